@@ -1,0 +1,51 @@
+//! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
+
+use crate::time::Timestamp;
+
+/// One captured frame, borrowed from its source until the next is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its number, counted from 1 over all frames of the capture, as Wireshark does.
+    pub number: u64,
+    /// When it was captured; `None` when the format does not say.
+    pub at: Option<Timestamp>,
+    /// How the bytes begin.
+    pub link: LinkType,
+    /// The bytes captured.
+    pub bytes: &'a [u8],
+    /// How many octets the frame had on the wire; more than `bytes` holds when a snap length cut it.
+    pub wire_len: u32,
+}
+
+/// A link-layer header type by its number in the LINKTYPE_ registry (tcpdump.org/linktypes.html).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkType(pub u16);
+
+impl LinkType {
+    /// LINKTYPE_ETHERNET.
+    pub const ETHERNET: Self = Self(1);
+}
+
+/// A source of frames, in the order in which the capture holds them.
+pub trait FrameSource {
+    /// Yields the next frame, or `None` at the end.
+    ///
+    /// # Errors
+    /// A [`CaptureError`] says where the source broke; frames before it were good, and no frame follows it.
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError>;
+}
+
+/// Why a source of frames could not be opened, or ended before its end; its message names the thing and the way out.
+#[derive(Debug)]
+pub struct CaptureError {
+    /// One line for people, without a trailing full stop.
+    pub message: String,
+}
+
+impl std::fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CaptureError {}

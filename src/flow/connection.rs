@@ -1,0 +1,233 @@
+//! What is told of one connection: who, how much, how it ended, and a verdict.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::{ConnectionId, Side};
+use crate::tcp::{Finding, State};
+use crate::time::{Span, Timestamp};
+
+/// The summary of one connection.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The end that opened it (see [`Side::Client`]).
+    pub client: SocketAddr,
+    /// The other end.
+    pub server: SocketAddr,
+    /// Whether the capture began after it had: no SYN was seen.
+    pub midstream: bool,
+    /// When its first segment was captured.
+    pub first: Option<Timestamp>,
+    /// When its last segment was captured.
+    pub last: Option<Timestamp>,
+    /// The number of its first frame.
+    pub first_frame: u64,
+    /// The number of its last frame.
+    pub last_frame: u64,
+    /// Wireshark's `tcp.completeness`: SYN 1, SYN-ACK 2, ACK 4, DATA 8, FIN 16, RST 32.
+    pub completeness: u8,
+    /// Zeek's connection state.
+    pub conn_state: ConnState,
+    /// Zeek's history.
+    pub history: String,
+    /// From the SYN to the ACK that ends the handshake (Wireshark's `tcp.analysis.initial_rtt`).
+    pub initial_rtt: Option<Span>,
+    /// The client's state as of the last segment (or as the kernel said later, where it was asked).
+    pub client_state: Option<State>,
+    /// The server's state, likewise.
+    pub server_state: Option<State>,
+    /// Who ended it.
+    pub closed_by: Option<Closer>,
+    /// How it ended.
+    pub ending: Ending,
+    /// One sentence on its life and end.
+    pub verdict: String,
+    /// What the client sent.
+    pub client_to_server: SideSummary,
+    /// What the server sent.
+    pub server_to_client: SideSummary,
+    /// Remarkable segments; the first ones when there are very many (`findings_omitted` counts the rest).
+    pub findings: Vec<FindingAt>,
+    /// How many findings were counted but not kept.
+    pub findings_omitted: u64,
+}
+
+/// What one end sent, and what was measured on it.
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
+pub struct SideSummary {
+    /// Segments.
+    pub segments: u64,
+    /// Sum of payload lengths, in octets.
+    pub octets: u64,
+    /// Octets with each stream position counted once.
+    pub unique_octets: u64,
+    /// Segments with SYN (a SYN-ACK counts).
+    pub syn: u64,
+    /// Segments with FIN.
+    pub fin: u64,
+    /// Segments with RST.
+    pub rst: u64,
+    /// The first initial sequence number it sent.
+    pub isn: Option<u32>,
+    /// The maximum segment size it announced.
+    pub mss: Option<u16>,
+    /// The window scale it announced.
+    pub window_scale: Option<u8>,
+    /// Whether it permitted SACK.
+    pub sack_permitted: bool,
+    /// Whether it offered timestamps.
+    pub timestamps: bool,
+    /// Segments flagged retransmission, fast or spurious.
+    pub retransmissions: u64,
+    /// Of these, the fast ones.
+    pub fast_retransmissions: u64,
+    /// Of these, the spurious ones.
+    pub spurious_retransmissions: u64,
+    /// Segments out of order.
+    pub out_of_order: u64,
+    /// Duplicate acknowledgements.
+    pub duplicate_acks: u64,
+    /// Segments before which one was not captured.
+    pub lost_segments: u64,
+    /// Acknowledgements of segments that were not captured.
+    pub acked_unseen: u64,
+    /// Zero windows announced.
+    pub zero_windows: u64,
+    /// Segments that filled the peer's window.
+    pub window_fulls: u64,
+    /// Window updates.
+    pub window_updates: u64,
+    /// Keep-alives.
+    pub keep_alives: u64,
+    /// Zero-window probes.
+    pub zero_window_probes: u64,
+    /// The shortest time from a segment of this end to its acknowledgement (Karn's rule), in nanoseconds.
+    pub rtt_min_ns: Option<i64>,
+    /// The mean of those times.
+    pub rtt_avg_ns: Option<i64>,
+    /// The longest.
+    pub rtt_max_ns: Option<i64>,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closer {
+    /// The client sent the first FIN, or the RST that ended it.
+    Client,
+    /// The server did.
+    Server,
+    /// Both FINs were sent before either was received.
+    Both,
+}
+
+impl From<Side> for Closer {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Server => Self::Server,
+        }
+    }
+}
+
+/// How a connection ended, as far as the capture shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Both ends sent a FIN and both were received.
+    Fin,
+    /// A RST ended it.
+    Reset,
+    /// The SYN was answered with RST.
+    Refused,
+    /// The SYN was never answered.
+    Unanswered,
+    /// One end has closed its direction, the other has not.
+    HalfClosed,
+    /// Still open.
+    Open,
+}
+
+impl Ending {
+    /// Its name in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+            Self::HalfClosed => "half-closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Zeek's `conn_state` (base/protocols/conn/main.zeek).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ConnState {
+    /// Attempt seen, no reply.
+    S0,
+    /// Established, not closed.
+    S1,
+    /// Normal establishment and close.
+    Sf,
+    /// Attempt refused.
+    Rej,
+    /// Established, closed by the originator only.
+    S2,
+    /// Established, closed by the responder only.
+    S3,
+    /// Established, reset by the originator.
+    Rsto,
+    /// Reset by the responder.
+    Rstr,
+    /// SYN then RST from the originator, no SYN-ACK.
+    Rstos0,
+    /// SYN-ACK then RST from the responder, no SYN seen.
+    Rstrh,
+    /// SYN then FIN from the originator, no SYN-ACK.
+    Sh,
+    /// SYN-ACK then FIN from the responder, no SYN seen.
+    Shr,
+    /// Midstream.
+    Oth,
+}
+
+/// One finding, with the frame it is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FindingAt {
+    /// What.
+    pub finding: Finding,
+    /// In which frame; `None` for a finding about a call or a kernel's word.
+    pub frame: Option<u64>,
+    /// The end that sent the frame, or that it is about.
+    pub side: Side,
+    /// One sentence.
+    pub note: String,
+}
+
+/// Counts over a whole capture.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Frames read.
+    pub frames: u64,
+    /// TCP segments among them.
+    pub segments: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Frames that held no segment, by reason (see [`crate::wire::Skip`]).
+    pub skipped: crate::wire::Skipped,
+    /// Segments that came after their connection had been told and forgotten.
+    pub late_segments: u64,
+    /// Frames the kernel's capture buffer dropped, of a live capture.
+    pub dropped: Option<u64>,
+}

@@ -1,0 +1,250 @@
+//! The causal timeline: calls, segments, transitions and timers as events, each naming what caused it.
+
+use std::ops;
+
+use super::{Connection, ConnectionId, Side, Totals};
+use crate::calls::Call;
+use crate::kernel::{TimerKind, Witness};
+use crate::tcp::{FindingSet, Rule, State};
+use crate::time::{Span, Timestamp};
+use crate::wire::Segment;
+
+/// An event's number in its story, from 0 in time order; causes are named by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[serde(transparent)]
+pub struct EventId(pub u64);
+
+/// Positions in one direction's stream of octets, `from` included and `to` not; the first octet is at 0.
+///
+/// Positions are counted from the octet after the SYN; in midstream from the first octet seen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+pub struct Range {
+    /// The first position.
+    pub from: u64,
+    /// The position after the last.
+    pub to: u64,
+}
+
+impl Range {
+    /// The positions from `from` on, `octets` of them.
+    pub const fn of(from: u64, octets: u64) -> Self {
+        Self { from, to: from.saturating_add(octets) }
+    }
+
+    /// Whether the two share a position.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.from < other.to && other.from < self.to
+    }
+
+    /// How many positions it holds.
+    pub const fn len(self) -> u64 {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// Whether it holds none.
+    pub const fn is_empty(self) -> bool {
+        self.to <= self.from
+    }
+}
+
+/// Everything that is told of a capture: its events in time order, its connections, and the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Story {
+    /// Events in time order, `events[n].id == EventId(n)`.
+    pub events: Vec<Event>,
+    /// The connections the events name, by id in ascending order.
+    pub connections: Vec<Connection>,
+    /// Counts over the whole capture.
+    pub totals: Totals,
+}
+
+impl ops::Index<EventId> for Story {
+    type Output = Event;
+
+    fn index(&self, id: EventId) -> &Event {
+        &self.events[id.0 as usize]
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Event {
+    /// Its number.
+    pub id: EventId,
+    /// When it happened; a call's moment is its entry. `None` when the capture does not say.
+    pub at: Option<Timestamp>,
+    /// The connection it belongs to; `None` for calls that belong to none, or to several (the listening socket's).
+    pub connection: Option<ConnectionId>,
+    /// The part of a connection's life it belongs to.
+    pub phase: Phase,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The part of a connection's life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Phase {
+    /// Before the first segment: socket, bind, listen.
+    SetUp,
+    /// From the first SYN to the ACK that ends the handshake.
+    Handshake,
+    /// From then on to the first FIN or RST.
+    Data,
+    /// From the first FIN or RST to the last segment.
+    Teardown,
+    /// From the first end's entry into TIME-WAIT on.
+    TimeWait,
+}
+
+/// The kinds of event.
+#[derive(Clone, PartialEq, Debug)]
+pub enum EventKind {
+    /// A program made a call.
+    Call(Box<CallEvent>),
+    /// A segment was seen on the wire.
+    Segment(Box<SegmentEvent>),
+    /// An end moved from one state to another.
+    Transition(TransitionEvent),
+    /// A kernel timer was seen running.
+    Timer(TimerEvent),
+}
+
+/// A call, joined to what it did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallEvent {
+    /// The end that made it; `None` for a socket that belongs to no connection.
+    pub side: Option<Side>,
+    /// The call.
+    pub call: Call,
+    /// The positions it wrote (in its own direction) or read (in the peer's); `None` when it moved none.
+    pub stream: Option<Range>,
+    /// The frames it put on the wire, ascending, retransmissions of the same octets included.
+    pub frames: Vec<u64>,
+    /// For a receive, the frames that brought its octets, ascending.
+    pub brought_by: Vec<u64>,
+    /// The frame that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
+    pub completed_by: Option<u64>,
+    /// One sentence on what it did, or why nothing was seen of it, where that is not plain from the frames.
+    pub note: Option<String>,
+}
+
+/// A segment, joined to what caused it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SegmentEvent {
+    /// The end that sent it.
+    pub from: Side,
+    /// The segment.
+    pub segment: Segment,
+    /// Sequence number relative to the sender's first.
+    pub seq: i64,
+    /// Acknowledgement number relative to the peer's first; `None` without ACK.
+    pub ack: Option<i64>,
+    /// Window in octets, scaled where the scale is known.
+    pub window: u32,
+    /// Positions in the sender's stream that its octets take; `None` without octets.
+    pub stream: Option<Range>,
+    /// What is remarkable about it.
+    pub findings: FindingSet,
+    /// Its cause.
+    pub cause: Cause,
+    /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
+    pub preview: Vec<u8>,
+    /// One sentence on the cause where it is not plain, such as why an acknowledgement came late.
+    pub note: Option<String>,
+}
+
+/// What caused a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cause {
+    /// The calls whose octets it carries or that asked for its SYN, FIN or RST, in order.
+    pub calls: Vec<EventId>,
+    /// What the kernel did by itself: why it sent this segment without a call, or why it sent a call's octets again.
+    pub kernel: Option<Mechanism>,
+    /// The segment that the kernel's mechanism answers or repeats.
+    pub of: Option<EventId>,
+    /// Whether the cause was concluded from segments alone, no call having been watched.
+    pub inferred: bool,
+}
+
+/// What a kernel does without being asked by a call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mechanism {
+    /// Answers a SYN on a listening socket, and a SYN-ACK: the handshake is completed before accept.
+    Handshake,
+    /// Acknowledges at once.
+    Ack,
+    /// Acknowledges after the delayed-ACK timer ran out (RFC 9293 section 3.8.6.3).
+    DelayedAck,
+    /// Sends again because the retransmission timer ran out (RFC 6298).
+    RetransmissionTimeout,
+    /// Sends the last segment again to provoke an acknowledgement (RFC 8985 section 7).
+    TailLossProbe,
+    /// Sends again because duplicate acknowledgements or SACK told of a loss (RFC 5681, RFC 8985).
+    FastRetransmit,
+    /// Asks whether an idle peer is still there.
+    KeepAlive,
+    /// Asks whether a zero window has opened.
+    ZeroWindowProbe,
+    /// Tells of room that a read made.
+    WindowUpdate,
+    /// Answers a segment for which there is no socket, or that a closed socket cannot take.
+    Reset,
+    /// Closes the sockets of a process that ended.
+    Exit,
+    /// Not known: no call was watched and no mechanism fits.
+    Unknown,
+}
+
+impl Mechanism {
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Ack => "ack",
+            Self::DelayedAck => "delayed_ack",
+            Self::RetransmissionTimeout => "retransmission_timeout",
+            Self::TailLossProbe => "tail_loss_probe",
+            Self::FastRetransmit => "fast_retransmit",
+            Self::KeepAlive => "keep_alive",
+            Self::ZeroWindowProbe => "zero_window_probe",
+            Self::WindowUpdate => "window_update",
+            Self::Reset => "reset",
+            Self::Exit => "exit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// An end's transition, with cause and evidence.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TransitionEvent {
+    /// The end that moved; `Server` for a listening socket.
+    pub side: Side,
+    /// The state it left; `None` when not known.
+    pub from: Option<State>,
+    /// The state it entered.
+    pub to: State,
+    /// The call, segment or timer event that moved it.
+    pub cause: Option<EventId>,
+    /// The arm of the machine.
+    pub rule: Rule,
+    /// Every witness that agrees, ascending; empty never.
+    pub evidence: Vec<Witness>,
+    /// What a witness said that disagrees, one sentence; such a transition is a finding.
+    pub disagreement: Option<String>,
+}
+
+/// A kernel timer, as sock_diag showed it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TimerEvent {
+    /// The end whose socket it runs on.
+    pub side: Side,
+    /// Which timer.
+    pub kind: TimerKind,
+    /// How long it still ran at that moment.
+    pub remaining: Span,
+    /// The call that the state goes back to (the close that made this end the active closer).
+    pub cause: Option<EventId>,
+    /// The process that owned the socket, as `comm (pid)`, remembered from its calls.
+    pub owner: Option<String>,
+}

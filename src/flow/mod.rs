@@ -1,0 +1,69 @@
+//! Connections: two ends and two directions each, the table that finds them, and the joins of calls, segments and states.
+
+mod connection;
+mod event;
+
+pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
+pub use event::{
+    CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, Range, SegmentEvent, Story, TimerEvent,
+    TransitionEvent,
+};
+
+use crate::tcp::{FindingSet, Move};
+
+/// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub u64);
+
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The end that opened it: the sender of the first SYN without ACK; else the receiver of the first SYN-ACK; else the sender of the first segment.
+    Client,
+    /// The other end.
+    Server,
+}
+
+impl Side {
+    /// The other end.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
+    /// `client` or `server`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// What one segment did to its connection: the answer of the table to a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The connection it belongs to.
+    pub connection: ConnectionId,
+    /// The end that sent it.
+    pub from: Side,
+    /// Whether it is the first segment of its connection.
+    pub opened: bool,
+    /// What is remarkable about it.
+    pub findings: FindingSet,
+    /// Sequence number relative to the sender's first (SYN = 0, first octet = 1).
+    pub seq: i64,
+    /// Acknowledgement number relative to the peer's first; `None` without ACK.
+    pub ack: Option<i64>,
+    /// Window in octets, scaled where the scale is known.
+    pub window: u32,
+    /// The positions in the sender's stream that its octets take; `None` without octets.
+    pub stream: Option<Range>,
+    /// Moves of the sender's machine, then of the receiver's, in order.
+    pub moves: [Option<(Side, Move)>; 4],
+}

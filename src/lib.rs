@@ -1,0 +1,19 @@
+//! tcpflow joins the three witnesses of a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
+//!
+//! The path of a packet, module by module; each names only those before it:
+//! [`time`] → [`capture`] (bytes to frames) → [`wire`] (frames to segments) → [`tcp`] (segments to states and findings) →
+//! [`kernel`] and [`calls`] (the other two witnesses) → [`flow`] (connections, and the joins).
+
+pub mod time;
+
+pub mod capture;
+
+pub mod wire;
+
+pub mod tcp;
+
+pub mod kernel;
+
+pub mod calls;
+
+pub mod flow;

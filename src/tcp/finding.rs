@@ -1,0 +1,136 @@
+//! What is remarkable about a segment, under the field's own names.
+
+use std::fmt;
+
+macro_rules! findings {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// One remarkable thing about one segment; the names are Wireshark's where it has one.
+        ///
+        /// `fwd` is the side that sent the segment, `rev` its peer; `nextseq` is the highest seq+len seen from fwd (a SYN or FIN counts one).
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum Finding { $($(#[$doc])* $variant,)* }
+
+        impl Finding {
+            /// Every finding, in the order in which they are listed for one segment.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its name in machine-readable output.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+findings! {
+    /// One octet at nextseq while rev's window is zero.
+    ZeroWindowProbe = "zero_window_probe",
+    /// A window of zero without SYN, FIN or RST.
+    ZeroWindow = "zero_window",
+    /// Starts past nextseq and is no RST: a segment before it was not captured.
+    LostSegment = "lost_segment",
+    /// No or one octet at nextseq − 1 without SYN, FIN or RST.
+    KeepAlive = "keep_alive",
+    /// No octets, a nonzero window other than the last, seq at nextseq, the last ack again, no SYN, FIN or RST.
+    WindowUpdate = "window_update",
+    /// Octets that end exactly where rev's window ends, its scale being known; no SYN, FIN or RST.
+    WindowFull = "window_full",
+    /// Repeats the last ACK with a nonzero window when rev's last segment was a keep-alive.
+    KeepAliveAck = "keep_alive_ack",
+    /// Repeats the last ACK with a zero window when rev's last segment was a zero-window probe.
+    ZeroWindowProbeAck = "zero_window_probe_ack",
+    /// No octets, the same nonzero window, seq at nextseq, the last ack again, no SYN, FIN or RST.
+    DuplicateAck = "duplicate_ack",
+    /// Acknowledges past the highest sequence number seen from rev.
+    AckedUnseen = "acked_unseen",
+    /// Octets that rev had already acknowledged in full.
+    SpuriousRetransmission = "spurious_retransmission",
+    /// Starts before nextseq, at the ack that rev repeated at least twice, within 20 ms of it.
+    FastRetransmission = "fast_retransmission",
+    /// Starts before nextseq, sooner after nextseq advanced than the initial RTT (3 ms if unknown), and does not end at nextseq.
+    OutOfOrder = "out_of_order",
+    /// Starts before nextseq, and none of the three above.
+    Retransmission = "retransmission",
+    /// A SYN with a new initial sequence number on a 4-tuple that was used before.
+    PortReuse = "port_reuse",
+    /// The same frame captured a second time: not a segment sent twice.
+    CapturedTwice = "captured_twice",
+    /// A reset whose sequence number lies outside the receiver's window, which a receiver ignores (RFC 5961).
+    ResetOutOfWindow = "reset_out_of_window",
+    /// Flags that do not go together: SYN with FIN or RST, or FIN with RST.
+    InconsistentFlags = "inconsistent_flags",
+    /// A verifiable checksum that is wrong: the receiver dropped it.
+    BadChecksum = "bad_checksum",
+    /// Octets that differ in content from those sent before at the same stream positions.
+    ConflictingOctets = "conflicting_octets",
+    /// Octets from an end whose receiver had already closed: they are lost, and a reset follows.
+    DataAfterClose = "data_after_close",
+    /// The kernel's word for an end's state differs from what the segments say.
+    StateDisagreement = "state_disagreement",
+}
+
+/// A set of findings about one segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct FindingSet(u32);
+
+impl FindingSet {
+    /// Adds a finding.
+    pub const fn insert(&mut self, finding: Finding) {
+        self.0 |= 1 << finding as u8;
+    }
+
+    /// Takes a finding out.
+    pub const fn remove(&mut self, finding: Finding) {
+        self.0 &= !(1 << finding as u8);
+    }
+
+    /// Whether it holds the finding.
+    pub const fn contains(self, finding: Finding) -> bool {
+        self.0 & (1 << finding as u8) != 0
+    }
+
+    /// Whether nothing is remarkable.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The findings it holds, in the order of [`Finding::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Finding> {
+        Finding::ALL.iter().copied().filter(move |finding| self.contains(*finding))
+    }
+}
+
+impl fmt::Debug for FindingSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Finding> for FindingSet {
+    fn from_iter<I: IntoIterator<Item = Finding>>(findings: I) -> Self {
+        let mut set = Self::default();
+        for finding in findings {
+            set.insert(finding);
+        }
+        set
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_each_finding_once() {
+        let set: FindingSet = Finding::ALL.iter().copied().collect();
+        assert!(Finding::ALL.len() <= 32);
+        assert_eq!(set.iter().collect::<Vec<_>>(), Finding::ALL);
+    }
+}

@@ -1,0 +1,9 @@
+//! The TCP model: the states of RFC 9293, one end's machine, and one direction's octets.
+
+mod endpoint;
+mod finding;
+mod state;
+
+pub use endpoint::{Endpoint, Move, Moves, Rule};
+pub use finding::{Finding, FindingSet};
+pub use state::State;

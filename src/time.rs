@@ -1,0 +1,159 @@
+//! Moments and durations, in nanoseconds, as every witness of a connection reports them.
+
+use std::fmt;
+use std::num::NonZeroI64;
+
+/// A moment: nanoseconds since the Unix epoch on the wall clock (`CLOCK_REALTIME`), which is the clock of packet timestamps.
+///
+/// Moments before 1970 are negative; conversions saturate at the ends of the range (years 1677 and 2262).
+/// `Option<Timestamp>` takes no more room than `Timestamp`: a capture format without times (pcapng simple packet blocks) yields `None`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Timestamp(NonZeroI64);
+
+impl Timestamp {
+    /// The moment `nanos` nanoseconds after the epoch; `i64::MIN` is taken as `i64::MIN + 1`.
+    pub fn from_nanos(nanos: i64) -> Self {
+        let nanos = nanos.max(i64::MIN + 1);
+        Self(NonZeroI64::new(nanos ^ i64::MIN).expect("only i64::MIN maps to zero"))
+    }
+
+    /// The moment `seconds` and `nanos` after the epoch, saturating.
+    pub fn from_parts(seconds: i64, nanos: u32) -> Self {
+        Self::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos)))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub fn as_nanos(self) -> i64 {
+        self.0.get() ^ i64::MIN
+    }
+
+    /// The time that passed from `earlier` to `self`; negative when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Span {
+        Span(self.as_nanos().saturating_sub(earlier.as_nanos()))
+    }
+
+    /// The moment `span` after `self`, saturating.
+    pub fn after(self, span: Span) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_add(span.0))
+    }
+}
+
+impl PartialOrd for Timestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timestamp {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_nanos().cmp(&other.as_nanos())
+    }
+}
+
+/// Decimal seconds since the epoch with nine decimals, as the machine-readable output has it: `1795223276.320071123`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Span(self.as_nanos()).fmt(f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A signed duration in nanoseconds; a plain integer in machine-readable output.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Span(pub i64);
+
+impl Span {
+    /// A duration of whole microseconds.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros.saturating_mul(1_000))
+    }
+
+    /// A duration of whole milliseconds.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// The duration in nanoseconds.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// The duration in seconds, for display only.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+}
+
+/// Decimal seconds with nine decimals: `0.000030123`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let nanos = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| serde::de::Error::custom("not decimal seconds with nanoseconds"))
+    }
+}
+
+fn parse(text: &str) -> Option<Timestamp> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (seconds, nanos) = digits.split_once('.')?;
+    if nanos.len() != 9 || !nanos.bytes().all(|b| b.is_ascii_digit()) || !seconds.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let total = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)?;
+    Some(Timestamp::from_nanos(if negative { -total } else { total }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_prints_and_reads_back_with_nanoseconds() {
+        for nanos in [0, 1, -1, 999_999_999, 1_795_223_276_320_071_123, -1_500_000_000, i64::MAX] {
+            let at = Timestamp::from_nanos(nanos);
+            assert_eq!(at.as_nanos(), nanos);
+            assert_eq!(parse(&at.to_string()), Some(at), "{nanos}");
+        }
+        assert_eq!(Timestamp::from_nanos(1_795_223_276_320_071_123).to_string(), "1795223276.320071123");
+    }
+
+    #[test]
+    fn an_unknown_time_costs_no_room() {
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        let end = Timestamp::from_parts(i64::MAX, 0);
+        assert_eq!(end.after(Span(1)), end);
+        assert!(Timestamp::from_nanos(-5) < Timestamp::from_nanos(3));
+    }
+}

@@ -1,0 +1,55 @@
+//! Bytes to segments: link layers, tunnels, IP and its fragments, the TCP header and its options.
+
+mod segment;
+mod seq;
+
+pub use segment::{Flags, Oddities, Options, Segment};
+pub use seq::Seq;
+
+/// Why a frame held no TCP segment; not an error, but counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Skip {
+    /// It is something other than TCP: another protocol, or an ICMP error that quotes a TCP header.
+    NotTcp,
+    /// It was cut by the snap length before the TCP ports.
+    Truncated,
+    /// Its headers contradict themselves before the TCP header: a length that lies, a version that is neither 4 nor 6.
+    Malformed,
+    /// Its link type is not one that is read.
+    LinkType,
+    /// It is an IP fragment that waits for the rest, or that never got it.
+    Fragment,
+    /// It sits deeper in tunnels than is followed.
+    TooDeep,
+}
+
+/// How many frames were skipped, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct Skipped {
+    /// See [`Skip::NotTcp`].
+    pub not_tcp: u64,
+    /// See [`Skip::Truncated`].
+    pub truncated: u64,
+    /// See [`Skip::Malformed`].
+    pub malformed: u64,
+    /// See [`Skip::LinkType`].
+    pub link_type: u64,
+    /// See [`Skip::Fragment`].
+    pub fragment: u64,
+    /// See [`Skip::TooDeep`].
+    pub too_deep: u64,
+}
+
+impl Skipped {
+    /// Counts one more.
+    pub fn count(&mut self, skip: Skip) {
+        *match skip {
+            Skip::NotTcp => &mut self.not_tcp,
+            Skip::Truncated => &mut self.truncated,
+            Skip::Malformed => &mut self.malformed,
+            Skip::LinkType => &mut self.link_type,
+            Skip::Fragment => &mut self.fragment,
+            Skip::TooDeep => &mut self.too_deep,
+        } += 1;
+    }
+}
