@@ -407,6 +407,8 @@ mod tests {
             flags,
             window: 1000,
             urgent: 0,
+            checksum: 0,
+            ip_id: None,
             len,
             oddities: Oddities::empty(),
             options: Options::default(),

@@ -141,6 +141,12 @@ pub struct Segment {
     pub window: u16,
     /// Urgent pointer; meaningless without URG.
     pub urgent: u16,
+    /// Checksum as it stands in the header, right or wrong.
+    pub checksum: u16,
+    /// Identification of the IP datagram that carried it; `None` for IPv6 without a fragment header.
+    ///
+    /// A copy of a frame has the same one; a segment that was sent again has another, because it is another datagram.
+    pub ip_id: Option<u16>,
     /// Octets of payload by the IP header's length, whether captured or not (Wireshark's `tcp.len`).
     pub len: u32,
     /// What is odd about it.
