@@ -17,3 +17,7 @@ pub mod kernel;
 pub mod calls;
 
 pub mod flow;
+
+pub mod cli;
+
+pub mod commands;

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use tcpflow::{cli, commands};
+
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match cli::parse() {
+        Ok(cli) => commands::run(&cli),
+        Err(status) => status,
+    }
 }

@@ -1,0 +1,309 @@
+//! The command line: its options, their help and their examples.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Shows what each call of a TCP program does on the wire and to the states of both ends.
+///
+/// Three witnesses see a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
+/// tcpflow puts the three on one clock and joins them into one timeline, in which every line names its cause.
+#[derive(Parser, Clone, PartialEq, Debug)]
+#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How text looks.
+    #[command(flatten)]
+    pub look: Look,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Run an echo server and client and show their calls, segments and states
+    ///
+    /// Runs a real echo server and a real echo client, one system call at a time, captures their segments, asks the kernel for their states, and shows all three as one timeline.
+    ///
+    /// As root it uses the host's own loopback interface and gives root up once the capture is open.
+    /// As an ordinary user it does the same in a user and network namespace of its own, which needs no privilege.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(Demo),
+    /// Analyze capture files: every connection's life, states and ending
+    ///
+    /// Reads capture files (pcap or pcapng, also compressed) and tells one line for each TCP connection: its ends, duration, octets, the states of both ends, how it ended, and a verdict.
+    /// With --timeline it draws each connection's calls, segments and states in order of time.
+    /// Reading a file needs no privilege.
+    #[command(after_help = ANALYZE_EXAMPLES, override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
+    Analyze(Analyze),
+    /// Print the completions for a shell
+    ///
+    /// Prints the script that completes tcpflow's options in the shell named.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page, or write all manual pages into a folder
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(Man),
+}
+
+/// How text looks; the same for every subcommand.
+#[derive(Args, Clone, PartialEq, Debug)]
+#[command(next_help_heading = "Look")]
+pub struct Look {
+    /// When to use colour; `auto` is on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Columns to write in [default: the terminal's, or 100]
+    #[arg(long, global = true, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
+    pub width: Option<u16>,
+    /// Draw with ASCII characters only [default: where the locale is not UTF-8]
+    #[arg(long, global = true)]
+    pub ascii: bool,
+}
+
+/// When to use colour.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The form of the output.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Jsonl,
+}
+
+/// The options of `demo`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Demo {
+    /// Port of the server; where it is taken, another free one is used, and that is said
+    #[arg(long, default_value_t = 3000, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Use IPv6
+    #[arg(long, short = '6')]
+    pub ipv6: bool,
+    /// A message the client sends and the server echoes; may be given several times [default: helloworld]
+    #[arg(long, short = 'm', value_name = "TEXT", conflicts_with_all = ["size", "refused"])]
+    pub message: Vec<OsString>,
+    /// Send one message of this many octets instead
+    #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    pub size: Option<u64>,
+    /// How many times the messages are sent and echoed
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// How many clients connect at the same time
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clients: u16,
+    /// MTU of the loopback interface, for segments as in the textbook (1500); always in a namespace of its own
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(68..=65536))]
+    pub mtu: Option<u32>,
+    /// Which end closes first, and so ends up in TIME-WAIT [default: client]
+    #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
+    pub first_close: Option<End>,
+    /// Stay until TIME-WAIT is over (60 s on Linux) and show the kernel remove it
+    #[arg(long, conflicts_with = "refused")]
+    pub wait: bool,
+    /// Connect to a port on which nobody listens
+    #[arg(long)]
+    pub refused: bool,
+    /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
+    #[arg(long, conflicts_with = "refused")]
+    pub rebind: bool,
+    /// Keep the capture in a file: pcapng with the calls in it, or pcap, by its ending
+    #[arg(long, short = 'w', value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// One of the two ends.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The end that connects
+    Client,
+    /// The end that accepts
+    Server,
+}
+
+/// The options of `analyze`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Analyze {
+    /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
+    #[arg(required = true, value_name = "FILE|FILTER")]
+    pub arguments: Vec<OsString>,
+    /// Draw every connection's events in order of time instead of one line for each
+    #[arg(long, short = 't')]
+    pub timeline: bool,
+    /// Only these connections, by the id that the table shows; a list, or given several times
+    #[arg(long, short = 'c', value_name = "ID", value_delimiter = ',')]
+    pub connection: Vec<u64>,
+    /// A filter as tcpdump has it, such as `tcp port 80`, besides the one among the arguments
+    #[arg(long, short = 'f', value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Order of the connections [default: text by id, jsonl in the order in which they ended]
+    #[arg(long, value_enum, value_name = "FIELD")]
+    pub sort: Option<Sort>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// What connections are sorted by.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sort {
+    /// By id, which is the order of first segments
+    Id,
+}
+
+/// The arguments of `completions`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// The arguments of `man`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Man {
+    /// The folder to write a page for tcpflow and one for each subcommand into; it must exist
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The exit status after help or the version was asked for and printed (0), or after a usage error was told on standard error (2).
+pub fn parse() -> Result<Cli, ExitCode> {
+    let parsed = Cli::try_parse().and_then(|cli| match contradiction(&cli) {
+        None => Ok(cli),
+        Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
+    });
+    parsed.map_err(|error| {
+        // Nobody may be left to read it: a closed output is no failure of the command line.
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    })
+}
+
+/// What contradicts itself in a way that the definitions above cannot say.
+fn contradiction(cli: &Cli) -> Option<&'static str> {
+    let Command::Demo(demo) = &cli.command else { return None };
+    if demo.rebind && demo.first_close == Some(End::Client) {
+        return Some(
+            "--rebind needs the TIME-WAIT on the server: leave --first-close out, or say --first-close server",
+        );
+    }
+    if demo.ipv6 && demo.mtu.is_some_and(|mtu| mtu < 1280) {
+        return Some("--ipv6 needs an --mtu of at least 1280 octets (RFC 8200 section 5)");
+    }
+    None
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcpflow demo                      a connection's life, with its calls and states
+  tcpflow analyze trace.pcapng      one line for each connection of a capture
+  tcpflow analyze -t -c 3 trace.pcapng tcp port 80
+
+`tcpflow COMMAND --help` has more of them.
+
+Exit status:
+  0  the work was done
+  1  an assertion or expectation did not hold
+  2  bad usage or unreadable input; standard error names the file or option and the way out";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  tcpflow demo                                 echo `helloworld` over IPv4 loopback
+  tcpflow demo --ipv6 -m hello -m world        two messages over IPv6
+  tcpflow demo --wait                          see TIME-WAIT end after 60 s
+  tcpflow demo --first-close server --rebind   why a server cannot start again: EADDRINUSE
+  tcpflow demo --size 1000000 --mtu 1500       a megabyte in textbook-sized segments
+  tcpflow demo --clients 3                     three connections at once
+  tcpflow demo --refused                       nobody listens
+  tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
+  tcpflow demo --format jsonl | jq .           for programs";
+
+const ANALYZE_EXAMPLES: &str = "\
+Examples:
+  tcpflow analyze trace.pcapng                     one line for each connection
+  tcpflow analyze -t -c 0,7 trace.pcapng           the timelines of connections 0 and 7
+  tcpflow analyze trace.pcap host 10.0.0.1 and port 443
+  tcpflow analyze monday.pcap tuesday.pcap.gz      several files as one capture
+  tcpdump -w - tcp | tcpflow analyze -             from a pipe
+  tcpflow analyze --format jsonl trace.pcap | jq 'select(.ending == \"reset\")'
+
+An argument that names a file is a file (write ./tcp for a file named tcp); from the first one on that does not, all are one filter.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tcpflow completions bash > ~/.local/share/bash-completion/completions/tcpflow
+  tcpflow completions zsh > ~/.zfunc/_tcpflow
+  tcpflow completions fish > ~/.config/fish/completions/tcpflow.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  tcpflow man | man -l -
+  tcpflow man ~/.local/share/man/man1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("tcpflow").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_between_and_after_files_and_filter() {
+        let Command::Analyze(analyze) =
+            read("analyze -t a.pcap -c 3,4 tcp port 80 -c 7 --format jsonl").unwrap().command
+        else {
+            panic!("not analyze")
+        };
+        assert_eq!(analyze.arguments, ["a.pcap", "tcp", "port", "80"]);
+        assert_eq!(analyze.connection, [3, 4, 7]);
+        assert!(analyze.timeline);
+        assert_eq!(analyze.format, Format::Jsonl);
+    }
+
+    #[test]
+    fn standard_input_is_an_argument() {
+        let Command::Analyze(analyze) = read("analyze -").unwrap().command else { panic!("not analyze") };
+        assert_eq!(analyze.arguments, ["-"]);
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        for line in ["demo --rebind --first-close client", "demo --ipv6 --mtu 1279"] {
+            assert!(contradiction(&read(line).unwrap()).is_some(), "{line}");
+        }
+        for line in ["demo --rebind", "demo --rebind --first-close server", "demo --ipv6 --mtu 1280", "demo --mtu 68"] {
+            assert_eq!(contradiction(&read(line).unwrap()), None, "{line}");
+        }
+        for line in ["demo --refused --wait", "demo --message a --size 3", "demo --mtu 1", "analyze", "demo --port 0"] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the arguments of `analyze` mean: files first, then a filter.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+
+/// The arguments of `analyze`, told apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inputs {
+    /// The capture files, at least one; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// The filter that the rest of the arguments make, if there is a rest.
+    pub filter: Option<String>,
+}
+
+impl Inputs {
+    /// Tells files from a filter: arguments that name something that exists (and `-`) come first, from the first other one on all are one filter.
+    ///
+    /// # Errors
+    /// The first argument names nothing that exists; or the filter is not text.
+    pub fn among(arguments: &[OsString], exists: impl Fn(&Path) -> bool) -> Result<Self, Failure> {
+        let is_file = |argument: &&OsString| argument.as_os_str() == "-" || exists(Path::new(argument));
+        let files: Vec<_> = arguments.iter().take_while(is_file).map(PathBuf::from).collect();
+        let rest = &arguments[files.len()..];
+        if let ([], Some(first)) = (&files[..], rest.first()) {
+            return Err(Failure::new(format!(
+                "{}: no such file; the first argument must be a capture file, or `-` for standard input",
+                Path::new(first).display()
+            )));
+        }
+        let filter = match rest {
+            [] => None,
+            words => Some(words.join(OsStr::new(" ")).into_string().map_err(|words| {
+                Failure::new(format!("{}: neither a file nor a filter", Path::new(&words).display()))
+            })?),
+        };
+        Ok(Self { files, filter })
+    }
+
+    /// The failure of a filter that does not compile, `why` being libpcap's word: names both readings of its first word.
+    pub fn not_a_filter(filter: &str, why: &impl fmt::Display) -> Failure {
+        let first = filter.split_whitespace().next().unwrap_or(filter);
+        Failure::new(format!("`{first}` is no file, and `{filter}` is not a filter: {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn among(arguments: &[&str]) -> Result<Inputs, Failure> {
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        Inputs::among(&arguments, |path| path.extension().is_some_and(|ending| ending == "pcap"))
+    }
+
+    fn inputs(files: &[&str], filter: Option<&str>) -> Inputs {
+        Inputs { files: files.iter().map(PathBuf::from).collect(), filter: filter.map(String::from) }
+    }
+
+    #[test]
+    fn files_come_first_and_the_rest_is_one_filter() {
+        assert_eq!(among(&["a.pcap"]), Ok(inputs(&["a.pcap"], None)));
+        assert_eq!(among(&["a.pcap", "-", "b.pcap"]), Ok(inputs(&["a.pcap", "-", "b.pcap"], None)));
+        assert_eq!(among(&["-", "tcp", "port", "80"]), Ok(inputs(&["-"], Some("tcp port 80"))));
+        assert_eq!(among(&["a.pcap", "host", "b.pcap"]), Ok(inputs(&["a.pcap"], Some("host b.pcap"))));
+    }
+
+    #[test]
+    fn the_first_argument_must_be_a_file() {
+        let Err(Failure::Told(message)) = among(&["b.cap", "a.pcap"]) else { panic!("took b.cap for a file") };
+        assert!(message.starts_with("b.cap: no such file"), "{message}");
+    }
+
+    #[test]
+    fn both_readings_of_a_bad_filter_are_named() {
+        let Failure::Told(message) = Inputs::not_a_filter("trace2.cap extra", &"syntax error") else {
+            panic!("not told")
+        };
+        assert_eq!(message, "`trace2.cap` is no file, and `trace2.cap extra` is not a filter: syntax error");
+    }
+}

@@ -1,0 +1,97 @@
+//! The subcommands: one file each, glue between the command line and the modules that do the work.
+
+mod analyze;
+mod completions;
+mod demo;
+mod inputs;
+mod man;
+
+pub use inputs::Inputs;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+
+/// Runs what the command line asks for and tells on standard error what went wrong.
+pub fn run(cli: &Cli) -> ExitCode {
+    let result = match &cli.command {
+        Command::Demo(options) => demo::run(options, &cli.look),
+        Command::Analyze(options) => analyze::run(options, &cli.look),
+        Command::Completions(options) => completions::run(options),
+        Command::Man(options) => man::run(options),
+    };
+    match result {
+        Ok(outcome) => outcome.into(),
+        Err(Failure::OutputClosed) => Outcome::Done.into(),
+        Err(Failure::Told(message)) => {
+            complain(&message);
+            Outcome::Incomplete.into()
+        }
+    }
+}
+
+/// Writes one line on standard error, as `tcpflow: message`; where nobody reads it, that is no failure.
+pub fn complain(message: &impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "tcpflow: {message}");
+}
+
+/// How a subcommand ended that did what it could.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The work was done: exit status 0.
+    Done,
+    /// An assertion or expectation did not hold: exit status 1.
+    NotHeld,
+    /// What could be done was, and standard error says what could not: exit status 2.
+    Incomplete,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::NotHeld => 1,
+            Outcome::Incomplete => 2,
+        })
+    }
+}
+
+/// Why a subcommand could not go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The reader of standard output has gone: nothing is left to do, and that is success.
+    OutputClosed,
+    /// One line that names the thing and the way out: exit status 2.
+    Told(String),
+}
+
+impl Failure {
+    /// The failure with this line.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::Told(message.into())
+    }
+
+    /// The failure of writing to standard output.
+    ///
+    /// Only there is a broken pipe a success: on a socket it is an answer of the peer.
+    pub fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Told(format!("standard output: {error}")),
+        }
+    }
+
+    /// The failure of reading or writing a file.
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        Self::Told(format!("{}: {error}", path.display()))
+    }
+}
+
+impl From<crate::capture::CaptureError> for Failure {
+    fn from(error: crate::capture::CaptureError) -> Self {
+        Self::Told(error.message)
+    }
+}
