@@ -34,7 +34,7 @@ pub struct Connection {
     pub history: String,
     /// From the SYN to the ACK that ends the handshake (Wireshark's `tcp.analysis.initial_rtt`).
     pub initial_rtt: Option<Span>,
-    /// The client's state as of the last segment (or as the kernel said later, where it was asked).
+    /// The client's state as of the last segment.
     pub client_state: Option<State>,
     /// The server's state, likewise.
     pub server_state: Option<State>,

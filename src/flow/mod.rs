@@ -1,13 +1,20 @@
 //! Connections: two ends and two directions each, the table that finds them, and the joins of calls, segments and states.
 
+mod cause;
 mod connection;
 mod event;
+mod matching;
+mod story;
+mod trace;
 
 pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
 pub use event::{
     CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, Range, SegmentEvent, Story, TimerEvent,
     TransitionEvent,
 };
+
+pub use story::tell;
+pub use trace::{Observed, Trace};
 
 use crate::tcp::{FindingSet, Move};
 

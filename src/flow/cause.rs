@@ -1,0 +1,370 @@
+//! Why each segment was sent: the calls whose octets it carries or that asked for it, or what the kernel did by itself.
+
+use super::matching::{CallIndex, EndCalls, Joined};
+use super::{Mechanism, Observed, Range, Side, Trace};
+use crate::calls::{Call, Effect};
+use crate::tcp::{Finding, FindingSet};
+use crate::time::Span;
+use crate::wire::Flags;
+
+/// The cause of one segment, by indices into the calls and into the trace's segments.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) calls: Vec<CallIndex>,
+    pub(super) kernel: Option<Mechanism>,
+    pub(super) of: Option<usize>,
+    pub(super) inferred: bool,
+    pub(super) note: Option<String>,
+}
+
+/// Walks the segments of one connection in order and finds the cause of each.
+pub(super) struct Causes<'a> {
+    trace: &'a Trace,
+    calls: &'a [Call],
+    ends: [Option<&'a EndCalls>; 2],
+    sides: [Sent; 2],
+}
+
+/// What one end has sent so far.
+#[derive(Default)]
+struct Sent {
+    /// Its first SYN (or SYN-ACK).
+    syn: Option<usize>,
+    /// Its first FIN.
+    fin: Option<usize>,
+    /// Its segments that took sequence space, ascending by end: (relative end, position in the trace).
+    ends: Vec<(i64, usize)>,
+    /// Octets sent for the first time, ascending: (positions, position in the trace).
+    octets: Vec<(Range, usize)>,
+    /// The last segment it sent.
+    last: Option<usize>,
+    /// Whether it answered the peer's SYN-ACK.
+    finished_handshake: bool,
+}
+
+impl<'a> Causes<'a> {
+    pub(super) fn new(trace: &'a Trace, calls: &'a [Call], joined: &'a Joined) -> Self {
+        let end = |side| joined.ends.get(&(trace.id, side)).filter(|end| !end.all.is_empty());
+        Self { trace, calls, ends: [end(Side::Client), end(Side::Server)], sides: [Sent::default(), Sent::default()] }
+    }
+
+    /// The cause of segment `index`; to be called for every segment once, in order.
+    pub(super) fn of(&mut self, index: usize) -> Found {
+        let observed = &self.trace.segments[index];
+        let side = self.trace.sender(&observed.segment);
+        let mut found = self.find(index, observed, side);
+        found.inferred = found.calls.is_empty() && self.ends[slot(side)].is_none();
+        self.remember(index, observed, side);
+        found
+    }
+
+    fn find(&self, index: usize, observed: &Observed, side: Side) -> Found {
+        let flags = observed.segment.flags;
+        let findings = observed.step.findings;
+        if flags.contains(Flags::RST) {
+            return self.reset(observed, side);
+        }
+        if flags.contains(Flags::SYN) {
+            return self.syn(observed, side);
+        }
+        if findings.contains(Finding::KeepAlive) {
+            return kernel(
+                Mechanism::KeepAlive,
+                self.sent(side).last,
+                "SO_KEEPALIVE: the connection was idle, the kernel asks whether the peer is there",
+            );
+        }
+        if findings.contains(Finding::ZeroWindowProbe) {
+            let mut found = kernel(
+                Mechanism::ZeroWindowProbe,
+                self.sent(side.peer()).last,
+                "the peer's window is 0: the kernel asks whether it has opened",
+            );
+            found.calls = observed.step.stream.map(|range| self.writers(side, range)).unwrap_or_default();
+            return found;
+        }
+        if flags.contains(Flags::FIN) || observed.step.stream.is_some() {
+            return self.octets_or_fin(index, observed, side);
+        }
+        self.acknowledgement(observed, side)
+    }
+
+    fn syn(&self, observed: &Observed, side: Side) -> Found {
+        let answers = observed.segment.flags.contains(Flags::ACK);
+        if let Some(first) = self.sent(side).syn {
+            let mut found =
+                kernel(Mechanism::RetransmissionTimeout, Some(first), "no answer came in time: the same SYN again");
+            found.calls = if answers { Vec::new() } else { self.connect(side) };
+            return found;
+        }
+        if answers {
+            return kernel(
+                Mechanism::Handshake,
+                self.sent(side.peer()).syn,
+                "the kernel answers for a listening socket; accept() is not needed for it",
+            );
+        }
+        let calls = self.connect(side);
+        let note = calls.is_empty().then(|| "a connect(), not watched".to_owned());
+        let unknown = calls.is_empty().then_some(Mechanism::Unknown);
+        Found { calls, kernel: unknown, note, ..Found::default() }
+    }
+
+    /// Octets for the first time or again, with or without a FIN, or a FIN alone.
+    fn octets_or_fin(&self, index: usize, observed: &Observed, side: Side) -> Found {
+        let fin = observed.segment.flags.contains(Flags::FIN);
+        let mut calls = observed.step.stream.map(|range| self.writers(side, range)).unwrap_or_default();
+        let asked_by = calls.clone();
+        if fin {
+            calls.extend(self.closing(side, observed));
+        }
+        if let Some(first) = self.sent_before(observed, side) {
+            let (mechanism, note) = self.again(observed, side, first);
+            return Found {
+                calls,
+                kernel: Some(mechanism),
+                of: Some(first),
+                note: Some(note.to_owned()),
+                inferred: false,
+            };
+        }
+        let note = self.why_late(index, observed, side, &asked_by);
+        let (unknown, note) = match (calls.is_empty(), fin, self.ends[slot(side)].is_some()) {
+            (false, ..) => (None, note),
+            (true, true, true) => {
+                (Some(Mechanism::Exit), Some("no call closed the socket: its process ended".to_owned()))
+            }
+            (true, true, false) => (Some(Mechanism::Unknown), Some("a close() or shutdown(), not watched".to_owned())),
+            (true, false, true) => (Some(Mechanism::Unknown), Some("no watched call wrote these octets".to_owned())),
+            (true, false, false) => (Some(Mechanism::Unknown), Some("a send(), not watched".to_owned())),
+        };
+        Found { calls, kernel: unknown, of: None, note, inferred: false }
+    }
+
+    /// Why octets left the host only after the calls that wrote them had returned.
+    fn why_late(&self, index: usize, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<String> {
+        let at = observed.segment.at?;
+        let returned = self.calls[*writers.last()?].returned?;
+        if at <= returned {
+            return None;
+        }
+        let released = self.sent(side.peer()).last.filter(|last| *last < index)?;
+        Some(format!(
+            "waited in the send buffer until the segment in frame {} made room",
+            self.trace.segments[released].segment.frame
+        ))
+    }
+
+    /// The first transmission of what this segment carries, if it was sent before.
+    fn sent_before(&self, observed: &Observed, side: Side) -> Option<usize> {
+        let sent = self.sent(side);
+        match observed.step.stream {
+            Some(range) => {
+                let start = sent.octets.partition_point(|(known, _)| known.to <= range.from);
+                let known = sent.octets.get(start).filter(|(known, _)| known.overlaps(range)).map(|(_, index)| *index);
+                // A segment that brings something new is no repetition, though it may begin with old octets.
+                let highest = sent.octets.last().map_or(0, |(known, _)| known.to);
+                known.filter(|_| range.to <= highest)
+            }
+            None => sent.fin,
+        }
+    }
+
+    fn again(&self, observed: &Observed, side: Side, first: usize) -> (Mechanism, &'static str) {
+        let findings = observed.step.findings;
+        let waited = match (observed.segment.at, self.trace.segments[first].segment.at) {
+            (Some(now), Some(then)) => now.since(then),
+            _ => Span(0),
+        };
+        let told = self.trace.segments[first..]
+            .iter()
+            .take(LOOK_BACK)
+            .take_while(|later| later.segment.frame < observed.segment.frame)
+            .filter(|later| self.trace.sender(&later.segment) != side)
+            .any(|later| later.step.findings.contains(Finding::DuplicateAck) || later.segment.options.sack_blocks > 0);
+        if findings.contains(Finding::FastRetransmission) || (told && waited < MINIMUM_RTO) {
+            return (Mechanism::FastRetransmit, "duplicate acknowledgements or SACK told of a loss");
+        }
+        let tail = observed.segment.flags.contains(Flags::FIN)
+            || observed
+                .step
+                .stream
+                .is_some_and(|range| self.sent(side).octets.last().is_some_and(|(known, _)| known.to == range.to));
+        if tail && waited < MINIMUM_RTO {
+            return (
+                Mechanism::TailLossProbe,
+                "nothing was acknowledged for two round trips: the last segment again, to provoke an answer",
+            );
+        }
+        (Mechanism::RetransmissionTimeout, "no acknowledgement came before the retransmission timer ran out")
+    }
+
+    fn acknowledgement(&self, observed: &Observed, side: Side) -> Found {
+        let findings = observed.step.findings;
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        if !observed.segment.flags.contains(Flags::ACK) {
+            return kernel(Mechanism::Unknown, None, "a segment that says nothing");
+        }
+        if let Some(syn) = peer.syn.filter(|_| own.syn.is_some() && !own.finished_handshake) {
+            if self.trace.segments[syn].segment.flags.contains(Flags::ACK) && observed.step.ack == Some(1) {
+                return kernel(Mechanism::Handshake, Some(syn), "ends the handshake");
+            }
+        }
+        if findings.contains(Finding::WindowUpdate) {
+            let mut found = kernel(Mechanism::WindowUpdate, None, "reading made room in the receive buffer");
+            found.calls = self.reading(side, observed).into_iter().collect();
+            return found;
+        }
+        let answers_probe = findings.contains(Finding::KeepAliveAck) || findings.contains(Finding::ZeroWindowProbeAck);
+        let of = if answers_probe || is_repeated(findings) { peer.last } else { self.acknowledged(observed, peer) };
+        let Some(of) = of else {
+            return kernel(Mechanism::Ack, peer.last, "acknowledges what was not captured");
+        };
+        let late = match (observed.segment.at, self.trace.segments[of].segment.at) {
+            (Some(now), Some(then)) => now.since(then) >= DELAYED,
+            _ => false,
+        };
+        let found = |mechanism, note: Option<&str>| Found {
+            kernel: Some(mechanism),
+            of: Some(of),
+            note: note.map(str::to_owned),
+            ..Found::default()
+        };
+        if late {
+            return found(Mechanism::DelayedAck, Some("held back in the hope of octets to carry it"));
+        }
+        found(
+            Mechanism::Ack,
+            findings.contains(Finding::DuplicateAck).then_some("something before this segment is missing"),
+        )
+    }
+
+    /// The newest segment of the peer that this one acknowledges in full.
+    fn acknowledged(&self, observed: &Observed, peer: &Sent) -> Option<usize> {
+        let ack = observed.step.ack?;
+        peer.ends.iter().rev().take(LOOK_BACK).find(|(end, _)| *end <= ack).map(|(_, index)| *index)
+    }
+
+    fn reset(&self, observed: &Observed, side: Side) -> Found {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        let at = observed.segment.at;
+        if own.syn.is_none()
+            && peer.syn.is_some_and(|syn| !self.trace.segments[syn].segment.flags.contains(Flags::ACK))
+            && own.last.is_none()
+        {
+            return kernel(Mechanism::Reset, peer.syn, "nobody listens on that port");
+        }
+        let Some(end) = self.ends[slot(side)] else {
+            return kernel(Mechanism::Unknown, peer.last, "an abort, or a segment that found no socket");
+        };
+        let before = |index: &&CallIndex| at.is_none_or(|at| self.calls[**index].entered <= at);
+        let closing = end.all.iter().take_while(before).filter(|index| closes(&self.calls[**index])).last().copied();
+        let Some(closing) = closing else {
+            return kernel(Mechanism::Reset, peer.last, "the kernel refuses this segment");
+        };
+        let during = self.calls[closing].returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
+        if during || own.fin.is_none() {
+            let lingers =
+                end.all.iter().take_while(before).any(|index| self.calls[*index].effect == Effect::LingerZero);
+            let arrived = peer.octets.last().map_or(0, |(range, _)| range.to);
+            let unread = arrived.saturating_sub(end.read_by(self.calls, at));
+            let note = match (lingers, unread) {
+                (true, _) => "SO_LINGER with zero time: close() resets instead of sending a FIN".to_owned(),
+                (false, 0) => "the close found octets on their way that nobody will read".to_owned(),
+                (false, unread) => {
+                    format!("closed with {unread} octets unread: the peer must learn that they were lost")
+                }
+            };
+            return Found { calls: vec![closing], note: Some(note), ..Found::default() };
+        }
+        let mut found =
+            kernel(Mechanism::Reset, peer.last, "the socket is closed: nobody can read these octets any more");
+        found.calls = vec![closing];
+        found
+    }
+
+    fn writers(&self, side: Side, range: Range) -> Vec<CallIndex> {
+        self.ends[slot(side)].map(|end| end.writers(range).collect()).unwrap_or_default()
+    }
+
+    fn connect(&self, side: Side) -> Vec<CallIndex> {
+        let Some(end) = self.ends[slot(side)] else { return Vec::new() };
+        end.all.iter().copied().find(|index| self.calls[*index].effect == Effect::Connect).into_iter().collect()
+    }
+
+    /// The call that closed the sending direction: the first shutdown, close or exit before the FIN.
+    fn closing(&self, side: Side, fin: &Observed) -> Option<CallIndex> {
+        let end = self.ends[slot(side)]?;
+        let before = |call: &Call| fin.segment.at.is_none_or(|at| call.entered <= at);
+        end.all.iter().copied().find(|index| closes(&self.calls[*index]) && before(&self.calls[*index]))
+    }
+
+    /// The receive that was under way, or had just ended, when this segment was sent.
+    fn reading(&self, side: Side, observed: &Observed) -> Option<CallIndex> {
+        let end = self.ends[slot(side)]?;
+        let before =
+            |(_, index): &&(Range, CallIndex)| observed.segment.at.is_none_or(|at| self.calls[*index].entered <= at);
+        end.receives.iter().take_while(before).last().map(|(_, index)| *index)
+    }
+
+    fn sent(&self, side: Side) -> &Sent {
+        &self.sides[slot(side)]
+    }
+
+    fn remember(&mut self, index: usize, observed: &Observed, side: Side) {
+        let flags = observed.segment.flags;
+        let peer_synced = self.sides[slot(side.peer())].syn.is_some();
+        let sent = &mut self.sides[slot(side)];
+        sent.last = Some(index);
+        if flags.contains(Flags::RST) {
+            return;
+        }
+        if flags.contains(Flags::SYN) {
+            sent.syn.get_or_insert(index);
+        } else if flags.contains(Flags::ACK) && peer_synced {
+            sent.finished_handshake = true;
+        }
+        if flags.contains(Flags::FIN) {
+            sent.fin.get_or_insert(index);
+        }
+        let end = observed.step.seq.saturating_add(i64::from(observed.segment.seq_len()));
+        if observed.segment.seq_len() > 0 && sent.ends.last().is_none_or(|(last, _)| end > *last) {
+            sent.ends.push((end, index));
+        }
+        if let Some(range) = observed.step.stream {
+            let highest = sent.octets.last().map_or(0, |(known, _)| known.to);
+            if range.to > highest {
+                sent.octets.push((Range { from: range.from.max(highest), to: range.to }, index));
+            }
+        }
+    }
+}
+
+fn kernel(mechanism: Mechanism, of: Option<usize>, note: &str) -> Found {
+    Found { kernel: Some(mechanism), of, note: Some(note.to_owned()), ..Found::default() }
+}
+
+/// Whether a call ends the sending direction of its socket, and did so.
+pub(super) fn closes(call: &Call) -> bool {
+    matches!(call.effect, Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno.is_none()
+}
+
+fn is_repeated(findings: FindingSet) -> bool {
+    findings.contains(Finding::DuplicateAck)
+}
+
+pub(super) const fn slot(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}
+
+/// An acknowledgement this long after what it acknowledges was delayed: Linux's shortest delay is 40 ms (TCP_DELACK_MIN, include/net/tcp.h).
+const DELAYED: Span = Span::from_millis(36);
+
+/// Linux's shortest retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
+const MINIMUM_RTO: Span = Span::from_millis(200);
+
+/// How many segments are looked through for the one that an acknowledgement answers.
+const LOOK_BACK: usize = 4096;

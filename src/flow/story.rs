@@ -1,0 +1,706 @@
+//! Puts calls, segments and the kernel's words of the chosen connections on one time line, each event with its cause.
+
+use std::collections::HashMap;
+
+use super::cause::{self, Causes, Found};
+use super::matching::{self, CallIndex, Joined};
+use super::{
+    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
+    Story, TimerEvent, Totals, Trace, TransitionEvent,
+};
+use crate::calls::{Call, Effect, SocketId};
+use crate::kernel::{Evidence, TimerKind, Witness};
+use crate::tcp::{Finding, Rule, State};
+use crate::time::{Span, Timestamp};
+use crate::wire::Flags;
+
+/// Tells the story of `traces`: joins them with the calls and the kernel's answers, and orders everything by time.
+///
+/// Segments keep the order in which they were captured, whatever their timestamps say.
+/// `connections` are the summaries of the same connections; disagreements between witnesses are added to their findings.
+pub fn tell(
+    traces: &[Trace],
+    connections: Vec<Connection>,
+    mut calls: Vec<Call>,
+    evidence: &[Evidence],
+    totals: Totals,
+) -> Story {
+    calls.sort_by_key(|call| call.entered);
+    let joined = matching::join(&calls, traces);
+    let mut teller =
+        Teller { calls: &calls, joined: &joined, drafts: Vec::new(), paths: HashMap::new(), connections, totals };
+    teller.draft_calls();
+    teller.draft_listeners();
+    for trace in traces {
+        teller.draft_segments(trace);
+    }
+    teller.ask_tcp_info(traces);
+    teller.ask_sock_diag(traces, evidence);
+    teller.set_phases(traces);
+    teller.finish()
+}
+
+struct Teller<'a> {
+    calls: &'a [Call],
+    joined: &'a Joined,
+    drafts: Vec<Draft>,
+    paths: HashMap<EndKey, StatePath>,
+    connections: Vec<Connection>,
+    totals: Totals,
+}
+
+/// An event whose id is still its place in the list of drafts.
+struct Draft {
+    event: Event,
+    /// Its place among the drafts sorts equal times; a call comes before a segment of the same time.
+    order: (Option<Timestamp>, u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum EndKey {
+    End(ConnectionId, Side),
+    Listener(SocketId),
+}
+
+/// The states of one end as its machine passed through them.
+#[derive(Default)]
+struct StatePath {
+    initial: Option<State>,
+    /// When it entered each, which, and the draft that says so.
+    steps: Vec<(Option<Timestamp>, State, usize)>,
+}
+
+impl StatePath {
+    fn last(&self) -> Option<State> {
+        self.steps.last().map(|(_, state, _)| *state).or(self.initial)
+    }
+
+    /// Finds the step that a witness's word fits; `Ok(None)` is the state before the first step, `Err` no fitting state.
+    ///
+    /// The word held at some moment from `asked` to `answered`; a segment may have been captured up to [`LAG`] before the kernel acted on it.
+    fn fitting(
+        &self,
+        fits: impl Fn(State) -> bool,
+        asked: Timestamp,
+        answered: Timestamp,
+    ) -> Result<Option<usize>, Option<State>> {
+        let mut left = None;
+        for (at, state, draft) in self.steps.iter().rev() {
+            let entered = at.is_none_or(|at| at <= answered);
+            let still = left.is_none_or(|left: Timestamp| left.after(LAG) >= asked);
+            if !still {
+                break;
+            }
+            if entered && fits(*state) {
+                return Ok(Some(*draft));
+            }
+            left = at.or(left);
+        }
+        let still = left.is_none_or(|left| left.after(LAG) >= asked);
+        match self.initial {
+            Some(initial) if still && fits(initial) => Ok(None),
+            // What an end was before it was first seen may be anything.
+            None if still => Ok(None),
+            _ => Err(self.at(answered)),
+        }
+    }
+
+    fn at(&self, moment: Timestamp) -> Option<State> {
+        let entered = self.steps.iter().rev().find(|(at, ..)| at.is_none_or(|at| at <= moment));
+        entered.map(|(_, state, _)| *state).or(self.initial)
+    }
+
+    /// The draft of the step in effect at `moment`.
+    fn draft_at(&self, moment: Timestamp) -> Option<usize> {
+        self.steps.iter().rev().find(|(at, ..)| at.is_none_or(|at| at <= moment)).map(|(.., draft)| *draft)
+    }
+}
+
+impl Teller<'_> {
+    fn push(
+        &mut self,
+        order: (Option<Timestamp>, u64),
+        at: Option<Timestamp>,
+        connection: Option<ConnectionId>,
+        kind: EventKind,
+    ) -> usize {
+        let index = self.drafts.len();
+        let event = Event { id: EventId(index as u64), at, connection, phase: Phase::SetUp, kind };
+        self.drafts.push(Draft { event, order });
+        index
+    }
+
+    fn draft_calls(&mut self) {
+        for (call, place) in self.calls.iter().zip(&self.joined.places) {
+            let kind = EventKind::Call(Box::new(CallEvent {
+                side: place.side,
+                call: call.clone(),
+                stream: place.stream,
+                frames: Vec::new(),
+                brought_by: Vec::new(),
+                completed_by: None,
+                note: note_on(call),
+            }));
+            self.push((Some(call.entered), 0), Some(call.entered), place.connection, kind);
+        }
+    }
+
+    /// Listening sockets have no segments: their two transitions are what `listen` and `close` did.
+    fn draft_listeners(&mut self) {
+        for (index, call) in self.calls.iter().enumerate() {
+            let Some(socket) = call.socket.filter(|_| call.errno.is_none() && call.returned.is_some()) else {
+                continue;
+            };
+            let listening = self.paths.get(&EndKey::Listener(socket)).and_then(StatePath::last) == Some(State::Listen);
+            let (from, to, rule) = match call.effect {
+                Effect::Listen if !listening => (State::Closed, State::Listen, Rule::PassiveOpen),
+                Effect::Close | Effect::Exit if listening => (State::Listen, State::Closed, Rule::ListenerClosed),
+                _ => continue,
+            };
+            let transition = TransitionEvent {
+                side: Side::Server,
+                from: Some(from),
+                to,
+                cause: Some(EventId(index as u64)),
+                rule,
+                evidence: Vec::new(),
+                disagreement: None,
+            };
+            let draft = self.push((call.returned, 0), call.returned, None, EventKind::Transition(transition));
+            let path = self.paths.entry(EndKey::Listener(socket)).or_default();
+            path.initial.get_or_insert(from);
+            path.steps.push((call.returned, to, draft));
+        }
+    }
+
+    fn draft_segments(&mut self, trace: &Trace) {
+        let mut causes = Causes::new(trace, self.calls, self.joined);
+        let mut drafts: Vec<usize> = Vec::with_capacity(trace.segments.len());
+        let mut latest: Option<Timestamp> = None;
+        let mut syn = None;
+        for (index, observed) in trace.segments.iter().enumerate() {
+            let segment = observed.segment;
+            let from = trace.sender(&segment);
+            let found = causes.of(index);
+            latest = latest.max(segment.at);
+            let order = (latest, segment.frame);
+            let closing = found.calls.iter().copied().find(|call| cause::closes(&self.calls[*call]));
+            let connect = found.calls.iter().copied().find(|call| self.calls[*call].effect == Effect::Connect);
+            self.join_writers(&found, &segment);
+            self.join_readers(trace, from, observed.step.stream, &segment);
+            let kind = EventKind::Segment(Box::new(SegmentEvent {
+                from,
+                segment,
+                seq: observed.step.seq,
+                ack: observed.step.ack,
+                window: observed.step.window,
+                stream: observed.step.stream,
+                findings: observed.step.findings,
+                cause: Cause {
+                    calls: found.calls.iter().map(|call| EventId(*call as u64)).collect(),
+                    kernel: found.kernel,
+                    of: found.of.map(|of| EventId(drafts[of] as u64)),
+                    inferred: found.inferred,
+                },
+                preview: observed.preview.clone(),
+                note: found.note,
+            }));
+            let draft = self.push(order, segment.at, Some(trace.id), kind);
+            drafts.push(draft);
+            if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK) {
+                syn.get_or_insert(draft);
+            }
+            for (side, step) in observed.step.moves.into_iter().flatten() {
+                let call = match step.rule {
+                    Rule::ActiveOpen => connect,
+                    Rule::CloseSent | Rule::CloseAnswered | Rule::Aborted => closing,
+                    _ => None,
+                };
+                let caused_by = match (call, step.rule) {
+                    (Some(call), _) => call,
+                    (None, Rule::SynTaken) => syn.unwrap_or(draft),
+                    (None, _) => draft,
+                };
+                // A shutdown enters the state at once, though the FIN waits behind the octets in the send buffer.
+                let early =
+                    call.and_then(|call| self.calls[call].returned).filter(|returned| Some(*returned) < segment.at);
+                let path = self.paths.get(&EndKey::End(trace.id, side));
+                let settled = path.and_then(|path| path.steps.last()).and_then(|(at, ..)| *at);
+                let early = early.filter(|early| settled.is_none_or(|settled| settled < *early));
+                self.draft_move(
+                    trace.id,
+                    side,
+                    (step.from, step.to, step.rule),
+                    early.map_or(order, |early| (Some(early), 0)),
+                    early.or(segment.at),
+                    caused_by,
+                );
+            }
+        }
+        self.complete_control(trace, &drafts);
+    }
+
+    fn draft_move(
+        &mut self,
+        connection: ConnectionId,
+        side: Side,
+        (from, to, rule): (Option<State>, State, Rule),
+        order: (Option<Timestamp>, u64),
+        at: Option<Timestamp>,
+        caused_by: usize,
+    ) {
+        let transition = TransitionEvent {
+            side,
+            from,
+            to,
+            cause: Some(EventId(caused_by as u64)),
+            rule,
+            evidence: vec![Witness::Segments],
+            disagreement: None,
+        };
+        let draft = self.push(order, at, Some(connection), EventKind::Transition(transition));
+        let path = self.paths.entry(EndKey::End(connection, side)).or_default();
+        if path.steps.is_empty() {
+            path.initial = from;
+        }
+        path.steps.push((order.0, to, draft));
+    }
+
+    /// Tells the calls that put this segment on the wire that they did.
+    fn join_writers(&mut self, found: &Found, segment: &crate::wire::Segment) {
+        for &call in &found.calls {
+            // Reading made room for a window update, but did not write it.
+            if self.calls[call].effect != Effect::Receive {
+                self.call_event(call).frames.push(segment.frame);
+            }
+        }
+    }
+
+    /// Tells the receives that got octets from this segment which frame brought them.
+    fn join_readers(&mut self, trace: &Trace, from: Side, stream: Option<Range>, segment: &crate::wire::Segment) {
+        let (Some(range), Some(end)) = (stream, self.joined.ends.get(&(trace.id, from.peer()))) else { return };
+        for call in end.readers(range).collect::<Vec<_>>() {
+            let in_time = match (self.calls[call].returned, segment.at) {
+                (Some(returned), Some(at)) => at <= returned,
+                _ => true,
+            };
+            let wanted = self.joined.places[call].stream.map(|stream| stream.from);
+            let event = self.call_event(call);
+            if in_time {
+                event.brought_by.push(segment.frame);
+                if wanted.is_some_and(|wanted| range.from <= wanted && wanted < range.to) {
+                    event.completed_by.get_or_insert(segment.frame);
+                }
+            }
+        }
+    }
+
+    /// Finds what let each connect, accept and last receive return.
+    fn complete_control(&mut self, trace: &Trace, drafts: &[usize]) {
+        let frame_of = |wanted: &dyn Fn(Side, &super::Observed) -> bool, before: Option<Timestamp>| {
+            trace
+                .segments
+                .iter()
+                .take_while(|observed| before.is_none_or(|before| observed.segment.at.is_none_or(|at| at <= before)))
+                .find(|observed| wanted(trace.sender(&observed.segment), observed))
+                .map(|observed| observed.segment)
+        };
+        debug_assert_eq!(drafts.len(), trace.segments.len());
+        for side in [Side::Client, Side::Server] {
+            let Some(end) = self.joined.ends.get(&(trace.id, side)) else { continue };
+            for &index in &end.all {
+                let call = &self.calls[index];
+                let returned = call.returned;
+                let failed = call.errno.is_some();
+                let reset = |from: Side, observed: &super::Observed| {
+                    from == side.peer() && observed.segment.flags.contains(Flags::RST)
+                };
+                let completed = match call.effect {
+                    Effect::Connect if failed => frame_of(&reset, returned),
+                    Effect::Connect => frame_of(
+                        &|from, observed| from == side.peer() && observed.segment.flags.contains(Flags::SYN),
+                        returned,
+                    ),
+                    Effect::Accept => frame_of(
+                        &|from, observed| {
+                            from == side.peer()
+                                && observed.segment.flags.contains(Flags::ACK)
+                                && !observed.segment.flags.contains(Flags::SYN)
+                        },
+                        returned,
+                    ),
+                    Effect::Receive if call.result == Some(0) => frame_of(
+                        &|from, observed| from == side.peer() && observed.segment.flags.contains(Flags::FIN),
+                        returned,
+                    ),
+                    Effect::Receive | Effect::Send
+                        if matches!(call.errno.as_deref(), Some("ECONNRESET" | "EPIPE" | "ECONNABORTED")) =>
+                    {
+                        frame_of(&reset, returned)
+                    }
+                    _ => None,
+                };
+                let Some(segment) = completed else { continue };
+                let entered = call.entered;
+                let is_accept = call.effect == Effect::Accept;
+                let is_end = call.effect == Effect::Receive && call.result == Some(0);
+                let event = self.call_event(index);
+                event.completed_by.get_or_insert(segment.frame);
+                if is_accept && segment.at.is_some_and(|at| at < entered) {
+                    event.note = Some("the kernel had completed the handshake before accept() was called".to_owned());
+                }
+                if is_end {
+                    event.note =
+                        Some(format!("the peer closed its direction: frame {} carried the FIN", segment.frame));
+                }
+            }
+        }
+    }
+
+    fn call_event(&mut self, call: CallIndex) -> &mut CallEvent {
+        match &mut self.drafts[call].event.kind {
+            EventKind::Call(event) => event,
+            _ => unreachable!("calls are drafted first, one draft each"),
+        }
+    }
+
+    fn transition(&mut self, draft: usize) -> &mut TransitionEvent {
+        match &mut self.drafts[draft].event.kind {
+            EventKind::Transition(event) => event,
+            _ => unreachable!("a path names drafts of transitions only"),
+        }
+    }
+
+    /// Holds what TCP_INFO said after each call against the machine of that end.
+    fn ask_tcp_info(&mut self, traces: &[Trace]) {
+        for (index, call) in self.calls.iter().enumerate() {
+            let Some(info) = &call.info else { continue };
+            let place = self.joined.places[index];
+            let key = match (place.connection, place.side, call.socket) {
+                (Some(connection), Some(side), _) => EndKey::End(connection, side),
+                (_, _, Some(socket)) => EndKey::Listener(socket),
+                _ => continue,
+            };
+            let said = format!("TCP_INFO after {}() said {}", call.name, info.state);
+            self.testify(
+                key,
+                Witness::TcpInfo,
+                |state| state == info.state,
+                (info.asked, info.answered),
+                &said,
+                traces,
+            );
+        }
+    }
+
+    /// Holds sock_diag's answers against the machines; shows the TIME-WAIT timer, and the moment its socket went.
+    fn ask_sock_diag(&mut self, traces: &[Trace], evidence: &[Evidence]) {
+        let mut answers: Vec<&Evidence> = evidence.iter().collect();
+        answers.sort_by_key(|answer| answer.answered);
+        for answer in answers {
+            let Some((key, connection, side)) = self.place_of(answer, traces) else { continue };
+            let Some((connection, side)) = connection.zip(side) else {
+                let said = answer.state.map_or("no such socket".to_owned(), |state| state.to_string());
+                self.testify(
+                    key,
+                    Witness::SockDiag,
+                    |state| state == answer.state.unwrap_or(State::Closed),
+                    (answer.asked, answer.answered),
+                    &format!("sock_diag said {said}"),
+                    traces,
+                );
+                continue;
+            };
+            let timer = self.timer_of(connection, side);
+            if answer.state.is_none()
+                && timer.is_some()
+                && self.paths.get(&key).and_then(StatePath::last) == Some(State::TimeWait)
+            {
+                let order = (Some(answer.answered), u64::MAX);
+                self.draft_move(
+                    connection,
+                    side,
+                    (Some(State::TimeWait), State::Closed, Rule::TimeWaitOver),
+                    order,
+                    Some(answer.answered),
+                    timer.unwrap_or_default(),
+                );
+                let last = self.drafts.len() - 1;
+                self.transition(last).evidence = vec![Witness::SockDiag];
+                continue;
+            }
+            let fits = |state: State| match answer.state {
+                Some(said) => state == said,
+                // A 4-tuple without a socket: closed, or back at the listening socket, which has no 4-tuple.
+                None => matches!(state, State::Closed | State::Listen),
+            };
+            let said = match answer.state {
+                Some(state) => format!("sock_diag said {state}"),
+                None => "sock_diag has no such socket".to_owned(),
+            };
+            self.testify(key, Witness::SockDiag, fits, (answer.asked, answer.answered), &said, traces);
+            let running = answer
+                .timer
+                .filter(|running| running.kind == TimerKind::TimeWait && answer.state == Some(State::TimeWait));
+            if let Some(running) = running.filter(|_| timer.is_none()) {
+                let closing = self.closing_call(connection, side);
+                let kind = EventKind::Timer(TimerEvent {
+                    side,
+                    kind: running.kind,
+                    remaining: running.remaining,
+                    cause: closing.map(|call| EventId(call as u64)),
+                    owner: closing.map(|call| {
+                        let process = &self.calls[call].process;
+                        format!("{} ({})", process.comm, process.pid)
+                    }),
+                });
+                self.push((Some(answer.answered), u64::MAX), Some(answer.answered), Some(connection), kind);
+            }
+        }
+    }
+
+    fn place_of(&self, answer: &Evidence, traces: &[Trace]) -> Option<(EndKey, Option<ConnectionId>, Option<Side>)> {
+        if answer.peer.port() == 0 {
+            let listens = |call: &&Call| call.effect == Effect::Listen && call.local == Some(answer.local);
+            let listener = self.calls.iter().find(listens)?.socket?;
+            return Some((EndKey::Listener(listener), None, None));
+        }
+        let began = |trace: &&Trace| {
+            trace.segments.first().and_then(|observed| observed.segment.at).is_none_or(|first| first <= answer.answered)
+        };
+        let side_of = |trace: &Trace| match (trace.client, trace.server) {
+            (client, server) if client == answer.local && server == answer.peer => Some(Side::Client),
+            (client, server) if client == answer.peer && server == answer.local => Some(Side::Server),
+            _ => None,
+        };
+        let found = traces.iter().filter(began).rev().find_map(|trace| side_of(trace).map(|side| (trace.id, side)));
+        found.map(|(id, side)| (EndKey::End(id, side), Some(id), Some(side)))
+    }
+
+    fn timer_of(&self, connection: ConnectionId, side: Side) -> Option<usize> {
+        self.drafts.iter().position(|draft| {
+            draft.event.connection == Some(connection)
+                && matches!(&draft.event.kind, EventKind::Timer(timer) if timer.side == side)
+        })
+    }
+
+    fn closing_call(&self, connection: ConnectionId, side: Side) -> Option<CallIndex> {
+        let end = self.joined.ends.get(&(connection, side))?;
+        end.all.iter().copied().find(|index| cause::closes(&self.calls[*index]))
+    }
+
+    /// Adds a witness to the transition that its word confirms, or the disagreement to the one it contradicts.
+    fn testify(
+        &mut self,
+        key: EndKey,
+        witness: Witness,
+        fits: impl Fn(State) -> bool,
+        (asked, answered): (Timestamp, Timestamp),
+        said: &str,
+        traces: &[Trace],
+    ) {
+        let Some(path) = self.paths.get(&key) else { return };
+        match path.fitting(fits, asked, answered) {
+            Ok(None) => {}
+            Ok(Some(draft)) => {
+                let evidence = &mut self.transition(draft).evidence;
+                if let Err(place) = evidence.binary_search(&witness) {
+                    evidence.insert(place, witness);
+                }
+            }
+            Err(state) => {
+                let machine = state.map_or("an unknown state", State::name);
+                let text = format!("{said}, the segments say {machine}");
+                if let Some(draft) = path.draft_at(answered) {
+                    self.transition(draft).disagreement.get_or_insert(text.clone());
+                }
+                if let EndKey::End(id, side) = key {
+                    self.disagree(id, side, text, answered, traces);
+                }
+            }
+        }
+    }
+
+    fn disagree(&mut self, id: ConnectionId, side: Side, note: String, answered: Timestamp, traces: &[Trace]) {
+        let trace = traces.iter().find(|trace| trace.id == id);
+        let before = |at: Option<Timestamp>| at.is_none_or(|at| at <= answered);
+        let frame = trace.and_then(|trace| {
+            trace
+                .segments
+                .iter()
+                .rev()
+                .find(|observed| before(observed.segment.at))
+                .map(|observed| observed.segment.frame)
+        });
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
+            connection.findings.push(FindingAt { finding: Finding::StateDisagreement, frame, side, note });
+        }
+    }
+
+    fn set_phases(&mut self, traces: &[Trace]) {
+        let bounds: HashMap<ConnectionId, Bounds> = traces.iter().map(|trace| (trace.id, self.bounds(trace))).collect();
+        let all = bounds.values().copied().reduce(Bounds::around);
+        for index in 0..self.drafts.len() {
+            let draft = &self.drafts[index];
+            let bounds = match draft.event.connection {
+                Some(connection) => bounds.get(&connection).copied(),
+                None => all,
+            };
+            let is_call = matches!(draft.event.kind, EventKind::Call(_));
+            let phase = bounds.map_or(Phase::SetUp, |bounds| bounds.phase(draft.order, is_call));
+            self.drafts[index].event.phase = phase;
+        }
+    }
+
+    /// Where the phases of a connection begin.
+    fn bounds(&self, trace: &Trace) -> Bounds {
+        let mut bounds = Bounds::default();
+        let cause = |event: &SegmentEvent, wanted: &dyn Fn(&Call) -> bool| {
+            event
+                .cause
+                .calls
+                .iter()
+                .map(|id| &self.calls[id.0 as usize])
+                .find(|call| wanted(call))
+                .map(|call| call.entered)
+        };
+        for draft in self.drafts.iter().filter(|draft| draft.event.connection == Some(trace.id)) {
+            let (at, frame) = draft.order;
+            match &draft.event.kind {
+                EventKind::Segment(event) => {
+                    let flags = event.segment.flags;
+                    if bounds.handshake.is_none() {
+                        let connect = cause(event, &|call| call.effect == Effect::Connect);
+                        bounds.handshake = Some(Mark { call: connect.or(at), order: (at, frame) });
+                        if !flags.contains(Flags::SYN) {
+                            bounds.data = bounds.handshake;
+                        }
+                    }
+                    let ends_handshake = !flags.contains(Flags::SYN) && event.stream.is_none() && bounds.data.is_none();
+                    if ends_handshake {
+                        // The ACK that ends the handshake still belongs to it.
+                        bounds.data = Some(Mark { call: at, order: (at, frame + 1) });
+                    } else if event.stream.is_some() && !flags.contains(Flags::SYN) {
+                        bounds.data = bounds.data.or(Some(Mark { call: at, order: (at, frame) }));
+                    }
+                    if flags.intersects(Flags::FIN | Flags::RST) && bounds.teardown.is_none() {
+                        let closing = cause(event, &|call| cause::closes(call));
+                        bounds.teardown = Some(Mark {
+                            call: closing.or(at),
+                            order: (closing.or(at).min(at), if closing.is_some() { 0 } else { frame }),
+                        });
+                    }
+                }
+                EventKind::Timer(_) => {
+                    bounds.time_wait = bounds.time_wait.or(Some(Mark { call: at, order: (at, frame) }));
+                }
+                _ => {}
+            }
+        }
+        bounds
+    }
+
+    /// Orders the drafts by time and gives them their ids.
+    fn finish(self) -> Story {
+        let mut order: Vec<usize> = (0..self.drafts.len()).collect();
+        let first = self.drafts.iter().filter_map(|draft| draft.order.0).min();
+        order.sort_by_key(|&index| {
+            let (at, frame) = self.drafts[index].order;
+            (at.or(first), frame, index)
+        });
+        let mut ids = vec![EventId(0); order.len()];
+        for (id, &draft) in order.iter().enumerate() {
+            ids[draft] = EventId(id as u64);
+        }
+        let renamed = |id: EventId| ids[id.0 as usize];
+        let mut events: Vec<Event> = self.drafts.into_iter().map(|draft| draft.event).collect();
+        for event in &mut events {
+            event.id = renamed(event.id);
+            match &mut event.kind {
+                EventKind::Call(_) => {}
+                EventKind::Segment(segment) => {
+                    segment.cause.calls.iter_mut().for_each(|id| *id = renamed(*id));
+                    segment.cause.calls.sort_unstable();
+                    segment.cause.of = segment.cause.of.map(renamed);
+                }
+                EventKind::Transition(transition) => transition.cause = transition.cause.map(renamed),
+                EventKind::Timer(timer) => timer.cause = timer.cause.map(renamed),
+            }
+        }
+        events.sort_by_key(|event| event.id);
+        Story { events, connections: self.connections, totals: self.totals }
+    }
+}
+
+/// The first moments of the phases of one connection.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    handshake: Option<Mark>,
+    data: Option<Mark>,
+    teardown: Option<Mark>,
+    time_wait: Option<Mark>,
+}
+
+/// A moment for calls, and the place in the order of everything else.
+#[derive(Clone, Copy)]
+struct Mark {
+    call: Option<Timestamp>,
+    order: (Option<Timestamp>, u64),
+}
+
+impl Bounds {
+    fn phase(self, order: (Option<Timestamp>, u64), is_call: bool) -> Phase {
+        let reached = |mark: Option<Mark>| {
+            mark.is_some_and(|mark| if is_call { order.0 >= mark.call } else { order >= mark.order })
+        };
+        let later = [
+            (self.time_wait, Phase::TimeWait),
+            (self.teardown, Phase::Teardown),
+            (self.data, Phase::Data),
+            (self.handshake, Phase::Handshake),
+        ];
+        later.into_iter().find(|(mark, _)| reached(*mark)).map_or(Phase::SetUp, |(_, phase)| phase)
+    }
+
+    /// The bounds of several connections told as one: the first handshake, the last teardown.
+    fn around(self, other: Self) -> Self {
+        let pick = |a: Option<Mark>, b: Option<Mark>, later: bool| match (a, b) {
+            (Some(a), Some(b)) => Some(if (a.order < b.order) == later { b } else { a }),
+            (a, b) => a.or(b),
+        };
+        Self {
+            handshake: pick(self.handshake, other.handshake, false),
+            data: pick(self.data, other.data, false),
+            teardown: pick(self.teardown, other.teardown, true),
+            time_wait: pick(self.time_wait, other.time_wait, true),
+        }
+    }
+}
+
+/// What is worth saying of a call by itself.
+fn note_on(call: &Call) -> Option<String> {
+    let errno = call.errno.as_deref();
+    let note = match (call.effect, errno, call.result) {
+        (Effect::Listen, None, _) => "nothing goes on the wire: from now on the kernel itself answers SYNs",
+        (Effect::Send, None, Some(0)) => "0 octets: no segment is sent, TCP has no empty message",
+        (Effect::CloseCopy, None, _) => "copies of the descriptor remain: nothing is sent",
+        (Effect::ShutdownRead, None, _) => "nothing goes on the wire: TCP cannot tell the peer to stop",
+        (Effect::LingerZero, None, _) => "the next close resets the connection instead of closing it in order",
+        (Effect::Bind, Some("EADDRINUSE"), _) => {
+            "the port is still taken, by a listening socket or by a connection in TIME-WAIT; SO_REUSEADDR allows the latter"
+        }
+        (Effect::Connect, Some("ECONNREFUSED"), _) => "the answer to the SYN was RST: nobody listens on that port",
+        (Effect::Connect, Some("ETIMEDOUT"), _) => "no SYN was answered",
+        (Effect::Connect, Some("EINPROGRESS"), _) => "nonblocking: the handshake goes on after the call",
+        (Effect::Send, Some("EPIPE"), _) => {
+            "the connection is closed for sending: the kernel also raised SIGPIPE unless told not to"
+        }
+        (Effect::Receive | Effect::Send, Some("ECONNRESET"), _) => "the peer reset the connection",
+        (Effect::Receive | Effect::Send | Effect::Accept, Some("EAGAIN"), _) => "nonblocking: nothing to do right now",
+        _ => return None,
+    };
+    Some(note.to_owned())
+}
+
+/// How long after a segment's capture the kernel may take to act on it: a loaded machine runs its softirqs late.
+const LAG: Span = Span::from_millis(100);
