@@ -2,12 +2,14 @@
 
 mod cause;
 mod connection;
+mod edge;
 mod event;
 mod matching;
 mod story;
 mod trace;
 
 pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
+pub use edge::{Edge, Join};
 pub use event::{
     CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, Range, SegmentEvent, Story, TimerEvent,
     TransitionEvent,
