@@ -1,5 +1,7 @@
 //! What a program asked of its sockets: one call as an interval from entry to return.
 
+mod recorded;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::TcpInfo;
 use crate::time::Timestamp;
+
+pub use recorded::{Recorder, Socket, Wait, Whereabouts};
 
 /// One call of a program on a socket, or a process exit that closed it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,11 +1,18 @@
 //! What the kernel says of a socket: TCP_INFO of one's own sockets, and sock_diag for those that no process holds any more.
 
+mod clock;
+mod sock_diag;
+mod tcp_info;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
+
+pub use clock::now;
+pub use sock_diag::SockDiag;
 
 /// Who testified to a state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
