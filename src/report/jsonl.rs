@@ -1,0 +1,926 @@
+//! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::calls::{Arg, Effect, Process, SocketId};
+use crate::flow::{
+    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
+    SideSummary, Story, TimerEvent, Totals, TransitionEvent,
+};
+use crate::kernel::{TcpInfo, TimerKind, Witness};
+use crate::tcp::{FindingSet, State};
+use crate::time::{Span, Timestamp};
+use crate::wire::{Oddities, Options};
+
+/// Writes JSON Lines.
+///
+/// Lines are gathered and written together; what was not yet written is, by [`Jsonl::flush`] and [`Jsonl::totals`].
+/// Times are strings of decimal seconds, durations are integers of nanoseconds, and a thing not known is null.
+/// No control character and none that turns the direction of text gets out unescaped, whatever a name or note holds.
+pub struct Jsonl<'a> {
+    out: &'a mut dyn Write,
+    lines: Lines,
+}
+
+impl<'a> Jsonl<'a> {
+    /// A writer of lines to `out`, which needs no buffer of its own.
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, lines: Lines(Vec::with_capacity(GATHERED + GATHERED / 8)) }
+    }
+
+    /// Writes a whole story: its events, its connections, its totals.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn story(&mut self, story: &Story) -> io::Result<()> {
+        for event in &story.events {
+            self.event(event)?;
+        }
+        for connection in &story.connections {
+            self.connection(connection)?;
+        }
+        self.totals(&story.totals)
+    }
+
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call))?,
+            EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
+            EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer))?,
+        }
+        self.end_line()
+    }
+
+    /// Writes one `connection` line.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        self.lines.connection(connection)?;
+        self.end_line()
+    }
+
+    /// Writes the `totals` line, the last one, and everything before it.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn totals(&mut self, totals: &Totals) -> io::Result<()> {
+        let Totals { frames, segments, connections, skipped, late_segments, dropped } = totals;
+        self.lines.object(&serde_json::json!({
+            "type": "totals", "frames": frames, "segments": segments, "connections": connections,
+            "skipped": skipped, "late_segments": late_segments, "dropped": dropped,
+        }))?;
+        self.end_line()?;
+        self.flush()
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.lines.0)?;
+        self.lines.0.clear();
+        self.out.flush()
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        self.lines.0.push(b'\n');
+        if self.lines.0.len() < GATHERED {
+            return Ok(());
+        }
+        self.out.write_all(&self.lines.0)?;
+        self.lines.0.clear();
+        Ok(())
+    }
+}
+
+/// The lines gathered so far; what is written often is written field by field, without a serializer in between.
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
+        Ok(value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.0, Careful))?)
+    }
+
+    fn connection(&mut self, c: &Connection) -> io::Result<()> {
+        self.text(r#"{"type":"connection","id":"#).number(c.id.0);
+        self.text(r#","client":"#).end(c.client).text(r#","server":"#).end(c.server);
+        self.text(r#","midstream":"#).truth(c.midstream);
+        self.text(r#","first":"#).moment(c.first).text(r#","last":"#).moment(c.last);
+        let duration = c.first.zip(c.last).map(|(first, last)| last.since(first).0);
+        self.text(r#","duration_ns":"#).maybe(duration);
+        self.text(r#","first_frame":"#).number(c.first_frame).text(r#","last_frame":"#).number(c.last_frame);
+        self.text(r#","completeness":"#).number(c.completeness);
+        self.text(r#","conn_state":"#).object(&c.conn_state)?;
+        self.text(r#","history":"#).object(&c.history)?;
+        self.text(r#","initial_rtt_ns":"#).maybe(c.initial_rtt.map(|rtt| rtt.0));
+        self.text(r#","client_state":"#).name(c.client_state.map(State::name));
+        self.text(r#","server_state":"#).name(c.server_state.map(State::name));
+        self.text(r#","closed_by":"#).object(&c.closed_by)?;
+        self.text(r#","ending":"#).name(Some(c.ending.name()));
+        self.text(r#","verdict":"#).object(&c.verdict)?;
+        self.text(r#","client_to_server":"#).side(&c.client_to_server);
+        self.text(r#","server_to_client":"#).side(&c.server_to_client);
+        self.text(r#","findings":["#);
+        for (n, FindingAt { finding, frame, side, note }) in c.findings.iter().enumerate() {
+            self.text(if n == 0 { r#"{"name":"# } else { r#",{"name":"# }).name(Some(finding.name()));
+            self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
+            self.text(r#","note":"#).object(note)?;
+            self.text("}");
+        }
+        self.text(r#"],"findings_omitted":"#).number(c.findings_omitted).text("}");
+        Ok(())
+    }
+
+    fn side(&mut self, s: &SideSummary) -> &mut Self {
+        // Without its SYN nothing is known of what an end offered.
+        let offered = |offer| s.isn.map(|_| offer);
+        self.text(r#"{"segments":"#).number(s.segments);
+        self.text(r#","octets":"#).number(s.octets);
+        self.text(r#","unique_octets":"#).number(s.unique_octets);
+        self.text(r#","syn":"#).number(s.syn);
+        self.text(r#","fin":"#).number(s.fin);
+        self.text(r#","rst":"#).number(s.rst);
+        self.text(r#","isn":"#).maybe(s.isn);
+        self.text(r#","mss":"#).maybe(s.mss);
+        self.text(r#","window_scale":"#).maybe(s.window_scale);
+        self.text(r#","sack_permitted":"#).maybe_truth(offered(s.sack_permitted));
+        self.text(r#","timestamps":"#).maybe_truth(offered(s.timestamps));
+        self.text(r#","retransmissions":"#).number(s.retransmissions);
+        self.text(r#","fast_retransmissions":"#).number(s.fast_retransmissions);
+        self.text(r#","spurious_retransmissions":"#).number(s.spurious_retransmissions);
+        self.text(r#","out_of_order":"#).number(s.out_of_order);
+        self.text(r#","duplicate_acks":"#).number(s.duplicate_acks);
+        self.text(r#","lost_segments":"#).number(s.lost_segments);
+        self.text(r#","acked_unseen":"#).number(s.acked_unseen);
+        self.text(r#","zero_windows":"#).number(s.zero_windows);
+        self.text(r#","window_fulls":"#).number(s.window_fulls);
+        self.text(r#","window_updates":"#).number(s.window_updates);
+        self.text(r#","keep_alives":"#).number(s.keep_alives);
+        self.text(r#","zero_window_probes":"#).number(s.zero_window_probes);
+        self.text(r#","rtt_min_ns":"#).maybe(s.rtt_min_ns);
+        self.text(r#","rtt_avg_ns":"#).maybe(s.rtt_avg_ns);
+        self.text(r#","rtt_max_ns":"#).maybe(s.rtt_max_ns);
+        self.text("}")
+    }
+
+    fn end(&mut self, end: SocketAddr) -> &mut Self {
+        self.text(r#"{"addr":""#);
+        match end.ip() {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                self.number(a).text(".").number(b).text(".").number(c).text(".").number(d);
+            }
+            IpAddr::V6(address) => write!(self.0, "{address}").expect("a Vec takes everything"),
+        }
+        self.text(r#"","port":"#).number(end.port()).text("}")
+    }
+
+    fn moment(&mut self, at: Option<Timestamp>) -> &mut Self {
+        let Some(nanos) = at.map(Timestamp::as_nanos) else { return self.text("null") };
+        if nanos < 0 {
+            write!(self.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
+            return self;
+        }
+        self.text("\"").number(nanos / 1_000_000_000).text(".");
+        let mut digits = [b'0'; 9];
+        let mut rest = nanos % 1_000_000_000;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.0.extend_from_slice(&digits);
+        self.text("\"")
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        self
+    }
+
+    fn maybe(&mut self, number: Option<impl itoa::Integer>) -> &mut Self {
+        match number {
+            Some(number) => self.number(number),
+            None => self.text("null"),
+        }
+    }
+
+    fn truth(&mut self, truth: bool) -> &mut Self {
+        self.text(if truth { "true" } else { "false" })
+    }
+
+    fn maybe_truth(&mut self, truth: Option<bool>) -> &mut Self {
+        match truth {
+            Some(truth) => self.truth(truth),
+            None => self.text("null"),
+        }
+    }
+
+    /// A name from one of our own lists, which needs no escapes.
+    fn name(&mut self, name: Option<&'static str>) -> &mut Self {
+        match name {
+            Some(name) => self.text("\"").text(name).text("\""),
+            None => self.text("null"),
+        }
+    }
+}
+
+/// Compact JSON in which every character that could steer a terminal is escaped, not only those that JSON demands.
+struct Careful;
+
+impl serde_json::ser::Formatter for Careful {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, steering)) = rest.char_indices().find(|(_, c)| steers(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in steering.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + steering.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Whether a character moves the cursor, begins an escape sequence, breaks the line or turns the direction of text.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What every event's line begins with.
+#[derive(Serialize)]
+struct Head {
+    r#type: &'static str,
+    id: EventId,
+    at: Option<Timestamp>,
+    connection: Option<ConnectionId>,
+    phase: &'static str,
+}
+
+impl Head {
+    fn of(event: &Event, r#type: &'static str) -> Self {
+        let phase = match event.phase {
+            Phase::SetUp => "set_up",
+            Phase::Handshake => "handshake",
+            Phase::Data => "data",
+            Phase::Teardown => "teardown",
+            Phase::TimeWait => "time_wait",
+        };
+        Self { r#type, id: event.id, at: event.at, connection: event.connection, phase }
+    }
+}
+
+#[derive(Serialize)]
+struct CallLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    returned: Option<Timestamp>,
+    side: Option<Side>,
+    process: &'a Process,
+    name: &'a str,
+    effect: Effect,
+    fd: Option<i32>,
+    socket: Option<SocketId>,
+    args: Args<'a>,
+    result: Option<i64>,
+    errno: Option<&'a str>,
+    octets: Option<u64>,
+    stream: Option<Range>,
+    frames: &'a [u64],
+    brought_by: &'a [u64],
+    completed_by: Option<u64>,
+    accepted: Option<SocketId>,
+    local: Option<End>,
+    peer: Option<End>,
+    tcp_info: Option<&'a TcpInfo>,
+    preview: Preview<'a>,
+    note: Option<&'a str>,
+}
+
+impl<'a> CallLine<'a> {
+    fn of(event: &Event, joined: &'a CallEvent) -> Self {
+        let call = &joined.call;
+        Self {
+            head: Head::of(event, "call"),
+            returned: call.returned,
+            side: joined.side,
+            process: &call.process,
+            name: &call.name,
+            effect: call.effect,
+            fd: call.fd,
+            socket: call.socket,
+            args: Args(&call.args),
+            result: call.result,
+            errno: call.errno.as_deref(),
+            octets: call.octets,
+            stream: joined.stream,
+            frames: &joined.frames,
+            brought_by: &joined.brought_by,
+            completed_by: joined.completed_by,
+            accepted: call.accepted,
+            local: call.local.map(End::from),
+            peer: call.peer.map(End::from),
+            tcp_info: call.info.as_ref(),
+            preview: Preview(&call.preview),
+            note: joined.note.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SegmentLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    frame: u64,
+    from: Side,
+    flags: Shown<crate::wire::Flags>,
+    seq: i64,
+    ack: Option<i64>,
+    window: u32,
+    octets: u32,
+    stream: Option<Range>,
+    cause: CauseField<'a>,
+    findings: Findings,
+    raw_seq: u32,
+    raw_ack: Option<u32>,
+    raw_window: u16,
+    options: OptionsField<'a>,
+    oddities: OdditiesField,
+    preview: Preview<'a>,
+    note: Option<&'a str>,
+}
+
+impl<'a> SegmentLine<'a> {
+    fn of(event: &Event, joined: &'a SegmentEvent) -> Self {
+        let segment = &joined.segment;
+        Self {
+            head: Head::of(event, "segment"),
+            frame: segment.frame,
+            from: joined.from,
+            flags: Shown(segment.flags),
+            seq: joined.seq,
+            ack: joined.ack,
+            window: joined.window,
+            octets: segment.len,
+            stream: joined.stream,
+            cause: CauseField(&joined.cause),
+            findings: Findings(joined.findings),
+            raw_seq: segment.seq.0,
+            raw_ack: joined.ack.map(|_| segment.ack.0),
+            raw_window: segment.window,
+            options: OptionsField::from(&segment.options),
+            oddities: OdditiesField(segment.oddities),
+            preview: Preview(&joined.preview),
+            note: joined.note.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TransitionLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    side: Side,
+    from: Option<State>,
+    to: State,
+    cause: Option<EventId>,
+    rule: &'static str,
+    evidence: &'a [Witness],
+    disagreement: Option<&'a str>,
+}
+
+impl<'a> TransitionLine<'a> {
+    fn of(event: &Event, moved: &'a TransitionEvent) -> Self {
+        Self {
+            head: Head::of(event, "transition"),
+            side: moved.side,
+            from: moved.from,
+            to: moved.to,
+            cause: moved.cause,
+            rule: moved.rule.name(),
+            evidence: &moved.evidence,
+            disagreement: moved.disagreement.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TimerLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    side: Side,
+    name: &'static str,
+    remaining_ns: Span,
+    cause: Option<EventId>,
+    owner: Option<&'a str>,
+}
+
+impl<'a> TimerLine<'a> {
+    fn of(event: &Event, timer: &'a TimerEvent) -> Self {
+        let name = match timer.kind {
+            TimerKind::Retransmission => "retransmission",
+            TimerKind::KeepAlive => "keep-alive",
+            TimerKind::TimeWait => "TIME-WAIT",
+            TimerKind::ZeroWindowProbe => "zero-window-probe",
+        };
+        Self {
+            head: Head::of(event, "timer"),
+            side: timer.side,
+            name,
+            remaining_ns: timer.remaining,
+            cause: timer.cause,
+            owner: timer.owner.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct End {
+    addr: IpAddr,
+    port: u16,
+}
+
+impl From<SocketAddr> for End {
+    fn from(end: SocketAddr) -> Self {
+        Self { addr: end.ip(), port: end.port() }
+    }
+}
+
+/// Arguments as an object, in the order in which the call takes them.
+struct Args<'a>(&'a [(std::borrow::Cow<'static, str>, Arg)]);
+
+impl Serialize for Args<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// `{"call":3}`, `{"calls":[7,8]}`, `{"kernel":"ack","of":4}`, or a mechanism together with the calls whose octets it sends again.
+struct CauseField<'a>(&'a Cause);
+
+impl Serialize for CauseField<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Cause { calls, kernel, of, inferred } = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        match (kernel, &calls[..]) {
+            (None, []) => {
+                map.serialize_entry("kernel", "unknown")?;
+                map.serialize_entry("of", of)?;
+            }
+            (None, [call]) => map.serialize_entry("call", call)?,
+            (None, calls) => map.serialize_entry("calls", calls)?,
+            (Some(mechanism), calls) => {
+                map.serialize_entry("kernel", mechanism.name())?;
+                map.serialize_entry("of", of)?;
+                if !calls.is_empty() {
+                    map.serialize_entry("calls", calls)?;
+                }
+            }
+        }
+        if *inferred {
+            map.serialize_entry("inferred", &true)?;
+        }
+        map.end()
+    }
+}
+
+/// Anything as its own text.
+struct Shown<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Octets as text: printable ASCII as it is, everything else and the backslash escaped as in a program's text (`\n`, `\xff`).
+struct Preview<'a>(&'a [u8]);
+
+impl Serialize for Preview<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            [] => serializer.serialize_none(),
+            octets => serializer.collect_str(&octets.escape_ascii()),
+        }
+    }
+}
+
+struct Findings(FindingSet);
+
+impl Serialize for Findings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|finding| finding.name()))
+    }
+}
+
+struct OdditiesField(Oddities);
+
+impl Serialize for OdditiesField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter_names().map(|(name, _)| name.to_ascii_lowercase()))
+    }
+}
+
+#[derive(Serialize)]
+struct OptionsField<'a> {
+    mss: Option<u16>,
+    window_scale: Option<u8>,
+    sack_permitted: bool,
+    timestamps: Option<(u32, u32)>,
+    sack: &'a [(crate::wire::Seq, crate::wire::Seq)],
+    mptcp: Option<u8>,
+    fast_open: bool,
+    other: Option<u8>,
+}
+
+impl<'a> From<&'a Options> for OptionsField<'a> {
+    fn from(options: &'a Options) -> Self {
+        Self {
+            mss: options.mss,
+            window_scale: options.window_scale,
+            sack_permitted: options.sack_permitted,
+            timestamps: options.timestamps,
+            sack: options.sack_edges(),
+            mptcp: options.mptcp,
+            fast_open: options.fast_open,
+            other: options.other,
+        }
+    }
+}
+
+/// How many octets of lines are gathered before they are written.
+const GATHERED: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::Call;
+    use crate::flow::{Closer, ConnState, Ending, Mechanism};
+    use crate::tcp::{Finding, Rule};
+    use crate::wire::{Flags, Segment, Seq};
+    use serde_json::{Value, json};
+
+    fn lines(write: impl FnOnce(&mut Jsonl<'_>) -> io::Result<()>) -> Vec<Value> {
+        let mut out = Vec::new();
+        let mut jsonl = Jsonl::new(&mut out);
+        write(&mut jsonl).and_then(|()| jsonl.flush()).expect("a Vec takes everything");
+        let text = String::from_utf8(out).expect("output is UTF-8");
+        assert!(text.ends_with('\n'), "{text}");
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    fn connection() -> Connection {
+        let side = SideSummary {
+            segments: 6,
+            octets: 10,
+            unique_octets: 11,
+            syn: 12,
+            fin: 13,
+            rst: 14,
+            isn: Some(4_281_021_145),
+            mss: Some(65_495),
+            window_scale: Some(10),
+            sack_permitted: true,
+            timestamps: true,
+            retransmissions: 15,
+            fast_retransmissions: 16,
+            spurious_retransmissions: 17,
+            out_of_order: 18,
+            duplicate_acks: 19,
+            lost_segments: 20,
+            acked_unseen: 21,
+            zero_windows: 22,
+            window_fulls: 23,
+            window_updates: 24,
+            keep_alives: 25,
+            zero_window_probes: 26,
+            rtt_min_ns: Some(27),
+            rtt_avg_ns: Some(28),
+            rtt_max_ns: Some(-29),
+        };
+        Connection {
+            id: ConnectionId(3),
+            client: "127.0.0.1:50634".parse().unwrap(),
+            server: "[fe80::1%7]:3000".parse().unwrap(),
+            midstream: false,
+            first: Some(Timestamp::from_nanos(1_795_223_276_000_071_123)),
+            last: Some(Timestamp::from_nanos(1_795_223_276_000_503_123)),
+            first_frame: 1,
+            last_frame: 10,
+            completeness: 31,
+            conn_state: ConnState::Sf,
+            history: "ShADadFf".into(),
+            initial_rtt: Some(Span(30_000)),
+            client_state: Some(State::TimeWait),
+            server_state: None,
+            closed_by: Some(Closer::Client),
+            ending: Ending::HalfClosed,
+            verdict: "The client closed \"first\"\n\u{1b}[2J\u{9b}\u{202e}π".into(),
+            client_to_server: side.clone(),
+            server_to_client: SideSummary::default(),
+            findings: vec![
+                FindingAt {
+                    finding: Finding::Retransmission,
+                    frame: Some(7),
+                    side: Side::Client,
+                    note: "\u{7f}".into(),
+                },
+                FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, note: "b".into() },
+            ],
+            findings_omitted: 2,
+        }
+    }
+
+    fn event(id: u64, kind: EventKind) -> Event {
+        Event {
+            id: EventId(id),
+            at: Some(Timestamp::from_nanos(5)),
+            connection: Some(ConnectionId(3)),
+            phase: Phase::SetUp,
+            kind,
+        }
+    }
+
+    fn call() -> CallEvent {
+        let at = Timestamp::from_nanos(5);
+        CallEvent {
+            side: Some(Side::Client),
+            call: Call {
+                entered: at,
+                returned: None,
+                process: Process { pid: 1, tid: 2, comm: "echo\u{1b}".into() },
+                name: "connect".into(),
+                effect: Effect::Connect,
+                fd: Some(5),
+                socket: Some(SocketId(9)),
+                args: vec![("addr".into(), Arg::Text("127.0.0.1:3000".into())), ("n".into(), Arg::Int(-1))],
+                result: Some(-1),
+                errno: Some("ECONNREFUSED".into()),
+                octets: Some(10),
+                accepted: None,
+                local: Some("127.0.0.1:50634".parse().unwrap()),
+                peer: None,
+                info: Some(TcpInfo {
+                    asked: at,
+                    answered: at,
+                    state: State::SynSent,
+                    rtt_us: 1,
+                    rttvar_us: 2,
+                    snd_cwnd: 3,
+                    snd_mss: 4,
+                    unacked: 5,
+                    retransmits: 6,
+                    total_retrans: 7,
+                    bytes_acked: 8,
+                    bytes_received: 9,
+                    notsent_bytes: 10,
+                }),
+                preview: b"hi\n\\\xff".to_vec(),
+            },
+            stream: Some(Range::of(0, 10)),
+            frames: vec![1],
+            brought_by: vec![],
+            completed_by: Some(2),
+            note: None,
+        }
+    }
+
+    fn segment(cause: Cause) -> SegmentEvent {
+        let mut options = Options { mss: Some(1460), timestamps: Some((1, 2)), sack_blocks: 1, ..Options::default() };
+        options.sack[0] = (Seq(4_294_967_295), Seq(3));
+        SegmentEvent {
+            from: Side::Client,
+            segment: Segment {
+                at: Some(Timestamp::from_nanos(5)),
+                frame: 1,
+                src: "127.0.0.1".parse().unwrap(),
+                dst: "127.0.0.1".parse().unwrap(),
+                src_port: 50634,
+                dst_port: 3000,
+                seq: Seq(77),
+                ack: Seq(78),
+                flags: Flags::PSH | Flags::ACK,
+                window: 512,
+                urgent: 0,
+                checksum: 0,
+                ip_id: None,
+                len: 10,
+                oddities: Oddities::CUT | Oddities::CONGESTION_EXPERIENCED,
+                options,
+            },
+            seq: 1,
+            ack: Some(1),
+            window: 65536,
+            stream: Some(Range::of(0, 10)),
+            findings: [Finding::WindowFull].into_iter().collect(),
+            cause,
+            preview: b"helloworld".to_vec(),
+            note: Some("late".into()),
+        }
+    }
+
+    fn cause(calls: &[u64], kernel: Option<Mechanism>, of: Option<u64>) -> Cause {
+        Cause { calls: calls.iter().copied().map(EventId).collect(), kernel, of: of.map(EventId), inferred: false }
+    }
+
+    fn story() -> Story {
+        let transition = TransitionEvent {
+            side: Side::Client,
+            from: None,
+            to: State::SynSent,
+            cause: Some(EventId(0)),
+            rule: Rule::ActiveOpen,
+            evidence: vec![Witness::Segments, Witness::TcpInfo, Witness::SockDiag],
+            disagreement: Some("sock_diag says LISTEN".into()),
+        };
+        let timer = TimerEvent {
+            side: Side::Client,
+            kind: TimerKind::TimeWait,
+            remaining: Span::from_millis(59_700),
+            cause: Some(EventId(0)),
+            owner: Some("echo (1)".into()),
+        };
+        let mut events = vec![
+            event(0, EventKind::Call(Box::new(call()))),
+            event(1, EventKind::Segment(Box::new(segment(cause(&[0], None, None))))),
+            event(2, EventKind::Segment(Box::new(segment(cause(&[0, 0], None, None))))),
+            event(3, EventKind::Segment(Box::new(segment(cause(&[], Some(Mechanism::Ack), Some(1)))))),
+            event(
+                4,
+                EventKind::Segment(Box::new(segment(cause(&[0], Some(Mechanism::RetransmissionTimeout), Some(1))))),
+            ),
+            event(5, EventKind::Segment(Box::new(segment(Cause { inferred: true, ..cause(&[], None, None) })))),
+            event(6, EventKind::Transition(transition)),
+            event(7, EventKind::Timer(timer)),
+        ];
+        events[0].connection = None;
+        events[3].at = None;
+        let totals =
+            Totals { frames: 10, segments: 9, connections: 1, late_segments: 1, dropped: Some(0), ..Totals::default() };
+        Story { events, connections: vec![connection()], totals }
+    }
+
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("../../docs/output.schema.json")).expect("the schema is JSON")
+    }
+
+    /// Lets no object of the schema hold a field that it does not describe.
+    fn close(schema: &mut Value) {
+        match schema {
+            Value::Object(map) => {
+                if map.contains_key("required") && map.contains_key("properties") && map.contains_key("description") {
+                    map.entry("additionalProperties").or_insert(json!(false));
+                }
+                map.values_mut().for_each(close);
+            }
+            Value::Array(items) => items.iter_mut().for_each(close),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_connection_line_holds_what_the_contract_says() {
+        let [line] = &lines(|out| out.connection(&connection()))[..] else { panic!("not one line") };
+        assert_eq!(line["type"], "connection");
+        assert_eq!(line["id"], 3);
+        assert_eq!(line["client"], json!({"addr": "127.0.0.1", "port": 50634}));
+        assert_eq!(line["server"], json!({"addr": "fe80::1", "port": 3000}));
+        assert_eq!(line["first"], "1795223276.000071123");
+        assert_eq!(line["duration_ns"], 432_000);
+        assert_eq!(line["conn_state"], "SF");
+        assert_eq!(line["client_state"], "TIME-WAIT");
+        assert_eq!(line["server_state"], Value::Null);
+        assert_eq!(line["closed_by"], "client");
+        assert_eq!(line["ending"], "half-closed");
+        assert_eq!(line["verdict"], connection().verdict);
+        assert_eq!(
+            line["findings"],
+            json!([{"name": "retransmission", "frame": 7, "side": "client", "note": "\u{7f}"},
+                   {"name": "state_disagreement", "frame": null, "side": "server", "note": "b"}])
+        );
+        // The line is written by hand; serde's own derivation knows every field of a side.
+        assert_eq!(line["client_to_server"], serde_json::to_value(connection().client_to_server).unwrap());
+        let mut silent = serde_json::to_value(SideSummary::default()).unwrap();
+        (silent["sack_permitted"], silent["timestamps"]) = (Value::Null, Value::Null);
+        assert_eq!(line["server_to_client"], silent);
+    }
+
+    #[test]
+    fn times_before_1970_and_unknown_ones_are_told() {
+        let mut early = connection();
+        (early.first, early.last) = (Some(Timestamp::from_nanos(-1_500_000_000)), None);
+        let [line] = &lines(|out| out.connection(&early))[..] else { panic!("not one line") };
+        assert_eq!(line["first"], "-1.500000000");
+        assert_eq!((&line["last"], &line["duration_ns"]), (&Value::Null, &Value::Null));
+    }
+
+    #[test]
+    fn causes_have_the_forms_of_the_contract() {
+        let lines = lines(|out| out.story(&story()));
+        assert_eq!(lines[1]["cause"], json!({"call": 0}));
+        assert_eq!(lines[2]["cause"], json!({"calls": [0, 0]}));
+        assert_eq!(lines[3]["cause"], json!({"kernel": "ack", "of": 1}));
+        assert_eq!(lines[4]["cause"], json!({"kernel": "retransmission_timeout", "of": 1, "calls": [0]}));
+        assert_eq!(lines[5]["cause"], json!({"kernel": "unknown", "of": null, "inferred": true}));
+        assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "n": -1}));
+        assert_eq!(lines[0]["preview"], r"hi\n\\\xff");
+        assert_eq!(lines[1]["flags"], "PSH,ACK");
+        assert_eq!(lines[1]["oddities"], json!(["cut", "congestion_experienced"]));
+    }
+
+    #[test]
+    fn nothing_that_steers_a_terminal_gets_out() {
+        let mut out = Vec::new();
+        Jsonl::new(&mut out).story(&story()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains('π'));
+        assert_eq!(text.chars().find(|c| *c != '\n' && steers(*c)), None);
+    }
+
+    #[test]
+    fn every_line_is_valid_and_every_field_is_described() {
+        let mut closed = schema();
+        close(&mut closed["$defs"]);
+        jsonschema::draft202012::meta::validate(&closed).expect("the schema is one of draft 2020-12");
+        let validator = jsonschema::validator_for(&closed).unwrap();
+        let lines = lines(|out| out.story(&story()));
+        assert_eq!(lines.len(), 10);
+        for line in &lines {
+            let errors: Vec<_> = validator.iter_errors(line).map(|e| format!("{}: {e}", e.instance_path())).collect();
+            assert!(errors.is_empty(), "{line}\n{errors:#?}");
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_rejected() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let lines = lines(|out| out.story(&story()));
+        let spoilt = |n: usize, pointer: &str, value: Value| {
+            let mut line = lines[n].clone();
+            *line.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not there")) = value;
+            line
+        };
+        for wrong in [
+            json!({}),
+            json!([]),
+            json!({"type": "packet"}),
+            json!({"type": "connection"}),
+            spoilt(8, "/first", json!(1_795_223_276.32)),
+            spoilt(8, "/first", json!("1795223276.32")),
+            spoilt(8, "/duration_ns", json!(0.5)),
+            spoilt(8, "/client/port", json!(65536)),
+            spoilt(8, "/client_state", json!("TIME_WAIT")),
+            spoilt(8, "/ending", json!("closed")),
+            spoilt(8, "/client_to_server/octets", json!(-1)),
+            spoilt(8, "/client_to_server/segments", Value::Null),
+            spoilt(8, "/findings/0/name", json!("resent")),
+            spoilt(9, "/skipped/not_tcp", json!("0")),
+            spoilt(0, "/process", Value::Null),
+            spoilt(0, "/errno", json!(111)),
+            spoilt(1, "/cause", json!({})),
+            spoilt(1, "/cause", json!({"call": 1, "kernel": "ack", "of": 2})),
+            spoilt(1, "/cause", json!({"kernel": "magic", "of": 2})),
+            spoilt(1, "/frame", json!(0)),
+            spoilt(6, "/evidence", json!([])),
+            spoilt(6, "/rule", json!("because")),
+            spoilt(7, "/remaining_ns", Value::Null),
+        ] {
+            assert!(!validator.is_valid(&wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_schema_lists_every_name() {
+        let schema = schema();
+        let names = |pointer: &str| schema.pointer(pointer).expect(pointer).as_array().unwrap().clone();
+        let findings: Vec<_> = Finding::ALL.iter().map(|finding| json!(finding.name())).collect();
+        assert_eq!(names("/$defs/finding_name/enum"), findings, "docs/output.schema.json: finding_name");
+        let rules: Vec<_> = Rule::ALL.iter().map(|rule| json!(rule.name())).collect();
+        assert_eq!(names("/$defs/transition/properties/rule/enum"), rules, "docs/output.schema.json: transition rule");
+        let states: Vec<_> = State::ALL.iter().map(|state| json!(state.name())).collect();
+        assert_eq!(names("/$defs/state/enum"), states, "docs/output.schema.json: state");
+    }
+
+    #[test]
+    fn a_closed_output_is_told() {
+        let mut nowhere: &mut [u8] = &mut [];
+        let error = Jsonl::new(&mut nowhere).totals(&Totals::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+}
