@@ -1,5 +1,11 @@
 //! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
 
+mod file;
+mod input;
+mod pcap;
+
+pub use file::FileSource;
+
 use crate::time::Timestamp;
 
 /// One captured frame, borrowed from its source until the next is asked for.
@@ -24,6 +30,12 @@ pub struct LinkType(pub u16);
 impl LinkType {
     /// LINKTYPE_ETHERNET.
     pub const ETHERNET: Self = Self(1);
+    /// LINKTYPE_RAW: IPv4 or IPv6, without a link-layer header.
+    pub const RAW: Self = Self(101);
+    /// LINKTYPE_LINUX_SLL, the first Linux cooked header.
+    pub const LINUX_SLL: Self = Self(113);
+    /// LINKTYPE_LINUX_SLL2, the second Linux cooked header.
+    pub const LINUX_SLL2: Self = Self(276);
 }
 
 /// A source of frames, in the order in which the capture holds them.
@@ -35,11 +47,24 @@ pub trait FrameSource {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError>;
 }
 
+impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        (**self).next_frame()
+    }
+}
+
 /// Why a source of frames could not be opened, or ended before its end; its message names the thing and the way out.
 #[derive(Debug)]
 pub struct CaptureError {
     /// One line for people, without a trailing full stop.
     pub message: String,
+}
+
+impl CaptureError {
+    /// An error with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
 }
 
 impl std::fmt::Display for CaptureError {
@@ -49,3 +74,8 @@ impl std::fmt::Display for CaptureError {
 }
 
 impl std::error::Error for CaptureError {}
+
+/// A name from outside, its control characters escaped, so that showing it cannot drive a terminal.
+fn shown(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}

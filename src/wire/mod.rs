@@ -1,8 +1,16 @@
 //! Bytes to segments: link layers, tunnels, IP and its fragments, the TCP header and its options.
 
+mod decoder;
+mod fragments;
+mod header;
+mod ip;
+mod link;
 mod segment;
 mod seq;
+mod tunnel;
+mod wlan;
 
+pub use decoder::{Checksums, Decoder};
 pub use segment::{Flags, Oddities, Options, Segment};
 pub use seq::Seq;
 

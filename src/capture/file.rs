@@ -1,0 +1,257 @@
+//! Capture files of every format that is read, told by their content.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::input::Input;
+use super::pcap::Pcap;
+use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use crate::time::Timestamp;
+
+/// A capture file, read once from front to end in bounded memory.
+///
+/// A damaged file yields the frames before the damage, then an error, then nothing.
+pub struct FileSource {
+    name: String,
+    input: Input,
+    format: Format,
+    number: u64,
+    finished: bool,
+    bytes_read: Arc<AtomicU64>,
+    size: Option<u64>,
+}
+
+impl FileSource {
+    /// Opens a capture by its path; `-` is standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is empty, or is not a capture.
+    pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        if path == Path::new("-") {
+            let input = io::stdin();
+            if input.is_terminal() {
+                return Err(CaptureError::new(
+                    "standard input is a terminal, and a capture is expected from it: \
+                     name a file, or pipe one in (tcpdump -w - | tcpflow analyze -)",
+                ));
+            }
+            return Self::from_sized("standard input".into(), Box::new(input), None);
+        }
+        let name = shown(&path.to_string_lossy());
+        let failed = |error: io::Error| {
+            CaptureError::new(match error.kind() {
+                io::ErrorKind::NotFound => format!("{name}: there is no such file"),
+                io::ErrorKind::PermissionDenied => {
+                    format!("{name}: permission denied: it takes the right to read this file")
+                }
+                _ => format!("{name}: cannot be opened: {error}"),
+            })
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(CaptureError::new(format!("{name} is a directory: name the capture files in it")));
+        }
+        let size = metadata.is_file().then_some(metadata.len());
+        Self::from_sized(name, Box::new(file), size)
+    }
+
+    /// Reads a capture from anything readable; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// It is empty, or is not a capture.
+    pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
+        Self::from_sized(shown(name), reader, None)
+    }
+
+    /// How many octets were read from the file so far, before decompression.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// How many octets the file has; `None` for a stream.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// What errors call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let mut input = Input::new(Box::new(Counted { reader, count: Arc::clone(&bytes_read) }));
+        let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
+    }
+}
+
+impl FrameSource for FileSource {
+    #[inline]
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        if self.finished {
+            return Ok(None);
+        }
+        let next = match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(&mut self.input),
+        };
+        match next {
+            Ok(Some(record)) => {
+                self.number += 1;
+                Ok(Some(Frame {
+                    number: self.number,
+                    at: record.at,
+                    link: record.link,
+                    bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
+                    wire_len: record.wire_len,
+                }))
+            }
+            Ok(None) => {
+                self.finished = true;
+                match self.input.take_failure() {
+                    Some(error) => Err(Broken::Failed(error).explain(&self.name, self.number, &mut self.input)),
+                    None => Ok(None),
+                }
+            }
+            Err(broken) => {
+                self.finished = true;
+                Err(broken.explain(&self.name, self.number, &mut self.input))
+            }
+        }
+    }
+}
+
+/// One packet record, its bytes still in the input's window.
+pub(super) struct Record {
+    pub(super) at: Option<Timestamp>,
+    pub(super) link: LinkType,
+    pub(super) begin: usize,
+    pub(super) captured: u32,
+    pub(super) wire_len: u32,
+}
+
+/// Why a file can be read no further.
+pub(super) enum Broken {
+    /// It ends where it should go on: at which place.
+    Cut(&'static str),
+    /// It says what cannot be: what.
+    Damaged(String),
+    /// It is nothing that can be read: what it is, and the way out.
+    Foreign(String),
+    /// It has no octets.
+    Empty,
+    /// Reading or decompressing failed.
+    Failed(io::Error),
+}
+
+impl Broken {
+    pub(super) fn oversized(captured: u32) -> Self {
+        Self::Damaged(format!(
+            "the next one claims {captured} captured octets, and no capture holds more than {MAX_CAPTURED}"
+        ))
+    }
+
+    fn explain(self, name: &str, frames: u64, input: &mut Input) -> CaptureError {
+        let place = if frames == 0 { "before its first frame".into() } else { format!("after frame {frames}") };
+        // A reader that failed looks like an early end: what it said is the reason.
+        let broken = match input.take_failure() {
+            Some(error) => Self::Failed(error),
+            None => self,
+        };
+        CaptureError::new(match broken {
+            Self::Cut(_) if frames == 0 => format!(
+                "{name} is cut short before its first frame: nothing of it can be read; copy or capture it again"
+            ),
+            Self::Cut(place_in) => format!(
+                "{name} is cut short after frame {frames}, {place_in}: \
+                 it was copied or stopped while being written; the frames before that were read"
+            ),
+            Self::Damaged(what) => format!("{name} is damaged {place}: {what}; what came before that was read"),
+            Self::Foreign(what) => format!("{name} is not a capture that can be read: {what}"),
+            Self::Empty => {
+                format!("{name} is empty: a capture has at least a file header, so nothing was ever written to it")
+            }
+            Self::Failed(error) => format!("{name} cannot be read further {place}: {error}"),
+        })
+    }
+}
+
+enum Format {
+    Pcap(Pcap),
+}
+
+impl Format {
+    fn open(input: &mut Input) -> Result<Self, Broken> {
+        let head = input.peek(12);
+        if head.is_empty() {
+            return Err(Broken::Empty);
+        }
+        if Pcap::recognises(head) {
+            return Pcap::open(input).map(Self::Pcap);
+        }
+        Err(Broken::Foreign("its first octets are those of no known format; pcap and pcapng are read".into()))
+    }
+}
+
+struct Counted {
+    reader: Box<dyn Read + Send>,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(into)?;
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// As much of one frame as tcpdump or Wireshark ever write or read.
+pub(super) const MAX_CAPTURED: u32 = 262_144;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(bytes: Vec<u8>) -> Result<FileSource, CaptureError> {
+        FileSource::from_reader("test.pcap", Box::new(io::Cursor::new(bytes)))
+    }
+
+    fn pcap(frames: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+        for (index, frame) in frames.iter().enumerate() {
+            for word in [index as u32, 7, frame.len() as u32, frame.len() as u32 + 100] {
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+            bytes.extend_from_slice(frame);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_capture_that_is_cut_short_yields_the_frames_before_the_cut() {
+        let mut bytes = pcap(&[b"first", b"second"]);
+        bytes.pop();
+        let mut source = source(bytes).unwrap();
+        let frame = source.next_frame().unwrap().unwrap();
+        assert_eq!((frame.number, frame.bytes, frame.wire_len), (1, &b"first"[..], 105));
+        assert_eq!(frame.at, Some(Timestamp::from_nanos(7_000)));
+        let error = source.next_frame().unwrap_err();
+        assert!(error.message.starts_with("test.pcap is cut short after frame 1"), "{error}");
+        assert!(source.next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing() {
+        let mut bytes = pcap(&[b"first"]);
+        bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0x20]);
+        let mut source = source(bytes).unwrap();
+        assert!(source.next_frame().unwrap().is_some());
+        let error = source.next_frame().unwrap_err();
+        assert!(error.message.contains("damaged after frame 1") && error.message.contains("536870912"), "{error}");
+    }
+}

@@ -1,0 +1,216 @@
+//! From the bytes of a frame to its TCP segments: the way through the layers, and what is carried along it.
+
+use std::net::IpAddr;
+
+use super::fragments::Fragments;
+use super::{Oddities, Segment, Skip};
+use crate::capture::Frame;
+use crate::time::Timestamp;
+
+/// Whether TCP checksums are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Checksums {
+    /// They are not: a sender with checksum offload, and every loopback, hands wrong ones to a capture.
+    #[default]
+    Ignore,
+    /// They are verified where the whole segment was captured: [`Oddities::GOOD_CHECKSUM`] or [`Oddities::BAD_CHECKSUM`].
+    Verify,
+}
+
+/// Finds the TCP segments in frames of any known link type, through tunnels and IP fragments.
+///
+/// It remembers IP fragments that wait for the rest, in a bounded buffer; otherwise every frame stands for itself.
+#[derive(Default)]
+pub struct Decoder {
+    fragments: Fragments,
+    checksums: Checksums,
+}
+
+impl Decoder {
+    /// A decoder without memory of any fragment, which ignores checksums.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks at checksums, or not.
+    pub fn with_checksums(mut self, checksums: Checksums) -> Self {
+        self.checksums = checksums;
+        self
+    }
+
+    /// Calls `on` for each TCP header in the frame, outermost first, with as much of its payload as was captured.
+    ///
+    /// A header that is quoted in an ICMP error is none: it stands for another frame.
+    ///
+    /// # Errors
+    /// A [`Skip`] says why the frame held no segment.
+    #[inline]
+    pub fn decode(&mut self, frame: &Frame<'_>, mut on: impl FnMut(Segment, &[u8])) -> Result<(), Skip> {
+        let mut walk = Walk {
+            fragments: &mut self.fragments,
+            checksums: self.checksums,
+            at: frame.at,
+            frame: frame.number,
+            on: &mut on,
+        };
+        let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
+        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0 })
+    }
+}
+
+/// One frame on its way through the layers.
+pub(super) struct Walk<'w, F> {
+    pub(super) fragments: &'w mut Fragments,
+    pub(super) checksums: Checksums,
+    pub(super) at: Option<Timestamp>,
+    pub(super) frame: u64,
+    pub(super) on: &'w mut F,
+}
+
+/// What was met on the way down to here.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) oddities: Oddities,
+    /// How many headers were entered that can hold a header of their own kind.
+    depth: u8,
+}
+
+impl Way {
+    /// The way one header further down.
+    #[inline]
+    pub(super) fn deeper(mut self) -> Result<Self, Skip> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(Skip::TooDeep) } else { Ok(self) }
+    }
+
+    /// The same way, with one thing more to tell.
+    #[inline]
+    pub(super) fn with(mut self, oddity: Oddities) -> Self {
+        self.oddities |= oddity;
+        self
+    }
+}
+
+/// The rest of a frame from some layer on: what was captured of it, and how long it was on the wire.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Never less than `bytes` holds.
+    pub(super) len: usize,
+}
+
+impl<'a> Part<'a> {
+    /// Something that is wholly there.
+    pub(super) fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, len: bytes.len() }
+    }
+
+    /// Why fewer than `count` octets are there: the snap length, or a length that lied.
+    #[cold]
+    pub(super) fn short(self, count: usize) -> Skip {
+        if self.len >= count { Skip::Truncated } else { Skip::Malformed }
+    }
+
+    /// The first `N` octets.
+    #[inline]
+    pub(super) fn head<const N: usize>(self) -> Result<&'a [u8; N], Skip> {
+        self.bytes.first_chunk().ok_or_else(|| self.short(N))
+    }
+
+    /// The octet at `place`.
+    #[inline]
+    pub(super) fn octet(self, place: usize) -> Result<u8, Skip> {
+        self.bytes.get(place).copied().ok_or_else(|| self.short(place + 1))
+    }
+
+    /// The 16-bit number at `place`, in network order.
+    #[inline]
+    pub(super) fn half(self, place: usize) -> Result<u16, Skip> {
+        match self.bytes.get(place..place + 2) {
+            Some(bytes) => Ok(u16::from_be_bytes([bytes[0], bytes[1]])),
+            None => Err(self.short(place + 2)),
+        }
+    }
+
+    /// What follows the first `count` octets.
+    #[inline]
+    pub(super) fn after(self, count: usize) -> Result<Self, Skip> {
+        match self.bytes.get(count..) {
+            Some(bytes) => Ok(Self { bytes, len: self.len - count }),
+            None => Err(self.short(count)),
+        }
+    }
+
+    /// No more than the first `count` octets.
+    #[inline]
+    pub(super) fn limited(self, count: usize) -> Self {
+        Self { bytes: &self.bytes[..self.bytes.len().min(count)], len: self.len.min(count) }
+    }
+
+    /// Whether all of it was captured.
+    #[inline]
+    pub(super) fn is_whole(self) -> bool {
+        self.bytes.len() == self.len
+    }
+}
+
+/// What an IP header says to the layer above.
+#[derive(Clone, Copy)]
+pub(super) struct Ip {
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+    pub(super) congestion_experienced: bool,
+}
+
+/// Room for half a dozen tunnels in each other: each takes an IP header, and most a link-layer header too.
+const MAX_DEPTH: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::LinkType;
+    use crate::wire::Flags;
+
+    /// The segments that a frame of these bytes holds, with their payloads.
+    fn segments(link: u16, bytes: &[u8]) -> Result<Vec<(Segment, Vec<u8>)>, Skip> {
+        let mut found = Vec::new();
+        let frame = Frame { number: 1, at: None, link: LinkType(link), bytes, wire_len: bytes.len() as u32 };
+        Decoder::new().decode(&frame, |segment, payload| found.push((segment, payload.to_vec())))?;
+        Ok(found)
+    }
+
+    fn tcp(flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0x10, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let total = (20 + payload.len()) as u16;
+        let mut bytes = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![2; 12];
+        bytes.extend_from_slice(&kind.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_segment_in_ethernet_is_shown_without_the_padding() {
+        let mut bytes = ethernet(0x0800, &ipv4(6, &tcp(0x18, b"hi")));
+        bytes.resize(60, 0);
+        let found = segments(1, &bytes).unwrap();
+        let (segment, payload) = &found[0];
+        assert_eq!(segment.from().to_string(), "10.0.0.1:12345");
+        assert_eq!(segment.to().to_string(), "10.0.0.2:80");
+        assert_eq!((segment.seq.0, segment.ack.0, segment.len), (1, 2, 2));
+        assert_eq!(segment.flags, Flags::ACK | Flags::PSH);
+        assert_eq!(segment.oddities, Oddities::empty());
+        assert_eq!(payload, b"hi");
+    }
+}

@@ -1,0 +1,159 @@
+//! The TCP header and its options (RFC 9293 section 3.1).
+
+use std::net::IpAddr;
+
+use pnet::packet::tcp::{self, TcpPacket};
+
+use super::decoder::{Checksums, Ip, Part, Walk, Way};
+use super::{Flags, Oddities, Options, Segment, Seq, Skip};
+
+impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+    /// A TCP segment; however odd it is, it is shown as long as its ports and sequence number are there.
+    #[inline]
+    pub(super) fn tcp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let mut oddities = way.oddities;
+        let mut padded = [0; MIN_HEADER];
+        let header = match TcpPacket::new(part.bytes) {
+            Some(header) => header,
+            None => {
+                if part.bytes.len() < MIN_SHOWN {
+                    return Err(part.short(MIN_SHOWN));
+                }
+                oddities |= Oddities::HEADER_CUT;
+                padded[..part.bytes.len()].copy_from_slice(part.bytes);
+                TcpPacket::new(&padded).expect("the copy is as long as a header")
+            }
+        };
+        let header_len = usize::from(header.get_data_offset()) * 4;
+        let mut options = Options::default();
+        let mut len = 0;
+        let mut payload: &[u8] = &[];
+        if oddities.contains(Oddities::HEADER_CUT) && part.bytes.len() <= DATA_OFFSET {
+            // How long the header is was cut away: the payload's length is not known.
+        } else if header_len < MIN_HEADER || header_len > part.len {
+            oddities |= Oddities::BAD_OFFSET;
+        } else {
+            len = part.len - header_len;
+            if header_len > MIN_HEADER {
+                match part.bytes.get(MIN_HEADER..header_len) {
+                    Some(bytes) => oddities |= parse_options(bytes, &mut options),
+                    None => oddities |= Oddities::HEADER_CUT,
+                }
+            }
+            payload = part.bytes.get(header_len..).unwrap_or(&[]);
+            if self.checksums == Checksums::Verify {
+                oddities |= verify(ip, part, oddities);
+            }
+        }
+        if payload.len() < len {
+            oddities |= Oddities::CUT;
+        }
+        if oddities.contains(Oddities::HEADER_CUT) {
+            oddities |= Oddities::CUT;
+        }
+        if ip.congestion_experienced {
+            oddities |= Oddities::CONGESTION_EXPERIENCED;
+        }
+        let segment = Segment {
+            at: self.at,
+            frame: self.frame,
+            src: ip.src,
+            dst: ip.dst,
+            src_port: header.get_source(),
+            dst_port: header.get_destination(),
+            seq: Seq(header.get_sequence()),
+            ack: Seq(header.get_acknowledgement()),
+            flags: Flags::from_bits_truncate(u16::from(header.get_flags()) | u16::from(header.get_reserved() & 1) << 8),
+            window: header.get_window(),
+            urgent: header.get_urgent_ptr(),
+            len: len as u32,
+            oddities,
+            options,
+        };
+        (self.on)(segment, payload);
+        Ok(())
+    }
+}
+
+/// Reads options up to the end of the list, or to the first whose length is impossible.
+#[inline]
+fn parse_options(mut bytes: &[u8], options: &mut Options) -> Oddities {
+    // By far the most common list, as every data segment of a connection with timestamps has it.
+    if let &[1, 1, 8, 10, a, b, c, d, e, f, g, h] = bytes {
+        options.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+        return Oddities::empty();
+    }
+    while let [kind, rest @ ..] = bytes {
+        match kind {
+            0 => break,
+            1 => {
+                bytes = rest;
+                continue;
+            }
+            _ => {}
+        }
+        let Some(value) = rest.first().and_then(|&length| bytes.get(2..usize::from(length))) else {
+            return Oddities::BAD_OPTIONS;
+        };
+        if !read_option(*kind, value, options) {
+            return Oddities::BAD_OPTIONS;
+        }
+        bytes = &bytes[2 + value.len()..];
+    }
+    Oddities::empty()
+}
+
+/// Whether the option has a length that its kind can have; the first of a kind counts.
+fn read_option(kind: u8, value: &[u8], options: &mut Options) -> bool {
+    let number = |at: usize| u32::from_be_bytes([value[at], value[at + 1], value[at + 2], value[at + 3]]);
+    match (kind, value.len()) {
+        (2, 2) => {
+            options.mss.get_or_insert(u16::from_be_bytes([value[0], value[1]]));
+        }
+        (3, 1) => {
+            options.window_scale.get_or_insert(value[0]);
+        }
+        (4, 0) => options.sack_permitted = true,
+        (5, length) if length % 8 == 0 && length > 0 => {
+            for block in 0..length / 8 {
+                let Some(place) = options.sack.get_mut(usize::from(options.sack_blocks)) else { break };
+                *place = (Seq(number(block * 8)), Seq(number(block * 8 + 4)));
+                options.sack_blocks += 1;
+            }
+        }
+        (8, 8) => {
+            options.timestamps.get_or_insert((number(0), number(4)));
+        }
+        (2..=5 | 8, _) => return false,
+        (30, length) if length > 0 => {
+            options.mptcp.get_or_insert(value[0] >> 4);
+        }
+        (34, _) => options.fast_open = true,
+        (254, _) if value.starts_with(&[0xf9, 0x89]) => options.fast_open = true,
+        _ => {
+            options.other.get_or_insert(kind);
+        }
+    }
+    true
+}
+
+/// What the checksum says, where all that it covers was captured and no offload stands in its way.
+#[cold]
+fn verify(ip: &Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
+    if !part.is_whole() || oddities.contains(Oddities::BAD_LENGTH) {
+        return Oddities::empty();
+    }
+    let Some(segment) = TcpPacket::new(part.bytes) else { return Oddities::empty() };
+    let right = match (ip.src, ip.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => tcp::ipv4_checksum(&segment, &src, &dst),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => tcp::ipv6_checksum(&segment, &src, &dst),
+        _ => return Oddities::empty(),
+    };
+    if right == segment.get_checksum() { Oddities::GOOD_CHECKSUM } else { Oddities::BAD_CHECKSUM }
+}
+
+const MIN_HEADER: usize = 20;
+/// Ports and sequence number.
+const MIN_SHOWN: usize = 8;
+/// Where the data offset stands.
+const DATA_OFFSET: usize = 12;

@@ -1,0 +1,171 @@
+//! IPv4 and IPv6: their lengths, options, extension headers and fragments, down to TCP or a tunnel.
+
+use std::net::IpAddr;
+
+use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::Ipv6Packet;
+
+use super::decoder::{Ip, Part, Walk, Way};
+use super::fragments::{Fragment, Key};
+use super::{Oddities, Segment, Skip};
+
+impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+    /// IP of the version that its first four bits say.
+    pub(super) fn ip(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        match part.octet(0)? >> 4 {
+            4 => self.ipv4(part, way),
+            6 => self.ipv6(part, way),
+            _ => Err(Skip::Malformed),
+        }
+    }
+
+    /// An IPv4 packet (RFC 791).
+    #[inline]
+    pub(super) fn ipv4(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let mut way = way.deeper()?;
+        let header = Ipv4Packet::new(part.bytes).ok_or_else(|| part.short(20))?;
+        let header_len = usize::from(header.get_header_length()) * 4;
+        if header.get_version() != 4 || header_len < 20 {
+            return Err(Skip::Malformed);
+        }
+        let total = match usize::from(header.get_total_length()) {
+            // A sender with segmentation offload leaves it to the hardware: the frame's length holds.
+            0 => part.len,
+            total if total < header_len => return Err(Skip::Malformed),
+            total if total > part.len => {
+                way = way.with(Oddities::BAD_LENGTH);
+                part.len
+            }
+            total => total,
+        };
+        let rest = part.limited(total).after(header_len)?;
+        let ip = Ip {
+            src: IpAddr::V4(header.get_source()),
+            dst: IpAddr::V4(header.get_destination()),
+            congestion_experienced: header.get_ecn() == 3,
+        };
+        let protocol = header.get_next_level_protocol().0;
+        let more = header.get_flags() & 1 != 0;
+        let offset = u32::from(header.get_fragment_offset()) * 8;
+        if !more && offset == 0 {
+            return self.transport(&ip, protocol, rest, way);
+        }
+        let key = Key { src: ip.src, dst: ip.dst, id: u32::from(header.get_identification()), protocol };
+        self.fragment(&ip, key, Fragment { offset, more, protocol, part: rest }, way)
+    }
+
+    /// An IPv6 packet (RFC 8200).
+    pub(super) fn ipv6(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let mut way = way.deeper()?;
+        let header = Ipv6Packet::new(part.bytes).ok_or_else(|| part.short(40))?;
+        if header.get_version() != 6 {
+            return Err(Skip::Malformed);
+        }
+        let mut rest = part.after(40)?;
+        match usize::from(header.get_payload_length()) {
+            // A jumbogram, or segmentation offload: the frame's length holds.
+            0 => {}
+            length if length > rest.len => way = way.with(Oddities::BAD_LENGTH),
+            length => rest = rest.limited(length),
+        }
+        let ip = Ip {
+            src: IpAddr::V6(header.get_source()),
+            dst: IpAddr::V6(header.get_destination()),
+            congestion_experienced: header.get_traffic_class() & 3 == 3,
+        };
+        self.extensions(&ip, header.get_next_header().0, rest, way)
+    }
+
+    /// Extension headers, as many as there are: each takes octets, so their chain ends.
+    fn extensions(&mut self, ip: &Ip, mut next: u8, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
+        loop {
+            match next {
+                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => {
+                    let [following, words] = *part.head::<2>()?;
+                    part = part.after((usize::from(words) + 1) * 8)?;
+                    next = following;
+                }
+                FRAGMENT => {
+                    let [following, _, offset_high, offset_low, id @ ..] = *part.head::<8>()?;
+                    let field = u16::from_be_bytes([offset_high, offset_low]);
+                    let (offset, more) = (u32::from(field & 0xfff8), field & 1 != 0);
+                    part = part.after(8)?;
+                    if more || offset != 0 {
+                        let key = Key { src: ip.src, dst: ip.dst, id: u32::from_be_bytes(id), protocol: FRAGMENT };
+                        return self.fragment(ip, key, Fragment { offset, more, protocol: following, part }, way);
+                    }
+                    // An atomic fragment (RFC 6946) stands alone.
+                    next = following;
+                }
+                _ => return self.transport(ip, next, part, way),
+            }
+        }
+    }
+
+    /// What an IP header carries, by its protocol number.
+    #[inline]
+    fn transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        if protocol == TCP { self.tcp(ip, part, way) } else { self.other_transport(ip, protocol, part, way) }
+    }
+
+    #[inline(never)]
+    fn other_transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let inside = way.with(Oddities::TUNNELLED);
+        match protocol {
+            UDP => self.udp(part, way),
+            GRE => self.gre(part, inside),
+            IPV4_INSIDE | 94 => self.ipv4(part, inside),
+            IPV6_INSIDE => self.ipv6(part, inside),
+            AUTHENTICATION => {
+                let [next, words] = *part.head::<2>()?;
+                self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, way.deeper()?)
+            }
+            // EtherIP: a version and zeros, then Ethernet.
+            97 => self.ethernet(part.after(2)?, inside),
+            137 => self.mpls(part, inside),
+            // Extension headers that IPv4 carries, too.
+            DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv6() => {
+                self.extensions(ip, protocol, part, way.deeper()?)
+            }
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
+    #[inline(never)]
+    fn fragment(&mut self, ip: &Ip, key: Key, fragment: Fragment<'_>, way: Way) -> Result<(), Skip> {
+        if !fragment.part.is_whole() {
+            // A cut fragment cannot be put to the others; the first one shows its headers all the same.
+            return if fragment.offset == 0 {
+                self.upper(ip, fragment.protocol, fragment.part, way.with(Oddities::CUT))
+            } else {
+                Err(Skip::Fragment)
+            };
+        }
+        match self.fragments.add(key, &fragment, self.at) {
+            Some((protocol, bytes)) => self.upper(ip, protocol, Part::whole(&bytes), way.with(Oddities::FRAGMENTED)),
+            None => Err(Skip::Fragment),
+        }
+    }
+
+    fn upper(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        if ip.src.is_ipv6() {
+            self.extensions(ip, protocol, part, way.deeper()?)
+        } else {
+            self.transport(ip, protocol, part, way)
+        }
+    }
+}
+
+const HOP_BY_HOP: u8 = 0;
+const IPV4_INSIDE: u8 = 4;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const IPV6_INSIDE: u8 = 41;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const GRE: u8 = 47;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;

@@ -1,0 +1,200 @@
+//! Tunnels: GRE and what it carries, and those over UDP.
+
+use super::decoder::{Part, Walk, Way};
+use super::link::{IPV4, IPV6, TRANSPARENT_ETHERNET};
+use super::{Oddities, Segment, Skip};
+
+impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+    /// GRE (RFC 2784, RFC 2890), and its enhanced version for PPTP (RFC 2637).
+    pub(super) fn gre(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let (flags, protocol) = (part.half(0)?, part.half(2)?);
+        let mut header = 4;
+        if flags & (CHECKSUM | ROUTING) != 0 {
+            header += 4;
+        }
+        if flags & KEY != 0 {
+            header += 4;
+        }
+        if flags & SEQUENCE != 0 {
+            header += 4;
+        }
+        if flags & 7 == 1 && flags & ACKNOWLEDGEMENT != 0 {
+            header += 4;
+        }
+        if flags & ROUTING != 0 {
+            // Source route entries: family, offset, length; the list ends with an empty one.
+            loop {
+                let (family, length) = (part.half(header)?, part.octet(header + 3)?);
+                header += 4 + usize::from(length);
+                if family == 0 && length == 0 {
+                    break;
+                }
+            }
+        }
+        let rest = part.after(header)?;
+        match protocol {
+            IPV4 => self.ipv4(rest, way),
+            IPV6 => self.ipv6(rest, way),
+            0x880b => self.ppp(rest, way),
+            // ERSPAN: without a sequence number there is no header of its own.
+            0x88be if flags & SEQUENCE == 0 => self.ethernet(rest, way),
+            0x88be => self.ethernet(rest.after(8)?, way),
+            0x22eb => {
+                // Type III: its last bit says whether eight octets of platform data follow.
+                let platform = if rest.octet(11)? & 1 != 0 { 8 } else { 0 };
+                self.ethernet(rest.after(12 + platform)?, way)
+            }
+            // WCCP: a redirect header, unless IPv4 begins at once.
+            0x883e => match rest.octet(0)? >> 4 {
+                4 => self.ipv4(rest, way),
+                _ => self.ipv4(rest.after(4)?, way),
+            },
+            TRANSPARENT_ETHERNET => self.ethernet(rest, way),
+            // Aruba's access points: an 802.11 frame.
+            0x8200..=0x82ff | 0x8300..=0x83ff | 0x9000..=0x9fff if self.is_wlan_data(rest) => self.wlan(rest, way),
+            0x8847 | 0x8848 => self.mpls(rest, way),
+            0..=1500 => Err(Skip::NotTcp),
+            kind => self.ethertype(kind, rest, way),
+        }
+    }
+
+    fn is_wlan_data(&self, part: Part<'_>) -> bool {
+        part.bytes.first().is_some_and(|control| control & 0x0f == 0x08)
+    }
+
+    /// UDP, of which the well-known tunnels are followed.
+    pub(super) fn udp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [source_high, source_low, destination_high, destination_low, length_high, length_low, _, _] =
+            *part.head::<8>()?;
+        let (source, destination) =
+            (u16::from_be_bytes([source_high, source_low]), u16::from_be_bytes([destination_high, destination_low]));
+        let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+        let rest = part.after(8)?;
+        let rest = if length >= 8 { rest.limited(length - 8) } else { rest };
+        let way = way.with(Oddities::TUNNELLED);
+        // The lower port first: the other is likelier to be an ephemeral one.
+        let first = self.udp_tunnel(source.min(destination), rest, way);
+        match first {
+            Err(Skip::NotTcp) if source != destination => self.udp_tunnel(source.max(destination), rest, way),
+            first => first,
+        }
+    }
+
+    fn udp_tunnel(&mut self, port: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        match port {
+            // VXLAN (RFC 7348), and OTV, which looks the same.
+            4789 | 8472 => self.ethernet(part.after(8)?, way),
+            4790 => match part.octet(3)? {
+                1 => self.ipv4(part.after(8)?, way),
+                2 => self.ipv6(part.after(8)?, way),
+                3 => self.ethernet(part.after(8)?, way),
+                _ => Err(Skip::NotTcp),
+            },
+            6081 => {
+                let options = usize::from(part.octet(0)? & 0x3f) * 4;
+                let kind = part.half(2)?;
+                self.ethertype(kind, part.after(8 + options)?, way)
+            }
+            2152 | 3386 => self.gtp(part, way),
+            3544 => self.teredo(part, way),
+            1701 => self.l2tp(part, way),
+            4341 => self.ip(part.after(8)?, way),
+            6635 => self.mpls(part, way),
+            37008 => self.tzsp(part, way),
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
+    /// GTP-U (3GPP TS 29.281), and version 0 before it.
+    fn gtp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [flags, kind] = *part.head::<2>()?;
+        if kind != 0xff {
+            return Err(Skip::NotTcp);
+        }
+        let packet = match flags >> 5 {
+            0 => part.after(20)?,
+            1 => {
+                let mut header = 8;
+                if flags & 0x07 != 0 {
+                    let mut extension = part.octet(11)?;
+                    header = 12;
+                    // Extension headers say their length in words, and at their end what follows.
+                    while flags & 0x04 != 0 && extension != 0 {
+                        let words = usize::from(part.octet(header)?);
+                        if words == 0 {
+                            return Err(Skip::Malformed);
+                        }
+                        header += words * 4;
+                        extension = part.octet(header - 1)?;
+                    }
+                }
+                part.after(header)?
+            }
+            _ => return Err(Skip::NotTcp),
+        };
+        match packet.octet(0)? >> 4 {
+            4 => self.ipv4(packet, way),
+            6 => self.ipv6(packet, way),
+            _ => self.ppp(packet, way),
+        }
+    }
+
+    /// Teredo (RFC 4380): authentication and origin may stand before the IPv6 header.
+    fn teredo(&mut self, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
+        if part.half(0)? == 1 {
+            let (client, value) = (part.octet(2)?, part.octet(3)?);
+            part = part.after(4 + usize::from(client) + usize::from(value) + 9)?;
+        }
+        if part.half(0)? == 0 {
+            part = part.after(8)?;
+        }
+        match part.octet(0)? >> 4 {
+            6 => self.ipv6(part, way),
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
+    /// L2TP's data messages (RFC 2661), which carry PPP.
+    fn l2tp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let flags = part.half(0)?;
+        if flags & 0x8000 != 0 || flags & 0x0f != 2 {
+            return Err(Skip::NotTcp);
+        }
+        let mut header = 6;
+        if flags & 0x4000 != 0 {
+            header += 2;
+        }
+        if flags & 0x0800 != 0 {
+            header += 4;
+        }
+        if flags & 0x0200 != 0 {
+            header += 2 + usize::from(part.half(header)?);
+        }
+        self.ppp(part.after(header)?, way)
+    }
+
+    /// TaZmen sniffer protocol: tagged fields up to an end tag, then the frame.
+    fn tzsp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let protocol = part.half(2)?;
+        let mut header = 4;
+        loop {
+            match part.octet(header)? {
+                1 => break,
+                0 => header += 1,
+                _ => header += 2 + usize::from(part.octet(header + 1)?),
+            }
+        }
+        let rest = part.after(header + 1)?;
+        match protocol {
+            1 => self.ethernet(rest, way),
+            18 => self.wlan(rest, way),
+            _ => Err(Skip::NotTcp),
+        }
+    }
+}
+
+const CHECKSUM: u16 = 0x8000;
+const ROUTING: u16 = 0x4000;
+const KEY: u16 = 0x2000;
+const SEQUENCE: u16 = 0x1000;
+const ACKNOWLEDGEMENT: u16 = 0x0080;
