@@ -1,0 +1,304 @@
+//! Holds the order of the modules, the owner of each library, and the purity of the core.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proc_macro2::{TokenStream, TokenTree};
+
+/// The modules; each names only those before it.
+///
+/// `tcp` comes before `kernel` and `kernel` before `calls`, because a call carries the TCP_INFO of its socket, which carries a state.
+const ORDER: &[&str] =
+    &["time", "capture", "wire", "tcp", "kernel", "calls", "flow", "session", "report", "lab", "cli", "commands"];
+
+/// These read no clock, file, socket or thread: time and bytes come in as data.
+const PURE: &[&str] = &["time", "wire", "tcp", "flow", "session", "report"];
+
+/// Where each library may be named; a folder or a file below `src/`.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("bitflags", &["wire", "tcp", "flow"]),
+    ("clap", &["cli.rs", "commands/completions.rs", "commands/man.rs"]),
+    ("clap_complete", &["cli.rs", "commands/completions.rs"]),
+    ("clap_mangen", &["commands/man.rs"]),
+    ("colored", &["report"]),
+    ("flate2", &["capture"]),
+    ("foldhash", &["flow"]),
+    ("hashbrown", &["flow"]),
+    ("indicatif", &["commands"]),
+    ("itoa", &["report/jsonl.rs"]),
+    ("libc", &["capture", "kernel", "calls", "lab", "commands"]),
+    ("lz4_flex", &["capture"]),
+    ("nix", &["capture", "kernel", "calls", "lab", "commands"]),
+    ("pcap", &["capture"]),
+    ("pnet", &["wire"]),
+    // The shared types say how they are written down; that is part of what they are.
+    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "lab", "report/jsonl.rs"]),
+    ("serde_json", &["calls", "capture", "lab", "report/jsonl.rs"]),
+    ("terminal_size", &["commands"]),
+    ("unicode_width", &["report"]),
+    ("zstd", &["capture"]),
+];
+
+#[test]
+fn each_module_names_only_those_before_it() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let Some(place) = ORDER.iter().position(|module| *module == file.module) else {
+            assert!(
+                ["lib.rs", "main.rs"].contains(&file.name.as_str()),
+                "src/{}: not in the order of modules",
+                file.name
+            );
+            continue;
+        };
+        for named in file.modules_named() {
+            match ORDER.iter().position(|module| *module == named) {
+                Some(other) if other <= place => {}
+                Some(_) => wrong.push(format!(
+                    "src/{}: `{}` must not name `{named}`, which comes after it",
+                    file.name, file.module
+                )),
+                None => wrong.push(format!("src/{}: names `crate::{named}`, which is no module", file.name)),
+            }
+        }
+        if file.climbs() {
+            wrong.push(format!("src/{}: reaches another module with `super::`; write `crate::`", file.name));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn each_library_is_named_only_by_its_owner() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (library, owners) in OWNERS {
+            let owned = owners
+                .iter()
+                .any(|owner| Path::new(&file.name).starts_with(owner) || file.name == format!("{owner}.rs"));
+            if !owned && names_library(&file.without_tests, library) {
+                wrong.push(format!("src/{}: names `{library}`, which belongs to {}", file.name, owners.join(", ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn each_library_has_an_owner() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let libraries: Vec<_> = manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split([' ', '=', '.']).next().filter(|name| !name.is_empty() && !name.starts_with('#')))
+        .map(|name| name.replace('-', "_"))
+        .collect();
+    let owned: Vec<_> = OWNERS.iter().map(|(library, _)| library.to_string()).collect();
+    assert_eq!(libraries, owned, "the dependencies in Cargo.toml, and the owners here and in docs/architecture.md");
+}
+
+#[test]
+fn the_core_reads_no_clock_file_socket_or_thread() {
+    let mut wrong = Vec::new();
+    for file in sources().into_iter().filter(|file| PURE.contains(&file.module.as_str())) {
+        let paths = paths(&file.without_tests);
+        for path in paths.iter().map(|path| path.join("::")) {
+            let outside =
+                ["std::fs", "std::thread", "std::env", "std::process", "std::os"].iter().any(|p| path.starts_with(p))
+                    || ["Instant", "SystemTime", "TcpStream", "TcpListener", "UdpSocket", "stdin", "stdout", "stderr"]
+                        .iter()
+                        .any(|name| path.split("::").any(|part| part == *name));
+            if outside {
+                wrong.push(format!("src/{}: `{}` is pure, and names `{path}`", file.name, file.module));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_begins_with_one_line_that_says_what_it_is() {
+    for file in sources() {
+        let first = file.text.lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with("//! ") && first.len() > 8,
+            "src/{}: begins with {first:?}, not with a `//!` line",
+            file.name
+        );
+    }
+}
+
+/// The rules above are worth nothing if the reader below sees nothing.
+#[test]
+fn the_reader_sees_what_it_must() {
+    let tokens: TokenStream = r#"
+        use crate::{flow::{Side, Step}, report, time as clock};
+        /// [`crate::lab`] in words is no use of it.
+        fn f() { let _ = "crate::commands"; vec![crate::calls::Call { pcap: 1 }]; nix::sys::wait(); capture::pcap::x() }
+        use pcap as capture_library; // crate::cli
+    "#
+    .parse()
+    .unwrap();
+    let source = Source::new("session.rs".into(), String::new(), tokens.clone(), tokens.clone());
+    assert_eq!(source.modules_named(), ["flow", "report", "time", "calls"]);
+    assert!(names_library(&tokens, "nix") && names_library(&tokens, "pcap"));
+    let innocent: TokenStream = "use crate::capture::pcap::x; fn f(pcap: u8) { x.nix(); pcap + 1 }".parse().unwrap();
+    assert!(!names_library(&innocent, "nix") && !names_library(&innocent, "pcap"));
+    let climbing = |name: &str, text: &str| {
+        let tokens: TokenStream = text.parse().unwrap();
+        Source::new(name.into(), String::new(), tokens.clone(), tokens).climbs()
+    };
+    assert!(climbing("time.rs", "use super::wire::Seq;"));
+    assert!(climbing("wire/mod.rs", "use super::flow::Side;"));
+    assert!(climbing("flow/key.rs", "use super::super::report;"));
+    assert!(!climbing("flow/key.rs", "use super::Side;"));
+    assert!(!climbing("time.rs", "mod tests { use super::*; }"));
+}
+
+struct Source {
+    /// Below `src/`, as `wire/seq.rs`.
+    name: String,
+    /// The top-level module it belongs to.
+    module: String,
+    text: String,
+    tokens: TokenStream,
+    without_tests: TokenStream,
+}
+
+impl Source {
+    fn new(name: String, text: String, tokens: TokenStream, without_tests: TokenStream) -> Self {
+        let module = name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+        Self { name, module, text, tokens, without_tests }
+    }
+
+    /// The modules that it names by a path from the crate's root, each once, in order.
+    fn modules_named(&self) -> Vec<String> {
+        let mut named: Vec<String> = Vec::new();
+        for path in paths(&self.tokens) {
+            if let [root, module, ..] = &path[..]
+                && root == "crate"
+                && !named.contains(module)
+            {
+                named.push(module.clone());
+            }
+        }
+        named
+    }
+
+    /// Whether a chain of `super` leaves its top-level module.
+    fn climbs(&self) -> bool {
+        let depth = self.name.split('/').filter(|part| *part != "mod.rs").count();
+        climbs(&self.tokens, depth)
+    }
+}
+
+fn climbs(tokens: &TokenStream, depth: usize) -> bool {
+    let mut after_mod = false;
+    let mut chain = 0;
+    for token in tokens.clone() {
+        match &token {
+            TokenTree::Ident(ident) if ident == "super" => {
+                chain += 1;
+                if chain >= depth {
+                    return true;
+                }
+            }
+            TokenTree::Ident(ident) => {
+                (after_mod, chain) = (ident == "mod" || after_mod, 0);
+            }
+            TokenTree::Group(group) => {
+                if climbs(&group.stream(), depth + usize::from(after_mod)) {
+                    return true;
+                }
+                (after_mod, chain) = (false, 0);
+            }
+            TokenTree::Punct(punct) if punct.as_char() == ':' => {}
+            _ => (after_mod, chain) = (false, 0),
+        }
+    }
+    false
+}
+
+/// Every path in the tokens, those in groups of `use` and in the arguments of macros too.
+fn paths(tokens: &TokenStream) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    gather(tokens, &[], &mut found);
+    found
+}
+
+fn gather(tokens: &TokenStream, prefix: &[String], found: &mut Vec<Vec<String>>) {
+    let mut path = prefix.to_vec();
+    let mut colons = 0;
+    let mut extends = !prefix.is_empty();
+    for token in tokens.clone() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == ':' => {
+                colons += 1;
+                continue;
+            }
+            TokenTree::Ident(ident) => {
+                if colons != 2 && !extends {
+                    found.push(std::mem::take(&mut path));
+                }
+                path.push(ident.to_string());
+            }
+            TokenTree::Group(group) => {
+                let into = if colons == 2 { &path[..] } else { &[] };
+                gather(&group.stream(), into, found);
+            }
+            TokenTree::Punct(punct) if punct.as_char() == ',' => {
+                found.push(std::mem::replace(&mut path, prefix.to_vec()));
+                (colons, extends) = (0, !prefix.is_empty());
+                continue;
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => found.push(std::mem::take(&mut path)),
+        }
+        (colons, extends) = (0, false);
+    }
+    found.push(path);
+    found.retain(|path| !path.is_empty());
+}
+
+/// Whether a path begins with the library's name; a bare word is a path of one, and counts only after `use`.
+fn names_library(tokens: &TokenStream, library: &str) -> bool {
+    let imported = |tokens: &TokenStream| {
+        let idents: Vec<_> = tokens.clone().into_iter().map(|token| token.to_string()).collect();
+        idents.windows(2).any(|pair| pair[0] == "use" && pair[1] == library)
+    };
+    imported(tokens) || paths(tokens).iter().any(|path| path.len() > 1 && path[0] == library)
+}
+
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let mut files = BTreeMap::new();
+    let mut folders = vec![src.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    assert!(files.len() > 10, "src/ holds {} files", files.len());
+    files
+        .into_iter()
+        .map(|(name, text)| {
+            let parse = |text: &str| text.parse().unwrap_or_else(|error| panic!("src/{name}: {error}"));
+            // Tests stand last in a file.
+            let (tokens, without) =
+                (parse(&text), parse(text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default()));
+            Source::new(name.clone(), text, tokens, without)
+        })
+        .collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
