@@ -159,6 +159,8 @@ impl<'a> Part<'a> {
 pub(super) struct Ip {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
+    /// Its identification; for IPv6 the lower half of the fragment header's, if it has one.
+    pub(super) id: Option<u16>,
     pub(super) congestion_experienced: bool,
 }
 

@@ -66,6 +66,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             flags: Flags::from_bits_truncate(u16::from(header.get_flags()) | u16::from(header.get_reserved() & 1) << 8),
             window: header.get_window(),
             urgent: header.get_urgent_ptr(),
+            checksum: header.get_checksum(),
+            ip_id: ip.id,
             len: len as u32,
             oddities,
             options,

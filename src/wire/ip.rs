@@ -42,6 +42,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let ip = Ip {
             src: IpAddr::V4(header.get_source()),
             dst: IpAddr::V4(header.get_destination()),
+            id: Some(header.get_identification()),
             congestion_experienced: header.get_ecn() == 3,
         };
         let protocol = header.get_next_level_protocol().0;
@@ -71,6 +72,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let ip = Ip {
             src: IpAddr::V6(header.get_source()),
             dst: IpAddr::V6(header.get_destination()),
+            id: None,
             congestion_experienced: header.get_traffic_class() & 3 == 3,
         };
         self.extensions(&ip, header.get_next_header().0, rest, way)
@@ -78,6 +80,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     /// Extension headers, as many as there are: each takes octets, so their chain ends.
     fn extensions(&mut self, ip: &Ip, mut next: u8, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let mut ip = *ip;
         loop {
             match next {
                 HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => {
@@ -89,15 +92,16 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                     let [following, _, offset_high, offset_low, id @ ..] = *part.head::<8>()?;
                     let field = u16::from_be_bytes([offset_high, offset_low]);
                     let (offset, more) = (u32::from(field & 0xfff8), field & 1 != 0);
+                    ip.id = Some(u16::from_be_bytes([id[2], id[3]]));
                     part = part.after(8)?;
                     if more || offset != 0 {
                         let key = Key { src: ip.src, dst: ip.dst, id: u32::from_be_bytes(id), protocol: FRAGMENT };
-                        return self.fragment(ip, key, Fragment { offset, more, protocol: following, part }, way);
+                        return self.fragment(&ip, key, Fragment { offset, more, protocol: following, part }, way);
                     }
                     // An atomic fragment (RFC 6946) stands alone.
                     next = following;
                 }
-                _ => return self.transport(ip, next, part, way),
+                _ => return self.transport(&ip, next, part, way),
             }
         }
     }
