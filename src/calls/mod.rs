@@ -1,5 +1,6 @@
 //! What a program asked of its sockets: one call as an interval from entry to return.
 
+mod kept;
 mod recorded;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::TcpInfo;
 use crate::time::Timestamp;
 
+pub use kept::Kept;
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
 
 /// One call of a program on a socket, or a process exit that closed it.

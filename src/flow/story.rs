@@ -27,8 +27,15 @@ pub fn tell(
 ) -> Story {
     calls.sort_by_key(|call| call.entered);
     let joined = matching::join(&calls, traces);
-    let mut teller =
-        Teller { calls: &calls, joined: &joined, drafts: Vec::new(), paths: HashMap::new(), connections, totals };
+    let mut teller = Teller {
+        calls: &calls,
+        joined: &joined,
+        drafts: Vec::new(),
+        paths: HashMap::new(),
+        timers: HashMap::new(),
+        connections,
+        totals,
+    };
     teller.draft_calls();
     teller.draft_listeners();
     for trace in traces {
@@ -45,6 +52,8 @@ struct Teller<'a> {
     joined: &'a Joined,
     drafts: Vec<Draft>,
     paths: HashMap<EndKey, StatePath>,
+    /// The TIME-WAIT timer of each end that has one.
+    timers: HashMap<(ConnectionId, Side), usize>,
     connections: Vec<Connection>,
     totals: Totals,
 }
@@ -411,7 +420,7 @@ impl Teller<'_> {
                 );
                 continue;
             };
-            let timer = self.timer_of(connection, side);
+            let timer = self.timers.get(&(connection, side)).copied();
             if answer.state.is_none()
                 && timer.is_some()
                 && self.paths.get(&key).and_then(StatePath::last) == Some(State::TimeWait)
@@ -454,7 +463,8 @@ impl Teller<'_> {
                         format!("{} ({})", process.comm, process.pid)
                     }),
                 });
-                self.push((Some(answer.answered), u64::MAX), Some(answer.answered), Some(connection), kind);
+                let draft = self.push((Some(answer.answered), u64::MAX), Some(answer.answered), Some(connection), kind);
+                self.timers.insert((connection, side), draft);
             }
         }
     }
@@ -475,13 +485,6 @@ impl Teller<'_> {
         };
         let found = traces.iter().filter(began).rev().find_map(|trace| side_of(trace).map(|side| (trace.id, side)));
         found.map(|(id, side)| (EndKey::End(id, side), Some(id), Some(side)))
-    }
-
-    fn timer_of(&self, connection: ConnectionId, side: Side) -> Option<usize> {
-        self.drafts.iter().position(|draft| {
-            draft.event.connection == Some(connection)
-                && matches!(&draft.event.kind, EventKind::Timer(timer) if timer.side == side)
-        })
     }
 
     fn closing_call(&self, connection: ConnectionId, side: Side) -> Option<CallIndex> {
