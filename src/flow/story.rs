@@ -1,6 +1,7 @@
 //! Puts calls, segments and the kernel's words of the chosen connections on one time line, each event with its cause.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use super::cause::{self, Causes, Found};
 use super::matching::{self, CallIndex, Joined};
@@ -8,7 +9,7 @@ use super::{
     CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
     Story, TimerEvent, Totals, Trace, TransitionEvent,
 };
-use crate::calls::{Call, Effect, SocketId};
+use crate::calls::{Arg, Call, Effect, SocketId};
 use crate::kernel::{Evidence, TimerKind, Witness};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -43,6 +44,7 @@ pub fn tell(
     }
     teller.ask_tcp_info(traces);
     teller.ask_sock_diag(traces, evidence);
+    teller.explain_binds(traces);
     teller.set_phases(traces);
     teller.finish()
 }
@@ -537,6 +539,39 @@ impl Teller<'_> {
         });
         if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
             connection.findings.push(FindingAt { finding: Finding::StateDisagreement, frame, side, note });
+        }
+    }
+
+    /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
+    fn explain_binds(&mut self, traces: &[Trace]) {
+        for (index, call) in self.calls.iter().enumerate() {
+            if call.effect != Effect::Bind || call.errno.as_deref() != Some("EADDRINUSE") {
+                continue;
+            }
+            let asked = call.args.iter().find_map(|(_, arg)| match arg {
+                Arg::Text(text) => text.parse::<SocketAddr>().ok(),
+                Arg::Int(_) => None,
+            });
+            let Some(asked) = asked else { continue };
+            let waits = |side, port| {
+                traces.iter().rev().find(|trace| {
+                    let end = if side == Side::Client { trace.client } else { trace.server };
+                    let path = self.paths.get(&EndKey::End(trace.id, side));
+                    end.port() == port && path.and_then(|path| path.at(call.entered)) == Some(State::TimeWait)
+                })
+            };
+            let holder = [Side::Server, Side::Client]
+                .into_iter()
+                .find_map(|side| waits(side, asked.port()).map(|trace| (trace, side)));
+            if let Some((trace, side)) = holder {
+                let note = format!(
+                    "port {} is held by connection {}, whose {} end is in TIME-WAIT; SO_REUSEADDR before bind() would allow it",
+                    asked.port(),
+                    trace.id.0,
+                    side.name()
+                );
+                self.call_event(index).note = Some(note);
+            }
         }
     }
 
