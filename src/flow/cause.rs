@@ -277,10 +277,7 @@ impl<'a> Causes<'a> {
             };
             return Found { calls: vec![closing], note: Some(note), ..Found::default() };
         }
-        let mut found =
-            kernel(Mechanism::Reset, peer.last, "the socket is closed: nobody can read these octets any more");
-        found.calls = vec![closing];
-        found
+        kernel(Mechanism::Reset, peer.last, "the socket is closed: nobody can read these octets any more")
     }
 
     fn writers(&self, side: Side, range: Range) -> Vec<CallIndex> {
@@ -328,8 +325,13 @@ impl<'a> Causes<'a> {
             sent.fin.get_or_insert(index);
         }
         let end = observed.step.seq.saturating_add(i64::from(observed.segment.seq_len()));
-        if observed.segment.seq_len() > 0 && sent.ends.last().is_none_or(|(last, _)| end > *last) {
-            sent.ends.push((end, index));
+        if observed.segment.seq_len() > 0 {
+            match sent.ends.binary_search_by_key(&end, |(known, _)| *known) {
+                // Sent again: an acknowledgement from now on answers this one.
+                Ok(place) => sent.ends[place].1 = index,
+                Err(place) if place == sent.ends.len() => sent.ends.push((end, index)),
+                Err(_) => {}
+            }
         }
         if let Some(range) = observed.step.stream {
             let highest = sent.octets.last().map_or(0, |(known, _)| known.to);

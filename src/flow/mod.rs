@@ -5,6 +5,8 @@ mod connection;
 mod edge;
 mod event;
 mod matching;
+#[cfg(test)]
+mod script;
 mod story;
 mod trace;
 

@@ -742,3 +742,381 @@ fn note_on(call: &Call) -> Option<String> {
 
 /// How long after a segment's capture the kernel may take to act on it: a loaded machine runs its softirqs late.
 const LAG: Span = Span::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Join;
+    use super::super::script::{lines, story};
+    use super::*;
+
+    fn check(script: &str, expected: &str) {
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines(&story(script)), expected);
+    }
+
+    const SET_UP: &str = "
+        1..2 server socket 4
+        3..4 server bind 0
+        5..6 server listen 0 in LISTEN
+        10..35 server accept 5 in ESTABLISHED
+        12..13 client socket 3 in CLOSED
+        15..34 client connect 0 in ESTABLISHED
+        20 < S 0(0)
+        22 > S. 0(0) ack 1
+        24 < . 1(0) ack 1
+    ";
+
+    // ---- a whole life --------------------------------------------------------------------------------------------
+
+    #[test]
+    fn an_echo_is_told_from_socket_to_time_wait() {
+        check(
+            &format!(
+                "{SET_UP}
+                36..60 server recv 10 in ESTABLISHED
+                40..45 client send 10 in ESTABLISHED
+                42 < P. 1(10) ack 1
+                43 > . 1(0) ack 11
+                46..80 client recv 10 in ESTABLISHED
+                62..66 server send 10 in ESTABLISHED
+                64 > P. 1(10) ack 11
+                65 < . 11(0) ack 11
+                67..95 server recv 0 in CLOSE-WAIT
+                85..90 client close 0
+                87 < F. 11(0) ack 11
+                88 > . 11(0) ack 12
+                96..100 server close 0
+                97 > F. 11(0) ack 12
+                98 < . 12(0) ack 12
+                105 diag client TIME-WAIT 60000
+                106 diag server none
+                110..111 server unlisten 0
+                60000105 diag client none
+                "
+            ),
+            "
+            0 server socket
+            1 server bind
+            2 server listen
+            3 server CLOSED>LISTEN of 2
+            4 server accept done by 3
+            5 client socket
+            6 client connect sent [1] done by 2
+            7 #1 SYN by [6]
+            8 client CLOSED>SYN-SENT of 6
+            9 #2 SYN,ACK kernel handshake of 7
+            10 server LISTEN>SYN-RECEIVED of 7
+            11 client SYN-SENT>ESTABLISHED of 9 [Segments, TcpInfo]
+            12 #3 ACK kernel handshake of 9
+            13 server SYN-RECEIVED>ESTABLISHED of 12 [Segments, TcpInfo]
+            14 server recv [0,10) got [4] done by 4
+            15 client send [0,10) sent [4]
+            16 #4 PSH,ACK by [15]
+            17 #5 ACK kernel ack of 16
+            18 client recv [0,10) got [6] done by 6
+            19 server send [0,10) sent [6]
+            20 #6 PSH,ACK by [19]
+            21 #7 ACK kernel ack of 20
+            22 server recv done by 8
+            23 client close sent [8]
+            24 #8 FIN,ACK by [23]
+            25 client ESTABLISHED>FIN-WAIT-1 of 23
+            26 server ESTABLISHED>CLOSE-WAIT of 24 [Segments, TcpInfo]
+            27 #9 ACK kernel ack of 24
+            28 client FIN-WAIT-1>FIN-WAIT-2 of 27
+            29 server close sent [10]
+            30 #10 FIN,ACK by [29]
+            31 server CLOSE-WAIT>LAST-ACK of 29
+            32 client FIN-WAIT-2>TIME-WAIT of 30 [Segments, SockDiag]
+            33 #11 ACK kernel ack of 30
+            34 server LAST-ACK>CLOSED of 33 [Segments, SockDiag]
+            35 client timer of 23
+            36 server unlisten
+            37 server LISTEN>CLOSED of 36
+            38 client TIME-WAIT>CLOSED of 35
+            ",
+        );
+    }
+
+    /// The lines from the first that a script of its own adds to an open connection.
+    fn opened(script: &str, expected: &str) {
+        let story = story(&format!("{SET_UP}{script}"));
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines(&story)[14..], expected);
+    }
+
+    // ---- data: many to many --------------------------------------------------------------------------------------
+
+    #[test]
+    fn two_sends_share_a_segment_and_one_recv_takes_parts_of_both() {
+        opened(
+            "
+            40..41 client send 4
+            42..43 client send 6
+            44 < P. 1(10) ack 1
+            46..47 server recv 7
+            48..49 server recv 3
+            ",
+            "
+            14 client send [0,4) sent [4]
+            15 client send [4,10) sent [4]
+            16 #4 PSH,ACK by [14, 15]
+            17 server recv [0,7) got [4] done by 4
+            18 server recv [7,10) got [4] done by 4
+            ",
+        );
+    }
+
+    #[test]
+    fn one_send_takes_many_segments_and_many_receives() {
+        opened(
+            "
+            40..50 client send 25
+            41 < . 1(10) ack 1
+            42 < . 11(10) ack 1
+            43 > . 1(0) ack 21
+            60 < P. 21(5) ack 1
+            70..71 server recv 15
+            72..73 server recv 10
+            ",
+            "
+            14 client send [0,25) sent [4, 5, 7]
+            15 #4 ACK by [14]
+            16 #5 ACK by [14]
+            17 #6 ACK kernel ack of 16
+            18 #7 PSH,ACK by [14]
+            19 server recv [0,15) got [4, 5] done by 4
+            20 server recv [15,25) got [5, 7] done by 5
+            ",
+        );
+    }
+
+    #[test]
+    fn octets_sent_again_join_the_same_send() {
+        opened(
+            "
+            40..50 client send 10
+            41 < P. 1(10) ack 1
+            250041 < P. 1(10) ack 1 retransmission
+            250042 > . 1(0) ack 11
+            ",
+            "
+            14 client send [0,10) sent [4, 5]
+            15 #4 PSH,ACK by [14]
+            16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15
+            17 #6 ACK kernel ack of 16
+            ",
+        );
+    }
+
+    // ---- endings -------------------------------------------------------------------------------------------------
+
+    #[test]
+    fn a_close_with_unread_octets_resets() {
+        opened(
+            "
+            40..45 client send 10
+            42 < P. 1(10) ack 1
+            43 > . 1(0) ack 11
+            50..55 server recv 4
+            60..65 server close 0
+            62 > R. 1(0) ack 11
+            70..71 client recv -ECONNRESET
+            ",
+            "
+            14 client send [0,10) sent [4]
+            15 #4 PSH,ACK by [14]
+            16 #5 ACK kernel ack of 15
+            17 server recv [0,4) got [4] done by 4
+            18 server close sent [6]
+            19 #6 RST,ACK by [18]
+            20 server ESTABLISHED>CLOSED of 18
+            21 client ESTABLISHED>CLOSED of 19
+            22 client recv done by 6
+            ",
+        );
+        let story = story(&format!(
+            "{SET_UP} 40..45 client send 10\n 42 < P. 1(10) ack 1\n 50..55 server recv 4\n 60..65 server close 0\n 62 > R. 1(0) ack 11"
+        ));
+        let note = story.events.iter().find_map(|event| match &event.kind {
+            EventKind::Segment(segment) if segment.segment.flags.contains(Flags::RST) => segment.note.clone(),
+            _ => None,
+        });
+        assert!(note.is_some_and(|note| note.contains("6 octets unread")), "four of ten were read");
+    }
+
+    #[test]
+    fn octets_for_a_closed_socket_are_answered_by_the_kernel_with_a_reset() {
+        opened(
+            "
+            40..41 client close 0
+            41 < F. 1(0) ack 1
+            42 > . 1(0) ack 2
+            50..51 server send 5
+            51 > P. 1(5) ack 2
+            52 < R 2(0)
+            60..61 server send -EPIPE
+            ",
+            "
+            14 client close sent [4]
+            15 #4 FIN,ACK by [14]
+            16 client ESTABLISHED>FIN-WAIT-1 of 14
+            17 server ESTABLISHED>CLOSE-WAIT of 15
+            18 #5 ACK kernel ack of 15
+            19 client FIN-WAIT-1>FIN-WAIT-2 of 18
+            20 server send [0,5) sent [6]
+            21 #6 PSH,ACK by [20]
+            22 #7 RST kernel reset of 21
+            23 client FIN-WAIT-2>CLOSED of 22
+            24 server CLOSE-WAIT>CLOSED of 22
+            25 server send done by 7
+            ",
+        );
+    }
+
+    #[test]
+    fn a_refused_connect_is_joined_by_its_interval_though_its_port_is_gone() {
+        check(
+            "
+            1..2 client socket 3
+            5..15 client connect -ECONNREFUSED in CLOSED
+            7 < S 0(0)
+            8 > R. 0(0) ack 1
+            ",
+            "
+            0 client socket
+            1 client connect sent [1] done by 2
+            2 #1 SYN by [1]
+            3 client CLOSED>SYN-SENT of 1
+            4 #2 RST,ACK kernel reset of 2 inferred
+            5 server ?>CLOSED of 4
+            6 client SYN-SENT>CLOSED of 4 [Segments, TcpInfo]
+            ",
+        );
+    }
+
+    #[test]
+    fn a_shutdown_enters_its_state_though_the_fin_waits_behind_the_octets() {
+        opened(
+            "
+            40..42 client send 10
+            43..44 client shutdown 0 in FIN-WAIT-1
+            60 < P. 1(10) ack 1
+            61 < F. 11(0) ack 1
+            ",
+            "
+            14 client send [0,10) sent [4]
+            15 client shutdown sent [5]
+            16 client ESTABLISHED>FIN-WAIT-1 of 15 [Segments, TcpInfo]
+            17 #4 PSH,ACK by [14]
+            18 #5 FIN,ACK by [15]
+            19 server ESTABLISHED>CLOSE-WAIT of 18
+            ",
+        );
+    }
+
+    // ---- witnesses that disagree ---------------------------------------------------------------------------------
+
+    #[test]
+    fn a_word_of_the_kernel_that_fits_no_state_is_shown() {
+        opened(
+            "
+            40..45 client send 10 in CLOSING
+            42 < P. 1(10) ack 1
+            ",
+            "
+            14 client send [0,10) sent [4]
+            15 #4 PSH,ACK by [14]
+            ",
+        );
+        let story = story(&format!("{SET_UP} 40..45 client send 10 in CLOSING\n 42 < P. 1(10) ack 1"));
+        assert_eq!(story.connections[0].findings[0].finding, Finding::StateDisagreement);
+        assert_eq!(story.connections[0].findings[0].frame, Some(4));
+    }
+
+    #[test]
+    fn from_segments_alone_every_cause_is_inferred() {
+        check(
+            "
+            7 < S 0(0)
+            8 > S. 0(0) ack 1
+            9 < . 1(0) ack 1
+            10 < P. 1(5) ack 1
+            50011 > . 1(0) ack 6
+            ",
+            "
+            0 #1 SYN kernel unknown inferred
+            1 client CLOSED>SYN-SENT of 0
+            2 #2 SYN,ACK kernel handshake of 0 inferred
+            3 server LISTEN>SYN-RECEIVED of 0
+            4 client SYN-SENT>ESTABLISHED of 2
+            5 #3 ACK kernel handshake of 2 inferred
+            6 server SYN-RECEIVED>ESTABLISHED of 5
+            7 #4 PSH,ACK kernel unknown inferred
+            8 #5 ACK kernel delayed_ack of 7 inferred
+            ",
+        );
+    }
+
+    proptest! {
+        /// However the octets are cut into sends, segments and receives, each join holds exactly the octets that both its ends hold.
+        #[test]
+        fn joins_conserve_octets(
+            sends in proptest::collection::vec(1u64..50, 1..20),
+            segments in proptest::collection::vec(1u64..50, 1..60),
+            receives in proptest::collection::vec(1u64..50, 1..60),
+        ) {
+            let total: u64 = sends.iter().sum();
+            let mut script = SET_UP.to_owned();
+            let mut at = 1000;
+            let mut line = |text: String| {
+                at += 10;
+                script += &format!("{}\n", text.replace("FROM", &at.to_string()).replace("TO", &(at + 5).to_string()));
+            };
+            for octets in &sends {
+                line(format!("FROM..TO client send {octets}"));
+            }
+            let cut = |sizes: &[u64]| {
+                let mut left = total;
+                let mut parts: Vec<u64> = Vec::new();
+                for size in sizes.iter().cycle() {
+                    let part = left.min(*size);
+                    if part == 0 {
+                        return parts;
+                    }
+                    parts.push(part);
+                    left -= part;
+                }
+                parts
+            };
+            let mut seq = 1;
+            for octets in cut(&segments) {
+                line(format!("FROM < P. {seq}({octets}) ack 1"));
+                seq += octets;
+            }
+            for octets in cut(&receives) {
+                line(format!("FROM..TO server recv {octets}"));
+            }
+            let story = story(&script);
+            let range = |id: EventId| match &story[id].kind {
+                EventKind::Call(call) => call.stream,
+                EventKind::Segment(segment) => segment.stream,
+                _ => None,
+            };
+            for rule in [Join::Octets, Join::Delivery] {
+                let joined: u64 = story
+                    .edges()
+                    .iter()
+                    .filter(|edge| edge.rule == rule)
+                    .map(|edge| {
+                        let (cause, effect) = (range(edge.cause).expect("octets"), range(edge.effect).expect("octets"));
+                        effect.to.min(cause.to) - effect.from.max(cause.from)
+                    })
+                    .sum();
+                prop_assert_eq!(joined, total, "{:?}", rule);
+            }
+        }
+    }
+}
