@@ -20,6 +20,8 @@ pub mod flow;
 
 pub mod report;
 
+pub mod lab;
+
 pub mod cli;
 
 pub mod commands;

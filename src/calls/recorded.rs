@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::{io, mem};
 
 use nix::errno::Errno;
@@ -126,10 +126,10 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, such as `EADDRINUSE`.
     pub fn bind(&mut self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
-        let raw = SockaddrStorage::from(address);
-        // SAFETY: `raw` is a socket address of `raw.len()` octets.
-        self.record("bind", Effect::Bind, Some(socket), address_args(address, &raw), || unsafe {
-            libc::bind(socket.fd.as_raw_fd(), raw.as_ptr(), raw.len()).into()
+        let (raw, len) = raw(address);
+        // SAFETY: `raw` is a socket address of `len` octets.
+        self.record("bind", Effect::Bind, Some(socket), address_args(address, len), || unsafe {
+            libc::bind(socket.fd.as_raw_fd(), raw.as_ptr(), len).into()
         })
         .map(drop)
     }
@@ -180,10 +180,10 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, such as `ECONNREFUSED`; `EINTR` when a signal ended the wait.
     pub fn connect(&mut self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
-        let raw = SockaddrStorage::from(address);
-        // SAFETY: `raw` is a socket address of `raw.len()` octets.
-        let result = self.record("connect", Effect::Connect, Some(socket), address_args(address, &raw), || unsafe {
-            libc::connect(socket.fd.as_raw_fd(), raw.as_ptr(), raw.len()).into()
+        let (raw, len) = raw(address);
+        // SAFETY: `raw` is a socket address of `len` octets.
+        let result = self.record("connect", Effect::Connect, Some(socket), address_args(address, len), || unsafe {
+            libc::connect(socket.fd.as_raw_fd(), raw.as_ptr(), len).into()
         });
         if result.is_err() {
             self.complete(|call| {
@@ -326,12 +326,18 @@ pub enum Wait {
 pub struct Whereabouts {
     tid: AtomicU32,
     inside: AtomicU8,
+    returned: AtomicU64,
 }
 
 impl Whereabouts {
     /// Its thread id, once it has one.
     pub fn tid(&self) -> Option<u32> {
         Some(self.tid.load(Ordering::Acquire)).filter(|tid| *tid != 0)
+    }
+
+    /// How many of its calls have returned so far.
+    pub fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Acquire)
     }
 
     /// Whether the thread is inside a call of that effect *and* the kernel says that it sleeps there.
@@ -357,6 +363,7 @@ impl Whereabouts {
 
     fn leave(&self) {
         self.inside.store(0, Ordering::Release);
+        self.returned.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -387,8 +394,14 @@ fn with_source_address(local: SocketAddr, peer: SocketAddr) -> SocketAddr {
     }
 }
 
-fn address_args(address: SocketAddr, raw: &SockaddrStorage) -> Vec<(Cow<'static, str>, Arg)> {
-    vec![owned("addr", address.to_string()), int("addrlen", raw.len().into())]
+/// The address as the kernel reads it, and its length.
+fn raw(address: SocketAddr) -> (SockaddrStorage, libc::socklen_t) {
+    let len = if address.is_ipv4() { size_of::<libc::sockaddr_in>() } else { size_of::<libc::sockaddr_in6>() };
+    (SockaddrStorage::from(address), len as libc::socklen_t)
+}
+
+fn address_args(address: SocketAddr, len: libc::socklen_t) -> Vec<(Cow<'static, str>, Arg)> {
+    vec![owned("addr", address.to_string()), int("addrlen", len.into())]
 }
 
 fn names(events: PollFlags) -> String {

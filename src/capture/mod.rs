@@ -2,9 +2,11 @@
 
 mod file;
 mod input;
+mod live;
 mod pcap;
 
 pub use file::FileSource;
+pub use live::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
 
 use crate::time::Timestamp;
 

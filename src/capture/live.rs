@@ -1,0 +1,376 @@
+//! Frames from a live interface, by libpcap; and a capture in a thread of its own that is proven to run before, and drained after.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use pcap::{Active, Capture, Error, Precision};
+use serde::{Deserialize, Serialize};
+
+use super::{CaptureError, Frame, FrameSource, LinkType};
+use crate::time::Timestamp;
+
+/// What to capture, and with how much room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tap {
+    /// The interface, by name.
+    pub interface: String,
+    /// A filter in tcpdump's syntax; the empty one lets everything through.
+    pub filter: String,
+    /// How many octets of a frame are kept at most.
+    pub snap_len: u32,
+    /// The kernel's buffer, in octets.
+    pub buffer: u32,
+}
+
+/// Why a live capture could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// This process may not capture packets: CAP_NET_RAW is missing. Another way in may be open.
+    Permission(CaptureError),
+    /// Anything else, such as an interface that does not exist or a filter that does not compile.
+    Other(CaptureError),
+}
+
+impl OpenError {
+    /// The error itself.
+    pub fn into_inner(self) -> CaptureError {
+        match self {
+            Self::Permission(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+/// A running capture on an interface: nanosecond stamps, immediate mode.
+///
+/// libpcap hands each packet on the loopback interface out once, although the kernel sees it leave and arrive.
+pub struct Live {
+    capture: Capture<Active>,
+    tap: Tap,
+    link: LinkType,
+    number: u64,
+    bytes: Vec<u8>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Live {
+    /// Opens the capture; from then on packets that pass the filter wait in the kernel's buffer.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; each names the interface or the filter and the way out.
+    pub fn open(tap: Tap) -> Result<Self, OpenError> {
+        let Tap { interface, filter, .. } = &tap;
+        let other = |message: String| OpenError::Other(CaptureError { message });
+        if let Err(errno) = if_nametoindex(interface.as_str()) {
+            return Err(other(format!(
+                "no interface is called '{}' ({}): 'ip link' lists those there are",
+                interface.escape_debug(),
+                errno.desc()
+            )));
+        }
+        match socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None) {
+            Ok(_) => {}
+            Err(Errno::EPERM | Errno::EACCES) => {
+                let message =
+                    format!("no permission to capture on {interface}: it takes root or the capability CAP_NET_RAW");
+                return Err(OpenError::Permission(CaptureError { message }));
+            }
+            Err(errno) => return Err(other(format!("cannot capture on {interface}: {}", errno.desc()))),
+        }
+        let opened = Capture::from_device(interface.as_str()).and_then(|inactive| {
+            inactive
+                .snaplen(tap.snap_len.min(i32::MAX as u32) as i32)
+                .buffer_size(tap.buffer.min(i32::MAX as u32) as i32)
+                .precision(Precision::Nano)
+                .immediate_mode(true)
+                .timeout(PATIENCE.as_millis() as i32)
+                .open()
+        });
+        let mut capture = opened.map_err(|error| other(format!("cannot capture on {interface}: {}", told(&error))))?;
+        capture.filter(filter, true).map_err(|error| {
+            other(format!("the filter '{}' does not compile: {}", filter.escape_debug(), told(&error)))
+        })?;
+        let link = LinkType(capture.get_datalink().0 as u16);
+        Ok(Self { capture, tap, link, number: 0, bytes: Vec::new(), stop: Arc::default() })
+    }
+
+    /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields `None`, within a tenth of a second.
+    pub fn stop_switch(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// What the kernel has counted so far.
+    ///
+    /// # Errors
+    /// libpcap's.
+    pub fn stats(&mut self) -> Result<CaptureStats, CaptureError> {
+        let interface = self.tap.interface.clone();
+        let stat = self
+            .capture
+            .stats()
+            .map_err(|error| CaptureError { message: format!("no counters of {interface}: {}", told(&error)) })?;
+        Ok(CaptureStats {
+            interface,
+            received: stat.received.into(),
+            dropped: stat.dropped.into(),
+            if_dropped: stat.if_dropped.into(),
+            drained: false,
+        })
+    }
+}
+
+impl FrameSource for Live {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            match self.capture.next_packet() {
+                Ok(packet) => {
+                    // With nanosecond precision libpcap keeps nanoseconds where the name says microseconds.
+                    let at = Timestamp::from_parts(packet.header.ts.tv_sec, packet.header.ts.tv_usec as u32);
+                    self.number += 1;
+                    self.bytes.clear();
+                    self.bytes.extend_from_slice(packet.data);
+                    return Ok(Some(Frame {
+                        number: self.number,
+                        at: Some(at),
+                        link: self.link,
+                        wire_len: packet.header.len,
+                        bytes: &self.bytes,
+                    }));
+                }
+                Err(Error::TimeoutExpired) => {}
+                Err(Error::NoMorePackets) => return Ok(None),
+                Err(error) => {
+                    let message = format!("the capture on {} broke: {}", self.tap.interface, told(&error));
+                    return Err(CaptureError { message });
+                }
+            }
+        }
+    }
+}
+
+/// What the kernel counted of a live capture.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CaptureStats {
+    /// The interface captured on.
+    pub interface: String,
+    /// Packets that passed the filter; on loopback each counts twice, leaving and arriving.
+    pub received: u64,
+    /// Packets that the kernel dropped because its buffer was full.
+    pub dropped: u64,
+    /// Packets that the interface or its driver dropped.
+    pub if_dropped: u64,
+    /// Whether everything was read that had been captured: a mark sent after the last packet was seen to come through.
+    pub drained: bool,
+}
+
+/// One captured frame with its bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedFrame {
+    /// See [`Frame::number`].
+    pub number: u64,
+    /// See [`Frame::at`].
+    pub at: Option<Timestamp>,
+    /// See [`Frame::link`].
+    pub link: LinkType,
+    /// See [`Frame::bytes`].
+    pub bytes: Box<[u8]>,
+    /// See [`Frame::wire_len`].
+    pub wire_len: u32,
+}
+
+impl OwnedFrame {
+    /// The frame as a source would yield it.
+    pub fn as_frame(&self) -> Frame<'_> {
+        Frame { number: self.number, at: self.at, link: self.link, bytes: &self.bytes, wire_len: self.wire_len }
+    }
+}
+
+/// Yields frames that are kept in memory.
+#[derive(Clone, Debug)]
+pub struct Replay<'a> {
+    frames: std::slice::Iter<'a, OwnedFrame>,
+}
+
+impl<'a> Replay<'a> {
+    /// Yields `frames` in their order.
+    pub fn of(frames: &'a [OwnedFrame]) -> Self {
+        Self { frames: frames.iter() }
+    }
+}
+
+impl FrameSource for Replay<'_> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        Ok(self.frames.next().map(OwnedFrame::as_frame))
+    }
+}
+
+/// Datagrams sent over the captured interface to mark the beginning and the end of a capture; they are not frames of it.
+#[derive(Debug)]
+pub struct Marks {
+    socket: UdpSocket,
+    address: SocketAddr,
+    nonce: u64,
+}
+
+impl Marks {
+    /// Takes a free port of `loopback` for them.
+    ///
+    /// # Errors
+    /// The kernel's, such as `EADDRNOTAVAIL` where there is no such address.
+    pub fn over(loopback: IpAddr) -> std::io::Result<Self> {
+        use std::hash::{BuildHasher, RandomState};
+        let socket = UdpSocket::bind((loopback, 0))?;
+        let address = socket.local_addr()?;
+        // Connected to itself, it neither takes nor answers anybody else's datagrams.
+        socket.connect(address)?;
+        Ok(Self { socket, address, nonce: RandomState::new().hash_one(address) })
+    }
+
+    /// The filter that lets them through, in tcpdump's syntax.
+    pub fn filter(&self) -> String {
+        format!("(udp and src port {0} and dst port {0})", self.address.port())
+    }
+
+    fn begin(&self) -> String {
+        format!("tcpflow: the capture begins {:016x}", self.nonce)
+    }
+
+    fn end(&self) -> String {
+        format!("tcpflow: the capture ends {:016x}", self.nonce)
+    }
+}
+
+/// A capture in a thread of its own, which keeps all frames between two marks.
+pub struct Tape {
+    marks: Marks,
+    stop: StopOnDrop,
+    from_thread: Receiver<Message>,
+    interface: String,
+}
+
+/// Ends the thread also when nobody stops the tape.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+enum Message {
+    Begun,
+    Done(Result<(Vec<OwnedFrame>, CaptureStats), CaptureError>),
+}
+
+impl Tape {
+    /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
+    ///
+    /// The filter of `live` must let `marks` through.
+    ///
+    /// # Errors
+    /// When the mark did not come, or the capture broke.
+    pub fn start(live: Live, marks: Marks) -> Result<Self, CaptureError> {
+        let stop = StopOnDrop(live.stop_switch());
+        let interface = live.tap.interface.clone();
+        let (begin, end) = (marks.begin().into_bytes(), marks.end().into_bytes());
+        let (to_owner, from_thread) = mpsc::channel();
+        let broken =
+            |what: &dyn std::fmt::Display| CaptureError { message: format!("cannot capture on {interface}: {what}") };
+        thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn(move || {
+                let mut live = live;
+                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)));
+                drop(to_owner.send(Message::Done(result)));
+                // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
+            })
+            .map_err(|error| broken(&error))?;
+        marks.socket.send(marks.begin().as_bytes()).map_err(|error| broken(&error))?;
+        match from_thread.recv_timeout(LIMIT) {
+            Ok(Message::Begun) => Ok(Self { marks, stop, from_thread, interface }),
+            Ok(Message::Done(Err(error))) => Err(error),
+            Ok(Message::Done(Ok(_))) | Err(_) => {
+                Err(broken(&"a datagram sent through it was not seen; does a firewall drop local traffic?"))
+            }
+        }
+    }
+
+    /// Sends the end mark, reads until it is seen, and hands out all frames before it, numbered from 1.
+    ///
+    /// # Errors
+    /// When the capture broke.
+    pub fn stop(self) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
+        let broken = |what: &dyn std::fmt::Display| CaptureError {
+            message: format!("the capture on {} broke: {what}", self.interface),
+        };
+        self.marks.socket.send(self.marks.end().as_bytes()).map_err(|error| broken(&error))?;
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.from_thread.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Message::Done(result)) => return result,
+                Ok(Message::Begun) => {}
+                // The mark itself was dropped: what was read is still good, and the counters say how much is missing.
+                Err(RecvTimeoutError::Timeout) if !self.stop.0.swap(true, Ordering::AcqRel) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let result = self.from_thread.recv().map_err(|error| broken(&error))?;
+                    if let Message::Done(result) = result {
+                        return result;
+                    }
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+/// Keeps the frames from the begin mark to the end mark, or to the stop.
+fn keep(
+    live: &mut Live,
+    begin: &[u8],
+    end: &[u8],
+    begun: impl FnOnce(),
+) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
+    let mut frames = Vec::new();
+    let mut begun = Some(begun);
+    let mut drained = false;
+    while let Some(frame) = live.next_frame()? {
+        if frame.bytes.ends_with(end) {
+            drained = true;
+            break;
+        }
+        if frame.bytes.ends_with(begin) {
+            if let Some(begun) = begun.take() {
+                begun();
+            }
+            continue;
+        }
+        frames.push(OwnedFrame {
+            number: frames.len() as u64 + 1,
+            at: frame.at,
+            link: frame.link,
+            bytes: frame.bytes.into(),
+            wire_len: frame.wire_len,
+        });
+    }
+    let stats = live.stats()?;
+    Ok((frames, CaptureStats { drained, ..stats }))
+}
+
+fn told(error: &Error) -> String {
+    error.to_string().trim_start_matches("libpcap error: ").escape_debug().to_string()
+}
+
+/// How long libpcap waits for a packet before it looks whether it should stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a mark may take to come through.
+const LIMIT: Duration = Duration::from_secs(3);

@@ -1,0 +1,182 @@
+//! The scripts: an echo server and its clients, making the calls that a textbook program makes.
+
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+
+use super::host::Reservation;
+use super::stage::{Client, Stage};
+use crate::calls::{Recorder, Socket, Wait};
+use crate::flow::Side;
+use crate::kernel::SockDiag;
+
+/// A call that failed and should not have: which, and how.
+pub(super) type Failure = (&'static str, Errno);
+
+/// Plays the server: socket, setsockopt, bind, listen; for each client accept, recv and send in turn, close; at last close.
+pub(super) fn serve(stage: &Stage<'_>, calls: &mut Recorder<'_>, reservation: Reservation) -> Result<(), Failure> {
+    let listening = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    calls.reuse_address(&listening).map_err(|errno| ("setsockopt", errno))?;
+    calls.bind(&listening, stage.address).map_err(|errno| ("bind", errno))?;
+    calls.listen(&listening, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
+    drop(reservation);
+    let answer = SockDiag::open().and_then(|mut kernel| kernel.lookup(stage.address, super::any_like(stage.address)));
+    stage.sock_diag_answers.store(answer.is_ok_and(|evidence| evidence.state.is_some()), Ordering::Release);
+
+    let mut served = 0;
+    while served < stage.clients.len() {
+        let accepted = calls.accept(&listening).map_err(|errno| ("accept", errno))?;
+        let Some(client) = accepted.peer().and_then(|peer| stage.client_at(peer)) else {
+            if stage.is_over() {
+                return Err(("accept", Errno::EINTR));
+            }
+            // Somebody else on this host: not served, and not part of the story.
+            drop(accepted);
+            continue;
+        };
+        stage.wait_for_all();
+        echo(stage, calls, &accepted, client)?;
+        calls.close(accepted).map_err(|errno| ("close", errno))?;
+        served += 1;
+    }
+    stage.wait_for_goodbyes();
+    calls.close(listening).map_err(|errno| ("close", errno))
+}
+
+fn echo(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, client: &Client) -> Result<(), Failure> {
+    let scenario = stage.scenario;
+    let expected = scenario.octets();
+    let mut echoed = 0;
+    let mut room = vec![0u8; BUFFER];
+    while scenario.first_close == Side::Client || echoed < expected {
+        let received = calls.recv(socket, &mut room, Wait::AsLongAsItTakes).map_err(|errno| ("recv", errno))?;
+        if received == 0 {
+            break;
+        }
+        // A client with a long message reads while it still sends; any other waits in recv for what now comes.
+        if scenario.messages.iter().all(|message| message.len() <= BUFFER) {
+            stage.wait_for_recv(&client.whereabouts);
+        }
+        let mut rest = &room[..received];
+        while !rest.is_empty() {
+            let accepted = calls.send(socket, rest, Wait::AsLongAsItTakes).map_err(|errno| ("send", errno))?;
+            rest = &rest[accepted..];
+        }
+        echoed += received as u64;
+    }
+    Ok(())
+}
+
+/// Plays a client: socket, connect, for each message send and recv until all of it has come back, close.
+pub(super) fn visit(stage: &Stage<'_>, calls: &mut Recorder<'_>, me: &Client) -> Result<(), Failure> {
+    let scenario = stage.scenario;
+    let alone = stage.clients.len() == 1;
+    stage.wait_for_accept();
+    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    calls.connect(&socket, stage.address).map_err(|errno| ("connect", errno))?;
+    if let Some(local) = socket.local() {
+        me.local.get_or_init(|| local);
+    }
+    stage.connected.fetch_add(1, Ordering::AcqRel);
+    stage.wait_for_all();
+    for message in (0..scenario.rounds).flat_map(|_| &scenario.messages) {
+        if alone {
+            stage.wait_for_recv(&stage.server);
+        }
+        if message.len() <= BUFFER {
+            exchange(calls, &socket, message)?;
+        } else {
+            exchange_long(calls, &socket, message)?;
+        }
+    }
+    match scenario.first_close {
+        Side::Client if alone => stage.wait_for_recv(&stage.server),
+        Side::Client => {}
+        Side::Server => {
+            let received = calls.recv(&socket, &mut [0; 1], Wait::AsLongAsItTakes).map_err(|errno| ("recv", errno))?;
+            debug_assert_eq!(received, 0, "the server sent more than it was sent");
+        }
+    }
+    calls.close(socket).map_err(|errno| ("close", errno))?;
+    stage.gone.fetch_add(1, Ordering::AcqRel);
+    Ok(())
+}
+
+/// Sends the whole message, then reads it back.
+fn exchange(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
+    let mut rest = message;
+    // A message of 0 octets is sent too, once: the call returns, and no segment leaves.
+    loop {
+        let accepted = calls.send(socket, rest, Wait::AsLongAsItTakes).map_err(|errno| ("send", errno))?;
+        rest = &rest[accepted..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    let mut room = vec![0u8; BUFFER];
+    let mut back = 0;
+    while back < message.len() {
+        match calls.recv(socket, &mut room, Wait::AsLongAsItTakes).map_err(|errno| ("recv", errno))? {
+            0 => return Err(("recv", Errno::ECONNRESET)),
+            received => back += received,
+        }
+    }
+    Ok(())
+}
+
+/// Sends and reads as the socket allows: a client that first sent everything would block for ever once the buffers on the way
+/// there and back are full, as the server then waits for it to read.
+fn exchange_long(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
+    let mut room = vec![0u8; BUFFER];
+    let (mut sent, mut back) = (0, 0);
+    while back < message.len() {
+        let mut wanted = PollFlags::POLLIN;
+        wanted.set(PollFlags::POLLOUT, sent < message.len());
+        let found = calls.poll(socket, wanted).map_err(|errno| ("poll", errno))?;
+        if found.contains(PollFlags::POLLOUT) {
+            match calls.send(socket, &message[sent..], Wait::Never) {
+                Ok(accepted) => sent += accepted,
+                Err(Errno::EAGAIN) => {}
+                Err(errno) => return Err(("send", errno)),
+            }
+        }
+        if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            match calls.recv(socket, &mut room, Wait::Never) {
+                Ok(0) => return Err(("recv", Errno::ECONNRESET)),
+                Ok(received) => back += received,
+                Err(Errno::EAGAIN) => {}
+                Err(errno) => return Err(("recv", errno)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Plays a client that is refused: socket, connect, close.
+pub(super) fn knock(stage: &Stage<'_>, calls: &mut Recorder<'_>) -> Result<(), Failure> {
+    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    match calls.connect(&socket, stage.address) {
+        Err(Errno::ECONNREFUSED) | Ok(()) => {}
+        Err(errno) => return Err(("connect", errno)),
+    }
+    calls.close(socket).map_err(|errno| ("close", errno))
+}
+
+/// Plays a server that is started again: bind without SO_REUSEADDR, then with it. What the kernel says to the first is for it to say.
+pub(super) fn start_again(stage: &Stage<'_>, calls: &mut Recorder<'_>) -> Result<(), Failure> {
+    let first = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    match calls.bind(&first, stage.address) {
+        Ok(()) | Err(Errno::EADDRINUSE) => {}
+        Err(errno) => return Err(("bind", errno)),
+    }
+    calls.close(first).map_err(|errno| ("close", errno))?;
+    let second = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    calls.reuse_address(&second).map_err(|errno| ("setsockopt", errno))?;
+    calls.bind(&second, stage.address).map_err(|errno| ("bind", errno))?;
+    calls.listen(&second, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
+    calls.close(second).map_err(|errno| ("close", errno))
+}
+
+/// How much the programs read at a time, in octets.
+pub(super) const BUFFER: usize = 16 * 1024;

@@ -1,0 +1,254 @@
+//! The loopback interface to experiment on: the host's own, or that of a network namespace made for the purpose; and giving privilege up.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, setsockopt, socket, sockopt,
+};
+use nix::unistd::{Gid, Uid, getegid, geteuid, getresgid, getresuid, setgroups, setresgid, setresuid};
+
+use super::LabError;
+
+/// The name of the interface.
+pub(super) const LOOPBACK: &str = "lo";
+
+/// Whether this process has a network namespace of its own, and how it came to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ground {
+    /// The network namespace in which the program was started.
+    Host,
+    /// One of its own, made by root.
+    OwnNetwork,
+    /// One of its own, inside a user namespace of its own, made by an ordinary user.
+    OwnUserAndNetwork,
+}
+
+/// Moves this process into a network namespace of its own, with its loopback interface up, and with `mtu` where one is wanted.
+///
+/// The namespace ends with the process. Root makes just the network namespace; anyone else a user namespace around it, in which
+/// user and group keep their numbers, so that files that are written belong to the user.
+pub(super) fn enter_namespace(mtu: Option<u32>) -> Result<Ground, LabError> {
+    let made = if geteuid().is_root() {
+        match unshare(CloneFlags::CLONE_NEWNET) {
+            Ok(()) => Ok(Ground::OwnNetwork),
+            // Root without CAP_SYS_ADMIN, as in a container, is an ordinary user here.
+            Err(Errno::EPERM) => enter_user_namespace(),
+            Err(errno) => Err(errno),
+        }
+    } else {
+        enter_user_namespace()
+    };
+    let ground = made.map_err(forbidden)?;
+    bring_up(mtu).map_err(|errno| match errno {
+        Errno::EPERM | Errno::EACCES => forbidden(errno),
+        errno => LabError::new(match mtu {
+            Some(mtu) => format!("{LOOPBACK} does not take an MTU of {mtu} octets: {}", errno.desc()),
+            None => format!("cannot bring {LOOPBACK} up in a network namespace of its own: {}", errno.desc()),
+        }),
+    })?;
+    Ok(ground)
+}
+
+fn enter_user_namespace() -> Result<Ground, Errno> {
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+    // A program with file capabilities does not own its files in /proc otherwise.
+    prctl::set_dumpable(true)?;
+    let write =
+        |file: &str, text: String| fs::write(format!("/proc/self/{file}"), text).map_err(|error| errno_of(&error));
+    // An ordinary user may map a group only after having forsworn setgroups; a kernel before 3.19 has no such file.
+    match write("setgroups", "deny".to_owned()) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    write("uid_map", format!("{uid} {uid} 1"))?;
+    write("gid_map", format!("{gid} {gid} 1"))?;
+    Ok(Ground::OwnUserAndNetwork)
+}
+
+/// Says which setting of the host stands in the way.
+fn forbidden(errno: Errno) -> LabError {
+    let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
+    let is = |path: &str, value: &str| setting(path).as_deref() == Some(value);
+    let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    let why = if threads > 1 {
+        format!("this process already has {threads} threads")
+    } else if is("/proc/sys/user/max_user_namespaces", "0") {
+        "user.max_user_namespaces = 0 on this host".to_owned()
+    } else if is("/proc/sys/user/max_net_namespaces", "0") {
+        "user.max_net_namespaces = 0 on this host".to_owned()
+    } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        "kernel.unprivileged_userns_clone = 0 on this host".to_owned()
+    } else if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        "kernel.apparmor_restrict_unprivileged_userns = 1 on this host (AppArmor)".to_owned()
+    } else {
+        match errno {
+            Errno::ENOSPC => {
+                "the limit on namespaces is reached (user.max_user_namespaces, user.max_net_namespaces)".to_owned()
+            }
+            Errno::EINVAL => "this kernel was built without user namespaces".to_owned(),
+            Errno::EPERM | Errno::EACCES => {
+                format!("{errno:?}, which a container's seccomp profile or a security module causes")
+            }
+            errno => format!("{errno:?}: {}", errno.desc()),
+        }
+    };
+    LabError::new(format!("a network namespace of its own is forbidden: {why}"))
+}
+
+/// The ways to the permission to capture, for the end of a message.
+pub(super) fn ways_out(mtu: Option<u32>) -> String {
+    let program = std::env::current_exe().map_or_else(|_| "tcpflow".to_owned(), |path| path.display().to_string());
+    match mtu {
+        Some(_) => "run it with sudo, or leave --mtu out".to_owned(),
+        None => format!("run it with sudo, or once: sudo setcap cap_net_raw+ep {program}"),
+    }
+}
+
+/// Whether the loopback interface is up.
+pub(super) fn is_up() -> bool {
+    Request::about_loopback().and_then(|mut request| request.flags()).is_ok_and(|flags| flags & libc::IFF_UP != 0)
+}
+
+fn bring_up(mtu: Option<u32>) -> Result<(), Errno> {
+    let mut request = Request::about_loopback()?;
+    if let Some(mtu) = mtu {
+        request.data.ifr_ifru.ifru_mtu = i32::try_from(mtu).map_err(|_| Errno::EINVAL)?;
+        request.make(libc::SIOCSIFMTU)?;
+        // Otherwise the kernel hands segments of up to 64 KiB over the wire at once and leaves cutting them to a card that is not there.
+        request.offload_off(ETHTOOL_STSO)?;
+        request.offload_off(ETHTOOL_SGSO)?;
+    }
+    let flags = request.flags()?;
+    request.data.ifr_ifru.ifru_flags = (flags | libc::IFF_UP) as libc::c_short;
+    request.make(libc::SIOCSIFFLAGS)
+}
+
+/// One ioctl about the loopback interface (netdevice(7)).
+struct Request {
+    socket: OwnedFd,
+    data: libc::ifreq,
+}
+
+impl Request {
+    fn about_loopback() -> Result<Self, Errno> {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        // SAFETY: all octets zero is a valid ifreq.
+        let mut data: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (room, octet) in data.ifr_name.iter_mut().zip(LOOPBACK.bytes()) {
+            *room = octet as libc::c_char;
+        }
+        Ok(Self { socket, data })
+    }
+
+    fn make(&mut self, number: libc::Ioctl) -> Result<(), Errno> {
+        // SAFETY: each number used here takes a pointer to an ifreq, and what that points to lives in the caller.
+        Errno::result(unsafe { libc::ioctl(self.socket.as_raw_fd(), number, &mut self.data) }).map(drop)
+    }
+
+    fn flags(&mut self) -> Result<libc::c_int, Errno> {
+        self.make(libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS has filled this member.
+        Ok(unsafe { self.data.ifr_ifru.ifru_flags }.into())
+    }
+
+    fn offload_off(&mut self, command: u32) -> Result<(), Errno> {
+        // struct ethtool_value (linux/ethtool.h): the command and the value.
+        let mut value = [command, 0u32];
+        self.data.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        self.make(libc::SIOCETHTOOL as libc::Ioctl)
+    }
+}
+
+/// Gives up what privilege the process has, for good: it was needed only to open the capture.
+///
+/// Under sudo (or doas, or pkexec) it becomes the user who called; without root it lays down its capabilities. Root itself stays root,
+/// as there is nobody else to be, and in a user namespace of its own the capabilities are worth nothing outside.
+///
+/// Must be called while the process has one thread.
+pub(super) fn give_up_privilege(ground: Ground) -> Result<(), LabError> {
+    if ground == Ground::OwnUserAndNetwork {
+        return Ok(());
+    }
+    let failed = |errno: Errno| LabError::new(format!("cannot give up root: {}", errno.desc()));
+    if geteuid().is_root() {
+        let Some((uid, gid)) = caller() else { return Ok(()) };
+        setgroups(&[gid]).map_err(failed)?;
+        setresgid(gid, gid, gid).map_err(failed)?;
+        setresuid(uid, uid, uid).map_err(failed)?;
+        let (users, groups) = (getresuid().map_err(failed)?, getresgid().map_err(failed)?);
+        let still = [users.real, users.effective, users.saved].iter().any(|id| *id != uid)
+            || [groups.real, groups.effective, groups.saved].iter().any(|id| *id != gid)
+            || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok();
+        if still {
+            return Err(LabError::new("cannot give up root: the kernel still lets this process be root".to_owned()));
+        }
+        Ok(())
+    } else {
+        drop_capabilities().map_err(failed)
+    }
+}
+
+/// The user for whom root acts.
+fn caller() -> Option<(Uid, Gid)> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let uid = number("SUDO_UID").or_else(|| number("PKEXEC_UID")).filter(|uid| *uid != 0)?;
+    let gid = number("SUDO_GID")
+        .or_else(|| nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.gid.as_raw()))?;
+    Some((Uid::from_raw(uid), Gid::from_raw(gid)))
+}
+
+/// Empties all three capability sets (capset(2)); no effect on a process that has none.
+fn drop_capabilities() -> Result<(), Errno> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
+    // Effective, permitted and inheritable, for capabilities 0 to 31 and 32 to 63.
+    let none = [0u32; 6];
+    // SAFETY: the kernel reads a header and, by its version, two triples of u32.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) }).map(drop)
+}
+
+/// A port that is kept from others until the server has bound it: bound with SO_REUSEADDR and never listening.
+pub(super) struct Reservation {
+    /// Address and port.
+    pub(super) address: SocketAddr,
+    _socket: OwnedFd,
+}
+
+impl Reservation {
+    /// Takes `port` of `address`, or any free one for 0.
+    ///
+    /// # Errors
+    /// The kernel's: `EADDRINUSE` when somebody listens there, `EACCES` for a port that only root may take.
+    pub(super) fn of(address: IpAddr, port: u16) -> Result<Self, Errno> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
+        let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+        let port = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
+            (Some(v4), _) => v4.port(),
+            (_, Some(v6)) => v6.port(),
+            _ => port,
+        };
+        Ok(Self { address: SocketAddr::new(address, port), _socket: socket })
+    }
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+const ETHTOOL_STSO: u32 = 0x1f;
+const ETHTOOL_SGSO: u32 = 0x24;
+const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;

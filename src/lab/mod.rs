@@ -1,0 +1,469 @@
+//! Experiments on the real kernel: scripts of calls on both ends, captured and recorded.
+
+mod aftermath;
+mod echo;
+mod host;
+mod stage;
+mod supervision;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::calls::{Call, Effect, Recorder, Whereabouts};
+use crate::capture::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+use crate::flow::Side;
+use crate::kernel::Evidence;
+
+pub use aftermath::{longest_wait, watch_time_wait};
+pub use host::Ground;
+
+use echo::Failure;
+use host::{LOOPBACK, Reservation};
+use stage::Stage;
+use supervision::{STUCK, Supervision};
+
+/// An experiment: what is played, and on which ground.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What is played.
+    pub play: Play,
+    /// The loopback address on which it is played.
+    pub address: IpAddr,
+    /// The server's port; another free one is taken when it is busy.
+    pub port: u16,
+    /// The messages of each client, in order; a long one is sent and read back at the same time.
+    pub messages: Vec<Vec<u8>>,
+    /// How many times the messages are sent.
+    pub rounds: u32,
+    /// Who closes first.
+    pub first_close: Side,
+    /// How many clients connect at once.
+    pub clients: usize,
+    /// The MTU of the loopback interface, which then is one of an own network namespace.
+    pub mtu: Option<u32>,
+    /// On which loopback interface it is played.
+    pub place: Place,
+    /// Ends the experiment early once it is set, as a signal handler may do.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// What is played.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Play {
+    /// The server sends back what the clients send.
+    Echo,
+    /// As [`Self::Echo`], and then a second server is started on the same port, without SO_REUSEADDR and with it.
+    EchoAndStartAgain,
+    /// There is no server: the clients are refused.
+    Refused,
+}
+
+/// On which loopback interface an experiment is played.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The host's own where capturing is permitted, that of an own namespace otherwise.
+    WherePermitted,
+    /// The host's own.
+    Host,
+    /// That of an own network namespace.
+    OwnNamespace,
+}
+
+impl Default for Scenario {
+    /// One client says `helloworld` to port 3000 of 127.0.0.1, hears it back, and closes first.
+    fn default() -> Self {
+        Self {
+            play: Play::Echo,
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: 3000,
+            messages: vec![b"helloworld".to_vec()],
+            rounds: 1,
+            first_close: Side::Client,
+            clients: 1,
+            mtu: None,
+            place: Place::WherePermitted,
+            interrupt: Arc::default(),
+        }
+    }
+}
+
+impl Scenario {
+    /// A message of `size` octets, readable, in which each place can be told from its neighbours.
+    pub fn message_of(size: usize) -> Vec<u8> {
+        (0..).flat_map(|line: u64| format!("{line:07} tcpflow\n").into_bytes()).take(size).collect()
+    }
+
+    /// How many octets one client sends in all.
+    pub fn octets(&self) -> u64 {
+        let once: u64 = self.messages.iter().map(|message| message.len() as u64).sum();
+        once.saturating_mul(self.rounds.into())
+    }
+
+    fn longest(&self) -> usize {
+        self.messages.iter().map(Vec::len).max().unwrap_or(0)
+    }
+}
+
+/// Both ends of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ends {
+    /// The end that connected.
+    pub client: SocketAddr,
+    /// The end that accepted, or would have.
+    pub server: SocketAddr,
+}
+
+/// What the three witnesses saw of an experiment.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The frames on the wire, in the order of their capture, numbered from 1.
+    pub frames: Vec<OwnedFrame>,
+    /// The calls of all threads, by time of entry.
+    pub calls: Vec<Call>,
+    /// What sock_diag said of both ends of each connection after the last call, the client's end first.
+    pub evidence: Vec<Evidence>,
+    /// The connections, in the order in which they were asked for.
+    pub ends: Vec<Ends>,
+    /// Where the server listened, or where nobody did.
+    pub address: SocketAddr,
+    /// What the kernel counted of the capture.
+    pub capture: CaptureStats,
+    /// Whether it was played in an own namespace.
+    pub ground: Ground,
+    /// What the user should know: one line each.
+    pub notices: Vec<String>,
+    /// Whether it was ended early.
+    pub interrupted: bool,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Recording {
+    /// The frames as a source.
+    pub fn source(&self) -> Replay<'_> {
+        Replay::of(&self.frames)
+    }
+}
+
+/// Why an experiment could not be played: one line that names the thing and the way out, without a trailing full stop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LabError {
+    message: String,
+}
+
+impl LabError {
+    fn new(message: String) -> Self {
+        Self { message }
+    }
+}
+
+impl fmt::Display for LabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for LabError {}
+
+/// Plays `scenario` on the real kernel and returns what was seen.
+///
+/// It must be called once in the life of a process, before there is a second thread: it may move the process into a network namespace
+/// of its own, and gives up root and capabilities for good as soon as the capture is open.
+///
+/// # Errors
+/// When the capture cannot be opened, no namespace may be made, or a call fails that should not.
+pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
+    check(scenario)?;
+    let mut notices = Vec::new();
+    let Opened { live, marks, reservation, ground } = open(scenario, &mut notices)?;
+    host::give_up_privilege(ground)?;
+    let address = reservation.address;
+    if scenario.port != 0 && address.port() != scenario.port {
+        notices.push(format!("port {} is busy: port {} is used instead", scenario.port, address.port()));
+    }
+    if scenario.play != Play::Refused && scenario.messages.iter().any(Vec::is_empty) {
+        notices.push(
+            "a message of 0 octets is sent as a call, but puts no segment on the wire: there is nothing to echo"
+                .to_owned(),
+        );
+    }
+
+    let tape = Tape::start(live, marks).map_err(|error| LabError::new(error.message))?;
+    let stage = Stage::of(scenario, address);
+    let (mut calls, failures) = play(&stage, reservation);
+    let interrupted = scenario.interrupt.load(Ordering::Acquire);
+    if let (Some((actor, (call, errno))), false) = (failures.first(), interrupted) {
+        return Err(failed(scenario, address, actor, call, *errno));
+    }
+
+    let ends = ends_of(&calls);
+    let answers = scenario.play == Play::Refused || stage.sock_diag_answers.load(Ordering::Acquire);
+    let mut evidence = Vec::new();
+    if answers {
+        match aftermath::final_states(&ends, &scenario.interrupt) {
+            Ok(found) => evidence = found,
+            Err(errno) => {
+                notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
+            }
+        }
+    } else if !interrupted {
+        notices.push(
+            "sock_diag does not answer (is the kernel's module tcp_diag missing?): final states are inferred"
+                .to_owned(),
+        );
+    }
+    if scenario.play == Play::EchoAndStartAgain && !interrupted {
+        let (more, result) = start_again(&stage);
+        calls.extend(more);
+        if let Err((call, errno)) = result {
+            return Err(failed(scenario, address, "second-server", call, errno));
+        }
+    }
+    let (frames, capture) = tape.stop().map_err(|error| LabError::new(error.message))?;
+    if !capture.drained {
+        notices.push(format!("the capture's end was not seen: frames may be missing ({} dropped)", capture.dropped));
+    } else if capture.dropped > 0 {
+        notices.push(format!("the kernel dropped {} packets of the capture", capture.dropped));
+    }
+    let strangers = calls.len();
+    calls.retain(|call| call.accepted.is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer));
+    if calls.len() < strangers {
+        notices.push(format!("{} connections of other programs to {address} were closed", strangers - calls.len()));
+    }
+    calls.sort_by_key(|call| call.entered);
+    let interrupt = scenario.interrupt.clone();
+    Ok(Recording { frames, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
+}
+
+fn check(scenario: &Scenario) -> Result<(), LabError> {
+    let wrong = if !scenario.address.is_loopback() {
+        Some(format!("{} is not a loopback address", scenario.address))
+    } else if scenario.mtu.is_some_and(|mtu| mtu < if scenario.address.is_ipv4() { 68 } else { 1280 }) {
+        Some("an MTU is at least 68 octets for IPv4 and 1280 for IPv6".to_owned())
+    } else if scenario.mtu.is_some_and(|mtu| mtu > 65536) {
+        Some("the MTU of a loopback interface is at most 65536 octets".to_owned())
+    } else if scenario.mtu.is_some() && scenario.place == Place::Host {
+        Some("the host's own loopback interface keeps its MTU".to_owned())
+    } else if scenario.clients == 0 || scenario.clients > MOST_CLIENTS {
+        Some(format!("there can be 1 to {MOST_CLIENTS} clients"))
+    } else {
+        None
+    };
+    wrong.map_or(Ok(()), |message| Err(LabError::new(message)))
+}
+
+/// A capture that is open, on the ground where the experiment will be played.
+struct Opened {
+    live: Live,
+    marks: Marks,
+    reservation: Reservation,
+    ground: Ground,
+}
+
+fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Opened, LabError> {
+    let refused =
+        |error: &LabError, why: &str| LabError::new(format!("{why}{error}; {}", host::ways_out(scenario.mtu)));
+    let own = |ground| open_here(scenario, ground).map_err(|error| LabError::new(error.into_inner().message));
+    if scenario.mtu.is_some() || scenario.place == Place::OwnNamespace {
+        let ground = host::enter_namespace(scenario.mtu).map_err(|error| refused(&error, ""))?;
+        if let Some(mtu) = scenario.mtu {
+            notices
+                .push(format!("played in a network namespace of its own, where the MTU of {LOOPBACK} is {mtu} octets"));
+        }
+        return own(ground);
+    }
+    match open_here(scenario, Ground::Host) {
+        Ok(opened) => Ok(opened),
+        Err(OpenError::Permission(_)) if scenario.place == Place::WherePermitted => {
+            let ground = host::enter_namespace(None)
+                .map_err(|error| refused(&error, &format!("no permission to capture on {LOOPBACK}, and ")))?;
+            notices.push(format!(
+                "played on {LOOPBACK} of a network namespace of its own, as capturing on the host's own takes root or CAP_NET_RAW"
+            ));
+            own(ground)
+        }
+        Err(OpenError::Permission(error)) => Err(refused(&LabError::new(error.message), "")),
+        Err(OpenError::Other(error)) => Err(LabError::new(error.message)),
+    }
+}
+
+fn open_here(scenario: &Scenario, ground: Ground) -> Result<Opened, OpenError> {
+    let other = |message: String| OpenError::Other(crate::capture::CaptureError { message });
+    let no_address = || {
+        let family = if scenario.address.is_ipv4() { "IPv4" } else { "IPv6" };
+        other(format!(
+            "{LOOPBACK} has no address {}: is {family} off on this host? Try the other one",
+            scenario.address
+        ))
+    };
+    if !host::is_up() {
+        return Err(other(format!("the interface {LOOPBACK} is down: 'sudo ip link set {LOOPBACK} up'")));
+    }
+    let reserve = |port| Reservation::of(scenario.address, port);
+    // A port where nobody listens must not be one that somebody takes meanwhile, but need not be a particular one.
+    let reservation = match reserve(scenario.port) {
+        Err(Errno::EADDRINUSE) => reserve(0),
+        result => result,
+    };
+    let reservation = reservation.map_err(|errno| match errno {
+        Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => no_address(),
+        Errno::EACCES => other(format!("port {} is only for root: choose one from 1024 on with --port", scenario.port)),
+        errno => other(format!("port {} cannot be used: {}", scenario.port, errno.desc())),
+    })?;
+    let marks = Marks::over(scenario.address).map_err(|_| no_address())?;
+    let live = Live::open(Tap {
+        interface: LOOPBACK.to_owned(),
+        filter: format!(
+            "(tcp and host {} and port {}) or {}",
+            scenario.address,
+            reservation.address.port(),
+            marks.filter()
+        ),
+        snap_len: snap_len(scenario),
+        buffer: buffer(scenario),
+    })?;
+    Ok(Opened { live, marks, reservation, ground })
+}
+
+/// Enough for every segment that can come: none carries more than the longest message, nor more than the MTU lets through.
+///
+/// The kernel's buffer has places of this size: the smaller they are, the more segments can wait in it.
+fn snap_len(scenario: &Scenario) -> u32 {
+    let all_clients = scenario.longest().max(1024) as u64 + HEADERS;
+    let mtu = u64::from(scenario.mtu.unwrap_or(65536)) + ETHERNET;
+    all_clients.min(mtu) as u32
+}
+
+fn buffer(scenario: &Scenario) -> u32 {
+    // Each segment takes a place when it leaves and one when it arrives.
+    let octets = scenario.octets().saturating_mul(scenario.clients as u64).saturating_mul(2 * 2 * 2);
+    octets.clamp(8 << 20, 64 << 20) as u32
+}
+
+/// Plays the scenario to its end, or until it is interrupted or stuck, and returns the calls of all actors and what went wrong.
+fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String, Failure)>) {
+    let mut parts: Vec<(String, &Whereabouts, Part<'_>)> = Vec::new();
+    let mut unused = Some(reservation);
+    if stage.scenario.play != Play::Refused
+        && let Some(reservation) = unused.take()
+    {
+        let part: Part<'_> = Box::new(|calls| echo::serve(stage, calls, reservation));
+        parts.push(("echo-server".to_owned(), &stage.server, part));
+    }
+    for (index, client) in stage.clients.iter().enumerate() {
+        let name = match stage.clients.len() {
+            1 => "echo-client".to_owned(),
+            _ => format!("echo-client-{}", index + 1),
+        };
+        let part: Part<'_> = match stage.scenario.play {
+            Play::Refused => Box::new(|calls| echo::knock(stage, calls)),
+            Play::Echo | Play::EchoAndStartAgain => Box::new(|calls| echo::visit(stage, calls, client)),
+        };
+        parts.push((name, &client.whereabouts, part));
+    }
+
+    let mut calls = Vec::new();
+    let mut failures = Vec::new();
+    thread::scope(|scope| {
+        let (done, finished) = mpsc::channel();
+        for (name, whereabouts, part) in parts {
+            let (to_us, actor) = (done.clone(), name.clone());
+            let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
+                let played = act(whereabouts, part);
+                drop(to_us.send((actor, played)));
+            });
+            if spawned.is_err() {
+                drop(done.send((name, (Vec::new(), Err(("clone", Errno::EAGAIN))))));
+            }
+        }
+        drop(done);
+        let mut supervision = Supervision::begin();
+        loop {
+            match finished.recv_timeout(Duration::from_millis(10)) {
+                Ok((name, (more, result))) => {
+                    calls.extend(more);
+                    if let Err(failure) = result {
+                        // The first to fail is the cause; the others fail because it ended the play.
+                        failures.push((name, failure));
+                        stage.stop.store(true, Ordering::Release);
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            supervision.look(stage);
+        }
+    });
+    (calls, failures)
+}
+
+/// Starts a second server on the port of the first, in a thread of its own.
+fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>) {
+    let whereabouts = Whereabouts::default();
+    let part: Part<'_> = Box::new(|calls| echo::start_again(stage, calls));
+    thread::scope(|scope| {
+        let actor =
+            thread::Builder::new().name("second-server".to_owned()).spawn_scoped(scope, || act(&whereabouts, part));
+        match actor.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(played)) => played,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => (Vec::new(), Err(("clone", Errno::EAGAIN))),
+        }
+    })
+}
+
+/// What one actor does.
+type Part<'a> = Box<dyn FnOnce(&mut Recorder<'_>) -> Result<(), Failure> + Send + 'a>;
+
+/// Plays one part in this thread, and returns its calls too when it failed.
+fn act(whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
+    let mut calls = Recorder::of_this_thread(whereabouts);
+    let result = part(&mut calls);
+    (calls.into_calls(), result)
+}
+
+fn failed(scenario: &Scenario, address: SocketAddr, actor: &str, call: &str, errno: Errno) -> LabError {
+    LabError::new(match (call, errno) {
+        ("bind", Errno::EADDRINUSE) => {
+            format!(
+                "port {} was taken by somebody else meanwhile: run it again, or choose one with --port",
+                address.port()
+            )
+        }
+        (_, Errno::EINTR) => format!(
+            "nothing happened for {} s while {actor} waited in {call} on {address}: does a firewall drop local traffic?",
+            STUCK.as_secs()
+        ),
+        ("bind", Errno::EACCES) => {
+            format!(
+                "port {} is only for root, and root was given up: choose one from 1024 on with --port",
+                scenario.port
+            )
+        }
+        _ => format!("{call} of {actor} on {address} failed with {errno:?}: {}", errno.desc()),
+    })
+}
+
+/// The connections that were asked for, by the calls.
+fn ends_of(calls: &[Call]) -> Vec<Ends> {
+    let mut connects: Vec<_> = calls.iter().filter(|call| call.effect == Effect::Connect).collect();
+    connects.sort_by_key(|call| call.entered);
+    connects.into_iter().filter_map(|call| Some(Ends { client: call.local?, server: call.peer? })).collect()
+}
+
+/// The unspecified address of the same family, with port 0.
+fn any_like(address: SocketAddr) -> SocketAddr {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(any, 0)
+}
+
+const MOST_CLIENTS: usize = 100;
+const ETHERNET: u64 = 14;
+/// More than Ethernet, IP and TCP headers with all their options take.
+const HEADERS: u64 = 14 + 60 + 60 + 40;
