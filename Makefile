@@ -1,0 +1,78 @@
+# make demo      shows a TCP connection's life: calls, segments and states
+# make test      tries everything
+# make install   puts the binary, its manual pages and its completions below PREFIX (and DESTDIR)
+# make captures  makes the captures and their stored outputs in captures/ anew
+# make bench     measures
+#
+# Each of them first sees that a C compiler, libpcap and cargo are there, and touches nothing where they are.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+# Options of `make demo`, as in: make demo DEMO="--first-close server --rebind"
+DEMO    ?=
+# A folder of captures with tshark's answers beside them, and the program that compares.
+TCPFLOW_CAPTURES ?= ../shared/captures
+TCPFLOW_COMPARE  ?= ../shared/check/compare_tshark.py
+export TCPFLOW_CAPTURES TCPFLOW_COMPARE
+
+BINARY = target/release/tcpflow
+
+# Where rustup puts cargo, for a shell that has not read its profile since.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: build setup demo test peers check install uninstall captures bench clean
+
+build: setup
+	$(CARGO) build --release --locked
+
+setup:
+	@scripts/setup.sh
+
+demo: build
+	@$(BINARY) demo $(DEMO)
+
+# Debug, because there every overflow is a panic; a wrong sum must not pass for a right one.
+test: setup
+	$(CARGO) test --locked
+	@$(MAKE) --no-print-directory peers
+
+peers:
+	@scripts/peers.sh
+
+check: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+
+# Root, who may have no cargo, installs what was built before.
+install:
+	@if [ "$$(id -u)" -ne 0 ] || [ ! -x $(BINARY) ]; then $(MAKE) --no-print-directory build; fi
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" \
+		"$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
+		"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	install -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/tcpflow"
+	$(BINARY) man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	$(BINARY) completions bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tcpflow"
+	$(BINARY) completions zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tcpflow"
+	$(BINARY) completions fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tcpflow.fish"
+	@echo
+	@echo "To capture on the host's own interfaces without sudo from now on:"
+	@echo "  sudo setcap cap_net_raw+ep $(DESTDIR)$(PREFIX)/bin/tcpflow"
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/tcpflow" "$(DESTDIR)$(PREFIX)"/share/man/man1/tcpflow.1 \
+		"$(DESTDIR)$(PREFIX)"/share/man/man1/tcpflow-*.1 \
+		"$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tcpflow" \
+		"$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tcpflow" \
+		"$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tcpflow.fish"
+
+captures: build
+	scripts/captures.sh $(BINARY) captures
+
+bench: build
+	scripts/bench.sh $(BINARY)
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,113 @@
+//! What `scripts/setup.sh` would run on a machine that lacks everything, by its package manager; and on one that lacks nothing.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder of programs that stands for all that a machine has.
+struct Machine(PathBuf);
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join("setup").join(name);
+        let _ = fs::remove_dir_all(&bin);
+        fs::create_dir_all(&bin).unwrap();
+        let machine = Self(bin);
+        for tool in ["sh", "sed", "mktemp", "rm", "dirname"] {
+            let found = ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(tool));
+            symlink(found.iter().find(|path| path.exists()).expect(tool), machine.0.join(tool)).unwrap();
+        }
+        machine
+    }
+
+    /// Adds a program that prints `says`, or fails where that is `None`.
+    fn with(self, program: &str, says: Option<&str>) -> Self {
+        let path = self.0.join(program);
+        let body = says.map_or("exit 1".into(), |says| format!("echo '{says}'"));
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn setup(&self) -> Output {
+        Command::new(self.0.join("sh"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup.sh"))
+            .arg("--dry-run")
+            .env_clear()
+            .env("PATH", &self.0)
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap()
+    }
+
+    /// The commands it would run, in order.
+    fn commands(&self) -> Vec<String> {
+        let output = self.setup();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        told.lines().filter_map(|line| line.strip_prefix("setup: running: ")).map(String::from).collect()
+    }
+}
+
+#[test]
+fn each_system_gets_its_own_packages() {
+    for (manager, first) in [
+        ("apt-get", "apt-get install -y --no-install-recommends gcc libc6-dev libpcap-dev"),
+        ("dnf", "dnf install -y gcc glibc-devel libpcap-devel"),
+        ("pacman", "pacman -Sy --needed --noconfirm gcc libpcap"),
+        ("apk", "apk add gcc musl-dev libpcap-dev"),
+        ("zypper", "zypper --non-interactive install gcc glibc-devel libpcap-devel"),
+    ] {
+        let root = Machine::new(manager).with(manager, Some("")).with("id", Some("0"));
+        assert_eq!(root.commands()[0], first);
+        let user = root.with("id", Some("1000")).with("sudo", Some(""));
+        assert_eq!(user.commands()[0], format!("sudo {first}"));
+    }
+}
+
+#[test]
+fn debian_gets_its_cargo_from_rustup_and_arch_from_its_own_package() {
+    let debian = Machine::new("rustup-debian").with("apt-get", Some("")).with("id", Some("0")).commands();
+    assert_eq!(debian[1], "apt-get install -y --no-install-recommends curl ca-certificates");
+    assert!(debian[2].starts_with("curl ") && debian[2].ends_with(" https://sh.rustup.rs"), "{debian:?}");
+    assert!(debian[3].ends_with("rustup.sh -y --profile minimal --no-modify-path"), "{debian:?}");
+    let arch = Machine::new("rustup-arch").with("pacman", Some("")).with("id", Some("0")).commands();
+    assert_eq!(arch[1], "pacman -Sy --needed --noconfirm rust");
+}
+
+#[test]
+fn an_old_cargo_is_brought_up_to_date_by_the_rustup_that_is_there() {
+    let machine = Machine::new("old")
+        .with("cc", Some(""))
+        .with("id", Some("1000"))
+        .with("cargo", Some("cargo 1.65.0 (4bc8f24d3 2022-10-20)"))
+        .with("rustup", Some(""));
+    assert_eq!(machine.commands(), ["rustup toolchain install stable --profile minimal", "rustup default stable"]);
+}
+
+#[test]
+fn nothing_is_touched_where_all_is_there() {
+    for cargo in ["cargo 1.88.0", "cargo 1.95.0 (f2d3ce0bd 2026-03-21)", "cargo 2.0.0"] {
+        let output = Machine::new("complete")
+            .with("cc", Some(""))
+            .with("cargo", Some(cargo))
+            .with("apt-get", None)
+            .with("sudo", None)
+            .setup();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{cargo}");
+        assert!(output.status.success(), "{cargo}");
+    }
+}
+
+#[test]
+fn without_a_way_to_root_the_command_is_told() {
+    let output = Machine::new("no-sudo").with("dnf", Some("")).with("id", Some("1000")).setup();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.contains("neither sudo nor doas") && last.ends_with("dnf install -y gcc glibc-devel libpcap-devel"),
+        "{told}"
+    );
+}
