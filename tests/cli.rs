@@ -1,0 +1,119 @@
+//! The command line as a shell sees it: outputs, standard error and exit status.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+#[test]
+fn help_names_every_subcommand_and_shows_examples() {
+    let help = stdout(&["--help"]);
+    for word in ["demo", "analyze", "completions", "man", "Examples:", "Exit status:", "--color", "--width", "--ascii"]
+    {
+        assert!(help.contains(word), "{word} is not in\n{help}");
+    }
+    for command in ["demo", "analyze", "completions", "man"] {
+        assert!(stdout(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    assert_eq!(stdout(&["--version"]), format!("tcpflow {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn bad_usage_is_status_2_and_names_the_option() {
+    for (line, named) in [
+        (&["demo", "--mtu", "nine"][..], "--mtu"),
+        (&["demo", "--port", "65536"], "--port"),
+        (&["demo", "--rebind", "--first-close", "client"], "--rebind"),
+        (&["demo", "--refused", "--wait"], "--refused"),
+        (&["analyze", "--format", "xml", "-"], "xml"),
+        (&["analyze"], "FILE"),
+        (&["analyse"], "analyse"),
+        (&["completions", "csh"], "csh"),
+    ] {
+        let output = tcpflow(line);
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert_eq!(output.stdout, b"", "{line:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(named), "{line:?}: {told}");
+    }
+}
+
+#[test]
+fn every_shell_gets_completions_that_know_the_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&["completions", shell]);
+        for word in ["analyze", "first-close", "timeline"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let bash = Command::new("bash").args(["-n", "/dev/stdin"]).stdin(Stdio::piped()).spawn().and_then(|mut bash| {
+        io::Write::write_all(&mut bash.stdin.take().unwrap(), stdout(&["completions", "bash"]).as_bytes())?;
+        bash.wait()
+    });
+    assert!(bash.unwrap().success(), "bash does not take its completions");
+}
+
+#[test]
+fn every_subcommand_has_its_manual_page() {
+    assert!(stdout(&["man"]).contains(".TH tcpflow 1"));
+    let folder = scratch("man");
+    assert_eq!(stdout(&["man", folder.to_str().unwrap()]), "");
+    let mut pages: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    pages.sort();
+    assert_eq!(pages, ["tcpflow-analyze.1", "tcpflow-completions.1", "tcpflow-demo.1", "tcpflow-man.1", "tcpflow.1"]);
+    let missing = folder.join("missing");
+    let output = tcpflow(&["man", missing.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(one_line(&output), format!("tcpflow: {}: No such file or directory (os error 2)", missing.display()));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    for line in [&["completions", "bash"][..], &["man"], &["--help"]] {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let output = command(line).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line:?}");
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_told() {
+    let output = command(&["completions", "bash"]).stdout(File::create("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(one_line(&output), "tcpflow: standard output: No space left on device (os error 28)");
+}
+
+fn command(line: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.args(line).stdin(Stdio::null());
+    command
+}
+
+fn tcpflow(line: &[&str]) -> Output {
+    command(line).output().unwrap()
+}
+
+/// What a command that succeeds prints.
+fn stdout(line: &[&str]) -> String {
+    let output = tcpflow(line);
+    assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command that fails says on standard error, which must be one line.
+fn one_line(output: &Output) -> String {
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    told.trim_end().to_owned()
+}
+
+/// An empty folder for one test.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
