@@ -3,7 +3,9 @@
 mod endpoint;
 mod finding;
 mod state;
+mod stream;
 
 pub use endpoint::{Endpoint, Move, Moves, Rule};
 pub use finding::{Finding, FindingSet};
 pub use state::State;
+pub use stream::{Conversation, Counts, Direction, Judgement, Stream};
