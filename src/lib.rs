@@ -18,6 +18,8 @@ pub mod calls;
 
 pub mod flow;
 
+pub mod session;
+
 pub mod report;
 
 pub mod lab;

@@ -63,7 +63,7 @@ impl From<io::Error> for Broken {
 }
 
 /// The state of a run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Session {
     decoder: Decoder,
     table: FlowTable,
@@ -116,7 +116,7 @@ impl Session {
         totals.frames += 1;
         let decoded = decoder.decode(frame, |segment, payload| {
             totals.segments += 1;
-            let step = table.observe(&segment);
+            let Some(step) = table.observe(&segment) else { return };
             if keep.keeps(step.connection) {
                 let preview = payload[..payload.len().min(PREVIEW)].to_vec();
                 kept.entry(step.connection).or_default().push(Observed { segment, step, preview });

@@ -58,7 +58,13 @@ bitflags::bitflags! {
 
 impl History {
     /// Takes note of a segment; `originator` is the direction of the end that is held for the client so far.
-    pub(super) fn observe(&mut self, direction: Direction, originator: Direction, segment: &Segment, judged: &Judgement) {
+    pub(super) fn observe(
+        &mut self,
+        direction: Direction,
+        originator: Direction,
+        segment: &Segment,
+        judged: &Judgement,
+    ) {
         self.note_flags(direction, segment);
         self.note_counts(direction, segment, judged);
         self.advance(direction, direction == originator, segment);

@@ -4,11 +4,16 @@ mod cause;
 mod connection;
 mod edge;
 mod event;
+mod history;
+mod key;
 mod matching;
+mod record;
 #[cfg(test)]
 mod script;
 mod story;
+mod table;
 mod trace;
+mod verdict;
 
 pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
 pub use edge::{Edge, Join};
@@ -18,6 +23,7 @@ pub use event::{
 };
 
 pub use story::tell;
+pub use table::{FlowTable, Tally};
 pub use trace::{Observed, Trace};
 
 use crate::tcp::{FindingSet, Move};

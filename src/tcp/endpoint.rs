@@ -114,6 +114,13 @@ rules! {
     OpenBothWays = "open-both-ways", "The end sent octets and took octets: it is open, though its handshake was not captured.";
 }
 
+/// An end whose past was not seen.
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::unknown()
+    }
+}
+
 impl Endpoint {
     /// An end before anything: CLOSED.
     pub const fn closed() -> Self {
@@ -249,6 +256,12 @@ impl Endpoint {
         self.fin_end = segment.end();
         match self.state {
             Some(State::Established | State::SynReceived) => self.enter(State::FinWait1, Rule::CloseSent, moves),
+            // The peer's FIN passed the observer, but this one shows that it had not arrived: the FINs crossed on the way.
+            Some(State::CloseWait)
+                if self.seen.contains(Seen::PEER_FIN) && segment.ack.is_before(self.peer_fin_end) =>
+            {
+                self.enter(State::Closing, Rule::FinsCrossed, moves);
+            }
             Some(State::CloseWait) => self.enter(State::LastAck, Rule::CloseAnswered, moves),
             None if self.seen.contains(Seen::PEER_FIN_TAKEN) => self.enter(State::LastAck, Rule::CloseAnswered, moves),
             None if self.seen.contains(Seen::PEER_OCTETS) => self.enter(State::FinWait1, Rule::CloseSent, moves),
@@ -576,11 +589,12 @@ mod tests {
     /// Every (state × event) cell in words, so that a change of the machine reads as a change of `docs/transitions.txt`.
     #[test]
     fn the_table_of_transitions_is_the_one_in_the_docs() {
-        let events: [(&str, bool, Flags, u32, u32, u32); 12] = [
+        let events: [(&str, bool, Flags, u32, u32, u32); 13] = [
             ("sends SYN", true, Flags::SYN, 100, 0, 0),
             ("sends SYN-ACK", true, Flags::SYN.union(Flags::ACK), 100, 0, 301),
             ("sends octets", true, Flags::ACK, 101, 5, 301),
-            ("sends FIN", true, Flags::FIN.union(Flags::ACK), 101, 0, 301),
+            ("sends FIN", true, Flags::FIN.union(Flags::ACK), 101, 0, 302),
+            ("sends FIN, the peer's not seen", true, Flags::FIN.union(Flags::ACK), 101, 0, 301),
             ("sends RST", true, Flags::RST, 101, 0, 0),
             ("receives SYN", false, Flags::SYN, 300, 0, 0),
             ("receives SYN-ACK of its SYN", false, Flags::SYN.union(Flags::ACK), 300, 0, 101),

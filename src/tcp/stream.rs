@@ -78,11 +78,11 @@ impl Conversation {
         let mut findings = oddities(segment);
         let rtt = self.initial_rtt.map_or(0, Span::as_nanos);
         let since_advance = segment.at.and(fwd.advanced_at).map(|at| Span(now.wrapping_sub(at.as_nanos())));
-        judge(fwd, rev, segment, now, rtt, &mut findings);
-        let duplicate = fwd.duplicate_acks.max(0) as u32;
         if rev.refuses_reset(fwd, segment) {
             findings.insert(Finding::ResetOutOfWindow);
         }
+        judge(fwd, rev, segment, now, rtt, &mut findings);
+        let duplicate = fwd.duplicate_acks.max(0) as u32;
         if fwd.copies.saw_before(segment, now) {
             findings.insert(Finding::CapturedTwice);
         }
@@ -390,8 +390,7 @@ impl Stream {
         let expected = self.last_ack;
         let room = if self.window == NO_WINDOW { u32::from(u16::MAX) } else { self.room().max(1) };
         let furthest = if peer.next == Seq(0) || peer.next.is_before(expected) { expected } else { peer.next };
-        segment.seq.is_before(expected)
-            || segment.seq.since(expected) as u32 > room && segment.seq.is_after(furthest)
+        segment.seq.is_before(expected) || segment.seq.since(expected) as u32 > room && segment.seq.is_after(furthest)
     }
 }
 
@@ -497,14 +496,7 @@ fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u32, findings: &mu
 }
 
 /// The rules for a segment that takes sequence space: the family of retransmissions, of which the first that matches holds.
-fn judge_repeated_octets(
-    fwd: &Stream,
-    rev: &Stream,
-    segment: &Segment,
-    now: i64,
-    rtt: i64,
-    findings: &mut FindingSet,
-) {
+fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64, rtt: i64, findings: &mut FindingSet) {
     let Segment { seq, len, .. } = *segment;
     let end = seq.plus(len);
     let stale = fwd.next != Seq(0) && seq.is_before(fwd.next) && !(len > 1 && seq == fwd.next.minus(1));
@@ -770,8 +762,7 @@ impl Rtt {
     }
 
     fn summary(&self) -> Option<(Span, Span, Span)> {
-        (self.samples > 0)
-            .then(|| (Span(self.shortest), Span(self.sum / i64::from(self.samples)), Span(self.longest)))
+        (self.samples > 0).then(|| (Span(self.shortest), Span(self.sum / i64::from(self.samples)), Span(self.longest)))
     }
 }
 
@@ -793,10 +784,7 @@ impl Copies {
         let identified = segment.ip_id.is_some_and(|id| id != 0);
         let longest = if identified { IDENTIFIED } else { 1 };
         let is_copy = (identified || segment.seq_len() > 0)
-            && self
-                .recent
-                .iter()
-                .any(|seen| *seen & !TICKS == digest && tick.wrapping_sub(*seen) & TICKS <= longest);
+            && self.recent.iter().any(|seen| *seen & !TICKS == digest && tick.wrapping_sub(*seen) & TICKS <= longest);
         if !is_copy {
             self.recent[usize::from(self.next & 3)] = digest | tick;
             self.next = self.next.wrapping_add(1);
@@ -850,3 +838,303 @@ const MOST_INTERVALS: usize = 4096;
 const TICKS: u32 = 0xfff;
 /// How long after a frame its copy may come, in ticks, where the IP identification tells the two apart from a retransmission: about a second.
 const IDENTIFIED: u32 = 1907;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::script::{self, From};
+
+    /// Holds the findings of each line against the names after `=`; returns the conversation.
+    fn check(script: &str) -> Conversation {
+        let mut conversation = Conversation::default();
+        for (from, segment, expected) in script::read(script) {
+            let judged = conversation.observe(direction(from), &segment);
+            let names: Vec<_> = judged.findings.iter().map(Finding::name).collect();
+            assert_eq!(names.join(" "), expected, "frame {}", segment.frame);
+        }
+        conversation
+    }
+
+    fn direction(from: From) -> Direction {
+        if from == From::Client { Direction::First } else { Direction::Second }
+    }
+
+    fn opened(script: &str) -> Conversation {
+        check(&format!(
+            "
+            0   < S  100(0)         win 1000 ws 0
+            10  > S. 300(0) ack 101 win 1000 ws 0
+            20  < .  101(0) ack 301 win 1000
+            {script}"
+        ))
+    }
+
+    // ---- retransmissions -----------------------------------------------------------------------------------------
+
+    #[test]
+    fn octets_sent_again_late_are_a_retransmission() {
+        let conversation = opened(
+            "30   < P. 101(10) ack 301
+             240  < P. 101(10) ack 301 = retransmission
+             250  > .  301(0)  ack 111",
+        );
+        let stream = conversation.stream(Direction::First);
+        assert_eq!((stream.counts().octets, stream.unique_octets()), (20, 10));
+        assert_eq!(stream.counts().of(Finding::Retransmission), 1);
+    }
+
+    #[test]
+    fn octets_sent_again_after_they_were_acknowledged_are_spurious() {
+        opened(
+            "30   < P. 101(10) ack 301
+             31   > .  301(0)  ack 111
+             240  < P. 101(10) ack 301 = spurious_retransmission",
+        );
+    }
+
+    #[test]
+    fn the_segment_asked_for_by_two_duplicate_acks_is_a_fast_retransmission() {
+        opened(
+            "30   < P. 101(10) ack 301
+             30.1 < P. 111(10) ack 301
+             30.2 < P. 121(10) ack 301
+             40   > .  301(0)  ack 101 = duplicate_ack
+             40.1 > .  301(0)  ack 101 = duplicate_ack
+             41   < P. 101(10) ack 301 = fast_retransmission",
+        );
+    }
+
+    #[test]
+    fn older_octets_within_the_initial_rtt_are_out_of_order() {
+        let conversation = opened(
+            "30   < P. 111(10) ack 301 = lost_segment
+             31   < P. 101(10) ack 301 = out_of_order",
+        );
+        assert_eq!(conversation.stream(Direction::First).unique_octets(), 20);
+    }
+
+    #[test]
+    fn a_repeated_syn_and_a_repeated_fin_are_retransmissions() {
+        check(
+            "0     < S  100(0)
+             1000  < S  100(0)         = retransmission
+             1010  > S. 300(0) ack 101
+             1020  < .  101(0) ack 301
+             1030  < F. 101(0) ack 301
+             2030  < F. 101(0) ack 301 = retransmission",
+        );
+    }
+
+    #[test]
+    fn one_old_octet_at_the_edge_is_a_keep_alive_and_more_of_them_are_new() {
+        opened(
+            "30   < P. 101(10) ack 301
+             31   > .  301(0)  ack 111
+             5000 < .  110(1)  ack 301 = keep_alive
+             5001 > .  301(0)  ack 111 = keep_alive_ack
+             6000 < .  110(11) ack 301",
+        );
+    }
+
+    // ---- acknowledgements and windows ----------------------------------------------------------------------------
+
+    #[test]
+    fn a_repeated_ack_is_a_duplicate_only_without_octets_and_with_the_same_window() {
+        opened(
+            "30   < P. 101(10) ack 301
+             31   > P. 301(5)  ack 101
+             32   > .  306(0)  ack 101 = duplicate_ack
+             33   > .  306(0)  ack 101 win 900 = window_update
+             34   > P. 306(5)  ack 101 win 900",
+        );
+    }
+
+    #[test]
+    fn a_zero_window_is_probed_and_opens_again() {
+        opened(
+            "30   < P. 101(1000) ack 301 = window_full
+             31   > .  301(0)  ack 1101 win 0 = zero_window
+             231  < .  1101(1) ack 301 = zero_window_probe
+             232  > .  301(0)  ack 1101 win 0 = zero_window zero_window_probe_ack
+             300  > .  301(0)  ack 1101 win 1000 = window_update",
+        );
+    }
+
+    #[test]
+    fn a_window_is_full_by_its_scale() {
+        check(
+            "0   < S  100(0)         win 1000 ws 2
+             10  > S. 300(0) ack 101 win 1000 ws 3
+             20  < .  101(0) ack 301 win 1000
+             25  > .  301(0) ack 101 win 200 = window_update
+             30  < P. 101(1000) ack 301
+             31  < P. 1101(600) ack 301 = window_full",
+        );
+    }
+
+    #[test]
+    fn an_ack_of_what_was_not_captured_is_told_once() {
+        opened(
+            "30   < P. 101(10) ack 301
+             31   > .  301(0)  ack 131 = acked_unseen
+             32   < P. 131(10) ack 301 = lost_segment
+             33   > .  301(0)  ack 141",
+        );
+    }
+
+    // ---- captured twice ------------------------------------------------------------------------------------------
+
+    #[test]
+    fn the_copy_of_a_frame_keeps_the_rules_verdict_and_gets_ours_beside_it() {
+        opened(
+            "30    < P. 101(10) ack 301 id 77
+             30.01 < P. 101(10) ack 301 id 77 = retransmission captured_twice
+             31    > .  301(0)  ack 111 id 78
+             31.01 > .  301(0)  ack 111 id 78 = duplicate_ack captured_twice",
+        );
+    }
+
+    #[test]
+    fn another_datagram_with_the_same_octets_is_no_copy() {
+        opened(
+            "30    < P. 101(10) ack 301 id 77
+             240   < P. 101(10) ack 301 id 79 = retransmission",
+        );
+    }
+
+    #[test]
+    fn without_an_identification_only_a_copy_at_once_counts() {
+        opened(
+            "30    < P. 101(10) ack 301 id -
+             30.01 < P. 101(10) ack 301 id - = retransmission captured_twice
+             240   < P. 101(10) ack 301 id - = retransmission",
+        );
+    }
+
+    // ---- resets --------------------------------------------------------------------------------------------------
+
+    #[test]
+    fn a_reset_outside_the_window_is_ignored_by_its_receiver() {
+        opened(
+            "30   > P. 301(10) ack 101
+             31   < .  101(0)  ack 311
+             40   > R  5000(0)         = reset_out_of_window
+             41   > R  301(0)          = reset_out_of_window
+             42   > R. 311(0)  ack 101",
+        );
+    }
+
+    // ---- octets and times ----------------------------------------------------------------------------------------
+
+    #[test]
+    fn octets_that_ride_with_a_syn_or_a_fin_count() {
+        let conversation = check(
+            "0   < S  100(5)
+             10  > S. 300(0) ack 106
+             20  < F. 106(7) ack 301",
+        );
+        let stream = conversation.stream(Direction::First);
+        assert_eq!((stream.counts().octets, stream.unique_octets()), (12, 12));
+        assert_eq!(stream.fin_end(), Some(Seq(114)));
+    }
+
+    #[test]
+    fn positions_go_on_where_sequence_numbers_wrap() {
+        let mut conversation = Conversation::default();
+        let script = "0  < S  4294967290(0)
+                      10 > S. 300(0) ack 4294967291
+                      20 < P. 4294967291(10) ack 301
+                      30 < P. 5(10) ack 301";
+        let judged: Vec<_> =
+            script::read(script).map(|(from, segment, _)| conversation.observe(direction(from), &segment)).collect();
+        assert_eq!(judged.iter().map(|judged| judged.seq).collect::<Vec<_>>(), [0, 0, 1, 11]);
+        assert_eq!(judged[3].position, 10);
+        assert!(judged.iter().all(|judged| judged.findings.is_empty()), "{judged:?}");
+        assert_eq!(conversation.stream(Direction::First).unique_octets(), 20);
+    }
+
+    #[test]
+    fn a_segment_that_was_sent_twice_is_not_timed() {
+        let conversation = opened(
+            "30   < P. 101(10) ack 301
+             33   > .  301(0)  ack 111
+             40   < P. 111(10) ack 301
+             240  < P. 111(10) ack 301 = retransmission
+             241  > .  301(0)  ack 121
+             250  < P. 121(10) ack 301
+             255  > .  301(0)  ack 131",
+        );
+        let (shortest, mean, longest) = conversation.stream(Direction::First).round_trips().expect("three samples");
+        assert_eq!((shortest.0, mean.0, longest.0), (3_000_000, 6_000_000, 10_000_000));
+        assert_eq!(conversation.initial_rtt(), Some(Span(20_000_000)));
+    }
+
+    #[test]
+    fn what_came_in_order_ends_at_a_hole_until_it_is_filled_or_acknowledged() {
+        let mut conversation = Conversation::default();
+        let script = "0  < S  100(0)          = 101
+                      10 > S. 300(0)  ack 101 = 301
+                      20 < P. 111(10) ack 301 = 101
+                      21 < F. 121(0)  ack 301 = 101
+                      22 < P. 101(10) ack 301 = 122
+                      30 > P. 311(10) ack 122 = 301
+                      31 < .  122(0)  ack 321 = 122
+                      32 > .  321(0)  ack 122 = 321";
+        for (from, segment, expected) in script::read(script) {
+            let judged = conversation.observe(direction(from), &segment);
+            assert_eq!(judged.in_order.to_string(), expected, "frame {}", segment.frame);
+        }
+    }
+
+    fn octets(pieces: &[(u32, u32)], start: Seq) -> Octets {
+        let mut octets = Octets::default();
+        let (_, mut segment, _) = script::read("0 < . 0(0)").next().expect("a segment");
+        segment.seq = start;
+        octets.meet(&segment);
+        for &(from, len) in pieces {
+            (segment.seq, segment.len) = (start.plus(from), len);
+            octets.take(&segment);
+        }
+        octets
+    }
+
+    proptest! {
+        /// However a stream is cut and in whatever order the pieces come, each octet counts once.
+        #[test]
+        fn octets_are_conserved(
+            start: u32,
+            mut pieces in proptest::collection::vec((0u32..5_000, 0u32..300), 1..60),
+        ) {
+            let octets = octets(&pieces, Seq(start));
+            let mut seen = vec![false; 6_000];
+            for &(from, len) in &pieces {
+                seen[from as usize..(from + len) as usize].fill(true);
+            }
+            prop_assert_eq!(octets.unique, seen.iter().filter(|seen| **seen).count() as u64);
+            let contiguous = seen.iter().position(|seen| !seen).unwrap_or(seen.len());
+            prop_assert_eq!(octets.in_order(), Seq(start).plus(contiguous as u32));
+            pieces.reverse();
+            prop_assert_eq!(super::tests::octets(&pieces, Seq(start)).unique, octets.unique);
+        }
+
+        /// The same octets, cut in any way, take the same positions.
+        #[test]
+        fn positions_do_not_depend_on_the_cut(start: u32, cuts in proptest::collection::vec(1u32..2_000, 1..200)) {
+            let mut conversation = Conversation::default();
+            let (_, mut segment, _) = script::read("0 < S 0(0)").next().expect("a segment");
+            segment.seq = Seq(start);
+            conversation.observe(Direction::First, &segment);
+            segment.flags = Flags::ACK;
+            let mut at = 0;
+            for len in cuts {
+                (segment.seq, segment.len) = (Seq(start).plus(1 + at), len);
+                let judged = conversation.observe(Direction::First, &segment);
+                prop_assert_eq!((judged.position, judged.seq), (i64::from(at), i64::from(at) + 1));
+                at += len;
+            }
+            prop_assert_eq!(conversation.stream(Direction::First).unique_octets(), u64::from(at));
+        }
+    }
+}

@@ -5,6 +5,8 @@ mod fragments;
 mod header;
 mod ip;
 mod link;
+#[cfg(test)]
+pub(crate) mod script;
 mod segment;
 mod seq;
 mod tunnel;

@@ -1,0 +1,109 @@
+//! What identifies a connection on the wire: its two ends, the same key for both directions.
+
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::tcp::Direction;
+use crate::wire::Segment;
+
+/// The two ends of a connection in an order that does not depend on who sends.
+pub(super) trait Key: Copy + Eq + Hash + Default + fmt::Debug {
+    /// The lower and the higher end.
+    fn ends(&self) -> [SocketAddr; 2];
+}
+
+/// Two IPv4 ends: 12 octets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub(super) struct Key4 {
+    addresses: [u32; 2],
+    ports: [u16; 2],
+}
+
+/// Two IPv6 ends, or one of each family.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub(super) struct Key6 {
+    addresses: [[u64; 2]; 2],
+    ports: [u16; 2],
+}
+
+/// A segment's key, and whether its sender is the lower or the higher end of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AnyKey {
+    V4(Key4, Place),
+    V6(Key6, Place),
+}
+
+/// An end's place in its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Place {
+    /// The lower address, or of equal ones the lower port; also both ends of a connection with itself.
+    #[default]
+    Lower,
+    /// The other one.
+    Higher,
+}
+
+impl Place {
+    /// The direction of a segment whose sender has this place, when the first segment's sender had the place `first`.
+    pub(super) fn direction(self, first: Self) -> Direction {
+        if self == first { Direction::First } else { Direction::Second }
+    }
+
+    /// The other place.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Lower => Self::Higher,
+            Self::Higher => Self::Lower,
+        }
+    }
+}
+
+impl AnyKey {
+    /// The key of a segment.
+    #[inline]
+    pub(super) fn of(segment: &Segment) -> Self {
+        match (segment.src, segment.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let (from, to) = ((src.to_bits(), segment.src_port), (dst.to_bits(), segment.dst_port));
+                if from <= to {
+                    Self::V4(Key4 { addresses: [from.0, to.0], ports: [from.1, to.1] }, Place::Lower)
+                } else {
+                    Self::V4(Key4 { addresses: [to.0, from.0], ports: [to.1, from.1] }, Place::Higher)
+                }
+            }
+            (src, dst) => {
+                let (from, to) = ((wide(src), segment.src_port), (wide(dst), segment.dst_port));
+                if from <= to {
+                    Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, Place::Lower)
+                } else {
+                    Self::V6(Key6 { addresses: [to.0, from.0], ports: [to.1, from.1] }, Place::Higher)
+                }
+            }
+        }
+    }
+}
+
+impl Key for Key4 {
+    fn ends(&self) -> [SocketAddr; 2] {
+        [0, 1].map(|at| SocketAddr::new(Ipv4Addr::from_bits(self.addresses[at]).into(), self.ports[at]))
+    }
+}
+
+impl Key for Key6 {
+    fn ends(&self) -> [SocketAddr; 2] {
+        [0, 1].map(|at| {
+            let [high, low] = self.addresses[at];
+            let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
+            SocketAddr::new(address.into(), self.ports[at])
+        })
+    }
+}
+
+fn wide(address: IpAddr) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
