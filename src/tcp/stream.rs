@@ -138,10 +138,11 @@ impl Conversation {
         let syn_ack = segment.flags & (Flags::SYN | Flags::ACK);
         if syn_ack == Flags::SYN {
             self.syn_at = segment.at;
-        } else if syn_ack == Flags::ACK && self.initial_rtt.is_none_or(|rtt| rtt == Span(0)) {
-            if let (Some(syn), Some(ack)) = (self.syn_at, segment.at) {
-                self.initial_rtt = Some(ack.since(syn));
-            }
+        } else if syn_ack == Flags::ACK
+            && self.initial_rtt.is_none_or(|rtt| rtt == Span(0))
+            && let (Some(syn), Some(ack)) = (self.syn_at, segment.at)
+        {
+            self.initial_rtt = Some(ack.since(syn));
         }
     }
 }
@@ -580,12 +581,16 @@ struct Octets {
     /// The interval that grew last: the only one, mostly.
     hot: (i64, i64),
     /// The other intervals, ascending, neither touching each other nor `hot`.
-    others: Option<Box<Vec<(i64, i64)>>>,
+    others: Option<Box<Intervals>>,
     unique: u64,
     in_order: i64,
     /// The position of the FIN.
     fin: Option<i64>,
 }
+
+/// Intervals of positions, the end not included.
+#[derive(Clone, Debug, Default)]
+struct Intervals(Vec<(i64, i64)>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Begun {
@@ -654,7 +659,8 @@ impl Octets {
             return;
         }
         let position = self.position(ack);
-        let end = self.hot.1.max(self.others.as_ref().and_then(|others| others.last()).map_or(i64::MIN, |last| last.1));
+        let end =
+            self.hot.1.max(self.others.as_ref().and_then(|others| others.0.last()).map_or(i64::MIN, |last| last.1));
         if position > self.in_order && position <= end {
             self.in_order = self.end_of(position);
         }
@@ -665,7 +671,7 @@ impl Octets {
         if self.hot.0 <= position && position <= self.hot.1 {
             return self.hot.1;
         }
-        let Some(others) = &self.others else { return position };
+        let Some(Intervals(others)) = self.others.as_deref() else { return position };
         let at = others.partition_point(|interval| interval.1 < position);
         others.get(at).filter(|interval| interval.0 <= position).map_or(position, |interval| interval.1)
     }
@@ -686,7 +692,7 @@ impl Octets {
 
     #[cold]
     fn insert_apart(&mut self, from: i64, to: i64) {
-        let others = self.others.get_or_insert_default();
+        let Intervals(others) = &mut **self.others.get_or_insert_default();
         if from >= self.hot.0 && from <= self.hot.1 {
             let after = others.partition_point(|interval| interval.0 < self.hot.0);
             if others.get(after).is_none_or(|next| next.0 > to) {
