@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod inputs;
 mod man;
+pub mod progress;
 
 pub use inputs::Inputs;
 

@@ -1,5 +1,16 @@
 //! Tellers: what was joined, written for people and for programs.
 
+mod clock;
 mod jsonl;
+#[cfg(test)]
+mod sample;
+mod style;
+pub mod summary;
+mod table;
+mod text;
+pub mod timeline;
 
 pub use jsonl::Jsonl;
+pub use style::{Charset, Clock, Color, Style};
+pub use table::Table;
+pub use text::escape;

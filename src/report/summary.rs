@@ -1,0 +1,250 @@
+//! The end of a timeline: what was counted and measured of a connection, what remains of it, and the verdict.
+
+use std::io::{self, Write};
+
+use super::clock;
+use super::style::{Charset, Paint, Style};
+use super::text::{Line, counted, escape, wrap};
+use crate::flow::{Closer, Connection, EventKind, Side, SideSummary, Story, TimerEvent, Totals};
+use crate::kernel::TimerKind;
+use crate::tcp::{Rule, State};
+use crate::time::{Span, Timestamp};
+
+/// Writes the summary of one connection: round trip, octets and segments each way, who closed, TIME-WAIT, findings, verdict.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn write(out: &mut dyn Write, story: &Story, connection: &Connection, style: &Style) -> io::Result<()> {
+    let page = Page { out, style };
+    Summary { page, story, connection }.write()
+}
+
+/// Writes what the capture as a whole lacks: dropped, skipped and late frames; nothing where nothing is lacking.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn totals(out: &mut dyn Write, totals: &Totals, style: &Style) -> io::Result<()> {
+    let mut page = Page { out, style };
+    if let Some(dropped) = totals.dropped.filter(|dropped| *dropped > 0) {
+        let said =
+            format!("{} dropped by the kernel's capture buffer: segments are missing above", counted(dropped, "frame"));
+        page.entry("CAPTURE", &said, Paint::Bad)?;
+    }
+    if let Some(said) = skipped(totals) {
+        page.entry("skipped", &said, Paint::Plain)?;
+    }
+    Ok(())
+}
+
+/// The frames that are in no connection's count, in words; `None` when there are none.
+pub(super) fn skipped(totals: &Totals) -> Option<String> {
+    let s = &totals.skipped;
+    let reasons = [
+        (s.not_tcp, "not TCP"),
+        (s.truncated, "cut short by the snap length"),
+        (s.malformed, "malformed"),
+        (s.link_type, "of a link type that is not read"),
+        (s.fragment, "IP fragments without the rest"),
+        (s.too_deep, "nested too deep in tunnels"),
+        (totals.late_segments, "segments after their connection was told"),
+    ];
+    let said: Vec<String> =
+        reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", super::text::grouped(*n))).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+struct Page<'a> {
+    out: &'a mut dyn Write,
+    style: &'a Style,
+}
+
+impl Page<'_> {
+    /// A name and what is said of it, wrapped beside it.
+    fn entry(&mut self, name: &str, said: &str, paint: Paint) -> io::Result<()> {
+        let ellipsis = self.style.glyphs().ellipsis;
+        let room = self.style.columns().min(READABLE).saturating_sub(NAME);
+        for (at, text) in wrap(said, room, ellipsis).into_iter().enumerate() {
+            let mut line = Line::of(Paint::Strong, if at == 0 { name } else { "" }).left(NAME, "");
+            line.push(paint, text);
+            line.write(self.out, self.style)?;
+        }
+        Ok(())
+    }
+}
+
+struct Summary<'a> {
+    page: Page<'a>,
+    story: &'a Story,
+    connection: &'a Connection,
+}
+
+impl Summary<'_> {
+    fn write(&mut self) -> io::Result<()> {
+        let (connection, style) = (self.connection, self.page.style);
+        let dot = style.glyphs().dot;
+        let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
+        let mut times = Vec::new();
+        if let Some(rtt) = connection.initial_rtt {
+            times.push(format!("handshake round trip {}", clock::duration(rtt, micro)));
+        }
+        if let (Some(first), Some(last)) = (connection.first, connection.last) {
+            times.push(format!("first to last segment {}", clock::duration(last.since(first), micro)));
+        }
+        if !times.is_empty() {
+            self.page.entry("time", &times.join(&format!(" {dot} ")), Paint::Plain)?;
+        }
+        let way = |side: &SideSummary| {
+            let mut said = format!("{} in {}", counted(side.octets, "octet"), counted(side.segments, "segment"));
+            for (n, what) in [
+                (side.retransmissions, "sent again"),
+                (side.out_of_order, "out of order"),
+                (side.lost_segments, "after a gap in the capture"),
+                (side.duplicate_acks, "duplicate ACKs"),
+                (side.zero_windows, "with window 0"),
+            ] {
+                if n > 0 {
+                    said.push_str(&format!(", {n} {what}"));
+                }
+            }
+            said
+        };
+        let (to, back) = (way(&connection.client_to_server), way(&connection.server_to_client));
+        let becomes = style.glyphs().becomes;
+        let said = format!("client {becomes} server {to} {dot} server {becomes} client {back}");
+        self.page.entry("octets", &said, Paint::Plain)?;
+        let state = |state: Option<State>| state.map_or("not known", State::name);
+        let closed = match connection.closed_by {
+            Some(Closer::Client) => format!("the client first ({})", connection.ending),
+            Some(Closer::Server) => format!("the server first ({})", connection.ending),
+            Some(Closer::Both) => format!("both at once ({})", connection.ending),
+            None => format!("nobody ({})", connection.ending),
+        };
+        let [client, server] = [Side::Client, Side::Server].map(|side| self.final_state(side));
+        let said = format!("{closed} {dot} client {} {dot} server {}", state(client), state(server));
+        self.page.entry("closed by", &said, Paint::Plain)?;
+        self.time_wait()?;
+        for at in connection.findings.iter().take(MOST_FINDINGS) {
+            let frame = at.frame.map_or(String::new(), |frame| format!(" in #{frame}"));
+            let name = at.finding.name().replace('_', " ");
+            let said = format!("{name}{frame} ({}): {}", at.side.name(), escape(&at.note, style));
+            let paint = if at.finding == crate::tcp::Finding::StateDisagreement { Paint::Bad } else { Paint::Plain };
+            self.page.entry("finding", &said, paint)?;
+        }
+        let more = connection.findings.len().saturating_sub(MOST_FINDINGS) as u64 + connection.findings_omitted;
+        if more > 0 {
+            self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
+        }
+        self.page.entry("verdict", &escape(&connection.verdict, style), Paint::Strong)
+    }
+
+    /// The last state that any witness gave for an end.
+    fn final_state(&self, side: Side) -> Option<State> {
+        let last = self.story.events.iter().rev().find_map(|event| match &event.kind {
+            EventKind::Transition(t) if t.side == side && event.connection == Some(self.connection.id) => Some(t.to),
+            _ => None,
+        });
+        last.or(match side {
+            Side::Client => self.connection.client_state,
+            Side::Server => self.connection.server_state,
+        })
+    }
+
+    /// Where the connection waits in TIME-WAIT, how long still, why, and what that means.
+    fn time_wait(&mut self) -> io::Result<()> {
+        for side in [Side::Client, Side::Server] {
+            let mine = |event: &&crate::flow::Event| event.connection == Some(self.connection.id);
+            let events = || self.story.events.iter().filter(mine);
+            let entered = events().find_map(|event| match &event.kind {
+                EventKind::Transition(t) if t.side == side && t.to == State::TimeWait => Some(event.at),
+                _ => None,
+            });
+            let left = events().find_map(|event| match &event.kind {
+                EventKind::Transition(t) if t.side == side && t.rule == Rule::TimeWaitOver => Some(event.at),
+                _ => None,
+            });
+            let timer = events().rev().find_map(|event| match &event.kind {
+                EventKind::Timer(timer) if timer.side == side && timer.kind == TimerKind::TimeWait => {
+                    Some((event.at, timer))
+                }
+                _ => None,
+            });
+            if entered.is_none() && timer.is_none() {
+                continue;
+            }
+            let said = self.remaining(side, entered.flatten(), left, timer);
+            self.page.entry("TIME-WAIT", &said, Paint::Strong)?;
+            let why = "the last ACK may be lost, and somebody must be there to send it again; and old duplicates of these \
+                       segments must die before the same two addresses and ports talk again.";
+            self.page.entry("  why", why, Paint::Plain)?;
+            let dot = self.page.style.glyphs().dot;
+            let long = format!("60 s on Linux, a constant of the kernel; 2{dot}MSL in RFC 9293, which is 4 minutes.");
+            self.page.entry("  how long", &long, Paint::Plain)?;
+            let port = match side {
+                Side::Client => self.connection.client.port(),
+                Side::Server => self.connection.server.port(),
+            };
+            let restart = match side {
+                Side::Server => format!(
+                    "a server started again on port {port} in that time fails in bind() with EADDRINUSE, unless it sets \
+                     SO_REUSEADDR before."
+                ),
+                Side::Client => format!(
+                    "a server can be started again at once, for the waiting socket is the client's (port {port}); had the \
+                     server closed first, its own port would wait, and bind() fail with EADDRINUSE without SO_REUSEADDR."
+                ),
+            };
+            self.page.entry("  restart", &restart, Paint::Plain)?;
+        }
+        Ok(())
+    }
+
+    fn remaining(
+        &self,
+        side: Side,
+        entered: Option<Timestamp>,
+        left: Option<Option<Timestamp>>,
+        timer: Option<(Option<Timestamp>, &TimerEvent)>,
+    ) -> String {
+        let style = self.page.style;
+        let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
+        let owner = timer.and_then(|(_, timer)| timer.owner.as_deref());
+        let owner = owner.map_or(String::new(), |owner| format!(", once of {}", escape(owner, style)));
+        let mut said = format!("on the {}{owner}: ", side.name());
+        match (left, timer) {
+            (Some(at), _) => {
+                let lasted = at.zip(entered).map(|(at, entered)| at.since(entered));
+                said.push_str("over, the kernel removed it");
+                if let Some(at) = at {
+                    said.push_str(&format!(" at {} {}", clock::time_of_day(at, style, 3), clock::zone(style)));
+                }
+                if let Some(lasted) = lasted {
+                    said.push_str(&format!(" after {}", clock::duration(lasted, micro)));
+                }
+            }
+            (None, Some((Some(at), timer))) => {
+                let over = at.after(timer.remaining);
+                said.push_str(&format!(
+                    "{} left when the kernel was asked, over at {} {}",
+                    clock::duration(timer.remaining, micro),
+                    clock::time_of_day(over, style, 0),
+                    clock::zone(style)
+                ));
+            }
+            (None, _) => {
+                said.push_str("not asked of the kernel; on Linux it lasts 60 s");
+                if let Some(entered) = entered {
+                    let over = clock::time_of_day(entered.after(Span::from_millis(60_000)), style, 0);
+                    said.push_str(&format!(", so until {over} {}", clock::zone(style)));
+                }
+            }
+        }
+        said.push('.');
+        said
+    }
+}
+
+/// Columns of the entries' names.
+const NAME: usize = 12;
+/// Sentences are wrapped at this width even on a wider page.
+const READABLE: usize = 120;
+const MOST_FINDINGS: usize = 12;

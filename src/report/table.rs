@@ -1,0 +1,193 @@
+//! The table of connections: one line each, in columns whose widths follow from the page alone, so that rows can be written as they come.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::clock;
+use super::style::{Charset, Paint, Style};
+use super::summary::skipped;
+use super::text::{Line, counted, escape};
+use crate::flow::{Connection, Ending, Totals};
+use crate::tcp::State;
+
+/// The table's columns on one page.
+#[derive(Clone, Debug)]
+pub struct Table {
+    style: Style,
+    columns: Vec<(Column, usize)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Column {
+    Id,
+    Client,
+    Server,
+    Duration,
+    Sent,
+    Received,
+    ClientState,
+    ServerState,
+    Ending,
+    Verdict,
+}
+
+impl Table {
+    /// Lays out the columns for a page: the narrower it is, the fewer they are; id, ends, ending and the verdict's beginning always.
+    pub fn new(style: &Style) -> Self {
+        let columns = style.columns();
+        let wide_ends = columns >= 150;
+        let end = match columns {
+            0..60 => 12,
+            60..76 => 15,
+            76..150 => 21,
+            _ => 27,
+        };
+        let mut chosen = vec![(Column::Id, 5), (Column::Client, end), (Column::Server, end)];
+        let optional: &[(Column, usize, usize)] = &[
+            (Column::Duration, 8, 92),
+            (Column::Sent, 8, 104),
+            (Column::Received, 8, 104),
+            (Column::ClientState, 12, 140),
+            (Column::ServerState, 12, 140),
+        ];
+        chosen
+            .extend(optional.iter().filter(|(.., from)| columns >= *from).map(|(column, width, _)| (*column, *width)));
+        chosen.push((Column::Ending, 11));
+        let used: usize = chosen.iter().map(|(_, width)| width + GAP).sum();
+        let rest = columns.saturating_sub(used);
+        debug_assert!(!wide_ends || rest >= 20);
+        if rest > 0 {
+            chosen.push((Column::Verdict, rest));
+        }
+        Self { style: *style, columns: chosen }
+    }
+
+    /// Writes the columns' names.
+    ///
+    /// # Errors
+    /// Whatever `out` answers, here as in the others.
+    pub fn header(&self, out: &mut dyn Write) -> io::Result<()> {
+        let becomes = self.style.glyphs().becomes;
+        self.line(out, |column| {
+            let name = match column {
+                Column::Id => "id".to_owned(),
+                Column::Client => "client".to_owned(),
+                Column::Server => "server".to_owned(),
+                Column::Duration => "duration".to_owned(),
+                Column::Sent => format!("octets{becomes}"),
+                Column::Received => format!("{}octets", self.style.glyphs().because),
+                Column::ClientState => "client in".to_owned(),
+                Column::ServerState => "server in".to_owned(),
+                Column::Ending => "ending".to_owned(),
+                Column::Verdict => "verdict".to_owned(),
+            };
+            Line::of(Paint::Strong, name)
+        })
+    }
+
+    /// Writes the line of one connection.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    pub fn row(&self, out: &mut dyn Write, connection: &Connection) -> io::Result<()> {
+        let micro = if self.style.charset == Charset::Unicode { "µ" } else { "u" };
+        self.line(out, |column| match column {
+            Column::Id => Line::of(Paint::Plain, connection.id.0.to_string()),
+            Column::Client => Line::of(Paint::Client, self.end(connection.client)),
+            Column::Server => Line::of(Paint::Server, self.end(connection.server)),
+            Column::Duration => {
+                let lasted = connection.first.zip(connection.last).map(|(first, last)| last.since(first));
+                Line::of(Paint::Plain, lasted.map_or(String::new(), |lasted| clock::duration(lasted, micro)))
+            }
+            Column::Sent => Line::of(Paint::Plain, quantity(connection.client_to_server.octets)),
+            Column::Received => Line::of(Paint::Plain, quantity(connection.server_to_client.octets)),
+            Column::ClientState => state(connection.client_state),
+            Column::ServerState => state(connection.server_state),
+            Column::Ending => {
+                let paint = match connection.ending {
+                    Ending::Fin => Paint::Plain,
+                    Ending::Open | Ending::HalfClosed => Paint::Dim,
+                    Ending::Reset | Ending::Refused | Ending::Unanswered => Paint::Bad,
+                };
+                Line::of(paint, connection.ending.name())
+            }
+            Column::Verdict => Line::of(Paint::Plain, escape(&connection.verdict, &self.style)),
+        })
+    }
+
+    /// Writes the last line: frames, segments, connections, and what was skipped, in words.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    pub fn totals(&self, out: &mut dyn Write, totals: &Totals) -> io::Result<()> {
+        let ellipsis = self.style.glyphs().ellipsis;
+        let mut said = format!(
+            "{}, {}, {}",
+            counted(totals.connections, "connection"),
+            counted(totals.segments, "segment"),
+            counted(totals.frames, "frame")
+        );
+        if let Some(skipped) = skipped(totals) {
+            said.push_str(&format!("; skipped: {skipped}"));
+        }
+        if let Some(dropped) = totals.dropped.filter(|dropped| *dropped > 0) {
+            said.push_str(&format!("; {dropped} dropped by the kernel's capture buffer"));
+        }
+        for text in super::text::wrap(&said, self.style.columns(), ellipsis) {
+            Line::of(Paint::Dim, text).write(out, &self.style)?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, out: &mut dyn Write, cell: impl Fn(Column) -> Line) -> io::Result<()> {
+        let ellipsis = self.style.glyphs().ellipsis;
+        let mut line = Line::default();
+        for (at, (column, width)) in self.columns.iter().enumerate() {
+            if at > 0 {
+                line.push(Paint::Plain, " ".repeat(GAP));
+            }
+            line.append(match column {
+                Column::Id | Column::Duration | Column::Sent | Column::Received => {
+                    cell(*column).right(*width, ellipsis)
+                }
+                _ => cell(*column).left(*width, ellipsis),
+            });
+        }
+        line.write(out, &self.style)
+    }
+
+    /// An end in its column: cut in the middle where it is too long, so that the port stays.
+    fn end(&self, end: SocketAddr) -> String {
+        let text = end.to_string();
+        let width = self.columns.iter().find(|(column, _)| *column == Column::Client).map_or(0, |(_, width)| *width);
+        if text.len() <= width {
+            return text;
+        }
+        let ellipsis = self.style.glyphs().ellipsis;
+        let port = format!(":{}", end.port());
+        let keep = width.saturating_sub(port.len() + ellipsis.width());
+        format!("{}{ellipsis}{port}", &text[..keep.min(text.len())])
+    }
+}
+
+fn state(state: Option<State>) -> Line {
+    match state {
+        Some(state) => Line::of(Paint::Plain, state.name()),
+        None => Line::of(Paint::Dim, "-"),
+    }
+}
+
+/// A number in at most eight columns: whole below 100 million, then in the largest unit that keeps four digits.
+fn quantity(n: u64) -> String {
+    if n < 100_000_000 {
+        return n.to_string();
+    }
+    let units = [(1_000_000_000_000_000, "P"), (1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| n / unit >= 10).unwrap_or((1_000_000, "M"));
+    format!("{} {name}", n / unit)
+}
+
+/// Spaces between columns.
+const GAP: usize = 1;

@@ -1,0 +1,188 @@
+//! The compact timeline: one line for each call and segment, with both ends' states at its end.
+
+use std::io::{self, Write};
+
+use super::View;
+use super::plan::{Form, Moved, Row, What};
+use super::words::{self, paint_of};
+use crate::flow::{Phase, Side};
+use crate::report::style::{Glyphs, Paint, Style};
+use crate::report::text::{Line, escape};
+use crate::tcp::State;
+
+/// Draws the rows as lines: time, call, segment, both states.
+pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io::Result<()> {
+    let page = Page::new(view, rows);
+    page.head(out)?;
+    let mut phase: Option<Phase> = None;
+    let mut before = [None; 2];
+    for row in rows {
+        if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
+            phase = Some(row.phase);
+            page.phase(out, row.phase)?;
+        }
+        page.row(out, row, before)?;
+        before = row.states;
+    }
+    Ok(())
+}
+
+struct Page<'a> {
+    view: &'a View<'a>,
+    style: &'a Style,
+    glyphs: &'static Glyphs,
+    time: usize,
+    call: usize,
+    segment: usize,
+    /// Whether the states stand on a line of their own.
+    is_narrow: bool,
+}
+
+impl<'a> Page<'a> {
+    fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
+        let (style, columns) = (view.style, view.style.columns());
+        let time = view.moment_width(rows);
+        let is_narrow = columns < NARROW;
+        let states = if is_narrow { 0 } else { 2 * (STATE + 1) };
+        let room = columns.saturating_sub(time + 1 + states);
+        let call = room * 9 / 20;
+        Self { view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
+    }
+
+    fn head(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut line = Line::of(Paint::Dim, "seconds").right(self.time, "");
+        line.push(Paint::Plain, " ");
+        line.append(Line::of(Paint::Strong, "call or cause").left(self.call, self.glyphs.ellipsis));
+        line.push(Paint::Plain, " ");
+        line.append(Line::of(Paint::Strong, "segment").left(self.segment, self.glyphs.ellipsis));
+        if !self.is_narrow {
+            line.append(Line::of(Paint::ClientStrong, "  client").left(STATE + 1, ""));
+            line.append(Line::of(Paint::ServerStrong, "  server").left(STATE + 1, ""));
+        }
+        line.write(out, self.style)
+    }
+
+    fn phase(&self, out: &mut dyn Write, phase: Phase) -> io::Result<()> {
+        let (name, _) = words::phase(phase);
+        let columns = self.style.columns();
+        let mut line = Line::of(Paint::Dim, self.glyphs.rule.repeat(2)).with(Paint::Strong, format!(" {name} "));
+        let rest = columns.saturating_sub(line.width());
+        line.push(Paint::Dim, self.glyphs.rule.repeat(rest));
+        line.write(out, self.style)
+    }
+
+    fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: [Option<State>; 2]) -> io::Result<()> {
+        let room = self.call + 1 + self.segment;
+        let middle = match &row.what {
+            What::Call { id, call, side, form } => {
+                let words = words::call(self.view.index, *id, call, *side, *form, self.style);
+                let mut head = self.end(*side);
+                head.push(
+                    paint_of(*side),
+                    match form {
+                        Form::Whole => "  ".to_owned(),
+                        Form::Entry => format!("{} ", self.glyphs.opens),
+                        Form::Return => format!("{} ", self.glyphs.closes),
+                        Form::Unreturned => format!("{} ", self.glyphs.hangs),
+                    },
+                );
+                head.append(words.head);
+                if !words.args.is_empty() {
+                    head.push(Paint::Plain, format!("({}", words.args.join(" ")));
+                }
+                let mut line = head.cut(room.saturating_sub(words.tail.width()), self.glyphs.ellipsis);
+                line.append(words.tail);
+                for extra in words.extras.into_iter().take(2) {
+                    if line.width() + extra.width() <= room {
+                        line.append(extra);
+                    }
+                }
+                line
+            }
+            What::Segment(segment) => {
+                let mut call = self.end(segment.from);
+                call.push(Paint::Plain, "  ");
+                call.append(words::cause(self.view.index, segment, self.style));
+                let mut line = call.left(self.call, self.glyphs.ellipsis);
+                line.push(Paint::Plain, " ");
+                let (arrow, words) = (
+                    match segment.from {
+                        Side::Client => self.glyphs.becomes,
+                        Side::Server => self.glyphs.because,
+                    },
+                    words::segment(segment, self.style),
+                );
+                let mut label = Line::of(paint_of(segment.from), arrow);
+                for part in words.must.into_iter().chain(words.may.into_iter().take(1)) {
+                    if label.width() + 1 + part.width() <= self.segment {
+                        label.push(Paint::Plain, " ");
+                        label.append(part);
+                    }
+                }
+                line.append(label);
+                line
+            }
+            What::Timer(timer) => {
+                let mut line = self.end(timer.side).with(Paint::Plain, "  ");
+                for (at, part) in words::timer(self.view.index, timer, self.style).into_iter().enumerate() {
+                    line.push(Paint::Plain, if at == 0 { "" } else { " " });
+                    line.append(part);
+                }
+                line
+            }
+            What::Moves => match row.moves.first() {
+                Some(moved) => self.moved(moved, room),
+                None => Line::default(),
+            },
+        };
+        let mut line = Line::of(Paint::Dim, self.view.moment(row.at)).right(self.time, "");
+        line.push(Paint::Plain, " ");
+        line.append(middle.left(room, self.glyphs.ellipsis));
+        if self.is_narrow {
+            line.write(out, self.style)?;
+            let indent = (self.time + 5).min(self.style.columns() - 2 * (STATE + 1));
+            line = Line::of(Paint::Plain, " ".repeat(indent));
+        }
+        for side in [Side::Client, Side::Server] {
+            let end = side as usize;
+            let changed = row.states[end] != before[end];
+            let state = row.states[end].map_or("-", State::name);
+            let paint = if changed { Paint::State } else { Paint::Dim };
+            let text = format!("{}{state}", if changed { " *" } else { "  " });
+            line.append(Line::of(paint, text).left(STATE + 1, self.glyphs.ellipsis));
+        }
+        line.write(out, self.style)?;
+        for moved in &row.moves {
+            let Some(said) = &moved.transition.disagreement else { continue };
+            let mut line = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
+            line.push(Paint::Bad, format!(" {}", escape(said, self.style)));
+            line.cut(self.style.columns(), self.glyphs.ellipsis).write(out, self.style)?;
+        }
+        Ok(())
+    }
+
+    fn moved(&self, moved: &Moved<'_>, room: usize) -> Line {
+        let mut line = self.end(moved.transition.side).with(Paint::Plain, "  ");
+        if let Some(way) = words::moved(moved, self.style).into_iter().find(|way| way.width() + 4 <= room) {
+            line.append(way);
+        }
+        if let Some(why) = words::moved_by(self.view.index, moved, self.style) {
+            line.push(Paint::Plain, " ");
+            line.append(why);
+        }
+        line
+    }
+
+    fn end(&self, side: Side) -> Line {
+        let (letter, paint) = match side {
+            Side::Client => ("C ", Paint::ClientStrong),
+            Side::Server => ("S ", Paint::ServerStrong),
+        };
+        Line::of(paint, letter)
+    }
+}
+
+/// The longest state's name, with its mark.
+const STATE: usize = 13;
+/// Below this width the states stand on a line of their own.
+const NARROW: usize = 72;

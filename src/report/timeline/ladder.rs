@@ -1,0 +1,389 @@
+//! The ladder: client left, wire in the middle, server right, time in a column of its own.
+
+use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr;
+
+use super::View;
+use super::plan::{Form, Lane, Moved, Row, What};
+use super::words::{self, CallWords, paint_of};
+use crate::flow::{Phase, SegmentEvent, Side};
+use crate::report::style::{Glyphs, Paint, Style};
+use crate::report::text::{Line, escape, wrap};
+use crate::tcp::State;
+
+/// Draws the rows under a head, with a rule before each phase.
+pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io::Result<()> {
+    let page = Page::new(view, rows);
+    page.head(out)?;
+    let mut phase = None;
+    let mut states = [None; 2];
+    for row in rows {
+        if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
+            phase = Some(row.phase);
+            page.phase(out, row.phase, states)?;
+        }
+        states = row.states;
+        page.row(out, row)?;
+    }
+    Ok(())
+}
+
+/// Where the columns lie: time, two spaces, client, wire with its lifelines, server.
+struct Page<'a> {
+    view: &'a View<'a>,
+    style: &'a Style,
+    glyphs: &'static Glyphs,
+    time: usize,
+    client: usize,
+    /// With both lifelines.
+    wire: usize,
+    server: usize,
+}
+
+impl<'a> Page<'a> {
+    fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
+        let (style, columns) = (view.style, view.style.columns());
+        let time = view.moment_width(rows);
+        let wire = if view.connection.is_some() { (columns * 3 / 10).clamp(28, 54) } else { 3 };
+        // A space on either side of the wire, two after the time.
+        let ends = columns.saturating_sub(time + 2 + 1 + wire + 1);
+        Self { view, style, glyphs: style.glyphs(), time, client: ends / 2, wire, server: ends - ends / 2 }
+    }
+
+    /// Roomy pages show what narrow ones leave out: notes, durations, windows.
+    fn is_roomy(&self) -> bool {
+        self.style.columns() >= ROOMY
+    }
+
+    fn width_of(&self, side: Side) -> usize {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    fn head(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(connection) = self.view.connection else { return Ok(()) };
+        let mut ends = [Side::Client, Side::Server].map(|side| {
+            let (name, strong) = match side {
+                Side::Client => ("CLIENT", Paint::ClientStrong),
+                Side::Server => ("SERVER", Paint::ServerStrong),
+            };
+            let mut line = Line::of(strong, name);
+            match self.view.process(side) {
+                Some(process) => line.push(paint_of(side), format!(" {process}")),
+                None => line.push(Paint::Dim, " no call watched"),
+            }
+            let address = match side {
+                Side::Client => connection.client,
+                Side::Server => connection.server,
+            };
+            let room = self.width_of(side).saturating_sub(line.width());
+            let address = format!("  {address}");
+            if address.len() <= room {
+                line.push(Paint::Dim, address);
+            }
+            line
+        });
+        let time = Line::of(
+            Paint::Dim,
+            match self.style.clock {
+                crate::report::Clock::Elapsed => "seconds".to_owned(),
+                crate::report::Clock::TimeOfDay => crate::report::clock::zone(self.style),
+            },
+        );
+        let mid = "wire";
+        let inner = self.wire - 2;
+        let mut line = time.right(self.time, "");
+        line.push(Paint::Plain, "  ");
+        line.append(std::mem::take(&mut ends[0]).left(self.client, self.glyphs.ellipsis));
+        line.push(Paint::Plain, " ");
+        line.push(Paint::Plain, format!("{:^width$}", mid, width = inner + 2));
+        line.push(Paint::Plain, " ");
+        line.append(std::mem::take(&mut ends[1]).cut(self.server, self.glyphs.ellipsis));
+        line.write(out, self.style)
+    }
+
+    /// A rule across the page, with the phase's name and the state in which each end enters it.
+    fn phase(&self, out: &mut dyn Write, phase: Phase, states: [Option<State>; 2]) -> io::Result<()> {
+        let rule = self.glyphs.rule;
+        let (name, purpose) = words::phase(phase);
+        let mut left = Line::of(Paint::Dim, rule.repeat(2)).with(Paint::Strong, format!(" {name} "));
+        let state = |state: Option<State>| state.map_or(String::new(), |state| format!(" {state} "));
+        let [client, server] = states.map(state);
+        let room = self.time + 2 + self.client + 1;
+        let wanted = left.width() + purpose.width() + 2 + client.width() + 3;
+        if wanted <= room {
+            left.push(Paint::Dim, format!("{} {purpose} ", self.glyphs.dot));
+        }
+        let gap = room.saturating_sub(left.width() + client.width() + 1);
+        left.push(Paint::Dim, rule.repeat(gap));
+        left.push(Paint::State, client);
+        left.push(Paint::Dim, rule.repeat(room.saturating_sub(left.width())));
+        left.push(Paint::Dim, rule.repeat(self.wire + 1));
+        left.push(Paint::State, server);
+        let rest = self.style.columns().saturating_sub(left.width());
+        left.push(Paint::Dim, rule.repeat(rest));
+        left.write(out, self.style)
+    }
+
+    fn row(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
+        let mut cells = [Cell::default(), Cell::default()];
+        let mut wire = Vec::new();
+        let text_width = |side: Side| self.width_of(side).saturating_sub(2 * row.lanes[side as usize].len());
+        match &row.what {
+            What::Call { id, call, side, form } => {
+                let words = words::call(self.view.index, *id, call, *side, *form, self.style);
+                let cell = &mut cells[*side as usize];
+                cell.outer = self.call(words, text_width(*side));
+                if *form != Form::Entry {
+                    self.note(call.note.as_deref(), text_width(*side), &mut cell.outer);
+                }
+            }
+            What::Segment(segment) => {
+                let end = segment.from as usize;
+                cells[end].inner.push(words::cause(self.view.index, segment, self.style));
+                wire = self.arrow(segment);
+                let said = segment.cause.kernel == Some(crate::flow::Mechanism::Unknown);
+                if self.is_roomy() && !said {
+                    self.note(segment.note.as_deref(), text_width(segment.from), &mut cells[end].notes);
+                }
+            }
+            What::Timer(timer) => {
+                cells[timer.side as usize].inner = words::timer(self.view.index, timer, self.style);
+            }
+            What::Moves => {}
+        }
+        for moved in &row.moves {
+            let side = moved.transition.side;
+            let width = text_width(side);
+            let mut line = self.moved(moved, width);
+            if matches!(row.what, What::Moves)
+                && let Some(why) = words::moved_by(self.view.index, moved, self.style)
+                && line.width() + 1 + why.width() <= width
+            {
+                line.push(Paint::Plain, " ");
+                line.append(why);
+            }
+            cells[side as usize].inner.push(line);
+        }
+        let [client, server] = cells;
+        let client = client.lines(Side::Client, text_width(Side::Client), self.glyphs);
+        let server = server.lines(Side::Server, text_width(Side::Server), self.glyphs);
+        let height = client.len().max(server.len()).max(wire.len()).max(1);
+        for at in 0..height {
+            let moment = if at == 0 { self.view.moment(row.at) } else { String::new() };
+            let mut line = Line::of(Paint::Dim, moment).right(self.time, "");
+            line.push(Paint::Plain, "  ");
+            let mut left = self.lanes(&row.lanes[0], at, Side::Client);
+            left.append(client.get(at).cloned().unwrap_or_default());
+            line.append(left.left(self.client, self.glyphs.ellipsis));
+            line.push(Paint::Plain, " ");
+            line.append(match wire.get(at) {
+                Some(drawn) => drawn.clone(),
+                None => self.lifelines(Line::default()),
+            });
+            line.push(Paint::Plain, " ");
+            let mut right = self.lanes(&row.lanes[1], at, Side::Server);
+            right.append(server.get(at).cloned().unwrap_or_default());
+            line.append(right.cut(self.server, self.glyphs.ellipsis));
+            line.write(out, self.style)?;
+        }
+        self.disagreements(out, row)
+    }
+
+    /// A call on one line if it fits, else broken between its arguments onto a second.
+    fn call(&self, words: CallWords, width: usize) -> Vec<Line> {
+        let CallWords { mut head, args, tail, extras } = words;
+        let ellipsis = self.glyphs.ellipsis;
+        if !args.is_empty() {
+            head.push(Paint::Plain, "(");
+        }
+        let whole = head.width() + args.iter().map(|arg| arg.width() + 1).sum::<usize>() + tail.width();
+        let mut lines = Vec::new();
+        let mut line = head;
+        for (at, arg) in args.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            let is_last = at + 1 == args.len();
+            let needed = space.len() + arg.width() + if is_last { tail.width() } else { 0 };
+            if lines.is_empty() && at > 0 && whole > width + 1 && line.width() + needed > width {
+                lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, "  ")));
+                line.push(Paint::Plain, arg.clone());
+            } else {
+                line.push(Paint::Plain, format!("{space}{arg}"));
+            }
+        }
+        let mut line = line.cut(width.saturating_sub(tail.width()), ellipsis);
+        line.append(tail);
+        let budget = if self.is_roomy() { extras.len() } else { 2 };
+        for extra in extras.into_iter().take(budget) {
+            if line.width() + extra.width() <= width {
+                line.append(extra);
+            }
+        }
+        lines.push(line);
+        lines
+    }
+
+    /// A transition as long as it fits; broken after the arrow where it does not.
+    fn moved(&self, moved: &Moved<'_>, width: usize) -> Line {
+        let ways = words::moved(moved, self.style);
+        let last = ways.last().cloned().unwrap_or_default();
+        ways.into_iter().find(|line| line.width() <= width).unwrap_or(last)
+    }
+
+    fn note(&self, note: Option<&str>, width: usize, lines: &mut Vec<Line>) {
+        let Some(note) = note else { return };
+        let most = if self.is_roomy() { 3 } else { 4 };
+        let said = escape(note, self.style);
+        let mut wrapped = wrap(&said, width.saturating_sub(2), self.glyphs.ellipsis);
+        if wrapped.len() > most {
+            wrapped.truncate(most);
+            if let Some(last) = wrapped.last_mut() {
+                last.push_str(self.glyphs.ellipsis);
+            }
+        }
+        for (at, text) in wrapped.into_iter().enumerate() {
+            let before = if at == 0 { self.glyphs.note } else { " " };
+            lines.push(Line::of(Paint::Dim, format!("{before} {text}")).cut(width, self.glyphs.ellipsis));
+        }
+    }
+
+    /// The segment's arrow with its label, and more lines where the label needs them.
+    fn arrow(&self, segment: &SegmentEvent) -> Vec<Line> {
+        let inner = self.wire - 2;
+        let label_width = inner.saturating_sub(5);
+        let words = words::segment(segment, self.style);
+        let mut labels: Vec<Line> = vec![Line::default()];
+        for (part, is_needed) in
+            words.must.into_iter().map(|part| (part, true)).chain(words.may.into_iter().map(|part| (part, false)))
+        {
+            let last = labels.len() - 1;
+            let space = usize::from(!labels[last].is_empty());
+            let room = if last == 0 { label_width } else { inner.saturating_sub(4) };
+            if labels[last].width() + space + part.width() <= room {
+                labels[last].push(Paint::Plain, " ".repeat(space));
+                labels[last].append(part);
+            } else if is_needed {
+                labels.push(part);
+            }
+        }
+        let mut labels = labels.into_iter();
+        let paint = paint_of(segment.from);
+        let label = labels.next().unwrap_or_default().cut(label_width, self.glyphs.ellipsis);
+        let shaft = self.glyphs.line.repeat(inner - 4 - label.width());
+        let mut first = Line::default();
+        match segment.from {
+            Side::Client => {
+                first.push(Paint::Dim, self.glyphs.from_left);
+                first.push(paint, format!("{} ", self.glyphs.line));
+                first.append(label);
+                first.push(paint, format!(" {shaft}{}", self.glyphs.right));
+                first.push(Paint::Dim, self.glyphs.lifeline);
+            }
+            Side::Server => {
+                first.push(Paint::Dim, self.glyphs.lifeline);
+                first.push(paint, format!("{}{} ", self.glyphs.left, self.glyphs.line));
+                first.append(label);
+                first.push(paint, format!(" {}", shaft));
+                first.push(Paint::Dim, self.glyphs.from_right);
+            }
+        }
+        let mut lines = vec![first];
+        for label in labels {
+            let mut line = Line::of(Paint::Plain, "  ");
+            line.append(label);
+            lines.push(self.lifelines(line));
+        }
+        lines
+    }
+
+    /// Both lifelines with something between them.
+    fn lifelines(&self, between: Line) -> Line {
+        let inner = self.wire - 2;
+        let mut line = Line::of(Paint::Dim, self.glyphs.lifeline);
+        line.append(between.left(inner, self.glyphs.ellipsis));
+        line.with(Paint::Dim, self.glyphs.lifeline)
+    }
+
+    /// The lines beside open calls, on the `at`-th line of a row.
+    fn lanes(&self, lanes: &[Lane], at: usize, side: Side) -> Line {
+        let mut line = Line::default();
+        for lane in lanes {
+            let symbol = match (lane, at) {
+                (Lane::Opens, 0) => self.glyphs.opens,
+                (Lane::Closes, 0) => self.glyphs.closes,
+                (Lane::Hangs, 0) => self.glyphs.hangs,
+                (Lane::Opens | Lane::Waits, _) => self.glyphs.waits,
+                (Lane::Free | Lane::Closes | Lane::Hangs, _) => " ",
+            };
+            line.push(paint_of(side), format!("{symbol} "));
+        }
+        line
+    }
+
+    /// What a witness said that disagrees, across the page: it must not be overlooked.
+    fn disagreements(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
+        for moved in &row.moves {
+            let Some(said) = &moved.transition.disagreement else { continue };
+            let mut line = Line::of(Paint::Plain, " ".repeat(self.time + 2));
+            line.push(Paint::Alarm, format!("!! DISAGREEMENT at the {}:", moved.transition.side.name()));
+            line.push(Paint::Bad, format!(" {}", escape(said, self.style)));
+            line.cut(self.style.columns(), self.glyphs.ellipsis).write(out, self.style)?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands at one end in a row: its calls outside, what belongs to the wire beside the wire.
+#[derive(Default)]
+struct Cell {
+    outer: Vec<Line>,
+    inner: Vec<Line>,
+    notes: Vec<Line>,
+}
+
+impl Cell {
+    /// Its lines; an outer and an inner one share a line where both fit.
+    fn lines(self, side: Side, width: usize, glyphs: &Glyphs) -> Vec<Line> {
+        let mut inner = self.inner;
+        // Cause and transition on one line, the cause at the arrow.
+        while inner.len() > 1 && inner[0].width() + 2 + inner[1].width() <= width {
+            let next = inner.remove(1);
+            let first = std::mem::take(&mut inner[0]);
+            let (a, b) = match side {
+                Side::Client => (next, first),
+                Side::Server => (first, next),
+            };
+            inner[0] = a.with(Paint::Plain, "  ");
+            inner[0].append(b);
+        }
+        let mut lines = self.outer;
+        let shared = match (lines.last(), inner.first()) {
+            (Some(last), Some(first)) if lines.len() == 1 && last.width() + 2 + first.width() <= width => 1,
+            _ => 0,
+        };
+        let first_inner = lines.len() - shared;
+        for (at, line) in inner.into_iter().enumerate() {
+            let line = line.cut(width, glyphs.ellipsis);
+            if at < shared {
+                let gap = match side {
+                    Side::Client => width - lines[first_inner].width() - line.width(),
+                    Side::Server => 2,
+                };
+                lines[first_inner].push(Paint::Plain, " ".repeat(gap));
+                lines[first_inner].append(line);
+            } else {
+                lines.push(match side {
+                    Side::Client => line.right(width, glyphs.ellipsis),
+                    Side::Server => line,
+                });
+            }
+        }
+        lines.extend(self.notes);
+        lines
+    }
+}
+
+const ROOMY: usize = 140;

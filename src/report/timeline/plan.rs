@@ -1,0 +1,301 @@
+//! The rows of a ladder: a story's events put in the order in which they are drawn, with calls opened and closed.
+
+use std::collections::HashMap;
+
+use crate::calls::{Effect, SocketId};
+use crate::flow::{
+    CallEvent, Connection, ConnectionId, Event, EventId, EventKind, Phase, SegmentEvent, Side, Story, TimerEvent,
+    TransitionEvent,
+};
+use crate::kernel::Witness;
+use crate::tcp::State;
+use crate::time::Timestamp;
+
+/// One row of a ladder.
+pub(super) struct Row<'a> {
+    /// When; `None` when the capture does not say.
+    pub(super) at: Option<Timestamp>,
+    pub(super) phase: Phase,
+    pub(super) what: What<'a>,
+    /// Transitions of that same moment, which the row's own event or its cause brought about.
+    pub(super) moves: Vec<Moved<'a>>,
+    /// The calls that are open at each end while the row is drawn, by slot.
+    pub(super) lanes: [Vec<Lane>; 2],
+    /// The states of both ends after the row.
+    pub(super) states: [Option<State>; 2],
+}
+
+/// What a row shows.
+pub(super) enum What<'a> {
+    Call {
+        id: EventId,
+        call: &'a CallEvent,
+        side: Side,
+        form: Form,
+    },
+    Segment(&'a SegmentEvent),
+    Timer(&'a TimerEvent),
+    /// Only its moves.
+    Moves,
+}
+
+/// Which part of a call a row shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// All of it: nothing else happened while it lasted.
+    Whole,
+    /// Its entry; its return follows.
+    Entry,
+    /// Its return.
+    Return,
+    /// That it has not returned when the story ends.
+    Unreturned,
+}
+
+/// A transition as a row shows it.
+pub(super) struct Moved<'a> {
+    pub(super) transition: &'a TransitionEvent,
+    /// Whether it is a listening socket that moved, and not the connection.
+    pub(super) listener: bool,
+}
+
+/// A slot beside an end's calls, where an open call draws its line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    Free,
+    Opens,
+    Waits,
+    Closes,
+    Hangs,
+}
+
+/// What is looked up in a story while it is drawn.
+pub(super) struct Index<'a> {
+    pub(super) story: &'a Story,
+    segments: HashMap<u64, &'a SegmentEvent>,
+    ordinals: HashMap<EventId, u64>,
+    listeners: Vec<SocketId>,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(story: &'a Story) -> Self {
+        let mut segments = HashMap::new();
+        let mut listeners = Vec::new();
+        let mut counts: HashMap<(Option<ConnectionId>, Side, &str), Vec<EventId>> = HashMap::new();
+        for event in &story.events {
+            match &event.kind {
+                EventKind::Segment(segment) => {
+                    segments.insert(segment.segment.frame, &**segment);
+                }
+                EventKind::Call(call) => {
+                    if let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
+                        (call.call.effect, call.call.socket)
+                        && !listeners.contains(&socket)
+                    {
+                        listeners.push(socket);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut index = Self { story, segments, ordinals: HashMap::new(), listeners };
+        for event in &story.events {
+            if let EventKind::Call(call) = &event.kind {
+                let key = (event.connection, index.side(call), &*call.call.name);
+                counts.entry(key).or_default().push(event.id);
+            }
+        }
+        index.ordinals =
+            counts.into_values().filter(|ids| ids.len() > 1).flat_map(|ids| ids.into_iter().zip(1..)).collect();
+        index
+    }
+
+    /// The segment in that frame.
+    pub(super) fn segment(&self, frame: u64) -> Option<&'a SegmentEvent> {
+        self.segments.get(&frame).copied()
+    }
+
+    /// Which of the calls of its name it is at its end, from 1; `None` when it is the only one.
+    pub(super) fn ordinal(&self, call: EventId) -> Option<u64> {
+        self.ordinals.get(&call).copied()
+    }
+
+    /// The event with that number, if the story holds it.
+    pub(super) fn event(&self, id: EventId) -> Option<&'a Event> {
+        usize::try_from(id.0).ok().and_then(|at| self.story.events.get(at)).filter(|event| event.id == id)
+    }
+
+    /// The column of a call: that of its end, or for a socket without a connection that of a server if it was bound to listen.
+    pub(super) fn side(&self, call: &CallEvent) -> Side {
+        call.side.unwrap_or_else(|| match call.call.socket {
+            Some(socket) if self.listeners.contains(&socket) => Side::Server,
+            _ => Side::Client,
+        })
+    }
+
+    /// The connections that are drawn: those chosen, or all.
+    pub(super) fn chosen(&self, chosen: &[ConnectionId]) -> Vec<&'a Connection> {
+        let wanted = |connection: &&Connection| chosen.is_empty() || chosen.contains(&connection.id);
+        self.story.connections.iter().filter(wanted).collect()
+    }
+}
+
+/// The rows of the events that `wanted` keeps, in order, with the return of each call where it happened.
+pub(super) fn rows<'a>(index: &Index<'a>, mut wanted: impl FnMut(&Event) -> bool) -> Vec<Row<'a>> {
+    let events: Vec<&Event> = index.story.events.iter().filter(|event| wanted(event)).collect();
+    let mut plan =
+        Plan { rows: Vec::new(), open: Vec::new(), states: [None; 2], began: [false; 2], phase: Phase::SetUp };
+    for (at, event) in events.iter().enumerate() {
+        if let Some(now) = event.at {
+            plan.close_before(now);
+        }
+        plan.phase = event.phase;
+        match &event.kind {
+            EventKind::Call(call) => {
+                let side = index.side(call);
+                let form = if is_seen_open(call, event, &events[at + 1..]) { Form::Entry } else { Form::Whole };
+                plan.call(event, call, side, form);
+            }
+            EventKind::Segment(segment) => plan.push(event.at, What::Segment(segment)),
+            EventKind::Timer(timer) => plan.push(event.at, What::Timer(timer)),
+            EventKind::Transition(transition) => {
+                plan.moved(event, Moved { transition, listener: event.connection.is_none() });
+            }
+        }
+    }
+    plan.close_all();
+    plan.rows
+}
+
+/// Whether something happened between a call's entry and its return that makes it worth two rows.
+fn is_seen_open(call: &CallEvent, event: &Event, later: &[&Event]) -> bool {
+    if call.call.effect == Effect::Exit {
+        return false;
+    }
+    let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+    later
+        .iter()
+        .take_while(|next| match (call.call.returned, next.at) {
+            (Some(returned), Some(at)) => at <= returned,
+            _ => true,
+        })
+        .any(|next| match &next.kind {
+            EventKind::Segment(_) => true,
+            EventKind::Transition(transition) => waits && transition.cause != Some(event.id),
+            _ => waits,
+        })
+}
+
+struct Plan<'a> {
+    rows: Vec<Row<'a>>,
+    open: Vec<Open<'a>>,
+    states: [Option<State>; 2],
+    /// Whether an end's own socket has moved, after which its listening socket no longer speaks for it.
+    began: [bool; 2],
+    phase: Phase,
+}
+
+#[derive(Clone, Copy)]
+struct Open<'a> {
+    id: EventId,
+    call: &'a CallEvent,
+    side: Side,
+    slot: usize,
+}
+
+impl<'a> Plan<'a> {
+    fn push(&mut self, at: Option<Timestamp>, what: What<'a>) {
+        let lanes = [self.lanes(Side::Client), self.lanes(Side::Server)];
+        self.rows.push(Row { at, phase: self.phase, what, moves: Vec::new(), lanes, states: self.states });
+    }
+
+    fn call(&mut self, event: &Event, call: &'a CallEvent, side: Side, form: Form) {
+        let slot = (0..).find(|slot| !self.open.iter().any(|open| open.side == side && open.slot == *slot));
+        let (id, slot) = (event.id, slot.unwrap_or_default());
+        self.push(event.at, What::Call { id, call, side, form });
+        if form == Form::Entry {
+            self.mark(side, slot, Lane::Opens);
+            self.open.push(Open { id, call, side, slot });
+        }
+    }
+
+    /// Adds a transition to the row that brought it about, or gives it one of its own.
+    fn moved(&mut self, event: &Event, moved: Moved<'a>) {
+        let transition = moved.transition;
+        let fits = self.rows.last().is_some_and(|row| {
+            let same_moment = event.at.is_none() || event.at == row.at;
+            match &row.what {
+                What::Call { id, call, form: Form::Whole, .. } => {
+                    let answered = call.call.info.as_ref().map(|info| info.answered);
+                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned).max(row.at)
+                }
+                What::Call { id, .. } => same_moment && transition.cause == Some(*id),
+                _ => same_moment,
+            }
+        });
+        if !fits {
+            self.push(event.at, What::Moves);
+        }
+        let end = transition.side as usize;
+        if !moved.listener {
+            self.began[end] = true;
+        }
+        if !moved.listener || !self.began[end] {
+            self.states[end] = Some(transition.to);
+        }
+        if let Some(row) = self.rows.last_mut() {
+            row.states = self.states;
+            row.moves.push(moved);
+        }
+    }
+
+    fn close_before(&mut self, now: Timestamp) {
+        loop {
+            let due = self.open.iter().enumerate().filter_map(|(at, open)| Some((open.call.call.returned?, at))).min();
+            match due {
+                Some((returned, at)) if returned < now => self.close(at, Some(returned), Form::Return),
+                _ => return,
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.close_before(Timestamp::from_nanos(i64::MAX));
+        while !self.open.is_empty() {
+            self.close(0, None, Form::Unreturned);
+        }
+    }
+
+    fn close(&mut self, at: usize, returned: Option<Timestamp>, form: Form) {
+        let Open { id, call, side, slot } = self.open[at];
+        self.push(returned, What::Call { id, call, side, form });
+        self.mark(side, slot, if form == Form::Return { Lane::Closes } else { Lane::Hangs });
+        self.open.remove(at);
+    }
+
+    fn lanes(&self, side: Side) -> Vec<Lane> {
+        let mut lanes = Vec::new();
+        for open in self.open.iter().filter(|open| open.side == side) {
+            set(&mut lanes, open.slot, Lane::Waits);
+        }
+        lanes
+    }
+
+    fn mark(&mut self, side: Side, slot: usize, lane: Lane) {
+        if let Some(row) = self.rows.last_mut() {
+            set(&mut row.lanes[side as usize], slot, lane);
+        }
+    }
+}
+
+/// Whether a transition rests on the segments alone.
+pub(super) fn is_inferred(transition: &TransitionEvent) -> bool {
+    transition.evidence == [Witness::Segments]
+}
+
+fn set(lanes: &mut Vec<Lane>, slot: usize, lane: Lane) {
+    if lanes.len() <= slot {
+        lanes.resize(slot + 1, Lane::Free);
+    }
+    lanes[slot] = lane;
+}
