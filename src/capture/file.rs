@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::compression::decompressed;
 use super::input::Input;
 use super::pcap::Pcap;
+use super::pcapng::Pcapng;
 use super::{CaptureError, Frame, FrameSource, LinkType, shown};
 use crate::time::Timestamp;
 
@@ -77,6 +79,32 @@ impl FileSource {
         self.size
     }
 
+    /// The records that were attached to the capture when it was written, as far as it was read so far.
+    ///
+    /// They stand at its end: all of them are known once there is no next frame.
+    pub fn attachments(&self) -> &[Vec<u8>] {
+        match &self.format {
+            Format::Pcap(_) => &[],
+            Format::Pcapng(pcapng) => pcapng.attachments(),
+        }
+    }
+
+    /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
+    pub fn dropped(&self) -> Option<u64> {
+        match &self.format {
+            Format::Pcap(_) => None,
+            Format::Pcapng(pcapng) => pcapng.dropped(),
+        }
+    }
+
+    /// The comments on the frame that was read last.
+    pub fn comments(&self) -> Vec<String> {
+        match &self.format {
+            Format::Pcap(_) => Vec::new(),
+            Format::Pcapng(pcapng) => pcapng.comments(&self.input),
+        }
+    }
+
     /// What errors call it.
     pub fn name(&self) -> &str {
         &self.name
@@ -84,7 +112,10 @@ impl FileSource {
 
     fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let mut input = Input::new(Box::new(Counted { reader, count: Arc::clone(&bytes_read) }));
+        let counted = Counted { reader, count: Arc::clone(&bytes_read) };
+        let reader = decompressed(Box::new(counted))
+            .map_err(|error| CaptureError::new(format!("{name} cannot be read: {error}")))?;
+        let mut input = Input::new(reader);
         let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
@@ -97,19 +128,19 @@ impl FrameSource for FileSource {
             return Ok(None);
         }
         let next = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.input),
+            Format::Pcap(pcap) => {
+                pcap.next(&mut self.input).inspect(|record| self.number += u64::from(record.is_some()))
+            }
+            Format::Pcapng(pcapng) => pcapng.next(&mut self.input, &mut self.number),
         };
         match next {
-            Ok(Some(record)) => {
-                self.number += 1;
-                Ok(Some(Frame {
-                    number: self.number,
-                    at: record.at,
-                    link: record.link,
-                    bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
-                    wire_len: record.wire_len,
-                }))
-            }
+            Ok(Some(record)) => Ok(Some(Frame {
+                number: self.number,
+                at: record.at,
+                link: record.link,
+                bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
+                wire_len: record.wire_len,
+            })),
             Ok(None) => {
                 self.finished = true;
                 match self.input.take_failure() {
@@ -182,6 +213,7 @@ impl Broken {
 
 enum Format {
     Pcap(Pcap),
+    Pcapng(Pcapng),
 }
 
 impl Format {
@@ -193,7 +225,29 @@ impl Format {
         if Pcap::recognises(head) {
             return Pcap::open(input).map(Self::Pcap);
         }
-        Err(Broken::Foreign("its first octets are those of no known format; pcap and pcapng are read".into()))
+        if Pcapng::recognises(head) {
+            return Ok(Self::Pcapng(Pcapng::new()));
+        }
+        Err(Broken::Foreign(foreign(head)))
+    }
+}
+
+/// What a file is that is no capture, as far as its first octets tell, and what to do about it.
+fn foreign(head: &[u8]) -> String {
+    const KNOWN: [(&[u8], &str); 8] = [
+        (b"\xfd7zXZ", "it is compressed with xz: xz -dc FILE | tcpflow analyze -"),
+        (b"BZh", "it is compressed with bzip2: bzip2 -dc FILE | tcpflow analyze -"),
+        (b"PK\x03\x04", "it is a zip archive: unpack the capture in it first"),
+        (b"7z\xbc\xaf", "it is a 7z archive: unpack the capture in it first"),
+        (b"snoop\0", "it is a snoop file: editcap -F pcap FILE OUT.pcap makes it a capture that is"),
+        (b"\x0a\x0d\x0d\x0a", "it begins as pcapng and does not say its byte order: it is damaged from the start"),
+        (b"XCP\0", "it is a NetXRay or Sniffer file: editcap -F pcap FILE OUT.pcap makes it a capture that is"),
+        (b"TRSNIFF data", "it is a Sniffer file: editcap -F pcap FILE OUT.pcap makes it a capture that is"),
+    ];
+    let readable = "pcap and pcapng are, also compressed with gzip, zstd or lz4";
+    match KNOWN.iter().find(|(start, _)| head.starts_with(start)) {
+        Some((_, what)) => format!("{what}; {readable}"),
+        None => format!("its first octets are those of no known format; {readable}"),
     }
 }
 

@@ -1,12 +1,21 @@
 //! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
 
+mod attachment;
+mod compression;
 mod file;
+mod filter;
 mod input;
 mod live;
+mod merged;
 mod pcap;
+mod pcapng;
+mod writer;
 
 pub use file::FileSource;
+pub use filter::Filter;
 pub use live::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+pub use merged::Merged;
+pub use writer::Writer;
 
 use crate::time::Timestamp;
 

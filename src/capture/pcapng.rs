@@ -1,0 +1,397 @@
+//! The block-structured capture file, pcapng (draft-ietf-opsawg-pcapng).
+
+use std::ops::Range;
+
+use super::LinkType;
+use super::attachment::Joiner;
+use super::file::{Broken, MAX_CAPTURED, Record};
+use super::input::Input;
+use crate::time::Timestamp;
+
+/// The section that is being read, and what was learnt on the way.
+pub(super) struct Pcapng {
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+    attachments: Joiner,
+    /// Drops of the interfaces of sections that are over.
+    dropped: Option<u64>,
+    /// Where the options of the packet read last lie in the window.
+    options: Range<usize>,
+}
+
+struct Interface {
+    link: LinkType,
+    snap_len: u32,
+    clock: Clock,
+    dropped: Option<u64>,
+}
+
+/// How an interface counts its time.
+#[derive(Clone, Copy)]
+struct Clock {
+    resolution: Resolution,
+    /// Nanoseconds to add.
+    offset: i64,
+}
+
+#[derive(Clone, Copy)]
+enum Resolution {
+    /// So many nanoseconds make a tick.
+    Coarse(u64),
+    /// So many ticks make a nanosecond.
+    Fine(u64),
+    /// A second has 2^n ticks.
+    Binary(u8),
+}
+
+impl Pcapng {
+    /// Whether a file that begins with these bytes is one of these.
+    pub(super) fn recognises(bytes: &[u8]) -> bool {
+        bytes.starts_with(&SECTION.to_be_bytes())
+            && bytes.get(8..12).is_none_or(|magic| matches!(magic, [0x1a, 0x2b, 0x3c, 0x4d] | [0x4d, 0x3c, 0x2b, 0x1a]))
+    }
+
+    /// Begins before the first section; nothing is read yet.
+    pub(super) fn new() -> Self {
+        Self { big_endian: false, interfaces: Vec::new(), attachments: Joiner::default(), dropped: None, options: 0..0 }
+    }
+
+    /// Reads on to the next packet, and leaves its bytes in the input's window.
+    ///
+    /// `number` counts it; and it counts those blocks in between that Wireshark shows as frames of their own.
+    #[inline]
+    pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Broken> {
+        loop {
+            let head = input.peek(BLOCK_HEADER);
+            if head.len() < BLOCK_HEADER {
+                return if head.is_empty() { Ok(None) } else { Err(Broken::Cut("in the header of the next block")) };
+            }
+            let kind = word(self.big_endian, head, 0);
+            if kind == ENHANCED_PACKET {
+                let length = word(self.big_endian, head, 4);
+                let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
+                let record = self.enhanced(input, whole)?;
+                *number += 1;
+                input.consume(whole);
+                return Ok(Some(record));
+            }
+            if let Some(record) = self.other_block(input, kind, number)? {
+                *number += 1;
+                return Ok(Some(record));
+            }
+        }
+    }
+
+    /// The comments that the packet read last carries.
+    pub(super) fn comments(&self, input: &Input) -> Vec<String> {
+        let mut comments = Vec::new();
+        each_option(self.big_endian, input.bytes(self.options.clone()), |code, value| {
+            if code == OPT_COMMENT {
+                comments.push(String::from_utf8_lossy(value).into_owned());
+            }
+        });
+        comments
+    }
+
+    /// What was put into the capture by its writer, as far as it was read.
+    pub(super) fn attachments(&self) -> &[Vec<u8>] {
+        self.attachments.whole()
+    }
+
+    /// How many packets the capturing side says it dropped, as far as it was read.
+    pub(super) fn dropped(&self) -> Option<u64> {
+        self.interfaces.iter().map(|interface| interface.dropped).fold(self.dropped, sum)
+    }
+
+    /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
+    #[inline]
+    fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Broken> {
+        let padded = padded(length);
+        if padded < least || padded > MAX_BLOCK {
+            return Err(Broken::Damaged(format!("{what} claims a length of {length} octets")));
+        }
+        let block = input.peek(padded);
+        if block.len() < padded {
+            return Err(Broken::Cut("within the next block"));
+        }
+        let trailer = word(self.big_endian, block, padded - 4);
+        if trailer != length && self::padded(trailer) != padded {
+            return Err(Broken::Damaged(format!(
+                "{what} claims {length} octets at its beginning and {trailer} at its end"
+            )));
+        }
+        Ok(padded)
+    }
+
+    #[inline]
+    fn enhanced(&mut self, input: &mut Input, whole: usize) -> Result<Record, Broken> {
+        let block = input.peek(whole);
+        let field = |at| word(self.big_endian, block, at);
+        let (index, high, low, captured, original) = (field(8), field(12), field(16), field(20), field(24));
+        let interface = self.interface(index)?;
+        let ticks = u64::from(high) << 32 | u64::from(low);
+        let (link, at) = (interface.link, interface.clock.moment(ticks));
+        self.packet(input, whole, 28, link, Some(at), captured, original)
+    }
+
+    /// Lengths that fit, and the place of the packet's bytes and options.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the block")]
+    fn packet(
+        &mut self,
+        input: &Input,
+        whole: usize,
+        fixed: usize,
+        link: LinkType,
+        at: Option<Timestamp>,
+        captured: u32,
+        original: u32,
+    ) -> Result<Record, Broken> {
+        if captured > MAX_CAPTURED {
+            return Err(Broken::oversized(captured));
+        }
+        let room = whole - fixed - 4;
+        if captured as usize > room {
+            return Err(Broken::Damaged(format!(
+                "the next one claims {captured} captured octets, and its block has room for {room}"
+            )));
+        }
+        let begin = input.position() + fixed;
+        let options = begin + (captured as usize).next_multiple_of(4).min(room);
+        self.options = options..begin + room;
+        Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
+    }
+
+    fn interface(&self, index: u32) -> Result<&Interface, Broken> {
+        self.interfaces.get(index as usize).ok_or_else(|| {
+            Broken::Damaged(format!(
+                "the next one names interface {index}, and there are {} in its section",
+                self.interfaces.len()
+            ))
+        })
+    }
+
+    /// Anything but an enhanced packet block.
+    #[inline(never)]
+    fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Broken> {
+        if kind == SECTION {
+            self.section(input)?;
+            return Ok(None);
+        }
+        let length = word(self.big_endian, input.peek(BLOCK_HEADER), 4);
+        let (what, least) = match kind {
+            INTERFACE => ("an interface description block", 20),
+            PACKET => ("an obsolete packet block", 32),
+            SIMPLE_PACKET => ("a simple packet block", 16),
+            STATISTICS => ("an interface statistics block", 24),
+            _ => return self.skip_block(input, kind, length, number).map(|()| None),
+        };
+        let whole = self.whole_block(input, length, what, least)?;
+        let block = input.peek(whole);
+        let field = |at| word(self.big_endian, block, at);
+        let record = match kind {
+            INTERFACE => {
+                let interface = Interface::read(self.big_endian, &block[8..whole - 4]);
+                if self.interfaces.len() >= MAX_INTERFACES {
+                    return Err(Broken::Damaged(format!("it describes more than {MAX_INTERFACES} interfaces")));
+                }
+                self.interfaces.push(interface);
+                None
+            }
+            PACKET => {
+                let index = if self.big_endian { field(8) >> 16 } else { field(8) & 0xffff };
+                let (high, low, captured, original) = (field(12), field(16), field(20), field(24));
+                let interface = self.interface(index)?;
+                let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
+                Some(self.packet(input, whole, 28, interface.link, Some(at), captured, original)?)
+            }
+            SIMPLE_PACKET => {
+                let original = field(8);
+                let interface = self.interface(0)?;
+                let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
+                // Its padding is not to be told from its bytes where even the snap length does not say.
+                let captured = original.min(snap_len).min((whole - 16) as u32);
+                let mut record = self.packet(input, whole, 12, interface.link, None, captured, original)?;
+                record.wire_len = original.max(captured);
+                self.options = 0..0;
+                Some(record)
+            }
+            _ => {
+                let index = field(8) as usize;
+                let mut drops = None;
+                let attachments = &mut self.attachments;
+                let mut too_large = false;
+                each_option(self.big_endian, &block[20..whole - 4], |code, value| match code {
+                    ISB_IFDROP | ISB_OSDROP => {
+                        if let Some(value) = value.first_chunk::<8>() {
+                            let count = double(self.big_endian, value);
+                            drops = sum(drops, Some(count));
+                        }
+                    }
+                    OPT_CUSTOM_BINARY if value.len() >= 4 && word(self.big_endian, value, 0) == EXAMPLE_ENTERPRISE => {
+                        too_large |= attachments.add(&value[4..]).is_err();
+                    }
+                    _ => {}
+                });
+                if too_large {
+                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes".into()));
+                }
+                if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
+                    interface.dropped = Some(drops);
+                }
+                None
+            }
+        };
+        input.consume(whole);
+        Ok(record)
+    }
+
+    /// Begins a section, which may have another byte order than the one before.
+    fn section(&mut self, input: &mut Input) -> Result<(), Broken> {
+        let head = input.peek(28);
+        if head.len() < 28 {
+            return Err(Broken::Cut("in a section header"));
+        }
+        self.big_endian = match head[8..12] {
+            [0x1a, 0x2b, 0x3c, 0x4d] => true,
+            [0x4d, 0x3c, 0x2b, 0x1a] => false,
+            _ => return Err(Broken::Damaged("a section header does not say its byte order".into())),
+        };
+        let length = word(self.big_endian, head, 4);
+        let version = word(self.big_endian, head, 12);
+        let (major, minor) =
+            if self.big_endian { (version >> 16, version & 0xffff) } else { (version & 0xffff, version >> 16) };
+        if major != 1 || !matches!(minor, 0 | 2) {
+            return Err(Broken::Damaged(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
+        }
+        let whole = self.whole_block(input, length, "a section header", 28)?;
+        self.dropped = self.dropped();
+        self.interfaces.clear();
+        input.consume(whole);
+        Ok(())
+    }
+
+    /// Passes over a block of another kind, however long it is.
+    fn skip_block(&self, input: &mut Input, kind: u32, length: u32, number: &mut u64) -> Result<(), Broken> {
+        let whole = padded(length);
+        if whole < BLOCK_HEADER + 4 {
+            return Err(Broken::Damaged(format!("a block of type {kind:#x} claims a length of {length} octets")));
+        }
+        let mut left = whole;
+        while left > 0 {
+            let step = left.min(SKIP_STEP);
+            if input.peek(step).len() < step {
+                return Err(Broken::Cut("within the next block"));
+            }
+            input.consume(step);
+            left -= step;
+        }
+        // As Wireshark has it: custom blocks, the journal's, and those of system calls are frames; others are not.
+        if matches!(kind, 0x0bad | 0x4000_0bad | 0x9 | 0x204 | 0x216 | 0x221) {
+            *number += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Interface {
+    fn read(big_endian: bool, body: &[u8]) -> Self {
+        let link = if big_endian { word(true, body, 0) >> 16 } else { word(false, body, 0) & 0xffff };
+        let mut resolution = Resolution::Coarse(1_000);
+        let mut offset = 0i64;
+        each_option(big_endian, &body[8..], |code, value| match (code, value) {
+            (IF_TSRESOL, &[exponent, ..]) => resolution = Resolution::of(exponent),
+            (IF_TSOFFSET, value) if value.len() >= 8 => {
+                let seconds = value.first_chunk::<8>().map_or(0, |value| double(big_endian, value)) as i64;
+                offset = seconds.saturating_mul(1_000_000_000);
+            }
+            _ => {}
+        });
+        Self {
+            link: LinkType(link as u16),
+            snap_len: word(big_endian, body, 4),
+            clock: Clock { resolution, offset },
+            dropped: None,
+        }
+    }
+}
+
+impl Resolution {
+    fn of(exponent: u8) -> Self {
+        match exponent {
+            0..=9 => Self::Coarse(10u64.pow(9 - u32::from(exponent))),
+            // Beyond 10^19 to a nanosecond, no count of ticks makes one.
+            10..=0x7f => Self::Fine(10u64.checked_pow(u32::from(exponent) - 9).unwrap_or(u64::MAX)),
+            _ => Self::Binary(exponent & 0x7f),
+        }
+    }
+}
+
+impl Clock {
+    #[inline]
+    fn moment(self, ticks: u64) -> Timestamp {
+        let nanos = match self.resolution {
+            Resolution::Coarse(nanos) => ticks.saturating_mul(nanos),
+            Resolution::Fine(ticks_of_one) => ticks / ticks_of_one,
+            Resolution::Binary(bits) => u64::try_from((u128::from(ticks) * 1_000_000_000) >> bits).unwrap_or(u64::MAX),
+        };
+        let nanos = i128::from(nanos) + i128::from(self.offset);
+        Timestamp::from_nanos(nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+    }
+}
+
+/// Calls `each` for every option up to the list's end, or to the first that runs past it.
+fn each_option<'a>(big_endian: bool, mut list: &'a [u8], mut each: impl FnMut(u16, &'a [u8])) {
+    while let Some(head) = list.first_chunk::<4>() {
+        let head = word(big_endian, head, 0);
+        let (code, length) = if big_endian { (head >> 16, head & 0xffff) } else { (head & 0xffff, head >> 16) };
+        let Some(value) = list.get(4..4 + length as usize) else { return };
+        if code == 0 {
+            return;
+        }
+        each(code as u16, value);
+        list = list.get(4 + (length as usize).next_multiple_of(4)..).unwrap_or(&[]);
+    }
+}
+
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// A block's length rounded up to whole words, as sloppy writers leave it to their readers to do.
+#[inline]
+fn padded(length: u32) -> usize {
+    (length as usize).next_multiple_of(4)
+}
+
+#[inline]
+fn word(big_endian: bool, bytes: &[u8], at: usize) -> u32 {
+    let bytes = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+}
+
+fn double(big_endian: bool, bytes: &[u8; 8]) -> u64 {
+    if big_endian { u64::from_be_bytes(*bytes) } else { u64::from_le_bytes(*bytes) }
+}
+
+pub(super) const SECTION: u32 = 0x0a0d_0d0a;
+pub(super) const INTERFACE: u32 = 1;
+const PACKET: u32 = 2;
+pub(super) const SIMPLE_PACKET: u32 = 3;
+pub(super) const STATISTICS: u32 = 5;
+pub(super) const ENHANCED_PACKET: u32 = 6;
+pub(super) const OPT_COMMENT: u16 = 1;
+pub(super) const OPT_CUSTOM_BINARY: u16 = 2989;
+pub(super) const IF_TSRESOL: u16 = 9;
+const IF_TSOFFSET: u16 = 14;
+pub(super) const ISB_IFDROP: u16 = 5;
+const ISB_OSDROP: u16 = 7;
+/// The private enterprise number that RFC 5612 keeps for examples; what is tcpflow's has a mark of its own besides.
+pub(super) const EXAMPLE_ENTERPRISE: u32 = 32_473;
+const BLOCK_HEADER: usize = 8;
+const MAX_BLOCK: usize = 16 << 20;
+const MAX_INTERFACES: usize = 1 << 16;
+const SKIP_STEP: usize = 64 << 10;

@@ -1,0 +1,494 @@
+//! Captures on their way to a file: pcap or pcapng, put in place when they are whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::attachment::{self, MAX_OCTETS, pieces};
+use super::pcapng::{
+    ENHANCED_PACKET, EXAMPLE_ENTERPRISE, IF_TSRESOL, INTERFACE, ISB_IFDROP, OPT_COMMENT, OPT_CUSTOM_BINARY, SECTION,
+    SIMPLE_PACKET, STATISTICS,
+};
+use super::{CaptureError, Frame, LinkType, shown};
+use crate::time::Timestamp;
+
+/// Writes frames to a capture file with times in nanoseconds.
+///
+/// The file gets its name only when it is whole: until [`Writer::finish`] it has another name beside it,
+/// and a writer that is dropped before leaves nothing.
+pub struct Writer {
+    target: PathBuf,
+    /// `None` once it has the target's name.
+    temporary: Option<PathBuf>,
+    file: BufWriter<File>,
+    format: Format,
+    interfaces: Vec<LinkType>,
+    name: Option<String>,
+    description: Option<String>,
+    attachments: Vec<Vec<u8>>,
+    attached: usize,
+    dropped: Option<u64>,
+    last: Option<Timestamp>,
+    block: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Pcap,
+    Pcapng,
+}
+
+impl Writer {
+    /// Begins a capture whose format the path's ending says: `.pcap`, `.cap` or `.dmp`; `.pcapng` or `.ntar`.
+    ///
+    /// # Errors
+    /// The ending is another one, or the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self, CaptureError> {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+        let format = match ending.as_deref() {
+            Some("pcap" | "cap" | "dmp") => Format::Pcap,
+            Some("pcapng" | "ntar") => Format::Pcapng,
+            _ => {
+                return Err(CaptureError::new(format!(
+                    "{}: the ending says the format of a capture: .pcap, .cap or .dmp; .pcapng or .ntar",
+                    shown(&path.to_string_lossy())
+                )));
+            }
+        };
+        if path.is_dir() {
+            return Err(CaptureError::new(format!("{} is a directory", shown(&path.to_string_lossy()))));
+        }
+        let temporary = temporary_beside(path);
+        let file = File::create_new(&temporary).map_err(|error| failed(path, &error))?;
+        let mut writer = Self {
+            target: path.into(),
+            temporary: Some(temporary),
+            file: BufWriter::with_capacity(BUFFER, file),
+            format,
+            interfaces: Vec::new(),
+            name: None,
+            description: None,
+            attachments: Vec::new(),
+            attached: 0,
+            dropped: None,
+            last: None,
+            block: Vec::new(),
+        };
+        if format == Format::Pcapng {
+            writer.section()?;
+        }
+        Ok(writer)
+    }
+
+    /// Says from which interface the frames are; to be called before the first frame, and kept by pcapng only.
+    pub fn interface(&mut self, name: &str, description: &str) {
+        self.name = (!name.is_empty()).then(|| name.into());
+        self.description = (!description.is_empty()).then(|| description.into());
+    }
+
+    /// Adds a frame, with comments on it, which pcapng alone keeps, each cut to 65,535 octets.
+    ///
+    /// A frame without a time has one in a pcap file (zero), and in a pcapng file where it bears comments or where its link
+    /// type is not the first one's (that of the frame before it): the formats leave no other way.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the format cannot hold the frame: pcap has room for one link type only.
+    pub fn write(&mut self, frame: &Frame<'_>, comments: &[String]) -> Result<(), CaptureError> {
+        let index = match self.interfaces.iter().position(|&link| link == frame.link) {
+            Some(index) => index,
+            None => self.describe(frame.link)?,
+        };
+        match self.format {
+            Format::Pcap => self.record(frame),
+            Format::Pcapng => self.packet(frame, index, comments),
+        }
+    }
+
+    /// Attaches a record, of any length, which [`FileSource::attachments`](super::FileSource::attachments) gives back.
+    ///
+    /// Readers that do not know it pass over it without a word: it is a custom option of the interface's statistics.
+    ///
+    /// # Errors
+    /// The format is pcap, which has no place for it; or all records together have more than 256 MiB.
+    pub fn attach(&mut self, record: &[u8]) -> Result<(), CaptureError> {
+        if self.format == Format::Pcap {
+            return Err(CaptureError::new(format!(
+                "{}: a pcap file holds frames only; name it .pcapng to keep more",
+                self.shown_target()
+            )));
+        }
+        self.attached += attachment::cost(record);
+        if self.attached > MAX_OCTETS {
+            return Err(CaptureError::new(format!(
+                "{}: more than {} MiB of records cannot be attached to a capture",
+                self.shown_target(),
+                MAX_OCTETS >> 20
+            )));
+        }
+        self.attachments.push(record.to_vec());
+        Ok(())
+    }
+
+    /// Says how many frames were dropped before they could be captured; pcapng keeps it.
+    pub fn dropped(&mut self, count: u64) {
+        self.dropped = Some(count);
+    }
+
+    /// Writes what is left, and gives the file its name, in place of whatever had it.
+    ///
+    /// # Errors
+    /// The file cannot be written or renamed; nothing is left then, and what had the name before still has it.
+    pub fn finish(mut self) -> Result<(), CaptureError> {
+        if self.interfaces.is_empty() {
+            self.describe(LinkType::ETHERNET)?;
+        }
+        if self.format == Format::Pcapng {
+            self.statistics()?;
+        }
+        self.file.flush().map_err(|error| failed(&self.target, &error))?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.target).map_err(|error| failed(&self.target, &error))?;
+        }
+        self.temporary = None;
+        Ok(())
+    }
+
+    fn section(&mut self) -> Result<(), CaptureError> {
+        self.block.clear();
+        self.block.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
+        self.block.extend_from_slice(&[1, 0, 0, 0]);
+        self.block.extend_from_slice(&(-1i64).to_le_bytes());
+        text_option(&mut self.block, SHB_OS, &operating_system());
+        text_option(&mut self.block, SHB_USERAPPL, concat!("tcpflow ", env!("CARGO_PKG_VERSION")));
+        option(&mut self.block, 0, &[]);
+        self.put(SECTION)
+    }
+
+    /// A link type that comes for the first time.
+    fn describe(&mut self, link: LinkType) -> Result<usize, CaptureError> {
+        match self.format {
+            Format::Pcap => {
+                if let Some(first) = self.interfaces.first() {
+                    return Err(CaptureError::new(format!(
+                        "{}: a pcap file holds frames of one link type, and these have {} and {}; name it .pcapng",
+                        self.shown_target(),
+                        first.0,
+                        link.0
+                    )));
+                }
+                let mut header = Vec::with_capacity(24);
+                header.extend_from_slice(&0xa1b2_3c4d_u32.to_le_bytes());
+                header.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                header.extend_from_slice(&SNAP_LEN.to_le_bytes());
+                header.extend_from_slice(&u32::from(link.0).to_le_bytes());
+                self.file.write_all(&header).map_err(|error| failed(&self.target, &error))?;
+            }
+            Format::Pcapng => {
+                self.block.clear();
+                self.block.extend_from_slice(&link.0.to_le_bytes());
+                self.block.extend_from_slice(&[0, 0]);
+                self.block.extend_from_slice(&SNAP_LEN.to_le_bytes());
+                if let Some(name) = &self.name {
+                    text_option(&mut self.block, IF_NAME, name);
+                }
+                if let Some(description) = &self.description {
+                    text_option(&mut self.block, IF_DESCRIPTION, description);
+                }
+                option(&mut self.block, IF_TSRESOL, &[9]);
+                option(&mut self.block, 0, &[]);
+                self.put(INTERFACE)?;
+            }
+        }
+        self.interfaces.push(link);
+        Ok(self.interfaces.len() - 1)
+    }
+
+    fn record(&mut self, frame: &Frame<'_>) -> Result<(), CaptureError> {
+        let nanos = frame.at.map_or(0, Timestamp::as_nanos);
+        // A pcap file cannot say a time before 1970, nor one after 2106.
+        let (seconds, nanos) = match u32::try_from(nanos.div_euclid(1_000_000_000)) {
+            Ok(seconds) => (seconds, nanos.rem_euclid(1_000_000_000) as u32),
+            Err(_) if nanos < 0 => (0, 0),
+            Err(_) => (u32::MAX, 999_999_999),
+        };
+        let captured = captured(frame);
+        let mut header = [0; 16];
+        header[..4].copy_from_slice(&seconds.to_le_bytes());
+        header[4..8].copy_from_slice(&nanos.to_le_bytes());
+        header[8..12].copy_from_slice(&(captured.len() as u32).to_le_bytes());
+        header[12..].copy_from_slice(&frame.wire_len.max(captured.len() as u32).to_le_bytes());
+        self.file
+            .write_all(&header)
+            .and_then(|()| self.file.write_all(captured))
+            .map_err(|error| failed(&self.target, &error))
+    }
+
+    fn packet(&mut self, frame: &Frame<'_>, index: usize, comments: &[String]) -> Result<(), CaptureError> {
+        let captured = captured(frame);
+        let wire_len = frame.wire_len.max(captured.len() as u32);
+        self.block.clear();
+        // A simple packet block says its captured length only by what the snap length leaves of the original one.
+        if frame.at.is_none() && index == 0 && comments.is_empty() && wire_len as usize == captured.len() {
+            self.block.extend_from_slice(&wire_len.to_le_bytes());
+            self.block.extend_from_slice(captured);
+            return self.put(SIMPLE_PACKET);
+        }
+        self.last = frame.at.or(self.last);
+        let nanos = self.last.map_or(0, |at| at.as_nanos().max(0)) as u64;
+        for word in [index as u32, (nanos >> 32) as u32, nanos as u32, captured.len() as u32, wire_len] {
+            self.block.extend_from_slice(&word.to_le_bytes());
+        }
+        self.block.extend_from_slice(captured);
+        self.block.resize(self.block.len().next_multiple_of(4), 0);
+        for comment in comments {
+            text_option(&mut self.block, OPT_COMMENT, comment);
+        }
+        if !comments.is_empty() {
+            option(&mut self.block, 0, &[]);
+        }
+        self.put(ENHANCED_PACKET)
+    }
+
+    /// The drops, and the attached records, in as many blocks as keep each small.
+    fn statistics(&mut self) -> Result<(), CaptureError> {
+        let attachments = std::mem::take(&mut self.attachments);
+        let mut pieces = attachments.iter().flat_map(|record| pieces(record)).peekable();
+        if self.dropped.is_none() && pieces.peek().is_none() {
+            return Ok(());
+        }
+        loop {
+            let nanos = self.last.map_or(0, |at| at.as_nanos().max(0)) as u64;
+            self.block.clear();
+            for word in [0, (nanos >> 32) as u32, nanos as u32] {
+                self.block.extend_from_slice(&word.to_le_bytes());
+            }
+            // Each block of an interface replaces what the one before said of it.
+            if let Some(dropped) = self.dropped {
+                option(&mut self.block, ISB_IFDROP, &dropped.to_le_bytes());
+            }
+            while self.block.len() < STATISTICS_BLOCK {
+                let Some(piece) = pieces.next() else { break };
+                let mut value = EXAMPLE_ENTERPRISE.to_le_bytes().to_vec();
+                value.extend_from_slice(&piece);
+                option(&mut self.block, OPT_CUSTOM_BINARY, &value);
+            }
+            option(&mut self.block, 0, &[]);
+            self.put(STATISTICS)?;
+            if pieces.peek().is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the block whose body was made, between its type and its lengths.
+    fn put(&mut self, kind: u32) -> Result<(), CaptureError> {
+        self.block.resize(self.block.len().next_multiple_of(4), 0);
+        let length = (self.block.len() as u32 + 12).to_le_bytes();
+        self.file
+            .write_all(&kind.to_le_bytes())
+            .and_then(|()| self.file.write_all(&length))
+            .and_then(|()| self.file.write_all(&self.block))
+            .and_then(|()| self.file.write_all(&length))
+            .map_err(|error| failed(&self.target, &error))
+    }
+
+    fn shown_target(&self) -> String {
+        shown(&self.target.to_string_lossy())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing can be done about a file that does not go away, and a drop has nobody to tell.
+            _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// What fits of the frame: readers refuse more than this.
+fn captured<'a>(frame: &Frame<'a>) -> &'a [u8] {
+    &frame.bytes[..frame.bytes.len().min(SNAP_LEN as usize)]
+}
+
+/// Appends an option of text, cut to what an option can hold, though not within a character.
+fn text_option(block: &mut Vec<u8>, code: u16, text: &str) {
+    let mut end = text.len().min(usize::from(u16::MAX));
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    option(block, code, &text.as_bytes()[..end]);
+}
+
+/// Appends an option, padded; it holds no more than 65,535 octets.
+fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let value = &value[..value.len().min(usize::from(u16::MAX))];
+    block.extend_from_slice(&code.to_le_bytes());
+    block.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    block.extend_from_slice(value);
+    block.resize(block.len().next_multiple_of(4), 0);
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}-{serial}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn operating_system() -> String {
+    let read = |file| fs::read_to_string(file).ok().map(|text| text.trim().to_owned());
+    match (read("/proc/sys/kernel/ostype"), read("/proc/sys/kernel/osrelease")) {
+        (Some(kind), Some(release)) => format!("{kind} {release}"),
+        _ => std::env::consts::OS.into(),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> CaptureError {
+    let name = shown(&path.to_string_lossy());
+    CaptureError::new(match error.kind() {
+        io::ErrorKind::NotFound => format!("{name} cannot be written: its folder does not exist"),
+        io::ErrorKind::PermissionDenied => format!("{name} cannot be written: permission denied in its folder"),
+        io::ErrorKind::StorageFull => format!("{name} cannot be written: no space is left on the device"),
+        _ => format!("{name} cannot be written: {error}"),
+    })
+}
+
+const SHB_OS: u16 = 3;
+const SHB_USERAPPL: u16 = 4;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
+const SNAP_LEN: u32 = super::file::MAX_CAPTURED;
+const STATISTICS_BLOCK: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FileSource, FrameSource};
+    use super::*;
+
+    /// A folder of its own for each test, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static SERIAL: AtomicU32 = AtomicU32::new(0);
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("tcpflow-writer-{}-{serial}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn frame(link: LinkType, nanos: i64, bytes: &[u8], wire_len: u32) -> Frame<'_> {
+        Frame { number: 1, at: Some(Timestamp::from_nanos(nanos)), link, bytes, wire_len }
+    }
+
+    const NOW: i64 = 1_795_223_276_320_071_123;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for (ending, link) in [("pcap", LinkType::RAW), ("pcapng", LinkType::LINUX_SLL2)] {
+            let folder = Folder::new();
+            let path = folder.0.join("capture").with_extension(ending);
+            let mut writer = Writer::create(&path).unwrap();
+            writer.write(&frame(link, NOW, b"abcde", 5), &[]).unwrap();
+            writer.write(&frame(link, NOW + 1, b"", 60), &[]).unwrap();
+            writer.finish().unwrap();
+            assert_eq!(folder.names(), [format!("capture.{ending}")]);
+            let mut source = FileSource::open(&path).unwrap();
+            let first = source.next_frame().unwrap().unwrap();
+            assert_eq!((first.number, first.link, first.bytes, first.wire_len), (1, link, &b"abcde"[..], 5));
+            assert_eq!(first.at, Some(Timestamp::from_nanos(NOW)));
+            let second = source.next_frame().unwrap().unwrap();
+            assert_eq!((second.number, second.bytes, second.wire_len), (2, &b""[..], 60));
+            assert_eq!(second.at, Some(Timestamp::from_nanos(NOW + 1)));
+            assert!(source.next_frame().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn pcapng_keeps_comments_drops_link_types_and_attachments() {
+        let folder = Folder::new();
+        let path = folder.0.join("all.pcapng");
+        let records: Vec<Vec<u8>> =
+            [0, 5, 70_000, 3_000_000].map(|length: usize| (0..length).map(|i| (i / 7) as u8).collect()).into();
+        let mut writer = Writer::create(&path).unwrap();
+        writer.interface("lo", "the loopback of the lab");
+        let comments = ["the SYN of connect #1".to_owned(), "ü".repeat(40_000)];
+        writer.write(&frame(LinkType::ETHERNET, NOW, b"one", 3), &comments).unwrap();
+        writer.write(&frame(LinkType::RAW, NOW, b"two", 3), &[]).unwrap();
+        let timeless = Frame { at: None, ..frame(LinkType::ETHERNET, 0, b"three", 5) };
+        writer.write(&timeless, &[]).unwrap();
+        for record in &records {
+            writer.attach(record).unwrap();
+        }
+        writer.dropped(42);
+        writer.finish().unwrap();
+
+        let mut source = FileSource::open(&path).unwrap();
+        assert_eq!(source.next_frame().unwrap().unwrap().link, LinkType::ETHERNET);
+        let read = source.comments();
+        assert_eq!(read[0], comments[0]);
+        assert!(read[1].chars().all(|c| c == 'ü') && read[1].len() == 65_534);
+        assert_eq!(source.next_frame().unwrap().unwrap().link, LinkType::RAW);
+        assert!(source.comments().is_empty());
+        let third = source.next_frame().unwrap().unwrap();
+        assert_eq!((third.at, third.bytes), (None, &b"three"[..]));
+        assert!(source.next_frame().unwrap().is_none());
+        assert_eq!(source.attachments(), records);
+        assert_eq!(source.dropped(), Some(42));
+    }
+
+    #[test]
+    fn an_unfinished_capture_leaves_nothing_and_takes_nothing() {
+        let folder = Folder::new();
+        let path = folder.0.join("kept.pcap");
+        fs::write(&path, "before").unwrap();
+        let mut writer = Writer::create(&path).unwrap();
+        writer.write(&frame(LinkType::RAW, 0, b"x", 1), &[]).unwrap();
+        drop(writer);
+        assert_eq!(folder.names(), ["kept.pcap"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+    }
+
+    #[test]
+    fn what_a_format_cannot_hold_is_an_error_that_says_the_way_out() {
+        let folder = Folder::new();
+        let error = Writer::create(&folder.0.join("capture.txt")).err().unwrap();
+        assert!(error.message.contains(".pcapng"), "{error}");
+        let mut writer = Writer::create(&folder.0.join("capture.pcap")).unwrap();
+        writer.write(&frame(LinkType::RAW, 0, b"x", 1), &[]).unwrap();
+        for error in [
+            writer.write(&frame(LinkType::ETHERNET, 0, b"x", 1), &[]).unwrap_err(),
+            writer.attach(b"record").unwrap_err(),
+        ] {
+            assert!(error.message.contains("name it .pcapng"), "{error}");
+        }
+        let error = Writer::create(&folder.0.join("nowhere/capture.pcap")).err().unwrap();
+        assert!(error.message.contains("folder does not exist"), "{error}");
+    }
+
+    #[test]
+    fn a_capture_without_frames_is_one_all_the_same() {
+        for ending in ["pcap", "pcapng"] {
+            let folder = Folder::new();
+            let path = folder.0.join("none").with_extension(ending);
+            Writer::create(&path).unwrap().finish().unwrap();
+            assert!(FileSource::open(&path).unwrap().next_frame().unwrap().is_none());
+        }
+    }
+}
