@@ -40,11 +40,23 @@ enum Format {
 }
 
 impl Writer {
-    /// Begins a capture whose format the path's ending says: `.pcap`, `.cap` or `.dmp`; `.pcapng` or `.ntar`.
+    /// Checks, before there is anything to write, what can be known of a path: its ending, and whether a file can be there.
     ///
     /// # Errors
-    /// The ending is another one, or the file cannot be made.
-    pub fn create(path: &Path) -> Result<Self, CaptureError> {
+    /// The ending says no format, the path is a directory, or there is no directory for it.
+    pub fn check(path: &Path) -> Result<(), CaptureError> {
+        Self::format_of(path)?;
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => Err(CaptureError::new(format!(
+                "{}: there is no directory {}",
+                shown(&path.to_string_lossy()),
+                shown(&parent.to_string_lossy())
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn format_of(path: &Path) -> Result<Format, CaptureError> {
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
         let format = match ending.as_deref() {
             Some("pcap" | "cap" | "dmp") => Format::Pcap,
@@ -59,6 +71,15 @@ impl Writer {
         if path.is_dir() {
             return Err(CaptureError::new(format!("{} is a directory", shown(&path.to_string_lossy()))));
         }
+        Ok(format)
+    }
+
+    /// Begins a capture whose format the path's ending says: `.pcap`, `.cap` or `.dmp`; `.pcapng` or `.ntar`.
+    ///
+    /// # Errors
+    /// The ending is another one, or the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self, CaptureError> {
+        let format = Self::format_of(path)?;
         let temporary = temporary_beside(path);
         let file = File::create_new(&temporary).map_err(|error| failed(path, &error))?;
         let mut writer = Self {
@@ -79,6 +100,11 @@ impl Writer {
             writer.section()?;
         }
         Ok(writer)
+    }
+
+    /// Whether the format keeps more than frames: comments, attachments, the interface and its drops.
+    pub fn keeps_more(&self) -> bool {
+        self.format == Format::Pcapng
     }
 
     /// Says from which interface the frames are; to be called before the first frame, and kept by pcapng only.

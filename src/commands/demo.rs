@@ -1,8 +1,133 @@
-//! `tcpflow demo`.
+//! `tcpflow demo`: an experiment on the real kernel, told as one timeline.
 
-use super::{Failure, Outcome};
-use crate::cli::{Demo, Look};
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-pub(super) fn run(_: &Demo, _: &Look) -> Result<Outcome, Failure> {
-    Err(Failure::new("demo: not yet there in this version"))
+use super::progress::{Countdown, Show};
+use super::{Failure, Outcome, complain, look};
+use crate::calls::Kept;
+use crate::capture::Writer;
+use crate::cli::{Demo, End, Format, Look};
+use crate::flow::{Side, Story};
+use crate::lab::{self, Place, Play, Recording, Scenario};
+use crate::report::{self, Jsonl, Style};
+use crate::session::{Keep, Session};
+
+pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
+    if let Some(path) = &options.save {
+        Writer::check(path)?;
+    }
+    let interrupt = interruptible()?;
+    let style = look::style(look);
+    let recording = lab::run(&scenario(options, interrupt)).map_err(|error| Failure::new(format!("demo: {error}")))?;
+    let mut evidence = recording.evidence.clone();
+    if options.wait {
+        wait(&recording, &mut evidence, &style)?;
+    }
+    for notice in &recording.notices {
+        complain(notice);
+    }
+
+    let mut session = Session::new(Keep::All);
+    for frame in &recording.frames {
+        session.observe(&frame.as_frame());
+    }
+    let dropped = recording.capture.dropped;
+    let story = session.story(recording.calls.clone(), &evidence, Some(dropped));
+    if let Some(path) = &options.save {
+        let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
+        save(path, &recording, &story, &kept)?;
+    }
+
+    let mut out = BufWriter::new(io::stdout().lock());
+    let told = match options.format {
+        Format::Text => report::timeline::write(&mut out, &story, &[], &style),
+        Format::Jsonl => Jsonl::new(&mut out).story(&story),
+    };
+    told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    if recording.interrupted {
+        complain(&"interrupted: this is what was seen until then");
+        return Ok(Outcome::Incomplete);
+    }
+    Ok(Outcome::Done)
+}
+
+fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
+    let play = match (options.refused, options.rebind) {
+        (true, _) => Play::Refused,
+        (_, true) => Play::EchoAndStartAgain,
+        _ => Play::Echo,
+    };
+    let messages = match (options.size, &options.message[..]) {
+        (Some(size), _) => vec![Scenario::message_of(size as usize)],
+        (None, []) => Scenario::default().messages,
+        (None, messages) => messages.iter().map(|message| message.as_bytes().to_vec()).collect(),
+    };
+    let server_first = options.first_close == Some(End::Server) || options.rebind;
+    Scenario {
+        play,
+        address: if options.ipv6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) },
+        port: options.port,
+        messages,
+        rounds: options.rounds,
+        first_close: if server_first { Side::Server } else { Side::Client },
+        clients: options.clients.into(),
+        mtu: options.mtu,
+        place: Place::WherePermitted,
+        interrupt,
+    }
+}
+
+/// A flag that the first Ctrl-C sets; a second one ends the process at once.
+fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let failed = |error: io::Error| Failure::new(format!("demo: Ctrl-C cannot be caught: {error}"));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // In this order: the second signal finds the flag set by the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag)).map_err(failed)?;
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(failed)?;
+    }
+    Ok(flag)
+}
+
+/// Stays until TIME-WAIT is over, and keeps what sock_diag says of it.
+fn wait(recording: &Recording, evidence: &mut Vec<crate::kernel::Evidence>, style: &Style) -> Result<(), Failure> {
+    let Some(longest) = lab::longest_wait(&recording.evidence) else { return Ok(()) };
+    let show = if io::stderr().is_terminal() { Show::Terminal } else { Show::Nothing };
+    let bar = Countdown::new("TIME-WAIT", longest, show, style);
+    let watched = lab::watch_time_wait(recording, |answer| {
+        if let Some(timer) = answer.timer {
+            bar.remaining(timer.remaining);
+        }
+        evidence.push(answer.clone());
+        ControlFlow::Continue(())
+    });
+    bar.finish();
+    watched.map_err(|error| Failure::new(format!("demo: {error}")))
+}
+
+/// Keeps the capture in a file: a pcapng gets comments on its packets, and the calls and the kernel's answers with it.
+fn save(path: &Path, recording: &Recording, story: &Story, kept: &Kept) -> Result<(), Failure> {
+    let mut writer = Writer::create(path)?;
+    writer.interface(&recording.capture.interface, "tcpflow demo");
+    let mut comments = if writer.keeps_more() { report::comments(story) } else { BTreeMap::new() };
+    for frame in &recording.frames {
+        writer.write(&frame.as_frame(), &comments.remove(&frame.number).unwrap_or_default())?;
+    }
+    let what = if writer.keeps_more() {
+        writer.dropped(recording.capture.dropped);
+        writer.attach(&kept.to_bytes())?;
+        "frames, with the calls and the kernel's answers,"
+    } else {
+        "frames (a .pcapng would keep the calls, too)"
+    };
+    writer.finish()?;
+    complain(&format!("{} {what} are in {}", recording.frames.len(), path.display()));
+    Ok(())
 }

@@ -4,6 +4,7 @@ mod analyze;
 mod completions;
 mod demo;
 mod inputs;
+mod look;
 mod man;
 pub mod progress;
 

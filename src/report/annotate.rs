@@ -26,7 +26,8 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 });
                 let Some(frame) = frame else { continue };
                 let from = transition.from.map_or("unknown", |state| state.name());
-                let text = format!("{}: {from} -> {}. {}", transition.side.name(), transition.to, transition.rule.sentence());
+                let text =
+                    format!("{}: {from} -> {}. {}", transition.side.name(), transition.to, transition.rule.sentence());
                 comments.entry(frame).or_default().push(text);
             }
             EventKind::Call(call) => {

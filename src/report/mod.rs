@@ -1,5 +1,6 @@
 //! Tellers: what was joined, written for people and for programs.
 
+mod annotate;
 mod clock;
 mod jsonl;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod table;
 mod text;
 pub mod timeline;
 
+pub use annotate::comments;
 pub use jsonl::Jsonl;
 pub use style::{Charset, Clock, Color, Style};
 pub use table::Table;

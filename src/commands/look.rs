@@ -1,0 +1,49 @@
+//! Resolves how text looks: what was asked for, the terminal, the environment.
+
+use std::io::IsTerminal;
+
+use crate::cli::{self, Look};
+use crate::report::{Charset, Clock, Color, Style};
+
+/// The style of text on standard output.
+pub(super) fn style(look: &Look) -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let color = match look.color {
+        cli::Color::Always => true,
+        cli::Color::Never => false,
+        cli::Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+    };
+    let width = look.width.map(usize::from).or_else(terminal_width).unwrap_or(DEFAULT_WIDTH);
+    Style {
+        width,
+        color: if color { Color::Always } else { Color::Never },
+        charset: if look.ascii || (terminal && !utf8()) { Charset::Ascii } else { Charset::Unicode },
+        clock: Clock::Elapsed,
+        utc_offset: 0,
+    }
+}
+
+/// The width of the terminal on standard output; without one, what COLUMNS says.
+fn terminal_width() -> Option<usize> {
+    let of_terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    of_terminal.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok()).filter(|width| *width > 0)
+}
+
+/// Whether the locale's characters are UTF-8; LC_ALL overrides LC_CTYPE, and that LANG.
+fn utf8() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+fn set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Columns where nothing says how many there are.
+const DEFAULT_WIDTH: usize = 100;
