@@ -35,6 +35,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // The shared types say how they are written down; that is part of what they are.
     ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "lab", "report/jsonl.rs"]),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl.rs"]),
+    ("signal_hook", &["commands"]),
     ("terminal_size", &["commands"]),
     ("unicode_width", &["report"]),
     ("zstd", &["capture"]),

@@ -205,10 +205,11 @@ impl<'a> Causes<'a> {
         if !observed.segment.flags.contains(Flags::ACK) {
             return kernel(Mechanism::Unknown, None, "a segment that says nothing");
         }
-        if let Some(syn) = peer.syn.filter(|_| own.syn.is_some() && !own.finished_handshake) {
-            if self.trace.segments[syn].segment.flags.contains(Flags::ACK) && observed.step.ack == Some(1) {
-                return kernel(Mechanism::Handshake, Some(syn), "ends the handshake");
-            }
+        if let Some(syn) = peer.syn.filter(|_| own.syn.is_some() && !own.finished_handshake)
+            && self.trace.segments[syn].segment.flags.contains(Flags::ACK)
+            && observed.step.ack == Some(1)
+        {
+            return kernel(Mechanism::Handshake, Some(syn), "ends the handshake");
         }
         if findings.contains(Finding::WindowUpdate) {
             let mut found = kernel(Mechanism::WindowUpdate, None, "reading made room in the receive buffer");

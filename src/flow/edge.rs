@@ -65,8 +65,8 @@ impl Story {
         let mut edges = Vec::new();
         for event in &self.events {
             match &event.kind {
-                EventKind::Call(call) => self.into_call(event, call, &frames, &mut edges),
-                EventKind::Segment(segment) => self.into_segment(event, segment, &mut edges),
+                EventKind::Call(call) => self.to_call(event, call, &frames, &mut edges),
+                EventKind::Segment(segment) => self.to_segment(event, segment, &mut edges),
                 EventKind::Transition(transition) => {
                     edges.extend(transition.cause.map(|cause| Edge {
                         cause,
@@ -96,7 +96,7 @@ impl Story {
         frames
     }
 
-    fn into_call(&self, event: &Event, call: &CallEvent, frames: &[(u64, EventId)], edges: &mut Vec<Edge>) {
+    fn to_call(&self, event: &Event, call: &CallEvent, frames: &[(u64, EventId)], edges: &mut Vec<Edge>) {
         let find =
             |frame: u64| frames.binary_search_by_key(&frame, |(frame, _)| *frame).ok().map(|place| frames[place].1);
         for frame in &call.brought_by {
@@ -108,7 +108,7 @@ impl Story {
         }
     }
 
-    fn into_segment(&self, event: &Event, segment: &SegmentEvent, edges: &mut Vec<Edge>) {
+    fn to_segment(&self, event: &Event, segment: &SegmentEvent, edges: &mut Vec<Edge>) {
         for &cause in &segment.cause.calls {
             let EventKind::Call(call) = &self[cause].kind else { continue };
             let rule = match call.call.effect {

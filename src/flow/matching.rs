@@ -166,8 +166,7 @@ fn accepted(call: &Call, traces: &[Trace]) -> Option<ConnectionId> {
     traces
         .iter()
         .filter(|trace| same(trace.server, local) && same(trace.client, peer))
-        .filter(began)
-        .next_back()
+        .rfind(began)
         .map(|trace| trace.id)
 }
 

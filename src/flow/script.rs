@@ -246,7 +246,7 @@ fn call(words: &[&str]) -> Call {
         })),
         args: Vec::new(),
         result: Some(result),
-        octets: (moves && errno.is_none()).then(|| result as u64),
+        octets: (moves && errno.is_none()).then_some(result as u64),
         errno,
         accepted: (effect == Effect::Accept).then_some(SocketId(3)),
         local: Some(if is_client { client() } else { server() }),

@@ -1122,7 +1122,7 @@ mod tests {
             let contiguous = seen.iter().position(|seen| !seen).unwrap_or(seen.len());
             prop_assert_eq!(octets.in_order(), Seq(start).plus(contiguous as u32));
             pieces.reverse();
-            prop_assert_eq!(super::tests::octets(&pieces, Seq(start)).unique, octets.unique);
+            prop_assert_eq!(tests::octets(&pieces, Seq(start)).unique, octets.unique);
         }
 
         /// The same octets, cut in any way, take the same positions.
