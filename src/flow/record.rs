@@ -23,6 +23,8 @@ pub(super) struct Record<K> {
     first_frame: u64,
     last_frame: u64,
     completeness: u8,
+    /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
+    first_adds: u8,
     client: Client,
     closing: Closing,
     remarks: Option<Box<Remarks>>,
@@ -90,6 +92,7 @@ impl<K: Key> Record<K> {
             ends: [if opens { Endpoint::closed() } else { Endpoint::unknown() }, Endpoint::unknown()],
             first_at: segment.at,
             first_frame: segment.frame,
+            first_adds: completeness(segment),
             completeness: if opens { SYN | if segment.len > 0 { DATA } else { 0 } } else { 0 },
             ..Self::default()
         }
@@ -113,7 +116,9 @@ impl<K: Key> Record<K> {
         }
         let client = self.client.direction();
         self.history.observe(direction, client, segment, &judged);
-        self.completeness |= completeness(segment);
+        if opened.is_none() {
+            self.completeness |= completeness(segment) | std::mem::take(&mut self.first_adds);
+        }
         self.last_at = segment.at;
         self.last_frame = segment.frame;
         if self.is_octets_after_close(direction, segment, &judged) {

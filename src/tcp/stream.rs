@@ -82,7 +82,7 @@ impl Conversation {
             findings.insert(Finding::ResetOutOfWindow);
         }
         judge(fwd, rev, segment, now, rtt, &mut findings);
-        let duplicate = fwd.duplicate_acks.max(0) as u32;
+        let duplicate = fwd.duplicate_acks;
         if fwd.copies.saw_before(segment, now) {
             findings.insert(Finding::CapturedTwice);
         }
@@ -162,8 +162,8 @@ pub struct Stream {
     last_ack_at: i64,
     /// The window field of the last segment; `NO_WINDOW` before the first.
     window: u32,
-    /// How often the last acknowledgement was repeated; −1 once it told of a segment that was not captured.
-    duplicate_acks: i32,
+    /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
+    duplicate_acks: u32,
     /// The initial sequence number, guessed as one before the first octet where no SYN was seen.
     base: Seq,
     scale: Scale,
@@ -442,15 +442,15 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
     }
 
     if flags.contains(Flags::ACK) && rev.acceptable != Seq(0) && ack.is_after(rev.acceptable) {
-        // The plain comparison is Wireshark's; it keeps one lost segment from being told twice.
-        if rev.acceptable.0 > rev.next.0 {
+        // One lost segment is told once: by what came after it, or else until rev acknowledges something new.
+        if rev.next.is_after(rev.acceptable) {
             rev.acceptable = rev.next;
             findings.insert(Finding::AckedUnseen);
         } else {
             if rev.duplicate_acks == 0 {
                 findings.insert(Finding::AckedUnseen);
             }
-            rev.duplicate_acks = -1;
+            rev.duplicate_acks = UNSEEN;
         }
     }
 
@@ -491,7 +491,7 @@ fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u32, findings: &mu
     } else if rev.marks.contains(Marks::KEEP_ALIVE) {
         findings.insert(Finding::KeepAliveAck);
     } else {
-        fwd.duplicate_acks = if fwd.duplicate_acks < 0 { 1 } else { fwd.duplicate_acks.saturating_add(1) };
+        fwd.duplicate_acks = if fwd.duplicate_acks == UNSEEN { 1 } else { fwd.duplicate_acks.saturating_add(1) };
         findings.insert(Finding::DuplicateAck);
     }
 }
@@ -834,6 +834,8 @@ const COUNTED: [Finding; 14] = [
 
 /// The window of a direction that sent nothing yet: larger than any.
 const NO_WINDOW: u32 = u32::MAX;
+/// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
+const UNSEEN: u32 = u32::MAX;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.
 const FAST: u64 = 20_000_000;
 /// How soon after the stream advanced a late segment counts as out of order where the initial RTT is not known, in nanoseconds.
@@ -985,8 +987,11 @@ mod tests {
         opened(
             "30   < P. 101(10) ack 301
              31   > .  301(0)  ack 131 = acked_unseen
-             32   < P. 131(10) ack 301 = lost_segment
-             33   > .  301(0)  ack 141",
+             32   > P. 301(10) ack 131
+             33   < P. 131(10) ack 301 = lost_segment
+             34   > .  311(0)  ack 141 = acked_unseen
+             35   < P. 141(10) ack 311
+             36   > .  311(0)  ack 151",
         );
     }
 
