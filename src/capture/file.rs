@@ -201,7 +201,10 @@ impl Broken {
                 "{name} is cut short after frame {frames}, {place_in}: \
                  it was copied or stopped while being written; the frames before that were read"
             ),
-            Self::Damaged(what) => format!("{name} is damaged {place}: {what}; what came before that was read"),
+            Self::Damaged(what) if frames == 0 => format!("{name} is damaged before its first frame: {what}"),
+            Self::Damaged(what) => {
+                format!("{name} is damaged after frame {frames}: {what}; the frames before that were read")
+            }
             Self::Foreign(what) => format!("{name} is not a capture that can be read: {what}"),
             Self::Empty => {
                 format!("{name} is empty: a capture has at least a file header, so nothing was ever written to it")

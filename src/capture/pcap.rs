@@ -46,11 +46,6 @@ impl Pcap {
             if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
         };
         let (major, minor) = (half(0), half(2));
-        if major > 2 && major != 543 {
-            return Err(Broken::Damaged(format!(
-                "its format has version {major}.{minor}, and 2.4 is the newest known"
-            )));
-        }
         let lengths = match (major, minor) {
             (2, 3) => Lengths::Either,
             (2, 0..3) | (0..2 | 543, _) => Lengths::OriginalFirst,

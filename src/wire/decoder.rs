@@ -54,7 +54,7 @@ impl Decoder {
             on: &mut on,
         };
         let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
-        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0 })
+        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0, fragment: false })
     }
 }
 
@@ -72,7 +72,9 @@ pub(super) struct Walk<'w, F> {
 pub(super) struct Way {
     pub(super) oddities: Oddities,
     /// How many headers were entered that can hold a header of their own kind.
-    depth: u8,
+    pub(super) depth: u8,
+    /// Whether this is the first fragment of an IP packet, which could not be put to the others.
+    pub(super) fragment: bool,
 }
 
 impl Way {

@@ -15,10 +15,12 @@ pub(super) struct Key {
     pub(super) protocol: u8,
 }
 
-/// One fragment, wholly captured.
+/// One fragment; only what was wholly captured can be put to others.
 pub(super) struct Fragment<'a> {
     pub(super) offset: u32,
     pub(super) more: bool,
+    /// Whether its header says more octets than the frame had.
+    pub(super) lies: bool,
     /// What the packet carries; for IPv6 only the first fragment's counts.
     pub(super) protocol: u8,
     pub(super) part: Part<'a>,

@@ -8,7 +8,7 @@ use super::decoder::{Checksums, Ip, Part, Walk, Way};
 use super::{Flags, Oddities, Options, Segment, Seq, Skip};
 
 impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
-    /// A TCP segment; however odd it is, it is shown as long as its ports and sequence number are there.
+    /// A TCP segment; however odd it is, it is shown as long as all up to its window is there.
     #[inline]
     pub(super) fn tcp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut oddities = way.oddities;
@@ -28,24 +28,24 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let mut options = Options::default();
         let mut len = 0;
         let mut payload: &[u8] = &[];
-        if oddities.contains(Oddities::HEADER_CUT) && part.bytes.len() <= DATA_OFFSET {
-            // How long the header is was cut away: the payload's length is not known.
-        } else if header_len < MIN_HEADER || header_len > part.len {
+        if header_len < MIN_HEADER || header_len > part.len {
             oddities |= Oddities::BAD_OFFSET;
-        } else {
+        }
+        // How long the payload of a whole packet was, its first fragment alone does not tell.
+        if header_len <= part.len && !way.fragment {
             len = part.len - header_len;
-            if header_len > MIN_HEADER {
-                match part.bytes.get(MIN_HEADER..header_len) {
-                    Some(bytes) => oddities |= parse_options(bytes, &mut options),
-                    None => oddities |= Oddities::HEADER_CUT,
-                }
-            }
             payload = part.bytes.get(header_len..).unwrap_or(&[]);
-            if self.checksums == Checksums::Verify {
-                oddities |= verify(ip, part, oddities);
+        }
+        if header_len > MIN_HEADER && !oddities.contains(Oddities::BAD_OFFSET) {
+            match part.bytes.get(MIN_HEADER..header_len) {
+                Some(bytes) => oddities |= parse_options(bytes, &mut options),
+                None => oddities |= Oddities::HEADER_CUT,
             }
         }
-        if payload.len() < len {
+        if self.checksums == Checksums::Verify && !way.fragment {
+            oddities |= verify(ip, part, oddities);
+        }
+        if payload.len() < len || way.fragment {
             oddities |= Oddities::CUT;
         }
         if oddities.contains(Oddities::HEADER_CUT) {
@@ -155,7 +155,5 @@ fn verify(ip: &Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
 }
 
 const MIN_HEADER: usize = 20;
-/// Ports and sequence number.
-const MIN_SHOWN: usize = 8;
-/// Where the data offset stands.
-const DATA_OFFSET: usize = 12;
+/// Up to the window: with less, Wireshark shows none either, and what the flags were is not known.
+const MIN_SHOWN: usize = 16;

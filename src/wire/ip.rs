@@ -23,17 +23,20 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     #[inline]
     pub(super) fn ipv4(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut way = way.deeper()?;
+        way.fragment = false;
         let header = Ipv4Packet::new(part.bytes).ok_or_else(|| part.short(20))?;
         let header_len = usize::from(header.get_header_length()) * 4;
         if header.get_version() != 4 || header_len < 20 {
             return Err(Skip::Malformed);
         }
+        let mut lies = false;
         let total = match usize::from(header.get_total_length()) {
             // A sender with segmentation offload leaves it to the hardware: the frame's length holds.
             0 => part.len,
             total if total < header_len => return Err(Skip::Malformed),
             total if total > part.len => {
                 way = way.with(Oddities::BAD_LENGTH);
+                lies = true;
                 part.len
             }
             total => total,
@@ -52,21 +55,26 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             return self.transport(&ip, protocol, rest, way);
         }
         let key = Key { src: ip.src, dst: ip.dst, id: u32::from(header.get_identification()), protocol };
-        self.fragment(&ip, key, Fragment { offset, more, protocol, part: rest }, way)
+        self.fragment(&ip, key, Fragment { offset, more, lies, protocol, part: rest }, way)
     }
 
     /// An IPv6 packet (RFC 8200).
     pub(super) fn ipv6(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut way = way.deeper()?;
+        way.fragment = false;
         let header = Ipv6Packet::new(part.bytes).ok_or_else(|| part.short(40))?;
         if header.get_version() != 6 {
             return Err(Skip::Malformed);
         }
         let mut rest = part.after(40)?;
+        let mut lies = false;
         match usize::from(header.get_payload_length()) {
             // A jumbogram, or segmentation offload: the frame's length holds.
             0 => {}
-            length if length > rest.len => way = way.with(Oddities::BAD_LENGTH),
+            length if length > rest.len => {
+                way = way.with(Oddities::BAD_LENGTH);
+                lies = true;
+            }
             length => rest = rest.limited(length),
         }
         let ip = Ip {
@@ -75,11 +83,11 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             id: None,
             congestion_experienced: header.get_traffic_class() & 3 == 3,
         };
-        self.extensions(&ip, header.get_next_header().0, rest, way)
+        self.extensions(&ip, header.get_next_header().0, rest, lies, way)
     }
 
     /// Extension headers, as many as there are: each takes octets, so their chain ends.
-    fn extensions(&mut self, ip: &Ip, mut next: u8, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
+    fn extensions(&mut self, ip: &Ip, mut next: u8, mut part: Part<'_>, lies: bool, way: Way) -> Result<(), Skip> {
         let mut ip = *ip;
         loop {
             match next {
@@ -96,7 +104,12 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                     part = part.after(8)?;
                     if more || offset != 0 {
                         let key = Key { src: ip.src, dst: ip.dst, id: u32::from_be_bytes(id), protocol: FRAGMENT };
-                        return self.fragment(&ip, key, Fragment { offset, more, protocol: following, part }, way);
+                        return self.fragment(
+                            &ip,
+                            key,
+                            Fragment { offset, more, lies, protocol: following, part },
+                            way,
+                        );
                     }
                     // An atomic fragment (RFC 6946) stands alone.
                     next = following;
@@ -122,14 +135,14 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             IPV6_INSIDE => self.ipv6(part, inside),
             AUTHENTICATION => {
                 let [next, words] = *part.head::<2>()?;
-                self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, way.deeper()?)
+                self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, false, way.deeper()?)
             }
             // EtherIP: a version and zeros, then Ethernet.
             97 => self.ethernet(part.after(2)?, inside),
             137 => self.mpls(part, inside),
             // Extension headers that IPv4 carries, too.
             DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv6() => {
-                self.extensions(ip, protocol, part, way.deeper()?)
+                self.extensions(ip, protocol, part, false, way.deeper()?)
             }
             _ => Err(Skip::NotTcp),
         }
@@ -137,10 +150,10 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     #[inline(never)]
     fn fragment(&mut self, ip: &Ip, key: Key, fragment: Fragment<'_>, way: Way) -> Result<(), Skip> {
-        if !fragment.part.is_whole() {
+        if fragment.lies || !fragment.part.is_whole() {
             // A cut fragment cannot be put to the others; the first one shows its headers all the same.
             return if fragment.offset == 0 {
-                self.upper(ip, fragment.protocol, fragment.part, way.with(Oddities::CUT))
+                self.upper(ip, fragment.protocol, fragment.part, Way { fragment: true, ..way })
             } else {
                 Err(Skip::Fragment)
             };
@@ -153,7 +166,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     fn upper(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
         if ip.src.is_ipv6() {
-            self.extensions(ip, protocol, part, way.deeper()?)
+            self.extensions(ip, protocol, part, false, way.deeper()?)
         } else {
             self.transport(ip, protocol, part, way)
         }

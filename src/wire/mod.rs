@@ -21,7 +21,7 @@ pub use seq::Seq;
 pub enum Skip {
     /// It is something other than TCP: another protocol, or an ICMP error that quotes a TCP header.
     NotTcp,
-    /// It was cut by the snap length before the TCP ports.
+    /// It was cut by the snap length before the end of the TCP window: what segment it was cannot be told.
     Truncated,
     /// Its headers contradict themselves before the TCP header: a length that lies, a version that is neither 4 nor 6.
     Malformed,
