@@ -473,8 +473,10 @@ impl Teller<'_> {
 
     fn place_of(&self, answer: &Evidence, traces: &[Trace]) -> Option<(EndKey, Option<ConnectionId>, Option<Side>)> {
         if answer.peer.port() == 0 {
-            let listens = |call: &&Call| call.effect == Effect::Listen && call.local == Some(answer.local);
-            let listener = self.calls.iter().find(listens)?.socket?;
+            let listens = |call: &&Call| {
+                call.effect == Effect::Listen && call.local == Some(answer.local) && call.entered <= answer.answered
+            };
+            let listener = self.calls.iter().rev().find(listens)?.socket?;
             return Some((EndKey::Listener(listener), None, None));
         }
         let began = |trace: &&Trace| {

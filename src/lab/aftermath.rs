@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Ends, LabError, Recording};
+use super::{Ends, LabError, Recording, any_like};
 use crate::kernel::{Evidence, SockDiag};
 use crate::tcp::State;
 use crate::time::Span;
 
 /// Asks about both ends of each connection once both are final: CLOSED, or in TIME-WAIT. What is not final within a second is told as it is.
+///
+/// At last it asks whether anybody still listens where they connected.
 pub(super) fn final_states(ends: &[Ends], interrupt: &AtomicBool) -> Result<Vec<Evidence>, Errno> {
     let mut kernel = SockDiag::open()?;
     let deadline = Instant::now() + Duration::from_secs(1);
@@ -29,7 +31,20 @@ pub(super) fn final_states(ends: &[Ends], interrupt: &AtomicBool) -> Result<Vec<
             thread::yield_now();
         }
     }
+    let mut servers: Vec<SocketAddr> = ends.iter().map(|ends| ends.server).collect();
+    servers.dedup();
+    for server in servers {
+        evidence.push(listener(server)?);
+    }
     Ok(evidence)
+}
+
+/// Asks whether a socket listens on `address`.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub(super) fn listener(address: SocketAddr) -> Result<Evidence, Errno> {
+    SockDiag::open()?.lookup(address, any_like(address))
 }
 
 /// Follows the sockets that the recording left in TIME-WAIT until the kernel has removed them, or `on_tick` breaks off.
