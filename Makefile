@@ -59,7 +59,7 @@ install:
 	$(BINARY) completions fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tcpflow.fish"
 	@echo
 	@echo "To capture on the host's own interfaces without sudo from now on:"
-	@echo "  sudo setcap cap_net_raw+ep $(DESTDIR)$(PREFIX)/bin/tcpflow"
+	@echo "  sudo setcap cap_net_raw+ep $(PREFIX)/bin/tcpflow"
 
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/tcpflow" "$(DESTDIR)$(PREFIX)"/share/man/man1/tcpflow.1 \

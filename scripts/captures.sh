@@ -29,7 +29,13 @@ capture() {
     file=$1 sentence=$2
     shift 2
     echo "captures: $file" >&2
-    "$tcpflow" demo "$@" --save "$new/$file" >/dev/null
+    case $file in
+    *.gz)
+        "$tcpflow" demo "$@" --save "$new/${file%.gz}" >/dev/null
+        gzip -n -9 "$new/${file%.gz}"
+        ;;
+    *) "$tcpflow" demo "$@" --save "$new/$file" >/dev/null ;;
+    esac
     (
         cd "$new"
         "$tcpflow" analyze --color never --width 120 "$file" >"$file.summary.txt"
@@ -42,7 +48,7 @@ capture() {
 capture echo-v4.pcapng "A connection's whole life over IPv4: handshake, ten octets each way, the client closes first."
 capture echo-v6.pcapng "The same over IPv6." --ipv6
 capture server-closes-first.pcapng "The server closes first, and so it is the one that waits in TIME-WAIT; a second server on its port fails." --first-close server --rebind
-capture megabyte-mtu1500.pcapng "A megabyte and its echo in textbook-sized segments: sends and segments and receives are many-to-many." --size 1000000 --mtu 1500
+capture megabyte-mtu1500.pcapng.gz "A megabyte and its echo in textbook-sized segments: sends and segments and receives are many-to-many." --size 1000000 --mtu 1500
 capture three-clients.pcapng "Three clients at once: one listening socket, three connections." --clients 3
 capture refused.pcapng "Nobody listens: the SYN is answered with RST, and connect fails with ECONNREFUSED." --refused
 

@@ -1,6 +1,6 @@
 //! Holds the order of the modules, the owner of each library, and the purity of the core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,7 @@ fn each_library_is_named_only_by_its_owner() {
 #[test]
 fn each_library_has_an_owner() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let libraries: Vec<_> = manifest
+    let libraries: BTreeSet<_> = manifest
         .lines()
         .skip_while(|line| *line != "[dependencies]")
         .skip(1)
@@ -97,7 +97,7 @@ fn each_library_has_an_owner() {
         .filter_map(|line| line.split([' ', '=', '.']).next().filter(|name| !name.is_empty() && !name.starts_with('#')))
         .map(|name| name.replace('-', "_"))
         .collect();
-    let owned: Vec<_> = OWNERS.iter().map(|(library, _)| library.to_string()).collect();
+    let owned: BTreeSet<_> = OWNERS.iter().map(|(library, _)| library.to_string()).collect();
     assert_eq!(libraries, owned, "the dependencies in Cargo.toml, and the owners here and in docs/architecture.md");
 }
 

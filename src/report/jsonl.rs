@@ -156,18 +156,27 @@ impl Lines {
         self.text(r#","window_scale":"#).maybe(s.window_scale);
         self.text(r#","sack_permitted":"#).maybe_truth(offered(s.sack_permitted));
         self.text(r#","timestamps":"#).maybe_truth(offered(s.timestamps));
-        self.text(r#","retransmissions":"#).number(s.retransmissions);
-        self.text(r#","fast_retransmissions":"#).number(s.fast_retransmissions);
-        self.text(r#","spurious_retransmissions":"#).number(s.spurious_retransmissions);
-        self.text(r#","out_of_order":"#).number(s.out_of_order);
-        self.text(r#","duplicate_acks":"#).number(s.duplicate_acks);
-        self.text(r#","lost_segments":"#).number(s.lost_segments);
-        self.text(r#","acked_unseen":"#).number(s.acked_unseen);
-        self.text(r#","zero_windows":"#).number(s.zero_windows);
-        self.text(r#","window_fulls":"#).number(s.window_fulls);
-        self.text(r#","window_updates":"#).number(s.window_updates);
-        self.text(r#","keep_alives":"#).number(s.keep_alives);
-        self.text(r#","zero_window_probes":"#).number(s.zero_window_probes);
+        let remarkable = [
+            (r#","retransmissions":"#, s.retransmissions),
+            (r#","fast_retransmissions":"#, s.fast_retransmissions),
+            (r#","spurious_retransmissions":"#, s.spurious_retransmissions),
+            (r#","out_of_order":"#, s.out_of_order),
+            (r#","duplicate_acks":"#, s.duplicate_acks),
+            (r#","lost_segments":"#, s.lost_segments),
+            (r#","acked_unseen":"#, s.acked_unseen),
+            (r#","zero_windows":"#, s.zero_windows),
+            (r#","window_fulls":"#, s.window_fulls),
+            (r#","window_updates":"#, s.window_updates),
+            (r#","keep_alives":"#, s.keep_alives),
+            (r#","zero_window_probes":"#, s.zero_window_probes),
+        ];
+        if remarkable.iter().all(|(_, count)| *count == 0) {
+            self.text(NOTHING_REMARKABLE);
+        } else {
+            for (key, count) in remarkable {
+                self.text(key).number(count);
+            }
+        }
         self.text(r#","rtt_min_ns":"#).maybe(s.rtt_min_ns);
         self.text(r#","rtt_avg_ns":"#).maybe(s.rtt_avg_ns);
         self.text(r#","rtt_max_ns":"#).maybe(s.rtt_max_ns);
@@ -245,6 +254,9 @@ struct Careful;
 
 impl serde_json::ser::Formatter for Careful {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((at, steering)) = rest.char_indices().find(|(_, c)| steers(*c)) {
             writer.write_all(&rest.as_bytes()[..at])?;
@@ -563,6 +575,22 @@ impl<'a> From<&'a Options> for OptionsField<'a> {
         }
     }
 }
+
+/// What most ends say of everything remarkable, in one piece.
+const NOTHING_REMARKABLE: &str = concat!(
+    r#","retransmissions":0"#,
+    r#","fast_retransmissions":0"#,
+    r#","spurious_retransmissions":0"#,
+    r#","out_of_order":0"#,
+    r#","duplicate_acks":0"#,
+    r#","lost_segments":0"#,
+    r#","acked_unseen":0"#,
+    r#","zero_windows":0"#,
+    r#","window_fulls":0"#,
+    r#","window_updates":0"#,
+    r#","keep_alives":0"#,
+    r#","zero_window_probes":0"#,
+);
 
 /// How many octets of lines are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
