@@ -13,6 +13,6 @@ pub mod timeline;
 
 pub use annotate::comments;
 pub use jsonl::Jsonl;
-pub use style::{Charset, Clock, Color, Style};
+pub use style::{Charset, Clock, Color, Detail, Style};
 pub use table::Table;
 pub use text::escape;

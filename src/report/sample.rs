@@ -148,7 +148,6 @@ impl Teller {
         self.push(moment(at), EventKind::Segment(Box::new(event)))
     }
 
-    #[expect(dead_code, reason = "for stories with retransmissions")]
     pub(super) fn segment_mut(&mut self, id: EventId) -> &mut SegmentEvent {
         match &mut self.story.events[id.0 as usize].kind {
             EventKind::Segment(segment) => segment,
@@ -177,7 +176,6 @@ impl Teller {
         self.push(moment(at), EventKind::Transition(event))
     }
 
-    #[expect(dead_code, reason = "for stories with disagreeing witnesses")]
     pub(super) fn disagree(&mut self, id: EventId, said: &str) {
         match &mut self.story.events[id.0 as usize].kind {
             EventKind::Transition(transition) => transition.disagreement = Some(said.to_owned()),
@@ -326,6 +324,46 @@ pub(super) fn echo() -> Story {
         Some(Closer::Client),
         "A complete conversation: 10 octets went each way, the client closed first and waits in TIME-WAIT.",
     )
+}
+
+/// Octets that are sent twice, to a server whose kernel says another state than its segments, by a process with a hostile name.
+pub(super) fn troubled() -> Story {
+    use Side::{Client, Server};
+    use State::{CloseWait, Established, SynSent};
+    let mut t = Teller::new();
+    t.connection = Some(ConnectionId(0));
+    t.phase = Phase::Handshake;
+    let connect = t.call((0, 90), Client, "connect(127.0.0.1:8888, 16)", Effect::Connect, 4, 0);
+    t.call_mut(connect).call.process.comm = "\u{1b}[31mred\u{202e}\r\n".to_owned();
+    let syn = t.segment(10, Client, Flags::SYN, (0, 0, 0), by(&[connect]));
+    let answer = t.segment(30, Server, Flags::SYN | Flags::ACK, (0, 1, 0), kernel(Mechanism::Handshake, syn));
+    let moved = t.moved(30, Client, (SynSent, Established), answer, &[Witness::Segments]);
+    t.disagree(
+        moved,
+        "TCP_INFO said CLOSE-WAIT between 31 and 33 microseconds, when the segments allow ESTABLISHED only",
+    );
+    t.call_mut(connect).completed_by = Some(2);
+    t.phase = Phase::Data;
+    let send = t.call((100, 120), Client, "send(5, 0)", Effect::Send, 4, 5);
+    t.call_mut(send).call.preview = b"a\x1b[2Jb".to_vec();
+    t.call_mut(send).frames = vec![3, 4];
+    let first = t.segment(110, Client, Flags::ACK, (1, 1, 5), by(&[send]));
+    let again = t.segment(
+        200_110,
+        Client,
+        Flags::ACK,
+        (1, 1, 5),
+        Cause { calls: vec![send], ..kernel(Mechanism::RetransmissionTimeout, first) },
+    );
+    let segment = t.segment_mut(again);
+    segment.findings = [Finding::Retransmission].into_iter().collect();
+    segment.note = Some("no acknowledgement came before the retransmission timer ran out".to_owned());
+    t.moved(200_110, Server, (Established, CloseWait), again, &[Witness::Segments, Witness::TcpInfo]);
+    let waits = t.call((200_200, 200_300), Server, "recv(4096, 0)", Effect::Receive, 5, 0);
+    t.call_mut(waits).call.returned = None;
+    t.call_mut(waits).call.result = None;
+    t.segment(200_250, Server, Flags::RST, (1, 0, 0), kernel(Mechanism::Reset, again));
+    t.summed_up(Ending::Reset, Some(Closer::Server), "Reset by the server\u{9b}31m.")
 }
 
 fn moment(micros: i64) -> Timestamp {

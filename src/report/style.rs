@@ -19,6 +19,8 @@ pub struct Style {
     pub clock: Clock,
     /// Seconds to add to UTC for dates and times of day; 0 prints `UTC`.
     pub utc_offset: i32,
+    /// Whether runs of like segments are drawn as one.
+    pub detail: Detail,
 }
 
 /// Whether colour is written.
@@ -51,6 +53,16 @@ pub enum Clock {
     TimeOfDay,
 }
 
+/// Whether each segment has an arrow of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Detail {
+    /// Segments that follow one another, for the same reason and with nothing remarkable about them, share one from three on.
+    #[default]
+    Runs,
+    /// Each has its own.
+    Every,
+}
+
 impl Style {
     /// The fewest columns that a report is drawn in.
     pub const NARROWEST: usize = 40;
@@ -61,7 +73,14 @@ impl Style {
 
     /// A style of `width` columns without colour, in Unicode, with elapsed time.
     pub const fn plain(width: usize) -> Self {
-        Self { width, color: Color::Never, charset: Charset::Unicode, clock: Clock::Elapsed, utc_offset: 0 }
+        Self {
+            width,
+            color: Color::Never,
+            charset: Charset::Unicode,
+            clock: Clock::Elapsed,
+            utc_offset: 0,
+            detail: Detail::Runs,
+        }
     }
 
     /// The columns that are really used.
@@ -177,7 +196,7 @@ const ASCII: Glyphs = Glyphs {
     ellipsis: "...",
     becomes: "->",
     because: "<-",
-    dot: "*",
+    dot: "|",
     dash: "-",
     note: "`",
 };

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
-use crate::flow::{Closer, Connection, EventKind, Side, SideSummary, Story, TimerEvent, Totals};
+use crate::flow::{Closer, Connection, Ending, EventKind, Side, SideSummary, Story, TimerEvent, Totals};
 use crate::kernel::TimerKind;
 use crate::tcp::{Rule, State};
 use crate::time::{Span, Timestamp};
@@ -108,19 +108,13 @@ impl Summary<'_> {
             }
             said
         };
-        let (to, back) = (way(&connection.client_to_server), way(&connection.server_to_client));
         let becomes = style.glyphs().becomes;
-        let said = format!("client {becomes} server {to} {dot} server {becomes} client {back}");
-        self.page.entry("octets", &said, Paint::Plain)?;
+        let (to, back) = (way(&connection.client_to_server), way(&connection.server_to_client));
+        self.page.entry("octets", &format!("client {becomes} server: {to}"), Paint::Plain)?;
+        self.page.entry("", &format!("server {becomes} client: {back}"), Paint::Plain)?;
         let state = |state: Option<State>| state.map_or("not known", State::name);
-        let closed = match connection.closed_by {
-            Some(Closer::Client) => format!("the client first ({})", connection.ending),
-            Some(Closer::Server) => format!("the server first ({})", connection.ending),
-            Some(Closer::Both) => format!("both at once ({})", connection.ending),
-            None => format!("nobody ({})", connection.ending),
-        };
         let [client, server] = [Side::Client, Side::Server].map(|side| self.final_state(side));
-        let said = format!("{closed} {dot} client {} {dot} server {}", state(client), state(server));
+        let said = format!("{} {dot} client in {} {dot} server in {}", self.closing(), state(client), state(server));
         self.page.entry("closed by", &said, Paint::Plain)?;
         self.time_wait()?;
         for at in connection.findings.iter().take(MOST_FINDINGS) {
@@ -135,6 +129,25 @@ impl Summary<'_> {
             self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
         }
         self.page.entry("verdict", &escape(&connection.verdict, style), Paint::Strong)
+    }
+
+    /// Who ended it, and how.
+    fn closing(&self) -> String {
+        let who = match self.connection.closed_by {
+            Some(Closer::Client) => "the client",
+            Some(Closer::Server) => "the server",
+            Some(Closer::Both) => "both at once",
+            None => "nobody",
+        };
+        match self.connection.ending {
+            Ending::Fin if self.connection.closed_by == Some(Closer::Both) => format!("{who}: the FINs crossed"),
+            Ending::Fin => format!("{who} first, with FIN; the other end answered with its own"),
+            Ending::Reset => format!("{who}, with RST"),
+            Ending::Refused => format!("{who}, with RST in answer to the SYN"),
+            Ending::HalfClosed => format!("{who} only: the other direction is still open"),
+            Ending::Unanswered => "nobody: the SYN was not answered".to_owned(),
+            Ending::Open => "nobody: it is still open".to_owned(),
+        }
     }
 
     /// The last state that any witness gave for an end.
@@ -176,9 +189,8 @@ impl Summary<'_> {
             let why = "the last ACK may be lost, and somebody must be there to send it again; and old duplicates of these \
                        segments must die before the same two addresses and ports talk again.";
             self.page.entry("  why", why, Paint::Plain)?;
-            let dot = self.page.style.glyphs().dot;
-            let long = format!("60 s on Linux, a constant of the kernel; 2{dot}MSL in RFC 9293, which is 4 minutes.");
-            self.page.entry("  how long", &long, Paint::Plain)?;
+            let long = "60 s on Linux, a constant of the kernel; 2 MSL in RFC 9293, which is 4 minutes.";
+            self.page.entry("  how long", long, Paint::Plain)?;
             let port = match side {
                 Side::Client => self.connection.client.port(),
                 Side::Server => self.connection.server.port(),

@@ -191,3 +191,56 @@ fn quantity(n: u64) -> String {
 
 /// Spaces between columns.
 const GAP: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn drawn(style: &Style, change: impl Fn(&mut Connection)) -> String {
+        let mut story = sample::echo();
+        change(&mut story.connections[0]);
+        story.totals.skipped.not_tcp = 3;
+        let mut out = Vec::new();
+        let table = Table::new(style);
+        table.header(&mut out).unwrap();
+        table.row(&mut out, &story.connections[0]).unwrap();
+        table.totals(&mut out, &story.totals).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_page_has_id_ends_ending_and_the_verdicts_beginning() {
+        for width in 80..=Style::WIDEST {
+            let text = drawn(&Style::plain(width), |_| {});
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
+            for wanted in ["    0", "127.0.0.1:50634", "127.0.0.1:8888", " fin ", "A complete", "3 not TCP"] {
+                assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
+            }
+        }
+        for width in Style::NARROWEST..80 {
+            let text = drawn(&Style { charset: Charset::Ascii, ..Style::plain(width) }, |_| {});
+            assert!(text.is_ascii() && text.lines().all(|line| line.width() <= width), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_end_keeps_its_port() {
+        let long = "[2001:db8:1111:2222:3333:4444:5555:6666]:50634".parse().unwrap();
+        let text = drawn(&Style::plain(80), |connection| connection.client = long);
+        assert!(text.contains("[2001:db8:1111…:50634"), "{text}");
+    }
+
+    #[test]
+    fn quantities_fit_their_column() {
+        let of = [0, 99_999_999, 100_000_000, 12_345_678_901, u64::MAX].map(quantity);
+        assert_eq!(of, ["0", "99999999", "100 M", "12 G", "18446 P"]);
+    }
+
+    #[test]
+    fn a_verdict_cannot_move_the_cursor() {
+        let text = drawn(&Style::plain(120), |connection| connection.verdict = "a\u{1b}[2Jb\nc".to_owned());
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("a\\x1b[2Jb\\x0ac"), "{text}");
+    }
+}

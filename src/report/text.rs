@@ -37,6 +37,12 @@ impl Line {
         self
     }
 
+    /// Adds another line's pieces at the end and gives the line back.
+    pub(super) fn joined(mut self, other: Self) -> Self {
+        self.append(other);
+        self
+    }
+
     /// Adds another line's pieces at the end.
     pub(super) fn append(&mut self, other: Self) {
         self.pieces.extend(other.pieces);
@@ -205,6 +211,18 @@ pub(super) fn wrap(text: &str, columns: usize, ellipsis: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Writes `text`, escaped already, beside `head` and wrapped under itself.
+pub(super) fn write_beside(out: &mut dyn Write, head: Line, text: &str, paint: Paint, style: &Style) -> io::Result<()> {
+    let ellipsis = style.glyphs().ellipsis;
+    let mut head = head.cut(style.columns() / 2, ellipsis).with(Paint::Plain, " ");
+    let indent = head.width();
+    for piece in wrap(text, style.columns() - indent, ellipsis) {
+        head.push(paint, piece);
+        std::mem::replace(&mut head, Line::of(Paint::Plain, " ".repeat(indent))).write(out, style)?;
+    }
+    Ok(())
 }
 
 /// An English ordinal: `1st`, `2nd`, `13th`.

@@ -2,12 +2,15 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::View;
+use super::ladder::bracketed;
 use super::plan::{Form, Moved, Row, What};
-use super::words::{self, paint_of};
+use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::{Phase, Side};
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape};
+use crate::report::text::{Line, escape, write_beside};
 use crate::tcp::State;
 
 /// Draws the rows as lines: time, call, segment, both states.
@@ -87,11 +90,20 @@ impl<'a> Page<'a> {
                     },
                 );
                 head.append(words.head);
-                if !words.args.is_empty() {
-                    head.push(Paint::Plain, format!("({}", words.args.join(" ")));
-                }
-                let mut line = head.cut(room.saturating_sub(words.tail.width()), self.glyphs.ellipsis);
-                line.append(words.tail);
+                let ellipsis = self.glyphs.ellipsis;
+                let (keep, all) = (words.keep.min(words.args.len()), words.args.len());
+                let sent = match &call.frames[..] {
+                    [] => String::new(),
+                    _ if *form == Form::Return => String::new(),
+                    frames => format!(" {} {}", self.glyphs.becomes, words::frames(frames)),
+                };
+                let mut tail = words.tail;
+                tail.push(Paint::Dim, sent);
+                let fits = |args: &String| head.width() + args.width() + tail.width() <= room;
+                let args = (keep..=all).rev().map(|shown| bracketed(&words.args, shown, ellipsis)).find(fits);
+                head.push(Paint::Plain, args.unwrap_or_else(|| bracketed(&words.args, all, ellipsis)));
+                let mut line = head.cut(room.saturating_sub(tail.width()), ellipsis);
+                line.append(tail);
                 for extra in words.extras.into_iter().take(2) {
                     if line.width() + extra.width() <= room {
                         line.append(extra);
@@ -100,31 +112,16 @@ impl<'a> Page<'a> {
                 line
             }
             What::Segment(segment) => {
-                let mut call = self.end(segment.from);
-                call.push(Paint::Plain, "  ");
-                call.append(words::cause(self.view.index, segment, self.style));
-                let mut line = call.left(self.call, self.glyphs.ellipsis);
-                line.push(Paint::Plain, " ");
-                let (arrow, words) = (
-                    match segment.from {
-                        Side::Client => self.glyphs.becomes,
-                        Side::Server => self.glyphs.because,
-                    },
-                    words::segment(segment, self.style),
-                );
-                let mut label = Line::of(paint_of(segment.from), arrow);
-                for part in words.must.into_iter().chain(words.may.into_iter().take(1)) {
-                    if label.width() + 1 + part.width() <= self.segment {
-                        label.push(Paint::Plain, " ");
-                        label.append(part);
-                    }
-                }
-                line.append(label);
-                line
+                let cause = words::cause(self.view.index, segment, Said::Shortly, self.style);
+                self.segment(segment.from, cause, words::segment(segment, self.style))
+            }
+            What::Run(run) => {
+                let cause = words::run_cause(self.view.index, run, Said::Shortly, self.style);
+                self.segment(run[0].from, cause, words::run(run))
             }
             What::Timer(timer) => {
                 let mut line = self.end(timer.side).with(Paint::Plain, "  ");
-                for (at, part) in words::timer(self.view.index, timer, self.style).into_iter().enumerate() {
+                for (at, part) in words::timer(self.view.index, row.at, timer, self.style).into_iter().enumerate() {
                     line.push(Paint::Plain, if at == 0 { "" } else { " " });
                     line.append(part);
                 }
@@ -154,11 +151,32 @@ impl<'a> Page<'a> {
         line.write(out, self.style)?;
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
-            let mut line = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
-            line.push(Paint::Bad, format!(" {}", escape(said, self.style)));
-            line.cut(self.style.columns(), self.glyphs.ellipsis).write(out, self.style)?;
+            let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
+            write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
+    }
+
+    fn segment(&self, from: Side, cause: Line, words: SegmentWords) -> Line {
+        let arrow = match from {
+            Side::Client => self.glyphs.becomes,
+            Side::Server => self.glyphs.because,
+        };
+        // A long cause may take the room of the label's last parts, but not of frame, flags and octets.
+        let call = self.end(from).joined(cause);
+        let least = arrow.width() + words.must.iter().take(3).map(|part| 1 + part.width()).sum::<usize>();
+        let most = (self.call + 1 + self.segment).saturating_sub(least + 1).max(self.call);
+        let mut line = call.cut(most, self.glyphs.ellipsis);
+        let gap = self.call.saturating_sub(line.width());
+        line.push(Paint::Plain, " ".repeat(gap + 1));
+        line.push(paint_of(from), arrow);
+        for part in words.must.into_iter().chain(words.may.into_iter().take(1)) {
+            if line.width() + 1 + part.width() <= self.call + 1 + self.segment {
+                line.push(Paint::Plain, " ");
+                line.append(part);
+            }
+        }
+        line
     }
 
     fn moved(&self, moved: &Moved<'_>, room: usize) -> Line {

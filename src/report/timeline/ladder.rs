@@ -4,12 +4,13 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::View;
 use super::plan::{Form, Lane, Moved, Row, What};
-use super::words::{self, CallWords, paint_of};
-use crate::flow::{Phase, SegmentEvent, Side};
+use super::words::{self, CallWords, Said, SegmentWords, paint_of};
+use super::{View, process};
+use crate::calls::Effect;
+use crate::flow::{Phase, Side};
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape, wrap};
+use crate::report::text::{Line, escape, wrap, write_beside};
 use crate::tcp::State;
 
 /// Draws the rows under a head, with a rule before each phase.
@@ -18,12 +19,22 @@ pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io
     page.head(out)?;
     let mut phase = None;
     let mut states = [None; 2];
+    let mut speaking = [Side::Client, Side::Server].map(|side| view.process(side));
     for row in rows {
         if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
             phase = Some(row.phase);
             page.phase(out, row.phase, states)?;
         }
         states = row.states;
+        // A process that the head does not name is named where it begins to speak.
+        if let What::Call { call, side, form: Form::Whole | Form::Entry, .. } = &row.what {
+            let speaker = process(&call.call.process, view.style);
+            let last = &mut speaking[*side as usize];
+            if last.as_ref() != Some(&speaker) {
+                page.speaker(out, row, *side, &speaker)?;
+                *last = Some(speaker);
+            }
+        }
         page.row(out, row)?;
     }
     Ok(())
@@ -36,7 +47,7 @@ struct Page<'a> {
     glyphs: &'static Glyphs,
     time: usize,
     client: usize,
-    /// With both lifelines.
+    /// With both lifelines; 0 where there is no connection.
     wire: usize,
     server: usize,
 }
@@ -45,7 +56,14 @@ impl<'a> Page<'a> {
     fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
         let (style, columns) = (view.style, view.style.columns());
         let time = view.moment_width(rows);
-        let wire = if view.connection.is_some() { (columns * 3 / 10).clamp(28, 54) } else { 3 };
+        if view.connection.is_none() {
+            // Without a connection there is no wire, and one end's calls may have the page to themselves.
+            let of_client = |row: &Row<'_>| matches!(row.what, What::Call { side: Side::Client, .. });
+            let ends = columns.saturating_sub(time + 2);
+            let client = if rows.iter().any(of_client) { ends / 2 } else { 0 };
+            return Self { view, style, glyphs: style.glyphs(), time, client, wire: 0, server: ends - client };
+        }
+        let wire = (28 + columns.saturating_sub(100) / 2).min(54);
         // A space on either side of the wire, two after the time.
         let ends = columns.saturating_sub(time + 2 + 1 + wire + 1);
         Self { view, style, glyphs: style.glyphs(), time, client: ends / 2, wire, server: ends - ends / 2 }
@@ -53,7 +71,7 @@ impl<'a> Page<'a> {
 
     /// Roomy pages show what narrow ones leave out: notes, durations, windows.
     fn is_roomy(&self) -> bool {
-        self.style.columns() >= ROOMY
+        self.style.columns() >= words::ROOMY
     }
 
     fn width_of(&self, side: Side) -> usize {
@@ -73,7 +91,7 @@ impl<'a> Page<'a> {
             let mut line = Line::of(strong, name);
             match self.view.process(side) {
                 Some(process) => line.push(paint_of(side), format!(" {process}")),
-                None => line.push(Paint::Dim, " no call watched"),
+                None => line.push(Paint::Dim, " inferred: no call watched"),
             }
             let address = match side {
                 Side::Client => connection.client,
@@ -137,21 +155,33 @@ impl<'a> Page<'a> {
                 let words = words::call(self.view.index, *id, call, *side, *form, self.style);
                 let cell = &mut cells[*side as usize];
                 cell.outer = self.call(words, text_width(*side));
-                if *form != Form::Entry {
+                // That the peer's FIN is why recv returned 0 is on the line already.
+                let is_plain = call.call.effect == Effect::Receive && call.call.result == Some(0);
+                if *form != Form::Entry && (self.is_roomy() || !is_plain) {
                     self.note(call.note.as_deref(), text_width(*side), &mut cell.outer);
                 }
             }
             What::Segment(segment) => {
                 let end = segment.from as usize;
-                cells[end].inner.push(words::cause(self.view.index, segment, self.style));
-                wire = self.arrow(segment);
+                let cause = |said| words::cause(self.view.index, segment, said, self.style);
+                let in_full = cause(Said::InFull);
+                let fits = in_full.width() <= text_width(segment.from);
+                cells[end].inner.push(if fits { in_full } else { cause(Said::Shortly) });
+                wire = self.arrow(segment.from, words::segment(segment, self.style));
                 let said = segment.cause.kernel == Some(crate::flow::Mechanism::Unknown);
                 if self.is_roomy() && !said {
                     self.note(segment.note.as_deref(), text_width(segment.from), &mut cells[end].notes);
                 }
             }
+            What::Run(run) => {
+                let from = run[0].from;
+                cells[from as usize].inner.push(words::run_cause(self.view.index, run, Said::InFull, self.style));
+                wire = self.arrow(from, words::run(run));
+            }
             What::Timer(timer) => {
-                cells[timer.side as usize].inner = words::timer(self.view.index, timer, self.style);
+                let cell = &mut cells[timer.side as usize];
+                cell.stacked = true;
+                cell.inner = words::timer(self.view.index, row.at, timer, self.style);
             }
             What::Moves => {}
         }
@@ -174,47 +204,57 @@ impl<'a> Page<'a> {
         let height = client.len().max(server.len()).max(wire.len()).max(1);
         for at in 0..height {
             let moment = if at == 0 { self.view.moment(row.at) } else { String::new() };
-            let mut line = Line::of(Paint::Dim, moment).right(self.time, "");
-            line.push(Paint::Plain, "  ");
-            let mut left = self.lanes(&row.lanes[0], at, Side::Client);
-            left.append(client.get(at).cloned().unwrap_or_default());
-            line.append(left.left(self.client, self.glyphs.ellipsis));
-            line.push(Paint::Plain, " ");
-            line.append(match wire.get(at) {
-                Some(drawn) => drawn.clone(),
-                None => self.lifelines(Line::default()),
-            });
-            line.push(Paint::Plain, " ");
-            let mut right = self.lanes(&row.lanes[1], at, Side::Server);
-            right.append(server.get(at).cloned().unwrap_or_default());
-            line.append(right.cut(self.server, self.glyphs.ellipsis));
-            line.write(out, self.style)?;
+            let left = self.lanes(&row.lanes[0], at, Side::Client).joined(client.get(at).cloned().unwrap_or_default());
+            let right = self.lanes(&row.lanes[1], at, Side::Server).joined(server.get(at).cloned().unwrap_or_default());
+            self.line(out, moment, left, wire.get(at).cloned(), right)?;
         }
         self.disagreements(out, row)
     }
 
-    /// A call on one line if it fits, else broken between its arguments onto a second.
-    fn call(&self, words: CallWords, width: usize) -> Vec<Line> {
-        let CallWords { mut head, args, tail, extras } = words;
-        let ellipsis = self.glyphs.ellipsis;
-        if !args.is_empty() {
-            head.push(Paint::Plain, "(");
+    /// The name of a process, on a line above its first call.
+    fn speaker(&self, out: &mut dyn Write, row: &Row<'_>, side: Side, name: &str) -> io::Result<()> {
+        let [left, right] = [Side::Client, Side::Server].map(|end| {
+            let lanes = &row.lanes[end as usize];
+            let opened = |lane: &Lane| if *lane == Lane::Opens { Lane::Free } else { *lane };
+            let lanes: Vec<Lane> = lanes.iter().map(opened).collect();
+            let said = if end == side { format!("{name}:") } else { String::new() };
+            self.lanes(&lanes, 1, end).with(Paint::Dim, said)
+        });
+        self.line(out, String::new(), left, None, right)
+    }
+
+    fn line(&self, out: &mut dyn Write, moment: String, left: Line, wire: Option<Line>, right: Line) -> io::Result<()> {
+        let mut line = Line::of(Paint::Dim, moment).right(self.time, "");
+        line.push(Paint::Plain, "  ");
+        line.append(left.left(self.client, self.glyphs.ellipsis));
+        if self.wire > 0 {
+            line.push(Paint::Plain, " ");
+            line.append(wire.unwrap_or_else(|| self.lifelines(Line::default())));
+            line.push(Paint::Plain, " ");
         }
-        let whole = head.width() + args.iter().map(|arg| arg.width() + 1).sum::<usize>() + tail.width();
+        line.append(right.cut(self.server, self.glyphs.ellipsis));
+        line.write(out, self.style)
+    }
+
+    /// A call on one line, without its last arguments where they do not fit, or else broken between its arguments.
+    fn call(&self, words: CallWords, width: usize) -> Vec<Line> {
+        let CallWords { head, args, keep, tail, extras } = words;
+        let ellipsis = self.glyphs.ellipsis;
         let mut lines = Vec::new();
+        let one_line = (keep.min(args.len())..=args.len()).rev().map(|shown| bracketed(&args, shown, ellipsis));
+        let fitting = one_line.into_iter().find(|args| head.width() + args.width() + tail.width() <= width);
         let mut line = head;
-        for (at, arg) in args.iter().enumerate() {
-            let space = if at == 0 { "" } else { " " };
-            let is_last = at + 1 == args.len();
-            let needed = space.len() + arg.width() + if is_last { tail.width() } else { 0 };
-            if lines.is_empty() && at > 0 && whole > width + 1 && line.width() + needed > width {
-                lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, "  ")));
-                line.push(Paint::Plain, arg.clone());
-            } else {
-                line.push(Paint::Plain, format!("{space}{arg}"));
+        match fitting {
+            Some(args) => line.push(Paint::Plain, args),
+            None => {
+                let mut broken = self.broken(line.clone(), &args, args.len(), tail.width(), width);
+                if broken.len() > 2 && keep < args.len() {
+                    broken = self.broken(line, &args, keep, tail.width(), width);
+                }
+                line = broken.pop().unwrap_or_default();
+                lines = broken;
             }
         }
-        let mut line = line.cut(width.saturating_sub(tail.width()), ellipsis);
         line.append(tail);
         let budget = if self.is_roomy() { extras.len() } else { 2 };
         for extra in extras.into_iter().take(budget) {
@@ -223,6 +263,26 @@ impl<'a> Page<'a> {
             }
         }
         lines.push(line);
+        lines
+    }
+
+    /// A call broken between its arguments, of which the first are shown; a piece that is then still too long is cut, but room for the result stays.
+    fn broken(&self, head: Line, args: &[String], shown: usize, tail: usize, width: usize) -> Vec<Line> {
+        let ellipsis = self.glyphs.ellipsis.to_owned();
+        let args = args[..shown].iter().chain((shown < args.len()).then_some(&ellipsis));
+        let mut args = args.peekable();
+        let mut lines = Vec::new();
+        let mut line = head.with(Paint::Plain, "(");
+        let mut is_first = true;
+        while let Some(arg) = args.next() {
+            let (piece, rest) = if args.peek().is_none() { (format!("{arg})"), tail) } else { (format!("{arg},"), 0) };
+            if !is_first && line.width() + 1 + piece.width() + rest > width {
+                lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, " ")));
+            }
+            line.push(Paint::Plain, if is_first { piece } else { format!(" {piece}") });
+            is_first = false;
+        }
+        lines.push(line.cut(width.saturating_sub(tail), self.glyphs.ellipsis));
         lines
     }
 
@@ -251,10 +311,9 @@ impl<'a> Page<'a> {
     }
 
     /// The segment's arrow with its label, and more lines where the label needs them.
-    fn arrow(&self, segment: &SegmentEvent) -> Vec<Line> {
+    fn arrow(&self, from: Side, words: SegmentWords) -> Vec<Line> {
         let inner = self.wire - 2;
         let label_width = inner.saturating_sub(5);
-        let words = words::segment(segment, self.style);
         let mut labels: Vec<Line> = vec![Line::default()];
         for (part, is_needed) in
             words.must.into_iter().map(|part| (part, true)).chain(words.may.into_iter().map(|part| (part, false)))
@@ -270,11 +329,11 @@ impl<'a> Page<'a> {
             }
         }
         let mut labels = labels.into_iter();
-        let paint = paint_of(segment.from);
+        let paint = paint_of(from);
         let label = labels.next().unwrap_or_default().cut(label_width, self.glyphs.ellipsis);
         let shaft = self.glyphs.line.repeat(inner - 4 - label.width());
         let mut first = Line::default();
-        match segment.from {
+        match from {
             Side::Client => {
                 first.push(Paint::Dim, self.glyphs.from_left);
                 first.push(paint, format!("{} ", self.glyphs.line));
@@ -327,12 +386,20 @@ impl<'a> Page<'a> {
     fn disagreements(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
-            let mut line = Line::of(Paint::Plain, " ".repeat(self.time + 2));
-            line.push(Paint::Alarm, format!("!! DISAGREEMENT at the {}:", moved.transition.side.name()));
-            line.push(Paint::Bad, format!(" {}", escape(said, self.style)));
-            line.cut(self.style.columns(), self.glyphs.ellipsis).write(out, self.style)?;
+            let mut head = Line::of(Paint::Plain, " ".repeat(self.time + 2));
+            head.push(Paint::Alarm, format!("!! DISAGREEMENT at the {}:", moved.transition.side.name()));
+            write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
+    }
+}
+
+/// The first arguments in brackets, with the ellipsis for those left out; nothing where a call is only named.
+pub(super) fn bracketed(args: &[String], shown: usize, ellipsis: &str) -> String {
+    match args {
+        [] => String::new(),
+        _ if shown < args.len() => format!("({}, {ellipsis})", args[..shown].join(", ")),
+        _ => format!("({})", args.join(", ")),
     }
 }
 
@@ -342,6 +409,8 @@ struct Cell {
     outer: Vec<Line>,
     inner: Vec<Line>,
     notes: Vec<Line>,
+    /// Whether what belongs to the wire is one line below the other, in order.
+    stacked: bool,
 }
 
 impl Cell {
@@ -349,7 +418,7 @@ impl Cell {
     fn lines(self, side: Side, width: usize, glyphs: &Glyphs) -> Vec<Line> {
         let mut inner = self.inner;
         // Cause and transition on one line, the cause at the arrow.
-        while inner.len() > 1 && inner[0].width() + 2 + inner[1].width() <= width {
+        while !self.stacked && inner.len() > 1 && inner[0].width() + 2 + inner[1].width() <= width {
             let next = inner.remove(1);
             let first = std::mem::take(&mut inner[0]);
             let (a, b) = match side {
@@ -385,5 +454,3 @@ impl Cell {
         lines
     }
 }
-
-const ROOMY: usize = 140;

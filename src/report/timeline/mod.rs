@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use self::plan::{Index, Row, What};
 use super::clock;
-use super::style::{Paint, Style};
+use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
 use crate::calls::Process;
@@ -30,23 +30,38 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     let index = Index::new(story);
     let connections = index.chosen(chosen);
     let mut used = Used::default();
-    let alone = story.connections.len() <= 1;
+    let first = story.events.iter().filter_map(|event| event.at).min();
+    let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
+    let alone = story.connections.len() <= 1 && story.totals.connections <= 1;
     if !alone || connections.is_empty() {
         let rows = plan::rows(&index, |event| event.connection.is_none());
         if !rows.is_empty() {
-            let title = if alone { "calls of sockets without a connection" } else { "sockets of no one connection" };
-            Line::of(Paint::Strong, title).cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            let view = View { index: &index, connection: None, origin: origin(story, |_| true), style };
-            draw(out, &view, &rows, &mut used)?;
+            let title = Line::of(Paint::Strong, "sockets without a connection of their own");
+            let date = Line::of(Paint::Dim, format!("  {}", clock::date(origin, style)));
+            let room = style.columns().saturating_sub(title.width());
+            let title = if date.width() <= room { title.joined(date) } else { title };
+            title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
+            draw(out, &View { index: &index, connection: None, origin, style }, rows, &mut used)?;
+            writeln!(out)?;
+        }
+        if connections.len() > 1 {
+            let said = format!(
+                "{} connections follow, each drawn by itself: client left, wire in the middle, server right. \
+                 All times count from the same moment, so that one can be laid beside the other.",
+                connections.len()
+            );
+            for text in wrap(&said, style.columns(), style.glyphs().ellipsis) {
+                Line::of(Paint::Plain, text).write(out, style)?;
+            }
             writeln!(out)?;
         }
     }
     for connection in &connections {
         let wanted = |event: &Event| event.connection == Some(connection.id) || (alone && event.connection.is_none());
         let rows = plan::rows(&index, wanted);
-        let view = View { index: &index, connection: Some(connection), origin: origin(story, wanted), style };
+        let view = View { index: &index, connection: Some(connection), origin, style };
         view.title(out)?;
-        draw(out, &view, &rows, &mut used)?;
+        draw(out, &view, rows, &mut used)?;
         writeln!(out)?;
         summary::write(out, story, connection, style)?;
         writeln!(out)?;
@@ -103,26 +118,29 @@ impl View<'_> {
             }
             _ => None,
         };
-        let Process { pid, comm, .. } = self.index.story.events.iter().find_map(of_end)?;
-        Some(format!("{} ({pid})", escape(&comm, self.style)))
+        self.index.story.events.iter().find_map(of_end).map(|found| process(&found, self.style))
     }
 }
 
-fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>], used: &mut Used) -> io::Result<()> {
-    for row in rows {
+/// A process as `comm (pid)`.
+fn process(process: &Process, style: &Style) -> String {
+    format!("{} ({})", escape(&process.comm, style), process.pid)
+}
+
+fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, used: &mut Used) -> io::Result<()> {
+    let rows = match view.style.detail {
+        Detail::Runs => plan::folded(rows),
+        Detail::Every => rows,
+    };
+    for row in &rows {
         used.see(row);
     }
     if view.style.columns() >= Style::LADDER {
-        ladder::draw(out, view, rows)
+        ladder::draw(out, view, &rows)
     } else {
         used.compact = true;
-        compact::draw(out, view, rows)
+        compact::draw(out, view, &rows)
     }
-}
-
-fn origin(story: &Story, wanted: impl Fn(&Event) -> bool) -> Timestamp {
-    let first = story.events.iter().filter(|event| wanted(event)).filter_map(|event| event.at).min();
-    first.unwrap_or_else(|| Timestamp::from_nanos(0))
 }
 
 /// Which marks a timeline used, for its legend.
@@ -134,6 +152,7 @@ struct Used {
     answered: bool,
     kernel: bool,
     segments: bool,
+    runs: bool,
     compact: bool,
 }
 
@@ -156,6 +175,11 @@ impl Used {
                 self.inferred |= segment.cause.inferred;
                 self.kernel |= segment.cause.kernel.is_some();
             }
+            What::Run(run) => {
+                (self.segments, self.runs) = (true, true);
+                self.inferred |= run.iter().any(|segment| segment.cause.inferred);
+                self.kernel |= run.iter().any(|segment| segment.cause.kernel.is_some());
+            }
             What::Timer(_) => {
                 self.witnesses.insert(Witness::SockDiag);
             }
@@ -176,8 +200,11 @@ impl Used {
         if self.segments {
             parts.push("#n a frame of the capture, seq and ack count from each end's SYN".to_owned());
         }
+        if self.runs {
+            parts.push("#n-#m several segments alike, drawn as one".to_owned());
+        }
         if self.answered {
-            parts.push(format!("{} #n the segment that let the call return", glyphs.because));
+            parts.push(format!("{} #n the segments that let the call return", glyphs.because));
         }
         if self.kernel {
             parts.push("kernel: sent without a call asking for it".to_owned());
@@ -213,10 +240,15 @@ impl Used {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
     use unicode_width::UnicodeWidthStr;
 
+    use super::*;
+    use crate::calls::Effect;
+    use crate::flow::{Ending, Phase};
     use crate::report::{Charset, Color, sample};
+    use crate::wire::Flags;
 
     fn drawn(story: &Story, style: &Style) -> String {
         let mut out = Vec::new();
@@ -226,10 +258,12 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_the_page_nor_ends_in_a_space() {
-        let story = sample::echo();
-        for width in Style::NARROWEST..=Style::WIDEST {
+        let stories = [sample::echo(), sample::troubled()];
+        for (width, story) in
+            (Style::NARROWEST..=Style::WIDEST).flat_map(|width| stories.iter().map(move |s| (width, s)))
+        {
             for charset in [Charset::Unicode, Charset::Ascii] {
-                let text = drawn(&story, &Style { charset, ..Style::plain(width) });
+                let text = drawn(story, &Style { charset, ..Style::plain(width) });
                 for line in text.lines() {
                     assert!(line.width() <= width, "{width}: {line}");
                     assert!(!line.ends_with(' '), "{width}: {line:?}");
@@ -237,6 +271,81 @@ mod tests {
                 assert!(charset == Charset::Unicode || text.is_ascii(), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_echo_is_drawn_as_the_stored_pages_have_it() {
+        let ascii = Style { charset: Charset::Ascii, ..Style::plain(120) };
+        let mut wrong = Vec::new();
+        for (name, story, style) in [
+            ("ladder-100", sample::echo(), Style::plain(100)),
+            ("ladder-120", sample::echo(), Style::plain(120)),
+            ("ladder-160", sample::echo(), Style::plain(160)),
+            ("ladder-ascii", sample::echo(), ascii),
+            ("compact-80", sample::echo(), Style::plain(80)),
+            ("compact-60", sample::echo(), Style::plain(60)),
+            ("troubled-120", sample::troubled(), Style::plain(120)),
+            ("troubled-80", sample::troubled(), Style::plain(80)),
+        ] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/report/timeline/golden/{name}.txt"));
+            let text = drawn(&story, &style);
+            if std::env::var_os("TCPFLOW_BLESS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).expect("the page is there; TCPFLOW_BLESS=1 writes it");
+            if kept != text {
+                wrong.push(format!("{name} is now\n{text}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}\nif that is meant, run with TCPFLOW_BLESS=1", wrong.join("\n"));
+    }
+
+    #[test]
+    fn disagreement_is_loud_and_names_from_outside_are_tame() {
+        for width in [60, 80, 100, 160] {
+            let text = drawn(&sample::troubled(), &Style::plain(width));
+            assert!(text.contains("DISAGREE"), "{text}");
+            assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+            assert!(text.contains("has not returned"), "{text}");
+            let cause = if width <= 100 { "by send (timeout #3)" } else { "kernel timeout, repeats #3 by send" };
+            assert!(text.contains(cause), "{text}");
+            let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("segments allow ESTABLISHED only"), "{text}");
+        }
+    }
+
+    #[test]
+    fn runs_of_like_segments_share_an_arrow_and_lose_no_octet() {
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        let send = t.call((0, 100), Side::Client, "send(10, 0)", Effect::Send, 4, 10);
+        for n in 0..5 {
+            t.segment(1 + n, Side::Client, Flags::ACK, (1 + n * 10, 1, 10), sample::by(&[send]));
+        }
+        let story = t.summed_up(Ending::Open, None, "Open.");
+        let text = drawn(&story, &Style::plain(120));
+        assert!(text.contains("#1-#5 5 ACK len 50 seq 1-50"), "{text}");
+        let each = drawn(&story, &Style { detail: Detail::Every, ..Style::plain(120) });
+        assert_eq!((1..=5).filter(|n| each.contains(&format!("#{n} ACK len 10"))).count(), 5, "{each}");
+    }
+
+    #[test]
+    fn several_connections_are_drawn_one_by_one_after_the_listening_socket() {
+        let mut story = sample::echo();
+        let mut second = story.connections[0].clone();
+        second.id = ConnectionId(1);
+        story.connections.push(second);
+        story.totals.connections = 2;
+        let text = drawn(&story, &Style::plain(120));
+        let at = |wanted: &str| text.find(wanted).unwrap_or_else(|| panic!("{wanted}: {text}"));
+        assert!(at("sockets without a connection") < at("listen(3, 5)"));
+        assert!(at("listen(3, 5)") < at("2 connections follow"));
+        assert!(at("2 connections follow") < at("connection 0"));
+        assert!(at("connection 0") < at("connection 1"));
+        let mut only = Vec::new();
+        write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120)).unwrap();
+        assert!(!String::from_utf8(only).unwrap().contains("connection 0"));
     }
 
     #[test]
@@ -256,7 +365,7 @@ mod tests {
     fn a_blocked_call_is_seen_to_start_and_to_return() {
         let text = drawn(&sample::echo(), &Style::plain(160));
         let line = |wanted: &str| text.lines().position(|line| line.contains(wanted)).expect(wanted);
-        assert!(line("┌ accept(3,") < line("#1 SYN"));
+        assert!(line("┌ accept(3)") < line("#1 SYN"));
         assert!(line("#2 SYN,ACK seq") < line("└ connect = 0 ← #2"));
         assert!(line("#3 ACK seq") < line("└ accept = 5 ← #3"));
         assert!(line("#8 FIN,ACK seq") < line("recv = 0 ← #8"));

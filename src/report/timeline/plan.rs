@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use crate::calls::{Effect, SocketId};
 use crate::flow::{
-    CallEvent, Connection, ConnectionId, Event, EventId, EventKind, Phase, SegmentEvent, Side, Story, TimerEvent,
-    TransitionEvent,
+    CallEvent, Connection, ConnectionId, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, Story,
+    TimerEvent, TransitionEvent,
 };
 use crate::kernel::Witness;
 use crate::tcp::State;
 use crate::time::Timestamp;
+use crate::wire::Flags;
 
 /// One row of a ladder.
 pub(super) struct Row<'a> {
@@ -34,6 +35,8 @@ pub(super) enum What<'a> {
         form: Form,
     },
     Segment(&'a SegmentEvent),
+    /// Segments that followed one another, drawn as one; at least [`SHORTEST_RUN`].
+    Run(Vec<&'a SegmentEvent>),
     Timer(&'a TimerEvent),
     /// Only its moves.
     Moves,
@@ -99,7 +102,7 @@ impl<'a> Index<'a> {
             }
         }
         let mut index = Self { story, segments, ordinals: HashMap::new(), listeners };
-        for event in &story.events {
+        for event in story.events.iter().filter(|event| event.connection.is_some()) {
             if let EventKind::Call(call) = &event.kind {
                 let key = (event.connection, index.side(call), &*call.call.name);
                 counts.entry(key).or_default().push(event.id);
@@ -115,7 +118,7 @@ impl<'a> Index<'a> {
         self.segments.get(&frame).copied()
     }
 
-    /// Which of the calls of its name it is at its end, from 1; `None` when it is the only one.
+    /// Which of the calls of its name on its connection and at its end it is, from 1; `None` when it is the only one.
     pub(super) fn ordinal(&self, call: EventId) -> Option<u64> {
         self.ordinals.get(&call).copied()
     }
@@ -165,6 +168,63 @@ pub(super) fn rows<'a>(index: &Index<'a>, mut wanted: impl FnMut(&Event) -> bool
     }
     plan.close_all();
     plan.rows
+}
+
+/// The rows with their runs of like segments drawn as one: those of one end that carry octets, or those that only acknowledge.
+pub(super) fn folded(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
+    let mut out: Vec<Row<'_>> = Vec::new();
+    let mut stretch: Vec<Row<'_>> = Vec::new();
+    for row in rows {
+        let alike = matches!(&row.what, What::Segment(segment) if is_ordinary(segment)) && row.moves.is_empty();
+        if !alike || stretch.first().is_some_and(|first| first.phase != row.phase) {
+            fold(&mut stretch, &mut out);
+        }
+        if alike { stretch.push(row) } else { out.push(row) }
+    }
+    fold(&mut stretch, &mut out);
+    out
+}
+
+/// Draws a stretch of ordinary segments as one run for each end and kind, where that saves rows.
+fn fold<'a>(stretch: &mut Vec<Row<'a>>, out: &mut Vec<Row<'a>>) {
+    let mut runs: Vec<(Row<'a>, Vec<&'a SegmentEvent>)> = Vec::new();
+    let kind = |segment: &SegmentEvent| (segment.from, segment.stream.is_some());
+    for row in stretch.drain(..) {
+        let What::Segment(segment) = row.what else { continue };
+        match runs.iter_mut().find(|(_, run)| kind(run[0]) == kind(segment)) {
+            Some((_, run)) => run.push(segment),
+            None => runs.push((row, vec![segment])),
+        }
+    }
+    // A few segments are drawn one by one, in the order in which they came.
+    if runs.iter().all(|(_, run)| run.len() < SHORTEST_RUN) {
+        let Some((first, _)) = runs.first() else { return };
+        let (phase, lanes, states) = (first.phase, first.lanes.clone(), first.states);
+        let mut each: Vec<&SegmentEvent> = runs.into_iter().flat_map(|(_, run)| run).collect();
+        each.sort_by_key(|segment| segment.segment.frame);
+        out.extend(each.into_iter().map(|segment| Row {
+            at: segment.segment.at,
+            phase,
+            what: What::Segment(segment),
+            moves: Vec::new(),
+            lanes: lanes.clone(),
+            states,
+        }));
+        return;
+    }
+    for (row, run) in runs {
+        let what = if let [one] = run[..] { What::Segment(one) } else { What::Run(run) };
+        out.push(Row { what, ..row });
+    }
+}
+
+/// Whether nothing about a segment asks for a row of its own.
+fn is_ordinary(segment: &SegmentEvent) -> bool {
+    let cause = &segment.cause;
+    let sent_once = cause.kernel.is_none_or(|kernel| matches!(kernel, Mechanism::Ack | Mechanism::Unknown));
+    !segment.segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST | Flags::URG)
+        && segment.findings.is_empty()
+        && sent_once
 }
 
 /// Whether something happened between a call's entry and its return that makes it worth two rows.
@@ -287,6 +347,9 @@ impl<'a> Plan<'a> {
         }
     }
 }
+
+/// From how many segments on a run is drawn as one.
+const SHORTEST_RUN: usize = 3;
 
 /// Whether a transition rests on the segments alone.
 pub(super) fn is_inferred(transition: &TransitionEvent) -> bool {

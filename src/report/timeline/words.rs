@@ -8,6 +8,7 @@ use crate::report::clock;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
 use crate::tcp::{Finding, State};
+use crate::time::Timestamp;
 use crate::wire::Flags;
 
 /// The colour of an end.
@@ -22,8 +23,10 @@ pub(super) const fn paint_of(side: Side) -> Paint {
 pub(super) struct CallWords {
     /// `connect(`, or what the row says of its return.
     pub(super) head: Line,
-    /// The arguments with their commas, the last with the closing bracket.
+    /// The arguments.
     pub(super) args: Vec<String>,
+    /// How many of them must be seen before the rest may be left out.
+    pub(super) keep: usize,
     /// ` = 10`, with the error.
     pub(super) tail: Line,
     /// What is shown where there is room, most telling first.
@@ -50,16 +53,15 @@ pub(super) fn call(
         head.push(Paint::Dim, format!("{} ", ordinal(n)));
     }
     head.push(strong, name);
-    let preview = |columns| {
-        let whole = call.call.octets == Some(call.call.preview.len() as u64);
-        quote(&call.call.preview, if whole { Rest::Nothing } else { Rest::Follows }, columns, style)
-    };
-    let mut words = CallWords { head, args: Vec::new(), tail: Line::default(), extras: Vec::new() };
+    let mut words = CallWords { head, args: Vec::new(), keep: 0, tail: Line::default(), extras: Vec::new() };
     if matches!(form, Form::Whole | Form::Entry) {
-        words.args = arguments(call, style);
-    }
-    if call.call.effect == Effect::Send && form != Form::Return && !call.call.preview.is_empty() {
-        words.extras.push(Line::of(Paint::Plain, format!(" {}", preview(22))));
+        words.args = arguments(call, form, style);
+        words.keep = match call.call.effect {
+            Effect::Send | Effect::Option | Effect::LingerZero => 3,
+            Effect::Open | Effect::Bind | Effect::Listen | Effect::Connect | Effect::Receive => 2,
+            Effect::Accept => 1,
+            _ => words.args.len(),
+        };
     }
     match form {
         Form::Entry => {
@@ -80,64 +82,83 @@ pub(super) fn call(
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }
-    if let Some(frame) = call.completed_by {
-        let flags = index.segment(frame).map_or(String::new(), |segment| format!(" {}", segment.segment.flags));
-        words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
-        words.tail.push(Paint::Plain, format!("#{frame}"));
-        words.extras.push(Line::of(Paint::Plain, flags));
+    match (&call.brought_by[..], call.completed_by) {
+        (brought @ [_, _, ..], _) => {
+            words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
+            words.tail.push(Paint::Plain, frames(brought));
+            words.extras.push(Line::of(Paint::Dim, format!(" ({})", counted(brought.len() as u64, "segment"))));
+        }
+        (_, Some(frame)) => {
+            let flags = index.segment(frame).map_or(String::new(), |segment| format!(" {}", segment.segment.flags));
+            words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
+            words.tail.push(Paint::Plain, format!("#{frame}"));
+            words.extras.push(Line::of(Paint::Plain, flags));
+        }
+        _ => {}
+    }
+    if call.call.effect == Effect::Accept
+        && form == Form::Return
+        && let Some(peer) = call.call.peer
+    {
+        words.extras.push(Line::of(Paint::Dim, format!(" from {peer}")));
     }
     if call.call.effect == Effect::Receive {
         if !call.call.preview.is_empty() {
-            words.extras.push(Line::of(Paint::Plain, format!(" {}", preview(22))));
+            words.extras.push(Line::of(Paint::Plain, format!(" {}", preview(call, 22, style))));
         } else if call.call.result == Some(0) && call.completed_by.is_some() {
             words.extras.push(Line::of(Paint::Dim, " end of stream"));
         }
     }
-    if call.brought_by.len() > 1 {
-        words.extras.push(Line::of(Paint::Dim, format!(" from {}", frames(&call.brought_by))));
-    }
     if call.frames.len() > 1 {
-        words.extras.push(Line::of(Paint::Dim, format!(" in {}", frames(&call.frames))));
+        let said =
+            format!(" {} {} ({})", glyphs.becomes, frames(&call.frames), counted(call.frames.len() as u64, "segment"));
+        words.extras.insert(0, Line::of(Paint::Dim, said));
     }
-    if let Some(returned) = call.call.returned {
+    if let Some(returned) = call.call.returned
+        && form == Form::Return
+    {
         let took = clock::duration(returned.since(call.call.entered), micro(style));
         words.extras.push(Line::of(Paint::Dim, format!(" {} {took}", glyphs.dot)));
     }
     words
 }
 
-/// The arguments as strace has them: the descriptor first, then the values without their names.
-fn arguments(call: &CallEvent, style: &Style) -> Vec<String> {
+/// The arguments as strace has them: the descriptor first, then the octets, then the values without their names.
+///
+/// What the kernel writes into its arguments is not known when a call is entered.
+fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     if let Some(fd) = call.call.fd
         && !matches!(call.call.effect, Effect::Open | Effect::Exit)
     {
         args.push(fd.to_string());
     }
-    for (_, value) in &call.call.args {
-        args.push(match value {
-            Arg::Int(number) => number.to_string(),
-            Arg::Text(text) => escape(text, style),
-        });
+    if call.call.effect == Effect::Send && !call.call.preview.is_empty() {
+        args.push(preview(call, if style.columns() < 120 { 14 } else { 20 }, style));
     }
-    let last = args.len().saturating_sub(1);
-    for (at, arg) in args.iter_mut().enumerate() {
-        arg.push_str(if at == last { ")" } else { "," });
+    if call.call.effect == Effect::Accept && form == Form::Entry {
+        return args;
     }
-    if args.is_empty() {
-        args.push(")".to_owned());
-    }
+    args.extend(call.call.args.iter().map(|(_, value)| match value {
+        Arg::Int(number) => number.to_string(),
+        Arg::Text(text) => escape(text, style),
+    }));
     args
 }
 
-/// Frame numbers in few words: `#4`, `#4 #5`, `#4 to #9`, `6 segments, #4 to #12`.
-fn frames(numbers: &[u64]) -> String {
+/// The first octets that a call moved.
+fn preview(call: &CallEvent, columns: usize, style: &Style) -> String {
+    let whole = call.call.octets.is_none_or(|octets| octets == call.call.preview.len() as u64);
+    quote(&call.call.preview, if whole { Rest::Nothing } else { Rest::Follows }, columns, style)
+}
+
+/// Frame numbers in few words: `#4`, `#4 #5`, `#4-#9`; a range may hold frames that are not meant, so their number is told beside it.
+pub(super) fn frames(numbers: &[u64]) -> String {
     match numbers {
         [] => String::new(),
         [one] => format!("#{one}"),
         [one, other] => format!("#{one} #{other}"),
-        [first, .., last] if last - first == numbers.len() as u64 - 1 => format!("#{first} to #{last}"),
-        [first, .., last] => format!("{}, #{first} to #{last}", counted(numbers.len() as u64, "segment")),
+        [first, .., last] => format!("#{first}-#{last}"),
     }
 }
 
@@ -162,19 +183,28 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     }
     let window = format!("win {}", segment.window);
     let mut may = Vec::new();
-    for finding in segment.findings.iter() {
+    // What the cause says already needs no second telling.
+    let is_said = |finding: &Finding| {
+        matches!(
+            (finding, segment.cause.kernel),
+            (Finding::WindowUpdate, Some(Mechanism::WindowUpdate))
+                | (Finding::KeepAlive, Some(Mechanism::KeepAlive))
+                | (Finding::ZeroWindowProbe, Some(Mechanism::ZeroWindowProbe))
+        )
+    };
+    for finding in segment.findings.iter().filter(|finding| !is_said(finding)) {
         must.push(Line::of(Paint::Warn, said(finding)));
     }
     let told = [Finding::ZeroWindow, Finding::WindowUpdate, Finding::WindowFull, Finding::ZeroWindowProbe];
     if told.into_iter().any(|finding| segment.findings.contains(finding)) {
         must.push(Line::of(Paint::Plain, window));
-    } else {
-        may.push(Line::of(Paint::Dim, window));
-    }
-    if flags.contains(Flags::SYN) {
+    } else if flags.contains(Flags::SYN) {
         let options = &segment.segment.options;
+        may.push(Line::of(Paint::Dim, window));
         may.extend(options.mss.map(|mss| Line::of(Paint::Dim, format!("mss {mss}"))));
         may.extend(options.window_scale.map(|scale| Line::of(Paint::Dim, format!("ws {scale}"))));
+    } else if style.columns() >= ROOMY {
+        may.push(Line::of(Paint::Dim, window));
     }
     if !segment.preview.is_empty() {
         let whole = segment.preview.len() as u64 == u64::from(segment.segment.len);
@@ -184,52 +214,106 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     SegmentWords { must, may }
 }
 
+/// What stands on the arrow of a run: its frames, how many segments, their octets and where they lie.
+pub(super) fn run(run: &[&SegmentEvent]) -> SegmentWords {
+    let mut must = Vec::new();
+    if let [first, .., last] = run {
+        must.push(Line::of(Paint::Plain, format!("#{}-#{}", first.segment.frame, last.segment.frame)));
+        must.push(Line::of(Paint::Strong, format!("{} ACK", run.len())));
+        let octets: u64 = run.iter().map(|segment| u64::from(segment.segment.len)).sum();
+        if octets > 0 {
+            must.push(Line::of(Paint::Plain, format!("len {octets}")));
+            let end = last.seq + i64::from(last.segment.len) - 1;
+            must.push(Line::of(Paint::Dim, format!("seq {}-{end}", first.seq)));
+        } else if let (Some(from), Some(to)) = (first.ack, last.ack) {
+            must.push(Line::of(Paint::Dim, format!("ack {from}-{to}")));
+        }
+    }
+    SegmentWords { must, may: Vec::new() }
+}
+
+/// The cause of a run: all its calls, or that the kernel acknowledged.
+pub(super) fn run_cause(index: &Index<'_>, run: &[&SegmentEvent], said: Said, style: &Style) -> Line {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Line::default() };
+    let mut calls: Vec<EventId> = run.iter().flat_map(|segment| segment.cause.calls.iter().copied()).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    if calls.is_empty() {
+        let mut line = cause(index, first, said, style);
+        let of = |segment: &SegmentEvent| match &index.event(segment.cause.of?)?.kind {
+            EventKind::Segment(segment) => Some(segment.segment.frame),
+            _ => None,
+        };
+        if let Some(to) = of(last).filter(|_| first.cause.kernel == Some(Mechanism::Ack)) {
+            line.push(Paint::Kernel, format!("-#{to}"));
+        }
+        return line;
+    }
+    Line::of(Paint::Dim, "by ").with(paint_of(first.from), called(index, &calls, style))
+}
+
 /// A finding's name with spaces.
 fn said(finding: Finding) -> String {
     finding.name().replace('_', " ")
 }
 
+/// How much is said of a cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    /// The flags of the segment that is answered, too.
+    InFull,
+    /// Only its number, and the kernel's reason in a word.
+    Shortly,
+}
+
 /// What made an end send a segment: the calls, the kernel, or what segments alone let one conclude.
-pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, style: &Style) -> Line {
+pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style: &Style) -> Line {
     let Cause { calls, kernel, of, inferred } = &segment.cause;
     let mut line = Line::default();
     if *inferred {
         line.push(Paint::Warn, "~");
     }
-    if !calls.is_empty() {
-        line.push(Paint::Dim, "by ");
-        line.push(paint_of(segment.from), called(index, calls, style));
-        if kernel.is_some() {
-            line.push(Paint::Dim, "; ");
-        }
-    }
-    let Some(mechanism) = kernel else { return line };
+    let by_calls = match calls[..] {
+        [] => Line::default(),
+        _ => Line::of(Paint::Dim, "by ").with(paint_of(segment.from), called(index, calls, style)),
+    };
+    let Some(mechanism) = kernel else { return line.joined(by_calls) };
     if *mechanism == Mechanism::Unknown {
         let said = segment.note.as_deref().unwrap_or("cause not known");
+        // The mark says that nobody watched.
+        let said = if *inferred { said.trim_end_matches(", not watched") } else { said };
         return line.with(Paint::Kernel, escape(said, style));
     }
     let of = of.and_then(|of| index.event(of)).and_then(|event| match &event.kind {
+        EventKind::Segment(segment) if *mechanism == Mechanism::Handshake && said == Said::InFull => {
+            Some(format!("{} #{}", segment.segment.flags, segment.segment.frame))
+        }
         EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
         _ => None,
     });
-    let (alone, with) = match mechanism {
-        Mechanism::Handshake => ("answers the SYN", "answers SYN"),
-        Mechanism::Ack => ("acks", "acks"),
-        Mechanism::DelayedAck => ("delayed ack", "delayed ack of"),
-        Mechanism::RetransmissionTimeout => ("timeout, sends again", "timeout, repeats"),
-        Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe,"),
-        Mechanism::FastRetransmit => ("fast retransmit", "fast retransmit of"),
-        Mechanism::KeepAlive => ("keep-alive", "keep-alive after"),
-        Mechanism::ZeroWindowProbe => ("zero-window probe", "zero-window probe after"),
-        Mechanism::WindowUpdate => ("window update", "window update after"),
-        Mechanism::Reset => ("resets", "resets on"),
-        Mechanism::Exit => ("closes at exit", "closes at exit, after"),
-        Mechanism::Unknown => ("not known", "not known, after"),
+    let (alone, with, short) = match mechanism {
+        Mechanism::Handshake => ("answers the SYN", "answers", "answers"),
+        Mechanism::Ack => ("acks", "acks", "acks"),
+        Mechanism::DelayedAck => ("delayed ack", "delayed ack of", "delayed ack"),
+        Mechanism::RetransmissionTimeout => ("timeout, sends again", "timeout, repeats", "timeout"),
+        Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe, repeats", "probe"),
+        Mechanism::FastRetransmit => ("fast retransmit", "fast retransmit of", "fast again"),
+        Mechanism::KeepAlive => ("keep-alive", "keep-alive after", "keep-alive"),
+        Mechanism::ZeroWindowProbe => ("zero-window probe", "zero-window probe after", "probe"),
+        Mechanism::WindowUpdate => ("window update", "window update after", "window"),
+        Mechanism::Reset => ("resets", "resets on", "resets on"),
+        Mechanism::Exit => ("closes at exit", "closes at exit, after", "at exit"),
+        Mechanism::Unknown => ("not known", "not known, after", "not known"),
     };
-    line.push(Paint::Kernel, "kernel ");
-    match of {
-        Some(of) => line.with(Paint::Kernel, format!("{with} {of}")),
-        None => line.with(Paint::Kernel, alone),
+    let (with, alone) = if said == Said::Shortly { (short, short) } else { (with, alone) };
+    let kernel = match of {
+        Some(of) => format!("{with} {of}"),
+        None => alone.to_owned(),
+    };
+    match (said, by_calls.is_empty()) {
+        (_, true) => line.with(Paint::Kernel, format!("kernel {kernel}")),
+        (Said::InFull, false) => line.with(Paint::Kernel, format!("kernel {kernel} ")).joined(by_calls),
+        (Said::Shortly, false) => line.joined(by_calls).with(Paint::Kernel, format!(" ({kernel})")),
     }
 }
 
@@ -331,7 +415,7 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
 }
 
 /// A timer as sock_diag showed it, in pieces for one or two lines.
-pub(super) fn timer(index: &Index<'_>, timer: &TimerEvent, style: &Style) -> Vec<Line> {
+pub(super) fn timer(index: &Index<'_>, at: Option<Timestamp>, timer: &TimerEvent, style: &Style) -> Vec<Line> {
     let name = match timer.kind {
         TimerKind::TimeWait => "TIME-WAIT",
         TimerKind::Retransmission => "retransmission",
@@ -344,6 +428,10 @@ pub(super) fn timer(index: &Index<'_>, timer: &TimerEvent, style: &Style) -> Vec
             .with(Paint::Plain, format!(" {left} left "))
             .with(Paint::Dim, format!("[{}]", mark(Witness::SockDiag))),
     ];
+    if let Some(at) = at {
+        let over = clock::time_of_day(at.after(timer.remaining), style, 0);
+        lines.push(Line::of(Paint::Dim, "over at ").with(Paint::Plain, format!("{over} {}", clock::zone(style))));
+    }
     let mut why = Line::default();
     if let Some(cause) = timer.cause {
         why.push(Paint::Dim, "since ");
@@ -377,3 +465,6 @@ pub(super) const fn micro(style: &Style) -> &'static str {
         crate::report::Charset::Ascii => "u",
     }
 }
+
+/// From this width on a page shows what narrower ones leave out: windows, durations, notes.
+pub(super) const ROOMY: usize = 140;
