@@ -64,6 +64,9 @@ pub struct Look {
     /// Draw with ASCII characters only [default: where the locale is not UTF-8]
     #[arg(long, global = true)]
     pub ascii: bool,
+    /// In timelines, draw each segment by itself, also those that follow one another alike
+    #[arg(long, global = true)]
+    pub every_segment: bool,
 }
 
 /// When to use colour.

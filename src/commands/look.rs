@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::cli::{self, Look};
-use crate::report::{Charset, Clock, Color, Style};
+use crate::report::{Charset, Clock, Color, Detail, Style};
 
 /// The style of text on standard output.
 pub(super) fn style(look: &Look) -> Style {
@@ -20,6 +20,7 @@ pub(super) fn style(look: &Look) -> Style {
         charset: if look.ascii || (terminal && !utf8()) { Charset::Ascii } else { Charset::Unicode },
         clock: Clock::Elapsed,
         utc_offset: 0,
+        detail: if look.every_segment { Detail::Every } else { Detail::Runs },
     }
 }
 
