@@ -2,7 +2,7 @@
 # make test      tries everything
 # make install   puts the binary, its manual pages and its completions below PREFIX (and DESTDIR)
 # make captures  makes the captures and their stored outputs in captures/ anew
-# make bench     measures
+# make bench     measures tcpflow beside cat and its peers; its captures take 10 GB, and `make clean-bench` removes them
 #
 # Each of them first sees that a C compiler, libpcap and cargo are there, and touches nothing where they are.
 
@@ -11,6 +11,8 @@ DESTDIR ?=
 CARGO   ?= cargo
 # Options of `make demo`, as in: make demo DEMO="--first-close server --rebind"
 DEMO    ?=
+# Options of `make bench`, as in: make bench BENCH="--scale 0.1 --only many,scan"
+BENCH   ?=
 # A folder of captures with tshark's answers beside them, and the program that compares.
 TCPFLOW_CAPTURES ?= ../shared/captures
 TCPFLOW_COMPARE  ?= ../shared/check/compare_tshark.py
@@ -21,7 +23,7 @@ BINARY = target/release/tcpflow
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build setup demo test peers check install uninstall captures bench clean
+.PHONY: build setup demo test peers check install uninstall captures bench clean-bench clean
 
 build: setup
 	$(CARGO) build --release --locked
@@ -72,7 +74,10 @@ captures: build
 	scripts/captures.sh $(BINARY) captures
 
 bench: build
-	scripts/bench.sh $(BINARY)
+	$(CARGO) run --quiet --release --locked --package speed -- --tcpflow $(BINARY) $(BENCH)
+
+clean-bench:
+	rm -rf target/bench
 
 clean:
 	$(CARGO) clean
