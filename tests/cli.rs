@@ -70,7 +70,11 @@ fn every_subcommand_has_its_manual_page() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
-    for line in [&["completions", "bash"][..], &["man"], &["--help"]] {
+    let echo = capture("echo-v4.pcapng");
+    let analyze = ["analyze", &echo];
+    let timeline = ["analyze", "--timeline", &echo];
+    let jsonl = ["analyze", "--timeline", "--format", "jsonl", &echo];
+    for line in [&["completions", "bash"][..], &["man"], &["--help"], &analyze, &timeline, &jsonl] {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let output = command(line).stdout(writer).output().unwrap();
@@ -81,9 +85,75 @@ fn a_reader_that_has_gone_is_no_failure() {
 
 #[test]
 fn an_output_that_takes_nothing_is_told() {
-    let output = command(&["completions", "bash"]).stdout(File::create("/dev/full").unwrap()).output().unwrap();
+    let echo = capture("echo-v4.pcapng");
+    for line in [&["completions", "bash"][..], &["man"], &["analyze", &echo], &["analyze", "--format", "jsonl", &echo]]
+    {
+        let output = command(line).stdout(File::create("/dev/full").unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert_eq!(one_line(&output), "tcpflow: standard output: No space left on device (os error 28)", "{line:?}");
+    }
+}
+
+#[test]
+fn bad_input_is_status_2_and_one_line_that_names_it() {
+    let folder = scratch("bad-input");
+    let echo = capture("echo-v4.pcapng");
+    let whole = fs::read(&echo).unwrap();
+    for (name, octets) in [("empty.pcap", &b""[..]), ("text.pcap", b"hello\n"), ("half-header.pcapng", &whole[..5])] {
+        fs::write(folder.join(name), octets).unwrap();
+    }
+    for (line, named) in [
+        (&["missing.pcap"][..], "missing.pcap"),
+        (&["empty.pcap"], "empty.pcap is empty"),
+        (&["."], "is a directory"),
+        (&["text.pcap"], "text.pcap is not a capture"),
+        (&["half-header.pcapng"], "half-header.pcapng"),
+        (&["-"], "standard input is empty"),
+        (&[&echo, "missing.pcap"], "`missing.pcap` is no file, and `missing.pcap` is not a filter"),
+        (&[&echo, "tcp", "porrt", "80"], "`tcp` is no file, and `tcp porrt 80` is not a filter"),
+        (&[&echo, "--filter", "porrt 80"], "porrt 80"),
+    ] {
+        for form in [&[][..], &["--timeline"], &["--format", "jsonl"]] {
+            let output = command(&["analyze"]).args(form).args(line).current_dir(&folder).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{line:?} {form:?}");
+            assert!(one_line(&output).contains(named), "{line:?} {form:?}: {}", one_line(&output));
+        }
+    }
+}
+
+#[test]
+fn a_capture_that_was_cut_short_is_read_as_far_as_it_goes() {
+    let folder = scratch("cut");
+    let whole = fs::read(capture("echo-v4.pcapng")).unwrap();
+    let cut = folder.join("cut.pcapng");
+    fs::write(&cut, &whole[..3000]).unwrap();
+    let output = tcpflow(&["analyze", "--format", "jsonl", cut.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(one_line(&output), "tcpflow: standard output: No space left on device (os error 28)");
+    let told = one_line(&output);
+    assert!(told.contains("cut.pcapng") && told.contains("frame "), "{told}");
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [connection, totals] = &lines[..] else { panic!("{lines:?}") };
+    let frames = totals["frames"].as_u64().unwrap();
+    assert!((1..10).contains(&frames), "{totals}");
+    assert_eq!(connection["last_frame"], frames);
+    assert!(told.contains(&format!("frame {frames}")), "{told}");
+}
+
+#[test]
+fn a_capture_is_the_same_from_a_pipe_and_through_a_filter() {
+    let echo = capture("echo-v4.pcapng");
+    let told = stdout(&["analyze", "--format", "jsonl", &echo]);
+    let piped = command(&["analyze", "--format", "jsonl", "-"]).stdin(File::open(&echo).unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8(piped.stdout).unwrap(), told);
+    assert_eq!(stdout(&["analyze", "--format", "jsonl", &echo, "tcp", "port", "3000"]), told);
+    let none = stdout(&["analyze", "--format", "jsonl", &echo, "tcp", "port", "3001"]);
+    assert!(none.starts_with(r#"{"#) && none.lines().count() == 1 && none.contains(r#""connections":0"#), "{none}");
+}
+
+/// A stored capture's path.
+fn capture(name: &str) -> String {
+    format!("{}/captures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn command(line: &[&str]) -> Command {
