@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The stored outputs, by what is added to the capture's name, and the options that make them.
 const OUTPUTS: [(&str, &[&str]); 3] = [
-    (".summary.txt", &["--color", "never", "--width", "120"]),
+    (".summary.txt", &["--color", "never", "--width", "160"]),
     (".timeline.txt", &["--color", "never", "--width", "120", "--timeline"]),
     (".jsonl", &["--timeline", "--format", "jsonl"]),
 ];

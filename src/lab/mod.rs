@@ -224,6 +224,10 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         if let Err((call, errno)) = result {
             return Err(failed(scenario, address, "second-server", call, errno));
         }
+        // Its listening socket came and went after the other questions were asked.
+        if answers && let Ok(answer) = aftermath::listener(address) {
+            evidence.push(answer);
+        }
     }
     let (frames, capture) = tape.stop().map_err(|error| LabError::new(error.message))?;
     if !capture.drained {
