@@ -77,8 +77,7 @@ impl Live {
         match socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None) {
             Ok(_) => {}
             Err(Errno::EPERM | Errno::EACCES) => {
-                let message =
-                    format!("no permission to capture on {interface}: it takes root or the capability CAP_NET_RAW");
+                let message = format!("no permission to capture on {interface} (root or CAP_NET_RAW has it)");
                 return Err(OpenError::Permission(CaptureError { message }));
             }
             Err(errno) => return Err(other(format!("cannot capture on {interface}: {}", errno.desc()))),
@@ -274,11 +273,15 @@ enum Message {
 impl Tape {
     /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
     ///
-    /// The filter of `live` must let `marks` through.
+    /// The filter of `live` must let `marks` through. `on_frame` sees each frame as soon as it is read, in the thread that reads.
     ///
     /// # Errors
     /// When the mark did not come, or the capture broke.
-    pub fn start(live: Live, marks: Marks) -> Result<Self, CaptureError> {
+    pub fn start(
+        live: Live,
+        marks: Marks,
+        on_frame: impl FnMut(&Frame<'_>) + Send + 'static,
+    ) -> Result<Self, CaptureError> {
         let stop = StopOnDrop(live.stop_switch());
         let interface = live.tap.interface.clone();
         let (begin, end) = (marks.begin().into_bytes(), marks.end().into_bytes());
@@ -289,7 +292,7 @@ impl Tape {
             .name("capture".to_owned())
             .spawn(move || {
                 let mut live = live;
-                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)));
+                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), on_frame);
                 drop(to_owner.send(Message::Done(result)));
                 // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
             })
@@ -338,6 +341,7 @@ fn keep(
     begin: &[u8],
     end: &[u8],
     begun: impl FnOnce(),
+    mut on_frame: impl FnMut(&Frame<'_>),
 ) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
     let mut frames = Vec::new();
     let mut begun = Some(begun);
@@ -353,6 +357,7 @@ fn keep(
             }
             continue;
         }
+        on_frame(&frame);
         frames.push(OwnedFrame {
             number: frames.len() as u64 + 1,
             at: frame.at,

@@ -6,42 +6,55 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use super::host::Reservation;
-use super::stage::{Client, Stage};
+use super::stage::{Client, Failure, Stage, WINDOW};
 use crate::calls::{Recorder, Socket, Wait};
 use crate::flow::Side;
 use crate::kernel::SockDiag;
 
-/// A call that failed and should not have: which, and how.
-pub(super) type Failure = (&'static str, Errno);
-
 /// Plays the server: socket, setsockopt, bind, listen; for each client accept, recv and send in turn, close; at last close.
+///
+/// Here as in the other scripts a socket is closed by a recorded call also when something failed before.
 pub(super) fn serve(stage: &Stage<'_>, calls: &mut Recorder<'_>, reservation: Reservation) -> Result<(), Failure> {
     let listening = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
-    calls.reuse_address(&listening).map_err(|errno| ("setsockopt", errno))?;
-    calls.bind(&listening, stage.address).map_err(|errno| ("bind", errno))?;
-    calls.listen(&listening, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
+    let served = serve_on(stage, calls, &listening, reservation);
+    let left = stage.wait_for_goodbyes();
+    let closed = calls.close(listening).map_err(|errno| ("close", errno));
+    served.and(left).and(closed)
+}
+
+fn serve_on(
+    stage: &Stage<'_>,
+    calls: &mut Recorder<'_>,
+    listening: &Socket,
+    reservation: Reservation,
+) -> Result<(), Failure> {
+    calls.reuse_address(listening).map_err(|errno| ("setsockopt", errno))?;
+    calls.bind(listening, stage.address).map_err(|errno| ("bind", errno))?;
+    calls.listen(listening, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
     drop(reservation);
     let answer = SockDiag::open().and_then(|mut kernel| kernel.lookup(stage.address, super::any_like(stage.address)));
     stage.sock_diag_answers.store(answer.is_ok_and(|evidence| evidence.state.is_some()), Ordering::Release);
 
     let mut served = 0;
     while served < stage.clients.len() {
-        let accepted = calls.accept(&listening).map_err(|errno| ("accept", errno))?;
-        let Some(client) = accepted.peer().and_then(|peer| stage.client_at(peer)) else {
-            if stage.is_over() {
-                return Err(("accept", Errno::EINTR));
-            }
+        let accepted = calls.accept(listening).map_err(|errno| ("accept", errno))?;
+        stage.has_accepted();
+        let client = match accepted.peer() {
+            Some(peer) => stage.client_at(peer)?,
+            None => None,
+        };
+        let Some(client) = client else {
             // Somebody else on this host: not served, and not part of the story.
             drop(accepted);
             continue;
         };
-        stage.wait_for_all();
-        echo(stage, calls, &accepted, client)?;
-        calls.close(accepted).map_err(|errno| ("close", errno))?;
+        stage.wait_for_all()?;
+        let echoed = echo(stage, calls, &accepted, client);
+        let closed = calls.close(accepted).map_err(|errno| ("close", errno));
+        echoed.and(closed)?;
         served += 1;
     }
-    stage.wait_for_goodbyes();
-    calls.close(listening).map_err(|errno| ("close", errno))
+    Ok(())
 }
 
 fn echo(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, client: &Client) -> Result<(), Failure> {
@@ -56,7 +69,7 @@ fn echo(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, client: &C
         }
         // A client with a long message reads while it still sends; any other waits in recv for what now comes.
         if scenario.messages.iter().all(|message| message.len() <= BUFFER) {
-            stage.wait_for_recv(&client.whereabouts);
+            stage.wait_for_recv(&client.whereabouts)?;
         }
         let mut rest = &room[..received];
         while !rest.is_empty() {
@@ -70,41 +83,47 @@ fn echo(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, client: &C
 
 /// Plays a client: socket, connect, for each message send and recv until all of it has come back, close.
 pub(super) fn visit(stage: &Stage<'_>, calls: &mut Recorder<'_>, me: &Client) -> Result<(), Failure> {
+    stage.wait_for_accept()?;
+    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    let visited = visit_with(stage, calls, &socket, me);
+    let closed = calls.close(socket).map_err(|errno| ("close", errno));
+    stage.gone.fetch_add(1, Ordering::AcqRel);
+    visited.and(closed)
+}
+
+fn visit_with(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, me: &Client) -> Result<(), Failure> {
     let scenario = stage.scenario;
     let alone = stage.clients.len() == 1;
-    stage.wait_for_accept();
-    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
-    calls.connect(&socket, stage.address).map_err(|errno| ("connect", errno))?;
+    calls.connect(socket, stage.address).map_err(|errno| ("connect", errno))?;
     if let Some(local) = socket.local() {
         me.local.get_or_init(|| local);
     }
     stage.connected.fetch_add(1, Ordering::AcqRel);
-    stage.wait_for_all();
+    stage.wait_for_all()?;
     for message in (0..scenario.rounds).flat_map(|_| &scenario.messages) {
         if alone {
-            stage.wait_for_recv(&stage.server);
+            stage.wait_for_recv(&stage.server)?;
         }
+        stage.wait_for_capture()?;
         if message.len() <= BUFFER {
-            exchange(calls, &socket, message)?;
+            exchange(stage, calls, socket, message)?;
         } else {
-            exchange_long(calls, &socket, message)?;
+            exchange_long(stage, calls, socket, message)?;
         }
     }
     match scenario.first_close {
-        Side::Client if alone => stage.wait_for_recv(&stage.server),
+        Side::Client if alone => stage.wait_for_recv(&stage.server)?,
         Side::Client => {}
         Side::Server => {
-            let received = calls.recv(&socket, &mut [0; 1], Wait::AsLongAsItTakes).map_err(|errno| ("recv", errno))?;
+            let received = calls.recv(socket, &mut [0; 1], Wait::AsLongAsItTakes).map_err(|errno| ("recv", errno))?;
             debug_assert_eq!(received, 0, "the server sent more than it was sent");
         }
     }
-    calls.close(socket).map_err(|errno| ("close", errno))?;
-    stage.gone.fetch_add(1, Ordering::AcqRel);
     Ok(())
 }
 
 /// Sends the whole message, then reads it back.
-fn exchange(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
+fn exchange(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
     let mut rest = message;
     // A message of 0 octets is sent too, once: the call returns, and no segment leaves.
     loop {
@@ -122,20 +141,23 @@ fn exchange(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result
             received => back += received,
         }
     }
+    stage.echoed.add(2 * u64::from(back > 0), 2 * back as u64);
     Ok(())
 }
 
 /// Sends and reads as the socket allows: a client that first sent everything would block for ever once the buffers on the way
 /// there and back are full, as the server then waits for it to read.
-fn exchange_long(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
+fn exchange_long(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> Result<(), Failure> {
     let mut room = vec![0u8; BUFFER];
     let (mut sent, mut back) = (0, 0);
     while back < message.len() {
+        let may_go = message.len().min(back + WINDOW);
         let mut wanted = PollFlags::POLLIN;
-        wanted.set(PollFlags::POLLOUT, sent < message.len());
+        wanted.set(PollFlags::POLLOUT, sent < may_go);
         let found = calls.poll(socket, wanted).map_err(|errno| ("poll", errno))?;
         if found.contains(PollFlags::POLLOUT) {
-            match calls.send(socket, &message[sent..], Wait::Never) {
+            stage.wait_for_capture()?;
+            match calls.send(socket, &message[sent..may_go], Wait::Never) {
                 Ok(accepted) => sent += accepted,
                 Err(Errno::EAGAIN) => {}
                 Err(errno) => return Err(("send", errno)),
@@ -144,7 +166,10 @@ fn exchange_long(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> R
         if found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
             match calls.recv(socket, &mut room, Wait::Never) {
                 Ok(0) => return Err(("recv", Errno::ECONNRESET)),
-                Ok(received) => back += received,
+                Ok(received) => {
+                    back += received;
+                    stage.echoed.add(0, 2 * received as u64);
+                }
                 Err(Errno::EAGAIN) => {}
                 Err(errno) => return Err(("recv", errno)),
             }
@@ -156,26 +181,32 @@ fn exchange_long(calls: &mut Recorder<'_>, socket: &Socket, message: &[u8]) -> R
 /// Plays a client that is refused: socket, connect, close.
 pub(super) fn knock(stage: &Stage<'_>, calls: &mut Recorder<'_>) -> Result<(), Failure> {
     let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
-    match calls.connect(&socket, stage.address) {
-        Err(Errno::ECONNREFUSED) | Ok(()) => {}
-        Err(errno) => return Err(("connect", errno)),
-    }
-    calls.close(socket).map_err(|errno| ("close", errno))
+    let refused = match calls.connect(&socket, stage.address) {
+        Err(Errno::ECONNREFUSED) | Ok(()) => Ok(()),
+        Err(errno) => Err(("connect", errno)),
+    };
+    let closed = calls.close(socket).map_err(|errno| ("close", errno));
+    refused.and(closed)
 }
 
 /// Plays a server that is started again: bind without SO_REUSEADDR, then with it. What the kernel says to the first is for it to say.
 pub(super) fn start_again(stage: &Stage<'_>, calls: &mut Recorder<'_>) -> Result<(), Failure> {
     let first = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
-    match calls.bind(&first, stage.address) {
-        Ok(()) | Err(Errno::EADDRINUSE) => {}
-        Err(errno) => return Err(("bind", errno)),
-    }
-    calls.close(first).map_err(|errno| ("close", errno))?;
+    let bound = match calls.bind(&first, stage.address) {
+        Ok(()) | Err(Errno::EADDRINUSE) => Ok(()),
+        Err(errno) => Err(("bind", errno)),
+    };
+    let closed = calls.close(first).map_err(|errno| ("close", errno));
+    bound.and(closed)?;
+
     let second = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
-    calls.reuse_address(&second).map_err(|errno| ("setsockopt", errno))?;
-    calls.bind(&second, stage.address).map_err(|errno| ("bind", errno))?;
-    calls.listen(&second, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
-    calls.close(second).map_err(|errno| ("close", errno))
+    let listening = calls
+        .reuse_address(&second)
+        .map_err(|errno| ("setsockopt", errno))
+        .and_then(|()| calls.bind(&second, stage.address).map_err(|errno| ("bind", errno)))
+        .and_then(|()| calls.listen(&second, libc::SOMAXCONN).map_err(|errno| ("listen", errno)));
+    let closed = calls.close(second).map_err(|errno| ("close", errno));
+    listening.and(closed)
 }
 
 /// How much the programs read at a time, in octets.

@@ -17,16 +17,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::calls::{Call, Effect, Recorder, Whereabouts};
-use crate::capture::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
 use crate::flow::Side;
 use crate::kernel::Evidence;
+use crate::wire::Decoder;
 
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use host::Ground;
 
-use echo::Failure;
 use host::{LOOPBACK, Reservation};
-use stage::Stage;
+use stage::{Failure, Stage, Traffic};
 use supervision::{STUCK, Supervision};
 
 /// An experiment: what is played, and on which ground.
@@ -194,8 +194,17 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         );
     }
 
-    let tape = Tape::start(live, marks).map_err(|error| LabError::new(error.message))?;
-    let stage = Stage::of(scenario, address);
+    let seen = Arc::new(Traffic::default());
+    let mut decoder = Decoder::new();
+    let count = {
+        let seen = seen.clone();
+        move |frame: &Frame<'_>| {
+            // What is not TCP is no traffic of ours.
+            let _ = decoder.decode(frame, |segment, _| seen.add(u64::from(segment.len > 0), segment.len.into()));
+        }
+    };
+    let tape = Tape::start(live, marks, count).map_err(|error| LabError::new(error.message))?;
+    let stage = Stage::of(scenario, address, seen);
     let (mut calls, failures) = play(&stage, reservation);
     let interrupted = scenario.interrupt.load(Ordering::Acquire);
     if let (Some((actor, (call, errno))), false) = (failures.first(), interrupted) {
@@ -235,6 +244,10 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     } else if capture.dropped > 0 {
         notices.push(format!("the kernel dropped {} packets of the capture", capture.dropped));
     }
+    let (frames, foreign) = own_frames(frames, &ends);
+    if foreign > 0 {
+        notices.push(format!("{foreign} frames of other connections to {address} were left out"));
+    }
     let strangers = calls.len();
     calls.retain(|call| call.accepted.is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer));
     if calls.len() < strangers {
@@ -270,55 +283,74 @@ struct Opened {
     ground: Ground,
 }
 
+/// Why the experiment cannot be played on a loopback interface.
+enum Barrier {
+    /// Something that another loopback interface need not have: no permission, no such address, the interface is down.
+    Here {
+        /// What is in the way.
+        what: String,
+        /// The way out on this interface.
+        way_out: String,
+    },
+    /// Something that is wrong anywhere.
+    Anywhere(String),
+}
+
 fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Opened, LabError> {
-    let refused =
-        |error: &LabError, why: &str| LabError::new(format!("{why}{error}; {}", host::ways_out(scenario.mtu)));
-    let own = |ground| open_here(scenario, ground).map_err(|error| LabError::new(error.into_inner().message));
     if scenario.mtu.is_some() || scenario.place == Place::OwnNamespace {
-        let ground = host::enter_namespace(scenario.mtu).map_err(|error| refused(&error, ""))?;
+        let ground = host::enter_namespace(scenario.mtu)
+            .map_err(|error| LabError::new(format!("{error}; {}", host::ways_out(scenario.mtu))))?;
         if let Some(mtu) = scenario.mtu {
             notices
                 .push(format!("played in a network namespace of its own, where the MTU of {LOOPBACK} is {mtu} octets"));
         }
-        return own(ground);
+        return open_on(scenario, ground).map_err(LabError::from);
     }
-    match open_here(scenario, Ground::Host) {
+    match open_on(scenario, Ground::Host) {
         Ok(opened) => Ok(opened),
-        Err(OpenError::Permission(_)) if scenario.place == Place::WherePermitted => {
+        Err(Barrier::Here { what, way_out }) if scenario.place == Place::WherePermitted => {
             let ground = host::enter_namespace(None)
-                .map_err(|error| refused(&error, &format!("no permission to capture on {LOOPBACK}, and ")))?;
-            notices.push(format!(
-                "played on {LOOPBACK} of a network namespace of its own, as capturing on the host's own takes root or CAP_NET_RAW"
-            ));
-            own(ground)
+                .map_err(|error| LabError::new(format!("{what}, and {error}; {way_out}")))?;
+            notices.push(format!("{what}: played on {LOOPBACK} of a network namespace of its own"));
+            open_on(scenario, ground).map_err(LabError::from)
         }
-        Err(OpenError::Permission(error)) => Err(refused(&LabError::new(error.message), "")),
-        Err(OpenError::Other(error)) => Err(LabError::new(error.message)),
+        Err(barrier) => Err(LabError::from(barrier)),
     }
 }
 
-fn open_here(scenario: &Scenario, ground: Ground) -> Result<Opened, OpenError> {
-    let other = |message: String| OpenError::Other(crate::capture::CaptureError { message });
-    let no_address = || {
-        let family = if scenario.address.is_ipv4() { "IPv4" } else { "IPv6" };
-        other(format!(
-            "{LOOPBACK} has no address {}: is {family} off on this host? Try the other one",
-            scenario.address
-        ))
+impl From<Barrier> for LabError {
+    fn from(barrier: Barrier) -> Self {
+        Self::new(match barrier {
+            Barrier::Here { what, way_out } => format!("{what}; {way_out}"),
+            Barrier::Anywhere(what) => what,
+        })
+    }
+}
+
+fn open_on(scenario: &Scenario, ground: Ground) -> Result<Opened, Barrier> {
+    let no_address = || Barrier::Here {
+        what: format!("{LOOPBACK} has no address {}", scenario.address),
+        way_out: format!(
+            "is {} off on this host? Try the other one",
+            if scenario.address.is_ipv4() { "IPv4" } else { "IPv6" }
+        ),
     };
     if !host::is_up() {
-        return Err(other(format!("the interface {LOOPBACK} is down: 'sudo ip link set {LOOPBACK} up'")));
+        let what = format!("the interface {LOOPBACK} is down");
+        return Err(Barrier::Here { what, way_out: format!("bring it up: sudo ip link set {LOOPBACK} up") });
     }
     let reserve = |port| Reservation::of(scenario.address, port);
-    // A port where nobody listens must not be one that somebody takes meanwhile, but need not be a particular one.
+    // Which port it is matters little, and a port where nobody listens must not be one where somebody does.
     let reservation = match reserve(scenario.port) {
         Err(Errno::EADDRINUSE) => reserve(0),
         result => result,
     };
     let reservation = reservation.map_err(|errno| match errno {
         Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => no_address(),
-        Errno::EACCES => other(format!("port {} is only for root: choose one from 1024 on with --port", scenario.port)),
-        errno => other(format!("port {} cannot be used: {}", scenario.port, errno.desc())),
+        Errno::EACCES => {
+            Barrier::Anywhere(format!("port {} is only for root: choose one from 1024 on with --port", scenario.port))
+        }
+        errno => Barrier::Anywhere(format!("port {} cannot be used: {}", scenario.port, errno.desc())),
     })?;
     let marks = Marks::over(scenario.address).map_err(|_| no_address())?;
     let live = Live::open(Tap {
@@ -331,8 +363,14 @@ fn open_here(scenario: &Scenario, ground: Ground) -> Result<Opened, OpenError> {
         ),
         snap_len: snap_len(scenario),
         buffer: buffer(scenario),
-    })?;
-    Ok(Opened { live, marks, reservation, ground })
+    });
+    match live {
+        Ok(live) => Ok(Opened { live, marks, reservation, ground }),
+        Err(OpenError::Permission(error)) => {
+            Err(Barrier::Here { what: error.message, way_out: host::ways_out(scenario.mtu) })
+        }
+        Err(OpenError::Other(error)) => Err(Barrier::Anywhere(error.message)),
+    }
 }
 
 /// Enough for every segment that can come: none carries more than the longest message, nor more than the MTU lets through.
@@ -344,10 +382,18 @@ fn snap_len(scenario: &Scenario) -> u32 {
     all_clients.min(mtu) as u32
 }
 
+/// Room for all that a small experiment puts on the wire, even if nobody reads meanwhile; for a large one as much as is decent.
 fn buffer(scenario: &Scenario) -> u32 {
-    // Each segment takes a place when it leaves and one when it arrives.
-    let octets = scenario.octets().saturating_mul(scenario.clients as u64).saturating_mul(2 * 2 * 2);
-    octets.clamp(8 << 20, 64 << 20) as u32
+    let messages = (scenario.messages.len() as u64).saturating_mul(scenario.rounds.into());
+    let segment = u64::from(snap_len(scenario)).saturating_sub(HEADERS).clamp(512, echo::BUFFER as u64);
+    let there_and_back = 2 * scenario.octets().div_ceil(segment).saturating_add(messages).min(1 << 32);
+    let with_acknowledgements = 2 * there_and_back + 16;
+    // Each takes a place when it leaves and one when it arrives.
+    let places = (2 * with_acknowledgements).saturating_mul(scenario.clients as u64);
+    // libpcap divides the buffer into blocks of a power of two, and those into places.
+    let place = u64::from(snap_len(scenario)) + 128;
+    let block = place.next_power_of_two().max(4096);
+    places.saturating_mul(block / (block / place)).clamp(4 << 20, 64 << 20) as u32
 }
 
 /// Plays the scenario to its end, or until it is interrupted or stuck, and returns the calls of all actors and what went wrong.
@@ -376,14 +422,16 @@ fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String,
     let mut failures = Vec::new();
     thread::scope(|scope| {
         let (done, finished) = mpsc::channel();
+        let mut actors = Vec::new();
         for (name, whereabouts, part) in parts {
             let (to_us, actor) = (done.clone(), name.clone());
             let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
                 let played = act(whereabouts, part);
                 drop(to_us.send((actor, played)));
             });
-            if spawned.is_err() {
-                drop(done.send((name, (Vec::new(), Err(("clone", Errno::EAGAIN))))));
+            match spawned {
+                Ok(actor) => actors.push(actor),
+                Err(_) => drop(done.send((name, (Vec::new(), Err(("clone", Errno::EAGAIN)))))),
             }
         }
         drop(done);
@@ -395,13 +443,17 @@ fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String,
                     if let Err(failure) = result {
                         // The first to fail is the cause; the others fail because it ended the play.
                         failures.push((name, failure));
-                        stage.stop.store(true, Ordering::Release);
+                        stage.end();
                     }
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
             supervision.look(stage);
+        }
+        // The scope alone would wait for their last word, not for their end.
+        for actor in actors {
+            actor.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
     (calls, failures)
@@ -459,6 +511,32 @@ fn ends_of(calls: &[Call]) -> Vec<Ends> {
     let mut connects: Vec<_> = calls.iter().filter(|call| call.effect == Effect::Connect).collect();
     connects.sort_by_key(|call| call.entered);
     connects.into_iter().filter_map(|call| Some(Ends { client: call.local?, server: call.peer? })).collect()
+}
+
+/// The frames of these connections, numbered anew, and how many others there were: on a host's own loopback interface there may be
+/// somebody else's.
+fn own_frames(frames: Vec<OwnedFrame>, ends: &[Ends]) -> (Vec<OwnedFrame>, usize) {
+    let before = frames.len();
+    let mut decoder = Decoder::new();
+    let mut own: Vec<_> = frames
+        .into_iter()
+        .filter(|frame| {
+            let mut ours = false;
+            let skipped = decoder.decode(&frame.as_frame(), |segment, _| {
+                let (from, to) = (segment.from(), segment.to());
+                ours |= ends
+                    .iter()
+                    .any(|ends| (ends.client, ends.server) == (from, to) || (ends.server, ends.client) == (from, to));
+            });
+            // What is not understood is shown rather than judged away.
+            ours || skipped.is_err()
+        })
+        .collect();
+    for (frame, number) in own.iter_mut().zip(1..) {
+        frame.number = number;
+    }
+    let foreign = before - own.len();
+    (own, foreign)
 }
 
 /// The unspecified address of the same family, with port 0.

@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::Scenario;
 use crate::calls::{Effect, Whereabouts};
+
+/// A call that failed and should not have: which, and how. `EINTR`: the play was over before it was done.
+pub(super) type Failure = (&'static str, Errno);
 
 /// The stage of one run.
 pub(super) struct Stage<'a> {
@@ -19,13 +24,18 @@ pub(super) struct Stage<'a> {
     pub(super) clients: Vec<Client>,
     /// How many clients' connects have returned.
     pub(super) connected: AtomicUsize,
-    /// How many clients' closes have returned.
+    /// How many clients have closed their sockets.
     pub(super) gone: AtomicUsize,
-    /// Set when the play is over early: interrupted, or an actor failed.
-    pub(super) stop: AtomicBool,
     /// Whether the kernel's table of sockets showed the listening socket: otherwise its silence means nothing.
     pub(super) sock_diag_answers: AtomicBool,
+    /// What has been read of the capture so far.
+    pub(super) seen: Arc<Traffic>,
+    /// What the clients have had sent back so far.
+    pub(super) echoed: Traffic,
+    /// Whether the capture was waited for in vain: it has lost segments, and would be waited for again and again.
+    lossy: AtomicBool,
     accepting: AtomicBool,
+    over: AtomicBool,
 }
 
 /// One client as the others see it.
@@ -36,8 +46,30 @@ pub(super) struct Client {
     pub(super) local: OnceLock<SocketAddr>,
 }
 
+/// An amount of traffic that grows.
+#[derive(Default)]
+pub(super) struct Traffic {
+    segments: AtomicU64,
+    octets: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn add(&self, segments: u64, octets: u64) {
+        self.segments.fetch_add(segments, Ordering::AcqRel);
+        self.octets.fetch_add(octets, Ordering::AcqRel);
+    }
+
+    /// Whether it is no further behind `other` than the capture's buffer can make up for.
+    fn keeps_up_with(&self, other: &Self) -> bool {
+        let behind = |mine: &AtomicU64, theirs: &AtomicU64| {
+            theirs.load(Ordering::Acquire).saturating_sub(mine.load(Ordering::Acquire))
+        };
+        behind(&self.segments, &other.segments) <= 1024 && behind(&self.octets, &other.octets) <= 2 * WINDOW as u64
+    }
+}
+
 impl<'a> Stage<'a> {
-    pub(super) fn of(scenario: &'a Scenario, address: SocketAddr) -> Self {
+    pub(super) fn of(scenario: &'a Scenario, address: SocketAddr, seen: Arc<Traffic>) -> Self {
         Self {
             scenario,
             address,
@@ -45,14 +77,22 @@ impl<'a> Stage<'a> {
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
             connected: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
             sock_diag_answers: AtomicBool::new(false),
+            seen,
+            echoed: Traffic::default(),
+            lossy: AtomicBool::new(false),
             accepting: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         }
     }
 
+    /// Ends the play early: it was interrupted, is stuck, or an actor failed.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
     pub(super) fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.over.load(Ordering::Acquire)
     }
 
     /// How many calls of all actors have returned: the measure of progress.
@@ -60,46 +100,67 @@ impl<'a> Stage<'a> {
         self.server.returned() + self.clients.iter().map(|client| client.whereabouts.returned()).sum::<u64>()
     }
 
+    /// Tells that an accept has returned, whoever it was that connected.
+    pub(super) fn has_accepted(&self) {
+        self.accepting.store(true, Ordering::Release);
+    }
+
     /// Waits until the server has been seen asleep in accept.
-    pub(super) fn wait_for_accept(&self) {
+    pub(super) fn wait_for_accept(&self) -> Result<(), Failure> {
         let mut stat = None;
-        self.wait(ALWAYS, || {
+        self.wait(ALWAYS, "accept", || {
             if sleeps(&self.server, Effect::Accept, &mut stat) {
-                self.accepting.store(true, Ordering::Release);
+                self.has_accepted();
             }
             self.accepting.load(Ordering::Acquire)
-        });
+        })
     }
 
     /// Waits until `actor` is seen asleep in recv; only for so long, as nothing but the clarity of the picture depends on it.
-    pub(super) fn wait_for_recv(&self, actor: &Whereabouts) {
+    pub(super) fn wait_for_recv(&self, actor: &Whereabouts) -> Result<(), Failure> {
         let mut stat = None;
-        self.wait(COURTESY, || sleeps(actor, Effect::Receive, &mut stat));
+        self.wait(COURTESY, "recv", || sleeps(actor, Effect::Receive, &mut stat))
     }
 
     /// Waits until every client is connected.
-    pub(super) fn wait_for_all(&self) {
-        self.wait(ALWAYS, || self.connected.load(Ordering::Acquire) >= self.clients.len());
+    pub(super) fn wait_for_all(&self) -> Result<(), Failure> {
+        self.wait(ALWAYS, "connect", || self.all_are_connected())
     }
 
     /// Waits until every client has closed its socket.
-    pub(super) fn wait_for_goodbyes(&self) {
-        self.wait(ALWAYS, || self.gone.load(Ordering::Acquire) >= self.clients.len());
+    pub(super) fn wait_for_goodbyes(&self) -> Result<(), Failure> {
+        self.wait(ALWAYS, "close", || self.gone.load(Ordering::Acquire) >= self.clients.len())
+    }
+
+    /// Waits while the capture is so far behind that its buffer might run full; only for so long, as drops are counted and told.
+    pub(super) fn wait_for_capture(&self) -> Result<(), Failure> {
+        let keeps_up = || self.seen.keeps_up_with(&self.echoed);
+        self.wait(COURTESY, "send", || self.lossy.load(Ordering::Acquire) || keeps_up())?;
+        self.lossy.fetch_or(!keeps_up(), Ordering::AcqRel);
+        Ok(())
     }
 
     /// The client with that address, once its connect has returned; `None` when all are connected and it is none of them.
-    pub(super) fn client_at(&self, address: SocketAddr) -> Option<&Client> {
+    pub(super) fn client_at(&self, address: SocketAddr) -> Result<Option<&Client>, Failure> {
         let find = || self.clients.iter().find(|client| client.local.get() == Some(&address));
-        self.wait(ALWAYS, || find().is_some() || self.connected.load(Ordering::Acquire) >= self.clients.len());
-        find()
+        self.wait(ALWAYS, "connect", || find().is_some() || self.all_are_connected())?;
+        Ok(find())
     }
 
-    /// Polls for `condition`, giving the processor away in between, until it holds, the play is over, or the limit is reached.
-    fn wait(&self, limit: Duration, mut condition: impl FnMut() -> bool) {
+    fn all_are_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire) >= self.clients.len()
+    }
+
+    /// Polls for `condition`, giving the processor away in between, until it holds, the limit is reached, or the play is over.
+    fn wait(&self, limit: Duration, in_call: &'static str, mut condition: impl FnMut() -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + limit;
-        while !condition() && !self.is_over() && Instant::now() < deadline {
+        while !condition() && Instant::now() < deadline {
+            if self.is_over() {
+                return Err((in_call, Errno::EINTR));
+            }
             thread::yield_now();
         }
+        Ok(())
     }
 }
 
@@ -108,6 +169,8 @@ fn sleeps(actor: &Whereabouts, effect: Effect, stat: &mut Option<File>) -> bool 
     actor.sleeps_in(effect, stat).unwrap_or(true)
 }
 
+/// How many octets of a long message may be on their way there and back.
+pub(super) const WINDOW: usize = 1 << 20;
 /// Longer than anything that is waited for without end: who supervises the stage ends it before.
 const ALWAYS: Duration = Duration::from_secs(3600);
 const COURTESY: Duration = Duration::from_millis(200);

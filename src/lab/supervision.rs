@@ -27,7 +27,7 @@ impl Supervision {
             (self.progress, self.since) = (progress, Instant::now());
         }
         if stage.scenario.interrupt.load(Ordering::Acquire) || self.since.elapsed() > STUCK {
-            stage.stop.store(true, Ordering::Release);
+            stage.end();
         }
         if stage.is_over() {
             // Again each time: a signal that comes just before a call does not keep it from blocking.

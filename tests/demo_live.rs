@@ -1,0 +1,514 @@
+//! Experiments on the real kernel, each in a process of its own, as root and as an ordinary user.
+//!
+//! A run may move its process into a namespace and gives up its privilege for good, and the former works only before there is a second
+//! thread. So this file has a `main` of its own: it starts itself again for each case. Nothing is skipped: where the host lets nobody
+//! capture, the cases fail with the reason.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, fs, thread};
+
+use nix::unistd::geteuid;
+use tcpflow::calls::{Call, Effect};
+use tcpflow::capture::FrameSource;
+use tcpflow::flow::Side;
+use tcpflow::kernel::TimerKind;
+use tcpflow::lab::{Ground, Place, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
+use tcpflow::tcp::State;
+use tcpflow::time::Span;
+use tcpflow::wire::{Decoder, Flags, Segment};
+
+/// What is tried, by whom.
+const CASES: &[Case] = &[
+    ("echo_v4", &[Who::Root, Who::User], echo_v4),
+    ("echo_v6", &[Who::Root, Who::User], echo_v6),
+    ("echo_in_own_namespace", &[Who::Root, Who::User], echo_in_own_namespace),
+    ("server_closes_first_and_starts_again", &[Who::Root, Who::User], server_closes_first_and_starts_again),
+    ("three_clients_at_once", &[Who::Root, Who::User], three_clients_at_once),
+    ("connection_refused", &[Who::Root, Who::User], connection_refused),
+    ("a_megabyte_at_mtu_1500", &[Who::Root, Who::User], a_megabyte_at_mtu_1500),
+    ("a_megabyte_over_ipv6", &[Who::Root, Who::User], a_megabyte_over_ipv6),
+    ("many_messages_and_rounds", &[Who::Root, Who::User], many_messages_and_rounds),
+    ("ten_megabytes", &[Who::Root], ten_megabytes),
+    ("message_of_no_octets", &[Who::Root, Who::User], message_of_no_octets),
+    ("only_messages_of_no_octets", &[Who::Root, Who::User], only_messages_of_no_octets),
+    ("busy_port", &[Who::Root], busy_port),
+    ("interrupted", &[Who::Root], interrupted),
+    ("strangers_are_left_out", &[Who::Root], strangers_are_left_out),
+    ("sudo_is_given_up", &[Who::Sudo], sudo_is_given_up),
+    ("host_loopback_is_denied_with_a_way_out", &[Who::User], host_loopback_is_denied_with_a_way_out),
+    ("time_wait_counts_down", &[Who::Root, Who::User], time_wait_counts_down),
+];
+
+/// A name, the users as whom it is played, and what is played.
+type Case = (&'static str, &'static [Who], fn());
+
+/// As which user a case is played.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Who {
+    Root,
+    /// Root, with the environment that sudo gives.
+    Sudo,
+    User,
+}
+
+fn main() -> ExitCode {
+    if let Ok(name) = env::var(CASE) {
+        let (_, _, case) = CASES.iter().find(|(case, ..)| *case == name).expect("a case of that name");
+        case();
+        return ExitCode::SUCCESS;
+    }
+    let args: Vec<String> = env::args().skip(1).collect();
+    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let root = geteuid().is_root();
+    let program = Program::within_reach_of(if root { Who::User } else { Who::Root });
+    let (mut passed, mut failed) = (0, 0);
+    for (name, who) in CASES.iter().flat_map(|(name, who, _)| who.iter().map(move |who| (*name, *who))) {
+        let title = format!("{name} as {who:?}");
+        if !wanted(&title) {
+            continue;
+        }
+        if args.iter().any(|arg| arg == "--list") {
+            println!("{title}: test");
+            continue;
+        }
+        if !root && who != Who::User {
+            println!("left to root: {title}");
+            continue;
+        }
+        let output = program.command(name, who).output().expect("this program starts again");
+        if output.status.success() {
+            passed += 1;
+            println!("test {title} ... ok");
+        } else {
+            failed += 1;
+            println!("test {title} ... FAILED ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    println!("\ntest result: {passed} passed; {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// This program, where the users can reach it.
+struct Program {
+    path: PathBuf,
+    copied_to: Option<PathBuf>,
+}
+
+impl Program {
+    /// The build directory may lie in root's home, where nobody else may look.
+    fn within_reach_of(who: Who) -> Self {
+        let path = env::current_exe().expect("this program has a path");
+        if who != Who::User {
+            return Self { path, copied_to: None };
+        }
+        let folder = env::temp_dir().join(format!("tcpflow-live-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder of its own");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
+        let copy = folder.join("demo_live");
+        fs::copy(&path, &copy).expect("a copy of this program");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("its mode");
+        Self { path: copy, copied_to: Some(folder) }
+    }
+
+    fn command(&self, case: &str, who: Who) -> Command {
+        let mut command = Command::new(&self.path);
+        command.env(CASE, case).current_dir("/").stdin(Stdio::null());
+        for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID"] {
+            command.env_remove(name);
+        }
+        match who {
+            Who::Root => {}
+            Who::Sudo => {
+                command.env("SUDO_UID", NOBODY.to_string()).env("SUDO_GID", NOBODY.to_string());
+            }
+            Who::User if geteuid().is_root() => {
+                // Without supplementary groups, too.
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            Who::User => {}
+        }
+        command
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.copied_to {
+            drop(fs::remove_dir_all(folder));
+        }
+    }
+}
+
+const CASE: &str = "TCPFLOW_LIVE_CASE";
+const NOBODY: u32 = 65534;
+
+// ---- the cases ----
+
+fn echo_v4() {
+    let recording = played(&Scenario::default());
+    check_echo(&Scenario::default(), &recording);
+    check_ground(&recording);
+    assert_eq!(names(&recording, "echo-client"), ["socket", "connect", "send", "recv", "close"]);
+    assert_eq!(
+        names(&recording, "echo-server"),
+        ["socket", "setsockopt", "bind", "listen", "accept", "recv", "send", "recv", "close", "close"]
+    );
+    check_waits(&recording);
+    assert!(recording.frames.len() >= 9, "{} frames", recording.frames.len());
+}
+
+fn echo_v6() {
+    let scenario = Scenario { address: "::1".parse().unwrap(), ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    check_waits(&recording);
+}
+
+fn echo_in_own_namespace() {
+    let scenario = Scenario { place: Place::OwnNamespace, ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    assert_ne!(recording.ground, Ground::Host);
+    assert_eq!(recording.address.port(), 3000, "nobody else is there");
+}
+
+fn server_closes_first_and_starts_again() {
+    let scenario = Scenario { play: Play::EchoAndStartAgain, first_close: Side::Server, ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    let again: Vec<_> = of(&recording, "second-server").collect();
+    let told: Vec<_> = again.iter().map(|call| (&*call.name, call.errno.as_deref())).collect();
+    let expected = [
+        ("socket", None),
+        ("bind", Some("EADDRINUSE")),
+        ("close", None),
+        ("socket", None),
+        ("setsockopt", None),
+        ("bind", None),
+        ("listen", None),
+        ("close", None),
+    ];
+    assert_eq!(told, expected);
+    let waiting = recording.evidence.iter().find(|evidence| evidence.state == Some(State::TimeWait)).unwrap();
+    assert!(waiting.answered <= again[1].entered, "it fails because of the TIME-WAIT that was seen before");
+}
+
+fn three_clients_at_once() {
+    let scenario = Scenario { clients: 3, ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    assert_eq!(recording.ends.len(), 3);
+    let connected = |call: &&Call| call.effect == Effect::Connect;
+    let last_connected = recording.calls.iter().filter(connected).filter_map(|call| call.returned).max().unwrap();
+    let first_octets = recording.calls.iter().find(|call| call.effect == Effect::Send).unwrap().entered;
+    assert!(last_connected <= first_octets, "all are connected before the first speaks");
+    let accepts: Vec<_> = recording.calls.iter().filter(|call| call.effect == Effect::Accept).collect();
+    assert!(
+        accepts[1].entered > last_connected && accepts[2].entered > last_connected,
+        "the kernel completes handshakes before accept"
+    );
+}
+
+fn connection_refused() {
+    let scenario = Scenario { play: Play::Refused, ..Scenario::default() };
+    let recording = played(&scenario);
+    assert_eq!(names(&recording, "echo-client"), ["socket", "connect", "close"]);
+    let connect = &recording.calls[1];
+    assert_eq!((connect.result, connect.errno.as_deref()), (Some(-1), Some("ECONNREFUSED")));
+    let segments = segments(&recording);
+    assert_eq!(segments.iter().map(|segment| segment.flags).collect::<Vec<_>>(), [Flags::SYN, Flags::RST | Flags::ACK]);
+    assert_eq!((Some(segments[0].from()), Some(segments[0].to())), (connect.local, connect.peer));
+    assert!(recording.evidence.iter().all(|evidence| evidence.state.is_none()), "{:?}", recording.evidence);
+    assert!(recording.evidence.iter().any(|evidence| Some(evidence.local) == connect.local));
+}
+
+fn a_megabyte_at_mtu_1500() {
+    let scenario = Scenario { messages: vec![Scenario::message_of(1_000_000)], mtu: Some(1500), ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    let longest = segments(&recording).iter().map(|segment| segment.len).max().unwrap();
+    assert_eq!(longest, 1448, "textbook-sized segments");
+    let (first, last) = (recording.calls[0].entered, recording.calls.iter().filter_map(|call| call.returned).max());
+    assert!(last.unwrap().since(first) < Span::from_millis(2_000));
+}
+
+fn a_megabyte_over_ipv6() {
+    let scenario = Scenario {
+        address: "::1".parse().unwrap(),
+        messages: vec![Scenario::message_of(1_000_000)],
+        ..Scenario::default()
+    };
+    check_echo(&scenario, &played(&scenario));
+}
+
+fn ten_megabytes() {
+    let scenario = Scenario {
+        messages: vec![Scenario::message_of(5_000_000), Scenario::message_of(5_000_000)],
+        ..Scenario::default()
+    };
+    check_echo(&scenario, &played(&scenario));
+}
+
+fn many_messages_and_rounds() {
+    let messages = vec![b"a".to_vec(), Scenario::message_of(20_000), b"three words here".to_vec()];
+    let scenario = Scenario { messages, rounds: 20, first_close: Side::Server, ..Scenario::default() };
+    check_echo(&scenario, &played(&scenario));
+}
+
+fn message_of_no_octets() {
+    let scenario = Scenario { messages: vec![Vec::new(), b"helloworld".to_vec()], ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    let empty = of(&recording, "echo-client").find(|call| call.effect == Effect::Send).unwrap();
+    assert_eq!((empty.result, empty.octets), (Some(0), Some(0)));
+    assert!(recording.notices.iter().any(|notice| notice.contains("0 octets")), "{:?}", recording.notices);
+}
+
+fn only_messages_of_no_octets() {
+    let scenario = Scenario { messages: vec![Vec::new()], rounds: 3, ..Scenario::default() };
+    check_echo(&scenario, &played(&scenario));
+}
+
+fn busy_port() {
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port();
+    let scenario = Scenario { port, place: Place::Host, ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    assert_ne!(recording.address.port(), port);
+    assert!(recording.notices[0].contains(&format!("port {port} is busy")), "{:?}", recording.notices);
+}
+
+fn interrupted() {
+    let scenario = Scenario { rounds: u32::MAX, place: Place::Host, ..Scenario::default() };
+    let interrupt = scenario.interrupt.clone();
+    // As Ctrl-C would, in the middle: once the client is there.
+    let ctrl_c = thread::spawn(move || {
+        let there = |entry: fs::DirEntry| {
+            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == "echo-client")
+        };
+        while !fs::read_dir("/proc/self/task").unwrap().flatten().any(there) {
+            thread::yield_now();
+        }
+        interrupt.store(true, Ordering::Release);
+    });
+    let recording = played(&scenario);
+    ctrl_c.join().unwrap();
+    assert!(recording.interrupted);
+    for actor in ["echo-server", "echo-client"] {
+        if let Some(last) = of(&recording, actor).last() {
+            assert_eq!(last.effect, Effect::Close, "{actor} leaves nothing open");
+        }
+    }
+    for thread in fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let comm = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        assert!(!comm.starts_with("echo-"), "{comm} is still there");
+    }
+}
+
+fn strangers_are_left_out() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    struct OverOnDrop<'a>(&'a AtomicBool);
+    impl Drop for OverOnDrop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let over = AtomicBool::new(false);
+    let scenario = Scenario { port: port.port(), rounds: 200, place: Place::Host, ..Scenario::default() };
+    thread::scope(|scope| {
+        let stranger = scope.spawn(|| {
+            let mut met = 0;
+            while !over.load(Ordering::Acquire) {
+                met += u64::from(std::net::TcpStream::connect(port).is_ok());
+                thread::yield_now();
+            }
+            met
+        });
+        let is_over = OverOnDrop(&over);
+        let recording = played(&scenario);
+        drop(is_over);
+        check_echo(&scenario, &recording);
+        assert!(stranger.join().unwrap() > 0, "somebody else connected");
+        assert!(recording.notices.iter().any(|notice| notice.contains("other connections")), "{:?}", recording.notices);
+    });
+}
+
+fn sudo_is_given_up() {
+    let scenario = Scenario { place: Place::Host, ..Scenario::default() };
+    let recording = played(&scenario);
+    check_echo(&scenario, &recording);
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect::<HashSet<_>>()
+    };
+    assert_eq!(line("Uid:"), HashSet::from([NOBODY.to_string()]));
+    assert_eq!(line("Gid:"), HashSet::from([NOBODY.to_string()]));
+    assert_eq!(line("Groups:"), HashSet::from([NOBODY.to_string()]));
+    for set in ["CapInh:", "CapPrm:", "CapEff:"] {
+        assert_eq!(line(set), HashSet::from(["0000000000000000".to_owned()]), "{set}");
+    }
+    let file = env::temp_dir().join(format!("tcpflow-live-file-{}", std::process::id()));
+    fs::write(&file, "").unwrap();
+    let (uid, gid) = owner(&file);
+    fs::remove_file(&file).unwrap();
+    assert_eq!((uid, gid), (NOBODY, NOBODY), "what it writes belongs to who called sudo");
+}
+
+fn host_loopback_is_denied_with_a_way_out() {
+    let error = run(&Scenario { place: Place::Host, ..Scenario::default() }).unwrap_err().to_string();
+    assert!(
+        error.contains("no permission to capture on lo") && error.contains("sudo setcap cap_net_raw+ep /"),
+        "{error}"
+    );
+}
+
+fn time_wait_counts_down() {
+    let recording = played(&Scenario::default());
+    let left = longest_wait(&recording.evidence).unwrap();
+    let mut seen = Vec::new();
+    watch_time_wait(&recording, |evidence| {
+        seen.push((evidence.state, evidence.timer.unwrap().remaining));
+        if seen.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .unwrap();
+    assert!(seen.iter().all(|(state, _)| *state == Some(State::TimeWait)));
+    assert!(seen[0].1 <= left && seen[1].1 < seen[0].1, "{seen:?} after {left}");
+}
+
+// ---- what holds of every echo ----
+
+fn played(scenario: &Scenario) -> Recording {
+    match run(scenario) {
+        Ok(recording) => recording,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn check_ground(recording: &Recording) {
+    let expected = if geteuid().is_root() { Ground::Host } else { Ground::OwnUserAndNetwork };
+    assert_eq!(recording.ground, expected);
+    assert_eq!(recording.notices.is_empty(), expected == Ground::Host, "{:?}", recording.notices);
+}
+
+/// Octets conserved, every segment seen, both ends final, and nothing dropped.
+fn check_echo(scenario: &Scenario, recording: &Recording) {
+    assert!(recording.capture.drained, "{:?}", recording.capture);
+    assert_eq!((recording.capture.dropped, recording.capture.if_dropped), (0, 0));
+    assert_eq!(recording.ends.len(), scenario.clients);
+    assert!(!recording.interrupted);
+
+    let mut last = None;
+    for call in &recording.calls {
+        assert!(last <= Some(call.entered), "calls are in order of entry");
+        assert!(call.returned.is_some_and(|returned| returned >= call.entered));
+        last = Some(call.entered);
+        let info = call.info.as_ref();
+        let expected = match call.effect {
+            Effect::Connect => Some(State::Established),
+            Effect::Listen => Some(State::Listen),
+            _ => None,
+        };
+        assert!(expected.is_none() || info.map(|info| info.state) == expected, "{call:?}");
+        assert_eq!(info.is_none(), call.effect == Effect::Close, "{call:?}");
+    }
+    let first_call = recording.calls.first().unwrap().entered;
+    let last_call = recording.calls.iter().filter_map(|call| call.returned).max().unwrap();
+    let segments = segments(recording);
+    for ((index, frame), segment) in recording.frames.iter().enumerate().zip(&segments) {
+        assert_eq!(frame.number, index as u64 + 1);
+        assert!(frame.at >= Some(first_call) && frame.at <= Some(last_call), "frame {} lies outside", frame.number);
+        assert_eq!(frame.bytes.len(), frame.wire_len as usize, "no frame is cut");
+        assert!(!segment.flags.contains(Flags::RST), "{segment:?}");
+    }
+
+    for ends in &recording.ends {
+        for (from, to) in [(ends.client, ends.server), (ends.server, ends.client)] {
+            let sent: Vec<_> = segments.iter().filter(|segment| (segment.from(), segment.to()) == (from, to)).collect();
+            let count = |flag| sent.iter().filter(|segment| segment.flags.contains(flag)).count();
+            assert_eq!((count(Flags::SYN), count(Flags::FIN)), (1, 1), "{from}");
+            let on_wire: HashSet<_> = sent.iter().map(|segment| (segment.seq.0, segment.len)).collect();
+            let octets: u64 = on_wire.iter().map(|(_, len)| u64::from(*len)).sum();
+            assert_eq!(octets, scenario.octets(), "on the wire from {from}");
+            let moved = |effect, local, peer| -> u64 {
+                let here = |call: &&Call| call.effect == effect && (call.local, call.peer) == (Some(local), Some(peer));
+                recording.calls.iter().filter(here).filter_map(|call| call.octets).sum()
+            };
+            assert_eq!(moved(Effect::Send, from, to), scenario.octets(), "sent by {from}");
+            assert_eq!(moved(Effect::Receive, to, from), scenario.octets(), "received by {to}");
+        }
+        let (first, other) = match scenario.first_close {
+            Side::Client => (ends.client, ends.server),
+            Side::Server => (ends.server, ends.client),
+        };
+        let of = |local, peer| {
+            let about: Vec<_> =
+                recording.evidence.iter().filter(|evidence| (evidence.local, evidence.peer) == (local, peer)).collect();
+            assert_eq!(about.len(), 1);
+            about[0].clone()
+        };
+        let waiting = of(first, other);
+        assert_eq!(waiting.state, Some(State::TimeWait));
+        let timer = waiting.timer.unwrap();
+        assert_eq!(timer.kind, TimerKind::TimeWait);
+        assert!(timer.remaining > Span::from_millis(55_000) && timer.remaining <= Span::from_millis(60_500));
+        assert_eq!(of(other, first).state, None);
+    }
+    let last = recording.calls.iter().rfind(|call| call.process.comm == "echo-server").unwrap();
+    let listen = recording.calls.iter().find(|call| call.effect == Effect::Listen).unwrap();
+    assert_eq!((last.effect, last.socket), (Effect::Close, listen.socket), "the listening socket is closed last");
+}
+
+/// One sees accept and both recvs wait.
+fn check_waits(recording: &Recording) {
+    let segments = segments(recording);
+    let find = |effect| recording.calls.iter().find(|call| call.effect == effect).unwrap();
+    let (accept, connect) = (find(Effect::Accept), find(Effect::Connect));
+    let syn = segments[0].at;
+    assert!(Some(accept.entered) < Some(connect.entered) && accept.returned > syn);
+    assert!(Some(connect.entered) < syn && connect.returned > segments[1].at);
+    assert!(
+        recording.calls.iter().position(|call| call.name == "accept")
+            < recording.calls.iter().position(|call| call.process.comm == "echo-client")
+    );
+    let client_recv = of(recording, "echo-client").find(|call| call.effect == Effect::Receive).unwrap();
+    let echo = segments.iter().find(|segment| segment.len > 0 && segment.from() == recording.address).unwrap();
+    assert!(Some(client_recv.entered) < echo.at && client_recv.returned > echo.at);
+    let end = of(recording, "echo-server").filter(|call| call.effect == Effect::Receive).last().unwrap();
+    let fin = segments.iter().find(|segment| segment.flags.contains(Flags::FIN)).unwrap();
+    assert_eq!((end.octets, end.result), (Some(0), Some(0)));
+    assert!(Some(end.entered) < fin.at && end.returned > fin.at);
+    assert_eq!(end.info.as_ref().unwrap().state, State::CloseWait);
+}
+
+fn segments(recording: &Recording) -> Vec<Segment> {
+    let mut decoder = Decoder::new();
+    let mut segments = Vec::new();
+    let mut source = recording.source();
+    while let Some(frame) = source.next_frame().unwrap() {
+        decoder.decode(&frame, |segment, _| segments.push(segment)).unwrap();
+    }
+    assert_eq!(segments.len(), recording.frames.len());
+    segments
+}
+
+fn of<'a>(recording: &'a Recording, comm: &'a str) -> impl Iterator<Item = &'a Call> {
+    recording.calls.iter().filter(move |call| call.process.comm == comm)
+}
+
+fn names<'a>(recording: &'a Recording, comm: &'a str) -> Vec<&'a str> {
+    of(recording, comm).map(|call| &*call.name).collect()
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.gid())
+}
