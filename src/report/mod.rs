@@ -6,7 +6,7 @@ mod jsonl;
 #[cfg(test)]
 mod sample;
 mod style;
-pub mod summary;
+mod summary;
 mod table;
 mod text;
 pub mod timeline;

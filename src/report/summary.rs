@@ -5,25 +5,25 @@ use std::io::{self, Write};
 use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
-use crate::flow::{Closer, Connection, Ending, EventKind, Side, SideSummary, Story, TimerEvent, Totals};
+use crate::flow::{Closer, Connection, Ending, Event, EventKind, Side, SideSummary, TimerEvent, Totals};
 use crate::kernel::TimerKind;
 use crate::tcp::{Rule, State};
 use crate::time::{Span, Timestamp};
 
-/// Writes the summary of one connection: round trip, octets and segments each way, who closed, TIME-WAIT, findings, verdict.
+/// Writes the summary of one connection, whose events are `events`: round trip, octets and segments each way, who closed, TIME-WAIT, findings, verdict.
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn write(out: &mut dyn Write, story: &Story, connection: &Connection, style: &Style) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, events: &[&Event], connection: &Connection, style: &Style) -> io::Result<()> {
     let page = Page { out, style };
-    Summary { page, story, connection }.write()
+    Summary { page, events, connection }.write()
 }
 
 /// Writes what the capture as a whole lacks: dropped, skipped and late frames; nothing where nothing is lacking.
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn totals(out: &mut dyn Write, totals: &Totals, style: &Style) -> io::Result<()> {
+pub(super) fn totals(out: &mut dyn Write, totals: &Totals, style: &Style) -> io::Result<()> {
     let mut page = Page { out, style };
     if let Some(dropped) = totals.dropped.filter(|dropped| *dropped > 0) {
         let said =
@@ -74,7 +74,7 @@ impl Page<'_> {
 
 struct Summary<'a> {
     page: Page<'a>,
-    story: &'a Story,
+    events: &'a [&'a Event],
     connection: &'a Connection,
 }
 
@@ -152,8 +152,8 @@ impl Summary<'_> {
 
     /// The last state that any witness gave for an end.
     fn final_state(&self, side: Side) -> Option<State> {
-        let last = self.story.events.iter().rev().find_map(|event| match &event.kind {
-            EventKind::Transition(t) if t.side == side && event.connection == Some(self.connection.id) => Some(t.to),
+        let last = self.events.iter().rev().find_map(|event| match &event.kind {
+            EventKind::Transition(t) if t.side == side => Some(t.to),
             _ => None,
         });
         last.or(match side {
@@ -165,8 +165,7 @@ impl Summary<'_> {
     /// Where the connection waits in TIME-WAIT, how long still, why, and what that means.
     fn time_wait(&mut self) -> io::Result<()> {
         for side in [Side::Client, Side::Server] {
-            let mine = |event: &&crate::flow::Event| event.connection == Some(self.connection.id);
-            let events = || self.story.events.iter().filter(mine);
+            let events = || self.events.iter();
             let entered = events().find_map(|event| match &event.kind {
                 EventKind::Transition(t) if t.side == side && t.to == State::TimeWait => Some(event.at),
                 _ => None,

@@ -188,15 +188,10 @@ impl<'a> Page<'a> {
         for moved in &row.moves {
             let side = moved.transition.side;
             let width = text_width(side);
-            let mut line = self.moved(moved, width);
-            if matches!(row.what, What::Moves)
-                && let Some(why) = words::moved_by(self.view.index, moved, self.style)
-                && line.width() + 1 + why.width() <= width
-            {
-                line.push(Paint::Plain, " ");
-                line.append(why);
+            cells[side as usize].inner.push(self.moved(moved, width));
+            if matches!(row.what, What::Moves) {
+                cells[side as usize].inner.extend(words::moved_by(self.view.index, moved, self.style));
             }
-            cells[side as usize].inner.push(line);
         }
         let [client, server] = cells;
         let client = client.lines(Side::Client, text_width(Side::Client), self.glyphs);

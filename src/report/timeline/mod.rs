@@ -34,7 +34,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let alone = story.connections.len() <= 1 && story.totals.connections <= 1;
     if !alone || connections.is_empty() {
-        let rows = plan::rows(&index, |event| event.connection.is_none());
+        let rows = plan::rows(&index, index.events_of(None));
         if !rows.is_empty() {
             let title = Line::of(Paint::Strong, "sockets without a connection of their own");
             let date = Line::of(Paint::Dim, format!("  {}", clock::date(origin, style)));
@@ -57,13 +57,18 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
         }
     }
     for connection in &connections {
-        let wanted = |event: &Event| event.connection == Some(connection.id) || (alone && event.connection.is_none());
-        let rows = plan::rows(&index, wanted);
+        let own = index.events_of(Some(connection.id));
+        let rows = if alone {
+            let all: Vec<&Event> = story.events.iter().collect();
+            plan::rows(&index, &all)
+        } else {
+            plan::rows(&index, own)
+        };
         let view = View { index: &index, connection: Some(connection), origin, style };
         view.title(out)?;
         draw(out, &view, rows, &mut used)?;
         writeln!(out)?;
-        summary::write(out, story, connection, style)?;
+        summary::write(out, own, connection, style)?;
         writeln!(out)?;
     }
     summary::totals(out, &story.totals, style)?;
@@ -111,14 +116,11 @@ impl View<'_> {
 
     /// The process that makes an end's calls, as `comm (pid)`, if one was watched.
     fn process(&self, side: Side) -> Option<String> {
-        let id = self.connection?.id;
-        let of_end = |event: &Event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) && event.connection == Some(id) => {
-                Some(call.call.process.clone())
-            }
+        let own = self.index.events_of(Some(self.connection?.id));
+        own.iter().find_map(|event| match &event.kind {
+            EventKind::Call(call) if call.side == Some(side) => Some(process(&call.call.process, self.style)),
             _ => None,
-        };
-        self.index.story.events.iter().find_map(of_end).map(|found| process(&found, self.style))
+        })
     }
 }
 
@@ -248,6 +250,7 @@ mod tests {
     use crate::calls::Effect;
     use crate::flow::{Ending, Phase};
     use crate::report::{Charset, Color, sample};
+    use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
 
     fn drawn(story: &Story, style: &Style) -> String {
@@ -346,6 +349,23 @@ mod tests {
         let mut only = Vec::new();
         write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120)).unwrap();
         assert!(!String::from_utf8(only).unwrap().contains("connection 0"));
+    }
+
+    #[test]
+    fn the_document_explains_every_rule_and_finding() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/timeline.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        for rule in Rule::ALL {
+            let row = format!("| `{}` | {} |", rule.name(), rule.sentence());
+            assert!(document.contains(&row), "docs/timeline.md lacks: {row}");
+        }
+        for finding in Finding::ALL {
+            let row = format!("\n| {} | ", finding.name().replace('_', " "));
+            assert!(document.contains(&row), "docs/timeline.md lacks {finding}");
+        }
+        for witness in [Witness::Segments, Witness::TcpInfo, Witness::Kernel, Witness::SockDiag] {
+            assert!(document.contains(&format!("\n| `{}` | ", words::mark(witness))), "{witness:?}");
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub(super) enum Lane {
 /// What is looked up in a story while it is drawn.
 pub(super) struct Index<'a> {
     pub(super) story: &'a Story,
+    events: HashMap<Option<ConnectionId>, Vec<&'a Event>>,
     segments: HashMap<u64, &'a SegmentEvent>,
     ordinals: HashMap<EventId, u64>,
     listeners: Vec<SocketId>,
@@ -82,10 +83,12 @@ pub(super) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(super) fn new(story: &'a Story) -> Self {
+        let mut events: HashMap<_, Vec<_>> = HashMap::new();
         let mut segments = HashMap::new();
         let mut listeners = Vec::new();
         let mut counts: HashMap<(Option<ConnectionId>, Side, &str), Vec<EventId>> = HashMap::new();
         for event in &story.events {
+            events.entry(event.connection).or_default().push(event);
             match &event.kind {
                 EventKind::Segment(segment) => {
                     segments.insert(segment.segment.frame, &**segment);
@@ -101,7 +104,7 @@ impl<'a> Index<'a> {
                 _ => {}
             }
         }
-        let mut index = Self { story, segments, ordinals: HashMap::new(), listeners };
+        let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners };
         for event in story.events.iter().filter(|event| event.connection.is_some()) {
             if let EventKind::Call(call) = &event.kind {
                 let key = (event.connection, index.side(call), &*call.call.name);
@@ -111,6 +114,11 @@ impl<'a> Index<'a> {
         index.ordinals =
             counts.into_values().filter(|ids| ids.len() > 1).flat_map(|ids| ids.into_iter().zip(1..)).collect();
         index
+    }
+
+    /// The events of one connection, or those of none, in order.
+    pub(super) fn events_of(&self, connection: Option<ConnectionId>) -> &[&'a Event] {
+        self.events.get(&connection).map_or(&[], Vec::as_slice)
     }
 
     /// The segment in that frame.
@@ -143,9 +151,8 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The rows of the events that `wanted` keeps, in order, with the return of each call where it happened.
-pub(super) fn rows<'a>(index: &Index<'a>, mut wanted: impl FnMut(&Event) -> bool) -> Vec<Row<'a>> {
-    let events: Vec<&Event> = index.story.events.iter().filter(|event| wanted(event)).collect();
+/// The rows of `events`, in order, with the return of each call where it happened.
+pub(super) fn rows<'a>(index: &Index<'a>, events: &[&'a Event]) -> Vec<Row<'a>> {
     let mut plan =
         Plan { rows: Vec::new(), open: Vec::new(), states: [None; 2], began: [false; 2], phase: Phase::SetUp };
     for (at, event) in events.iter().enumerate() {
