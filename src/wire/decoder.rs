@@ -22,7 +22,7 @@ pub enum Checksums {
 /// It remembers IP fragments that wait for the rest, in a bounded buffer; otherwise every frame stands for itself.
 #[derive(Default)]
 pub struct Decoder {
-    fragments: Fragments,
+    pub(super) fragments: Fragments,
     checksums: Checksums,
 }
 
@@ -168,53 +168,3 @@ pub(super) struct Ip {
 
 /// Room for half a dozen tunnels in each other: each takes an IP header, and most a link-layer header too.
 const MAX_DEPTH: u8 = 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capture::LinkType;
-    use crate::wire::Flags;
-
-    /// The segments that a frame of these bytes holds, with their payloads.
-    fn segments(link: u16, bytes: &[u8]) -> Result<Vec<(Segment, Vec<u8>)>, Skip> {
-        let mut found = Vec::new();
-        let frame = Frame { number: 1, at: None, link: LinkType(link), bytes, wire_len: bytes.len() as u32 };
-        Decoder::new().decode(&frame, |segment, payload| found.push((segment, payload.to_vec())))?;
-        Ok(found)
-    }
-
-    fn tcp(flags: u8, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0x10, 0, 0, 0, 0, 0];
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
-        let total = (20 + payload.len()) as u16;
-        let mut bytes = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-        bytes[2..4].copy_from_slice(&total.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![2; 12];
-        bytes.extend_from_slice(&kind.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    #[test]
-    fn a_segment_in_ethernet_is_shown_without_the_padding() {
-        let mut bytes = ethernet(0x0800, &ipv4(6, &tcp(0x18, b"hi")));
-        bytes.resize(60, 0);
-        let found = segments(1, &bytes).unwrap();
-        let (segment, payload) = &found[0];
-        assert_eq!(segment.from().to_string(), "10.0.0.1:12345");
-        assert_eq!(segment.to().to_string(), "10.0.0.2:80");
-        assert_eq!((segment.seq.0, segment.ack.0, segment.len), (1, 2, 2));
-        assert_eq!(segment.flags, Flags::ACK | Flags::PSH);
-        assert_eq!(segment.oddities, Oddities::empty());
-        assert_eq!(payload, b"hi");
-    }
-}

@@ -84,6 +84,12 @@ impl Fragments {
         None
     }
 
+    /// How many octets they take.
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+
     fn forget(&mut self, key: &Key) -> Option<Packet> {
         let packet = self.packets.remove(key)?;
         self.octets -= PACKET_COST + packet.cost();

@@ -91,7 +91,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let mut ip = *ip;
         loop {
             match next {
-                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6 => {
+                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | SHIM6 => {
                     let [following, words] = *part.head::<2>()?;
                     part = part.after((usize::from(words) + 1) * 8)?;
                     next = following;
@@ -131,7 +131,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         match protocol {
             UDP => self.udp(part, way),
             GRE => self.gre(part, inside),
-            IPV4_INSIDE | 94 => self.ipv4(part, inside),
+            IPV4_INSIDE => self.ipv4(part, inside),
             IPV6_INSIDE => self.ipv6(part, inside),
             AUTHENTICATION => {
                 let [next, words] = *part.head::<2>()?;
@@ -140,8 +140,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             // EtherIP: a version and zeros, then Ethernet.
             97 => self.ethernet(part.after(2)?, inside),
             137 => self.mpls(part, inside),
-            // Extension headers that IPv4 carries, too.
-            DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv6() => {
+            // Extension headers of IPv6, which Wireshark follows in IPv4, too.
+            DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv4() => {
                 self.extensions(ip, protocol, part, false, way.deeper()?)
             }
             _ => Err(Skip::NotTcp),
@@ -151,9 +151,10 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     #[inline(never)]
     fn fragment(&mut self, ip: &Ip, key: Key, fragment: Fragment<'_>, way: Way) -> Result<(), Skip> {
         if fragment.lies || !fragment.part.is_whole() {
-            // A cut fragment cannot be put to the others; the first one shows its headers all the same.
-            return if fragment.offset == 0 {
-                self.upper(ip, fragment.protocol, fragment.part, Way { fragment: true, ..way })
+            // A cut fragment cannot be put to the others; the first one shows its headers all the same,
+            // though, as in Wireshark, not over IPv6.
+            return if fragment.offset == 0 && ip.src.is_ipv4() {
+                self.transport(ip, fragment.protocol, fragment.part, Way { fragment: true, ..way })
             } else {
                 Err(Skip::Fragment)
             };
@@ -183,6 +184,4 @@ const FRAGMENT: u8 = 44;
 const GRE: u8 = 47;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
-const MOBILITY: u8 = 135;
-const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;

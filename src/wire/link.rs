@@ -45,6 +45,26 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                 0x8864 => return self.pppoe(part, way),
                 // Provider backbone bridging: an instance tag, then a whole Ethernet header.
                 0x88e7 => return self.ethernet(part.after(4)?, way.deeper()?),
+                // MACsec, where it protects without encrypting: tag control, packet number, perhaps a channel identifier.
+                0x88e5 => {
+                    let control = part.octet(0)?;
+                    if control & 0x0c != 0 {
+                        return Err(Skip::NotTcp);
+                    }
+                    let header = if control & 0x20 != 0 { 14 } else { 6 };
+                    kind = part.half(header)?;
+                    part = part.after(header + 2)?;
+                }
+                // VN-Tag.
+                0x8926 => {
+                    kind = part.half(4)?;
+                    part = part.after(6)?;
+                }
+                0x22f3 => {
+                    let options = usize::from(part.half(0)? >> 6 & 0x1f) * 4;
+                    return self.ethernet(part.after(6 + options)?, way);
+                }
+                0x894f => return self.service_header(part, way),
                 // HSR: path and size, sequence number, then the EtherType.
                 0x892f => {
                     kind = part.half(4)?;
@@ -110,7 +130,10 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     /// PPP from its protocol field on, or from the address and control octets of HDLC framing.
     pub(super) fn ppp(&mut self, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
-        if let [0xff, 0x03, ..] = part.bytes {
+        if part.octet(0)? == 0xff {
+            if part.octet(1)? != 0x03 {
+                return Err(Skip::NotTcp);
+            }
             part = part.after(2)?;
         }
         // A protocol below 256 may be compressed to one octet, which is then odd.
@@ -121,8 +144,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             0x0021 => self.ipv4(rest, way),
             0x0057 => self.ipv6(rest, way),
             0x0281 | 0x0283 => self.mpls(rest, way),
-            // Bridged frames: flags, MAC type, then Ethernet.
-            0x0031 => self.ethernet(rest.after(2)?, way),
+            // Bridged frames: flags, MAC type, then Ethernet if that is the type.
+            0x0031 if rest.octet(1)? == 1 => self.ethernet(rest.after(2)?, way),
             // Multilink: whole packets only; the four bits say first and last fragment.
             0x003d => match rest.octet(0)? {
                 flags if flags & 0xc0 == 0xc0 => self.ppp(rest.after(4)?, way.deeper()?),
@@ -141,7 +164,6 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     fn cooked_payload(&mut self, hardware: u16, protocol: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match (hardware, protocol) {
-            (ARPHRD_IEEE80211, _) => self.wlan(part, way),
             (ARPHRD_RADIOTAP, _) => self.radiotap(part, way),
             (_, IPV4) => self.ipv4(part, way),
             // 802.3 frames: Novell's without a header, and those with one.
@@ -156,6 +178,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     fn other_link(&mut self, link: LinkType, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let way = way.deeper()?;
         match link.0 {
+            // Symantec's firewall: an address, an EtherType, and what is not known.
+            99 => self.ethertype(part.half(6)?, part.after(44)?, way),
             // BSD loopback: the address family in the byte order of the capturing host, or in network order.
             0 | 108 => {
                 let family = u32::from_le_bytes(*part.head::<4>()?);
@@ -178,7 +202,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             129 => self.arcnet(part, 5, way),
             // SLIP with the octets that the drivers of old prepended; or bare.
             8 => self.ip(if matches!(part.octet(0)?, 0 | 1) { part.after(16)? } else { part }, way),
-            102 => self.ip(part.after(24)?, way),
+            102 | 103 => self.ip(part.after(24)?, way),
             9 => self.ppp(part, way),
             50 => match part.bytes {
                 [0x0f | 0x8f, ..] => self.cisco_hdlc(part, way),
@@ -190,9 +214,13 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                 0x50 => self.llc(part.after(13)?, way),
                 _ => Err(Skip::NotTcp),
             },
-            11 | 100 | 106 => self.llc(part, way),
+            11 | 100 => self.llc(part, way),
+            // Classical IP over ATM, with an LLC header or without.
+            106 => match part.octet(0)? {
+                0xaa => self.llc(part, way),
+                _ => self.ip(part, way),
+            },
             12 | 14 | 101 => self.ip(part, way),
-            103 => self.ppp(part.after(4)?, way),
             104 => self.cisco_hdlc(part, way),
             105 => self.wlan(part, way),
             107 => self.frame_relay(part, way),
@@ -219,9 +247,16 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             127 => self.radiotap(part, way),
             // IP over Fibre Channel, and over IEEE 1394.
             122 => self.llc(part.after(16)?, way),
+            // SunATM: the traffic's type, two identifiers of the circuit.
+            123 => match part.octet(0)? & 0x0f {
+                2 => self.llc(part.after(4)?, way),
+                _ => Err(Skip::NotTcp),
+            },
             138 => self.ethertype(part.half(16)?, part.after(18)?, way),
             // PPP with what pppd or a driver says of the direction.
             166 => self.ppp(if matches!(part.octet(0)?, 0 | 1) { part.after(1)? } else { part }, way),
+            178 => self.juniper_ethernet(part, way),
+            197 => self.erf(part, way),
             204 => self.ppp(part.after(1)?, way),
             // Per-packet information: a header with its length and the real link type.
             192 => {
@@ -251,6 +286,50 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         }
     }
 
+    /// Network service header (RFC 8300): its length in words, and what follows.
+    pub(super) fn service_header(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [_, length, _, next] = *part.head::<4>()?;
+        let rest = part.after(usize::from(length & 0x3f) * 4)?;
+        match next {
+            1 => self.ipv4(rest, way),
+            2 => self.ipv6(rest, way),
+            3 => self.ethernet(rest, way),
+            5 => self.mpls(rest, way),
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
+    /// Juniper's header before Ethernet: a magic number, flags, and perhaps extensions with their length.
+    fn juniper_ethernet(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [0x4d, 0x47, 0x43, flags] = *part.head::<4>()? else { return Err(Skip::Malformed) };
+        let extensions = if flags & 0x80 != 0 { 2 + usize::from(part.half(4)?) } else { 0 };
+        match flags & 0x02 {
+            0 => self.ethernet(part.after(4 + extensions)?, way),
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
+    /// Endace's record: a time, a type, lengths, perhaps extension headers; of the types, Ethernet and HDLC.
+    fn erf(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let mut header = 16;
+        let mut more = part.octet(8)? & 0x80 != 0;
+        while more {
+            more = part.octet(header)? & 0x80 != 0;
+            header += 8;
+        }
+        match part.octet(8)? & 0x7f {
+            2 | 11 | 16 => self.ethernet(part.after(header + 2)?, way),
+            1 | 5 | 10 | 15 => {
+                let rest = part.after(header)?;
+                match rest.bytes {
+                    [0x0f | 0x8f, ..] => self.cisco_hdlc(rest, way),
+                    _ => self.ppp(rest, way),
+                }
+            }
+            _ => Err(Skip::NotTcp),
+        }
+    }
+
     fn cisco_hdlc(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         self.ethertype(part.half(2)?, part.after(4)?, way)
     }
@@ -273,7 +352,12 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         match part.octet(0)? {
             0xcc => self.ipv4(part.after(1)?, way),
             0x8e => self.ipv6(part.after(1)?, way),
-            0x80 => self.ethertype(part.half(4)?, part.after(6)?, way),
+            // SNAP: an EtherType, or bridged Ethernet.
+            0x80 => match (part.head::<6>()?, part.after(6)?) {
+                ([_, 0, 0, 0, high, low], rest) => self.ethertype(u16::from_be_bytes([*high, *low]), rest, way),
+                ([_, 0, 0x80, 0xc2, 0, 1 | 7], rest) => self.ethernet(rest, way),
+                _ => Err(Skip::NotTcp),
+            },
             _ => Err(Skip::NotTcp),
         }
     }
@@ -327,6 +411,5 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 pub(super) const IPV4: u16 = 0x0800;
 pub(super) const IPV6: u16 = 0x86dd;
 pub(super) const TRANSPARENT_ETHERNET: u16 = 0x6558;
-const ARPHRD_IEEE80211: u16 = 801;
 const ARPHRD_RADIOTAP: u16 = 803;
 const NFULA_PAYLOAD: u16 = 9;

@@ -63,3 +63,6 @@ impl Skipped {
         } += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,12 +38,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             0x880b => self.ppp(rest, way),
             // ERSPAN: without a sequence number there is no header of its own.
             0x88be if flags & SEQUENCE == 0 => self.ethernet(rest, way),
-            0x88be => self.ethernet(rest.after(8)?, way),
-            0x22eb => {
-                // Type III: its last bit says whether eight octets of platform data follow.
-                let platform = if rest.octet(11)? & 1 != 0 { 8 } else { 0 };
-                self.ethernet(rest.after(12 + platform)?, way)
-            }
+            0x88be | 0x22eb => self.erspan(rest, way),
             // WCCP: a redirect header, unless IPv4 begins at once.
             0x883e => match rest.octet(0)? >> 4 {
                 4 => self.ipv4(rest, way),
@@ -51,15 +46,24 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             },
             TRANSPARENT_ETHERNET => self.ethernet(rest, way),
             // Aruba's access points: an 802.11 frame.
-            0x8200..=0x82ff | 0x8300..=0x83ff | 0x9000..=0x9fff if self.is_wlan_data(rest) => self.wlan(rest, way),
+            0x8200..=0x8370 if protocol & 0x0f == 0 => self.wlan(rest, way),
             0x8847 | 0x8848 => self.mpls(rest, way),
             0..=1500 => Err(Skip::NotTcp),
             kind => self.ethertype(kind, rest, way),
         }
     }
 
-    fn is_wlan_data(&self, part: Part<'_>) -> bool {
-        part.bytes.first().is_some_and(|control| control & 0x0f == 0x08)
+    /// ERSPAN of type II or III, by the version in its first four bits.
+    fn erspan(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        match part.octet(0)? >> 4 {
+            1 => self.ethernet(part.after(8)?, way),
+            2 => {
+                // The last bit says whether eight octets of platform data follow.
+                let platform = if part.octet(11)? & 1 != 0 { 8 } else { 0 };
+                self.ethernet(part.after(12 + platform)?, way)
+            }
+            _ => Err(Skip::NotTcp),
+        }
     }
 
     /// UDP, of which the well-known tunnels are followed.
@@ -69,8 +73,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let (source, destination) =
             (u16::from_be_bytes([source_high, source_low]), u16::from_be_bytes([destination_high, destination_low]));
         let length = usize::from(u16::from_be_bytes([length_high, length_low]));
-        let rest = part.after(8)?;
-        let rest = if length >= 8 { rest.limited(length - 8) } else { rest };
+        let rest = part.after(8)?.limited(length.checked_sub(8).ok_or(Skip::Malformed)?);
         let way = way.with(Oddities::TUNNELLED);
         // The lower port first: the other is likelier to be an ephemeral one.
         let first = self.udp_tunnel(source.min(destination), rest, way);
@@ -82,12 +85,17 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     fn udp_tunnel(&mut self, port: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match port {
-            // VXLAN (RFC 7348), and OTV, which looks the same.
-            4789 | 8472 => self.ethernet(part.after(8)?, way),
+            4789 => self.ethernet(part.after(8)?, way),
+            // VXLAN on the port that Linux had before there was an RFC 7348, if it looks so.
+            8472 => match part.head::<8>()? {
+                [0x08, 0, 0, 0, _, _, _, 0] => self.ethernet(part.after(8)?, way),
+                _ => Err(Skip::NotTcp),
+            },
             4790 => match part.octet(3)? {
                 1 => self.ipv4(part.after(8)?, way),
                 2 => self.ipv6(part.after(8)?, way),
                 3 => self.ethernet(part.after(8)?, way),
+                4 => self.service_header(part.after(8)?, way),
                 _ => Err(Skip::NotTcp),
             },
             6081 => {
@@ -101,6 +109,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             4341 => self.ip(part.after(8)?, way),
             6635 => self.mpls(part, way),
             37008 => self.tzsp(part, way),
+            5247 => self.capwap(part, way),
             _ => Err(Skip::NotTcp),
         }
     }
@@ -135,7 +144,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         match packet.octet(0)? >> 4 {
             4 => self.ipv4(packet, way),
             6 => self.ipv6(packet, way),
-            _ => self.ppp(packet, way),
+            _ => Err(Skip::NotTcp),
         }
     }
 
@@ -161,7 +170,9 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             return Err(Skip::NotTcp);
         }
         let mut header = 6;
+        let mut part = part;
         if flags & 0x4000 != 0 {
+            part = part.limited(usize::from(part.half(2)?));
             header += 2;
         }
         if flags & 0x0800 != 0 {
@@ -171,6 +182,22 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             header += 2 + usize::from(part.half(header)?);
         }
         self.ppp(part.after(header)?, way)
+    }
+
+    /// CAPWAP's data channel (RFC 5415): its header's length in words, and whether the frame is Ethernet or 802.11.
+    fn capwap(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [preamble, length, binding, flags] = *part.head::<4>()?;
+        if preamble != 0 {
+            return Err(Skip::NotTcp);
+        }
+        if flags & 0x80 != 0 {
+            return Err(Skip::Fragment);
+        }
+        let rest = part.after(usize::from(length >> 3) * 4)?;
+        match binding & 1 {
+            0 => self.ethernet(rest, way),
+            _ => self.wlan_swapped(rest, way),
+        }
     }
 
     /// TaZmen sniffer protocol: tagged fields up to an end tag, then the frame.

@@ -31,16 +31,29 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         if flags & RADIOTAP_FCS != 0 {
             rest = rest.limited(rest.len.saturating_sub(4));
         }
-        self.wlan_frame(rest, if flags & RADIOTAP_PADDED != 0 { Padding::ToWords } else { Padding::None }, way)
+        let [control, flags_of_frame] = *rest.head::<2>()?;
+        self.wlan_frame(
+            control,
+            flags_of_frame,
+            rest,
+            if flags & RADIOTAP_PADDED != 0 { Padding::ToWords } else { Padding::None },
+            way,
+        )
     }
 
     /// An 802.11 frame from its frame control on.
     pub(super) fn wlan(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        self.wlan_frame(part, Padding::None, way)
+        let [control, flags] = *part.head::<2>()?;
+        self.wlan_frame(control, flags, part, Padding::None, way)
     }
 
-    fn wlan_frame(&mut self, part: Part<'_>, padding: Padding, way: Way) -> Result<(), Skip> {
-        let [control, flags] = *part.head::<2>()?;
+    /// An 802.11 frame whose two octets of frame control changed places, as Cisco's access points send it.
+    pub(super) fn wlan_swapped(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [flags, control] = *part.head::<2>()?;
+        self.wlan_frame(control, flags, part, Padding::None, way)
+    }
+
+    fn wlan_frame(&mut self, control: u8, flags: u8, part: Part<'_>, padding: Padding, way: Way) -> Result<(), Skip> {
         let (kind, subtype) = (control >> 2 & 3, control >> 4);
         if control & 3 != 0 || kind != DATA || subtype & WITHOUT_DATA != 0 || flags & PROTECTED != 0 {
             return Err(Skip::NotTcp);

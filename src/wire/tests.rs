@@ -1,0 +1,419 @@
+//! Frames of every kind, whole, cut and random, through the decoder.
+
+use proptest::prelude::*;
+
+use super::{Checksums, Decoder, Flags, Oddities, Segment, Skip};
+use crate::capture::{Frame, LinkType};
+use crate::time::Timestamp;
+
+/// The segments that one decoder finds in a frame, with their payloads.
+fn decode(decoder: &mut Decoder, link: u16, bytes: &[u8], wire_len: usize) -> Result<Vec<(Segment, Vec<u8>)>, Skip> {
+    let mut found = Vec::new();
+    let at = Some(Timestamp::from_nanos(0));
+    let frame = Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32 };
+    decoder.decode(&frame, |segment, payload| found.push((segment, payload.to_vec())))?;
+    Ok(found)
+}
+
+/// The only segment of a frame that was captured whole.
+fn only(link: u16, bytes: &[u8]) -> (Segment, Vec<u8>) {
+    let mut found = decode(&mut Decoder::new(), link, bytes, bytes.len()).unwrap();
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+fn skip(link: u16, bytes: &[u8]) -> Skip {
+    decode(&mut Decoder::new(), link, bytes, bytes.len()).unwrap_err()
+}
+
+/// From port 12345 to port 80, sequence number 1, acknowledgement 2, window 4096.
+fn tcp(flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    assert_eq!(options.len() % 4, 0);
+    let offset = (20 + options.len() as u8) / 4 << 4;
+    let mut bytes = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, offset, flags, 0x10, 0, 0, 0, 0, 0];
+    bytes.extend_from_slice(options);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn segment() -> Vec<u8> {
+    tcp(0x18, &[], b"octets")
+}
+
+fn ipv4_with(protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let header = 20 + options.len();
+    let mut bytes = vec![0x40 | (header / 4) as u8, 0, 0, 0, 0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    bytes[2..4].copy_from_slice(&((header + payload.len()) as u16).to_be_bytes());
+    bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
+    bytes.extend_from_slice(options);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    ipv4_with(protocol, 0x4000, &[], payload)
+}
+
+fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+    bytes[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+    for last in [1, 2] {
+        bytes.extend_from_slice(&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
+    join(&[&[2; 12], &kind.to_be_bytes(), payload])
+}
+
+fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    join(&[&40_000u16.to_be_bytes(), &port.to_be_bytes(), &length.to_be_bytes(), &[0, 0], payload])
+}
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+const SNAP: &[u8] = &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
+const WLAN: &[u8] = &[8, 2, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0];
+
+/// One frame for each way down to a segment: its name, its link type, its bytes, and whether the way leads through a tunnel.
+fn ways() -> Vec<(&'static str, u16, Vec<u8>, bool)> {
+    let v4 = ipv4(6, &segment());
+    let v6 = ipv6(6, &segment());
+    let eth = ethernet(0x0800, &v4);
+    let tunnel = |port, header: &[u8], inner: &[u8]| ethernet(0x0800, &ipv4(17, &udp(port, &join(&[header, inner]))));
+    let gre = |header: &[u8], inner: &[u8]| ethernet(0x0800, &ipv4(47, &join(&[header, inner])));
+    let pppoe = |ppp: &[u8]| {
+        let length = (ppp.len() as u16).to_be_bytes();
+        ethernet(0x8864, &join(&[&[0x11, 0, 0, 1], &length, ppp, &[0; 8]]))
+    };
+    vec![
+        ("ethernet", 1, eth.clone(), false),
+        ("ethernet, IPv6", 1, ethernet(0x86dd, &v6), false),
+        ("802.1Q", 1, ethernet(0x8100, &join(&[&[0, 5, 8, 0], &v4])), false),
+        ("stacked VLAN", 1, ethernet(0x88a8, &join(&[&[0, 5, 0x81, 0, 0, 6, 8, 0], &v4])), false),
+        ("802.3 with SNAP", 1, ethernet((8 + v4.len()) as u16, &join(&[SNAP, &v4, &[0; 6]])), false),
+        ("MPLS", 1, ethernet(0x8847, &join(&[&[0, 1, 0, 64, 0, 2, 1, 64], &v4])), false),
+        ("MPLS with a control word", 1, ethernet(0x8847, &join(&[&[0, 2, 1, 64, 0, 0, 0, 1], &eth])), false),
+        ("PPPoE", 1, pppoe(&join(&[&[0, 0x21], &v4])), false),
+        ("PPPoE, IPv6", 1, pppoe(&join(&[&[0, 0x57], &v6])), false),
+        ("provider backbone", 1, ethernet(0x88e7, &join(&[&[0; 4], &eth])), false),
+        ("Linux cooked v1", 113, join(&[&[0, 0, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 8, 0], &v4]), false),
+        ("Linux cooked v2", 276, join(&[&[0x86, 0xdd], &[0; 6], &[0, 1], &[0; 10], &v6]), false),
+        ("BSD null, little endian", 0, join(&[&[2, 0, 0, 0], &v4]), false),
+        ("BSD null, big endian", 0, join(&[&[0, 0, 0, 30], &v6]), false),
+        ("BSD loop", 108, join(&[&[0, 0, 0, 2], &v4]), false),
+        ("raw", 101, v6.clone(), false),
+        ("raw, by BSD/OS's number", 12, v4.clone(), false),
+        ("raw, by OpenBSD's number", 14, v4.clone(), false),
+        ("raw IPv4", 228, v4.clone(), false),
+        ("raw IPv6", 229, v6.clone(), false),
+        ("PPP", 9, join(&[&[0xff, 3, 0, 0x21], &v4]), false),
+        ("PPP with a compressed protocol", 9, join(&[&[0x21], &v4]), false),
+        ("PPP in HDLC", 50, join(&[&[0xff, 3, 0, 0x57], &v6]), false),
+        ("Cisco HDLC", 104, join(&[&[0x0f, 0, 8, 0], &v4]), false),
+        ("frame relay", 107, join(&[&[0x18, 0x41, 3, 0xcc], &v4]), false),
+        ("FDDI", 10, join(&[&[0x50], &[2; 12], SNAP, &v4]), false),
+        ("token ring", 6, join(&[&[0x10, 0x40], &[2; 12], SNAP, &v4]), false),
+        ("ARCNET", 7, join(&[&[1, 2, 212, 0, 0, 1], &v4]), false),
+        ("802.11", 105, join(&[WLAN, SNAP, &v4]), false),
+        ("802.11 with quality of service", 105, join(&[&[0x88], &WLAN[1..], &[0, 0], SNAP, &v4]), false),
+        (
+            "802.11 with radiotap, padding and a check sequence",
+            127,
+            join(&[&[0, 0, 10, 0, 2, 0, 0, 0, 0x30, 0], &[0x88], &WLAN[1..], &[0, 0, 0, 0], SNAP, &v4, &[0; 4]]),
+            false,
+        ),
+        ("PPI", 192, join(&[&[0, 0, 8, 0, 105, 0, 0, 0], WLAN, SNAP, &v4]), false),
+        (
+            "netfilter's log",
+            239,
+            join(&[&[2, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0, 0, 4 + v4.len() as u8, 0, 9, 0], &v4]),
+            false,
+        ),
+        ("IPv4 options", 101, ipv4_with(6, 0, &[0x94, 4, 0, 0], &segment()), false),
+        ("hop-by-hop options", 101, ipv6(0, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), false),
+        ("destination options", 101, ipv6(60, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), false),
+        ("an atomic fragment", 101, ipv6(44, &join(&[&[6, 0, 0, 0, 0, 0, 0, 9], &segment()])), false),
+        ("authentication header", 101, ipv4(51, &join(&[&[6, 4, 0, 0], &[1; 20], &segment()])), false),
+        ("IP in IP", 101, ipv4(4, &v4), true),
+        ("6in4", 101, ipv4(41, &v6), true),
+        ("4in6", 101, ipv6(4, &v4), true),
+        ("GRE", 1, gre(&[0, 0, 8, 0], &v4), true),
+        ("GRE with all fields", 1, gre(&[0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], &eth), true),
+        ("PPTP", 1, gre(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &v4), true),
+        ("ERSPAN I", 1, gre(&[0, 0, 0x88, 0xbe], &eth), true),
+        ("ERSPAN II", 1, gre(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 0], &eth), true),
+        ("ERSPAN III", 1, gre(&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], &eth), true),
+        ("Aruba", 1, gre(&[0, 0, 0x82, 0], &join(&[WLAN, SNAP, &v4])), true),
+        ("VXLAN", 1, tunnel(4789, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), true),
+        ("VXLAN on Linux's port", 1, tunnel(8472, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), true),
+        ("VXLAN with other protocols", 1, tunnel(4790, &[12, 0, 0, 1, 0, 0, 1, 0], &v4), true),
+        ("GENEVE with options", 1, tunnel(6081, &[1, 0, 0x65, 0x58, 0, 0, 1, 0, 0, 0, 0, 0], &eth), true),
+        ("GTP-U", 1, tunnel(2152, &[0x30, 0xff, 0, 46, 0, 0, 0, 1], &v4), true),
+        (
+            "GTP-U with an extension",
+            1,
+            tunnel(2152, &[0x34, 0xff, 0, 54, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 0, 0], &v6),
+            true,
+        ),
+        ("Teredo", 1, tunnel(3544, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], &v6), true),
+        ("L2TP", 1, tunnel(1701, &[0, 2, 0, 1, 0, 1, 0xff, 3, 0, 0x21], &v4), true),
+    ]
+}
+
+// ---- what is found ----
+
+#[test]
+fn every_way_down_leads_to_the_segment() {
+    for (name, link, bytes, tunnelled) in ways() {
+        let found = decode(&mut Decoder::new(), link, &bytes, bytes.len());
+        let Ok([(segment, payload)]) = found.as_deref() else { panic!("{name}: {found:?}") };
+        assert_eq!((segment.src_port, segment.dst_port, segment.len), (12345, 80, 6), "{name}");
+        assert_eq!(payload, b"octets", "{name}");
+        assert_eq!(segment.oddities, if tunnelled { Oddities::TUNNELLED } else { Oddities::empty() }, "{name}");
+    }
+}
+
+#[test]
+fn a_segment_has_all_that_its_headers_say() {
+    let mut bytes = ethernet(0x0800, &ipv4(6, &tcp(0xd8, &[], b"hi")));
+    bytes[15] = 3; // the IP header's ECN field
+    bytes[14 + 20 + 12] |= 1;
+    bytes[14 + 20 + 16..14 + 20 + 20].copy_from_slice(&[0xbe, 0xef, 0, 7]);
+    bytes.resize(60, 0xff);
+    let (segment, payload) = only(1, &bytes);
+    assert_eq!(segment.from().to_string(), "10.0.0.1:12345");
+    assert_eq!(segment.to().to_string(), "10.0.0.2:80");
+    assert_eq!((segment.seq.0, segment.ack.0, segment.window, segment.len), (1, 2, 4096, 2));
+    assert_eq!((segment.checksum, segment.urgent, segment.ip_id), (0xbeef, 7, Some(1)));
+    assert_eq!(segment.flags, Flags::ACK | Flags::PSH | Flags::ECE | Flags::CWR | Flags::AE);
+    assert_eq!(segment.oddities, Oddities::CONGESTION_EXPERIENCED);
+    assert_eq!(payload, b"hi", "the padding is no payload");
+}
+
+#[test]
+fn options_are_read_up_to_what_is_impossible() {
+    let with = |options: &[u8]| only(101, &ipv4(6, &tcp(2, options, &[]))).0;
+    let syn = with(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7, 34, 2, 30, 4, 0x10, 1, 77, 2]);
+    assert_eq!((syn.options.mss, syn.options.window_scale), (Some(1460), Some(7)));
+    assert_eq!(syn.options.timestamps, Some((9, 0)));
+    assert!(syn.options.sack_permitted && syn.options.fast_open);
+    assert_eq!((syn.options.mptcp, syn.options.other), (Some(1), Some(77)));
+    assert_eq!(syn.oddities, Oddities::empty());
+
+    let sack = with(&[1, 1, 5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 6]);
+    let edges: Vec<_> = sack.options.sack_edges().iter().map(|(left, right)| (left.0, right.0)).collect();
+    assert_eq!(edges, [(1, 2), (5, 6)]);
+
+    let timestamps = with(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+    assert_eq!(timestamps.options.timestamps, Some((1, 2)));
+
+    for impossible in [&[2, 255, 0, 0][..], &[2, 0, 5, 0], &[2, 1, 5, 0], &[3, 2, 0, 0], &[8, 4, 0, 0], &[1, 1, 1, 2]] {
+        assert_eq!(with(impossible).oddities, Oddities::BAD_OPTIONS, "{impossible:?}");
+    }
+    assert_eq!(with(&[0, 255, 255, 255]).oddities, Oddities::empty(), "what follows the end is no option");
+}
+
+#[test]
+fn lengths_that_lie_are_told() {
+    let whole = ipv4(6, &segment());
+    let with_total = |total: u16| {
+        let mut bytes = whole.clone();
+        bytes[2..4].copy_from_slice(&total.to_be_bytes());
+        bytes
+    };
+    assert_eq!(skip(101, &with_total(19)), Skip::Malformed);
+    let (long, payload) = only(101, &with_total(1500));
+    assert_eq!((long.len, long.oddities, &payload[..]), (6, Oddities::BAD_LENGTH, &b"octets"[..]));
+    let (offloaded, payload) = only(101, &with_total(0));
+    assert_eq!((offloaded.len, offloaded.oddities, &payload[..]), (6, Oddities::empty(), &b"octets"[..]));
+
+    let with_offset = |words: u8| {
+        let mut bytes = whole.clone();
+        bytes[32] = words << 4;
+        only(101, &bytes).0
+    };
+    assert_eq!((with_offset(15).len, with_offset(15).oddities), (0, Oddities::BAD_OFFSET));
+    assert_eq!((with_offset(4).len, with_offset(4).oddities), (10, Oddities::BAD_OFFSET));
+}
+
+#[test]
+fn what_is_no_segment_says_why() {
+    let quoted = ipv4(1, &join(&[&[3, 1, 0, 0, 0, 0, 0, 0], &ipv4(6, &segment())]));
+    assert_eq!(skip(101, &quoted), Skip::NotTcp);
+    assert_eq!(skip(1, &ethernet(0x0806, &[0; 28])), Skip::NotTcp);
+    assert_eq!(skip(147, &quoted), Skip::LinkType);
+    assert_eq!(skip(101, &[0x55; 40]), Skip::Malformed);
+    assert_eq!(skip(101, &ipv4_with(6, 0x2000, &[], &[0; 64])), Skip::Fragment);
+    let nested = (0..40).fold(ipv4(6, &segment()), |inner, _| ipv4(4, &inner));
+    assert_eq!(skip(101, &nested), Skip::TooDeep);
+}
+
+#[test]
+fn each_header_of_a_tunnel_in_tcp_would_be_called_outermost_first() {
+    // Two subframes of one 802.11 frame are the one case of two segments in a frame.
+    let subframe = |flags| {
+        let body = join(&[SNAP, &ipv4(6, &tcp(flags, &[], b"octets"))]);
+        let mut bytes = join(&[&[2; 12], &(body.len() as u16).to_be_bytes(), &body]);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let frame = join(&[&[0x88], &WLAN[1..], &[0x80, 0], &subframe(2), &subframe(16)]);
+    let found = decode(&mut Decoder::new(), 105, &frame, frame.len()).unwrap();
+    let flags: Vec<_> = found.iter().map(|(segment, _)| segment.flags).collect();
+    assert_eq!(flags, [Flags::SYN, Flags::ACK]);
+}
+
+#[test]
+fn checksums_are_verified_only_where_asked() {
+    let mut bytes = ipv4(6, &segment());
+    let view = pnet::packet::tcp::TcpPacket::new(&bytes[20..]).unwrap();
+    let right = pnet::packet::tcp::ipv4_checksum(&view, &[10, 0, 0, 1].into(), &[10, 0, 0, 2].into());
+    bytes[36..38].copy_from_slice(&right.to_be_bytes());
+    let verify = |bytes: &[u8], wire_len| {
+        let mut decoder = Decoder::new().with_checksums(Checksums::Verify);
+        decode(&mut decoder, 101, bytes, wire_len).unwrap()[0].0.oddities
+    };
+    assert_eq!(verify(&bytes, bytes.len()), Oddities::GOOD_CHECKSUM);
+    assert_eq!(verify(&bytes[..44], bytes.len()), Oddities::CUT, "what is cut cannot be verified");
+    bytes[45] ^= 1;
+    assert_eq!(verify(&bytes, bytes.len()), Oddities::BAD_CHECKSUM);
+    assert_eq!(only(101, &bytes).0.oddities, Oddities::empty());
+}
+
+// ---- what is cut ----
+
+#[test]
+fn a_cut_frame_shows_the_same_segment_or_none() {
+    for (name, link, bytes, _) in ways() {
+        let whole = only(link, &bytes).0;
+        for captured in 0..bytes.len() {
+            match decode(&mut Decoder::new(), link, &bytes[..captured], bytes.len()) {
+                Ok(found) => {
+                    let (cut, payload) = &found[0];
+                    let header = (cut.src_port, cut.dst_port, cut.seq, cut.ack, cut.flags, cut.window, cut.len);
+                    assert_eq!(
+                        header,
+                        (whole.src_port, whole.dst_port, whole.seq, whole.ack, whole.flags, whole.window, whole.len),
+                        "{name} cut to {captured}"
+                    );
+                    assert!(b"octets".starts_with(payload), "{name} cut to {captured}");
+                    assert_eq!(cut.oddities.contains(Oddities::CUT), payload.len() < 6, "{name} cut to {captured}");
+                }
+                Err(skip) => assert_eq!(skip, Skip::Truncated, "{name} cut to {captured}"),
+            }
+        }
+    }
+}
+
+// ---- fragments ----
+
+/// The fragments of an IPv4 packet that carries this payload, cut at these multiples of eight octets.
+fn fragments(payload: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
+    let edges: Vec<usize> = [0].into_iter().chain(cuts.iter().map(|cut| cut * 8)).chain([payload.len()]).collect();
+    edges
+        .windows(2)
+        .map(|edge| {
+            let more = if edge[1] < payload.len() { 0x2000 } else { 0 };
+            ipv4_with(6, more | (edge[0] / 8) as u16, &[], &payload[edge[0]..edge[1]])
+        })
+        .collect()
+}
+
+#[test]
+fn a_fragmented_segment_comes_in_the_frame_that_completes_it() {
+    let payload: Vec<u8> = (0..100).collect();
+    let parts = fragments(&tcp(0x10, &[], &payload), &[3, 7]);
+    let mut decoder = Decoder::new();
+    for part in [&parts[2], &parts[0], &parts[0]] {
+        assert_eq!(decode(&mut decoder, 101, part, part.len()), Err(Skip::Fragment));
+    }
+    let found = decode(&mut decoder, 101, &parts[1], parts[1].len()).unwrap();
+    assert_eq!((found[0].0.len, &found[0].1), (100, &payload));
+    assert_eq!(found[0].0.oddities, Oddities::FRAGMENTED);
+}
+
+#[test]
+fn a_first_fragment_that_is_cut_shows_its_header() {
+    let parts = fragments(&tcp(0x10, &[], &[0; 100]), &[8]);
+    let found = decode(&mut Decoder::new(), 101, &parts[0][..60], parts[0].len()).unwrap();
+    assert_eq!((found[0].0.len, found[0].0.oddities), (0, Oddities::CUT));
+}
+
+#[test]
+fn endless_fragments_are_let_go_of() {
+    let mut decoder = Decoder::new();
+    for number in 0..5_000u32 {
+        let mut bytes = ipv4_with(6, 0x2000 | 1000, &[], &[7; 8]);
+        bytes[12..16].copy_from_slice(&number.to_be_bytes());
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::Fragment));
+    }
+    assert!(decoder.fragments.octets() <= 8 << 20);
+}
+
+proptest! {
+    #[test]
+    fn fragments_in_any_order_give_the_segment_once(
+        length in 0usize..600,
+        cuts in proptest::collection::btree_set(1usize..70, 0..12),
+        order in any::<proptest::sample::Index>(),
+        seed: u64,
+    ) {
+        let payload: Vec<u8> = (0..length).map(|i| (i as u64 ^ seed) as u8).collect();
+        let whole = tcp(0x10, &[], &payload);
+        let cuts: Vec<usize> = cuts.into_iter().filter(|cut| cut * 8 < whole.len()).collect();
+        let mut parts = fragments(&whole, &cuts);
+        let turn = order.index(parts.len());
+        parts.rotate_left(turn);
+        if seed & 1 == 1 {
+            parts.reverse();
+        }
+        let mut decoder = Decoder::new();
+        let mut found = Vec::new();
+        for part in &parts {
+            found.extend(decode(&mut decoder, 101, part, part.len()).unwrap_or_default());
+        }
+        prop_assert_eq!(found.len(), 1);
+        prop_assert_eq!(&found[0].1, &payload);
+        prop_assert_eq!(decoder.fragments.octets(), 0);
+    }
+
+    // ---- whatever comes ----
+
+    #[test]
+    fn no_bytes_of_any_link_type_are_too_odd(
+        link in prop_oneof![0u16..300, proptest::sample::select(ways().iter().map(|way| way.1).collect::<Vec<_>>())],
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        beyond in 0usize..100,
+    ) {
+        let mut decoder = Decoder::new().with_checksums(Checksums::Verify);
+        let found = decode(&mut decoder, link, &bytes, bytes.len() + beyond).unwrap_or_default();
+        for (segment, payload) in found {
+            prop_assert!(payload.len() <= segment.len as usize);
+        }
+    }
+
+    #[test]
+    fn no_change_to_a_frame_is_too_odd(
+        way in 0..ways().len(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+        captured in any::<proptest::sample::Index>(),
+    ) {
+        let (_, link, mut bytes, _) = ways().swap_remove(way);
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        let captured = captured.index(bytes.len() + 1);
+        let mut decoder = Decoder::new().with_checksums(Checksums::Verify);
+        for (segment, payload) in decode(&mut decoder, link, &bytes[..captured], bytes.len()).unwrap_or_default() {
+            prop_assert!(payload.len() <= segment.len as usize);
+            prop_assert!(segment.options.sack_edges().len() <= 4);
+        }
+    }
+}
