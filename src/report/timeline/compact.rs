@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::View;
 use super::ladder::bracketed;
-use super::plan::{Form, Moved, Row, What};
+use super::plan::{Form, Moved, Row, What, is_inferred};
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::{Phase, Side};
 use crate::report::style::{Glyphs, Paint, Style};
@@ -121,7 +121,8 @@ impl<'a> Page<'a> {
             }
             What::Timer(timer) => {
                 let mut line = self.end(timer.side).with(Paint::Plain, "  ");
-                for (at, part) in words::timer(self.view.index, row.at, timer, self.style).into_iter().enumerate() {
+                for (at, part) in words::timer(self.view.index, row.at, timer, room, self.style).into_iter().enumerate()
+                {
                     line.push(Paint::Plain, if at == 0 { "" } else { " " });
                     line.append(part);
                 }
@@ -137,24 +138,59 @@ impl<'a> Page<'a> {
         line.append(middle.left(room, self.glyphs.ellipsis));
         if self.is_narrow {
             line.write(out, self.style)?;
-            let indent = (self.time + 5).min(self.style.columns() - 2 * (STATE + 1));
-            line = Line::of(Paint::Plain, " ".repeat(indent));
+            line = self.indent();
         }
-        for side in [Side::Client, Side::Server] {
-            let end = side as usize;
-            let changed = row.states[end] != before[end];
-            let state = row.states[end].map_or("-", State::name);
-            let paint = if changed { Paint::State } else { Paint::Dim };
-            let text = format!("{}{state}", if changed { " *" } else { "  " });
-            line.append(Line::of(paint, text).left(STATE + 1, self.glyphs.ellipsis));
-        }
+        // Where an end moves twice in one moment, each state has its line.
+        let (first, later): (Vec<_>, Vec<_>) = (0..row.moves.len()).partition(|at| {
+            let side = row.moves[*at].transition.side;
+            !row.moves[..*at].iter().any(|earlier| earlier.transition.side == side)
+        });
+        let mut states = before;
+        self.states(&mut line, row, &first, &mut states);
         line.write(out, self.style)?;
+        for at in later {
+            let mut line = Line::of(Paint::Plain, " ".repeat(self.time + 1));
+            line.append(self.moved(&row.moves[at], room).left(room, self.glyphs.ellipsis));
+            if self.is_narrow {
+                line.write(out, self.style)?;
+                line = self.indent();
+            }
+            self.states(&mut line, row, &[at], &mut states);
+            line.write(out, self.style)?;
+        }
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
             let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
             write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
+    }
+
+    /// Both states after some of a row's moves, marked where these changed them.
+    fn states(&self, line: &mut Line, row: &Row<'_>, moves: &[usize], states: &mut [Option<State>; 2]) {
+        for side in [Side::Client, Side::Server] {
+            let end = side as usize;
+            let moved = moves.iter().map(|at| &row.moves[*at]).find(|moved| moved.transition.side == side);
+            // A listening socket's move is not one of the connection.
+            let moved = moved.filter(|moved| {
+                let to = Some(moved.transition.to);
+                !moved.listener || (row.states[end] == to && states[end] != to)
+            });
+            let (mark, paint) = match moved {
+                Some(moved) if is_inferred(moved.transition) => ("~", Paint::State),
+                Some(_) => ("*", Paint::State),
+                None => (" ", Paint::Dim),
+            };
+            states[end] = moved.map_or(states[end], |moved| Some(moved.transition.to));
+            let text = format!(" {mark}{}", states[end].map_or("-", State::name));
+            line.append(Line::of(paint, text).left(STATE + 1, self.glyphs.ellipsis));
+        }
+    }
+
+    /// Where the states stand on a page too narrow for them beside the rest.
+    fn indent(&self) -> Line {
+        let columns = (self.time + 5).min(self.style.columns() - 2 * (STATE + 1));
+        Line::of(Paint::Plain, " ".repeat(columns))
     }
 
     fn segment(&self, from: Side, cause: Line, words: SegmentWords) -> Line {

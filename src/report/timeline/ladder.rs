@@ -181,7 +181,7 @@ impl<'a> Page<'a> {
             What::Timer(timer) => {
                 let cell = &mut cells[timer.side as usize];
                 cell.stacked = true;
-                cell.inner = words::timer(self.view.index, row.at, timer, self.style);
+                cell.inner = words::timer(self.view.index, row.at, timer, text_width(timer.side), self.style);
             }
             What::Moves => {}
         }

@@ -193,7 +193,7 @@ impl Used {
         let glyphs = style.glyphs();
         let mut parts = Vec::new();
         if self.compact && self.segments {
-            parts.push("C client, S server; * a state that this line changed".to_owned());
+            parts.push("C client, S server; * a state that this line changed, ~ the same, inferred".to_owned());
         }
         if self.opened && !self.compact {
             let (opens, closes) = (glyphs.opens, glyphs.closes);
@@ -395,6 +395,6 @@ mod tests {
     fn each_compact_line_of_a_segment_names_its_cause_and_both_states() {
         let text = drawn(&sample::echo(), &Style::plain(80));
         let syn = text.lines().find(|line| line.contains("#1 SYN")).unwrap();
-        assert!(syn.contains("by connect") && syn.contains("*SYN-SENT") && syn.contains(" LISTEN"), "{syn}");
+        assert!(syn.contains("by connect") && syn.contains("~SYN-SENT") && syn.contains(" LISTEN"), "{syn}");
     }
 }

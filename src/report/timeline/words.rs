@@ -414,8 +414,14 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
     })
 }
 
-/// A timer as sock_diag showed it, in pieces for one or two lines.
-pub(super) fn timer(index: &Index<'_>, at: Option<Timestamp>, timer: &TimerEvent, style: &Style) -> Vec<Line> {
+/// A timer as sock_diag showed it, on lines of at most `width` where that can be.
+pub(super) fn timer(
+    index: &Index<'_>,
+    at: Option<Timestamp>,
+    timer: &TimerEvent,
+    width: usize,
+    style: &Style,
+) -> Vec<Line> {
     let name = match timer.kind {
         TimerKind::TimeWait => "TIME-WAIT",
         TimerKind::Retransmission => "retransmission",
@@ -432,17 +438,15 @@ pub(super) fn timer(index: &Index<'_>, at: Option<Timestamp>, timer: &TimerEvent
         let over = clock::time_of_day(at.after(timer.remaining), style, 0);
         lines.push(Line::of(Paint::Dim, "over at ").with(Paint::Plain, format!("{over} {}", clock::zone(style))));
     }
-    let mut why = Line::default();
-    if let Some(cause) = timer.cause {
-        why.push(Paint::Dim, "since ");
-        why.push(paint_of(timer.side), called(index, &[cause], style));
-    }
-    if let Some(owner) = &timer.owner {
-        why.push(Paint::Dim, if why.is_empty() { "by " } else { " by " });
-        why.push(Paint::Plain, escape(owner, style));
-    }
-    if !why.is_empty() {
-        lines.push(why);
+    let since = timer
+        .cause
+        .map(|cause| Line::of(Paint::Dim, "since ").with(paint_of(timer.side), called(index, &[cause], style)));
+    let owner = timer.owner.as_ref().map(|owner| Line::of(Paint::Dim, "by ").with(Paint::Plain, escape(owner, style)));
+    match (since, owner) {
+        (Some(since), Some(owner)) if since.width() + 1 + owner.width() <= width => {
+            lines.push(since.with(Paint::Plain, " ").joined(owner));
+        }
+        (since, owner) => lines.extend(since.into_iter().chain(owner)),
     }
     lines
 }
