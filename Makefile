@@ -74,6 +74,7 @@ captures: build
 	scripts/captures.sh $(BINARY) captures
 
 bench: build
+	@scripts/bench.sh $(BINARY)
 	$(CARGO) run --quiet --release --locked --package speed -- --tcpflow $(BINARY) $(BENCH)
 
 clean-bench:
