@@ -43,8 +43,8 @@ peers:
 	@scripts/peers.sh
 
 check: setup
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
 
 # Root, who may have no cargo, installs what was built before.
