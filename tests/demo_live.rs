@@ -17,7 +17,7 @@ use nix::unistd::geteuid;
 use tcpflow::calls::{Call, Effect};
 use tcpflow::capture::FrameSource;
 use tcpflow::flow::Side;
-use tcpflow::kernel::TimerKind;
+use tcpflow::kernel::{Evidence, TimerKind};
 use tcpflow::lab::{Ground, Place, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
 use tcpflow::tcp::State;
 use tcpflow::time::Span;
@@ -449,18 +449,17 @@ fn check_echo(scenario: &Scenario, recording: &Recording) {
             Side::Client => (ends.client, ends.server),
             Side::Server => (ends.server, ends.client),
         };
-        let of = |local, peer| {
-            let about: Vec<_> =
-                recording.evidence.iter().filter(|evidence| (evidence.local, evidence.peer) == (local, peer)).collect();
-            assert_eq!(about.len(), 1);
-            about[0].clone()
+        let about = |local, peer| {
+            let of_end = |evidence: &&Evidence| (evidence.local, evidence.peer) == (local, peer);
+            recording.evidence.iter().filter(of_end).cloned().collect::<Vec<_>>()
         };
-        let waiting = of(first, other);
+        let [closing, waiting] = &about(first, other)[..] else { panic!("{:?}", about(first, other)) };
+        assert!(matches!(closing.state, Some(State::FinWait1 | State::FinWait2)), "{closing:?}");
         assert_eq!(waiting.state, Some(State::TimeWait));
         let timer = waiting.timer.unwrap();
         assert_eq!(timer.kind, TimerKind::TimeWait);
         assert!(timer.remaining > Span::from_millis(55_000) && timer.remaining <= Span::from_millis(60_500));
-        assert_eq!(of(other, first).state, None);
+        assert_eq!(about(other, first).iter().map(|evidence| evidence.state).collect::<Vec<_>>(), [None]);
     }
     let last = recording.calls.iter().rfind(|call| call.process.comm == "echo-server").unwrap();
     let listen = recording.calls.iter().find(|call| call.effect == Effect::Listen).unwrap();

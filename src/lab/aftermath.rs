@@ -65,6 +65,8 @@ pub fn watch_time_wait(
         .filter(|evidence| evidence.state == Some(State::TimeWait))
         .map(|evidence| (evidence.local, evidence.peer))
         .collect();
+    waiting.sort_unstable();
+    waiting.dedup();
     let mut kernel = SockDiag::open().map_err(unanswered)?;
     let mut told = Instant::now() - TICK;
     while !waiting.is_empty() {

@@ -50,8 +50,7 @@ fn serve_on(
         };
         stage.wait_for_all()?;
         let echoed = echo(stage, calls, &accepted, client);
-        let closed = calls.close(accepted).map_err(|errno| ("close", errno));
-        echoed.and(closed)?;
+        close(stage, calls, accepted, client, Side::Server, echoed)?;
         served += 1;
     }
     Ok(())
@@ -86,9 +85,30 @@ pub(super) fn visit(stage: &Stage<'_>, calls: &mut Recorder<'_>, me: &Client) ->
     stage.wait_for_accept()?;
     let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
     let visited = visit_with(stage, calls, &socket, me);
-    let closed = calls.close(socket).map_err(|errno| ("close", errno));
+    let closed = close(stage, calls, socket, me, Side::Client, visited);
     stage.gone.fetch_add(1, Ordering::AcqRel);
-    visited.and(closed)
+    closed
+}
+
+/// Closes the connection's socket on `side`: whoever is second waits until the kernel has said what became of the first.
+///
+/// `before` is how the conversation went; the socket is closed anyhow.
+fn close(
+    stage: &Stage<'_>,
+    calls: &mut Recorder<'_>,
+    socket: Socket,
+    client: &Client,
+    side: Side,
+    before: Result<(), Failure>,
+) -> Result<(), Failure> {
+    let first = stage.scenario.first_close == side;
+    let before = if first { before } else { before.and_then(|()| stage.wait_for_first_close(client)) };
+    let (local, peer) = (socket.local(), socket.peer());
+    let closed = calls.close(socket).map_err(|errno| ("close", errno));
+    if first {
+        stage.has_closed_first(client, local, peer);
+    }
+    before.and(closed)
 }
 
 fn visit_with(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, me: &Client) -> Result<(), Failure> {

@@ -6,13 +6,13 @@ mod host;
 mod stage;
 mod supervision;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, mem};
 
 use nix::errno::Errno;
 
@@ -127,7 +127,8 @@ pub struct Recording {
     pub frames: Vec<OwnedFrame>,
     /// The calls of all threads, by time of entry.
     pub calls: Vec<Call>,
-    /// What sock_diag said of both ends of each connection after the last call, the client's end first.
+    /// What sock_diag said, by time: of each end that closed first, right afterwards; of both ends of each connection after the last call,
+    /// the client's end first; and whether anybody still listened.
     pub evidence: Vec<Evidence>,
     /// The connections, in the order in which they were asked for.
     pub ends: Vec<Ends>,
@@ -213,10 +214,10 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
 
     let ends = ends_of(&calls);
     let answers = scenario.play == Play::Refused || stage.sock_diag_answers.load(Ordering::Acquire);
-    let mut evidence = Vec::new();
+    let mut evidence = mem::take(&mut *stage.evidence.lock().unwrap_or_else(PoisonError::into_inner));
     if answers {
         match aftermath::final_states(&ends, &scenario.interrupt) {
-            Ok(found) => evidence = found,
+            Ok(found) => evidence.extend(found),
             Err(errno) => {
                 notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
             }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::Scenario;
 use crate::calls::{Effect, Whereabouts};
+use crate::kernel::{Evidence, SockDiag};
 
 /// A call that failed and should not have: which, and how. `EINTR`: the play was over before it was done.
 pub(super) type Failure = (&'static str, Errno);
@@ -28,6 +29,8 @@ pub(super) struct Stage<'a> {
     pub(super) gone: AtomicUsize,
     /// Whether the kernel's table of sockets showed the listening socket: otherwise its silence means nothing.
     pub(super) sock_diag_answers: AtomicBool,
+    /// What sock_diag said of ends that had just closed first.
+    pub(super) evidence: Mutex<Vec<Evidence>>,
     /// What has been read of the capture so far.
     pub(super) seen: Arc<Traffic>,
     /// What the clients have had sent back so far.
@@ -44,6 +47,8 @@ pub(super) struct Client {
     pub(super) whereabouts: Whereabouts,
     /// Its own address, from when it is connected.
     pub(super) local: OnceLock<SocketAddr>,
+    /// Whether the end that closes first has closed, and the kernel has said what became of it.
+    closed: AtomicBool,
 }
 
 /// An amount of traffic that grows.
@@ -78,6 +83,7 @@ impl<'a> Stage<'a> {
             connected: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
             sock_diag_answers: AtomicBool::new(false),
+            evidence: Mutex::default(),
             seen,
             echoed: Traffic::default(),
             lossy: AtomicBool::new(false),
@@ -132,6 +138,21 @@ impl<'a> Stage<'a> {
         self.wait(ALWAYS, "close", || self.gone.load(Ordering::Acquire) >= self.clients.len())
     }
 
+    /// Asks the kernel about the end that has just closed first: no process holds it any more, so that only sock_diag can speak of it.
+    pub(super) fn has_closed_first(&self, client: &Client, local: Option<SocketAddr>, peer: Option<SocketAddr>) {
+        if let (Some(local), Some(peer), true) = (local, peer, self.sock_diag_answers.load(Ordering::Acquire))
+            && let Ok(evidence) = SockDiag::open().and_then(|mut kernel| kernel.lookup(local, peer))
+        {
+            self.evidence.lock().unwrap_or_else(PoisonError::into_inner).push(evidence);
+        }
+        client.closed.store(true, Ordering::Release);
+    }
+
+    /// Waits until that has been asked; only for so long, as a state that is over cannot be witnessed.
+    pub(super) fn wait_for_first_close(&self, client: &Client) -> Result<(), Failure> {
+        self.wait(COURTESY, "close", || client.closed.load(Ordering::Acquire))
+    }
+
     /// Waits while the capture is so far behind that its buffer might run full; only for so long, as drops are counted and told.
     pub(super) fn wait_for_capture(&self) -> Result<(), Failure> {
         let keeps_up = || self.seen.keeps_up_with(&self.echoed);
@@ -173,4 +194,4 @@ fn sleeps(actor: &Whereabouts, effect: Effect, stat: &mut Option<File>) -> bool 
 pub(super) const WINDOW: usize = 1 << 20;
 /// Longer than anything that is waited for without end: who supervises the stage ends it before.
 const ALWAYS: Duration = Duration::from_secs(3600);
-const COURTESY: Duration = Duration::from_millis(200);
+const COURTESY: Duration = Duration::from_secs(1);
