@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
@@ -126,7 +126,7 @@ pub struct Demo {
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
     /// Keep the capture in a file: pcapng with the calls in it, or pcap, by its ending
-    #[arg(long, short = 'w', value_name = "FILE")]
+    #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub save: Option<PathBuf>,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -146,7 +146,7 @@ pub enum End {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
-    #[arg(required = true, value_name = "FILE|FILTER")]
+    #[arg(required = true, value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
     /// Draw every connection's events in order of time instead of one line for each
     #[arg(long, short = 't')]
@@ -184,7 +184,7 @@ pub struct Completions {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Man {
     /// The folder to write a page for tcpflow and one for each subcommand into; it must exist
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
 
