@@ -164,6 +164,7 @@ impl Summary<'_> {
 
     /// Where the connection waits in TIME-WAIT, how long still, why, and what that means.
     fn time_wait(&mut self) -> io::Result<()> {
+        let mut waiting = Vec::new();
         for side in [Side::Client, Side::Server] {
             let events = || self.events.iter();
             let entered = events().find_map(|event| match &event.kind {
@@ -185,28 +186,31 @@ impl Summary<'_> {
             }
             let said = self.remaining(side, entered.flatten(), left, timer);
             self.page.entry("TIME-WAIT", &said, Paint::Strong)?;
-            let why = "the last ACK may be lost, and somebody must be there to send it again; and old duplicates of these \
-                       segments must die before the same two addresses and ports talk again.";
-            self.page.entry("  why", why, Paint::Plain)?;
-            let long = "60 s on Linux, a constant of the kernel; 2 MSL in RFC 9293, which is 4 minutes.";
-            self.page.entry("  how long", long, Paint::Plain)?;
-            let port = match side {
-                Side::Client => self.connection.client.port(),
-                Side::Server => self.connection.server.port(),
-            };
-            let restart = match side {
-                Side::Server => format!(
-                    "a server started again on port {port} in that time fails in bind() with EADDRINUSE, unless it sets \
-                     SO_REUSEADDR before."
-                ),
-                Side::Client => format!(
-                    "a server can be started again at once, for the waiting socket is the client's (port {port}); had the \
-                     server closed first, its own port would wait, and bind() fail with EADDRINUSE without SO_REUSEADDR."
-                ),
-            };
-            self.page.entry("  restart", &restart, Paint::Plain)?;
+            waiting.push(side);
         }
-        Ok(())
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let why = "the last ACK may be lost, and somebody must be there to send it again; and old duplicates of these \
+                   segments must die before the same two addresses and ports talk again.";
+        self.page.entry("  why", why, Paint::Plain)?;
+        let long = "60 s on Linux, a constant of the kernel; 2 MSL in RFC 9293, which is 4 minutes.";
+        self.page.entry("  how long", long, Paint::Plain)?;
+        // What waits at the server decides, wherever else it waits.
+        let restart = if waiting.contains(&Side::Server) {
+            format!(
+                "a server started again on port {} in that time fails in bind() with EADDRINUSE, unless it sets \
+                 SO_REUSEADDR before.",
+                self.connection.server.port()
+            )
+        } else {
+            format!(
+                "a server can be started again at once, for the waiting socket is the client's (port {}); had the \
+                 server closed first, its own port would wait, and bind() fail with EADDRINUSE without SO_REUSEADDR.",
+                self.connection.client.port()
+            )
+        };
+        self.page.entry("  restart", &restart, Paint::Plain)
     }
 
     fn remaining(
@@ -259,3 +263,55 @@ const NAME: usize = 12;
 /// Sentences are wrapped at this width even on a wider page.
 const READABLE: usize = 120;
 const MOST_FINDINGS: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::Effect;
+    use crate::flow::ConnectionId;
+    use crate::kernel::Witness;
+    use crate::report::sample::Teller;
+
+    /// The summary of a connection that waits on these sides, in one line; `removed` says when the kernel removed it.
+    fn summary(sides: &[Side], removed: Option<i64>) -> String {
+        let mut t = Teller::new();
+        t.connection = Some(ConnectionId(0));
+        for &side in sides {
+            let close = t.call((0, 10), side, "close()", Effect::Close, 4, 0);
+            t.moved(20, side, (State::FinWait2, State::TimeWait), close, &[Witness::Segments]);
+            let timer = t.time_wait(30, side, 59_990, close);
+            if let Some(at) = removed {
+                t.moved(at, side, (State::TimeWait, State::Closed), timer, &[Witness::SockDiag]);
+            }
+        }
+        let story = t.summed_up(Ending::Fin, Some(Closer::Both), "Closed.");
+        let events: Vec<&Event> = story.events.iter().collect();
+        let mut out = Vec::new();
+        write(&mut out, &events, &story.connections[0], &Style::plain(100)).unwrap();
+        String::from_utf8(out).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn time_wait_says_how_long_still_and_until_when() {
+        let said = summary(&[Side::Client], None);
+        assert!(said.contains("on the client, once of echo-client (4711): 59.9 s left"), "{said}");
+        assert!(said.contains("over at 05:54:22 UTC"), "{said}");
+        assert!(said.contains("can be started again at once"), "{said}");
+    }
+
+    #[test]
+    fn time_wait_that_was_waited_for_says_how_long_it_lasted() {
+        let said = summary(&[Side::Server], Some(60_000_020));
+        assert!(said.contains("over, the kernel removed it at 05:54:22.123 UTC after 60.0 s"), "{said}");
+        assert!(said.contains("port 8888 in that time fails in bind() with EADDRINUSE"), "{said}");
+    }
+
+    #[test]
+    fn why_is_said_once_though_both_ends_wait() {
+        let said = summary(&[Side::Client, Side::Server], None);
+        assert_eq!(said.matches("the last ACK may be lost").count(), 1, "{said}");
+        assert_eq!(said.matches("59.9 s left").count(), 2, "{said}");
+        assert!(!said.contains("at once, for"), "{said}");
+        assert!(said.contains("both at once: the FINs crossed"), "{said}");
+    }
+}

@@ -37,11 +37,10 @@ impl Table {
     /// Lays out the columns for a page: the narrower it is, the fewer they are; id, ends, ending and the verdict's beginning always.
     pub fn new(style: &Style) -> Self {
         let columns = style.columns();
-        let wide_ends = columns >= 150;
         let end = match columns {
             0..60 => 12,
             60..76 => 15,
-            76..150 => 21,
+            76..170 => 21,
             _ => 27,
         };
         let mut chosen = vec![(Column::Id, 5), (Column::Client, end), (Column::Server, end)];
@@ -57,7 +56,6 @@ impl Table {
         chosen.push((Column::Ending, 11));
         let used: usize = chosen.iter().map(|(_, width)| width + GAP).sum();
         let rest = columns.saturating_sub(used);
-        debug_assert!(!wide_ends || rest >= 20);
         if rest > 0 {
             chosen.push((Column::Verdict, rest));
         }
