@@ -4,12 +4,13 @@
 //! thread. So this file has a `main` of its own: it starts itself again for each case. Nothing is skipped: where the host lets nobody
 //! capture, the cases fail with the reason.
 
+mod users;
+
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, thread};
 
@@ -22,6 +23,7 @@ use tcpflow::lab::{Ground, Place, Play, Recording, Scenario, longest_wait, run, 
 use tcpflow::tcp::State;
 use tcpflow::time::Span;
 use tcpflow::wire::{Decoder, Flags, Segment};
+use users::{NOBODY, Program, Who};
 
 /// What is tried, by whom.
 const CASES: &[Case] = &[
@@ -48,15 +50,6 @@ const CASES: &[Case] = &[
 /// A name, the users as whom it is played, and what is played.
 type Case = (&'static str, &'static [Who], fn());
 
-/// As which user a case is played.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Who {
-    Root,
-    /// Root, with the environment that sudo gives.
-    Sudo,
-    User,
-}
-
 fn main() -> ExitCode {
     if let Ok(name) = env::var(CASE) {
         let (_, _, case) = CASES.iter().find(|(case, ..)| *case == name).expect("a case of that name");
@@ -66,8 +59,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let root = geteuid().is_root();
-    let program = Program::within_reach_of(if root { Who::User } else { Who::Root });
+    let program = Program::within_reach(&env::current_exe().expect("this program has a path"));
     let (mut passed, mut failed) = (0, 0);
     for (name, who) in CASES.iter().flat_map(|(name, who, _)| who.iter().map(move |who| (*name, *who))) {
         let title = format!("{name} as {who:?}");
@@ -78,11 +70,11 @@ fn main() -> ExitCode {
             println!("{title}: test");
             continue;
         }
-        if !root && who != Who::User {
+        if !who.is_playable() {
             println!("left to root: {title}");
             continue;
         }
-        let output = program.command(name, who).output().expect("this program starts again");
+        let output = program.played_by(who).env(CASE, name).output().expect("this program starts again");
         if output.status.success() {
             passed += 1;
             println!("test {title} ... ok");
@@ -95,59 +87,7 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// This program, where the users can reach it.
-struct Program {
-    path: PathBuf,
-    copied_to: Option<PathBuf>,
-}
-
-impl Program {
-    /// The build directory may lie in root's home, where nobody else may look.
-    fn within_reach_of(who: Who) -> Self {
-        let path = env::current_exe().expect("this program has a path");
-        if who != Who::User {
-            return Self { path, copied_to: None };
-        }
-        let folder = env::temp_dir().join(format!("tcpflow-live-{}", std::process::id()));
-        fs::create_dir(&folder).expect("a folder of its own");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
-        let copy = folder.join("demo_live");
-        fs::copy(&path, &copy).expect("a copy of this program");
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("its mode");
-        Self { path: copy, copied_to: Some(folder) }
-    }
-
-    fn command(&self, case: &str, who: Who) -> Command {
-        let mut command = Command::new(&self.path);
-        command.env(CASE, case).current_dir("/").stdin(Stdio::null());
-        for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID"] {
-            command.env_remove(name);
-        }
-        match who {
-            Who::Root => {}
-            Who::Sudo => {
-                command.env("SUDO_UID", NOBODY.to_string()).env("SUDO_GID", NOBODY.to_string());
-            }
-            Who::User if geteuid().is_root() => {
-                // Without supplementary groups, too.
-                command.uid(NOBODY).gid(NOBODY);
-            }
-            Who::User => {}
-        }
-        command
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.copied_to {
-            drop(fs::remove_dir_all(folder));
-        }
-    }
-}
-
 const CASE: &str = "TCPFLOW_LIVE_CASE";
-const NOBODY: u32 = 65534;
 
 // ---- the cases ----
 
