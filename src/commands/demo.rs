@@ -15,39 +15,46 @@ use crate::calls::Kept;
 use crate::capture::Writer;
 use crate::cli::{Demo, End, Format, Look};
 use crate::flow::{Side, Story};
+use crate::kernel::Evidence;
 use crate::lab::{self, Place, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Session};
+use crate::time::Span;
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
     let interrupt = interruptible()?;
-    let style = look::style(look);
+    let mut style = look::style(look);
     let recording = lab::run(&scenario(options, interrupt)).map_err(|error| Failure::new(format!("demo: {error}")))?;
-    let mut evidence = recording.evidence.clone();
-    if options.wait {
-        wait(&recording, &mut evidence, &style)?;
-    }
     for notice in &recording.notices {
         complain(notice);
     }
-
-    let mut session = Session::new(Keep::All);
-    for frame in &recording.frames {
-        session.observe(&frame.as_frame());
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut evidence = recording.evidence.clone();
+    // What is known is told before the wait, and the rest of the same timeline after it.
+    let mut begun = Vec::new();
+    if let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| options.wait) {
+        style.room_until = longest;
+        if options.format == Format::Text {
+            let told = report::timeline::begin(&mut begun, &tell(&recording, &evidence), &style);
+            let told = told.and_then(|()| out.write_all(&begun)).and_then(|()| out.flush());
+            told.map_err(|error| Failure::output(&error))?;
+        }
+        wait(&recording, longest, &mut evidence, &style)?;
     }
-    let dropped = recording.capture.dropped;
-    let story = session.story(recording.calls.clone(), &evidence, Some(dropped));
+    let story = tell(&recording, &evidence);
     if let Some(path) = &options.save {
         let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
         save(path, &recording, &story, &kept)?;
     }
-
-    let mut out = BufWriter::new(io::stdout().lock());
     let told = match options.format {
-        Format::Text => report::timeline::write(&mut out, &story, &[], &style),
+        Format::Text => {
+            let mut whole = Vec::new();
+            report::timeline::write(&mut whole, &story, &[], &style)
+                .and_then(|()| out.write_all(whole.strip_prefix(&begun[..]).unwrap_or(&whole)))
+        }
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
     };
     told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
@@ -56,6 +63,15 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         return Ok(Outcome::Incomplete);
     }
     Ok(Outcome::Done)
+}
+
+/// The story of what was recorded, with what the kernel has said until now.
+fn tell(recording: &Recording, evidence: &[Evidence]) -> Story {
+    let mut session = Session::new(Keep::All);
+    for frame in &recording.frames {
+        session.observe(&frame.as_frame());
+    }
+    session.story(recording.calls.clone(), evidence, Some(recording.capture.dropped))
 }
 
 fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
@@ -97,8 +113,7 @@ fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// Stays until TIME-WAIT is over, and keeps what sock_diag says of it.
-fn wait(recording: &Recording, evidence: &mut Vec<crate::kernel::Evidence>, style: &Style) -> Result<(), Failure> {
-    let Some(longest) = lab::longest_wait(&recording.evidence) else { return Ok(()) };
+fn wait(recording: &Recording, longest: Span, evidence: &mut Vec<Evidence>, style: &Style) -> Result<(), Failure> {
     let show = if io::stderr().is_terminal() { Show::Terminal } else { Show::Nothing };
     let bar = Countdown::new("TIME-WAIT", longest, show, style);
     let watched = lab::watch_time_wait(recording, |answer| {

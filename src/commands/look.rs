@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use crate::cli::{self, Look};
 use crate::report::{Charset, Clock, Color, Detail, Style};
+use crate::time::Span;
 
 /// The style of text on standard output.
 pub(super) fn style(look: &Look) -> Style {
@@ -21,6 +22,7 @@ pub(super) fn style(look: &Look) -> Style {
         clock: Clock::Elapsed,
         utc_offset: 0,
         detail: if look.every_segment { Detail::Every } else { Detail::Runs },
+        room_until: Span(0),
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Once;
 
 use colored::{ColoredString, Colorize};
 
+use crate::time::Span;
+
 /// How a text report is drawn.
 ///
 /// It says everything: no sink looks at the environment, the terminal or the locale.
@@ -21,6 +23,8 @@ pub struct Style {
     pub utc_offset: i32,
     /// Whether runs of like segments are drawn as one.
     pub detail: Detail,
+    /// A time since the first event for which the clock's column must have room, though nothing that late is in the story yet.
+    pub room_until: Span,
 }
 
 /// Whether colour is written.
@@ -80,6 +84,7 @@ impl Style {
             clock: Clock::Elapsed,
             utc_offset: 0,
             detail: Detail::Runs,
+            room_until: Span(0),
         }
     }
 

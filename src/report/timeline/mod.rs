@@ -16,7 +16,7 @@ use super::text::{Line, escape, wrap};
 use crate::calls::Process;
 use crate::flow::{Connection, ConnectionId, Event, EventKind, Side, Story};
 use crate::kernel::Witness;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Writes the timeline of the connections in `chosen`, or of all when it is empty, with a summary and a legend.
 ///
@@ -75,6 +75,24 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     used.legend(out, style)
 }
 
+/// Writes the timeline of a story's only connection as far as it has come, without summary and legend: what [`write`] begins with.
+///
+/// A story that goes on begins with the same lines, if [`Style::room_until`] leaves room for its last moment.
+/// With several connections, each with a ladder of its own, nothing can be written before the end, and nothing is.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<()> {
+    let [connection] = &story.connections[..] else { return Ok(()) };
+    let index = Index::new(story);
+    let first = story.events.iter().filter_map(|event| event.at).min();
+    let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
+    let all: Vec<&Event> = story.events.iter().collect();
+    let view = View { index: &index, connection: Some(connection), origin, style };
+    view.title(out)?;
+    draw(out, &view, plan::rows(&index, &all), &mut Used::default())
+}
+
 /// What every row of one ladder needs to be drawn.
 struct View<'a> {
     index: &'a Index<'a>,
@@ -91,7 +109,8 @@ impl View<'_> {
 
     /// The width of the moments' column.
     fn moment_width(&self, rows: &[Row<'_>]) -> usize {
-        let ends = [rows.iter().filter_map(|row| row.at).min(), rows.iter().filter_map(|row| row.at).max()];
+        let room = (self.style.room_until > Span(0)).then(|| self.origin.after(self.style.room_until));
+        let ends = [rows.iter().filter_map(|row| row.at).min(), rows.iter().filter_map(|row| row.at).max(), room];
         ends.into_iter().map(|at| self.moment(at).len()).max().unwrap_or(0).max("seconds".len())
     }
 
