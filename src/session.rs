@@ -5,10 +5,10 @@ use std::io;
 use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
-use crate::capture::{CaptureError, Frame, FrameSource};
+use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{self, Connection, ConnectionId, FlowTable, Observed, Story, Totals, Trace};
 use crate::kernel::Evidence;
-use crate::wire::Decoder;
+use crate::wire::{Decoder, Skip};
 
 /// Where a run tells what it found.
 pub trait Sink {
@@ -70,6 +70,7 @@ pub struct Session {
     keep: Keep,
     kept: BTreeMap<ConnectionId, Vec<Observed>>,
     totals: Totals,
+    unread: Option<LinkType>,
 }
 
 impl Session {
@@ -112,7 +113,7 @@ impl Session {
 
     /// Takes one frame.
     pub fn observe(&mut self, frame: &Frame<'_>) {
-        let Self { decoder, table, keep, kept, totals } = self;
+        let Self { decoder, table, keep, kept, totals, unread } = self;
         totals.frames += 1;
         let decoded = decoder.decode(frame, |segment, payload| {
             totals.segments += 1;
@@ -124,16 +125,25 @@ impl Session {
         });
         if let Err(skip) = decoded {
             totals.skipped.count(skip);
+            if skip == Skip::LinkType {
+                unread.get_or_insert(frame.link);
+            }
         }
     }
 
-    /// Ends the run: tells the connections that are left, and the counts.
+    /// The link type that left every frame so far unread, if there was one and nothing else.
+    pub fn unread(&self) -> Option<LinkType> {
+        self.unread.filter(|_| self.totals.skipped.link_type == self.totals.frames)
+    }
+
+    /// Ends the run: tells the connections that are left, and the counts; returns how many connections there were.
     ///
     /// # Errors
     /// The output could not be written.
-    pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<u64> {
         let totals = self.end(|connection| sink.connection(&connection))?;
-        sink.finish(&totals)
+        sink.finish(&totals)?;
+        Ok(totals.connections)
     }
 
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.

@@ -1,5 +1,6 @@
 //! `tcpflow analyze`: what saved captures tell.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
@@ -15,7 +16,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     let mut filter = Filters::compile(&inputs, options)?;
     let mut source = open(&inputs)?;
-    let chosen: std::collections::BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
+    let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
     let keep = match (options.timeline, chosen.is_empty()) {
         (false, _) => Keep::Nothing,
         (true, true) => Keep::All,
@@ -46,6 +47,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
         Err(Broken::Capture(damage)) => Some(damage),
         Err(Broken::Output(error)) => return Err(Failure::output(&error)),
     };
+    let unread = session.unread();
     if options.timeline {
         drop(sink);
         let kept = source.kept();
@@ -53,25 +55,41 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
             complain(notice);
         }
         let story = session.story(kept.calls, &kept.evidence, source.dropped());
-        for id in chosen.iter().filter(|id| !story.connections.iter().any(|connection| connection.id == **id)) {
-            complain(&format!("connection {} is not in this capture, which has {}", id.0, story.totals.connections));
-        }
+        missing(&chosen, story.totals.connections);
         let told = match options.format {
             Format::Text => report::timeline::write(&mut out, &story, &[], &style),
             Format::Jsonl => Jsonl::new(&mut out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;
     } else {
-        session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
+        let connections = session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
+        missing(&chosen, connections);
     }
     out.flush().map_err(|error| Failure::output(&error))?;
-    match damage {
-        None => Ok(Outcome::Done),
-        Some(damage) => {
-            complain(&damage);
-            Ok(Outcome::Incomplete)
-        }
+    if let Some(damage) = damage {
+        complain(&damage);
+        return Ok(Outcome::Incomplete);
+    }
+    if let Some(link) = unread {
+        complain(&format!(
+            "no frame could be read: their link type is {}, which is none of those that carry TCP here (docs/architecture.md lists them)",
+            link.0
+        ));
+        return Ok(Outcome::Incomplete);
+    }
+    Ok(Outcome::Done)
+}
+
+/// Tells which of the chosen connections there are not; ids count from 0 without a gap.
+fn missing(chosen: &BTreeSet<ConnectionId>, connections: u64) {
+    for id in chosen.iter().filter(|id| id.0 >= connections) {
+        let known = match connections {
+            0 => "which has none".to_owned(),
+            1 => "which has only connection 0".to_owned(),
+            _ => format!("which has 0 to {}", connections - 1),
+        };
+        complain(&format!("connection {} is not in this capture, {known}", id.0));
     }
 }
 
@@ -204,7 +222,7 @@ impl Sink for Rows<'_> {
 
 /// Hands on only some connections.
 struct Chosen<'a> {
-    only: std::collections::BTreeSet<ConnectionId>,
+    only: BTreeSet<ConnectionId>,
     sink: Box<dyn Sink + 'a>,
 }
 
