@@ -23,7 +23,7 @@ BINARY = target/release/tcpflow
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build setup demo test peers check install uninstall captures bench clean-bench clean
+.PHONY: build setup demo test peers check install uninstall captures picture bench clean-bench clean
 
 build: setup
 	$(CARGO) build --release --locked
@@ -72,6 +72,10 @@ uninstall:
 
 captures: build
 	scripts/captures.sh $(BINARY) captures
+
+# The picture in the README, from a real run.
+picture: build
+	$(BINARY) demo --color always --width 128 | python3 scripts/picture.py "tcpflow demo" > docs/demo.svg
 
 bench: build
 	@scripts/bench.sh $(BINARY)
