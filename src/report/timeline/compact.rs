@@ -48,7 +48,7 @@ impl<'a> Page<'a> {
         let is_narrow = columns < NARROW;
         let states = if is_narrow { 0 } else { 2 * (STATE + 1) };
         let room = columns.saturating_sub(time + 1 + states);
-        let call = room * 9 / 20;
+        let call = room * 2 / 5;
         Self { view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
     }
 
@@ -207,10 +207,12 @@ impl<'a> Page<'a> {
         line.push(Paint::Plain, " ".repeat(gap + 1));
         line.push(paint_of(from), arrow);
         for part in words.must.into_iter().chain(words.may.into_iter().take(1)) {
-            if line.width() + 1 + part.width() <= self.call + 1 + self.segment {
-                line.push(Paint::Plain, " ");
-                line.append(part);
+            // The first that does not fit ends the label: later ones would seem to be all there is.
+            if line.width() + 1 + part.width() > self.call + 1 + self.segment {
+                break;
             }
+            line.push(Paint::Plain, " ");
+            line.append(part);
         }
         line
     }
