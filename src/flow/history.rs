@@ -1,7 +1,7 @@
 //! Zeek's words for a connection: its `conn_state` and its `history`.
 
 use super::{ConnState, Side};
-use crate::tcp::{Direction, Finding, Judgement};
+use crate::tcp::{Direction, Finding, FindingSet};
 use crate::wire::{Flags, Segment};
 
 /// What Zeek remembers of a connection: one coarse state for each end, and a letter for each new kind of thing it sent.
@@ -11,7 +11,10 @@ use crate::wire::{Flags, Segment};
 /// `c` (bad checksum), `g` (gap), `t` (sent again) and `w` (zero window) the 1st, 10th, 100th time and so on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct History {
-    letters: [u8; LONGEST],
+    /// Five bits a letter, the first one lowest: its number in [`LETTERS`], and above that whether it is of [`Direction::Second`].
+    letters: [u32; WORDS],
+    /// The sequence number of the last RST.
+    last_reset: u32,
     len: u8,
     ends: [End; 2],
 }
@@ -21,9 +24,11 @@ struct End {
     state: Stage,
     before: Stage,
     seen: Seen,
-    syn: u32,
-    fin: u32,
-    rst: u32,
+}
+
+/// How often an end showed what is noted by powers of ten.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
     gaps: u16,
     repeats: u16,
     zero_windows: u16,
@@ -58,30 +63,29 @@ bitflags::bitflags! {
 
 impl History {
     /// Takes note of a segment; `originator` is the direction of the end that is held for the client so far.
-    pub(super) fn observe(
-        &mut self,
-        direction: Direction,
-        originator: Direction,
-        segment: &Segment,
-        judged: &Judgement,
-    ) {
-        self.note_flags(direction, segment);
-        self.note_counts(direction, segment, judged);
-        self.advance(direction, direction == originator, segment);
+    ///
+    /// `repeats` tells of a SYN or FIN whether it has the number of the last one.
+    pub(super) fn observe(&mut self, direction: Direction, originator: Direction, segment: &Segment, repeats: bool) {
+        self.note_flags(direction, segment, repeats);
+        let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        if controls || self.ends[direction as usize].state == Stage::Inactive {
+            self.advance(direction, direction == originator, segment);
+        }
     }
 
     /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
     pub(super) fn text(&self, originator: Direction) -> String {
-        let mut text = String::with_capacity(usize::from(self.len) + 1);
-        let flipped = originator == Direction::Second && self.letters[0] & !SECOND == b'h';
-        if flipped {
-            text.push('^');
-        }
-        for letter in &self.letters[..usize::from(self.len)] {
-            let is_second = letter & SECOND != 0;
-            let letter = char::from(letter & !SECOND);
-            let upper = is_second == (originator == Direction::Second);
-            text.push(if upper { letter.to_ascii_uppercase() } else { letter });
+        let mut text = String::with_capacity(LETTERS_A_WORD * WORDS + 1);
+        let letters = (0..usize::from(self.len)).map(|at| {
+            let packed = self.letters[at / LETTERS_A_WORD] >> (at % LETTERS_A_WORD * BITS);
+            let letter = char::from(LETTERS[(packed & 0xf) as usize % LETTERS.len()]);
+            (letter, if packed & SECOND == 0 { Direction::First } else { Direction::Second })
+        });
+        for (at, (letter, direction)) in letters.enumerate() {
+            if at == 0 && letter == 'h' && direction != originator {
+                text.push('^');
+            }
+            text.push(if direction == originator { letter.to_ascii_uppercase() } else { letter });
         }
         text
     }
@@ -109,9 +113,8 @@ impl History {
         }
     }
 
-    fn note_flags(&mut self, direction: Direction, segment: &Segment) {
+    fn note_flags(&mut self, direction: Direction, segment: &Segment, repeats: bool) {
         let flags = segment.flags;
-        let seq = segment.seq.0;
         let controls = flags & (Flags::SYN | Flags::FIN | Flags::RST);
         match controls.bits().count_ones() {
             0 if segment.len > 0 => self.once(direction, Seen::DATA, b'd'),
@@ -119,48 +122,48 @@ impl History {
             0 => {}
             1 if flags.contains(Flags::SYN) => {
                 let letter = if flags.contains(Flags::ACK) { b'h' } else { b's' };
-                let last = std::mem::replace(&mut self.ends[direction as usize].syn, seq);
-                self.unless_repeated(direction, Seen::SYN, letter, last == seq);
+                self.unless_repeated(direction, Seen::SYN, letter, repeats);
             }
-            1 if flags.contains(Flags::FIN) => {
-                let seq = seq.wrapping_add(segment.len);
-                let last = std::mem::replace(&mut self.ends[direction as usize].fin, seq);
-                self.unless_repeated(direction, Seen::FIN, b'f', last == seq);
-            }
+            1 if flags.contains(Flags::FIN) => self.unless_repeated(direction, Seen::FIN, b'f', repeats),
             1 => {
-                let last = std::mem::replace(&mut self.ends[direction as usize].rst, seq);
-                self.unless_repeated(direction, Seen::RST, b'r', last == seq);
+                let last = std::mem::replace(&mut self.last_reset, segment.seq.0);
+                self.unless_repeated(direction, Seen::RST, b'r', last == segment.seq.0);
             }
             _ if flags.contains(Flags::FIN | Flags::RST) => self.once(direction, Seen::FIN_RST, b'i'),
             _ => self.once(direction, Seen::SYN_AND_MORE, b'q'),
         }
     }
 
-    fn note_counts(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) {
-        let findings = judged.findings;
+    /// Takes note of what is counted by powers of ten; to be called after [`observe`](Self::observe) where there is anything remarkable.
+    #[cold]
+    pub(super) fn note_signs(
+        &mut self,
+        signs: &mut [Signs; 2],
+        direction: Direction,
+        segment: &Segment,
+        findings: FindingSet,
+    ) {
         let flags = segment.flags;
-        let peer = self.ends[direction.reverse() as usize].state;
-        let end = &mut self.ends[direction as usize];
-        let closing = flags.intersects(Flags::RST) || peer == Stage::Closed || end.state == Stage::Reset;
-        let zero_window = segment.window == 0 && !closing;
-        let repeat = segment.len > 0
-            && (findings.contains(Finding::Retransmission)
-                || findings.contains(Finding::FastRetransmission)
-                || findings.contains(Finding::SpuriousRetransmission)
-                || findings.contains(Finding::OutOfOrder)
-                || findings.contains(Finding::KeepAlive));
+        let peer = direction.reverse();
+        let stages = [self.ends[direction as usize].state, self.ends[peer as usize].state];
+        let over = flags.contains(Flags::RST) || stages[1] == Stage::Closed || stages[0] == Stage::Reset;
+        let zero_window = segment.window == 0 && !over;
+        let repeat = segment.len > 0 && REPEATS.iter().any(|repeat| findings.contains(*repeat));
         let bad = findings.contains(Finding::BadChecksum);
-        let tell = [
-            (zero_window && tenfold(&mut end.zero_windows)).then_some((direction, b'w')),
-            (repeat && tenfold(&mut end.repeats)).then_some((direction, b't')),
-            (bad && tenfold(&mut end.bad_checksums)).then_some((direction, b'c')),
-        ];
+        let own = &mut signs[direction as usize];
+        if zero_window && tenfold(&mut own.zero_windows) {
+            self.push(direction, b'w');
+        }
+        if repeat && tenfold(&mut own.repeats) {
+            self.push(direction, b't');
+        }
+        if bad && tenfold(&mut own.bad_checksums) {
+            self.push(direction, b'c');
+        }
         // A gap is in the stream of the end whose octets were acknowledged without having been seen.
-        let gap = findings.contains(Finding::AckedUnseen) && !flags.intersects(Flags::FIN | Flags::RST) && {
-            tenfold(&mut self.ends[direction.reverse() as usize].gaps)
-        };
-        for (direction, letter) in tell.into_iter().flatten().chain(gap.then_some((direction.reverse(), b'g'))) {
-            self.push(direction, letter);
+        let gap = findings.contains(Finding::AckedUnseen) && !flags.intersects(Flags::FIN | Flags::RST);
+        if gap && tenfold(&mut signs[peer as usize].gaps) {
+            self.push(peer, b'g');
         }
     }
 
@@ -247,10 +250,12 @@ impl History {
     }
 
     fn push(&mut self, direction: Direction, letter: u8) {
-        if let Some(place) = self.letters.get_mut(usize::from(self.len)) {
-            *place = letter | if direction == Direction::Second { SECOND } else { 0 };
-            self.len += 1;
-        }
+        let at = usize::from(self.len);
+        let Some(word) = self.letters.get_mut(at / LETTERS_A_WORD) else { return };
+        let number = LETTERS.iter().position(|known| *known == letter).unwrap_or(0) as u32;
+        let second = if direction == Direction::Second { SECOND } else { 0 };
+        *word |= (number | second) << (at % LETTERS_A_WORD * BITS);
+        self.len += 1;
     }
 }
 
@@ -272,7 +277,21 @@ fn tenfold(count: &mut u16) -> bool {
     matches!(*count, 1 | 10 | 100 | 1_000 | 10_000)
 }
 
-/// How many letters are kept; only a flood of resets or SYNs with ever new numbers has more.
-const LONGEST: usize = 24;
+/// The letters of a history, lower case.
+const LETTERS: [u8; 12] = *b"shadfriqcgtw";
+/// How many bits a letter takes.
+const BITS: usize = 5;
+/// How many letters fit into a word.
+const LETTERS_A_WORD: usize = 32 / BITS;
+/// How many words of letters are kept; only a flood of resets or SYNs with ever new numbers has more.
+const WORDS: usize = 4;
 /// Marks a letter of [`Direction::Second`].
-const SECOND: u8 = 0x80;
+const SECOND: u32 = 0x10;
+/// The findings of a segment that carries octets sent before.
+const REPEATS: [Finding; 5] = [
+    Finding::Retransmission,
+    Finding::FastRetransmission,
+    Finding::SpuriousRetransmission,
+    Finding::OutOfOrder,
+    Finding::KeepAlive,
+];

@@ -11,6 +11,9 @@ use crate::wire::Segment;
 pub(super) trait Key: Copy + Eq + Hash + Default + fmt::Debug {
     /// The lower and the higher end.
     fn ends(&self) -> [SocketAddr; 2];
+
+    /// Whether both are one: a socket connected to itself.
+    fn is_one_end(&self) -> bool;
 }
 
 /// Two IPv4 ends: 12 octets.
@@ -85,12 +88,20 @@ impl AnyKey {
 }
 
 impl Key for Key4 {
+    fn is_one_end(&self) -> bool {
+        self.addresses[0] == self.addresses[1] && self.ports[0] == self.ports[1]
+    }
+
     fn ends(&self) -> [SocketAddr; 2] {
         [0, 1].map(|at| SocketAddr::new(Ipv4Addr::from_bits(self.addresses[at]).into(), self.ports[at]))
     }
 }
 
 impl Key for Key6 {
+    fn is_one_end(&self) -> bool {
+        self.addresses[0] == self.addresses[1] && self.ports[0] == self.ports[1]
+    }
+
     fn ends(&self) -> [SocketAddr; 2] {
         [0, 1].map(|at| {
             let [high, low] = self.addresses[at];

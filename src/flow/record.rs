@@ -1,33 +1,48 @@
 //! What the table keeps of one connection while it lives, and how that becomes its summary.
 
-use super::history::{History, side_of};
+use super::history::{History, Signs, side_of};
 use super::key::{Key, Place};
 use super::verdict::{self, Reset, ResetKind};
-use super::{Connection, ConnectionId, FindingAt, Range, Side, SideSummary, Step};
-use crate::tcp::{Conversation, Direction, Endpoint, Finding, Judgement, Move, Moves, State, Stream};
+use super::{Connection, ConnectionId, FindingAt, Range, SideSummary, Step};
+use crate::tcp::{Conversation, Direction, Endpoint, Finding, Judgement, Moves, State, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment};
 
-/// A connection that is followed.
+/// A connection that is followed, in less than 400 octets.
 #[derive(Debug, Default)]
 pub(super) struct Record<K> {
     pub(super) key: K,
     pub(super) id: u64,
-    /// The place in the key of the end whose segment came first.
-    pub(super) first: Place,
     conversation: Conversation,
     ends: [Endpoint; 2],
     history: History,
     first_at: Option<Timestamp>,
-    last_at: Option<Timestamp>,
     first_frame: u64,
-    last_frame: u64,
+    /// How many frames after the first the last one came.
+    frames: u32,
+    /// The direction of the last segment.
+    last: Direction,
+    trouble: Option<Box<Trouble>>,
+    closing: Closing,
+    client: Client,
+    /// The place in the key of the end whose segment came first.
+    pub(super) first: Place,
     completeness: u8,
     /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
     first_adds: u8,
-    client: Client,
-    closing: Closing,
-    remarks: Option<Box<Remarks>>,
+}
+
+/// What only connections have of which something is remarkable.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// How often, by direction and by finding.
+    counts: [[u32; Finding::ALL.len()]; 2],
+    signs: [Signs; 2],
+    /// How often the counts of SYN, FIN and RST went through 65,536, by direction.
+    rounds: [[u32; 3]; 2],
+    /// The first findings, at most [`MOST_REMARKS`].
+    remarks: Vec<Remark>,
+    omitted: u64,
 }
 
 /// Who is held for the client, and why.
@@ -47,19 +62,33 @@ enum Client {
 pub(super) struct Closing {
     /// Who sent the first FIN.
     pub(super) first_fin: Option<Direction>,
-    /// The second FIN was sent before the first was received.
-    pub(super) crossed: bool,
     /// The RST that ended it.
     pub(super) reset: Option<Reset>,
-    /// New octets were sent to an end that had sent its FIN, by that end.
-    pub(super) octets_after_fin: [bool; 2],
+    pub(super) course: Course,
 }
 
-/// The findings that are told one by one, at most [`MOST_REMARKS`].
-#[derive(Debug, Default)]
-struct Remarks {
-    kept: Vec<Remark>,
-    omitted: u64,
+bitflags::bitflags! {
+    /// What came after the first FIN.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub(super) struct Course: u8 {
+        /// The peer has sent its FIN, too.
+        const SECOND_FIN = 1;
+        /// That one was sent before the first was received.
+        const CROSSED = 2;
+        /// Octets went in the first direction to an end that had sent its FIN.
+        const FIRST_INTO_CLOSED = 4;
+        /// Octets went in the second direction to an end that had sent its FIN.
+        const SECOND_INTO_CLOSED = 8;
+    }
+}
+
+impl Course {
+    fn into_closed(direction: Direction) -> Self {
+        match direction {
+            Direction::First => Self::FIRST_INTO_CLOSED,
+            Direction::Second => Self::SECOND_INTO_CLOSED,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,33 +136,46 @@ impl<K: Key> Record<K> {
     pub(super) fn observe(&mut self, from: Place, segment: &Segment, opened: Option<&[Finding]>) -> Step {
         let direction = from.direction(self.first);
         let flags = segment.flags;
-        if flags.contains(Flags::SYN) {
-            self.settle_client(direction, flags);
+        let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        let mut repeats = false;
+        if controls {
+            repeats = self.repeats_control(direction, segment);
+            if flags.contains(Flags::SYN) {
+                self.settle_client(direction, flags);
+            }
         }
         let mut judged = self.conversation.observe(direction, segment);
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
         }
         let client = self.client.direction();
-        self.history.observe(direction, client, segment, &judged);
+        self.history.observe(direction, client, segment, repeats);
         if opened.is_none() {
             self.completeness |= completeness(segment) | std::mem::take(&mut self.first_adds);
         }
-        self.last_at = segment.at;
-        self.last_frame = segment.frame;
-        if self.is_octets_after_close(direction, segment, &judged) {
-            judged.findings.insert(Finding::DataAfterClose);
-        }
-        if flags.intersects(Flags::FIN | Flags::RST) || self.closing.first_fin.is_some() {
-            self.note_closing(direction, segment, &judged);
-        }
+        self.last = direction;
+        self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
 
         let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
-        let [sent, received] = self.move_ends(direction, segment, &judged);
-        if !judged.findings.is_empty() {
-            self.remark(direction, segment, &judged);
+        let mut moves = [None; 4];
+        // Between open ends a segment without SYN, FIN and RST moves nothing.
+        if controls || self.ends.iter().any(|end| end.state() != Some(State::Established)) {
+            if self.is_octets_after_close(direction, segment, &judged) {
+                judged.findings.insert(Finding::DataAfterClose);
+            }
+            if controls || self.closing.first_fin.is_some() {
+                self.note_closing(direction, segment, &judged);
+            }
+            let [sent, received] = self.move_ends(direction, segment, &judged);
+            for (at, (side, step)) in
+                [(0, sent[0]), (0, sent[1]), (1, received[0]), (1, received[1])].iter().enumerate()
+            {
+                moves[at] = step.map(|step| (sides[*side], step));
+            }
         }
-        let step = |side: Side, step: Option<Move>| step.map(|step| (side, step));
+        if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
+            self.note_trouble(direction, segment, &judged);
+        }
         Step {
             connection: ConnectionId(self.id),
             from: sides[0],
@@ -146,12 +188,7 @@ impl<K: Key> Record<K> {
                 let from = judged.position.max(0) as u64;
                 Range { from, to: (judged.position + i64::from(segment.len)).max(0) as u64 }
             }),
-            moves: [
-                step(sides[0], sent[0]),
-                step(sides[0], sent[1]),
-                step(sides[1], received[0]),
-                step(sides[1], received[1]),
-            ],
+            moves,
         }
     }
 
@@ -163,15 +200,15 @@ impl<K: Key> Record<K> {
         let place = |direction| if direction == Direction::First { self.first } else { self.first.other() };
         let streams = [self.stream(client), self.stream(server)];
         let states = [self.ends[client as usize].state(), self.ends[server as usize].state()];
-        let octets = [streams[0].counts().octets, streams[1].counts().octets];
+        let octets = streams.map(Stream::octets);
         let facts = verdict::Facts {
             streams,
             states,
             client,
             closing: self.closing,
             completeness: self.completeness,
-            lasted: self.first_at.zip(self.last_at).map(|(first, last)| last.since(first)),
-            midstream: !matches!(self.client, Client::SentSyn(_)) && streams[1].counts().syn == 0,
+            lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
+            midstream: streams.iter().all(|stream| stream.isn().is_none()),
         };
         let ending = facts.ending();
         let end_of = |direction| match place(direction) {
@@ -184,9 +221,9 @@ impl<K: Key> Record<K> {
             server: end_of(server),
             midstream: facts.midstream,
             first: self.first_at,
-            last: self.last_at,
+            last: self.last_at(),
             first_frame: self.first_frame,
-            last_frame: self.last_frame,
+            last_frame: self.first_frame + u64::from(self.frames),
             completeness: self.completeness,
             conn_state: self.history.conn_state(client, octets),
             history: self.history.text(client),
@@ -196,11 +233,16 @@ impl<K: Key> Record<K> {
             closed_by: facts.closed_by(),
             ending,
             verdict: facts.verdict(),
-            client_to_server: side_summary(streams[0]),
-            server_to_client: side_summary(streams[1]),
+            client_to_server: self.side_summary(client),
+            server_to_client: self.side_summary(server),
             findings: self.findings(client),
-            findings_omitted: self.remarks.as_ref().map_or(0, |remarks| remarks.omitted),
+            findings_omitted: self.trouble.as_ref().map_or(0, |trouble| trouble.omitted),
         }
+    }
+
+    /// When its last segment was captured.
+    pub(super) fn last_at(&self) -> Option<Timestamp> {
+        self.stream(self.last).last_at()
     }
 
     fn stream(&self, direction: Direction) -> &Stream {
@@ -208,10 +250,7 @@ impl<K: Key> Record<K> {
     }
 
     fn settle_client(&mut self, direction: Direction, flags: Flags) {
-        let [lower, higher] = self.key.ends();
-        // A socket connected to itself is both ends.
-        if lower == higher {
-            self.client = Client::SentSyn(Direction::First);
+        if self.key.is_one_end() {
             return;
         }
         self.client = match (self.client, is_opening(flags)) {
@@ -222,10 +261,20 @@ impl<K: Key> Record<K> {
         };
     }
 
+    /// Whether a SYN or FIN has the number of the last one from its end.
+    fn repeats_control(&self, direction: Direction, segment: &Segment) -> bool {
+        let stream = self.stream(direction);
+        if segment.flags.contains(Flags::SYN) {
+            stream.last_syn() == Some(segment.seq)
+        } else {
+            stream.fin_end() == Some(segment.end())
+        }
+    }
+
     /// Runs both ends' machines: the sender did what the segment shows, the receiver got it.
     fn move_ends(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) -> [Moves; 2] {
         let sender = direction as usize;
-        let receiver = if self.is_with_itself() { sender } else { direction.reverse() as usize };
+        let receiver = if self.key.is_one_end() { sender } else { direction.reverse() as usize };
         let sent = self.ends[sender].sent(segment);
         let received = if judged.findings.contains(Finding::ResetOutOfWindow) {
             Moves::default()
@@ -233,11 +282,6 @@ impl<K: Key> Record<K> {
             self.ends[receiver].received(segment, judged.in_order)
         };
         [sent, received]
-    }
-
-    fn is_with_itself(&self) -> bool {
-        let [lower, higher] = self.key.ends();
-        lower == higher
     }
 
     /// Whether octets go to an end that has no connection for them any more.
@@ -265,9 +309,12 @@ impl<K: Key> Record<K> {
             return;
         }
         if segment.len > 0 && self.stream(peer).fin_end().is_some() {
-            self.closing.octets_after_fin[direction as usize] = true;
+            self.closing.course |= Course::into_closed(direction);
         }
-        if !flags.contains(Flags::FIN) || self.stream(direction).counts().fin != 1 {
+        if !flags.contains(Flags::FIN)
+            || self.closing.first_fin == Some(direction)
+            || self.closing.course.contains(Course::SECOND_FIN)
+        {
             return;
         }
         match self.closing.first_fin {
@@ -277,7 +324,7 @@ impl<K: Key> Record<K> {
                     .stream(peer)
                     .fin_end()
                     .is_some_and(|end| flags.contains(Flags::ACK) && !segment.ack.is_before(end));
-                self.closing.crossed = !taken;
+                self.closing.course |= if taken { Course::SECOND_FIN } else { Course::SECOND_FIN | Course::CROSSED };
             }
             Some(_) => {}
         }
@@ -286,87 +333,115 @@ impl<K: Key> Record<K> {
     /// What a RST means here; `None` when nothing else was seen, or both ends had closed before.
     fn reset_kind(&self, direction: Direction) -> Option<ResetKind> {
         let (own, other) = (self.stream(direction), self.stream(direction.reverse()));
-        let (sent, taken) = (own.counts(), other.counts());
-        let others = (sent.segments - u64::from(sent.rst)) + (taken.segments - u64::from(taken.rst));
-        if others == 0 || sent.fin > 0 && taken.fin > 0 {
+        let only_resets = |stream: &Stream| stream.segments() == u64::from(stream.resets());
+        let closed = [own, other].map(|stream| stream.fin_end().is_some());
+        if only_resets(own) && only_resets(other) || closed == [true; 2] {
             None
-        } else if sent.syn == 0 && taken.syn > 0 && sent.segments == u64::from(sent.rst) && taken.octets == 0 {
+        } else if other.isn().is_some() && only_resets(own) && other.octets() == 0 {
             Some(ResetKind::Refusal)
         } else if self.completeness & (ACK | DATA) == 0 {
             Some(ResetKind::HalfOpen)
-        } else if sent.fin > 0 && self.closing.octets_after_fin[direction.reverse() as usize] {
+        } else if closed[0] && self.closing.course.contains(Course::into_closed(direction.reverse())) {
             Some(ResetKind::OctetsAfterClose)
-        } else if sent.fin > 0 {
+        } else if closed[0] {
             Some(ResetKind::AfterOwnFin)
-        } else if taken.fin > 0 {
+        } else if closed[1] {
             Some(ResetKind::AfterPeersFin)
         } else {
             Some(ResetKind::Abort)
         }
     }
 
+    /// Whether a count of SYNs, FINs or RSTs has just come round to 0.
+    fn is_round(&self, direction: Direction, flags: Flags) -> bool {
+        CONTROLS
+            .iter()
+            .zip(controls_of(self.stream(direction)))
+            .any(|(flag, count)| flags.contains(*flag) && count == 0)
+    }
+
     #[cold]
-    fn remark(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) {
-        let remarks = self.remarks.get_or_insert_default();
+    fn note_trouble(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) {
+        let counts_now = controls_of(self.stream(direction));
+        let trouble = self.trouble.get_or_insert_default();
+        let flags = segment.flags;
+        for (at, flag) in CONTROLS.into_iter().enumerate() {
+            if flags.contains(flag) && counts_now[at] == 0 {
+                trouble.rounds[direction as usize][at] += 1;
+            }
+        }
+        self.history.note_signs(&mut trouble.signs, direction, segment, judged.findings);
         for finding in judged.findings.iter() {
-            if remarks.kept.len() >= MOST_REMARKS {
-                remarks.omitted += 1;
+            trouble.counts[direction as usize][finding as usize] += 1;
+            if trouble.remarks.len() >= MOST_REMARKS {
+                trouble.omitted += 1;
                 continue;
             }
             let amount = match finding {
                 Finding::DuplicateAck => i64::from(judged.duplicate),
                 _ => judged.since_advance.map_or(-1, Span::as_nanos),
             };
-            remarks.kept.push(Remark { finding, direction, frame: segment.frame, amount });
+            trouble.remarks.push(Remark { finding, direction, frame: segment.frame, amount });
         }
     }
 
     fn findings(&self, client: Direction) -> Vec<FindingAt> {
-        let Some(remarks) = &self.remarks else { return Vec::new() };
+        let Some(trouble) = &self.trouble else { return Vec::new() };
         let tell = |remark: &Remark| FindingAt {
             finding: remark.finding,
             frame: Some(remark.frame),
             side: side_of(remark.direction, client),
             note: verdict::note(remark.finding, remark.amount),
         };
-        remarks.kept.iter().map(tell).collect()
+        trouble.remarks.iter().map(tell).collect()
+    }
+
+    fn side_summary(&self, direction: Direction) -> SideSummary {
+        let stream = self.stream(direction);
+        let round_trips = stream.round_trips();
+        let mut summary = SideSummary {
+            segments: stream.segments(),
+            octets: stream.octets(),
+            unique_octets: stream.unique_octets(),
+            syn: stream.syns().into(),
+            fin: stream.fins().into(),
+            rst: stream.resets().into(),
+            isn: stream.isn().map(|isn| isn.0),
+            mss: stream.mss(),
+            window_scale: stream.window_scale(),
+            sack_permitted: stream.sack_permitted(),
+            timestamps: stream.timestamps(),
+            rtt_min_ns: round_trips.map(|(shortest, _, _)| shortest.0),
+            rtt_avg_ns: round_trips.map(|(_, mean, _)| mean.0),
+            rtt_max_ns: round_trips.map(|(_, _, longest)| longest.0),
+            ..SideSummary::default()
+        };
+        let Some(trouble) = &self.trouble else { return summary };
+        let of = |finding| u64::from(trouble.counts[direction as usize][finding as usize]);
+        let [syn, fin, rst] = trouble.rounds[direction as usize].map(|rounds| u64::from(rounds) << 16);
+        summary.syn += syn;
+        summary.fin += fin;
+        summary.rst += rst;
+        summary.fast_retransmissions = of(Finding::FastRetransmission);
+        summary.spurious_retransmissions = of(Finding::SpuriousRetransmission);
+        summary.retransmissions =
+            of(Finding::Retransmission) + summary.fast_retransmissions + summary.spurious_retransmissions;
+        summary.out_of_order = of(Finding::OutOfOrder);
+        summary.duplicate_acks = of(Finding::DuplicateAck);
+        summary.lost_segments = of(Finding::LostSegment);
+        summary.acked_unseen = of(Finding::AckedUnseen);
+        summary.zero_windows = of(Finding::ZeroWindow);
+        summary.window_fulls = of(Finding::WindowFull);
+        summary.window_updates = of(Finding::WindowUpdate);
+        summary.keep_alives = of(Finding::KeepAlive);
+        summary.zero_window_probes = of(Finding::ZeroWindowProbe);
+        summary
     }
 }
 
-fn side_summary(stream: &Stream) -> SideSummary {
-    let counts = stream.counts();
-    let of = |finding| counts.of(finding);
-    let round_trips = stream.round_trips();
-    SideSummary {
-        segments: counts.segments,
-        octets: counts.octets,
-        unique_octets: stream.unique_octets(),
-        syn: counts.syn.into(),
-        fin: counts.fin.into(),
-        rst: counts.rst.into(),
-        isn: stream.isn().map(|isn| isn.0),
-        mss: stream.mss(),
-        window_scale: stream.window_scale(),
-        sack_permitted: stream.sack_permitted(),
-        timestamps: stream.timestamps(),
-        retransmissions: of(Finding::Retransmission)
-            + of(Finding::FastRetransmission)
-            + of(Finding::SpuriousRetransmission),
-        fast_retransmissions: of(Finding::FastRetransmission),
-        spurious_retransmissions: of(Finding::SpuriousRetransmission),
-        out_of_order: of(Finding::OutOfOrder),
-        duplicate_acks: of(Finding::DuplicateAck),
-        lost_segments: of(Finding::LostSegment),
-        acked_unseen: of(Finding::AckedUnseen),
-        zero_windows: of(Finding::ZeroWindow),
-        window_fulls: of(Finding::WindowFull),
-        window_updates: of(Finding::WindowUpdate),
-        keep_alives: of(Finding::KeepAlive),
-        zero_window_probes: of(Finding::ZeroWindowProbe),
-        rtt_min_ns: round_trips.map(|(shortest, _, _)| shortest.0),
-        rtt_avg_ns: round_trips.map(|(_, mean, _)| mean.0),
-        rtt_max_ns: round_trips.map(|(_, _, longest)| longest.0),
-    }
+/// The counts of SYNs, FINs and RSTs, modulo 65,536.
+fn controls_of(stream: &Stream) -> [u16; 3] {
+    [stream.syns(), stream.fins(), stream.resets()]
 }
 
 /// A SYN without ACK.
@@ -392,6 +467,8 @@ fn completeness(segment: &Segment) -> u8 {
     bits
 }
 
+/// The flags whose segments are counted.
+const CONTROLS: [Flags; 3] = [Flags::SYN, Flags::FIN, Flags::RST];
 /// How many findings of one connection are kept; the others are counted.
 const MOST_REMARKS: usize = 100;
 

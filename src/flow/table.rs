@@ -138,6 +138,13 @@ impl<K: Key> Flows<K> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_live_connection_takes_less_than_400_octets() {
+        // With its entry in the index.
+        assert!(size_of::<Record<Key4>>() + 9 <= 400, "{}", size_of::<Record<Key4>>());
+        assert_eq!(size_of::<crate::tcp::Stream>(), 128);
+    }
+
     use std::convert::Infallible;
 
     use proptest::prelude::*;

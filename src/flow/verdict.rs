@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::record::Closing;
+use super::record::{Closing, Course};
 use super::{Closer, Ending, Side};
 use crate::tcp::{Direction, Finding, State, Stream};
 use crate::time::Span;
@@ -48,24 +48,27 @@ pub(super) enum ResetKind {
 impl Facts<'_> {
     /// How it ended.
     pub(super) fn ending(&self) -> Ending {
-        let counts = self.streams.map(|stream| stream.counts());
+        let closed = self.streams.map(|stream| stream.fin_end().is_some());
         match self.closing.reset {
             Some(Reset { kind: ResetKind::Refusal, .. }) => Ending::Refused,
             Some(_) => Ending::Reset,
-            None if counts.iter().all(|counts| counts.fin > 0) => Ending::Fin,
-            None if counts.iter().any(|counts| counts.fin > 0) => Ending::HalfClosed,
-            None if counts[0].syn > 0 && counts[1].segments == 0 && counts[0].segments == u64::from(counts[0].syn) => {
-                Ending::Unanswered
-            }
+            None if closed == [true; 2] => Ending::Fin,
+            None if closed != [false; 2] => Ending::HalfClosed,
+            None if self.is_only_syns() => Ending::Unanswered,
             None => Ending::Open,
         }
+    }
+
+    fn is_only_syns(&self) -> bool {
+        let [client, server] = self.streams;
+        client.isn().is_some() && server.segments() == 0 && client.segments() & 0xffff == u64::from(client.syns())
     }
 
     /// Who ended it: the sender of the RST that did, or of the first FIN.
     pub(super) fn closed_by(&self) -> Option<Closer> {
         match (self.closing.reset, self.closing.first_fin) {
             (Some(reset), _) => Some(self.side(reset.by).into()),
-            (None, Some(_)) if self.closing.crossed => Some(Closer::Both),
+            (None, Some(_)) if self.closing.course.contains(Course::CROSSED) => Some(Closer::Both),
             (None, Some(first)) => Some(self.side(first).into()),
             (None, None) => None,
         }
@@ -93,7 +96,7 @@ impl Facts<'_> {
     }
 
     fn write_fin(&self, text: &mut String) -> fmt::Result {
-        if self.closing.crossed {
+        if self.closing.course.contains(Course::CROSSED) {
             text.write_str("Both ends closed at the same time: their FINs crossed")?;
             let waiting = self.states.map(|state| state == Some(State::TimeWait));
             return match waiting {
@@ -160,7 +163,7 @@ impl Facts<'_> {
     }
 
     fn write_unanswered(&self, text: &mut String) -> fmt::Result {
-        let syns = self.streams[0].counts().syn;
+        let syns = self.streams[0].segments();
         match (syns, self.lasted) {
             (1, _) => text.write_str("Unanswered: one SYN, and nothing came back."),
             (_, None) => write!(text, "Unanswered: {syns} SYNs, and nothing came back."),
@@ -169,8 +172,7 @@ impl Facts<'_> {
     }
 
     fn write_open(&self, text: &mut String) -> fmt::Result {
-        let counts = self.streams.map(|stream| stream.counts());
-        if counts.iter().all(|counts| counts.segments == u64::from(counts.rst)) {
+        if self.streams.iter().all(|stream| stream.segments() == u64::from(stream.resets())) {
             return text.write_str(
                 "Only RSTs were captured: each answers a segment that was not, and tells nothing of a connection.",
             );

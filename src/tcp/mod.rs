@@ -8,4 +8,4 @@ mod stream;
 pub use endpoint::{Endpoint, Move, Moves, Rule};
 pub use finding::{Finding, FindingSet};
 pub use state::State;
-pub use stream::{Conversation, Counts, Direction, Judgement, Stream};
+pub use stream::{Conversation, Direction, Judgement, Stream};

@@ -5,8 +5,9 @@ use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Oddities, Segment, Seq};
 
 /// Which of a connection's two directions a segment takes; the table says which end that is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Direction {
+    #[default]
     /// From the end whose segment was seen first.
     First,
     /// From its peer.
@@ -30,11 +31,10 @@ impl Direction {
 /// counts as "not yet known", and the acknowledgement field is remembered even where the ACK flag is not set.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
-    first: Stream,
-    second: Stream,
-    /// When the latest SYN without ACK was captured.
-    syn_at: Option<Timestamp>,
-    initial_rtt: Option<Span>,
+    streams: [Stream; 2],
+    /// Nanoseconds: the initial round-trip time once it is known, until then the moment of the latest SYN without ACK;
+    /// which of them it is, the first direction's [`Marks::ASKED`] and [`Marks::TIMED`] tell.
+    opening: i64,
 }
 
 /// What one segment means, seen against all before it.
@@ -57,28 +57,30 @@ pub struct Judgement {
     /// Nanoseconds since the sender's stream last advanced: how long a segment that was sent again had been missing.
     pub since_advance: Option<Span>,
     /// The number of a duplicate acknowledgement among those that repeat the same one, from 1.
-    pub duplicate: u32,
+    pub duplicate: u16,
 }
 
 impl Conversation {
     /// Judges `segment`, which travels in `direction`, and remembers it.
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Judgement {
+        let rtt = self.initial_rtt().map_or(0, Span::as_nanos);
+        let [first, second] = &mut self.streams;
         let (fwd, rev) = match direction {
-            Direction::First => (&mut self.first, &mut self.second),
-            Direction::Second => (&mut self.second, &mut self.first),
+            Direction::First => (first, second),
+            Direction::Second => (second, first),
         };
         let flags = segment.flags;
+        let acks = flags.contains(Flags::ACK);
         let now = segment.at.map_or(0, Timestamp::as_nanos);
 
         fwd.meet(segment);
-        if flags.contains(Flags::ACK) {
+        if acks && !rev.marks.contains(Marks::BASE) {
             rev.meet_by_ack(segment.ack);
         }
 
         let mut findings = oddities(segment);
-        let rtt = self.initial_rtt.map_or(0, Span::as_nanos);
-        let since_advance = segment.at.and(fwd.advanced_at).map(|at| Span(now.wrapping_sub(at.as_nanos())));
-        if rev.refuses_reset(fwd, segment) {
+        let since_advance = segment.at.zip(fwd.advanced_at).map(|(at, then)| at.since(then));
+        if flags.contains(Flags::RST) && rev.refuses_reset(fwd, segment.seq) {
             findings.insert(Finding::ResetOutOfWindow);
         }
         judge(fwd, rev, segment, now, rtt, &mut findings);
@@ -86,11 +88,15 @@ impl Conversation {
         if fwd.copies.saw_before(segment, now) {
             findings.insert(Finding::CapturedTwice);
         }
-        fwd.count(segment, findings);
+        fwd.count(segment);
 
         let position = fwd.octets.take(segment);
-        fwd.rtt.sent(segment, !is_repeat(findings));
-        if flags.contains(Flags::ACK) {
+        if flags.contains(Flags::FIN) && !fwd.marks.contains(Marks::FIN) {
+            fwd.marks |= Marks::FIN;
+            fwd.octets.fin_end = segment.end();
+        }
+        fwd.rtt.sent(segment, findings);
+        if acks {
             rev.octets.acknowledged(segment.ack);
             rev.rtt.acknowledged(segment);
         }
@@ -98,17 +104,24 @@ impl Conversation {
             findings,
             // The SYN takes the number before the first octet's, which is 1.
             seq: position + i64::from(!flags.contains(Flags::SYN)),
-            ack: flags.contains(Flags::ACK).then(|| rev.octets.position(segment.ack) + 1),
+            ack: acks.then(|| rev.octets.position(segment.ack) + 1),
             window: fwd.scaled(segment),
             position,
-            in_order: fwd.octets.in_order(),
+            in_order: fwd.in_order(),
             in_flight: fwd.in_flight(rev),
             since_advance,
             duplicate,
         };
 
-        remember_scale(fwd, rev, segment);
-        self.time_handshake(segment);
+        if flags.contains(Flags::SYN) || segment.options.window_scale.is_some() {
+            remember_announced(fwd, rev, segment);
+        }
+        if acks && !flags.contains(Flags::SYN) {
+            fwd.marks.remove(Marks::UNSCALED);
+        }
+        if !self.streams[0].marks.contains(Marks::TIMED) {
+            self.time_opening(segment);
+        }
         judgement
     }
 
@@ -123,57 +136,61 @@ impl Conversation {
 
     /// One direction.
     pub fn stream(&self, direction: Direction) -> &Stream {
-        match direction {
-            Direction::First => &self.first,
-            Direction::Second => &self.second,
-        }
+        &self.streams[direction as usize]
     }
 
-    /// From the latest SYN to the first segment with ACK and without SYN; `None` while one of them lacks.
+    /// From the latest SYN to the first segment with ACK and without SYN; `None` while one of them lacks, or where the clock did not move.
     pub fn initial_rtt(&self) -> Option<Span> {
-        self.initial_rtt
+        self.streams[0].marks.contains(Marks::TIMED).then_some(Span(self.opening))
     }
 
-    fn time_handshake(&mut self, segment: &Segment) {
+    fn time_opening(&mut self, segment: &Segment) {
+        let Some(at) = segment.at.map(Timestamp::as_nanos) else { return };
         let syn_ack = segment.flags & (Flags::SYN | Flags::ACK);
+        let marks = &mut self.streams[0].marks;
         if syn_ack == Flags::SYN {
-            self.syn_at = segment.at;
-        } else if syn_ack == Flags::ACK
-            && self.initial_rtt.is_none_or(|rtt| rtt == Span(0))
-            && let (Some(syn), Some(ack)) = (self.syn_at, segment.at)
-        {
-            self.initial_rtt = Some(ack.since(syn));
+            *marks |= Marks::ASKED;
+            self.opening = at;
+        } else if syn_ack == Flags::ACK && marks.contains(Marks::ASKED) && at != self.opening {
+            *marks |= Marks::TIMED;
+            self.opening = at.saturating_sub(self.opening);
         }
     }
 }
 
-/// One direction of a connection: what was sent, what was seen of it, and how it was judged.
-#[derive(Clone, Debug)]
+/// One direction of a connection: what was sent, what was seen of it, and how far it was acknowledged; 128 octets.
+#[derive(Clone, Debug, Default)]
 pub struct Stream {
     /// The highest sequence number after a segment; 0 while none is known.
     next: Seq,
-    /// When `next` last advanced.
-    advanced_at: Option<Timestamp>,
     /// The end of what was sent without a gap, which an acknowledgement may not pass; 0 while none is known.
     acceptable: Seq,
     /// The acknowledgement field of the last segment, whether ACK was set or not.
     last_ack: Seq,
-    /// When that was.
-    last_ack_at: i64,
-    /// The window field of the last segment; `NO_WINDOW` before the first.
-    window: u32,
-    /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
-    duplicate_acks: u32,
     /// The initial sequence number, guessed as one before the first octet where no SYN was seen.
     base: Seq,
-    scale: Scale,
+    /// With [`Marks::SYN`]: the first initial sequence number sent.
+    isn: Seq,
+    /// When `next` last advanced.
+    advanced_at: Option<Timestamp>,
+    /// When the last segment was captured.
+    last_at: Option<Timestamp>,
+    /// The window field of the last segment, with [`Marks::WINDOW`].
+    window: u16,
+    /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
+    duplicate_acks: u16,
     marks: Marks,
     mss: u16,
+    syns: u16,
+    fins: u16,
+    resets: u16,
+    scale: Scale,
     announced_scale: u8,
+    segments: u32,
+    sum: u64,
     octets: Octets,
     rtt: Rtt,
     copies: Copies,
-    counts: Counts,
 }
 
 bitflags::bitflags! {
@@ -200,81 +217,86 @@ bitflags::bitflags! {
         const TIMESTAMPS = 0x100;
         /// A segment with ACK was seen: `last_ack` is a real one.
         const ACKED = 0x200;
+        /// A segment was seen: `window` is a real one.
+        const WINDOW = 0x400;
+        /// A FIN was seen: `fin_end` holds.
+        const FIN = 0x800;
+        /// Of the first direction: a SYN without ACK was seen in either.
+        const ASKED = 0x1000;
+        /// Of the first direction: the initial round-trip time is known.
+        const TIMED = 0x2000;
     }
 }
 
-/// How a direction's window field is to be read.
+/// How a direction's window field is to be read: the shift, or one of two that are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Scale {
+struct Scale(u8);
+
+impl Scale {
     /// The handshake was not seen.
-    Unknown,
+    const UNKNOWN: Self = Self(0xff);
     /// Not negotiated: the field counts octets.
-    None,
-    /// The field is shifted left by so many bits.
-    Shift(u8),
-}
+    const NONE: Self = Self(0xfe);
 
-/// How often each thing was seen in one direction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Segments.
-    pub segments: u64,
-    /// Sum of payload lengths.
-    pub octets: u64,
-    /// Segments with SYN.
-    pub syn: u32,
-    /// Segments with FIN.
-    pub fin: u32,
-    /// Segments with RST.
-    pub rst: u32,
-    /// By finding, in the order of [`COUNTED`].
-    findings: [u32; COUNTED.len()],
-}
-
-impl Counts {
-    /// How many segments had `finding`; 0 for one that is not counted.
-    pub fn of(&self, finding: Finding) -> u64 {
-        COUNTED.iter().position(|counted| *counted == finding).map_or(0, |at| u64::from(self.findings[at]))
+    /// By how many bits the field is shifted left.
+    fn shift(self) -> u32 {
+        if self.0 <= Self::LARGEST { self.0.into() } else { 0 }
     }
+
+    /// RFC 7323 section 2.3: more than 14 counts as 14.
+    const LARGEST: u8 = 14;
 }
 
-impl Default for Stream {
+impl Default for Scale {
     fn default() -> Self {
-        Self {
-            next: Seq(0),
-            advanced_at: None,
-            acceptable: Seq(0),
-            last_ack: Seq(0),
-            last_ack_at: 0,
-            window: NO_WINDOW,
-            duplicate_acks: 0,
-            base: Seq(0),
-            scale: Scale::Unknown,
-            marks: Marks::default(),
-            mss: 0,
-            announced_scale: 0,
-            octets: Octets::default(),
-            rtt: Rtt::default(),
-            copies: Copies::default(),
-            counts: Counts::default(),
-        }
+        Self::UNKNOWN
     }
 }
 
 impl Stream {
-    /// What was counted.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    /// Segments sent.
+    pub fn segments(&self) -> u64 {
+        self.segments.into()
+    }
+
+    /// Sum of the payload lengths.
+    pub fn octets(&self) -> u64 {
+        self.sum
+    }
+
+    /// Segments with SYN, modulo 65,536.
+    pub fn syns(&self) -> u16 {
+        self.syns
+    }
+
+    /// Segments with FIN, modulo 65,536.
+    pub fn fins(&self) -> u16 {
+        self.fins
+    }
+
+    /// Segments with RST, modulo 65,536.
+    pub fn resets(&self) -> u16 {
+        self.resets
     }
 
     /// Octets seen, each position once.
     pub fn unique_octets(&self) -> u64 {
-        self.octets.unique
+        self.octets.unique()
     }
 
     /// The first initial sequence number sent, of a SYN or SYN-ACK; `None` when none was seen.
     pub fn isn(&self) -> Option<Seq> {
-        self.marks.contains(Marks::SYN).then_some(self.octets.isn)
+        self.marks.contains(Marks::SYN).then_some(self.isn)
+    }
+
+    /// The sequence number of the last SYN or SYN-ACK; `None` when none was seen.
+    pub fn last_syn(&self) -> Option<Seq> {
+        self.marks.contains(Marks::SYN).then_some(self.base)
+    }
+
+    /// When its last segment was captured.
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.last_at
     }
 
     /// The maximum segment size announced.
@@ -304,13 +326,14 @@ impl Stream {
 
     /// The sequence number after the FIN; `None` when none was sent.
     pub fn fin_end(&self) -> Option<Seq> {
-        self.octets.fin.map(|fin| self.octets.seq(fin + 1))
+        self.marks.contains(Marks::FIN).then_some(self.octets.fin_end)
     }
 
     /// Learns where the direction begins, from a segment of its own.
     fn meet(&mut self, segment: &Segment) {
         let flags = segment.flags;
-        if flags.contains(Flags::SYN) {
+        let is_syn = flags.contains(Flags::SYN);
+        if is_syn {
             if self.marks.contains(Marks::BASE) {
                 if !flags.contains(Flags::ACK) && segment.seq == self.base {
                     // A RST may have moved it to whatever its sender had acknowledged.
@@ -320,58 +343,57 @@ impl Stream {
                 }
             }
             if !self.marks.contains(Marks::SYN) {
-                self.octets.isn = segment.seq;
-                self.marks |= Marks::SYN;
+                self.isn = segment.seq;
             }
-            self.marks.set(Marks::UNSCALED, true);
+            self.marks |= Marks::SYN | Marks::UNSCALED;
+            if self.sum == 0 && !self.marks.contains(Marks::FIN) {
+                self.octets.begin(segment.data_seq());
+            }
         }
         if !self.marks.contains(Marks::BASE) {
-            self.base = if flags.contains(Flags::SYN) { segment.seq } else { segment.seq.minus(1) };
+            self.base = if is_syn { segment.seq } else { segment.seq.minus(1) };
             self.marks |= Marks::BASE;
+            self.octets.begin(segment.data_seq());
         }
-        self.octets.meet(segment);
     }
 
     /// Learns where the direction begins, from the first acknowledgement of it.
+    #[cold]
     fn meet_by_ack(&mut self, ack: Seq) {
-        if !self.marks.contains(Marks::BASE) {
-            self.base = ack.minus(1);
-            self.marks |= Marks::BASE;
-            self.octets.meet_by_ack(ack);
+        self.base = ack.minus(1);
+        self.marks |= Marks::BASE;
+        self.octets.begin(ack);
+    }
+
+    fn count(&mut self, segment: &Segment) {
+        self.segments = self.segments.saturating_add(1);
+        self.sum += u64::from(segment.len);
+        let flags = segment.flags;
+        if flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
+            self.syns = self.syns.wrapping_add(flags.contains(Flags::SYN).into());
+            self.fins = self.fins.wrapping_add(flags.contains(Flags::FIN).into());
+            self.resets = self.resets.wrapping_add(flags.contains(Flags::RST).into());
         }
     }
 
-    fn count(&mut self, segment: &Segment, findings: FindingSet) {
-        let counts = &mut self.counts;
-        counts.segments += 1;
-        counts.octets += u64::from(segment.len);
-        let flags = segment.flags;
-        if flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
-            counts.syn = counts.syn.saturating_add(flags.contains(Flags::SYN).into());
-            counts.fin = counts.fin.saturating_add(flags.contains(Flags::FIN).into());
-            counts.rst = counts.rst.saturating_add(flags.contains(Flags::RST).into());
-        }
-        if !findings.is_empty() {
-            for (at, finding) in COUNTED.iter().enumerate() {
-                counts.findings[at] = counts.findings[at].saturating_add(findings.contains(*finding).into());
-            }
-        }
+    /// The sequence number up to which octets and FIN have come in order.
+    fn in_order(&self) -> Seq {
+        let octets = self.octets.in_order();
+        let fin_end = self.octets.fin_end;
+        if self.marks.contains(Marks::FIN) && octets == fin_end.minus(1) { fin_end } else { octets }
     }
 
     /// The window field of a segment of this direction, in octets.
     fn scaled(&self, segment: &Segment) -> u32 {
-        match self.scale {
-            Scale::Shift(shift) if !segment.flags.contains(Flags::SYN) => u32::from(segment.window) << shift,
-            _ => u32::from(segment.window),
-        }
+        let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.scale.shift() };
+        u32::from(segment.window) << shift
     }
 
-    /// The room this direction's sender announced last, in octets.
+    /// The room this direction's sender announced last, in octets; before its first segment more than any window.
     fn room(&self) -> u32 {
-        match self.scale {
-            Scale::Shift(shift) if !self.marks.contains(Marks::UNSCALED) => self.window.wrapping_shl(shift.into()),
-            _ => self.window,
-        }
+        let window = if self.marks.contains(Marks::WINDOW) { u32::from(self.window) } else { u32::MAX };
+        let shift = if self.marks.contains(Marks::UNSCALED) { 0 } else { self.scale.shift() };
+        window.wrapping_shl(shift)
     }
 
     /// Octets of this direction past the last acknowledgement of `rev`.
@@ -382,16 +404,16 @@ impl Stream {
         u32::try_from(self.next.since(rev.last_ack)).unwrap_or(0)
     }
 
-    /// Whether the end that sends in this direction ignores `segment`, a RST from `peer`: it is out of its window (RFC 9293 section 3.10.7.4, RFC 5961).
-    fn refuses_reset(&self, peer: &Self, segment: &Segment) -> bool {
-        if !segment.flags.contains(Flags::RST) || !self.marks.contains(Marks::ACKED) {
+    /// Whether the end that sends in this direction ignores a RST with `seq` from `peer`: it is out of its window (RFC 9293 section 3.10.7.4, RFC 5961).
+    fn refuses_reset(&self, peer: &Self, seq: Seq) -> bool {
+        if !self.marks.contains(Marks::ACKED) {
             return false;
         }
-        // What the receiver will have acknowledged when the RST arrives may be more than was captured: up to all that the peer sent.
+        // When the RST arrives the receiver may have acknowledged more than was captured: up to all that the peer sent.
         let expected = self.last_ack;
-        let room = if self.window == NO_WINDOW { u32::from(u16::MAX) } else { self.room().max(1) };
         let furthest = if peer.next == Seq(0) || peer.next.is_before(expected) { expected } else { peer.next };
-        segment.seq.is_before(expected) || segment.seq.since(expected) as u32 > room && segment.seq.is_after(furthest)
+        let room = self.room().max(1);
+        seq.is_before(expected) || seq.since(expected) as u32 > room && seq.is_after(furthest)
     }
 }
 
@@ -411,12 +433,12 @@ fn oddities(segment: &Segment) -> FindingSet {
 /// Wireshark's sequence analysis: the rules of [`Finding`] in its order, and what it remembers for the next segment.
 fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i64, findings: &mut FindingSet) {
     let Segment { seq, ack, flags, len, .. } = *segment;
-    let window = u32::from(segment.window);
+    let window = segment.window;
     let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
     let takes_control = flags.intersects(Flags::SYN | Flags::FIN);
     let known = fwd.next != Seq(0);
 
-    let probe = len == 1 && seq == fwd.next && rev.window == 0;
+    let probe = len == 1 && seq == fwd.next && rev.window == 0 && rev.marks.contains(Marks::WINDOW);
     if probe {
         findings.insert(Finding::ZeroWindowProbe);
     } else {
@@ -429,7 +451,7 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
         if len <= 1 && seq == fwd.next.minus(1) && !controls {
             findings.insert(Finding::KeepAlive);
         }
-        if len > 0 && !controls && rev.scale != Scale::Unknown && segment.seq.plus(len) == rev.last_ack.plus(rev.room())
+        if len > 0 && !controls && rev.scale != Scale::UNKNOWN && segment.seq.plus(len) == rev.last_ack.plus(rev.room())
         {
             findings.insert(Finding::WindowFull);
         }
@@ -470,7 +492,8 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
     }
     fwd.window = window;
     fwd.last_ack = ack;
-    fwd.last_ack_at = now;
+    fwd.last_at = segment.at;
+    fwd.marks |= Marks::WINDOW;
     if flags.contains(Flags::ACK) {
         fwd.marks |= Marks::ACKED;
     }
@@ -479,8 +502,8 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
 }
 
 /// The rules for a segment without octets at nextseq that acknowledges nothing new.
-fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u32, findings: &mut FindingSet) {
-    if window != fwd.window {
+fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u16, findings: &mut FindingSet) {
+    if window != fwd.window || !fwd.marks.contains(Marks::WINDOW) {
         if window != 0 {
             findings.insert(Finding::WindowUpdate);
         }
@@ -491,7 +514,7 @@ fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u32, findings: &mu
     } else if rev.marks.contains(Marks::KEEP_ALIVE) {
         findings.insert(Finding::KeepAliveAck);
     } else {
-        fwd.duplicate_acks = if fwd.duplicate_acks == UNSEEN { 1 } else { fwd.duplicate_acks.saturating_add(1) };
+        fwd.duplicate_acks = if fwd.duplicate_acks == UNSEEN { 1 } else { (fwd.duplicate_acks + 1).min(UNSEEN - 1) };
         findings.insert(Finding::DuplicateAck);
     }
 }
@@ -509,7 +532,7 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
         return;
     }
     // A time that ran backwards counts as very long, as it does in unsigned arithmetic.
-    let since_ack = now.wrapping_sub(rev.last_ack_at) as u64;
+    let since_ack = now.wrapping_sub(rev.last_at.map_or(0, Timestamp::as_nanos)) as u64;
     if rev.duplicate_acks >= 2 && rev.last_ack == seq && since_ack < FAST {
         findings.insert(Finding::FastRetransmission);
         return;
@@ -525,25 +548,22 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
 }
 
 /// Learns window scales, maximum segment size and what else the SYNs announce.
-fn remember_scale(fwd: &mut Stream, rev: &mut Stream, segment: &Segment) {
+#[cold]
+fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &Segment) {
     let flags = segment.flags;
     let options = &segment.options;
     if let Some(shift) = options.window_scale {
-        // RFC 7323 section 2.3: more than 14 counts as 14.
-        fwd.scale = Scale::Shift(shift.min(14));
+        fwd.scale = Scale(shift.min(Scale::LARGEST));
     }
     if !flags.contains(Flags::SYN) {
-        if flags.contains(Flags::ACK) {
-            fwd.marks.remove(Marks::UNSCALED);
-        }
         return;
     }
     if !segment.oddities.contains(Oddities::HEADER_CUT) {
-        if fwd.scale == Scale::Unknown {
-            fwd.scale = Scale::None;
-            rev.scale = Scale::None;
-        } else if flags.contains(Flags::ACK) && rev.scale == Scale::None {
-            fwd.scale = Scale::None;
+        if fwd.scale == Scale::UNKNOWN {
+            fwd.scale = Scale::NONE;
+            rev.scale = Scale::NONE;
+        } else if flags.contains(Flags::ACK) && rev.scale == Scale::NONE {
+            fwd.scale = Scale::NONE;
         }
     }
     if let (Some(mss), false) = (options.mss, fwd.marks.contains(Marks::MSS)) {
@@ -558,77 +578,49 @@ fn remember_scale(fwd: &mut Stream, rev: &mut Stream, segment: &Segment) {
     fwd.marks.set(Marks::TIMESTAMPS, fwd.marks.contains(Marks::TIMESTAMPS) || options.timestamps.is_some());
 }
 
-/// Whether a segment repeats sequence space, so that a time measured on it would be ambiguous.
-fn is_repeat(findings: FindingSet) -> bool {
-    findings.contains(Finding::Retransmission)
-        || findings.contains(Finding::FastRetransmission)
-        || findings.contains(Finding::SpuriousRetransmission)
-        || findings.contains(Finding::OutOfOrder)
-        || findings.contains(Finding::KeepAlive)
-}
-
 /// Which octets of one direction were seen, by their position in the stream.
 ///
 /// Positions count from the octet after the SYN, or from the first one that is known of, and go on past 2^32.
+/// While octets come in order there is one interval, from 0 to `end`; the first that do not make it a list.
 #[derive(Clone, Debug, Default)]
 struct Octets {
-    isn: Seq,
-    /// The highest sequence number a segment began with, and its position: others are placed by their distance to it.
-    top: Seq,
-    top_position: i64,
-    /// Whether `top` holds, and whether a segment of this direction set it.
-    begun: Begun,
-    /// The interval that grew last: the only one, mostly.
-    hot: (i64, i64),
-    /// The other intervals, ascending, neither touching each other nor `hot`.
-    others: Option<Box<Intervals>>,
-    unique: u64,
-    in_order: i64,
-    /// The position of the FIN.
-    fin: Option<i64>,
+    /// Positions are told by their distance to this one, which has the sequence number `end_seq`:
+    /// the end of the only interval, or with `apart` the highest position at which a segment began.
+    end: i64,
+    end_seq: Seq,
+    /// With [`Marks::FIN`]: the sequence number after the FIN.
+    fin_end: Seq,
+    apart: Option<Box<Apart>>,
 }
 
-/// Intervals of positions, the end not included.
-#[derive(Clone, Debug, Default)]
-struct Intervals(Vec<(i64, i64)>);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Begun {
-    #[default]
-    No,
-    ByAck,
-    Seen,
+/// The intervals of a stream that has holes, or octets before the first that was seen.
+#[derive(Clone, Debug)]
+struct Apart {
+    /// The interval that grew last.
+    hot: (i64, i64),
+    /// The other intervals, ascending, neither touching each other nor `hot`.
+    others: Vec<(i64, i64)>,
+    unique: u64,
+    in_order: i64,
 }
 
 impl Octets {
-    fn seq(&self, position: i64) -> Seq {
-        self.top.plus((position - self.top_position) as u32)
+    fn begin(&mut self, at: Seq) {
+        *self = Self { end: 0, end_seq: at, fin_end: at, apart: None };
     }
 
     fn position(&self, seq: Seq) -> i64 {
-        self.top_position + i64::from(seq.since(self.top))
+        self.end + i64::from(seq.since(self.end_seq))
+    }
+
+    fn unique(&self) -> u64 {
+        self.apart.as_ref().map_or(self.end as u64, |apart| apart.unique)
     }
 
     fn in_order(&self) -> Seq {
-        let fin = i64::from(self.fin.is_some_and(|fin| fin <= self.in_order));
-        self.seq(self.in_order + fin)
-    }
-
-    fn meet(&mut self, segment: &Segment) {
-        let start = segment.data_seq();
-        let is_syn = segment.flags.contains(Flags::SYN);
-        if self.begun == Begun::No || is_syn && self.unique == 0 && self.fin.is_none() {
-            (self.top, self.top_position, self.in_order) = (start, 0, 0);
-        } else if self.begun == Begun::ByAck {
-            (self.top_position, self.top) = (self.position(start), start);
-        }
-        self.begun = Begun::Seen;
-    }
-
-    fn meet_by_ack(&mut self, ack: Seq) {
-        if self.begun == Begun::No {
-            (self.top, self.top_position, self.in_order) = (ack, 0, 0);
-            self.begun = Begun::ByAck;
+        match &self.apart {
+            None => self.end_seq,
+            Some(apart) => self.end_seq.plus((apart.in_order - self.end) as u32),
         }
     }
 
@@ -636,31 +628,56 @@ impl Octets {
     fn take(&mut self, segment: &Segment) -> i64 {
         let start = segment.data_seq();
         let from = self.position(start);
-        let bare_reset = segment.flags.contains(Flags::RST) && segment.len == 0;
-        if !bare_reset && from > self.top_position {
-            (self.top, self.top_position) = (start, from);
-        }
-        let to = from + i64::from(segment.len);
-        if segment.len > 0 {
-            self.insert(from, to);
-            if from <= self.in_order && self.in_order < to {
-                self.in_order = self.end_of(to);
+        if self.apart.is_none() {
+            if segment.len == 0 {
+                return from;
+            }
+            let to = from + i64::from(segment.len);
+            if (0..=self.end).contains(&from) {
+                if to > self.end {
+                    self.end_seq = start.plus(segment.len);
+                    self.end = to;
+                }
+                return from;
             }
         }
-        if segment.flags.contains(Flags::FIN) && self.fin.is_none() {
-            self.fin = Some(to);
-        }
+        self.take_apart(segment, start, from);
         from
+    }
+
+    #[cold]
+    fn take_apart(&mut self, segment: &Segment, start: Seq, from: i64) {
+        let end = self.end;
+        let apart = self.apart.get_or_insert_with(|| {
+            Box::new(Apart { hot: (0, end), others: Vec::new(), unique: end as u64, in_order: end })
+        });
+        let bare_reset = segment.flags.contains(Flags::RST) && segment.len == 0;
+        if !bare_reset && from > self.end {
+            (self.end, self.end_seq) = (from, start);
+        }
+        if segment.len > 0 {
+            let to = from + i64::from(segment.len);
+            apart.insert(from, to);
+            if from <= apart.in_order && apart.in_order < to {
+                apart.in_order = apart.end_of(to);
+            }
+        }
     }
 
     /// The receiver acknowledged up to `ack`: what was not captured before it has arrived all the same.
     fn acknowledged(&mut self, ack: Seq) {
-        if self.begun == Begun::No {
-            return;
+        if self.apart.is_some() {
+            let position = self.position(ack);
+            if let Some(apart) = &mut self.apart {
+                apart.acknowledged(position);
+            }
         }
-        let position = self.position(ack);
-        let end =
-            self.hot.1.max(self.others.as_ref().and_then(|others| others.0.last()).map_or(i64::MIN, |last| last.1));
+    }
+}
+
+impl Apart {
+    fn acknowledged(&mut self, position: i64) {
+        let end = self.others.last().map_or(self.hot.1, |last| last.1.max(self.hot.1));
         if position > self.in_order && position <= end {
             self.in_order = self.end_of(position);
         }
@@ -671,31 +688,14 @@ impl Octets {
         if self.hot.0 <= position && position <= self.hot.1 {
             return self.hot.1;
         }
-        let Some(Intervals(others)) = self.others.as_deref() else { return position };
-        let at = others.partition_point(|interval| interval.1 < position);
-        others.get(at).filter(|interval| interval.0 <= position).map_or(position, |interval| interval.1)
+        let at = self.others.partition_point(|interval| interval.1 < position);
+        self.others.get(at).filter(|interval| interval.0 <= position).map_or(position, |interval| interval.1)
     }
 
     fn insert(&mut self, from: i64, to: i64) {
-        if self.hot.0 == self.hot.1 {
-            self.hot = (from, to);
-            self.unique += (to - from) as u64;
-        } else if from >= self.hot.0 && from <= self.hot.1 && self.others.is_none() {
-            if to > self.hot.1 {
-                self.unique += (to - self.hot.1) as u64;
-                self.hot.1 = to;
-            }
-        } else {
-            self.insert_apart(from, to);
-        }
-    }
-
-    #[cold]
-    fn insert_apart(&mut self, from: i64, to: i64) {
-        let Intervals(others) = &mut **self.others.get_or_insert_default();
         if from >= self.hot.0 && from <= self.hot.1 {
-            let after = others.partition_point(|interval| interval.0 < self.hot.0);
-            if others.get(after).is_none_or(|next| next.0 > to) {
+            let after = self.others.partition_point(|interval| interval.0 < self.hot.0);
+            if self.others.get(after).is_none_or(|next| next.0 > to) {
                 if to > self.hot.1 {
                     self.unique += (to - self.hot.1) as u64;
                     self.hot.1 = to;
@@ -703,26 +703,25 @@ impl Octets {
                 return;
             }
         }
-        let at = others.partition_point(|interval| interval.0 < self.hot.0);
-        others.insert(at, self.hot);
+        if self.hot.0 < self.hot.1 {
+            let at = self.others.partition_point(|interval| interval.0 < self.hot.0);
+            self.others.insert(at, self.hot);
+        }
         // All intervals that overlap or touch the new one become one with it.
-        let first = others.partition_point(|interval| interval.1 < from);
-        let last = others.partition_point(|interval| interval.0 <= to);
+        let first = self.others.partition_point(|interval| interval.1 < from);
+        let last = self.others.partition_point(|interval| interval.0 <= to);
         let (mut low, mut high, mut known) = (from, to, 0);
-        for interval in &others[first..last] {
+        for interval in &self.others[first..last] {
             known += interval.1 - interval.0;
             low = low.min(interval.0);
             high = high.max(interval.1);
         }
-        others.drain(first..last);
+        self.others.drain(first..last);
         self.unique += (high - low - known) as u64;
         self.hot = (low, high);
-        if others.len() > MOST_INTERVALS {
-            let second = others.remove(1);
-            others[0].1 = second.1;
-        }
-        if others.is_empty() {
-            self.others = None;
+        if self.others.len() > MOST_INTERVALS {
+            let second = self.others.remove(1);
+            self.others[0].1 = second.1;
         }
     }
 }
@@ -730,112 +729,127 @@ impl Octets {
 /// Times from a segment to its acknowledgement, one segment at a time, never one that was sent twice (Karn's rule).
 #[derive(Clone, Copy, Debug, Default)]
 struct Rtt {
-    /// The segment whose acknowledgement is waited for: the sequence number after it, and when it was captured.
-    timed: Option<(Seq, Timestamp)>,
-    shortest: i64,
-    longest: i64,
-    sum: i64,
+    /// When the segment was captured whose acknowledgement is waited for.
+    timed_at: Option<Timestamp>,
+    /// The sequence number after it.
+    timed_end: Seq,
     samples: u32,
+    shortest: Short,
+    longest: Short,
+    sum: u64,
+}
+
+/// A duration in four octets: to the nanosecond below 2.1 s, to about a microsecond up to half an hour, and no more than that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+struct Short(u32);
+
+impl Short {
+    fn of(nanos: u64) -> Self {
+        match u32::try_from(nanos) {
+            Ok(exact) if exact < Self::COARSE => Self(exact),
+            _ => Self(Self::COARSE | u32::try_from(nanos >> 10).unwrap_or(u32::MAX).min(Self::COARSE - 1)),
+        }
+    }
+
+    fn nanos(self) -> i64 {
+        if self.0 < Self::COARSE { i64::from(self.0) } else { i64::from(self.0 - Self::COARSE) << 10 }
+    }
+
+    const COARSE: u32 = 1 << 31;
 }
 
 impl Rtt {
-    fn sent(&mut self, segment: &Segment, is_new: bool) {
+    fn sent(&mut self, segment: &Segment, findings: FindingSet) {
         if segment.seq_len() == 0 || segment.flags.contains(Flags::RST) {
             return;
         }
-        match self.timed {
-            None if is_new => self.timed = segment.at.map(|at| (segment.end(), at)),
-            Some((end, _)) if !is_new && segment.seq.is_before(end) => self.timed = None,
-            _ => {}
+        let is_repeat = REPEATS.iter().any(|repeat| findings.contains(*repeat));
+        if self.timed_at.is_none() {
+            if !is_repeat {
+                (self.timed_at, self.timed_end) = (segment.at, segment.end());
+            }
+        } else if is_repeat && segment.seq.is_before(self.timed_end) {
+            self.timed_at = None;
         }
     }
 
     fn acknowledged(&mut self, segment: &Segment) {
-        let Some((end, sent)) = self.timed else { return };
-        if segment.ack.is_before(end) {
+        let Some(sent) = self.timed_at else { return };
+        if segment.ack.is_before(self.timed_end) {
             return;
         }
-        self.timed = None;
+        self.timed_at = None;
         let Some(at) = segment.at else { return };
-        let Span(time) = at.since(sent);
-        if time < 0 {
-            return;
-        }
-        self.shortest = if self.samples == 0 { time } else { self.shortest.min(time) };
-        self.longest = self.longest.max(time);
+        let Ok(time) = u64::try_from(at.since(sent).0) else { return };
+        let short = Short::of(time);
+        self.shortest = if self.samples == 0 { short } else { self.shortest.min(short) };
+        self.longest = self.longest.max(short);
         self.sum = self.sum.saturating_add(time);
         self.samples = self.samples.saturating_add(1);
     }
 
     fn summary(&self) -> Option<(Span, Span, Span)> {
-        (self.samples > 0).then(|| (Span(self.shortest), Span(self.sum / i64::from(self.samples)), Span(self.longest)))
+        let mean = self.sum.checked_div(self.samples.into())?;
+        Some((Span(self.shortest.nanos()), Span(i64::try_from(mean).unwrap_or(i64::MAX)), Span(self.longest.nanos())))
     }
 }
 
-/// The last few segments of one direction, to know a frame that was captured a second time.
+/// The last two segments of one direction, to know a frame that was captured a second time.
 ///
 /// A copy has the same header, checksum and IP identification; a segment that was sent again is another datagram with another identification.
 /// Where there is none to compare (IPv6, or a host that always writes 0), only a copy within half a millisecond counts, and only of a segment that takes sequence space.
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
     /// A digest in the upper bits, the low bits of the time in units of 2^19 ns (about half a millisecond) in the lower ones; 0 is empty.
-    recent: [u32; 4],
-    next: u8,
+    recent: [u32; 2],
 }
 
 impl Copies {
     fn saw_before(&mut self, segment: &Segment, now: i64) -> bool {
         let digest = digest(segment) & !TICKS | 1 << TICKS.count_ones();
         let tick = (now >> 19) as u32 & TICKS;
-        let identified = segment.ip_id.is_some_and(|id| id != 0);
-        let longest = if identified { IDENTIFIED } else { 1 };
-        let is_copy = (identified || segment.seq_len() > 0)
-            && self.recent.iter().any(|seen| *seen & !TICKS == digest && tick.wrapping_sub(*seen) & TICKS <= longest);
-        if !is_copy {
-            self.recent[usize::from(self.next & 3)] = digest | tick;
-            self.next = self.next.wrapping_add(1);
+        let is_same = |seen: &u32| seen & !TICKS == digest;
+        if let Some(seen) = self.recent.iter().find(|seen| is_same(seen)) {
+            let identified = segment.ip_id.is_some_and(|id| id != 0);
+            let longest = if identified { IDENTIFIED } else { 1 };
+            if (identified || segment.seq_len() > 0) && tick.wrapping_sub(*seen) & TICKS <= longest {
+                return true;
+            }
         }
-        is_copy
+        self.recent = [digest | tick, self.recent[0]];
+        false
     }
 }
 
 fn digest(segment: &Segment) -> u32 {
     let (sent, echoed) = segment.options.timestamps.unwrap_or_default();
-    let mut digest = 0u64;
-    for part in [
+    let id = segment.ip_id.unwrap_or(0);
+    let parts = [
         u64::from(segment.seq.0) << 32 | u64::from(segment.ack.0),
         u64::from(sent) << 32 | u64::from(echoed),
-        u64::from(segment.checksum) << 48 | u64::from(segment.ip_id.unwrap_or(0)) << 32 | u64::from(segment.len),
+        u64::from(segment.checksum) << 48 | u64::from(id) << 32 | u64::from(segment.len) & 0xffff_ffff,
         u64::from(segment.window) << 16 | u64::from(segment.flags.bits()),
-    ] {
-        digest = (digest ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        digest ^= digest >> 32;
-    }
-    digest as u32
+    ];
+    // Odd factors keep the parts apart; the upper half of the sum depends on all of their bits.
+    let sum = parts[0]
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(parts[1].wrapping_mul(0xd6e8_feb8_6659_fd93))
+        .wrapping_add(parts[2].wrapping_mul(0xa076_1d64_78bd_642f))
+        .wrapping_add(parts[3].wrapping_mul(0xe703_7ed1_a0b4_28db));
+    (sum >> 32) as u32
 }
 
-/// The findings that are counted for each direction.
-const COUNTED: [Finding; 14] = [
+/// The findings of a segment that repeats sequence space, so that a time measured on it would be ambiguous.
+const REPEATS: [Finding; 5] = [
     Finding::Retransmission,
     Finding::FastRetransmission,
     Finding::SpuriousRetransmission,
     Finding::OutOfOrder,
-    Finding::DuplicateAck,
-    Finding::LostSegment,
-    Finding::AckedUnseen,
-    Finding::ZeroWindow,
-    Finding::WindowFull,
-    Finding::WindowUpdate,
     Finding::KeepAlive,
-    Finding::ZeroWindowProbe,
-    Finding::CapturedTwice,
-    Finding::BadChecksum,
 ];
 
-/// The window of a direction that sent nothing yet: larger than any.
-const NO_WINDOW: u32 = u32::MAX;
 /// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
-const UNSEEN: u32 = u32::MAX;
+const UNSEEN: u16 = u16::MAX;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.
 const FAST: u64 = 20_000_000;
 /// How soon after the stream advanced a late segment counts as out of order where the initial RTT is not known, in nanoseconds.
@@ -889,8 +903,7 @@ mod tests {
              250  > .  301(0)  ack 111",
         );
         let stream = conversation.stream(Direction::First);
-        assert_eq!((stream.counts().octets, stream.unique_octets()), (20, 10));
-        assert_eq!(stream.counts().of(Finding::Retransmission), 1);
+        assert_eq!((stream.octets(), stream.unique_octets()), (20, 10));
     }
 
     #[test]
@@ -1047,7 +1060,7 @@ mod tests {
              20  < F. 106(7) ack 301",
         );
         let stream = conversation.stream(Direction::First);
-        assert_eq!((stream.counts().octets, stream.unique_octets()), (12, 12));
+        assert_eq!((stream.octets(), stream.unique_octets()), (12, 12));
         assert_eq!(stream.fin_end(), Some(Seq(114)));
     }
 
@@ -1103,7 +1116,7 @@ mod tests {
         let mut octets = Octets::default();
         let (_, mut segment, _) = script::read("0 < . 0(0)").next().expect("a segment");
         segment.seq = start;
-        octets.meet(&segment);
+        octets.begin(start);
         for &(from, len) in pieces {
             (segment.seq, segment.len) = (start.plus(from), len);
             octets.take(&segment);
@@ -1118,16 +1131,17 @@ mod tests {
             start: u32,
             mut pieces in proptest::collection::vec((0u32..5_000, 0u32..300), 1..60),
         ) {
-            let octets = octets(&pieces, Seq(start));
+            let taken = octets(&pieces, Seq(start));
             let mut seen = vec![false; 6_000];
             for &(from, len) in &pieces {
                 seen[from as usize..(from + len) as usize].fill(true);
             }
-            prop_assert_eq!(octets.unique, seen.iter().filter(|seen| **seen).count() as u64);
+            let seen_once = seen.iter().filter(|seen| **seen).count() as u64;
+            prop_assert_eq!(taken.unique(), seen_once);
             let contiguous = seen.iter().position(|seen| !seen).unwrap_or(seen.len());
-            prop_assert_eq!(octets.in_order(), Seq(start).plus(contiguous as u32));
+            prop_assert_eq!(taken.in_order(), Seq(start).plus(contiguous as u32));
             pieces.reverse();
-            prop_assert_eq!(tests::octets(&pieces, Seq(start)).unique, octets.unique);
+            prop_assert_eq!(octets(&pieces, Seq(start)).unique(), seen_once);
         }
 
         /// The same octets, cut in any way, take the same positions.
