@@ -253,7 +253,7 @@ impl Pcap<'_> {
         frame.extend(packet.to.port.to_be_bytes());
         frame.extend(packet.seq.to_be_bytes());
         frame.extend(packet.ack.to_be_bytes());
-        frame.extend([((20 + options.len()) / 4 << 4) as u8, packet.flags]);
+        frame.extend([(((20 + options.len()) / 4) << 4) as u8, packet.flags]);
         frame.extend(60_000u16.to_be_bytes());
         frame.extend([0; 4]);
         frame.extend(options);

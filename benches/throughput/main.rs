@@ -24,7 +24,10 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["write", load, file, ref rest @ ..] => write(load, file, scale(rest)),
         ["follow", load, ref rest @ ..] => follow(load, scale(rest)),
-        _ => Ok(println!("throughput: write LOAD FILE [SCALE] | follow LOAD [SCALE]")),
+        _ => {
+            println!("throughput: write LOAD FILE [SCALE] | follow LOAD [SCALE]");
+            Ok(())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
