@@ -9,12 +9,14 @@ mod live;
 mod merged;
 mod pcap;
 mod pcapng;
+mod privilege;
 mod writer;
 
 pub use file::FileSource;
 pub use filter::Filter;
 pub use live::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
 pub use merged::Merged;
+pub use privilege::{give_up_privilege, ways_to_capture};
 pub use writer::Writer;
 
 use crate::time::Timestamp;

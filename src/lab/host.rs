@@ -11,9 +11,10 @@ use nix::sys::prctl;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, setsockopt, socket, sockopt,
 };
-use nix::unistd::{Gid, Uid, getegid, geteuid, getresgid, getresuid, setgroups, setresgid, setresuid};
+use nix::unistd::{getegid, geteuid};
 
 use super::LabError;
+use crate::capture;
 
 /// The name of the interface.
 pub(super) const LOOPBACK: &str = "lo";
@@ -104,10 +105,9 @@ fn forbidden(errno: Errno) -> LabError {
 
 /// The ways to the permission to capture, for the end of a message.
 pub(super) fn ways_out(mtu: Option<u32>) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "tcpflow".to_owned(), |path| path.display().to_string());
     match mtu {
         Some(_) => "run it with sudo, or leave --mtu out".to_owned(),
-        None => format!("run it with sudo, or once: sudo setcap cap_net_raw+ep {program}"),
+        None => capture::ways_to_capture(),
     }
 }
 
@@ -168,54 +168,12 @@ impl Request {
 
 /// Gives up what privilege the process has, for good: it was needed only to open the capture.
 ///
-/// Under sudo (or doas, or pkexec) it becomes the user who called; without root it lays down its capabilities. Root itself stays root,
-/// as there is nobody else to be, and in a user namespace of its own the capabilities are worth nothing outside.
-///
-/// Must be called while the process has one thread.
+/// In a user namespace of its own the capabilities are worth nothing outside, and stay.
 pub(super) fn give_up_privilege(ground: Ground) -> Result<(), LabError> {
     if ground == Ground::OwnUserAndNetwork {
         return Ok(());
     }
-    let failed = |errno: Errno| LabError::new(format!("cannot give up root: {}", errno.desc()));
-    if geteuid().is_root() {
-        let Some((uid, gid)) = caller() else { return Ok(()) };
-        setgroups(&[gid]).map_err(failed)?;
-        setresgid(gid, gid, gid).map_err(failed)?;
-        setresuid(uid, uid, uid).map_err(failed)?;
-        let (users, groups) = (getresuid().map_err(failed)?, getresgid().map_err(failed)?);
-        let still = [users.real, users.effective, users.saved].iter().any(|id| *id != uid)
-            || [groups.real, groups.effective, groups.saved].iter().any(|id| *id != gid)
-            || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok();
-        if still {
-            return Err(LabError::new("cannot give up root: the kernel still lets this process be root".to_owned()));
-        }
-        Ok(())
-    } else {
-        drop_capabilities().map_err(failed)
-    }
-}
-
-/// The user for whom root acts.
-fn caller() -> Option<(Uid, Gid)> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    let uid = number("SUDO_UID").or_else(|| number("PKEXEC_UID")).filter(|uid| *uid != 0)?;
-    let gid = number("SUDO_GID")
-        .or_else(|| nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.gid.as_raw()))?;
-    Some((Uid::from_raw(uid), Gid::from_raw(gid)))
-}
-
-/// Empties all three capability sets (capset(2)); no effect on a process that has none.
-fn drop_capabilities() -> Result<(), Errno> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let header = Header { version: LINUX_CAPABILITY_VERSION_3, pid: 0 };
-    // Effective, permitted and inheritable, for capabilities 0 to 31 and 32 to 63.
-    let none = [0u32; 6];
-    // SAFETY: the kernel reads a header and, by its version, two triples of u32.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) }).map(drop)
+    capture::give_up_privilege().map_err(|error| LabError::new(error.message))
 }
 
 /// A port that is kept from others until the server has bound it: bound with SO_REUSEADDR and never listening.
@@ -251,4 +209,3 @@ fn errno_of(error: &io::Error) -> Errno {
 
 const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_SGSO: u32 = 0x24;
-const LINUX_CAPABILITY_VERSION_3: u32 = 0x2008_0522;
