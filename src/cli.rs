@@ -58,7 +58,7 @@ pub struct Look {
     /// When to use colour; `auto` is on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
-    /// Columns to write in [default: the terminal's, or 100]
+    /// Columns to write in [default: the terminal's; without one, 100, and 180 for a table]
     #[arg(long, global = true, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
     pub width: Option<u16>,
     /// Draw with ASCII characters only [default: where the locale is not UTF-8]

@@ -23,7 +23,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
         (true, false) => Keep::Only(chosen.clone()),
     };
     let mut session = Session::new(keep);
-    let style = look::style(look);
+    let style = if options.timeline { look::style(look) } else { look::table(look) };
     let stdout = io::stdout().lock();
     let mut out = BufWriter::new(stdout);
 

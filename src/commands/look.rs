@@ -8,13 +8,22 @@ use crate::time::Span;
 
 /// The style of text on standard output.
 pub(super) fn style(look: &Look) -> Style {
+    style_or(look, DEFAULT_WIDTH)
+}
+
+/// The style of a table: where nothing says how wide the page is, as wide as whole lines are, for whoever searches them.
+pub(super) fn table(look: &Look) -> Style {
+    style_or(look, Style::WIDEST)
+}
+
+fn style_or(look: &Look, default_width: usize) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let color = match look.color {
         cli::Color::Always => true,
         cli::Color::Never => false,
         cli::Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
     };
-    let width = look.width.map(usize::from).or_else(terminal_width).unwrap_or(DEFAULT_WIDTH);
+    let width = look.width.map(usize::from).or_else(terminal_width).unwrap_or(default_width);
     Style {
         width,
         color: if color { Color::Always } else { Color::Never },

@@ -1,4 +1,4 @@
-//! The table of connections: one line each, in columns whose widths follow from the page alone, so that rows can be written as they come.
+//! The table of connections, in columns whose widths follow from the page alone, so that rows can be written as they come.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -17,6 +17,8 @@ use crate::tcp::State;
 pub struct Table {
     style: Style,
     columns: Vec<(Column, usize)>,
+    /// What has no column on this page, in the order in which it is told below the row.
+    below: Vec<Column>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +36,7 @@ enum Column {
 }
 
 impl Table {
-    /// Lays out the columns for a page: the narrower it is, the fewer they are; id, ends, ending and the verdict's beginning always.
+    /// Lays out the columns for a page: from [`Table::ONE_LINE`] columns on each connection has one line; on a narrower page what has no column is told below it.
     pub fn new(style: &Style) -> Self {
         let columns = style.columns();
         let end = match columns {
@@ -44,23 +46,33 @@ impl Table {
             _ => 27,
         };
         let mut chosen = vec![(Column::Id, 5), (Column::Client, end), (Column::Server, end)];
-        let optional: &[(Column, usize, usize)] = &[
-            (Column::Duration, 8, 92),
-            (Column::Sent, 8, 104),
-            (Column::Received, 8, 104),
-            (Column::ClientState, 12, 140),
-            (Column::ServerState, 12, 140),
+        let mut below = Vec::new();
+        let optional: [(Column, usize, usize); 5] = [
+            (Column::Duration, 8, 97),
+            (Column::Sent, 8, 115),
+            (Column::Received, 8, 115),
+            (Column::ClientState, 12, 88),
+            (Column::ServerState, 12, 88),
         ];
-        chosen
-            .extend(optional.iter().filter(|(.., from)| columns >= *from).map(|(column, width, _)| (*column, *width)));
-        chosen.push((Column::Ending, 11));
-        let used: usize = chosen.iter().map(|(_, width)| width + GAP).sum();
-        let rest = columns.saturating_sub(used);
-        if rest > 0 {
-            chosen.push((Column::Verdict, rest));
+        for (column, width, from) in optional {
+            if columns >= from {
+                chosen.push((column, width));
+            } else {
+                below.push(column);
+            }
         }
-        Self { style: *style, columns: chosen }
+        chosen.push((Column::Ending, 11));
+        if columns >= Self::ONE_LINE {
+            let used: usize = chosen.iter().map(|(_, width)| width + GAP).sum();
+            chosen.push((Column::Verdict, columns - used));
+        } else {
+            below.push(Column::Verdict);
+        }
+        Self { style: *style, columns: chosen, below }
     }
+
+    /// From this width on each connection has one line.
+    pub const ONE_LINE: usize = 150;
 
     /// Writes the columns' names.
     ///
@@ -85,7 +97,7 @@ impl Table {
         })
     }
 
-    /// Writes the line of one connection.
+    /// Writes one connection.
     ///
     /// # Errors
     /// Whatever `out` answers.
@@ -112,7 +124,38 @@ impl Table {
                 Line::of(paint, connection.ending.name())
             }
             Column::Verdict => Line::of(Paint::Plain, escape(&connection.verdict, &self.style)),
-        })
+        })?;
+        self.rest(out, connection, micro)
+    }
+
+    /// Tells below the row what has no column.
+    fn rest(&self, out: &mut dyn Write, connection: &Connection, micro: &str) -> io::Result<()> {
+        if self.below.is_empty() {
+            return Ok(());
+        }
+        let named = |state: Option<State>| state.map_or("unknown", State::name);
+        let parts = self.below.iter().filter_map(|column| match column {
+            Column::Duration => {
+                let lasted = connection.first.zip(connection.last).map(|(first, last)| last.since(first));
+                lasted.map(|lasted| clock::duration(lasted, micro))
+            }
+            Column::Sent => Some(format!(
+                "octets {} {} {}",
+                quantity(connection.client_to_server.octets),
+                self.style.glyphs().becomes,
+                quantity(connection.server_to_client.octets)
+            )),
+            Column::ClientState => Some(format!("client in {}", named(connection.client_state))),
+            Column::ServerState => Some(format!("server in {}", named(connection.server_state))),
+            Column::Verdict => Some(escape(&connection.verdict, &self.style)),
+            Column::Received | Column::Id | Column::Client | Column::Server | Column::Ending => None,
+        });
+        let text = parts.collect::<Vec<_>>().join("; ");
+        let room = self.style.columns().saturating_sub(INDENT);
+        for text in super::text::wrap(&text, room, self.style.glyphs().ellipsis) {
+            Line::of(Paint::Dim, format!("{:INDENT$}{text}", "")).write(out, &self.style)?;
+        }
+        Ok(())
     }
 
     /// Writes the last line: frames, segments, connections, and what was skipped, in words.
@@ -190,6 +233,9 @@ fn quantity(n: u64) -> String {
 /// Spaces between columns.
 const GAP: usize = 1;
 
+/// Spaces before what stands below a row.
+const INDENT: usize = 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,11 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn every_page_has_id_ends_ending_and_the_verdicts_beginning() {
+    fn every_page_has_everything_in_one_line_or_below_it() {
         for width in 80..=Style::WIDEST {
             let text = drawn(&Style::plain(width), |_| {});
             assert!(text.lines().all(|line| line.width() <= width), "{text}");
-            for wanted in ["    0", "127.0.0.1:50634", "127.0.0.1:8888", " fin ", "A complete", "3 not TCP"] {
+            let wanted = [
+                "    0",
+                "127.0.0.1:50634",
+                "127.0.0.1:8888",
+                "TIME-WAIT",
+                "CLOSED",
+                " fin",
+                "A complete",
+                "3 not TCP",
+            ];
+            for wanted in wanted {
                 assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
             }
         }
@@ -238,7 +294,7 @@ mod tests {
     #[test]
     fn a_verdict_cannot_move_the_cursor() {
         let text = drawn(&Style::plain(120), |connection| connection.verdict = "a\u{1b}[2Jb\nc".to_owned());
-        assert_eq!(text.lines().count(), 3, "{text}");
+        assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.contains("a\\x1b[2Jb\\x0ac"), "{text}");
     }
 }
