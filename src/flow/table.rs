@@ -81,6 +81,20 @@ impl FlowTable {
         Ok(tally)
     }
 
+    /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
+    pub fn connection(&self, segment: &Segment) -> Option<Connection> {
+        match AnyKey::of(segment) {
+            AnyKey::V4(key, _) => self.v4.summary(key),
+            AnyKey::V6(key, _) => self.v6.summary(key),
+        }
+    }
+
+    /// Shows the connections that are followed, as they stand and in no order, those that are over and not yet forgotten among them.
+    pub fn each(&self, mut show: impl FnMut(Connection)) {
+        self.v4.slots().for_each(|(_, slot)| show(self.v4.records[slot as usize].summary()));
+        self.v6.slots().for_each(|(_, slot)| show(self.v6.records[slot as usize].summary()));
+    }
+
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
         Tally { connections: self.opened, late_segments: self.late }
@@ -128,6 +142,11 @@ impl<K: Key> Flows<K> {
         *opened += 1;
         index.insert_unique(hash, slot, |slot| hasher.hash_one(records[*slot as usize].key));
         records[slot as usize].observe(from, segment, Some(&[]))
+    }
+
+    fn summary(&self, key: K) -> Option<Connection> {
+        let found = self.index.find(self.hasher.hash_one(key), |slot| self.records[*slot as usize].key == key);
+        found.map(|slot| self.records[*slot as usize].summary())
     }
 
     /// The number and the slot of each connection.
@@ -274,6 +293,28 @@ mod tests {
         );
         assert_eq!((connection.ending, connection.conn_state), (Ending::HalfClosed, ConnState::S2));
         assert_eq!(connection.server_state, Some(State::CloseWait));
+    }
+
+    // ---- while they live -----------------------------------------------------------------------------------------
+
+    #[test]
+    fn a_connection_can_be_seen_while_it_lives() {
+        let mut table = FlowTable::new();
+        let mut seen = Vec::new();
+        for (_, segment, _) in script::read(
+            "0  < S  100(0)
+             10 > S. 300(0) ack 101
+             20 < P. 101(7) ack 301",
+        ) {
+            assert!(table.connection(&segment).is_some() == !seen.is_empty());
+            table.observe(&segment);
+            let connection = table.connection(&segment).expect("it is there");
+            seen.push((connection.client_state, connection.client_to_server.octets));
+            let mut all = Vec::new();
+            table.each(|connection| all.push(connection));
+            assert_eq!(all, [connection]);
+        }
+        assert_eq!(seen, [(Some(State::SynSent), 0), (Some(State::Established), 0), (Some(State::Established), 7)]);
     }
 
     // ---- mistakes that others made -------------------------------------------------------------------------------
