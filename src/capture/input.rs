@@ -64,7 +64,6 @@ impl Input {
             match self.reader.read(&mut self.window[self.end..]) {
                 Ok(0) => self.ended = true,
                 Ok(read) => self.end += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.failure = Some(error);
                     self.ended = true;

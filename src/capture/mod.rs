@@ -92,3 +92,6 @@ impl std::error::Error for CaptureError {}
 fn shown(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ enum Resolution {
     /// So many nanoseconds make a tick.
     Coarse(u64),
     /// So many ticks make a nanosecond.
-    Fine(u64),
+    Fine(u128),
     /// A second has 2^n ticks.
     Binary(u8),
 }
@@ -321,7 +321,7 @@ impl Resolution {
         match exponent {
             0..=9 => Self::Coarse(10u64.pow(9 - u32::from(exponent))),
             // Beyond 10^19 to a nanosecond, no count of ticks makes one.
-            10..=0x7f => Self::Fine(10u64.checked_pow(u32::from(exponent) - 9).unwrap_or(u64::MAX)),
+            10..=0x7f => Self::Fine(10u128.saturating_pow(u32::from(exponent) - 9)),
             _ => Self::Binary(exponent & 0x7f),
         }
     }
@@ -332,7 +332,7 @@ impl Clock {
     fn moment(self, ticks: u64) -> Timestamp {
         let nanos = match self.resolution {
             Resolution::Coarse(nanos) => ticks.saturating_mul(nanos),
-            Resolution::Fine(ticks_of_one) => ticks / ticks_of_one,
+            Resolution::Fine(ticks_of_one) => (u128::from(ticks) / ticks_of_one) as u64,
             Resolution::Binary(bits) => u64::try_from((u128::from(ticks) * 1_000_000_000) >> bits).unwrap_or(u64::MAX),
         };
         let nanos = i128::from(nanos) + i128::from(self.offset);

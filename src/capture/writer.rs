@@ -121,9 +121,10 @@ impl Writer {
     /// # Errors
     /// The file cannot be written, or the format cannot hold the frame: pcap has room for one link type only.
     pub fn write(&mut self, frame: &Frame<'_>, comments: &[String]) -> Result<(), CaptureError> {
-        let index = match self.interfaces.iter().position(|&link| link == frame.link) {
+        let link = registered(frame.link);
+        let index = match self.interfaces.iter().position(|&known| known == link) {
             Some(index) => index,
-            None => self.describe(frame.link)?,
+            None => self.describe(link)?,
         };
         match self.format {
             Format::Pcap => self.record(frame),
@@ -331,6 +332,11 @@ impl Drop for Writer {
             _ = fs::remove_file(temporary);
         }
     }
+}
+
+/// The registry's number of a link type that a capturing host may call by its own (raw IP, on Linux and on OpenBSD).
+fn registered(link: LinkType) -> LinkType {
+    if matches!(link.0, 12 | 14) { LinkType::RAW } else { link }
 }
 
 /// What fits of the frame: readers refuse more than this.

@@ -29,7 +29,7 @@ fn skip(link: u16, bytes: &[u8]) -> Skip {
 /// From port 12345 to port 80, sequence number 1, acknowledgement 2, window 4096.
 fn tcp(flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
     assert_eq!(options.len() % 4, 0);
-    let offset = (20 + options.len() as u8) / 4 << 4;
+    let offset = ((20 + options.len() as u8) / 4) << 4;
     let mut bytes = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 2, offset, flags, 0x10, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(options);
     bytes.extend_from_slice(payload);
