@@ -177,6 +177,7 @@ impl Session {
         let counts = self.table.finish(tell)?;
         self.totals.connections = counts.connections;
         self.totals.late_segments = counts.late_segments;
+        self.totals.let_go = counts.let_go;
         Ok(std::mem::take(&mut self.totals))
     }
 }

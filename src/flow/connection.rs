@@ -228,6 +228,8 @@ pub struct Totals {
     pub skipped: crate::wire::Skipped,
     /// Segments that came after their connection had been told and forgotten.
     pub late_segments: u64,
+    /// Connections that were told before they were over, because there were too many (see [`super::Limits`]).
+    pub let_go: u64,
     /// Frames the kernel's capture buffer dropped, of a live capture.
     pub dropped: Option<u64>,
 }

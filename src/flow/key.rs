@@ -1,7 +1,7 @@
 //! What identifies a connection on the wire: its two ends, the same key for both directions.
 
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::tcp::Direction;
@@ -17,14 +17,14 @@ pub(super) trait Key: Copy + Eq + Hash + Default + fmt::Debug {
 }
 
 /// Two IPv4 ends: 12 octets.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Key4 {
     addresses: [u32; 2],
     ports: [u16; 2],
 }
 
 /// Two IPv6 ends, or one of each family.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Key6 {
     addresses: [[u64; 2]; 2],
     ports: [u16; 2],
@@ -108,6 +108,23 @@ impl Key for Key6 {
             let address = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
             SocketAddr::new(address.into(), self.ports[at])
         })
+    }
+}
+
+// Whole words at once: a derived Hash would hash each array's length, too.
+impl Hash for Key4 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(self.addresses[0]) << 32 | u64::from(self.addresses[1]));
+        state.write_u32(u32::from(self.ports[0]) << 16 | u32::from(self.ports[1]));
+    }
+}
+
+impl Hash for Key6 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for word in self.addresses.as_flattened() {
+            state.write_u64(*word);
+        }
+        state.write_u32(u32::from(self.ports[0]) << 16 | u32::from(self.ports[1]));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections: two ends and two directions each, the table that finds them, and the joins of calls, segments and states.
 
+mod attempt;
 mod cause;
 mod connection;
 mod edge;
@@ -10,6 +11,7 @@ mod matching;
 mod record;
 #[cfg(test)]
 mod script;
+mod slab;
 mod story;
 mod table;
 mod trace;
@@ -23,7 +25,7 @@ pub use event::{
 };
 
 pub use story::tell;
-pub use table::{FlowTable, Tally};
+pub use table::{FlowTable, Limits, Tally};
 pub use trace::{Observed, Trace};
 
 use crate::tcp::{FindingSet, Move};

@@ -79,6 +79,8 @@ bitflags::bitflags! {
         const FIRST_INTO_CLOSED = 4;
         /// Octets went in the second direction to an end that had sent its FIN.
         const SECOND_INTO_CLOSED = 8;
+        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
+        const OVER = 16;
     }
 }
 
@@ -240,6 +242,16 @@ impl<K: Key> Record<K> {
         }
     }
 
+    /// Whether this is no connection, but what is left in an empty slot.
+    pub(super) fn is_empty(&self) -> bool {
+        self.conversation.stream(Direction::First).segments() == 0
+    }
+
+    /// Whether only late segments are to be expected.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing.course.contains(Course::OVER)
+    }
+
     /// When its last segment was captured.
     pub(super) fn last_at(&self) -> Option<Timestamp> {
         self.stream(self.last).last_at()
@@ -299,6 +311,9 @@ impl<K: Key> Record<K> {
         let flags = segment.flags;
         let peer = direction.reverse();
         if flags.contains(Flags::RST) {
+            if !judged.findings.contains(Finding::ResetOutOfWindow) {
+                self.closing.course |= Course::OVER;
+            }
             if self.closing.reset.is_none()
                 && !judged.findings.contains(Finding::ResetOutOfWindow)
                 && let Some(kind) = self.reset_kind(direction)
@@ -324,7 +339,8 @@ impl<K: Key> Record<K> {
                     .stream(peer)
                     .fin_end()
                     .is_some_and(|end| flags.contains(Flags::ACK) && !segment.ack.is_before(end));
-                self.closing.course |= if taken { Course::SECOND_FIN } else { Course::SECOND_FIN | Course::CROSSED };
+                self.closing.course |= Course::SECOND_FIN | Course::OVER;
+                self.closing.course.set(Course::CROSSED, !taken);
             }
             Some(_) => {}
         }

@@ -1,30 +1,54 @@
 //! The table of connections: finds the one a segment belongs to, follows it, and tells it when it is over.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
+use super::attempt::{Attempt, NONE};
 use super::key::{AnyKey, Key, Key4, Key6, Place};
 use super::record::Record;
+use super::slab::Slab;
 use super::{Connection, Step};
 use crate::tcp::Finding;
-use crate::wire::Segment;
+use crate::time::{Span, Timestamp};
+use crate::wire::{Flags, Segment};
 
-/// All connections of a capture that are not over yet.
+/// All connections of a capture that are not told yet.
 ///
 /// Connections are numbered from 0 in the order of their first segments, as Wireshark's `tcp.stream`.
-/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection and ends the old one between the same ends;
+/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection, and the old one between the same ends is told;
 /// a SYN that repeats, and a SYN-ACK with whatever number, belong to the connection that is there.
+///
+/// A connection is told once, when no further segment can belong to it: see [`Limits`].
+/// A segment that comes after that all the same opens nothing; it is counted as late.
 #[derive(Default)]
 pub struct FlowTable {
     v4: Flows<Key4>,
     v6: Flows<Key6>,
-    opened: u64,
-    late: u64,
-    /// Connections that are over and not yet told.
-    ended: Vec<Connection>,
+    common: Common,
+}
+
+/// When a connection is told before the capture ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// A connection that is over (both FINs or a RST seen), or of which only one SYN was seen, is told when it was quiet for so long, by the capture's own time.
+    pub linger: Span,
+    /// At most so many that are over are waited with, for late segments; beyond that the one that was over first is told.
+    pub over: usize,
+    /// At most so many of which only one SYN was seen are kept; beyond that the oldest is let go.
+    pub asked: usize,
+    /// At most so many others are kept; beyond that one is let go: of sixteen that are looked at in turn, the one that was quiet for longest.
+    pub open: usize,
+}
+
+/// One hour; 65,536 that are over, 2,097,152 that only asked, 1,048,576 others.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { linger: Span::from_millis(3_600_000), over: 1 << 16, asked: 1 << 21, open: 1 << 20 }
+    }
 }
 
 /// What a table counted over its whole life.
@@ -34,32 +58,40 @@ pub struct Tally {
     pub connections: u64,
     /// Segments that came after their connection had been told.
     pub late_segments: u64,
+    /// Connections that were told before they were over, because there were too many.
+    pub let_go: u64,
 }
 
 impl FlowTable {
-    /// An empty table.
+    /// An empty table with the default limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a segment; `None` when its connection was told and forgotten already.
-    pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
-        let Self { v4, v6, opened, ended, .. } = self;
-        Some(match AnyKey::of(segment) {
-            AnyKey::V4(key, from) => v4.observe(key, from, segment, opened, ended),
-            AnyKey::V6(key, from) => v6.observe(key, from, segment, opened, ended),
-        })
+    /// An empty table.
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { common: Common { limits, ..Common::default() }, ..Self::default() }
     }
 
-    /// Tells the connections that have ended since this was asked last.
+    /// Takes a segment; `None` when its connection was told already.
+    pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
+        let Self { v4, v6, common } = self;
+        match AnyKey::of(segment) {
+            AnyKey::V4(key, from) => v4.observe(key, from, segment, common),
+            AnyKey::V6(key, from) => v6.observe(key, from, segment, common),
+        }
+    }
+
+    /// Tells the connections that no further segment can belong to, as far as the last segment's time shows.
     ///
     /// # Errors
-    /// The first error of `tell`; the connections after it are kept.
-    pub fn take_ended<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
-        for connection in self.ended.drain(..) {
-            tell(connection)?;
+    /// The first error of `tell`; the connections after it are lost.
+    pub fn take_ended<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
+        if let Some(now) = self.common.now {
+            self.v4.tell_quiet(now, &mut self.common);
+            self.v6.tell_quiet(now, &mut self.common);
         }
-        Ok(())
+        self.common.told.drain(..).try_for_each(tell)
     }
 
     /// Tells all connections that are left, by number, and empties the table.
@@ -67,37 +99,39 @@ impl FlowTable {
     /// # Errors
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
-        self.take_ended(&mut tell)?;
-        let mut left: Vec<(u64, u32, bool)> = Vec::with_capacity(self.v4.records.len() + self.v6.records.len());
-        left.extend(self.v4.slots().map(|(id, slot)| (id, slot, false)));
-        left.extend(self.v6.slots().map(|(id, slot)| (id, slot, true)));
-        left.sort_unstable();
-        for (_, slot, wide) in left {
-            let slot = slot as usize;
-            tell(if wide { self.v6.records[slot].summary() } else { self.v4.records[slot].summary() })?;
+        self.common.told.drain(..).try_for_each(&mut tell)?;
+        let mut left = Vec::with_capacity(self.v4.index.len() + self.v6.index.len());
+        left.extend(self.v4.numbered().map(|(id, place)| (id, place, Family::V4)));
+        left.extend(self.v6.numbered().map(|(id, place)| (id, place, Family::V6)));
+        left.sort_unstable_by_key(|(id, ..)| *id);
+        for (_, entry, family) in left {
+            tell(match family {
+                Family::V4 => self.v4.summary(entry),
+                Family::V6 => self.v6.summary(entry),
+            })?;
         }
         let tally = self.tally();
-        *self = Self::default();
+        *self = Self::with_limits(self.common.limits);
         Ok(tally)
     }
 
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
     pub fn connection(&self, segment: &Segment) -> Option<Connection> {
         match AnyKey::of(segment) {
-            AnyKey::V4(key, _) => self.v4.summary(key),
-            AnyKey::V6(key, _) => self.v6.summary(key),
+            AnyKey::V4(key, _) => self.v4.summary_of(key),
+            AnyKey::V6(key, _) => self.v6.summary_of(key),
         }
     }
 
     /// Shows the connections that are followed, as they stand and in no order, those that are over and not yet forgotten among them.
     pub fn each(&self, mut show: impl FnMut(Connection)) {
-        self.v4.slots().for_each(|(_, slot)| show(self.v4.records[slot as usize].summary()));
-        self.v6.slots().for_each(|(_, slot)| show(self.v6.records[slot as usize].summary()));
+        self.v4.numbered().for_each(|(_, entry)| show(self.v4.summary(entry)));
+        self.v6.numbered().for_each(|(_, entry)| show(self.v6.summary(entry)));
     }
 
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
-        Tally { connections: self.opened, late_segments: self.late }
+        self.common.tally
     }
 }
 
@@ -107,53 +141,346 @@ impl fmt::Debug for FlowTable {
     }
 }
 
-/// The connections of one address family.
+/// What the connections of both address families have in common.
 #[derive(Default)]
+struct Common {
+    limits: Limits,
+    tally: Tally,
+    /// The time of the last segment that had one.
+    now: Option<Timestamp>,
+    /// Connections that were taken out and not yet told.
+    told: Vec<Connection>,
+    past: Past,
+}
+
+impl Common {
+    fn next_id(&mut self) -> u64 {
+        let id = self.tally.connections;
+        self.tally.connections += 1;
+        id
+    }
+
+    /// Whether something last seen at `last` was quiet for long enough.
+    fn is_quiet(&self, now: Timestamp, last: Option<Timestamp>) -> bool {
+        last.is_some_and(|last| now.since(last) > self.limits.linger)
+    }
+}
+
+/// The connections that were told last, by the hashes of their keys: each pushes out another one, now and then.
+#[derive(Default)]
+struct Past {
+    hashes: Vec<u64>,
+}
+
+impl Past {
+    fn remember(&mut self, hash: u64) {
+        if self.hashes.is_empty() {
+            self.hashes = vec![0; REMEMBERED];
+        }
+        self.hashes[(hash >> 40) as usize % REMEMBERED] = hash;
+    }
+
+    fn holds(&self, hash: u64) -> bool {
+        !self.hashes.is_empty() && self.hashes[(hash >> 40) as usize % REMEMBERED] == hash
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// The connections of one address family.
 struct Flows<K> {
-    index: HashTable<u32>,
-    records: Vec<Record<K>>,
+    /// Where the connection of each key is, by the key's hash.
+    index: HashTable<Entry>,
+    records: Slab<Record<K>>,
+    attempts: Slab<Attempt<K>>,
+    /// The oldest and the youngest attempt.
+    row: [u32; 2],
+    /// Slots and numbers of connections that are over, in the order in which that came about.
+    over: VecDeque<(u32, u64)>,
+    /// Where to look for the next one to let go.
+    hand: u32,
     hasher: RandomState,
 }
 
-impl<K: Key> Flows<K> {
-    fn observe(
-        &mut self,
-        key: K,
-        from: Place,
-        segment: &Segment,
-        opened: &mut u64,
-        ended: &mut Vec<Connection>,
-    ) -> Step {
-        let Self { index, records, hasher } = self;
-        let hash = hasher.hash_one(key);
-        let found = index.find(hash, |slot| records[*slot as usize].key == key).copied();
-        if let Some(slot) = found {
-            let record = &mut records[slot as usize];
-            if !record.is_outlived_by(from, segment) {
-                return record.observe(from, segment, None);
-            }
-            ended.push(record.summary());
-            *record = Record::new(key, from, *opened, segment);
-            *opened += 1;
-            return record.observe(from, segment, Some(&[Finding::PortReuse]));
-        }
-        let slot = records.len() as u32;
-        records.push(Record::new(key, from, *opened, segment));
-        *opened += 1;
-        index.insert_unique(hash, slot, |slot| hasher.hash_one(records[*slot as usize].key));
-        records[slot as usize].observe(from, segment, Some(&[]))
+/// The slot of a record, or with the highest bit that of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Entry(u32);
+
+/// What an entry stands for.
+enum Found {
+    Record(u32),
+    Attempt(u32),
+}
+
+impl Entry {
+    fn attempt(slot: u32) -> Self {
+        Self(slot | ATTEMPT)
     }
 
-    fn summary(&self, key: K) -> Option<Connection> {
-        let found = self.index.find(self.hasher.hash_one(key), |slot| self.records[*slot as usize].key == key);
-        found.map(|slot| self.records[*slot as usize].summary())
-    }
-
-    /// The number and the slot of each connection.
-    fn slots(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.records.iter().zip(0..).map(|(record, slot)| (record.id, slot))
+    fn found(self) -> Found {
+        if self.0 & ATTEMPT == 0 { Found::Record(self.0) } else { Found::Attempt(self.0 & !ATTEMPT) }
     }
 }
+
+impl<K> Default for Flows<K>
+where
+    Slab<Record<K>>: Default,
+    Slab<Attempt<K>>: Default,
+{
+    fn default() -> Self {
+        Self {
+            index: HashTable::new(),
+            records: Slab::default(),
+            attempts: Slab::default(),
+            row: [NONE; 2],
+            over: VecDeque::new(),
+            hand: 0,
+            hasher: RandomState::default(),
+        }
+    }
+}
+
+impl<K: Key> Flows<K> {
+    fn observe(&mut self, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
+        common.now = segment.at.or(common.now);
+        let hash = self.hasher.hash_one(key);
+        let Some(entry) = self.find(hash, key) else {
+            return self.open(hash, key, from, segment, common);
+        };
+        match entry.found() {
+            Found::Record(slot) => Some(self.follow(slot, key, from, segment, common)),
+            Found::Attempt(slot) => Some(self.grow(slot, hash, from, segment, common)),
+        }
+    }
+
+    fn find(&self, hash: u64, key: K) -> Option<Entry> {
+        let is_it = |entry: &Entry| match entry.found() {
+            Found::Record(slot) => self.records.at(slot).key == key,
+            Found::Attempt(slot) => self.attempts.at(slot).key == key,
+        };
+        self.index.find(hash, is_it).copied()
+    }
+
+    /// A segment of a connection that has a record.
+    fn follow(&mut self, slot: u32, key: K, from: Place, segment: &Segment, common: &mut Common) -> Step {
+        let record = self.records.at_mut(slot);
+        let mut opened: Option<&[Finding]> = None;
+        if record.is_outlived_by(from, segment) {
+            common.told.push(record.summary());
+            *record = Record::new(key, from, common.next_id(), segment);
+            opened = Some(&[Finding::PortReuse]);
+        }
+        let was_over = record.is_over();
+        let step = record.observe(from, segment, opened);
+        if record.is_over() && !was_over {
+            let id = record.id;
+            self.wait_for_late(slot, id, common);
+        }
+        step
+    }
+
+    /// A segment between ends that have no connection.
+    fn open(&mut self, hash: u64, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
+        let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
+        if !opens && common.past.holds(hash) {
+            common.tally.late_segments += 1;
+            return None;
+        }
+        let id = common.next_id();
+        if let Some(attempt) = Attempt::new(key, from, id, segment) {
+            let step = attempt.step(segment);
+            self.line_up(hash, attempt);
+            if self.attempts.len() > common.limits.asked {
+                self.let_go_of_attempt(common);
+            }
+            return Some(step);
+        }
+        let slot = self.records.insert(Record::new(key, from, id, segment));
+        self.enter(hash, Entry(slot));
+        let step = self.start(slot, from, segment, &[], common);
+        self.keep_within(common);
+        Some(step)
+    }
+
+    /// A segment of a connection of which only one SYN was seen so far.
+    fn grow(&mut self, slot: u32, hash: u64, from: Place, segment: &Segment, common: &mut Common) -> Step {
+        let attempt = self.leave_row(slot);
+        let (record, opened) = if attempt.is_outlived_by(from, segment) {
+            common.told.push(attempt.summary());
+            (Record::new(attempt.key, from, common.next_id(), segment), Some(Finding::PortReuse))
+        } else {
+            let syn = attempt.segment();
+            let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
+            record.observe(attempt.from(), &syn, Some(&[]));
+            (record, None)
+        };
+        let grown = self.records.insert(record);
+        if let Some(entry) = self.index.find_mut(hash, |entry| *entry == Entry::attempt(slot)) {
+            *entry = Entry(grown);
+        }
+        let step = match opened {
+            Some(finding) => self.start(grown, from, segment, &[finding], common),
+            None => self.follow(grown, attempt.key, from, segment, common),
+        };
+        self.keep_within(common);
+        step
+    }
+
+    /// The first segment of a connection that has a record at once.
+    fn start(&mut self, slot: u32, from: Place, segment: &Segment, findings: &[Finding], common: &mut Common) -> Step {
+        let record = self.records.at_mut(slot);
+        let step = record.observe(from, segment, Some(findings));
+        if record.is_over() {
+            let id = record.id;
+            self.wait_for_late(slot, id, common);
+        }
+        step
+    }
+
+    fn wait_for_late(&mut self, slot: u32, id: u64, common: &mut Common) {
+        self.over.push_back((slot, id));
+        while self.over.len() > common.limits.over {
+            let Some((slot, id)) = self.over.pop_front() else { return };
+            if self.records.at(slot).id == id {
+                self.tell(slot, common);
+            }
+        }
+    }
+
+    /// Takes out what was quiet for long enough.
+    fn tell_quiet(&mut self, now: Timestamp, common: &mut Common) {
+        while let Some(&(slot, id)) = self.over.front() {
+            let record = self.records.at(slot);
+            let is_there = record.id == id;
+            if is_there && !common.is_quiet(now, record.last_at()) {
+                break;
+            }
+            self.over.pop_front();
+            if is_there {
+                self.tell(slot, common);
+            }
+        }
+        while self.row[0] != NONE && common.is_quiet(now, self.attempts.at(self.row[0]).at()) {
+            self.tell_oldest_attempt(common);
+        }
+    }
+
+    /// Lets go of a connection when there are more open ones than there may be.
+    fn keep_within(&mut self, common: &mut Common) {
+        if self.records.len() - self.over.len().min(self.records.len()) <= common.limits.open {
+            return;
+        }
+        let slots = self.records.slots();
+        let mut quietest: Option<(Option<Timestamp>, u32)> = None;
+        for _ in 0..LOOKED_AT.min(slots) {
+            self.hand = (self.hand + 1) % slots;
+            let record = self.records.at(self.hand);
+            if record.is_empty() || record.is_over() {
+                continue;
+            }
+            let found = (record.last_at(), self.hand);
+            if quietest.is_none_or(|quietest| found.0 < quietest.0) {
+                quietest = Some(found);
+            }
+        }
+        if let Some((_, slot)) = quietest {
+            common.tally.let_go += 1;
+            self.tell(slot, common);
+        }
+    }
+
+    fn let_go_of_attempt(&mut self, common: &mut Common) {
+        common.tally.let_go += 1;
+        self.tell_oldest_attempt(common);
+    }
+
+    fn tell_oldest_attempt(&mut self, common: &mut Common) {
+        let slot = self.row[0];
+        let hash = self.hasher.hash_one(self.attempts.at(slot).key);
+        if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry::attempt(slot)) {
+            entry.remove();
+        }
+        common.past.remember(hash);
+        common.told.push(self.leave_row(slot).summary());
+    }
+
+    /// Takes out a record.
+    fn tell(&mut self, slot: u32, common: &mut Common) {
+        let record = self.records.take(slot);
+        let hash = self.hasher.hash_one(record.key);
+        if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry(slot)) {
+            entry.remove();
+        }
+        common.past.remember(hash);
+        common.told.push(record.summary());
+    }
+
+    fn enter(&mut self, hash: u64, entry: Entry) {
+        let Self { index, records, attempts, hasher, .. } = self;
+        index.insert_unique(hash, entry, |entry| {
+            hasher.hash_one(match entry.found() {
+                Found::Record(slot) => records.at(slot).key,
+                Found::Attempt(slot) => attempts.at(slot).key,
+            })
+        });
+    }
+
+    /// Puts an attempt at the end of the row, the youngest.
+    fn line_up(&mut self, hash: u64, mut attempt: Attempt<K>) {
+        attempt.neighbours = [self.row[1], NONE];
+        let slot = self.attempts.insert(attempt);
+        match self.row[1] {
+            NONE => self.row[0] = slot,
+            last => self.attempts.at_mut(last).neighbours[1] = slot,
+        }
+        self.row[1] = slot;
+        self.enter(hash, Entry::attempt(slot));
+    }
+
+    fn leave_row(&mut self, slot: u32) -> Attempt<K> {
+        let attempt = self.attempts.take(slot);
+        let [before, after] = attempt.neighbours;
+        match before {
+            NONE => self.row[0] = after,
+            before => self.attempts.at_mut(before).neighbours[1] = after,
+        }
+        match after {
+            NONE => self.row[1] = before,
+            after => self.attempts.at_mut(after).neighbours[0] = before,
+        }
+        attempt
+    }
+
+    /// The number of each connection, and where it is.
+    fn numbered(&self) -> impl Iterator<Item = (u64, Entry)> {
+        self.index.iter().map(|entry| match entry.found() {
+            Found::Record(slot) => (self.records.at(slot).id, *entry),
+            Found::Attempt(slot) => (self.attempts.at(slot).id, *entry),
+        })
+    }
+
+    fn summary_of(&self, key: K) -> Option<Connection> {
+        Some(self.summary(self.find(self.hasher.hash_one(key), key)?))
+    }
+
+    fn summary(&self, entry: Entry) -> Connection {
+        match entry.found() {
+            Found::Record(slot) => self.records.at(slot).summary(),
+            Found::Attempt(slot) => self.attempts.at(slot).summary(),
+        }
+    }
+}
+
+/// Marks an entry that stands for an attempt.
+const ATTEMPT: u32 = 1 << 31;
+/// How many connections are looked at to find one to let go.
+const LOOKED_AT: u32 = 16;
+/// How many told connections are remembered, to know a late segment.
+const REMEMBERED: usize = 1 << 16;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +488,7 @@ mod tests {
     fn a_live_connection_takes_less_than_400_octets() {
         // With its entry in the index.
         assert!(size_of::<Record<Key4>>() + 9 <= 400, "{}", size_of::<Record<Key4>>());
+        assert_eq!(size_of::<Attempt<Key4>>(), 64);
         assert_eq!(size_of::<crate::tcp::Stream>(), 128);
     }
 
@@ -424,6 +752,101 @@ mod tests {
         let connection = only(&script);
         assert_eq!((connection.findings.len(), connection.findings_omitted), (100, 50));
         assert_eq!(connection.client_to_server.duplicate_acks, 150);
+    }
+
+    // ---- limits --------------------------------------------------------------------------------------------------
+
+    /// A table's connections in the order in which they are told, after a script of SYNs and others to many ports.
+    fn told(limits: Limits, lines: impl IntoIterator<Item = (u16, &'static str)>) -> (Vec<Connection>, Tally) {
+        let mut table = FlowTable::with_limits(limits);
+        let mut connections = Vec::new();
+        let mut tell = |connection| {
+            connections.push(connection);
+            Ok::<_, Infallible>(())
+        };
+        for (port, line) in lines {
+            let (from, mut segment, _) = script::read(line).next().expect("a segment");
+            *(if from == From::Client { &mut segment.src_port } else { &mut segment.dst_port }) = port;
+            table.observe(&segment);
+            let Ok(()) = table.take_ended(&mut tell);
+        }
+        let Ok(tally) = table.finish(&mut tell);
+        (connections, tally)
+    }
+
+    #[test]
+    fn what_is_over_is_told_when_it_was_quiet_for_long() {
+        let limits = Limits { linger: Span::from_millis(1000), ..Limits::default() };
+        let (connections, tally) = told(
+            limits,
+            [
+                (1, "0 < S 100(0)"),
+                (2, "1 < S 100(0)"),
+                (2, "2 > R. 0(0) ack 101"),
+                (3, "900 < S 100(0)"),
+                (2, "1500 > R. 0(0) ack 101"),
+                (3, "1600 > S. 300(0) ack 101"),
+                (3, "9000 < . 101(0) ack 301"),
+                (2, "9001 > R. 0(0) ack 101"),
+            ],
+        );
+        let order: Vec<_> =
+            connections.iter().map(|connection| (connection.client.port(), connection.ending)).collect();
+        assert_eq!(order, [(1, Ending::Unanswered), (2, Ending::Refused), (3, Ending::Open)]);
+        assert_eq!(connections[1].server_to_client.rst, 2);
+        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+    }
+
+    #[test]
+    fn of_too_many_attempts_the_oldest_is_let_go() {
+        let limits = Limits { asked: 10, ..Limits::default() };
+        let (connections, tally) = told(limits, (1..=30).map(|port| (port, "0 < S 100(0)")));
+        let order: Vec<_> = connections.iter().map(|connection| connection.id.0).collect();
+        assert_eq!(order, (0..30).collect::<Vec<_>>());
+        assert_eq!((tally.connections, tally.let_go), (30, 20));
+    }
+
+    #[test]
+    fn of_too_many_open_ones_a_quiet_one_is_let_go() {
+        let limits = Limits { open: 10, ..Limits::default() };
+        let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 < . 101(1) ack 301")));
+        assert_eq!((connections.len(), tally.connections, tally.let_go), (300, 300, 290));
+    }
+
+    #[test]
+    fn of_too_many_that_are_over_the_first_is_told() {
+        let limits = Limits { over: 2, ..Limits::default() };
+        let lines = (1..=5).flat_map(|port| [(port, "0 < S 100(0)"), (port, "1 > R. 0(0) ack 101")]);
+        let (connections, tally) = told(limits, lines.chain([(1, "2 > R. 0(0) ack 101")]));
+        assert_eq!(connections.iter().map(|connection| connection.id.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+    }
+
+    proptest! {
+        /// A SYN alone is told and followed the same whether it is kept small or not.
+        #[test]
+        fn an_attempt_is_a_record_in_fewer_octets(
+            flip: bool, seq: u32, window in 1u16.., mss: Option<u16>, window_scale: Option<u8>, sack_permitted: bool,
+            timestamp: Option<u32>, ip_id: Option<u16>, checksum: u16, ecn: bool,
+        ) {
+            let (_, mut segment, _) = script::read("7 < S 100(0)").next().expect("a segment");
+            if flip {
+                (segment.src, segment.dst) = (segment.dst, segment.src);
+            }
+            (segment.seq, segment.window, segment.ip_id, segment.checksum) = (Seq(seq), window, ip_id, checksum);
+            segment.options.mss = mss;
+            segment.options.window_scale = window_scale;
+            segment.options.sack_permitted = sack_permitted;
+            segment.options.timestamps = timestamp.map(|timestamp| (timestamp, 0));
+            segment.flags.set(Flags::ECE | Flags::CWR, ecn);
+            let AnyKey::V4(key, from) = AnyKey::of(&segment) else { panic!("IPv4") };
+            let attempt = Attempt::new(key, from, 5, &segment).expect("plain");
+            prop_assert_eq!(attempt.segment(), segment);
+            let mut record = Record::new(key, from, 5, &segment);
+            let step = record.observe(from, &segment, Some(&[]));
+            prop_assert_eq!(format!("{:?}", attempt.step(&segment)), format!("{step:?}"));
+            prop_assert_eq!(attempt.summary(), record.summary());
+        }
     }
 
     prop_compose! {

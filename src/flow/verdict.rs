@@ -165,7 +165,7 @@ impl Facts<'_> {
     fn write_unanswered(&self, text: &mut String) -> fmt::Result {
         let syns = self.streams[0].segments();
         match (syns, self.lasted) {
-            (1, _) => text.write_str("Unanswered: one SYN, and nothing came back."),
+            (1, _) => text.write_str(ONE_SYN),
             (_, None) => write!(text, "Unanswered: {syns} SYNs, and nothing came back."),
             (_, Some(lasted)) => write!(text, "Unanswered: {syns} SYNs in {}, and nothing came back.", Amount(lasted)),
         }
@@ -229,6 +229,9 @@ pub(super) fn note(finding: Finding, amount: i64) -> String {
         Finding::StateDisagreement => "The kernel's word differs from what the segments say.".into(),
     }
 }
+
+/// The verdict on a SYN that was neither answered nor repeated.
+pub(super) const ONE_SYN: &str = "Unanswered: one SYN, and nothing came back.";
 
 /// A duration as people say it.
 struct Amount(Span);
