@@ -1,7 +1,5 @@
 //! Capture filters in the language of libpcap (pcap-filter(7)), applied to frames of any link type.
 
-use std::collections::HashMap;
-
 use pcap::{BpfProgram, Capture, Linktype};
 
 use super::{CaptureError, Frame, LinkType, shown};
@@ -9,7 +7,8 @@ use super::{CaptureError, Frame, LinkType, shown};
 /// A filter expression, compiled for each link type when the first frame of that type comes.
 pub struct Filter {
     expression: String,
-    programs: HashMap<LinkType, BpfProgram>,
+    /// A capture has frames of one link type, or of a few.
+    programs: Vec<(LinkType, BpfProgram)>,
 }
 
 impl Filter {
@@ -18,7 +17,7 @@ impl Filter {
     /// # Errors
     /// No link type understands it; the message is libpcap's.
     pub fn compile(expression: &str) -> Result<Self, CaptureError> {
-        let mut filter = Self { expression: expression.into(), programs: HashMap::new() };
+        let mut filter = Self { expression: expression.into(), programs: Vec::new() };
         // Some words belong to a link type; the first one's complaint is the one that people expect.
         let mut complaint = None;
         for link in [LinkType::ETHERNET, LinkType(127), LinkType::LINUX_SLL2, LinkType::RAW, LinkType(9), LinkType(117)]
@@ -42,15 +41,18 @@ impl Filter {
     }
 
     fn program(&mut self, link: LinkType) -> Result<&BpfProgram, CaptureError> {
-        match self.programs.entry(link) {
-            std::collections::hash_map::Entry::Occupied(program) => Ok(program.into_mut()),
-            std::collections::hash_map::Entry::Vacant(place) => {
+        let known = self.programs.iter().position(|(of, _)| *of == link);
+        let place = match known {
+            Some(place) => place,
+            None => {
                 let compiled = Capture::dead(Linktype(dlt(link)))
                     .and_then(|capture| capture.compile(&self.expression, true))
                     .map_err(|error| explain(&self.expression, link, &error))?;
-                Ok(place.insert(compiled))
+                self.programs.push((link, compiled));
+                self.programs.len() - 1
             }
-        }
+        };
+        Ok(&self.programs[place].1)
     }
 }
 

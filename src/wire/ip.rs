@@ -130,9 +130,9 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let inside = way.with(Oddities::TUNNELLED);
         match protocol {
             UDP => self.udp(part, way),
-            GRE => self.gre(part, inside),
-            IPV4_INSIDE => self.ipv4(part, inside),
-            IPV6_INSIDE => self.ipv6(part, inside),
+            GRE => self.gre(part, inside.with(Oddities::GRE)),
+            IPV4_INSIDE => self.ipv4(part, inside.with(Oddities::IP_IN_IP)),
+            IPV6_INSIDE => self.ipv6(part, inside.with(Oddities::IP_IN_IP)),
             AUTHENTICATION => {
                 let [next, words] = *part.head::<2>()?;
                 self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, false, way.deeper()?)

@@ -79,10 +79,22 @@ bitflags::bitflags! {
         const BAD_LENGTH = 0x040;
         /// The segment was put together from IP fragments, in the frame that completed it.
         const FRAGMENTED = 0x080;
-        /// The segment came inside a tunnel (GRE, IP-in-IP, VXLAN, GENEVE, GTP-U, Teredo).
+        /// The segment came inside a tunnel; those with a name here have their flag set besides, one or several.
         const TUNNELLED = 0x100;
         /// The IP header said Congestion Experienced.
         const CONGESTION_EXPERIENCED = 0x200;
+        /// It came in GRE (RFC 2784), or in what GRE carries: PPTP, ERSPAN.
+        const GRE = 0x400;
+        /// It came in IP within IP: IPv4 or IPv6 in either (RFC 2003, RFC 4213).
+        const IP_IN_IP = 0x800;
+        /// It came in VXLAN (RFC 7348), or in its extension for other protocols.
+        const VXLAN = 0x1000;
+        /// It came in GENEVE (RFC 8926).
+        const GENEVE = 0x2000;
+        /// It came in GTP-U, a mobile network's tunnel.
+        const GTP_U = 0x4000;
+        /// It came in Teredo (RFC 4380).
+        const TEREDO = 0x8000;
     }
 }
 

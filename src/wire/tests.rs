@@ -80,8 +80,8 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
 const SNAP: &[u8] = &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0];
 const WLAN: &[u8] = &[8, 2, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0];
 
-/// One frame for each way down to a segment: its name, its link type, its bytes, and whether the way leads through a tunnel.
-fn ways() -> Vec<(&'static str, u16, Vec<u8>, bool)> {
+/// One frame for each way down to a segment: its name, its link type, its bytes, and what tells of the tunnels on the way.
+fn ways() -> Vec<(&'static str, u16, Vec<u8>, Oddities)> {
     let v4 = ipv4(6, &segment());
     let v6 = ipv6(6, &segment());
     let eth = ethernet(0x0800, &v4);
@@ -91,78 +91,99 @@ fn ways() -> Vec<(&'static str, u16, Vec<u8>, bool)> {
         let length = (ppp.len() as u16).to_be_bytes();
         ethernet(0x8864, &join(&[&[0x11, 0, 0, 1], &length, ppp, &[0; 8]]))
     };
+    let none = Oddities::empty();
     vec![
-        ("ethernet", 1, eth.clone(), false),
-        ("ethernet, IPv6", 1, ethernet(0x86dd, &v6), false),
-        ("802.1Q", 1, ethernet(0x8100, &join(&[&[0, 5, 8, 0], &v4])), false),
-        ("stacked VLAN", 1, ethernet(0x88a8, &join(&[&[0, 5, 0x81, 0, 0, 6, 8, 0], &v4])), false),
-        ("802.3 with SNAP", 1, ethernet((8 + v4.len()) as u16, &join(&[SNAP, &v4, &[0; 6]])), false),
-        ("MPLS", 1, ethernet(0x8847, &join(&[&[0, 1, 0, 64, 0, 2, 1, 64], &v4])), false),
-        ("MPLS with a control word", 1, ethernet(0x8847, &join(&[&[0, 2, 1, 64, 0, 0, 0, 1], &eth])), false),
-        ("PPPoE", 1, pppoe(&join(&[&[0, 0x21], &v4])), false),
-        ("PPPoE, IPv6", 1, pppoe(&join(&[&[0, 0x57], &v6])), false),
-        ("provider backbone", 1, ethernet(0x88e7, &join(&[&[0; 4], &eth])), false),
-        ("Linux cooked v1", 113, join(&[&[0, 0, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 8, 0], &v4]), false),
-        ("Linux cooked v2", 276, join(&[&[0x86, 0xdd], &[0; 6], &[0, 1], &[0; 10], &v6]), false),
-        ("BSD null, little endian", 0, join(&[&[2, 0, 0, 0], &v4]), false),
-        ("BSD null, big endian", 0, join(&[&[0, 0, 0, 30], &v6]), false),
-        ("BSD loop", 108, join(&[&[0, 0, 0, 2], &v4]), false),
-        ("raw", 101, v6.clone(), false),
-        ("raw, by BSD/OS's number", 12, v4.clone(), false),
-        ("raw, by OpenBSD's number", 14, v4.clone(), false),
-        ("raw IPv4", 228, v4.clone(), false),
-        ("raw IPv6", 229, v6.clone(), false),
-        ("PPP", 9, join(&[&[0xff, 3, 0, 0x21], &v4]), false),
-        ("PPP with a compressed protocol", 9, join(&[&[0x21], &v4]), false),
-        ("PPP in HDLC", 50, join(&[&[0xff, 3, 0, 0x57], &v6]), false),
-        ("Cisco HDLC", 104, join(&[&[0x0f, 0, 8, 0], &v4]), false),
-        ("frame relay", 107, join(&[&[0x18, 0x41, 3, 0xcc], &v4]), false),
-        ("FDDI", 10, join(&[&[0x50], &[2; 12], SNAP, &v4]), false),
-        ("token ring", 6, join(&[&[0x10, 0x40], &[2; 12], SNAP, &v4]), false),
-        ("ARCNET", 7, join(&[&[1, 2, 212, 0, 0, 1], &v4]), false),
-        ("802.11", 105, join(&[WLAN, SNAP, &v4]), false),
-        ("802.11 with quality of service", 105, join(&[&[0x88], &WLAN[1..], &[0, 0], SNAP, &v4]), false),
+        ("ethernet", 1, eth.clone(), none),
+        ("ethernet, IPv6", 1, ethernet(0x86dd, &v6), none),
+        ("802.1Q", 1, ethernet(0x8100, &join(&[&[0, 5, 8, 0], &v4])), none),
+        ("stacked VLAN", 1, ethernet(0x88a8, &join(&[&[0, 5, 0x81, 0, 0, 6, 8, 0], &v4])), none),
+        ("802.3 with SNAP", 1, ethernet((8 + v4.len()) as u16, &join(&[SNAP, &v4, &[0; 6]])), none),
+        ("MPLS", 1, ethernet(0x8847, &join(&[&[0, 1, 0, 64, 0, 2, 1, 64], &v4])), none),
+        ("MPLS with a control word", 1, ethernet(0x8847, &join(&[&[0, 2, 1, 64, 0, 0, 0, 1], &eth])), none),
+        ("PPPoE", 1, pppoe(&join(&[&[0, 0x21], &v4])), none),
+        ("PPPoE, IPv6", 1, pppoe(&join(&[&[0, 0x57], &v6])), none),
+        ("provider backbone", 1, ethernet(0x88e7, &join(&[&[0; 4], &eth])), none),
+        ("Linux cooked v1", 113, join(&[&[0, 0, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 8, 0], &v4]), none),
+        ("Linux cooked v2", 276, join(&[&[0x86, 0xdd], &[0; 6], &[0, 1], &[0; 10], &v6]), none),
+        ("BSD null, little endian", 0, join(&[&[2, 0, 0, 0], &v4]), none),
+        ("BSD null, big endian", 0, join(&[&[0, 0, 0, 30], &v6]), none),
+        ("BSD loop", 108, join(&[&[0, 0, 0, 2], &v4]), none),
+        ("raw", 101, v6.clone(), none),
+        ("raw, by BSD/OS's number", 12, v4.clone(), none),
+        ("raw, by OpenBSD's number", 14, v4.clone(), none),
+        ("raw IPv4", 228, v4.clone(), none),
+        ("raw IPv6", 229, v6.clone(), none),
+        ("PPP", 9, join(&[&[0xff, 3, 0, 0x21], &v4]), none),
+        ("PPP with a compressed protocol", 9, join(&[&[0x21], &v4]), none),
+        ("PPP in HDLC", 50, join(&[&[0xff, 3, 0, 0x57], &v6]), none),
+        ("Cisco HDLC", 104, join(&[&[0x0f, 0, 8, 0], &v4]), none),
+        ("frame relay", 107, join(&[&[0x18, 0x41, 3, 0xcc], &v4]), none),
+        ("FDDI", 10, join(&[&[0x50], &[2; 12], SNAP, &v4]), none),
+        ("token ring", 6, join(&[&[0x10, 0x40], &[2; 12], SNAP, &v4]), none),
+        ("ARCNET", 7, join(&[&[1, 2, 212, 0, 0, 1], &v4]), none),
+        ("802.11", 105, join(&[WLAN, SNAP, &v4]), none),
+        ("802.11 with quality of service", 105, join(&[&[0x88], &WLAN[1..], &[0, 0], SNAP, &v4]), none),
         (
             "802.11 with radiotap, padding and a check sequence",
             127,
             join(&[&[0, 0, 10, 0, 2, 0, 0, 0, 0x30, 0], &[0x88], &WLAN[1..], &[0, 0, 0, 0], SNAP, &v4, &[0; 4]]),
-            false,
+            none,
         ),
-        ("PPI", 192, join(&[&[0, 0, 8, 0, 105, 0, 0, 0], WLAN, SNAP, &v4]), false),
+        ("PPI", 192, join(&[&[0, 0, 8, 0, 105, 0, 0, 0], WLAN, SNAP, &v4]), none),
         (
             "netfilter's log",
             239,
             join(&[&[2, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0, 0, 4 + v4.len() as u8, 0, 9, 0], &v4]),
-            false,
+            none,
         ),
-        ("IPv4 options", 101, ipv4_with(6, 0, &[0x94, 4, 0, 0], &segment()), false),
-        ("hop-by-hop options", 101, ipv6(0, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), false),
-        ("destination options", 101, ipv6(60, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), false),
-        ("an atomic fragment", 101, ipv6(44, &join(&[&[6, 0, 0, 0, 0, 0, 0, 9], &segment()])), false),
-        ("authentication header", 101, ipv4(51, &join(&[&[6, 4, 0, 0], &[1; 20], &segment()])), false),
-        ("IP in IP", 101, ipv4(4, &v4), true),
-        ("6in4", 101, ipv4(41, &v6), true),
-        ("4in6", 101, ipv6(4, &v4), true),
-        ("GRE", 1, gre(&[0, 0, 8, 0], &v4), true),
-        ("GRE with all fields", 1, gre(&[0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], &eth), true),
-        ("PPTP", 1, gre(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &v4), true),
-        ("ERSPAN I", 1, gre(&[0, 0, 0x88, 0xbe], &eth), true),
-        ("ERSPAN II", 1, gre(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 0], &eth), true),
-        ("ERSPAN III", 1, gre(&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], &eth), true),
-        ("Aruba", 1, gre(&[0, 0, 0x82, 0], &join(&[WLAN, SNAP, &v4])), true),
-        ("VXLAN", 1, tunnel(4789, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), true),
-        ("VXLAN on Linux's port", 1, tunnel(8472, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), true),
-        ("VXLAN with other protocols", 1, tunnel(4790, &[12, 0, 0, 1, 0, 0, 1, 0], &v4), true),
-        ("GENEVE with options", 1, tunnel(6081, &[1, 0, 0x65, 0x58, 0, 0, 1, 0, 0, 0, 0, 0], &eth), true),
-        ("GTP-U", 1, tunnel(2152, &[0x30, 0xff, 0, 46, 0, 0, 0, 1], &v4), true),
+        ("IPv4 options", 101, ipv4_with(6, 0, &[0x94, 4, 0, 0], &segment()), none),
+        ("hop-by-hop options", 101, ipv6(0, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), none),
+        ("destination options", 101, ipv6(60, &join(&[&[6, 0, 1, 4, 0, 0, 0, 0], &segment()])), none),
+        ("an atomic fragment", 101, ipv6(44, &join(&[&[6, 0, 0, 0, 0, 0, 0, 9], &segment()])), none),
+        ("authentication header", 101, ipv4(51, &join(&[&[6, 4, 0, 0], &[1; 20], &segment()])), none),
+        ("IP in IP", 101, ipv4(4, &v4), Oddities::IP_IN_IP),
+        ("6in4", 101, ipv4(41, &v6), Oddities::IP_IN_IP),
+        ("4in6", 101, ipv6(4, &v4), Oddities::IP_IN_IP),
+        ("GRE", 1, gre(&[0, 0, 8, 0], &v4), Oddities::GRE),
+        (
+            "GRE with all fields",
+            1,
+            gre(&[0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], &eth),
+            Oddities::GRE,
+        ),
+        (
+            "PPTP",
+            1,
+            gre(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &v4),
+            Oddities::GRE,
+        ),
+        ("ERSPAN I", 1, gre(&[0, 0, 0x88, 0xbe], &eth), Oddities::GRE),
+        ("ERSPAN II", 1, gre(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 0], &eth), Oddities::GRE),
+        (
+            "ERSPAN III",
+            1,
+            gre(&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], &eth),
+            Oddities::GRE,
+        ),
+        ("Aruba", 1, gre(&[0, 0, 0x82, 0], &join(&[WLAN, SNAP, &v4])), Oddities::GRE),
+        ("VXLAN", 1, tunnel(4789, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), Oddities::VXLAN),
+        ("VXLAN on Linux's port", 1, tunnel(8472, &[8, 0, 0, 0, 0, 0, 1, 0], &eth), Oddities::VXLAN),
+        ("VXLAN with other protocols", 1, tunnel(4790, &[12, 0, 0, 1, 0, 0, 1, 0], &v4), Oddities::VXLAN),
+        ("GENEVE with options", 1, tunnel(6081, &[1, 0, 0x65, 0x58, 0, 0, 1, 0, 0, 0, 0, 0], &eth), Oddities::GENEVE),
+        ("GTP-U", 1, tunnel(2152, &[0x30, 0xff, 0, 46, 0, 0, 0, 1], &v4), Oddities::GTP_U),
         (
             "GTP-U with an extension",
             1,
             tunnel(2152, &[0x34, 0xff, 0, 54, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 0, 0], &v6),
-            true,
+            Oddities::GTP_U,
         ),
-        ("Teredo", 1, tunnel(3544, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], &v6), true),
-        ("L2TP", 1, tunnel(1701, &[0, 2, 0, 1, 0, 1, 0xff, 3, 0, 0x21], &v4), true),
+        (
+            "Teredo",
+            1,
+            tunnel(3544, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], &v6),
+            Oddities::TEREDO,
+        ),
+        ("L2TP", 1, tunnel(1701, &[0, 2, 0, 1, 0, 1, 0xff, 3, 0, 0x21], &v4), Oddities::TUNNELLED),
     ]
 }
 
@@ -170,12 +191,13 @@ fn ways() -> Vec<(&'static str, u16, Vec<u8>, bool)> {
 
 #[test]
 fn every_way_down_leads_to_the_segment() {
-    for (name, link, bytes, tunnelled) in ways() {
+    for (name, link, bytes, tunnels) in ways() {
         let found = decode(&mut Decoder::new(), link, &bytes, bytes.len());
         let Ok([(segment, payload)]) = found.as_deref() else { panic!("{name}: {found:?}") };
         assert_eq!((segment.src_port, segment.dst_port, segment.len), (12345, 80, 6), "{name}");
         assert_eq!(payload, b"octets", "{name}");
-        assert_eq!(segment.oddities, if tunnelled { Oddities::TUNNELLED } else { Oddities::empty() }, "{name}");
+        let tunnelled = if tunnels.is_empty() { tunnels } else { tunnels | Oddities::TUNNELLED };
+        assert_eq!(segment.oddities, tunnelled, "{name}");
     }
 }
 

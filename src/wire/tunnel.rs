@@ -85,26 +85,30 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     fn udp_tunnel(&mut self, port: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match port {
-            4789 => self.ethernet(part.after(8)?, way),
+            4789 => self.ethernet(part.after(8)?, way.with(Oddities::VXLAN)),
             // VXLAN on the port that Linux had before there was an RFC 7348, if it looks so.
             8472 => match part.head::<8>()? {
-                [0x08, 0, 0, 0, _, _, _, 0] => self.ethernet(part.after(8)?, way),
+                [0x08, 0, 0, 0, _, _, _, 0] => self.ethernet(part.after(8)?, way.with(Oddities::VXLAN)),
                 _ => Err(Skip::NotTcp),
             },
-            4790 => match part.octet(3)? {
-                1 => self.ipv4(part.after(8)?, way),
-                2 => self.ipv6(part.after(8)?, way),
-                3 => self.ethernet(part.after(8)?, way),
-                4 => self.service_header(part.after(8)?, way),
-                _ => Err(Skip::NotTcp),
-            },
+            4790 => {
+                let way = way.with(Oddities::VXLAN);
+                let (next, rest) = (part.octet(3)?, part.after(8)?);
+                match next {
+                    1 => self.ipv4(rest, way),
+                    2 => self.ipv6(rest, way),
+                    3 => self.ethernet(rest, way),
+                    4 => self.service_header(rest, way),
+                    _ => Err(Skip::NotTcp),
+                }
+            }
             6081 => {
                 let options = usize::from(part.octet(0)? & 0x3f) * 4;
                 let kind = part.half(2)?;
-                self.ethertype(kind, part.after(8 + options)?, way)
+                self.ethertype(kind, part.after(8 + options)?, way.with(Oddities::GENEVE))
             }
-            2152 | 3386 => self.gtp(part, way),
-            3544 => self.teredo(part, way),
+            2152 | 3386 => self.gtp(part, way.with(Oddities::GTP_U)),
+            3544 => self.teredo(part, way.with(Oddities::TEREDO)),
             1701 => self.l2tp(part, way),
             4341 => self.ip(part.after(8)?, way),
             6635 => self.mpls(part, way),
