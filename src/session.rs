@@ -8,7 +8,7 @@ use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{self, Connection, ConnectionId, FlowTable, Observed, Story, Totals, Trace};
 use crate::kernel::Evidence;
-use crate::wire::{Decoder, Skip};
+use crate::wire::{Decoder, Segment, Skip, Skipped};
 
 /// Where a run tells what it found.
 pub trait Sink {
@@ -23,6 +23,17 @@ pub trait Sink {
     /// # Errors
     /// The output could not be written.
     fn finish(&mut self, totals: &Totals) -> io::Result<()>;
+}
+
+/// Tells nobody: a timeline is told as a whole, at the end.
+impl Sink for () {
+    fn connection(&mut self, _: &Connection) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Totals) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Which connections' segments are kept for a timeline.
@@ -62,13 +73,101 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// Reads and decodes frames into batches, ahead of whoever follows the connections.
+pub struct Reader<W> {
+    decoder: Decoder,
+    wanted: W,
+    previews: Previews,
+}
+
+/// Whether the first octets of payloads are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Previews {
+    Kept,
+    Dropped,
+}
+
+/// Segments that were decoded one after the other, and what the frames without one were.
+#[derive(Default)]
+pub struct Batch {
+    segments: Vec<Segment>,
+    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
+    octets: Vec<u8>,
+    lens: Vec<u8>,
+    frames: u64,
+    last: u64,
+    skipped: Skipped,
+    unread: Option<LinkType>,
+}
+
+/// What a batch ended with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum More {
+    /// The source may have more frames.
+    Frames,
+    /// The source has ended.
+    Nothing,
+}
+
+impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
+    /// Fills `batch`, whose contents it forgets, with the next frames of `source` that are wanted.
+    ///
+    /// # Errors
+    /// The damage of the capture; what came before it is in the batch.
+    pub fn fill(&mut self, source: &mut dyn FrameSource, batch: &mut Batch) -> Result<More, CaptureError> {
+        batch.clear();
+        for _ in 0..BATCH {
+            let Some(frame) = source.next_frame()? else { return Ok(More::Nothing) };
+            batch.last = frame.number;
+            if (self.wanted)(&frame)? {
+                batch.add(&mut self.decoder, &frame, self.previews);
+            }
+        }
+        Ok(More::Frames)
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.segments.clear();
+        self.octets.clear();
+        self.lens.clear();
+        (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
+    }
+
+    fn add(&mut self, decoder: &mut Decoder, frame: &Frame<'_>, previews: Previews) {
+        self.frames += 1;
+        let Self { segments, octets, lens, .. } = self;
+        let decoded = decoder.decode(frame, |segment, payload| {
+            segments.push(segment);
+            if previews == Previews::Kept {
+                let preview = &payload[..payload.len().min(PREVIEW)];
+                octets.extend_from_slice(preview);
+                lens.push(preview.len() as u8);
+            }
+        });
+        if let Err(skip) = decoded {
+            self.skipped.count(skip);
+            if skip == Skip::LinkType {
+                self.unread.get_or_insert(frame.link);
+            }
+        }
+    }
+
+    /// The number of the last frame read.
+    pub fn last_frame(&self) -> u64 {
+        self.last
+    }
+}
+
 /// The state of a run.
 #[derive(Default)]
 pub struct Session {
-    decoder: Decoder,
     table: FlowTable,
     keep: Keep,
     kept: BTreeMap<ConnectionId, Vec<Observed>>,
+    /// The kept connections that have ended.
+    ended: Vec<Connection>,
     totals: Totals,
     unread: Option<LinkType>,
 }
@@ -79,56 +178,66 @@ impl Session {
         Self { keep, ..Self::default() }
     }
 
+    /// A reader for this run; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
+    pub fn reader<W>(&self, wanted: W) -> Reader<W> {
+        let previews = if self.keep == Keep::Nothing { Previews::Dropped } else { Previews::Kept };
+        Reader { decoder: Decoder::default(), wanted, previews }
+    }
+
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
-    ///
-    /// `wanted` chooses frames by a filter; those left out keep their numbers and are not counted as frames read.
     ///
     /// # Errors
     /// The first damage of the capture, or of the output; what came before the damage has been observed, so [`finish`](Self::finish) still tells it.
     pub fn run(
         &mut self,
         source: &mut dyn FrameSource,
-        mut wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError>,
+        wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError>,
         mut go_on: impl FnMut(u64) -> ControlFlow<()>,
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
+        let mut reader = self.reader(wanted);
+        let mut batch = Batch::default();
         loop {
-            let frame = match source.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(damage) => return Err(Broken::Capture(damage)),
-            };
-            if wanted(&frame).map_err(Broken::Capture)? {
-                self.observe(&frame);
-            }
-            if frame.number % BATCH == 0 {
-                let number = frame.number;
-                self.tell_ended(sink)?;
-                if go_on(number).is_break() {
-                    return Ok(());
-                }
+            let read = reader.fill(source, &mut batch);
+            self.take(&batch, sink)?;
+            if read.map_err(Broken::Capture)? == More::Nothing || go_on(batch.last).is_break() {
+                return Ok(());
             }
         }
     }
 
-    /// Takes one frame.
-    pub fn observe(&mut self, frame: &Frame<'_>) {
-        let Self { decoder, table, keep, kept, totals, unread } = self;
-        totals.frames += 1;
-        let decoded = decoder.decode(frame, |segment, payload| {
-            totals.segments += 1;
-            let Some(step) = table.observe(&segment) else { return };
-            if keep.keeps(step.connection) {
-                let preview = payload[..payload.len().min(PREVIEW)].to_vec();
-                kept.entry(step.connection).or_default().push(Observed { segment, step, preview });
+    /// Follows the segments of a batch, and tells the connections that have ended.
+    ///
+    /// # Errors
+    /// The output could not be written.
+    pub fn take(&mut self, batch: &Batch, sink: &mut dyn Sink) -> io::Result<()> {
+        self.totals.frames += batch.frames;
+        self.totals.segments += batch.segments.len() as u64;
+        self.totals.skipped.add(&batch.skipped);
+        self.unread = self.unread.or(batch.unread);
+        if self.keep == Keep::Nothing {
+            for segment in &batch.segments {
+                self.table.observe(segment);
             }
-        });
-        if let Err(skip) = decoded {
-            totals.skipped.count(skip);
-            if skip == Skip::LinkType {
-                unread.get_or_insert(frame.link);
+            return self.table.take_ended(|connection| sink.connection(&connection));
+        }
+        let mut start = 0;
+        for (segment, len) in batch.segments.iter().zip(&batch.lens) {
+            let preview = &batch.octets[start..start + usize::from(*len)];
+            start += preview.len();
+            let Some(step) = self.table.observe(segment) else { continue };
+            if self.keep.keeps(step.connection) {
+                let observed = Observed { segment: *segment, step, preview: preview.to_vec() };
+                self.kept.entry(step.connection).or_default().push(observed);
             }
         }
+        let Self { table, ended, kept, .. } = self;
+        table.take_ended(|connection| {
+            if kept.contains_key(&connection.id) {
+                ended.push(connection);
+            }
+            Ok(())
+        })
     }
 
     /// The link type that left every frame so far unread, if there was one and nothing else.
@@ -148,7 +257,7 @@ impl Session {
 
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
     pub fn story(mut self, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
-        let mut connections = Vec::new();
+        let mut connections = std::mem::take(&mut self.ended);
         let Ok(mut totals) = self.end(|connection| {
             connections.push(connection);
             Ok::<(), std::convert::Infallible>(())
@@ -165,14 +274,6 @@ impl Session {
         flow::tell(&traces, connections, calls, evidence, totals)
     }
 
-    fn tell_ended(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        // A story needs the summaries of its connections at the end.
-        if self.keep != Keep::Nothing {
-            return Ok(());
-        }
-        self.table.take_ended(|connection| sink.connection(&connection))
-    }
-
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
         let counts = self.table.finish(tell)?;
         self.totals.connections = counts.connections;
@@ -182,5 +283,5 @@ impl Session {
     }
 }
 
-/// After how many frames the table is asked for connections that have ended.
-const BATCH: u64 = 1024;
+/// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
+const BATCH: usize = 256;

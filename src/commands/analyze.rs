@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 
-use super::{Failure, Inputs, Outcome, complain, look};
+use super::{Failure, Inputs, Outcome, complain, look, pipeline};
 use crate::calls::Kept;
 use crate::capture::{FileSource, Filter, Frame, FrameSource, Merged};
 use crate::cli::{Analyze, Format, Look, Sort};
@@ -41,7 +41,13 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
         sink = Box::new(Sorted { connections: Vec::new(), sink });
     }
 
-    let broken = session.run(source.frames(), |frame| filter.matches(frame), |_| ControlFlow::Continue(()), &mut *sink);
+    let broken = pipeline::run(
+        &mut session,
+        source.frames(),
+        |frame| filter.matches(frame),
+        |_| ControlFlow::Continue(()),
+        &mut *sink,
+    );
     let damage = match broken {
         Ok(()) => None,
         Err(Broken::Capture(damage)) => Some(damage),
@@ -110,7 +116,7 @@ fn open(inputs: &Inputs) -> Result<Source, Failure> {
 }
 
 impl Source {
-    fn frames(&mut self) -> &mut dyn FrameSource {
+    fn frames(&mut self) -> &mut (dyn FrameSource + Send) {
         match self {
             Self::One(file) => &mut **file,
             Self::Many(files) => files,

@@ -68,9 +68,8 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
 /// The story of what was recorded, with what the kernel has said until now.
 fn tell(recording: &Recording, evidence: &[Evidence]) -> Story {
     let mut session = Session::new(Keep::All);
-    for frame in &recording.frames {
-        session.observe(&frame.as_frame());
-    }
+    let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+    debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     session.story(recording.calls.clone(), evidence, Some(recording.capture.dropped))
 }
 

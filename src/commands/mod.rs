@@ -6,6 +6,7 @@ mod demo;
 mod inputs;
 mod look;
 mod man;
+mod pipeline;
 pub mod progress;
 
 pub use inputs::Inputs;

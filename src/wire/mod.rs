@@ -51,6 +51,16 @@ pub struct Skipped {
 }
 
 impl Skipped {
+    /// Adds what another count has.
+    pub fn add(&mut self, other: &Self) {
+        self.not_tcp += other.not_tcp;
+        self.truncated += other.truncated;
+        self.malformed += other.malformed;
+        self.link_type += other.link_type;
+        self.fragment += other.fragment;
+        self.too_deep += other.too_deep;
+    }
+
     /// Counts one more.
     pub fn count(&mut self, skip: Skip) {
         *match skip {
