@@ -39,7 +39,11 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         if header_len > MIN_HEADER && !oddities.contains(Oddities::BAD_OFFSET) {
             match part.bytes.get(MIN_HEADER..header_len) {
                 Some(bytes) => oddities |= parse_options(bytes, &mut options),
-                None => oddities |= Oddities::HEADER_CUT,
+                None => {
+                    oddities |= Oddities::HEADER_CUT;
+                    // What the cut left of the options holds; the one it went through does not count as malformed.
+                    let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), &mut options);
+                }
             }
         }
         if self.checksums == Checksums::Verify && !way.fragment {
