@@ -157,19 +157,35 @@ pub struct Analyze {
     /// A filter as tcpdump has it, such as `tcp port 80`, besides the one among the arguments
     #[arg(long, short = 'f', value_name = "FILTER")]
     pub filter: Option<String>,
-    /// Order of the connections [default: text by id, jsonl in the order in which they ended]
-    #[arg(long, value_enum, value_name = "FIELD")]
-    pub sort: Option<Sort>,
+    /// Only connections for which this holds: a condition on their fields, such as 'ending == "reset" && server.port == 443'
+    #[arg(long = "where", value_name = "EXPR")]
+    pub condition: Option<String>,
+    /// Order by a field, such as duration_ns, or with a minus from the greatest down; `end` is the order of ending [default: text by id, others end]
+    #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// The other way round than --sort says
+    #[arg(long)]
+    pub reverse: bool,
+    /// Only the first N in that order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
+    /// One line for each finding, with its frame number, instead of one for each connection
+    #[arg(long, conflicts_with = "timeline")]
+    pub findings: bool,
     /// The form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    pub format: Form,
 }
 
-/// What connections are sorted by.
+/// The form of what `analyze` tells.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sort {
-    /// By id, which is the order of first segments
-    Id,
+pub enum Form {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Jsonl,
+    /// For spreadsheets and databases: a header and comma-separated values
+    Csv,
 }
 
 /// The arguments of `completions`.
@@ -206,7 +222,15 @@ pub fn parse() -> Result<Cli, ExitCode> {
 
 /// What contradicts itself in a way that the definitions above cannot say.
 fn contradiction(cli: &Cli) -> Option<&'static str> {
-    let Command::Demo(demo) = &cli.command else { return None };
+    let demo = match &cli.command {
+        Command::Demo(demo) => demo,
+        Command::Analyze(analyze) if analyze.timeline && analyze.format == Form::Csv => {
+            return Some(
+                "--timeline has no --format csv: take jsonl, or leave --timeline out for one line a connection",
+            );
+        }
+        _ => return None,
+    };
     if demo.rebind && demo.first_close == Some(End::Client) {
         return Some(
             "--rebind needs the TIME-WAIT on the server: leave --first-close out, or say --first-close server",
@@ -250,7 +274,10 @@ Examples:
   tcpflow analyze trace.pcap host 10.0.0.1 and port 443
   tcpflow analyze monday.pcap tuesday.pcap.gz      several files as one capture
   tcpdump -w - tcp | tcpflow analyze -             from a pipe
-  tcpflow analyze --format jsonl trace.pcap | jq 'select(.ending == \"reset\")'
+  tcpflow analyze --where 'ending == \"reset\"' trace.pcap
+  tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
+  tcpflow analyze --findings --format csv trace.pcap
+  tcpflow analyze --format jsonl trace.pcap | jq .verdict
 
 An argument that names a file is a file (write ./tcp for a file named tcp); from the first one on that does not, all are one filter.";
 
@@ -288,7 +315,15 @@ mod tests {
         assert_eq!(analyze.arguments, ["a.pcap", "tcp", "port", "80"]);
         assert_eq!(analyze.connection, [3, 4, 7]);
         assert!(analyze.timeline);
-        assert_eq!(analyze.format, Format::Jsonl);
+        assert_eq!(analyze.format, Form::Jsonl);
+    }
+
+    #[test]
+    fn a_field_to_sort_by_may_begin_with_a_minus() {
+        for line in ["analyze a.pcap --sort -duration_ns --top 3", "analyze --sort=-duration_ns --top=3 a.pcap"] {
+            let Command::Analyze(analyze) = read(line).unwrap().command else { panic!("not analyze") };
+            assert_eq!((analyze.sort.as_deref(), analyze.top), (Some("-duration_ns"), Some(3)), "{line}");
+        }
     }
 
     #[test]
@@ -299,13 +334,21 @@ mod tests {
 
     #[test]
     fn contradictions_are_told() {
-        for line in ["demo --rebind --first-close client", "demo --ipv6 --mtu 1279"] {
+        for line in ["demo --rebind --first-close client", "demo --ipv6 --mtu 1279", "analyze -t --format csv a"] {
             assert!(contradiction(&read(line).unwrap()).is_some(), "{line}");
         }
         for line in ["demo --rebind", "demo --rebind --first-close server", "demo --ipv6 --mtu 1280", "demo --mtu 68"] {
             assert_eq!(contradiction(&read(line).unwrap()), None, "{line}");
         }
-        for line in ["demo --refused --wait", "demo --message a --size 3", "demo --mtu 1", "analyze", "demo --port 0"] {
+        for line in [
+            "demo --refused --wait",
+            "demo --message a --size 3",
+            "demo --mtu 1",
+            "analyze",
+            "demo --port 0",
+            "analyze --top 0 a",
+            "analyze -t --findings a",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

@@ -8,6 +8,9 @@ mod look;
 mod man;
 mod pipeline;
 pub mod progress;
+mod selection;
+mod source;
+mod tellers;
 
 pub use inputs::Inputs;
 

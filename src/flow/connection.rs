@@ -202,6 +202,27 @@ pub enum ConnState {
     Oth,
 }
 
+impl ConnState {
+    /// Zeek's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S0 => "S0",
+            Self::S1 => "S1",
+            Self::Sf => "SF",
+            Self::Rej => "REJ",
+            Self::S2 => "S2",
+            Self::S3 => "S3",
+            Self::Rsto => "RSTO",
+            Self::Rstr => "RSTR",
+            Self::Rstos0 => "RSTOS0",
+            Self::Rstrh => "RSTRH",
+            Self::Sh => "SH",
+            Self::Shr => "SHR",
+            Self::Oth => "OTH",
+        }
+    }
+}
+
 /// One finding, with the frame it is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FindingAt {

@@ -69,6 +69,18 @@ impl<'a> Jsonl<'a> {
         self.end_line()
     }
 
+    /// Writes one `finding` line: a finding of a connection, by itself.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
+        self.lines.text(r#"{"type":"finding","connection":"#).number(connection.id.0);
+        self.lines.text(r#","client":"#).end(connection.client).text(r#","server":"#).end(connection.server);
+        self.lines.text(",");
+        self.lines.finding(finding)?;
+        self.end_line()
+    }
+
     /// Writes the `totals` line, the last one, and everything before it.
     ///
     /// # Errors
@@ -132,13 +144,20 @@ impl Lines {
         self.text(r#","client_to_server":"#).side(&c.client_to_server);
         self.text(r#","server_to_client":"#).side(&c.server_to_client);
         self.text(r#","findings":["#);
-        for (n, FindingAt { finding, frame, side, note }) in c.findings.iter().enumerate() {
-            self.text(if n == 0 { r#"{"name":"# } else { r#",{"name":"# }).name(Some(finding.name()));
-            self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
-            self.text(r#","note":"#).object(note)?;
-            self.text("}");
+        for (n, finding) in c.findings.iter().enumerate() {
+            self.text(if n == 0 { "{" } else { ",{" });
+            self.finding(finding)?;
         }
         self.text(r#"],"findings_omitted":"#).number(c.findings_omitted).text("}");
+        Ok(())
+    }
+
+    /// The fields of a finding, and the end of its object.
+    fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> io::Result<()> {
+        self.text(r#""name":"#).name(Some(finding.name()));
+        self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
+        self.text(r#","note":"#).object(note)?;
+        self.text("}");
         Ok(())
     }
 

@@ -2,9 +2,14 @@
 
 mod annotate;
 mod clock;
+mod csv;
+mod expression;
+mod field;
+mod findings;
 mod jsonl;
 #[cfg(test)]
 mod sample;
+mod selection;
 mod style;
 mod summary;
 mod table;
@@ -12,7 +17,12 @@ mod text;
 pub mod timeline;
 
 pub use annotate::comments;
+pub use csv::Csv;
+pub use expression::{Expression, Undecided, Wrong};
+pub use field::{Field, Kind, Value};
+pub use findings::FindingList;
 pub use jsonl::Jsonl;
+pub use selection::{Chosen, Direction, First, Ids, Matching, Order, Ordered};
 pub use style::{Charset, Clock, Color, Detail, Style};
 pub use table::Table;
 pub use text::escape;

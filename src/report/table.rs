@@ -158,14 +158,15 @@ impl Table {
         Ok(())
     }
 
-    /// Writes the last line: frames, segments, connections, and what was skipped, in words.
+    /// Writes the last line: frames, segments, connections, of which `told` stand above, and what was skipped, in words.
     ///
     /// # Errors
     /// Whatever `out` answers.
-    pub fn totals(&self, out: &mut dyn Write, totals: &Totals) -> io::Result<()> {
+    pub fn totals(&self, out: &mut dyn Write, totals: &Totals, told: u64) -> io::Result<()> {
         let ellipsis = self.style.glyphs().ellipsis;
+        let of = if told == totals.connections { String::new() } else { format!("{told} of ") };
         let mut said = format!(
-            "{}, {}, {}",
+            "{of}{}, {}, {}",
             counted(totals.connections, "connection"),
             counted(totals.segments, "segment"),
             counted(totals.frames, "frame")
@@ -249,7 +250,7 @@ mod tests {
         let table = Table::new(style);
         table.header(&mut out).unwrap();
         table.row(&mut out, &story.connections[0]).unwrap();
-        table.totals(&mut out, &story.totals).unwrap();
+        table.totals(&mut out, &story.totals, story.totals.connections).unwrap();
         String::from_utf8(out).unwrap()
     }
 

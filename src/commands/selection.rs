@@ -1,0 +1,100 @@
+//! Which connections the options of `analyze` ask for, and in which order.
+
+use std::collections::BTreeSet;
+
+use super::Failure;
+use crate::cli::{Analyze, Form};
+use crate::flow::ConnectionId;
+use crate::report::{Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
+use crate::session::Sink;
+
+/// A choice of connections.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// Only these, by id; all where it is empty.
+    pub(super) chosen: BTreeSet<ConnectionId>,
+    condition: Option<Expression>,
+    /// `None` is the order in which they end.
+    order: Option<Order>,
+    top: Option<usize>,
+}
+
+impl Selection {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// An expression is wrong, or no field has that name.
+    pub(super) fn read(options: &Analyze) -> Result<Self, Failure> {
+        let condition = match &options.condition {
+            None => None,
+            Some(source) => {
+                let read = Expression::parse(source);
+                Some(read.map_err(|wrong| Failure::new(format!("--where: {wrong}")))?)
+            }
+        };
+        Ok(Self {
+            chosen: options.connection.iter().copied().map(ConnectionId).collect(),
+            condition,
+            order: order(options)?,
+            top: options.top.map(|top| top as usize),
+        })
+    }
+
+    /// Whether only what a connection turns out to be decides if it is told.
+    pub(super) fn looks_at_connections(&self) -> bool {
+        self.condition.is_some() || self.top.is_some()
+    }
+
+    /// Stands before `sink`.
+    pub(super) fn before<'a>(&'a mut self, mut sink: Box<dyn Sink + 'a>) -> Box<dyn Sink + 'a> {
+        match (self.order, self.top) {
+            (Some(order), top) => sink = Box::new(Ordered::new(order, top, sink)),
+            (None, Some(top)) => sink = Box::new(First::new(top, sink)),
+            (None, None) => {}
+        }
+        if let Some(condition) = &mut self.condition {
+            sink = Box::new(Matching::new(condition, sink));
+        }
+        if !self.chosen.is_empty() {
+            sink = Box::new(Chosen::new(self.chosen.clone(), sink));
+        }
+        sink
+    }
+
+    /// What the condition could not decide, in one line.
+    pub(super) fn undecided(&self) -> Option<String> {
+        let undecided = self.condition.as_ref()?.undecided()?;
+        let them = if undecided.connections == 1 { "connection, which is" } else { "connections, which are" };
+        Some(format!("--where: could not be decided for {} {them} left out: {}", undecided.connections, undecided.why))
+    }
+}
+
+/// The table is read by people, who look for an id; programs take lines as connections end, unless they ask.
+fn order(options: &Analyze) -> Result<Option<Order>, Failure> {
+    let name = match (&options.sort, options.format) {
+        (Some(name), _) => name,
+        (None, Form::Text) => "id",
+        (None, _) => "end",
+    };
+    let (name, direction) = match name.strip_prefix('-') {
+        Some(name) => (name, Direction::Descending),
+        None => (name, Direction::Ascending),
+    };
+    let direction = if options.reverse { direction.reversed() } else { direction };
+    if name == "end" {
+        if direction == Direction::Descending {
+            return Err(Failure::new(
+                "--sort: the order of ending goes one way only; --sort -last is the latest first",
+            ));
+        }
+        return Ok(None);
+    }
+    let Some(field) = Field::named(name) else {
+        let way_out = match Field::like(name) {
+            Some(like) => format!("did you mean `{like}`?"),
+            None => "the `connection` line of --format jsonl shows them all".to_owned(),
+        };
+        return Err(Failure::new(format!("--sort: no field is named `{}`; {way_out}", name.escape_default())));
+    };
+    Ok(Some(Order::by(field, direction)))
+}

@@ -1,0 +1,86 @@
+//! The capture files of one command line as one source of frames, and the filters before it.
+
+use super::{Failure, Inputs, complain};
+use crate::calls::Kept;
+use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged};
+use crate::cli::Analyze;
+
+/// The capture files as one source.
+pub(super) enum Source {
+    One(Box<FileSource>),
+    Many(Merged<FileSource>),
+}
+
+impl Source {
+    pub(super) fn open(inputs: &Inputs) -> Result<Self, Failure> {
+        Ok(match &inputs.files[..] {
+            [file] => Self::One(Box::new(FileSource::open(file)?)),
+            files => {
+                let sources = files.iter().map(|file| FileSource::open(file)).collect::<Result<Vec<_>, _>>()?;
+                Self::Many(Merged::new(sources))
+            }
+        })
+    }
+
+    pub(super) fn frames(&mut self) -> &mut (dyn FrameSource + Send) {
+        match self {
+            Self::One(file) => &mut **file,
+            Self::Many(files) => files,
+        }
+    }
+
+    fn files(&self) -> &[FileSource] {
+        match self {
+            Self::One(file) => std::slice::from_ref(&**file),
+            Self::Many(files) => files.sources(),
+        }
+    }
+
+    /// The calls and answers that the files carry; damaged ones are told and left out.
+    pub(super) fn kept(&self) -> Kept {
+        let mut all = Kept::default();
+        for file in self.files() {
+            for attachment in file.attachments() {
+                match Kept::from_bytes(attachment) {
+                    Ok(None) => {}
+                    Ok(Some(kept)) => {
+                        all.calls.extend(kept.calls);
+                        all.evidence.extend(kept.evidence);
+                        all.notices.extend(kept.notices);
+                    }
+                    Err(error) => complain(&format!("{}: the calls kept in it cannot be read: {error}", file.name())),
+                }
+            }
+        }
+        all
+    }
+
+    pub(super) fn dropped(&self) -> Option<u64> {
+        self.files().iter().filter_map(FileSource::dropped).reduce(u64::saturating_add)
+    }
+}
+
+/// The filters asked for, all of which a frame must match.
+pub(super) struct Filters(Vec<Filter>);
+
+impl Filters {
+    pub(super) fn compile(inputs: &Inputs, options: &Analyze) -> Result<Self, Failure> {
+        let mut filters = Vec::new();
+        if let Some(filter) = &inputs.filter {
+            filters.push(Filter::compile(filter).map_err(|error| Inputs::not_a_filter(filter, &error))?);
+        }
+        if let Some(filter) = &options.filter {
+            filters.push(Filter::compile(filter).map_err(|error| Failure::new(format!("--filter: {error}")))?);
+        }
+        Ok(Self(filters))
+    }
+
+    pub(super) fn matches(&mut self, frame: &Frame<'_>) -> Result<bool, CaptureError> {
+        for filter in &mut self.0 {
+            if !filter.matches(frame)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

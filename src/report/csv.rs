@@ -1,0 +1,184 @@
+//! Comma-separated values: a header, then one record a line, quoted by RFC 4180.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use super::field::{Field, Value};
+use super::style::Style;
+use super::text::escape;
+use crate::flow::{Connection, FindingAt};
+
+/// Writes connections, or findings, as records.
+///
+/// Columns have the names of [`Field`]; what is not known is empty, moments are decimal seconds since the epoch.
+/// No control character gets out, whatever a note holds: `\x1b` instead.
+pub struct Csv<'a> {
+    writer: csv::Writer<&'a mut dyn Write>,
+    text: String,
+}
+
+impl<'a> Csv<'a> {
+    /// A writer of the header of connections, and then of [`Csv::connection`].
+    ///
+    /// # Errors
+    /// Those of the output, here as in the others.
+    pub fn of_connections(out: &'a mut dyn Write) -> io::Result<Self> {
+        let names = Field::all().map(|field| field.name);
+        Self::with_header(out, names.chain(std::iter::once(FINDINGS)))
+    }
+
+    /// A writer of the header of findings, and then of [`Csv::finding`].
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn of_findings(out: &'a mut dyn Write) -> io::Result<Self> {
+        Self::with_header(out, OF_FINDING)
+    }
+
+    /// Writes one connection: its fields, and how many findings it has.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        for field in Field::all() {
+            self.text.clear();
+            write(&mut self.text, &field.of(connection));
+            self.writer.write_field(&self.text)?;
+        }
+        self.number(connection.findings.len() as u64 + connection.findings_omitted)?;
+        self.end()
+    }
+
+    /// Writes one finding of a connection.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
+        match finding.frame {
+            Some(frame) => self.number(frame)?,
+            None => self.writer.write_field("")?,
+        }
+        self.number(connection.id.0)?;
+        for end in [connection.client, connection.server] {
+            self.end_of(end)?;
+        }
+        self.writer.write_field(finding.side.name())?;
+        self.writer.write_field(finding.finding.name())?;
+        self.writer.write_field(clean(&finding.note))?;
+        self.end()
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+
+    fn with_header<'n>(out: &'a mut dyn Write, names: impl IntoIterator<Item = &'n str>) -> io::Result<Self> {
+        let mut writer = csv::WriterBuilder::new().buffer_capacity(GATHERED).from_writer(out);
+        writer.write_record(names)?;
+        Ok(Self { writer, text: String::new() })
+    }
+
+    fn number(&mut self, number: u64) -> io::Result<()> {
+        Ok(self.writer.write_field(itoa::Buffer::new().format(number))?)
+    }
+
+    fn end_of(&mut self, end: SocketAddr) -> io::Result<()> {
+        self.writer.write_field(end.ip().to_string())?;
+        self.number(end.port().into())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(self.writer.write_record(None::<&[u8]>)?)
+    }
+}
+
+fn write(out: &mut String, value: &Value<'_>) {
+    use std::fmt::Write;
+    match value {
+        Value::Null => {}
+        Value::Truth(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        Value::Number(number) => out.push_str(itoa::Buffer::new().format(*number)),
+        Value::Moment(at) => write!(out, "{at}").expect("a String takes everything"),
+        Value::Text(text) => out.push_str(&clean(text)),
+        Value::Address(address) => write!(out, "{address}").expect("a String takes everything"),
+    }
+}
+
+/// Text without control characters, as every terminal and every reader of lines takes it.
+fn clean(text: &str) -> String {
+    escape(text, &Style::plain(Style::WIDEST))
+}
+
+const FINDINGS: &str = "findings";
+
+const OF_FINDING: [&str; 9] =
+    ["frame", "connection", "client.addr", "client.port", "server.addr", "server.port", "side", "name", "note"];
+
+/// Octets that are written together.
+const GATHERED: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Side;
+    use crate::report::sample;
+    use crate::tcp::Finding;
+
+    fn connection() -> Connection {
+        let mut connection = sample::echo().connections.remove(0);
+        connection.verdict = "a \"comma\", and\u{1b}[2J\nmore".into();
+        connection.server_to_client.mss = None;
+        connection.client = "[2001:db8::1]:50634".parse().unwrap();
+        connection.findings = vec![FindingAt {
+            finding: Finding::Retransmission,
+            frame: Some(7),
+            side: Side::Client,
+            note: "again, once".into(),
+        }];
+        connection
+    }
+
+    fn records(text: &[u8]) -> Vec<Vec<String>> {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+        reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
+    #[test]
+    fn a_connection_is_one_line_with_a_value_for_each_name() {
+        let mut out = Vec::new();
+        let mut csv = Csv::of_connections(&mut out).unwrap();
+        csv.connection(&connection()).unwrap();
+        csv.flush().unwrap();
+        drop(csv);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        let [header, record] = &records(text.as_bytes())[..] else { panic!("{text}") };
+        let value = |name: &str| &record[header.iter().position(|known| known == name).expect(name)];
+        assert_eq!(value("client.addr"), "2001:db8::1");
+        assert_eq!(value("client_to_server.octets"), "10");
+        assert_eq!(value("server_to_client.mss"), "");
+        assert_eq!(value("midstream"), "false");
+        assert_eq!(value("findings"), "1");
+        assert_eq!(value("verdict"), "a \"comma\", and\\x1b[2J\\x0amore");
+        assert_eq!(value("first").split_once('.').unwrap().1.len(), 9);
+    }
+
+    #[test]
+    fn a_finding_is_one_line() {
+        let (mut out, connection) = (Vec::new(), connection());
+        let mut csv = Csv::of_findings(&mut out).unwrap();
+        csv.finding(&connection, &connection.findings[0]).unwrap();
+        csv.flush().unwrap();
+        drop(csv);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "frame,connection,client.addr,client.port,server.addr,server.port,side,name,note\n\
+             7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"again, once\"\n"
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Which connections are told, and in which order: sinks that hand on to the sink of a teller.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::io;
+
+use super::expression::Expression;
+use super::field::{Field, Value};
+use crate::flow::{Connection, ConnectionId, Totals};
+use crate::session::Sink;
+
+/// Hands on only the connections with these ids.
+pub struct Chosen<'a> {
+    only: BTreeSet<ConnectionId>,
+    sink: Box<dyn Sink + 'a>,
+}
+
+impl<'a> Chosen<'a> {
+    /// Hands `only` these on to `sink`.
+    pub fn new(only: BTreeSet<ConnectionId>, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { only, sink }
+    }
+}
+
+impl Sink for Chosen<'_> {
+    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        if self.only.contains(&connection.id) { self.sink.connection(connection) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.sink.finish(totals)
+    }
+}
+
+/// Hands on only the connections for which an expression holds.
+pub struct Matching<'a> {
+    expression: &'a mut Expression,
+    sink: Box<dyn Sink + 'a>,
+}
+
+impl<'a> Matching<'a> {
+    /// Hands those that match `expression` on to `sink`.
+    pub fn new(expression: &'a mut Expression, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { expression, sink }
+    }
+}
+
+impl Sink for Matching<'_> {
+    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        if self.expression.matches(connection) { self.sink.connection(connection) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.sink.finish(totals)
+    }
+}
+
+/// An order of connections: by a field, among equals by id.
+///
+/// Connections for which the field is not known come last, in either direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    field: &'static Field,
+    direction: Direction,
+}
+
+/// Which way an order goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Direction {
+    /// The smallest, the earliest, the first in the alphabet comes first.
+    #[default]
+    Ascending,
+    /// The greatest comes first.
+    Descending,
+}
+
+impl Direction {
+    /// The other way.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+}
+
+impl Order {
+    /// By this field.
+    pub fn by(field: &'static Field, direction: Direction) -> Self {
+        Self { field, direction }
+    }
+}
+
+/// Holds connections back to hand them on in order: all of them, or as many as come first.
+pub struct Ordered<'a> {
+    order: Order,
+    most: usize,
+    /// The last in order stands at the top, to make room for one that comes before it.
+    held: BinaryHeap<Held>,
+    sink: Box<dyn Sink + 'a>,
+}
+
+impl<'a> Ordered<'a> {
+    /// Hands on to `sink` in this order; with `most` only that many, and no more are ever held.
+    pub fn new(order: Order, most: Option<usize>, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { order, most: most.unwrap_or(usize::MAX), held: BinaryHeap::new(), sink }
+    }
+}
+
+impl Sink for Ordered<'_> {
+    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        let key = self.order.field.of(connection);
+        if self.held.len() >= self.most {
+            let last = self.held.peek();
+            let comes_before = |last: &Held| {
+                ordered(self.order.direction, (&key, connection.id), (&last.key, last.connection.id)).is_lt()
+            };
+            if !last.is_some_and(comes_before) {
+                return Ok(());
+            }
+            self.held.pop();
+        }
+        let (direction, key) = (self.order.direction, key.into_owned());
+        self.held.push(Held { direction, key, connection: connection.clone() });
+        Ok(())
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        for held in std::mem::take(&mut self.held).into_sorted_vec() {
+            self.sink.connection(&held.connection)?;
+        }
+        self.sink.finish(totals)
+    }
+}
+
+struct Held {
+    direction: Direction,
+    key: Value<'static>,
+    connection: Connection,
+}
+
+impl Ord for Held {
+    fn cmp(&self, other: &Self) -> Ordering {
+        ordered(self.direction, (&self.key, self.connection.id), (&other.key, other.connection.id))
+    }
+}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Held {}
+
+/// Hands on the first connections that come, in the order in which they come.
+pub struct First<'a> {
+    left: usize,
+    sink: Box<dyn Sink + 'a>,
+}
+
+impl<'a> First<'a> {
+    /// Hands the first `most` on to `sink`.
+    pub fn new(most: usize, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { left: most, sink }
+    }
+}
+
+impl Sink for First<'_> {
+    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        self.sink.connection(connection)
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.sink.finish(totals)
+    }
+}
+
+/// Gathers the ids of what comes.
+pub struct Ids<'a>(pub &'a mut BTreeSet<ConnectionId>);
+
+impl Sink for Ids<'_> {
+    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        self.0.insert(connection.id);
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Totals) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ordered(
+    direction: Direction,
+    (one, one_id): (&Value<'_>, ConnectionId),
+    (other, other_id): (&Value<'_>, ConnectionId),
+) -> Ordering {
+    let unknown = |value: &Value<'_>| *value == Value::Null;
+    let by_value = match direction {
+        _ if unknown(one) || unknown(other) => one.order(other),
+        Direction::Ascending => one.order(other),
+        Direction::Descending => other.order(one),
+    };
+    by_value.then(one_id.cmp(&other_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::sample;
+    use crate::time::Span;
+
+    /// Connections by their ids and initial round-trip times.
+    fn told(times: &[Option<i64>], sort: impl Fn(Box<dyn Sink + '_>) -> Box<dyn Sink + '_>) -> Vec<u64> {
+        struct Told<'a>(&'a mut Vec<u64>);
+        impl Sink for Told<'_> {
+            fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+                self.0.push(connection.id.0);
+                Ok(())
+            }
+            fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+                assert_eq!(totals.connections, 1);
+                Ok(())
+            }
+        }
+        let story = sample::echo();
+        let mut ids = Vec::new();
+        let mut sink = sort(Box::new(Told(&mut ids)));
+        for (id, time) in (0..).zip(times) {
+            let mut connection = story.connections[0].clone();
+            (connection.id, connection.initial_rtt) = (ConnectionId(id), time.map(Span));
+            sink.connection(&connection).unwrap();
+        }
+        sink.finish(&Totals { connections: 1, ..Totals::default() }).unwrap();
+        drop(sink);
+        ids
+    }
+
+    fn by_time(times: &[Option<i64>], direction: Direction, most: Option<usize>) -> Vec<u64> {
+        let order = Order::by(Field::named("initial_rtt_ns").unwrap(), direction);
+        told(times, |sink| Box::new(Ordered::new(order, most, sink)))
+    }
+
+    #[test]
+    fn the_unknown_comes_last_and_equals_by_id() {
+        let times = [Some(5), None, Some(9), Some(5), Some(-1)];
+        assert_eq!(by_time(&times, Direction::Ascending, None), [4, 0, 3, 2, 1]);
+        assert_eq!(by_time(&times, Direction::Descending, None), [2, 0, 3, 4, 1]);
+        assert_eq!(by_time(&times, Direction::Descending, Some(2)), [2, 0]);
+        assert_eq!(by_time(&times, Direction::Ascending, Some(0)), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn the_first_that_come_and_those_that_match_are_handed_on() {
+        let times = [Some(5), None, Some(9), Some(7)];
+        assert_eq!(told(&times, |sink| Box::new(First::new(3, sink))), [0, 1, 2]);
+        let only = BTreeSet::from([ConnectionId(1), ConnectionId(3)]);
+        assert_eq!(told(&times, |sink| Box::new(Chosen::new(only.clone(), sink))), [1, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_foremost_are_the_beginning_of_all(times in prop::collection::vec(prop::option::of(0_i64..9), 0..40), most in 0_usize..12) {
+            for direction in [Direction::Ascending, Direction::Descending] {
+                let all = by_time(&times, direction, None);
+                prop_assert_eq!(all.len(), times.len());
+                prop_assert_eq!(&by_time(&times, direction, Some(most))[..], &all[..most.min(all.len())]);
+            }
+        }
+    }
+}

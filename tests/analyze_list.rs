@@ -1,0 +1,222 @@
+//! `analyze` as a shell sees it: which connections are told, in which order, in which form.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The captures that stand in the repository, and how many connections they have.
+const CAPTURES: &[(&str, usize)] = &[
+    ("echo-v4.pcapng", 1),
+    ("echo-v6.pcapng", 1),
+    ("megabyte-mtu1500.pcapng.gz", 1),
+    ("refused.pcapng", 1),
+    ("three-clients.pcapng", 3),
+];
+
+#[test]
+fn where_tells_those_for_which_it_holds() {
+    let all = connections(&[]);
+    assert_eq!(all.len(), CAPTURES.iter().map(|(_, connections)| connections).sum::<usize>());
+    let among = |holds: fn(&Value) -> bool| -> Vec<_> { all.iter().filter(|c| holds(c)).cloned().collect() };
+    for (condition, holds) in [
+        (r#"ending == "refused""#, (|c| c["ending"] == "refused") as fn(&Value) -> bool),
+        (r#"ending == "fin" && server.port == 3000"#, |c| c["ending"] == "fin" && c["server"]["port"] == 3000),
+        ("client_to_server.octets > 1000", |c| c["client_to_server"]["octets"].as_u64() > Some(1000)),
+        ("duration_ns >= 0 && id % 2 == 1", |c| c["id"].as_u64().unwrap() % 2 == 1),
+        (r#"client.addr.contains(":")"#, |c| c["client"]["addr"].as_str().unwrap().contains(':')),
+        ("size(findings) > 0", |c| !c["findings"].as_array().unwrap().is_empty()),
+        (r#"findings.exists(f, f.name == "window_update")"#, |c| {
+            c["findings"].as_array().unwrap().iter().any(|finding| finding["name"] == "window_update")
+        }),
+        ("initial_rtt_ns == null", |c| c["initial_rtt_ns"].is_null()),
+        ("initial_rtt_ns > 0", |c| c["initial_rtt_ns"].as_i64() > Some(0)),
+        (r#"first > timestamp("2020-01-01T00:00:00Z")"#, |_| true),
+    ] {
+        let expected = among(holds);
+        assert_eq!(connections(&["--where", condition]), expected, "{condition}");
+    }
+}
+
+#[test]
+fn a_wrong_expression_or_field_is_one_line_and_status_2() {
+    for (line, told) in [
+        (
+            &["--where", "server.prt == 443"][..],
+            "--where: column 1: no field is named `server.prt`; did you mean `server.port`?",
+        ),
+        (&["--where", "ending == \"fin"], "--where: column 11: "),
+        (&["--where", ""], "--where: empty; write a condition such as ending == \"reset\""),
+        (&["--where", "(((((("], "--where: column 7: it ends here, and something is missing"),
+        (&["--sort", "duration"], "--sort: no field is named `duration`; did you mean `duration_ns`?"),
+        (&["--sort", "-\u{1b}[2J"], "--sort: no field is named `\\u{1b}[2J`"),
+        (&["--sort", "-end"], "--sort: the order of ending goes one way only"),
+    ] {
+        let output = analyze(line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert_eq!(output.stdout, b"", "{line:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with(&format!("tcpflow: {told}")), "{line:?}: {stderr}");
+    }
+}
+
+#[test]
+fn what_cannot_be_decided_is_left_out_and_told() {
+    let output = analyze(&["--where", "1000 / (server.port - 3000) > 5", "--format", "jsonl"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with("tcpflow: --where: could not be decided for "), "{stderr}");
+    assert!(stderr.contains("left out: Division by zero"), "{stderr}");
+}
+
+#[test]
+fn connections_are_sorted_by_any_field_and_the_top_is_the_beginning() {
+    let all = connections(&["--sort", "id"]);
+    let ids = |connections: &[Value]| -> Vec<_> { connections.iter().map(|c| c["id"].as_u64().unwrap()).collect() };
+    assert_eq!(ids(&all), (0..all.len() as u64).collect::<Vec<_>>());
+    for (field, path) in [
+        ("client_to_server.octets", "/client_to_server/octets"),
+        ("duration_ns", "/duration_ns"),
+        ("server_to_client.rtt_avg_ns", "/server_to_client/rtt_avg_ns"),
+        ("ending", "/ending"),
+        ("first", "/first"),
+    ] {
+        let key = |c: &Value| (c.pointer(path).unwrap().clone(), c["id"].as_u64().unwrap());
+        let less = |one: &Value, other: &Value| match (one, other) {
+            (Value::String(one), Value::String(other)) => one.cmp(other),
+            _ => one.as_i64().cmp(&other.as_i64()),
+        };
+        let (known, unknown): (Vec<_>, Vec<_>) = all.iter().partition(|c| !c.pointer(path).unwrap().is_null());
+        for minus in ["", "-"] {
+            let mut expected = known.clone();
+            expected.sort_by(|one, other| {
+                let ((one, one_id), (other, other_id)) = (key(one), key(other));
+                let order = if minus.is_empty() { less(&one, &other) } else { less(&other, &one) };
+                order.then(one_id.cmp(&other_id))
+            });
+            expected.extend(unknown.clone());
+            let expected: Vec<_> = expected.into_iter().cloned().collect();
+            let sort = format!("{minus}{field}");
+            assert_eq!(ids(&connections(&["--sort", &sort])), ids(&expected), "{sort}");
+            assert_eq!(connections(&["--sort", &sort, "--top", "3"]), expected[..3], "{sort} --top 3");
+        }
+    }
+    let greatest = connections(&["--sort", "-client_to_server.octets", "--top", "1"]);
+    assert_eq!(connections(&["--sort", "client_to_server.octets", "--reverse", "--top", "1"]), greatest);
+    assert_eq!(greatest[0]["client_to_server"]["octets"], 1_000_000);
+}
+
+#[test]
+fn csv_has_the_same_values_under_the_same_names() {
+    let output = analyze(&["--format", "csv"]);
+    assert!(output.status.success());
+    let mut reader = csv::Reader::from_reader(&output.stdout[..]);
+    let names = reader.headers().unwrap().clone();
+    let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let lines = connections(&[]);
+    assert_eq!(records.len(), lines.len());
+    for (record, line) in records.iter().zip(&lines) {
+        for (name, value) in names.iter().zip(record) {
+            let json = line.pointer(&format!("/{}", name.replace('.', "/"))).unwrap_or_else(|| panic!("no {name}"));
+            let expected = match json {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                Value::Array(list) => (list.len() as u64 + line["findings_omitted"].as_u64().unwrap()).to_string(),
+                other => other.to_string(),
+            };
+            assert_eq!(value, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn findings_are_told_one_by_one_in_every_form() {
+    let expected: Vec<_> = connections(&[])
+        .iter()
+        .flat_map(|c| {
+            let findings = c["findings"].as_array().unwrap().clone();
+            findings.into_iter().map(|finding| (c["id"].clone(), finding)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(expected.len() > 10, "the captures have {} findings", expected.len());
+
+    let lines = jsonl(&analyze(&["--findings", "--format", "jsonl"]));
+    let (totals, findings) = lines.split_last().unwrap();
+    assert_eq!(totals["type"], "totals");
+    assert_eq!(findings.len(), expected.len());
+    for (line, (id, finding)) in findings.iter().zip(&expected) {
+        assert_eq!((&line["type"], &line["connection"]), (&"finding".into(), id));
+        for part in ["name", "frame", "side", "note"] {
+            assert_eq!(line[part], finding[part]);
+        }
+    }
+
+    let table = analyze(&["--findings", "--format", "csv"]).stdout;
+    let records: Vec<csv::StringRecord> = csv::Reader::from_reader(&table[..]).records().map(Result::unwrap).collect();
+    assert_eq!(records.len(), expected.len());
+    for (record, (id, finding)) in records.iter().zip(&expected) {
+        assert_eq!(record[0], finding["frame"].to_string());
+        assert_eq!(record[1], id.to_string());
+        assert_eq!(record[7], *finding["name"].as_str().unwrap());
+    }
+
+    let text = String::from_utf8(analyze(&["--findings", "--sort", "end", "--width", "120"]).stdout).unwrap();
+    let rows: Vec<_> = text.lines().skip(1).take(expected.len()).collect();
+    for (row, (id, finding)) in rows.iter().zip(&expected) {
+        let words: Vec<_> = row.split_whitespace().take(4).collect();
+        let side = finding["side"].as_str().unwrap();
+        assert_eq!(words, [&finding["frame"].to_string(), &id.to_string(), side, finding["name"].as_str().unwrap()]);
+    }
+}
+
+#[test]
+fn the_table_says_how_many_of_how_many_it_shows() {
+    let text = String::from_utf8(analyze(&["--where", "ending == \"refused\""]).stdout).unwrap();
+    assert!(text.lines().last().unwrap().starts_with("1 of 7 connections, "), "{text}");
+}
+
+#[test]
+fn a_timeline_is_drawn_of_those_that_are_chosen() {
+    let file = capture("three-clients.pcapng");
+    let drawn = |line: &[&str]| {
+        let mut command = command(&["--timeline", "--format", "jsonl"]);
+        jsonl(&command.args(line).arg(&file).output().unwrap())
+    };
+    let by_id = drawn(&["-c", "1"]);
+    assert!(by_id.len() > 10);
+    assert_eq!(drawn(&["--where", "id == 1"]), by_id);
+    assert_eq!(drawn(&["--sort", "-id", "--top", "2", "--where", "id < 2"]), drawn(&["-c", "0,1"]));
+
+    let output = command(&["-t", "--top", "1", "-"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.starts_with("tcpflow: standard input: --timeline with --where or --top"), "{stderr}");
+}
+
+fn command(line: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.arg("analyze").args(line).stdin(Stdio::null());
+    command
+}
+
+/// What `analyze` says of all the captures as one.
+fn analyze(line: &[&str]) -> Output {
+    command(line).args(CAPTURES.iter().map(|(name, _)| capture(name))).output().unwrap()
+}
+
+fn jsonl(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.split_inclusive(|octet| *octet == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+/// The `connection` lines of all the captures as one.
+fn connections(line: &[&str]) -> Vec<Value> {
+    let mut lines = jsonl(&analyze(&[&["--format", "jsonl"], line].concat()));
+    assert_eq!(lines.pop().unwrap()["type"], "totals");
+    lines
+}
+
+fn capture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(name)
+}
