@@ -3,7 +3,7 @@
 use super::matching::{CallIndex, EndCalls, Joined};
 use super::{Mechanism, Observed, Range, Side, Trace};
 use crate::calls::{Call, Effect};
-use crate::tcp::{Finding, FindingSet};
+use crate::tcp::Finding;
 use crate::time::Span;
 use crate::wire::Flags;
 
@@ -30,6 +30,8 @@ pub(super) struct Causes<'a> {
 struct Sent {
     /// Its first SYN (or SYN-ACK).
     syn: Option<usize>,
+    /// Its first SYN-ACK.
+    syn_ack: Option<usize>,
     /// Its first FIN.
     fin: Option<usize>,
     /// Its segments that took sequence space, ascending by end: (relative end, position in the trace).
@@ -40,6 +42,10 @@ struct Sent {
     last: Option<usize>,
     /// Whether it answered the peer's SYN-ACK.
     finished_handshake: bool,
+    /// The acknowledgement number it sent last, relative.
+    acked: Option<i64>,
+    /// The shortest time that an answer of it took to pass the place of capture: the path there and back, and nothing held back.
+    quickest: Option<Span>,
 }
 
 impl<'a> Causes<'a> {
@@ -67,6 +73,13 @@ impl<'a> Causes<'a> {
         if flags.contains(Flags::SYN) {
             return self.syn(observed, side);
         }
+        if findings.contains(Finding::KeepAlive) && self.has_no_room(side.peer()) {
+            return kernel(
+                Mechanism::ZeroWindowProbe,
+                self.sent(side.peer()).last,
+                "the peer's window is 0: an octet number that was acknowledged provokes an answer (Wireshark's rule says keep-alive)",
+            );
+        }
         if findings.contains(Finding::KeepAlive) {
             return kernel(
                 Mechanism::KeepAlive,
@@ -91,11 +104,16 @@ impl<'a> Causes<'a> {
 
     fn syn(&self, observed: &Observed, side: Side) -> Found {
         let answers = observed.segment.flags.contains(Flags::ACK);
-        if let Some(first) = self.sent(side).syn {
+        let own = self.sent(side);
+        if let Some(first) = if answers { own.syn_ack } else { own.syn } {
             let mut found =
                 kernel(Mechanism::RetransmissionTimeout, Some(first), "no answer came in time: the same SYN again");
             found.calls = if answers { Vec::new() } else { self.connect(side) };
             return found;
+        }
+        if answers && own.syn.is_some() {
+            let crossed = self.sent(side.peer()).syn.or(own.syn);
+            return kernel(Mechanism::Handshake, crossed, "the SYNs crossed: each end acknowledges the other's");
         }
         if answers {
             return kernel(
@@ -119,7 +137,7 @@ impl<'a> Causes<'a> {
             calls.extend(self.closing(side, observed));
         }
         if let Some(first) = self.sent_before(observed, side) {
-            let (mechanism, note) = self.again(observed, side, first);
+            let (mechanism, note) = self.again(index, observed, side, first);
             return Found {
                 calls,
                 kernel: Some(mechanism),
@@ -128,7 +146,7 @@ impl<'a> Causes<'a> {
                 inferred: false,
             };
         }
-        let note = self.why_late(index, observed, side, &asked_by);
+        let note = self.why_late(observed, side, &asked_by);
         let (unknown, note) = match (calls.is_empty(), fin, self.ends[slot(side)].is_some()) {
             (false, ..) => (None, note),
             (true, true, true) => {
@@ -142,17 +160,16 @@ impl<'a> Causes<'a> {
     }
 
     /// Why octets left the host only after the calls that wrote them had returned.
-    fn why_late(&self, index: usize, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<String> {
+    fn why_late(&self, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<String> {
         let at = observed.segment.at?;
-        let returned = self.calls[*writers.last()?].returned?;
-        if at <= returned {
+        let writer = &self.calls[*writers.last()?];
+        if at <= writer.returned? {
             return None;
         }
-        let released = self.sent(side.peer()).last.filter(|last| *last < index)?;
-        Some(format!(
-            "waited in the send buffer until the segment in frame {} made room",
-            self.trace.segments[released].segment.frame
-        ))
+        let released = &self.trace.segments[self.sent(side.peer()).last?].segment;
+        // What came before the octets were written cannot have let them go.
+        released.at.filter(|at| *at >= writer.entered)?;
+        Some(format!("waited in the send buffer until the segment in frame {} let it go", released.frame))
     }
 
     /// The first transmission of what this segment carries, if it was sent before.
@@ -170,7 +187,7 @@ impl<'a> Causes<'a> {
         }
     }
 
-    fn again(&self, observed: &Observed, side: Side, first: usize) -> (Mechanism, &'static str) {
+    fn again(&self, index: usize, observed: &Observed, side: Side, first: usize) -> (Mechanism, &'static str) {
         let findings = observed.step.findings;
         let waited = match (observed.segment.at, self.trace.segments[first].segment.at) {
             (Some(now), Some(then)) => now.since(then),
@@ -190,7 +207,7 @@ impl<'a> Causes<'a> {
                 .step
                 .stream
                 .is_some_and(|range| self.sent(side).octets.last().is_some_and(|(known, _)| known.to == range.to));
-        if tail && waited < MINIMUM_RTO {
+        if tail && (waited < MINIMUM_RTO || self.probes_the_tail(index, side, first, waited)) {
             return (
                 Mechanism::TailLossProbe,
                 "nothing was acknowledged for two round trips: the last segment again, to provoke an answer",
@@ -199,32 +216,53 @@ impl<'a> Causes<'a> {
         (Mechanism::RetransmissionTimeout, "no acknowledgement came before the retransmission timer ran out")
     }
 
+    /// Whether the last segment, sent again after `waited`, is a tail loss probe though a timeout could have come by then.
+    ///
+    /// A timeout sends the oldest segment without an acknowledgement first, and each doubles the time to the next; a probe does neither.
+    fn probes_the_tail(&self, index: usize, side: Side, first: usize, waited: Span) -> bool {
+        let segments = &self.trace.segments;
+        let seq = segments[index].step.seq;
+        let same = |other: &&Observed| {
+            other.step.seq == seq && other.segment.seq_len() > 0 && self.trace.sender(&other.segment) == side
+        };
+        if segments[first + 1..index].iter().rev().take(LOOK_BACK).any(|other| same(&other)) {
+            return false;
+        }
+        if self.sent(side.peer()).acked.is_some_and(|acked| acked < segments[first].step.seq) {
+            return true;
+        }
+        let next = segments[index + 1..].iter().take(LOOK_BACK).find(same).and_then(|next| next.segment.at);
+        next.zip(segments[index].segment.at)
+            .is_some_and(|(next, now)| next.since(now).as_nanos() < waited.as_nanos() / 2 * 3)
+    }
+
     fn acknowledgement(&self, observed: &Observed, side: Side) -> Found {
         let findings = observed.step.findings;
         let (own, peer) = (self.sent(side), self.sent(side.peer()));
         if !observed.segment.flags.contains(Flags::ACK) {
             return kernel(Mechanism::Unknown, None, "a segment that says nothing");
         }
-        if let Some(syn) = peer.syn.filter(|_| own.syn.is_some() && !own.finished_handshake)
-            && self.trace.segments[syn].segment.flags.contains(Flags::ACK)
+        if let Some(syn_ack) = peer.syn_ack.filter(|_| own.syn.is_some() && !own.finished_handshake)
             && observed.step.ack == Some(1)
         {
-            return kernel(Mechanism::Handshake, Some(syn), "ends the handshake");
+            return kernel(Mechanism::Handshake, Some(syn_ack), "ends the handshake");
         }
         if findings.contains(Finding::WindowUpdate) {
             let mut found = kernel(Mechanism::WindowUpdate, None, "reading made room in the receive buffer");
             found.calls = self.reading(side, observed).into_iter().collect();
             return found;
         }
-        let answers_probe = findings.contains(Finding::KeepAliveAck) || findings.contains(Finding::ZeroWindowProbeAck);
-        let of = if answers_probe || is_repeated(findings) { peer.last } else { self.acknowledged(observed, peer) };
+        // The number that was sent before acknowledges nothing new: something came that has to be answered all the same.
+        let repeats = observed.step.ack == own.acked;
+        let advances = observed.step.ack > own.acked;
+        let of = if repeats { peer.last } else { self.acknowledged(observed, peer) };
         let Some(of) = of else {
             return kernel(Mechanism::Ack, peer.last, "acknowledges what was not captured");
         };
-        let late = match (observed.segment.at, self.trace.segments[of].segment.at) {
-            (Some(now), Some(then)) => now.since(then) >= DELAYED,
-            _ => false,
-        };
+        let late = advances
+            && own.quickest.zip(self.took(observed, of)).is_some_and(|(quickest, took)| {
+                took.as_nanos().saturating_sub(quickest.as_nanos()) >= DELAYED.as_nanos()
+            });
         let found = |mechanism, note: Option<&str>| Found {
             kernel: Some(mechanism),
             of: Some(of),
@@ -234,10 +272,26 @@ impl<'a> Causes<'a> {
         if late {
             return found(Mechanism::DelayedAck, Some("held back in the hope of octets to carry it"));
         }
-        found(
-            Mechanism::Ack,
-            findings.contains(Finding::DuplicateAck).then_some("something before this segment is missing"),
-        )
+        let answered = &self.trace.segments[of];
+        let end = answered.step.seq.saturating_add(i64::from(answered.segment.seq_len()));
+        let known = observed.step.ack.is_some_and(|ack| end <= ack);
+        let note = match findings.contains(Finding::DuplicateAck) {
+            true if answered.segment.seq_len() > 0 && known => Some("all of that segment had been received before"),
+            true if !known => Some("something before this segment is missing"),
+            _ if !repeats && !advances => Some("an older acknowledgement, overtaken by a newer one"),
+            _ => None,
+        };
+        found(Mechanism::Ack, note)
+    }
+
+    /// The time from a segment of the peer to its answer.
+    fn took(&self, answer: &Observed, of: usize) -> Option<Span> {
+        answer.segment.at.zip(self.trace.segments[of].segment.at).map(|(now, then)| now.since(then))
+    }
+
+    /// Whether an end's last word was that its receive buffer is full.
+    fn has_no_room(&self, side: Side) -> bool {
+        self.sent(side).last.is_some_and(|last| self.trace.segments[last].step.window == 0)
     }
 
     /// The newest segment of the peer that this one acknowledges in full.
@@ -255,13 +309,29 @@ impl<'a> Causes<'a> {
         {
             return kernel(Mechanism::Reset, peer.syn, "nobody listens on that port");
         }
+        let unanswered = own.last.filter(|last| {
+            peer.last < Some(*last)
+                && self.trace.segments[*last].step.findings.contains(Finding::KeepAlive)
+                && !self.has_no_room(side.peer())
+        });
+        let gives_up = unanswered.map(|last| {
+            kernel(Mechanism::KeepAlive, Some(last), "no keep-alive was answered: the kernel gives the connection up")
+        });
         let Some(end) = self.ends[slot(side)] else {
-            return kernel(Mechanism::Unknown, peer.last, "an abort, or a segment that found no socket");
+            if let Some(gives_up) = gives_up {
+                return gives_up;
+            }
+            // Linux aborts a socket with RST and ACK; what finds no socket is answered with its own number, and no ACK.
+            return match observed.segment.flags.contains(Flags::ACK) {
+                true => kernel(Mechanism::Unknown, peer.last, "an abort, not watched"),
+                false => kernel(Mechanism::Reset, peer.last, "that segment found no socket that takes it"),
+            };
         };
         let before = |index: &&CallIndex| at.is_none_or(|at| self.calls[**index].entered <= at);
         let closing = end.all.iter().take_while(before).filter(|index| closes(&self.calls[**index])).last().copied();
         let Some(closing) = closing else {
-            return kernel(Mechanism::Reset, peer.last, "the kernel refuses this segment");
+            let refuses = || kernel(Mechanism::Reset, peer.last, "the kernel refuses this segment");
+            return gives_up.unwrap_or_else(refuses);
         };
         let during = self.calls[closing].returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
         if during || own.fin.is_none() {
@@ -311,11 +381,21 @@ impl<'a> Causes<'a> {
 
     fn remember(&mut self, index: usize, observed: &Observed, side: Side) {
         let flags = observed.segment.flags;
-        let peer_synced = self.sides[slot(side.peer())].syn.is_some();
+        let peer = self.sent(side.peer());
+        let peer_synced = peer.syn.is_some();
+        let repeats = observed.step.ack == self.sent(side).acked;
+        let answered =
+            if flags.contains(Flags::SYN) || repeats { peer.last } else { self.acknowledged(observed, peer) };
+        let took = answered.filter(|_| flags.contains(Flags::ACK)).and_then(|of| self.took(observed, of));
         let sent = &mut self.sides[slot(side)];
         sent.last = Some(index);
         if flags.contains(Flags::RST) {
             return;
+        }
+        sent.quickest = sent.quickest.into_iter().chain(took).min();
+        sent.acked = sent.acked.max(observed.step.ack);
+        if flags.contains(Flags::SYN | Flags::ACK) {
+            sent.syn_ack.get_or_insert(index);
         }
         if flags.contains(Flags::SYN) {
             sent.syn.get_or_insert(index);
@@ -352,10 +432,6 @@ pub(super) fn closes(call: &Call) -> bool {
     matches!(call.effect, Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno.is_none()
 }
 
-fn is_repeated(findings: FindingSet) -> bool {
-    findings.contains(Finding::DuplicateAck)
-}
-
 pub(super) const fn slot(side: Side) -> usize {
     match side {
         Side::Client => 0,
@@ -363,7 +439,7 @@ pub(super) const fn slot(side: Side) -> usize {
     }
 }
 
-/// An acknowledgement this long after what it acknowledges was delayed: Linux's shortest delay is 40 ms (TCP_DELACK_MIN, include/net/tcp.h).
+/// An acknowledgement that took this much longer than the end's quickest answer was delayed: Linux's shortest delay is 40 ms (TCP_DELACK_MIN, include/net/tcp.h).
 const DELAYED: Span = Span::from_millis(36);
 
 /// Linux's shortest retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).

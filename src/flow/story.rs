@@ -11,7 +11,7 @@ use super::{
 };
 use crate::calls::{Arg, Call, Effect, SocketId};
 use crate::kernel::{Evidence, TimerKind, Witness};
-use crate::tcp::{Finding, Rule, State};
+use crate::tcp::{Finding, Move, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
 
@@ -189,6 +189,7 @@ impl Teller<'_> {
         let mut drafts: Vec<usize> = Vec::with_capacity(trace.segments.len());
         let mut latest: Option<Timestamp> = None;
         let mut syn = None;
+        let crossed = [Side::Client, Side::Server].map(|side| crossed_fin(trace, side));
         for (index, observed) in trace.segments.iter().enumerate() {
             let segment = observed.segment;
             let from = trace.sender(&segment);
@@ -221,7 +222,10 @@ impl Teller<'_> {
             if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK) {
                 syn.get_or_insert(draft);
             }
-            for (side, step) in observed.step.moves.into_iter().flatten() {
+            let moves = observed.step.moves.into_iter().flatten();
+            for (side, step) in moves.flat_map(|(side, step)| {
+                corrected(step, crossed[cause::slot(side)]).into_iter().flatten().map(move |step| (side, step))
+            }) {
                 let call = match step.rule {
                     Rule::ActiveOpen => connect,
                     Rule::CloseSent | Rule::CloseAnswered | Rule::Aborted => closing,
@@ -230,6 +234,10 @@ impl Teller<'_> {
                 let caused_by = match (call, step.rule) {
                     (Some(call), _) => call,
                     (None, Rule::SynTaken) => syn.unwrap_or(draft),
+                    (None, Rule::FinsCrossed) => {
+                        let passed = crossed[cause::slot(side)].and_then(|fin| drafts.get(fin).copied());
+                        passed.unwrap_or(draft)
+                    }
                     (None, _) => draft,
                 };
                 // A shutdown enters the state at once, though the FIN waits behind the octets in the send buffer.
@@ -717,6 +725,34 @@ impl Bounds {
     }
 }
 
+/// The segment with the peer's FIN, where the FIN that this end sent later shows that it had not arrived yet.
+fn crossed_fin(trace: &Trace, side: Side) -> Option<usize> {
+    let of_side = |observed: &super::Observed| {
+        let moves = observed.step.moves;
+        moves.into_iter().flatten().filter(move |(moved, _)| *moved == side).map(|(_, step)| step).collect::<Vec<_>>()
+    };
+    let taken = trace.segments.iter().position(|observed| {
+        of_side(observed).iter().any(|step| step.rule == Rule::FinTaken && step.from == Some(State::Established))
+    })?;
+    let crossed = |step: &Move| step.rule == Rule::FinsCrossed && step.from == Some(State::CloseWait);
+    trace.segments[taken..].iter().any(|observed| of_side(observed).iter().any(crossed)).then_some(taken)
+}
+
+/// A step of the machine as it is told: what the machine learnt too late is told as if it had known.
+///
+/// It runs as the segments pass, so a FIN that had not arrived when the end sent its own has moved it to CLOSE-WAIT before that shows.
+fn corrected(step: Move, crossed: Option<usize>) -> [Option<Move>; 2] {
+    let (established, closing) = (Some(State::Established), Some(State::FinWait1));
+    match (crossed, step.rule, step.from) {
+        (Some(_), Rule::FinTaken, _) => [None, None],
+        (Some(_), Rule::FinsCrossed, Some(State::CloseWait)) => [
+            Some(Move { from: established, to: State::FinWait1, rule: Rule::CloseSent }),
+            Some(Move { from: closing, ..step }),
+        ],
+        _ => [Some(step), None],
+    }
+}
+
 /// What is worth saying of a call by itself.
 fn note_on(call: &Call) -> Option<String> {
     let errno = call.errno.as_deref();
@@ -1015,6 +1051,135 @@ mod tests {
             17 #4 PSH,ACK by [14]
             18 #5 FIN,ACK by [15]
             19 server ESTABLISHED>CLOSE-WAIT of 18
+            ",
+        );
+    }
+
+    #[test]
+    fn fins_that_cross_are_told_as_they_were_though_the_first_passed_before() {
+        opened(
+            "
+            40..41 client shutdown 0
+            40 < F. 1(0) ack 1
+            41..45 server shutdown 0
+            42 > F. 1(0) ack 1
+            50 < . 2(0) ack 2
+            51 > . 2(0) ack 2
+            ",
+            "
+            14 client shutdown sent [4]
+            15 #4 FIN,ACK by [14]
+            16 client ESTABLISHED>FIN-WAIT-1 of 14
+            17 server shutdown sent [5]
+            18 #5 FIN,ACK by [17]
+            19 server ESTABLISHED>FIN-WAIT-1 of 17
+            20 server FIN-WAIT-1>CLOSING of 15
+            21 client FIN-WAIT-1>CLOSING of 18
+            22 #6 ACK kernel ack of 18
+            23 server CLOSING>TIME-WAIT of 22
+            24 #7 ACK kernel ack of 15
+            25 client CLOSING>TIME-WAIT of 24
+            ",
+        );
+    }
+
+    // ---- what the kernel does by itself --------------------------------------------------------------------------
+
+    #[test]
+    fn syns_that_cross_are_answered_not_sent_again() {
+        check(
+            "
+            0 < S 0(0)
+            10 > S 0(0)
+            20 < S. 0(0) ack 1
+            30 > S. 0(0) ack 1
+            40 < . 1(0) ack 1 window_update
+            50 > . 1(0) ack 1 window_update
+            1000050 > S. 0(0) ack 1
+            ",
+            "
+            0 #1 SYN kernel unknown inferred
+            1 client CLOSED>SYN-SENT of 0
+            2 #2 SYN kernel unknown inferred
+            3 server CLOSED>SYN-SENT of 2
+            4 client SYN-SENT>SYN-RECEIVED of 2
+            5 #3 SYN,ACK kernel handshake of 2 inferred
+            6 server SYN-SENT>ESTABLISHED of 5
+            7 #4 SYN,ACK kernel handshake of 0 inferred
+            8 client SYN-RECEIVED>ESTABLISHED of 7
+            9 #5 ACK kernel handshake of 7 inferred
+            10 #6 ACK kernel handshake of 5 inferred
+            11 #7 SYN,ACK kernel retransmission_timeout of 7 inferred
+            ",
+        );
+    }
+
+    #[test]
+    fn an_acknowledgement_from_far_away_is_not_delayed() {
+        check(
+            "
+            0 < S 0(0)
+            80000 > S. 0(0) ack 1
+            80001 < . 1(0) ack 1
+            80010 < P. 1(5) ack 1
+            160020 > . 1(0) ack 6
+            160030 < P. 6(5) ack 1
+            280040 > . 1(0) ack 11
+            ",
+            "
+            0 #1 SYN kernel unknown inferred
+            1 client CLOSED>SYN-SENT of 0
+            2 #2 SYN,ACK kernel handshake of 0 inferred
+            3 server LISTEN>SYN-RECEIVED of 0
+            4 client SYN-SENT>ESTABLISHED of 2
+            5 #3 ACK kernel handshake of 2 inferred
+            6 server SYN-RECEIVED>ESTABLISHED of 5
+            7 #4 PSH,ACK kernel unknown inferred
+            8 #5 ACK kernel ack of 7 inferred
+            9 #6 PSH,ACK kernel unknown inferred
+            10 #7 ACK kernel delayed_ack of 9 inferred
+            ",
+        );
+    }
+
+    #[test]
+    fn the_tail_is_probed_once_and_then_the_timeout_doubles() {
+        opened(
+            "
+            40..45 client send 10
+            41 < P. 1(10) ack 1
+            247041 < P. 1(10) ack 1 retransmission
+            495041 < P. 1(10) ack 1 retransmission
+            1000041 < P. 1(10) ack 1 retransmission
+            ",
+            "
+            14 client send [0,10) sent [4, 5, 6, 7]
+            15 #4 PSH,ACK by [14]
+            16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15
+            17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15
+            18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15
+            ",
+        );
+    }
+
+    #[test]
+    fn keep_alives_without_an_answer_end_in_a_reset_of_the_kernel() {
+        opened(
+            "
+            1000000 < . 0(0) ack 1 keep_alive
+            1000001 > . 1(0) ack 1 keep_alive_ack
+            2000000 < . 0(0) ack 1 keep_alive
+            3000000 < . 0(0) ack 1 keep_alive
+            4000000 < R. 1(0) ack 1
+            ",
+            "
+            14 #4 ACK kernel keep_alive of 12
+            15 #5 ACK kernel ack of 14
+            16 #6 ACK kernel keep_alive of 14
+            17 #7 ACK kernel keep_alive of 16
+            18 #8 RST,ACK kernel keep_alive of 17
+            19 client ESTABLISHED>CLOSED of 18
+            20 server ESTABLISHED>CLOSED of 18
             ",
         );
     }
