@@ -7,7 +7,7 @@ mod users;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, thread};
+use std::{env, hint, thread};
 
 use serde_json::Value;
 use users::{Program, Who};
@@ -20,7 +20,11 @@ fn every_demo_is_told_without_a_gap_while_the_machine_is_busy() {
     thread::scope(|scope| {
         let _over = OverOnDrop(&over);
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| while !over.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    hint::spin_loop()
+                }
+            });
         }
         for run in 0..runs {
             for who in [Who::Root, Who::Sudo, Who::User].into_iter().filter(|who| who.is_playable()) {

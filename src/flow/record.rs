@@ -139,8 +139,9 @@ impl<K: Key> Record<K> {
         let direction = from.direction(self.first);
         let flags = segment.flags;
         let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
-        let mut repeats = false;
+        let (mut repeats, mut gives_up) = (false, false);
         if controls {
+            gives_up = flags.contains(Flags::RST) && self.awaits_keep_alive_ack(direction);
             repeats = self.repeats_control(direction, segment);
             if flags.contains(Flags::SYN) {
                 self.settle_client(direction, flags);
@@ -166,7 +167,7 @@ impl<K: Key> Record<K> {
                 judged.findings.insert(Finding::DataAfterClose);
             }
             if controls || self.closing.first_fin.is_some() {
-                self.note_closing(direction, segment, &judged);
+                self.note_closing(direction, segment, &judged, gives_up);
             }
             let [sent, received] = self.move_ends(direction, segment, &judged);
             for (at, (side, step)) in
@@ -307,7 +308,7 @@ impl<K: Key> Record<K> {
             )
     }
 
-    fn note_closing(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) {
+    fn note_closing(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, gives_up: bool) {
         let flags = segment.flags;
         let peer = direction.reverse();
         if flags.contains(Flags::RST) {
@@ -318,6 +319,7 @@ impl<K: Key> Record<K> {
                 && !judged.findings.contains(Finding::ResetOutOfWindow)
                 && let Some(kind) = self.reset_kind(direction)
             {
+                let kind = if gives_up && kind == ResetKind::Abort { ResetKind::KeepAlivesUnanswered } else { kind };
                 let with_ack = flags.contains(Flags::ACK);
                 self.closing.reset = Some(Reset { by: direction, kind, with_ack });
             }
@@ -344,6 +346,16 @@ impl<K: Key> Record<K> {
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether the last segment of the connection is a keep-alive that this end sent.
+    fn awaits_keep_alive_ack(&self, direction: Direction) -> bool {
+        let last = self.trouble.as_ref().and_then(|trouble| trouble.remarks.last());
+        last.is_some_and(|last| {
+            last.finding == Finding::KeepAlive
+                && last.direction == direction
+                && last.frame == self.first_frame + u64::from(self.frames)
+        })
     }
 
     /// What a RST means here; `None` when nothing else was seen, or both ends had closed before.

@@ -614,6 +614,18 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_after_keep_alives_without_an_answer_says_so() {
+        let connection = opened(
+            "1000000 < .  100(0) ack 301
+             1000010 > .  301(0) ack 101
+             2000000 < .  100(0) ack 301
+             3000000 < R. 101(0) ack 301",
+        );
+        assert_eq!((connection.ending, connection.closed_by), (Ending::Reset, Some(Closer::Client)));
+        assert!(connection.verdict.contains("the server answered its keep-alives no more"), "{}", connection.verdict);
+    }
+
+    #[test]
     fn a_half_closed_connection_stays_so() {
         let connection = opened(
             "30 < F. 101(0)  ack 301
@@ -634,7 +646,7 @@ mod tests {
              10 > S. 300(0) ack 101
              20 < P. 101(7) ack 301",
         ) {
-            assert!(table.connection(&segment).is_some() == !seen.is_empty());
+            assert_eq!(table.connection(&segment).is_none(), seen.is_empty());
             table.observe(&segment);
             let connection = table.connection(&segment).expect("it is there");
             seen.push((connection.client_state, connection.client_to_server.octets));

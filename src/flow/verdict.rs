@@ -41,6 +41,8 @@ pub(super) enum ResetKind {
     AfterOwnFin,
     /// Only the peer had sent a FIN.
     AfterPeersFin,
+    /// Nobody had closed, and the last segment was a keep-alive of its sender.
+    KeepAlivesUnanswered,
     /// Nobody had closed.
     Abort,
 }
@@ -151,6 +153,9 @@ impl Facts<'_> {
                 text,
                 "Reset by the {who} after the {peer} had closed: probably it closed with octets unread, or was aborted."
             ),
+            ResetKind::KeepAlivesUnanswered => {
+                write!(text, "Reset by the {who} while nobody had closed: the {peer} answered its keep-alives no more.")
+            }
             ResetKind::Abort if reset.with_ack => write!(
                 text,
                 "Reset by the {who} while nobody had closed: probably it closed with octets unread, or was aborted (SO_LINGER 0, a program that ended)."

@@ -85,7 +85,8 @@ impl Summary<'_> {
         let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
         let mut times = Vec::new();
         if let Some(rtt) = connection.initial_rtt {
-            times.push(format!("handshake round trip {}", clock::duration(rtt, micro)));
+            let what = if connection.ending == Ending::Refused { "answered after" } else { "handshake round trip" };
+            times.push(format!("{what} {}", clock::duration(rtt, micro)));
         }
         if let (Some(first), Some(last)) = (connection.first, connection.last) {
             times.push(format!("first to last segment {}", clock::duration(last.since(first), micro)));

@@ -298,6 +298,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         Mechanism::RetransmissionTimeout => ("timeout, sends again", "timeout, repeats", "timeout"),
         Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe, repeats", "probe"),
         Mechanism::FastRetransmit => ("fast retransmit", "fast retransmit of", "fast again"),
+        Mechanism::KeepAlive if segment.segment.flags.contains(Flags::RST) => {
+            ("gives up", "gives up after", "gives up")
+        }
         Mechanism::KeepAlive => ("keep-alive", "keep-alive after", "keep-alive"),
         Mechanism::ZeroWindowProbe => ("zero-window probe", "zero-window probe after", "probe"),
         Mechanism::WindowUpdate => ("window update", "window update after", "window"),
