@@ -6,6 +6,7 @@
 mod users;
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, hint, thread};
 
@@ -52,6 +53,24 @@ fn every_demo_is_told_without_a_gap_while_the_machine_is_busy() {
             }
         }
     });
+}
+
+#[test]
+fn demos_at_the_same_time_leave_one_another_alone() {
+    let program = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
+    let who = if Who::Root.is_playable() { Who::Root } else { Who::User };
+    let started: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = program.played_by(who);
+            command.args(["demo", "--format", "jsonl"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("tcpflow starts")
+        })
+        .collect();
+    for demo in started {
+        let output = demo.wait_with_output().expect("tcpflow ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Story::read(&output.stdout).check("client").unwrap();
+    }
 }
 
 struct OverOnDrop<'a>(&'a AtomicBool);

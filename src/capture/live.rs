@@ -239,12 +239,13 @@ impl Marks {
         format!("(udp and src port {0} and dst port {0})", self.address.port())
     }
 
+    // Short enough for the smallest MTU that IPv4 knows.
     fn begin(&self) -> String {
-        format!("tcpflow: the capture begins {:016x}", self.nonce)
+        format!("tcpflow begins {:016x}", self.nonce)
     }
 
     fn end(&self) -> String {
-        format!("tcpflow: the capture ends {:016x}", self.nonce)
+        format!("tcpflow ends {:016x}", self.nonce)
     }
 }
 

@@ -17,9 +17,9 @@ use crate::kernel::SockDiag;
 pub(super) fn serve(stage: &Stage<'_>, calls: &mut Recorder<'_>, reservation: Reservation) -> Result<(), Failure> {
     let listening = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
     let served = serve_on(stage, calls, &listening, reservation);
-    let left = stage.wait_for_goodbyes();
+    let left = served.and_then(|()| stage.wait_for_goodbyes());
     let closed = calls.close(listening).map_err(|errno| ("close", errno));
-    served.and(left).and(closed)
+    left.and(closed)
 }
 
 fn serve_on(

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
 };
 use nix::unistd::{getegid, geteuid};
 
@@ -176,7 +176,7 @@ pub(super) fn give_up_privilege(ground: Ground) -> Result<(), LabError> {
     capture::give_up_privilege().map_err(|error| LabError::new(error.message))
 }
 
-/// A port that is kept from others until the server has bound it: bound with SO_REUSEADDR and never listening.
+/// A port that is kept from others: bound with SO_REUSEADDR and never listening, so that the server can bind it, too.
 pub(super) struct Reservation {
     /// Address and port.
     pub(super) address: SocketAddr,
@@ -184,22 +184,46 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    /// Takes `port` of `address`, or any free one for 0.
+    /// Takes `port` of `address`, or any free one for 0; the claim keeps other runs of this program off it for as long as it is held.
     ///
     /// # Errors
-    /// The kernel's: `EADDRINUSE` when somebody listens there, `EACCES` for a port that only root may take.
-    pub(super) fn of(address: IpAddr, port: u16) -> Result<Self, Errno> {
+    /// The kernel's: `EADDRINUSE` when somebody listens there or has claimed it, `EACCES` for a port that only root may take.
+    pub(super) fn of(address: IpAddr, port: u16) -> Result<(Self, Claim), Errno> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
-        let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
-        let port = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
-            (Some(v4), _) => v4.port(),
-            (_, Some(v6)) => v6.port(),
-            _ => port,
-        };
-        Ok(Self { address: SocketAddr::new(address, port), _socket: socket })
+        let mut refused = Errno::EADDRINUSE;
+        for _ in 0..ATTEMPTS {
+            let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, port)))?;
+            let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+            let taken = match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
+                (Some(v4), _) => v4.port(),
+                (_, Some(v6)) => v6.port(),
+                _ => port,
+            };
+            match Claim::on(taken) {
+                Ok(claim) => return Ok((Self { address: SocketAddr::new(address, taken), _socket: socket }, claim)),
+                Err(errno) if port != 0 => return Err(errno),
+                Err(errno) => refused = errno,
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// The claim of this run on a port: a name in the abstract namespace of Unix sockets, which goes with the process (unix(7)).
+///
+/// SO_REUSEADDR alone does not do it: it lets two runs bind the same port, of which only one can listen.
+pub(super) struct Claim {
+    _socket: OwnedFd,
+}
+
+impl Claim {
+    fn on(port: u16) -> Result<Self, Errno> {
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let name = format!("tcpflow demo on port {port}");
+        bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        Ok(Self { _socket: socket })
     }
 }
 
@@ -207,5 +231,7 @@ fn errno_of(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// How many free ports are tried.
+const ATTEMPTS: usize = 32;
 const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_SGSO: u32 = 0x24;

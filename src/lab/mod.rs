@@ -25,7 +25,7 @@ use crate::wire::Decoder;
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use host::Ground;
 
-use host::{LOOPBACK, Reservation};
+use host::{Claim, LOOPBACK, Reservation};
 use stage::{Failure, Stage, Traffic};
 use supervision::{STUCK, Supervision};
 
@@ -182,7 +182,7 @@ impl std::error::Error for LabError {}
 pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     check(scenario)?;
     let mut notices = Vec::new();
-    let Opened { live, marks, reservation, ground } = open(scenario, &mut notices)?;
+    let Opened { live, marks, reservation, claim, ground } = open(scenario, &mut notices)?;
     host::give_up_privilege(ground)?;
     let address = reservation.address;
     if scenario.port != 0 && address.port() != scenario.port {
@@ -239,6 +239,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
             evidence.push(answer);
         }
     }
+    drop(claim);
     let (frames, capture) = tape.stop().map_err(|error| LabError::new(error.message))?;
     if !capture.drained {
         notices.push(format!("the capture's end was not seen: frames may be missing ({} dropped)", capture.dropped));
@@ -262,8 +263,16 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
 fn check(scenario: &Scenario) -> Result<(), LabError> {
     let wrong = if !scenario.address.is_loopback() {
         Some(format!("{} is not a loopback address", scenario.address))
-    } else if scenario.mtu.is_some_and(|mtu| mtu < if scenario.address.is_ipv4() { 68 } else { 1280 }) {
-        Some("an MTU is at least 68 octets for IPv4 and 1280 for IPv6".to_owned())
+    } else if scenario.mtu.is_some_and(|mtu| mtu < least_mtu(scenario.address)) {
+        Some(format!(
+            "an MTU of {} octets is the least with IPv{}",
+            least_mtu(scenario.address),
+            if scenario.address.is_ipv4() {
+                "4: below, the smallest segments that Linux makes are cut into IP fragments"
+            } else {
+                "6"
+            }
+        ))
     } else if scenario.mtu.is_some_and(|mtu| mtu > 65536) {
         Some("the MTU of a loopback interface is at most 65536 octets".to_owned())
     } else if scenario.mtu.is_some() && scenario.place == Place::Host {
@@ -276,11 +285,18 @@ fn check(scenario: &Scenario) -> Result<(), LabError> {
     wrong.map_or(Ok(()), |message| Err(LabError::new(message)))
 }
 
+/// The smallest MTU that works: IPv6 asks for 1280 octets (RFC 8200 section 5). IPv4 asks for 68, but Linux makes no segments of less
+/// than 48 octets with options (TCP_MIN_SND_MSS), and the ports are missing from the fragments of larger ones.
+fn least_mtu(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 88 } else { 1280 }
+}
+
 /// A capture that is open, on the ground where the experiment will be played.
 struct Opened {
     live: Live,
     marks: Marks,
     reservation: Reservation,
+    claim: Claim,
     ground: Ground,
 }
 
@@ -346,7 +362,7 @@ fn open_on(scenario: &Scenario, ground: Ground) -> Result<Opened, Barrier> {
         Err(Errno::EADDRINUSE) => reserve(0),
         result => result,
     };
-    let reservation = reservation.map_err(|errno| match errno {
+    let (reservation, claim) = reservation.map_err(|errno| match errno {
         Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => no_address(),
         Errno::EACCES => {
             Barrier::Anywhere(format!("port {} is only for root: choose one from 1024 on with --port", scenario.port))
@@ -366,7 +382,7 @@ fn open_on(scenario: &Scenario, ground: Ground) -> Result<Opened, Barrier> {
         buffer: buffer(scenario),
     });
     match live {
-        Ok(live) => Ok(Opened { live, marks, reservation, ground }),
+        Ok(live) => Ok(Opened { live, marks, reservation, claim, ground }),
         Err(OpenError::Permission(error)) => {
             Err(Barrier::Here { what: error.message, way_out: host::ways_out(scenario.mtu) })
         }
@@ -487,7 +503,7 @@ fn act(whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Fail
 
 fn failed(scenario: &Scenario, address: SocketAddr, actor: &str, call: &str, errno: Errno) -> LabError {
     LabError::new(match (call, errno) {
-        ("bind", Errno::EADDRINUSE) => {
+        ("bind" | "listen", Errno::EADDRINUSE) => {
             format!(
                 "port {} was taken by somebody else meanwhile: run it again, or choose one with --port",
                 address.port()
@@ -550,3 +566,50 @@ const MOST_CLIENTS: usize = 100;
 const ETHERNET: u64 = 14;
 /// More than Ethernet, IP and TCP headers with all their options take.
 const HEADERS: u64 = 14 + 60 + 60 + 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_size_and_no_two_lines_alike() {
+        for size in [0, 1, 15, 16, 17, 1_000_000] {
+            assert_eq!(Scenario::message_of(size).len(), size);
+        }
+        let message = Scenario::message_of(1600);
+        let lines: std::collections::HashSet<_> = message.chunks(16).collect();
+        assert_eq!(lines.len(), 100);
+        assert!(message.iter().all(|octet| octet.is_ascii()));
+    }
+
+    #[test]
+    fn no_segment_of_a_scenario_is_cut() {
+        let of = |size, mtu| Scenario { messages: vec![vec![0; size]], mtu, ..Scenario::default() };
+        assert!(snap_len(&of(0, None)) >= 256, "the marks come through, too");
+        assert!(snap_len(&of(20_000, None)) >= 14 + 60 + 60 + 20_000);
+        assert_eq!(snap_len(&of(1_000_000, None)), 14 + 65_536);
+        assert_eq!(snap_len(&of(1_000_000, Some(1500))), 14 + 1500);
+    }
+
+    #[test]
+    fn the_buffer_is_bounded_whatever_the_scenario() {
+        let small = buffer(&Scenario::default());
+        let large =
+            Scenario { messages: vec![vec![0; 1 << 20]], rounds: u32::MAX, clients: 100, ..Scenario::default() };
+        assert_eq!((small, buffer(&large)), (4 << 20, 64 << 20));
+        // A small one has room for every segment, even if nobody reads.
+        let rounds = Scenario { rounds: 1000, ..Scenario::default() };
+        assert!(u64::from(buffer(&rounds)) >= 2 * 4 * 1000 * u64::from(snap_len(&rounds)));
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_said_before_anything_is_touched() {
+        let said = |scenario: Scenario| run(&scenario).unwrap_err().to_string();
+        assert!(said(Scenario { address: "192.0.2.1".parse().unwrap(), ..Scenario::default() }).contains("loopback"));
+        assert!(said(Scenario { mtu: Some(87), ..Scenario::default() }).contains("88"));
+        let six = Scenario { mtu: Some(1279), address: "::1".parse().unwrap(), ..Scenario::default() };
+        assert!(said(six).contains("1280"));
+        assert!(said(Scenario { clients: 0, ..Scenario::default() }).contains("clients"));
+        assert!(said(Scenario { mtu: Some(1500), place: Place::Host, ..Scenario::default() }).contains("MTU"));
+    }
+}

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use nix::unistd::geteuid;
 
@@ -39,7 +39,7 @@ impl Program {
             return Self { path: path.to_owned(), copied_to: None };
         }
         let name = path.file_name().expect("a program has a name");
-        let folder = env::temp_dir().join(format!("tcpflow-test-{}-{}", std::process::id(), name.display()));
+        let folder = env::temp_dir().join(format!("tcpflow-test-{}-{:?}", std::process::id(), thread::current().id()));
         fs::create_dir(&folder).expect("a folder of its own");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
         let copy = folder.join(name);
@@ -52,7 +52,7 @@ impl Program {
     pub(crate) fn played_by(&self, who: Who) -> Command {
         let mut command = Command::new(&self.path);
         command.current_dir("/").stdin(Stdio::null());
-        for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID"] {
+        for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID", "DOAS_USER"] {
             command.env_remove(name);
         }
         match who {
