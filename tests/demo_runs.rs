@@ -8,7 +8,7 @@ mod users;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, hint, thread};
+use std::{env, fs, hint, thread};
 
 use serde_json::Value;
 use users::{Program, Who};
@@ -23,7 +23,7 @@ fn every_demo_is_told_without_a_gap_while_the_machine_is_busy() {
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    hint::spin_loop()
+                    hint::spin_loop();
                 }
             });
         }
@@ -46,7 +46,9 @@ fn every_demo_is_told_without_a_gap_while_the_machine_is_busy() {
                         assert!(!errors.contains("drop") && !errors.contains("missing"), "{case}: {errors}");
                         let story = Story::read(&output.stdout);
                         if let Err(gap) = story.check(first) {
-                            panic!("{case}: {gap}\n{}", String::from_utf8_lossy(&output.stdout));
+                            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo_with_a_gap.jsonl");
+                            fs::write(&kept, &output.stdout).expect("a place for the output");
+                            panic!("{case}: {gap}\nThe whole output is in {}", kept.display());
                         }
                     }
                 }
@@ -147,7 +149,7 @@ impl Story {
             let id = &connection["id"];
             let findings = connection["findings"].as_array().ok_or("findings are a list")?;
             let harmless = |finding: &Value| !GAPS.contains(&finding["name"].as_str().unwrap_or_default());
-            demand(findings.iter().all(harmless), || format!("findings: {connection}"))?;
+            demand(findings.iter().all(harmless), || format!("findings: {}", connection["findings"]))?;
             demand(connection["conn_state"] == "SF" && connection["completeness"] == 31, || {
                 format!("not whole: {connection}")
             })?;

@@ -439,10 +439,12 @@ fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String,
     let mut failures = Vec::new();
     thread::scope(|scope| {
         let (done, finished) = mpsc::channel();
+        let processor = host::this_processor();
         let mut actors = Vec::new();
         for (name, whereabouts, part) in parts {
             let (to_us, actor) = (done.clone(), name.clone());
             let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
+                host::stay_on(processor);
                 let played = act(whereabouts, part);
                 drop(to_us.send((actor, played)));
             });

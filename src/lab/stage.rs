@@ -69,7 +69,7 @@ impl Traffic {
         let behind = |mine: &AtomicU64, theirs: &AtomicU64| {
             theirs.load(Ordering::Acquire).saturating_sub(mine.load(Ordering::Acquire))
         };
-        behind(&self.segments, &other.segments) <= 1024 && behind(&self.octets, &other.octets) <= 2 * WINDOW as u64
+        behind(&self.segments, &other.segments) <= LAG_SEGMENTS && behind(&self.octets, &other.octets) <= LAG_OCTETS
     }
 }
 
@@ -190,8 +190,11 @@ fn sleeps(actor: &Whereabouts, effect: Effect, stat: &mut Option<File>) -> bool 
     actor.sleeps_in(effect, stat).unwrap_or(true)
 }
 
-/// How many octets of a long message may be on their way there and back.
-pub(super) const WINDOW: usize = 1 << 20;
+/// How far the reading of the capture may be behind, which its buffer makes up for.
+const LAG_SEGMENTS: u64 = 1024;
+const LAG_OCTETS: u64 = 1 << 20;
+/// How many octets of a long message may be on their way there and back: about what the kernel's buffers take without a zero window.
+pub(super) const WINDOW: usize = 1 << 17;
 /// Longer than anything that is waited for without end: who supervises the stage ends it before.
 const ALWAYS: Duration = Duration::from_secs(3600);
 const COURTESY: Duration = Duration::from_secs(1);
