@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs, thread};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs};
 
 use nix::unistd::geteuid;
 
@@ -39,7 +40,11 @@ impl Program {
             return Self { path: path.to_owned(), copied_to: None };
         }
         let name = path.file_name().expect("a program has a name");
-        let folder = env::temp_dir().join(format!("tcpflow-test-{}-{:?}", std::process::id(), thread::current().id()));
+        let folder = env::temp_dir().join(format!(
+            "tcpflow-test-{}-{}",
+            std::process::id(),
+            COPIES.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir(&folder).expect("a folder of its own");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
         let copy = folder.join(name);
@@ -77,6 +82,9 @@ impl Drop for Program {
         }
     }
 }
+
+/// How many programs this process has copied.
+static COPIES: AtomicU32 = AtomicU32::new(0);
 
 /// The user and group `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
