@@ -260,6 +260,7 @@ impl<'a> Causes<'a> {
             return kernel(Mechanism::Ack, peer.last, "acknowledges what was not captured");
         };
         let late = advances
+            && self.is_worth_a_delay(observed, of, side)
             && own.quickest.zip(self.took(observed, of)).is_some_and(|(quickest, took)| {
                 took.as_nanos().saturating_sub(quickest.as_nanos()) >= DELAYED.as_nanos()
             });
@@ -282,6 +283,15 @@ impl<'a> Causes<'a> {
             _ => None,
         };
         found(Mechanism::Ack, note)
+    }
+
+    /// Whether an acknowledgement may be held back (RFC 9293 section 3.8.6.3): nothing newer had been sent that would have called it forth, and it is for less than two full segments.
+    fn is_worth_a_delay(&self, observed: &Observed, of: usize, side: Side) -> bool {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        let newest = peer.ends.last().is_some_and(|(_, last)| *last == of);
+        let first = own.acked.unwrap_or_default();
+        let octets = observed.step.ack.unwrap_or_default().saturating_sub(first);
+        newest && (first >= self.trace.segments[of].step.seq || octets < 2 * SMALLEST_MSS)
     }
 
     /// The time from a segment of the peer to its answer.
@@ -441,6 +451,9 @@ pub(super) const fn slot(side: Side) -> usize {
 
 /// An acknowledgement that took this much longer than the end's quickest answer was delayed: Linux's shortest delay is 40 ms (TCP_DELACK_MIN, include/net/tcp.h).
 const DELAYED: Span = Span::from_millis(36);
+
+/// The largest segment that every end takes without having said so (RFC 9293 section 3.7.1).
+const SMALLEST_MSS: i64 = 536;
 
 /// Linux's shortest retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
 const MINIMUM_RTO: Span = Span::from_millis(200);
