@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain, look};
@@ -27,7 +27,8 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     }
     let interrupt = interruptible()?;
     let mut style = look::style(look);
-    let recording = lab::run(&scenario(options, interrupt)).map_err(|error| Failure::new(format!("demo: {error}")))?;
+    let recording =
+        lab::run(&scenario(options, Arc::clone(&interrupt))).map_err(|error| Failure::new(format!("demo: {error}")))?;
     for notice in &recording.notices {
         complain(notice);
     }
@@ -60,6 +61,10 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
     if recording.interrupted {
         complain(&"interrupted: this is what was seen until then");
+        return Ok(Outcome::Incomplete);
+    }
+    if options.wait && interrupt.load(Ordering::Acquire) {
+        complain(&"interrupted: the end of TIME-WAIT was not waited for");
         return Ok(Outcome::Incomplete);
     }
     Ok(Outcome::Done)
