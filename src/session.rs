@@ -216,22 +216,22 @@ impl Session {
         self.totals.skipped.add(&batch.skipped);
         self.unread = self.unread.or(batch.unread);
         if self.keep == Keep::Nothing {
-            for segment in &batch.segments {
-                self.table.observe(segment);
-            }
+            self.table.observe_all(&batch.segments, |_, _| {});
             return self.table.take_ended(|connection| sink.connection(&connection));
         }
-        let mut start = 0;
-        for (segment, len) in batch.segments.iter().zip(&batch.lens) {
-            let preview = &batch.octets[start..start + usize::from(*len)];
-            start += preview.len();
-            let Some(step) = self.table.observe(segment) else { continue };
-            if self.keep.keeps(step.connection) {
+        let Self { table, keep, ended, kept, .. } = self;
+        let (mut lens, mut start) = (batch.lens.iter(), 0);
+        table.observe_all(&batch.segments, |segment, step| {
+            let len = lens.next().map_or(0, |len| usize::from(*len));
+            let preview = &batch.octets[start..start + len];
+            start += len;
+            if let Some(step) = step
+                && keep.keeps(step.connection)
+            {
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec() };
-                self.kept.entry(step.connection).or_default().push(observed);
+                kept.entry(step.connection).or_default().push(observed);
             }
-        }
-        let Self { table, ended, kept, .. } = self;
+        });
         table.take_ended(|connection| {
             if kept.contains_key(&connection.id) {
                 ended.push(connection);

@@ -66,9 +66,9 @@ fn follow(load: &str, scale: f64) -> Result<(), String> {
         Ok::<_, Infallible>(())
     };
     for batch in segments.chunks(1024) {
-        for segment in batch {
-            std::hint::black_box(table.observe(segment));
-        }
+        table.observe_all(batch, |_, step| {
+            std::hint::black_box(step);
+        });
         let Ok(()) = table.take_ended(&mut tell);
     }
     let Ok(tally) = table.finish(&mut tell);

@@ -77,10 +77,57 @@ impl FlowTable {
     pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
         let Self { v4, v6, common } = self;
         match AnyKey::of(segment) {
-            AnyKey::V4(key, from) => v4.observe(key, from, segment, common),
-            AnyKey::V6(key, from) => v6.observe(key, from, segment, common),
+            AnyKey::V4(key, from) => v4.observe(v4.hasher.hash_one(key), key, from, segment, common),
+            AnyKey::V6(key, from) => v6.observe(v6.hasher.hash_one(key), key, from, segment, common),
         }
     }
+
+    /// Takes segments one after the other, as [`observe`](Self::observe) does, and hands on what each did.
+    ///
+    /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
+    pub fn observe_all(&mut self, segments: &[Segment], mut done: impl FnMut(&Segment, Option<Step>)) {
+        for segments in segments.chunks(Self::AT_ONCE) {
+            let Self { v4, v6, common } = self;
+            let mut keys = [None; Self::AT_ONCE];
+            let mut entries = [None; Self::AT_ONCE];
+            // Three passes, so that the waits for the index, and then those for the records, overlap.
+            for (key, segment) in keys.iter_mut().zip(segments) {
+                let any = AnyKey::of(segment);
+                let hash = match any {
+                    AnyKey::V4(key, _) => v4.hasher.hash_one(key),
+                    AnyKey::V6(key, _) => v6.hasher.hash_one(key),
+                };
+                *key = Some((any, hash));
+            }
+            for (entry, key) in entries.iter_mut().zip(&keys) {
+                *entry = match key {
+                    Some((AnyKey::V4(..), hash)) => v4.likely(*hash),
+                    Some((AnyKey::V6(..), hash)) => v6.likely(*hash),
+                    None => None,
+                };
+            }
+            let mut touched = 0;
+            for (entry, key) in entries.iter().zip(&keys) {
+                touched ^= match (entry, key) {
+                    (Some(entry), Some((AnyKey::V4(..), _))) => v4.touch(*entry),
+                    (Some(entry), Some((AnyKey::V6(..), _))) => v6.touch(*entry),
+                    _ => 0,
+                };
+            }
+            std::hint::black_box(touched);
+            for (segment, key) in segments.iter().zip(keys) {
+                let step = match key {
+                    Some((AnyKey::V4(key, from), hash)) => v4.observe(hash, key, from, segment, common),
+                    Some((AnyKey::V6(key, from), hash)) => v6.observe(hash, key, from, segment, common),
+                    None => None,
+                };
+                done(segment, step);
+            }
+        }
+    }
+
+    /// How many segments are best taken at a time.
+    pub const AT_ONCE: usize = 32;
 
     /// Tells the connections that no further segment can belong to, as far as the last segment's time shows.
     ///
@@ -245,9 +292,8 @@ where
 }
 
 impl<K: Key> Flows<K> {
-    fn observe(&mut self, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
+    fn observe(&mut self, hash: u64, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
         common.now = segment.at.or(common.now);
-        let hash = self.hasher.hash_one(key);
         let Some(entry) = self.find(hash, key) else {
             return self.open(hash, key, from, segment, common);
         };
@@ -263,6 +309,19 @@ impl<K: Key> Flows<K> {
             Found::Attempt(slot) => self.attempts.at(slot).key == key,
         };
         self.index.find(hash, is_it).copied()
+    }
+
+    /// What the index has for a hash, not compared with the key: nearly always the right one.
+    fn likely(&self, hash: u64) -> Option<Entry> {
+        self.index.find(hash, |_| true).copied()
+    }
+
+    /// Reads something from every part of what an entry stands for, so that the processor has it at hand.
+    fn touch(&self, entry: Entry) -> u64 {
+        match entry.found() {
+            Found::Record(slot) => self.records.at(slot).touch(),
+            Found::Attempt(slot) => self.attempts.at(slot).id,
+        }
     }
 
     /// A segment of a connection that has a record.
