@@ -790,7 +790,8 @@ impl Rtt {
         let short = Short::of(time);
         self.shortest = if self.samples == 0 { short } else { self.shortest.min(short) };
         self.longest = self.longest.max(short);
-        self.sum = self.sum.saturating_add(time);
+        // Of what is kept, so that the mean lies between the shortest and the longest.
+        self.sum = self.sum.saturating_add(short.nanos().unsigned_abs());
         self.samples = self.samples.saturating_add(1);
     }
 

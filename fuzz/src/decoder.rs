@@ -1,0 +1,54 @@
+//! The octets are frames of one link type.
+
+use tcpflow::capture::{Frame, LinkType};
+use tcpflow::time::Timestamp;
+use tcpflow::wire::{Checksums, Decoder};
+
+/// Decodes the octets as frames: the link type, then each frame's captured length, how much the snap length cut, and its octets.
+///
+/// A payload is never longer than its segment says, nor longer than what was captured of frames; every derived number can be asked for.
+pub fn decoder(octets: &[u8]) {
+    let mut rest = octets;
+    let Some(kind) = take(&mut rest, 1) else { return };
+    let link = LINKS.get(usize::from(kind[0])).copied().unwrap_or(u16::from(kind[0]));
+    for checksums in [Checksums::Ignore, Checksums::Verify] {
+        let mut decoder = Decoder::new().with_checksums(checksums);
+        let mut rest = rest;
+        let mut captured = 0;
+        let mut number = 0;
+        while let Some(head) = take(&mut rest, 4) {
+            let len = usize::from(u16::from_be_bytes([head[0], head[1]]));
+            let cut = u32::from(u16::from_be_bytes([head[2], head[3]]));
+            let len = len.min(rest.len());
+            let Some(bytes) = take(&mut rest, len) else { break };
+            captured += bytes.len();
+            number += 1;
+            let at = Timestamp::from_nanos(number as i64 * 1_000);
+            let frame = Frame { number, at: Some(at), link: LinkType(link), bytes, wire_len: bytes.len() as u32 + cut };
+            let mut segments = 0;
+            let decoded = decoder.decode(&frame, |segment, payload| {
+                segments += 1;
+                assert!(payload.len() <= segment.len as usize, "{} octets of {}", payload.len(), segment.len);
+                assert!(payload.len() <= captured, "more octets than were captured");
+                assert_eq!(segment.frame, number);
+                assert!(segment.options.sack_edges().len() <= 4);
+                let _ = (segment.end(), segment.seq_len(), segment.data_seq(), segment.is_pure_ack());
+                let _ = (segment.from(), segment.to(), segment.flags.to_string());
+            });
+            assert!(segments > 0 || decoded.is_err(), "a frame that is neither told nor skipped");
+            assert!(segments < 64, "{segments} segments in a frame");
+        }
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(len)?;
+    *rest = left;
+    Some(taken)
+}
+
+/// Every link type that is decoded, so that one octet chooses among them.
+pub const LINKS: [u16; 42] = [
+    0, 1, 6, 7, 8, 9, 10, 11, 12, 14, 50, 51, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 113, 117, 119, 122,
+    127, 129, 138, 149, 163, 166, 192, 204, 228, 229, 239, 240, 241, 258, 274, 276,
+];

@@ -1,0 +1,336 @@
+//! Every case kept for the fuzz targets does what the targets ask: the seeds in `fuzz/seeds`, and what fuzzing found in `tests/found`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tcpflow::calls::{Arg, Call, Effect, Kept, Process, SocketId};
+use tcpflow::kernel::{Evidence, Timer, TimerKind};
+use tcpflow::tcp::State;
+use tcpflow::time::{Span, Timestamp};
+
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "it is a library of its own for the fuzz targets")]
+mod targets;
+
+#[test]
+fn the_file_reader_stands_every_case() {
+    each_case("file_reader", targets::file_reader);
+}
+
+#[test]
+fn the_decoder_stands_every_case() {
+    each_case("decoder", targets::decoder);
+}
+
+#[test]
+fn the_flow_engine_stands_every_case() {
+    each_case("flow", targets::flow);
+}
+
+#[test]
+fn kept_calls_stand_every_case() {
+    each_case("kept", targets::kept);
+}
+
+/// The seeds are made by this file: with `TCPFLOW_BLESS=1` they are written, otherwise they must be what it makes.
+#[test]
+fn the_seeds_are_those_made_here() {
+    let bless = std::env::var_os("TCPFLOW_BLESS").is_some();
+    for (target, seeds) in [
+        ("file_reader", file_reader_seeds()),
+        ("decoder", decoder_seeds()),
+        ("flow", flow_seeds()),
+        ("kept", kept_seeds()),
+    ] {
+        let folder = root().join("fuzz/seeds").join(target);
+        for (name, octets) in seeds {
+            let path = folder.join(name);
+            if bless {
+                fs::create_dir_all(&folder).expect("a folder for seeds");
+                fs::write(&path, &octets).expect("a seed is written");
+            }
+            let kept = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(kept == octets, "{}: TCPFLOW_BLESS=1 cargo test --test found writes it anew", path.display());
+        }
+    }
+}
+
+fn each_case(target: &str, check: fn(&[u8])) {
+    let mut cases = Vec::new();
+    for folder in [root().join("fuzz/seeds").join(target), root().join("tests/found").join(target)] {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        cases.extend(entries.map(|entry| entry.expect("a folder can be read").path()));
+    }
+    assert!(!cases.is_empty(), "no case for {target}");
+    cases.sort();
+    for case in cases {
+        let octets = fs::read(&case).expect("a case can be read");
+        println!("{}", case.display());
+        check(&octets);
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn file_reader_seeds() -> Seeds {
+    let frames: Vec<Vec<u8>> = handshake().iter().map(|datagram| ethernet(0x0800, datagram)).collect();
+    let little = pcap(&frames, 0xa1b2_c3d4, u32::to_le_bytes, u16::to_le_bytes);
+    let blocks = pcapng(&frames);
+    let mut seeds = vec![
+        ("micros".to_owned(), little.clone()),
+        ("nanos".to_owned(), pcap(&frames, 0xa1b2_3c4d, u32::to_le_bytes, u16::to_le_bytes)),
+        ("big-endian".to_owned(), pcap(&frames, 0xa1b2_c3d4, u32::to_be_bytes, u16::to_be_bytes)),
+        ("cut".to_owned(), little[..little.len() - 9].to_vec()),
+        ("blocks".to_owned(), blocks.clone()),
+        ("two-sections".to_owned(), [&blocks[..], &blocks[..]].concat()),
+        ("empty".to_owned(), Vec::new()),
+    ];
+    for (name, plain) in [("micros", &little), ("blocks", &blocks)] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, plain).expect("memory takes everything");
+        seeds.push((format!("{name}.gz"), gzip.finish().expect("memory takes everything")));
+        seeds.push((format!("{name}.zst"), zstd::encode_all(&plain[..], 3).expect("memory takes everything")));
+        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        std::io::Write::write_all(&mut lz4, plain).expect("memory takes everything");
+        seeds.push((format!("{name}.lz4"), lz4.finish().expect("memory takes everything")));
+    }
+    seeds
+}
+
+/// A classic capture with a magic number, in a byte order.
+fn pcap(frames: &[Vec<u8>], magic: u32, word: fn(u32) -> [u8; 4], half: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    let mut file = [&word(magic)[..], &half(2), &half(4), &[0; 8], &word(65_535), &word(1)].concat();
+    for (number, frame) in frames.iter().enumerate() {
+        for field in [1_700_000_000, number as u32 * 100, frame.len() as u32, frame.len() as u32] {
+            file.extend_from_slice(&word(field));
+        }
+        file.extend_from_slice(frame);
+    }
+    file
+}
+
+/// A section with two interfaces and every kind of block that is read.
+fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let total = (12 + body.len().div_ceil(4) * 4) as u32;
+        let mut block = [&kind.to_le_bytes()[..], &total.to_le_bytes(), body].concat();
+        block.resize(total as usize - 4, 0);
+        block.extend_from_slice(&total.to_le_bytes());
+        block
+    };
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let frame = &frames[0];
+    let len = frame.len() as u32;
+    let padded = |head: &[u32], rest: &[u8]| {
+        let mut body = [&words(head)[..], frame].concat();
+        body.resize(body.len().div_ceil(4) * 4, 0);
+        [&body[..], rest].concat()
+    };
+    let comment = [&[1, 0, 5, 0][..], b"hello\0\0\0", &[0; 4]].concat();
+    let resolution =
+        [&words(&[1, 65_535])[..], &[9, 0, 1, 0, 9, 0, 0, 0, 14, 0, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]];
+    [
+        block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX])),
+        block(1, &resolution.concat()),
+        block(1, &words(&[101, 0])),
+        block(6, &padded(&[0, 0x0017_9000, 7, len, len], &comment)),
+        block(3, &padded(&[len], &[])),
+        block(2, &padded(&[1, 0x0017_9000, 9, len, len], &[])),
+        block(5, &[&words(&[0, 0, 0])[..], &[5, 0, 8, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat()),
+        block(4, &[0, 0, 0, 0]),
+        block(0xbad, &[&words(&[32_473])[..], b"anything"].concat()),
+    ]
+    .concat()
+}
+
+fn decoder_seeds() -> Seeds {
+    let syn = handshake().remove(0);
+    let six = ipv6(6, &tcp());
+    let wlan = [&[0x08, 0x01, 0, 0][..], &[2; 18], &[0, 0], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &syn].concat();
+    let udp = |port: u16, payload: &[u8]| {
+        let len = 8 + payload.len() as u16;
+        ipv4(17, &[&port.to_be_bytes()[..], &port.to_be_bytes(), &len.to_be_bytes(), &[0, 0], payload].concat())
+    };
+    let inner = ethernet(0x0800, &syn);
+    let tagged = |tags: &[u16]| {
+        let tags: Vec<u8> = tags.iter().flat_map(|tag| tag.to_be_bytes()).collect();
+        [&[2; 12][..], &tags, &[8, 0], &syn].concat()
+    };
+    let halves = fragments(&syn);
+    let links: Vec<(&str, u16, Vec<Vec<u8>>)> = vec![
+        ("ethernet", 1, handshake().iter().map(|datagram| ethernet(0x0800, datagram)).collect()),
+        ("ethernet-ipv6", 1, vec![ethernet(0x86dd, &six)]),
+        ("vlan", 1, vec![tagged(&[0x8100, 5]), tagged(&[0x88a8, 5, 0x8100, 6])]),
+        ("mpls", 1, vec![[&[2; 12][..], &[0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64], &syn].concat()]),
+        ("pppoe", 1, vec![[&[2; 12][..], &[0x88, 0x64, 0x11, 0, 0, 1, 0, 66, 0, 0x21], &syn].concat()]),
+        ("snap", 1, vec![[&[2; 12][..], &[0, 72, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &syn].concat()]),
+        ("null", 0, vec![[&[2, 0, 0, 0][..], &syn].concat(), [&[30, 0, 0, 0][..], &six].concat()]),
+        ("raw", 101, vec![syn.clone(), six.clone()]),
+        ("ppp", 9, vec![[&[0xff, 3, 0, 0x21][..], &syn].concat(), [&[0x57][..], &six].concat()]),
+        ("cooked", 113, vec![[&[0, 0, 0, 1, 0, 6][..], &[2; 8], &[8, 0], &syn].concat()]),
+        ("cooked2", 276, vec![[&[8, 0][..], &[0; 6], &[0, 1, 0, 6], &[2; 8], &syn].concat()]),
+        ("wlan", 105, vec![wlan.clone()]),
+        ("radiotap", 127, vec![[&[0, 0, 8, 0, 0, 0, 0, 0][..], &wlan].concat()]),
+        ("ppi", 192, vec![[&[0, 0, 8, 0, 1, 0, 0, 0][..], &inner].concat()]),
+        ("nflog", 239, vec![[&[2, 0, 0, 0][..], &(4 + syn.len() as u16).to_le_bytes(), &[9, 0], &syn].concat()]),
+        ("frame-relay", 107, vec![[&[0x18, 0x41, 3, 0xcc][..], &syn].concat()]),
+        ("gre", 101, vec![ipv4(47, &[&[0, 0, 8, 0][..], &syn].concat())]),
+        ("gre-keyed-bridge", 101, vec![ipv4(47, &[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7][..], &inner].concat())]),
+        ("pptp", 101, vec![ipv4(47, &[&[0x30, 1, 0x88, 0x0b, 0, 68, 0, 1, 0, 0, 0, 1, 0, 0x21][..], &syn].concat())]),
+        ("ip-in-ip", 101, vec![ipv4(4, &syn), ipv4(41, &six), ipv6(4, &syn)]),
+        ("vxlan", 101, vec![udp(4789, &[&[8, 0, 0, 0, 0, 0, 5, 0][..], &inner].concat())]),
+        ("geneve", 101, vec![udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 5, 0][..], &inner].concat())]),
+        ("gtp-u", 101, vec![udp(2152, &[&[0x30, 0xff, 0, 64, 0, 0, 0, 9][..], &syn].concat())]),
+        ("teredo", 101, vec![udp(3544, &six)]),
+        ("fragments", 101, halves.clone()),
+        ("fragments-late", 101, vec![halves[1].clone(), halves[0].clone()]),
+        ("fragments-ipv6", 101, fragments6()),
+        ("hop-by-hop", 101, vec![ipv6(0, &[&[6, 0, 1, 4, 0, 0, 0, 0][..], &tcp()].concat())]),
+        ("authentication", 101, vec![ipv4(51, &[&[6, 4][..], &[0; 22], &tcp()].concat())]),
+    ];
+    links
+        .into_iter()
+        .map(|(name, link, frames)| {
+            let place = targets::LINKS.iter().position(|known| *known == link);
+            let mut seed = vec![place.expect("a link type that is decoded") as u8];
+            for frame in frames {
+                seed.extend_from_slice(&(frame.len() as u16).to_be_bytes());
+                seed.extend_from_slice(&[0, 0]);
+                seed.extend_from_slice(&frame);
+            }
+            (name.to_owned(), seed)
+        })
+        .collect()
+}
+
+/// Two ends that meet, speak and part.
+fn flow_seeds() -> Seeds {
+    let (client, server) = (0, 32);
+    let opening = [client, server + 1, 0, client + 2];
+    let talk = [client + 3, 1, 0, server + 2, server + 3, 4, 0, client + 2];
+    let closing = [client + 5, 0, server + 2, server + 5, 0, client + 2];
+    let calls = [28, 5, 20, 28 + server, 6, 30, 28, 7, 1, 26, 28 + server, 8, 200, 26, 28, 11, 0, 0, 31, 10, 4];
+    let troubles: &[(&str, &[u8])] = &[
+        ("life", &[]),
+        ("retransmission", &[15, 3, 20, 1, 0, 15, 3]),
+        ("late", &[client + 3, 0, 50, 18, client + 3, 0, 60, server + 11, server + 11, 19]),
+        ("lost", &[13, 0, 90, client + 3, 0, 9, server + 12, 10, 12, server + 14]),
+        ("zero-window", &[server + 10, 0, 0, client + 9, server + 10, 0, 0, server + 10, 9, 9]),
+        ("keep-alive", &[21, 200, 0, client + 8, 1, server + 11]),
+        ("copies", &[16, client + 3, 0, 7, 16, 16]),
+        ("reset", &[server + 7, 0]),
+        ("wild", &[24, 255, 0, 9, 0, 9, 5, 24, 3, 255, 0, 255, 0, 5, 25, 9, 9, 9, 9, 0, 5]),
+        ("options", &[26, 12, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 26, 3, 2, 0, 9]),
+        ("cut", &[client + 3, 2, 0, 27, 30]),
+        ("calls", &calls),
+        ("port-reuse", &[21, 9, 9, 23, 0, 9, 0, 9, client, server + 1, 0, client + 2]),
+        ("backwards", &[22, 3, 0, client + 3, 0, 9, 22, 200, 0]),
+    ];
+    let mut seeds = Vec::new();
+    for (name, trouble) in troubles {
+        for kind in [0, 0x97] {
+            let script = [&[kind][..], &opening, &talk, trouble, &talk, &closing, &calls].concat();
+            seeds.push((format!("{name}-{kind}"), script));
+        }
+    }
+    let other = |octets: &[u8], which: u8| octets.iter().map(|octet| octet | (which << 6)).collect::<Vec<u8>>();
+    seeds.push((
+        "same-ends".to_owned(),
+        [&[0][..], &other(&opening, 3), &[192 + 3, 0, 9, 224 + 5, 0, 192 + 6]].concat(),
+    ));
+    seeds
+}
+
+fn kept_seeds() -> Seeds {
+    let at = Timestamp::from_nanos(1_700_000_000_000_000_001);
+    let end = |text: &str| text.parse().expect("an address");
+    let call = Call {
+        entered: at,
+        returned: Some(at.after(Span(5_000))),
+        process: Process { pid: 7, tid: 8, comm: "echo \u{1b}[1m".into() },
+        name: "send".into(),
+        effect: Effect::Send,
+        fd: Some(3),
+        socket: Some(SocketId(1)),
+        args: vec![("flags".into(), Arg::Text("MSG_NOSIGNAL".into())), ("length".into(), Arg::Int(-1))],
+        result: Some(10),
+        errno: Some("EPIPE".into()),
+        octets: Some(10),
+        accepted: Some(SocketId(2)),
+        local: Some(end("127.0.0.1:40000")),
+        peer: Some(end("[::1]:3000")),
+        info: None,
+        preview: b"helloworld".to_vec(),
+    };
+    let evidence = Evidence {
+        asked: at,
+        answered: at,
+        local: end("127.0.0.1:40000"),
+        peer: end("127.0.0.1:3000"),
+        state: Some(State::TimeWait),
+        timer: Some(Timer { kind: TimerKind::TimeWait, remaining: Span::from_millis(60_000) }),
+        inode: 9,
+        uid: 1_000,
+    };
+    let kept = Kept { calls: vec![call], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
+    vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())]
+}
+
+/// SYN, SYN-ACK, ACK and two octets of an IPv4 connection.
+fn handshake() -> Vec<Vec<u8>> {
+    let segment = |from: u16, to: u16, seq: u32, ack: u32, flags: u8, payload: &[u8]| {
+        let mut octets = [&from.to_be_bytes()[..], &to.to_be_bytes(), &seq.to_be_bytes(), &ack.to_be_bytes()].concat();
+        octets.extend_from_slice(&[0xb0, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        octets.extend_from_slice(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7, 5, 2, 0, 0]);
+        octets.extend_from_slice(payload);
+        ipv4(6, &octets)
+    };
+    vec![
+        segment(50_000, 80, 1_000, 0, 2, b""),
+        segment(80, 50_000, 9_000, 1_001, 18, b""),
+        segment(50_000, 80, 1_001, 9_001, 16, b""),
+        segment(50_000, 80, 1_001, 9_001, 24, b"hi"),
+    ]
+}
+
+fn tcp() -> Vec<u8> {
+    handshake()[3][20..].to_vec()
+}
+
+fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
+    [&[2; 12][..], &kind.to_be_bytes(), payload].concat()
+}
+
+fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let len = 20 + payload.len() as u16;
+    [&[0x45, 0][..], &len.to_be_bytes(), &[0, 7, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], payload].concat()
+}
+
+fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let len = payload.len() as u16;
+    [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[next, 64], &[0xfd; 16], &[0xfe; 16], payload].concat()
+}
+
+/// An IPv4 packet in two fragments.
+fn fragments(datagram: &[u8]) -> Vec<Vec<u8>> {
+    let piece = |from: usize, to: usize, more: u8| {
+        let mut piece = [&datagram[..20], &datagram[20 + from..20 + to]].concat();
+        let len = (piece.len() as u16).to_be_bytes();
+        piece[2..4].copy_from_slice(&len);
+        piece[6..8].copy_from_slice(&[more, (from / 8) as u8]);
+        piece
+    };
+    vec![piece(0, 24, 0x20), piece(24, datagram.len() - 20, 0)]
+}
+
+fn fragments6() -> Vec<Vec<u8>> {
+    let whole = tcp();
+    let piece = |from: usize, to: usize, more: u8| {
+        ipv6(44, &[&[6, 0, 0, from as u8 | more, 0, 0, 0, 1][..], &whole[from..to]].concat())
+    };
+    vec![piece(0, 24, 1), piece(24, whole.len(), 0)]
+}
