@@ -102,7 +102,7 @@ pub struct Demo {
     #[arg(long, short = 'm', value_name = "TEXT", conflicts_with_all = ["size", "refused"])]
     pub message: Vec<OsString>,
     /// Send one message of this many octets instead
-    #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     pub size: Option<u64>,
     /// How many times the messages are sent and echoed
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -111,7 +111,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
     /// MTU of the loopback interface, for segments as in the textbook (1500); always in a namespace of its own
-    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(68..=65536))]
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
     /// Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
@@ -337,13 +337,13 @@ mod tests {
         for line in ["demo --rebind --first-close client", "demo --ipv6 --mtu 1279", "analyze -t --format csv a"] {
             assert!(contradiction(&read(line).unwrap()).is_some(), "{line}");
         }
-        for line in ["demo --rebind", "demo --rebind --first-close server", "demo --ipv6 --mtu 1280", "demo --mtu 68"] {
+        for line in ["demo --rebind", "demo --rebind --first-close server", "demo --ipv6 --mtu 1280", "demo --mtu 88"] {
             assert_eq!(contradiction(&read(line).unwrap()), None, "{line}");
         }
         for line in [
             "demo --refused --wait",
             "demo --message a --size 3",
-            "demo --mtu 1",
+            "demo --mtu 87",
             "analyze",
             "demo --port 0",
             "analyze --top 0 a",
