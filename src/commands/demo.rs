@@ -46,10 +46,6 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         wait(&recording, longest, &mut evidence, &style)?;
     }
     let story = tell(&recording, &evidence);
-    if let Some(path) = &options.save {
-        let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
-        save(path, &recording, &story, &kept)?;
-    }
     let told = match options.format {
         Format::Text => {
             let mut whole = Vec::new();
@@ -58,7 +54,13 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         }
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
     };
-    told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    let told = told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error));
+    // Whatever becomes of one, the other is not lost: a full disk or a closed pipe.
+    if let Some(path) = &options.save {
+        let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
+        save(path, &recording, &story, &kept)?;
+    }
+    told?;
     if recording.interrupted {
         complain(&"interrupted: this is what was seen until then");
         return Ok(Outcome::Incomplete);

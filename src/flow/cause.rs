@@ -386,6 +386,8 @@ impl<'a> Causes<'a> {
     }
 
     fn sent(&self, side: Side) -> &Sent {
+        // A socket that is connected to itself is its own peer.
+        let side = if self.trace.client == self.trace.server { Side::Client } else { side };
         &self.sides[slot(side)]
     }
 

@@ -42,6 +42,7 @@ pub fn tell(
     for trace in traces {
         teller.draft_segments(trace);
     }
+    teller.end_time_waits(traces);
     teller.ask_tcp_info(traces);
     teller.ask_sock_diag(traces, evidence);
     teller.explain_binds(traces);
@@ -153,6 +154,35 @@ impl Teller<'_> {
                 note: note_on(call),
             }));
             self.push((Some(call.entered), 0), Some(call.entered), place.connection, kind);
+        }
+    }
+
+    /// A connection that takes the 4-tuple of one in TIME-WAIT over has ended that state.
+    fn end_time_waits(&mut self, traces: &[Trace]) {
+        let mut waiting: HashMap<[SocketAddr; 2], (ConnectionId, Side)> = HashMap::new();
+        for trace in traces {
+            let mut ends = [trace.client, trace.server];
+            ends.sort_unstable();
+            let opened = trace.segments.first().filter(|first| first.segment.flags.contains(Flags::SYN));
+            if let (Some(first), Some((earlier, side))) = (opened, waiting.remove(&ends)) {
+                let draft = self.drafts.iter().position(|draft| {
+                    draft.event.connection == Some(trace.id) && matches!(draft.event.kind, EventKind::Segment(_))
+                });
+                let at = first.segment.at;
+                self.draft_move(
+                    earlier,
+                    side,
+                    (Some(State::TimeWait), State::Closed, Rule::TimeWaitReused),
+                    (at, first.segment.frame),
+                    at,
+                    draft.unwrap_or_default(),
+                );
+            }
+            for side in [Side::Client, Side::Server] {
+                if self.paths.get(&EndKey::End(trace.id, side)).and_then(StatePath::last) == Some(State::TimeWait) {
+                    waiting.insert(ends, (trace.id, side));
+                }
+            }
         }
     }
 

@@ -176,6 +176,21 @@ impl Summary<'_> {
                 EventKind::Transition(t) if t.side == side && t.rule == Rule::TimeWaitOver => Some(event.at),
                 _ => None,
             });
+            let reused = events().find_map(|event| match &event.kind {
+                EventKind::Transition(t) if t.side == side && t.rule == Rule::TimeWaitReused => Some(event.at),
+                _ => None,
+            });
+            if let Some(at) = reused {
+                let lasted = at.zip(entered.flatten()).map(|(at, entered)| at.since(entered));
+                let micro = if self.page.style.charset == Charset::Unicode { "µ" } else { "u" };
+                let after = lasted.map_or(String::new(), |lasted| format!(" after {}", clock::duration(lasted, micro)));
+                let said = format!(
+                    "on the {}: ended early{after}: a new SYN took the same addresses and ports for the next connection.",
+                    side.name()
+                );
+                self.page.entry("TIME-WAIT", &said, Paint::Strong)?;
+                continue;
+            }
             let timer = events().rev().find_map(|event| match &event.kind {
                 EventKind::Timer(timer) if timer.side == side && timer.kind == TimerKind::TimeWait => {
                     Some((event.at, timer))

@@ -111,6 +111,7 @@ rules! {
     Reset = "reset", "A RST in the window ends the connection at once (3.10.7.4).";
     Aborted = "aborted", "The end sends RST and forgets the connection (3.10.5).";
     TimeWaitOver = "time-wait-over", "The TIME-WAIT timer ran out, and the kernel removed the socket (3.10.8).";
+    TimeWaitReused = "time-wait-reused", "A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).";
     OpenBothWays = "open-both-ways", "The end sent octets and took octets: it is open, though its handshake was not captured.";
 }
 
