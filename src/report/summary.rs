@@ -265,7 +265,10 @@ impl Summary<'_> {
                 said.push_str("not asked of the kernel; on Linux it lasts 60 s");
                 if let Some(entered) = entered {
                     let over = clock::time_of_day(entered.after(Span::from_millis(60_000)), style, 0);
-                    said.push_str(&format!(", so until {over} {}", clock::zone(style)));
+                    said.push_str(&format!(
+                        ", so until {over} {} unless a new SYN takes the same ports before",
+                        clock::zone(style)
+                    ));
                 }
             }
         }
