@@ -64,9 +64,25 @@ pub struct Look {
     /// Draw with ASCII characters only [default: where the locale is not UTF-8]
     #[arg(long, global = true)]
     pub ascii: bool,
+    /// Tell moments in text by this clock [default: timelines relative, tables none]
+    #[arg(long, global = true, value_enum, value_name = "CLOCK")]
+    pub time: Option<Time>,
     /// In timelines, draw each segment by itself, also those that follow one another alike
     #[arg(long, global = true)]
     pub every_segment: bool,
+}
+
+/// The clock by which text tells moments.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// Seconds since the first frame, or the first event of a timeline
+    Relative,
+    /// Time of day in the local zone
+    Local,
+    /// Time of day in UTC
+    Utc,
+    /// Seconds since the epoch
+    Epoch,
 }
 
 /// When to use colour.
@@ -172,6 +188,9 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
+    /// In tables, names instead of addresses, as the system resolves them: it asks name servers, after the capture was read
+    #[arg(long, conflicts_with_all = ["timeline", "findings"])]
+    pub resolve: bool,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub format: Form,

@@ -25,6 +25,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["commands/man.rs"]),
     ("colored", &["report"]),
     ("csv", &["report/csv.rs"]),
+    ("dns_lookup", &["commands/names.rs"]),
     ("flate2", &["capture"]),
     ("foldhash", &["flow"]),
     ("hashbrown", &["flow"]),

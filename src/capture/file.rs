@@ -74,6 +74,11 @@ impl FileSource {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
+    /// What tells [`FileSource::bytes_read`] to another thread while the file is read.
+    pub fn meter(&self) -> Meter {
+        Meter(Arc::clone(&self.bytes_read))
+    }
+
     /// How many octets the file has; `None` for a stream.
     pub fn size(&self) -> Option<u64> {
         self.size
@@ -118,6 +123,17 @@ impl FileSource {
         let mut input = Input::new(reader);
         let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
+    }
+}
+
+/// How far a file is read, to be asked while another thread reads it.
+#[derive(Clone, Debug)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// How many octets were read from the file so far, before decompression.
+    pub fn octets(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

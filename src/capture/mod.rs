@@ -12,7 +12,7 @@ mod pcapng;
 mod privilege;
 mod writer;
 
-pub use file::FileSource;
+pub use file::{FileSource, Meter};
 pub use filter::Filter;
 pub use live::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
 pub use merged::Merged;

@@ -1,57 +1,69 @@
 //! `tcpflow analyze`: what saved captures tell.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufWriter, Write};
-use std::ops::ControlFlow;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
+use super::interrupt::{INTERRUPTED, Interrupt};
+use super::progress::Show;
 use super::selection::Selection;
 use super::source::{Filters, Source};
-use super::tellers::{Subject, teller};
+use super::tellers::{Names, Page, Subject, teller};
+use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, pipeline};
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, Frame, LinkType};
 use crate::cli::{Analyze, Form, Look};
 use crate::flow::ConnectionId;
 use crate::report::{self, Ids, Jsonl, Style};
 use crate::session::{Broken, Keep, Session, Sink};
+use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
+    let interrupt = Interrupt::catch()?;
     let inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     let selection = Selection::read(options)?;
     let filters = Filters::compile(&inputs, options)?;
     let style = if options.timeline { look::style(look) } else { look::table(look) };
+    let show = show(options, &selection);
+    let mut run = Run { options, look, style, inputs, filters, selection, interrupt, show, damage: None };
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut run = Run { inputs, filters, selection, damage: None };
-    let unread = if options.timeline {
-        run.timeline(options.format, &mut out, &style)?
-    } else {
-        let subject = if options.findings { Subject::Findings } else { Subject::Connections };
-        run.list(options.format, subject, &mut out, &style)?
-    };
+    let unread = if options.timeline { run.timeline(&mut out)? } else { run.list(&mut out)? };
     out.flush().map_err(|error| Failure::output(&error))?;
     run.outcome(unread)
 }
 
 /// One run of the command.
-struct Run {
+struct Run<'a> {
+    options: &'a Analyze,
+    look: &'a Look,
+    style: Style,
     inputs: Inputs,
     filters: Filters,
     selection: Selection,
+    interrupt: Interrupt,
+    show: Show,
     damage: Option<CaptureError>,
 }
 
 /// The link type of a capture of which no frame could be read.
-type Unread = Option<crate::capture::LinkType>;
+type Unread = Option<LinkType>;
 
-impl Run {
+impl Run<'_> {
     /// Tells connections, or their findings, as they end or in the order asked for.
-    fn list(&mut self, form: Form, subject: Subject, out: &mut dyn Write, style: &Style) -> Result<Unread, Failure> {
+    fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let mut source = Source::open(&self.inputs)?;
-        let teller = teller(form, subject, out, style).map_err(|error| Failure::output(&error))?;
-        let Self { filters, selection, damage, .. } = self;
+        let began = OnceLock::new();
+        let Self { options, look, style, filters, selection, interrupt, show, damage, .. } = self;
+        let subject = if options.findings { Subject::Findings } else { Subject::Connections };
+        let names = if options.resolve { Names::Resolved } else { Names::Never };
+        let page = Page { look, style: *style, began: &began, names };
+        let teller = teller(options.format, subject, out, page).map_err(|error| Failure::output(&error))?;
         let mut sink = selection.before(teller);
         let mut session = Session::new(Keep::Nothing);
-        read(&mut session, &mut source, filters, &mut *sink, damage)?;
+        let watch = Watch::new(interrupt, &source, *show, *style);
+        *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink)?;
+        interrupt.done();
         let unread = session.unread();
         let connections = session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
@@ -60,15 +72,18 @@ impl Run {
     }
 
     /// Draws the events of the connections chosen.
-    fn timeline(&mut self, form: Form, out: &mut dyn Write, style: &Style) -> Result<Unread, Failure> {
+    fn timeline(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let chosen = self.chosen()?;
         let keep = match &chosen {
             None => Keep::All,
             Some(ids) => Keep::Only(ids.clone()),
         };
         let mut source = Source::open(&self.inputs)?;
+        let began = OnceLock::new();
         let mut session = Session::new(keep);
-        read(&mut session, &mut source, &mut self.filters, &mut (), &mut self.damage)?;
+        let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
+        self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())?;
+        self.interrupt.done();
         let unread = session.unread();
         let kept = source.kept();
         for notice in &kept.notices {
@@ -76,8 +91,9 @@ impl Run {
         }
         let story = session.story(kept.calls, &kept.evidence, source.dropped());
         missing(&self.selection.chosen, story.totals.connections);
-        let told = match form {
-            Form::Text => report::timeline::write(out, &story, &[], style),
+        let style = look::at(self.look, self.style, began.get().copied());
+        let told = match self.options.format {
+            Form::Text => report::timeline::write(out, &story, &[], &style),
             Form::Jsonl | Form::Csv => Jsonl::new(out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;
@@ -101,18 +117,26 @@ impl Run {
         }
         let mut ids = BTreeSet::new();
         let mut source = Source::open(&self.inputs)?;
-        let Self { filters, selection, damage, .. } = self;
-        let mut sink = selection.before(Box::new(Ids(&mut ids)));
+        let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing);
-        read(&mut session, &mut source, filters, &mut *sink, damage)?;
+        let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
+        // Damage is met again by the second reading.
+        read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)?;
         session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
+        if self.interrupt.is_pressed() {
+            return Err(Failure::new("interrupted before the connections were chosen"));
+        }
         Ok(Some(ids))
     }
 
     /// What standard error has to say in the end, and the exit status.
     fn outcome(self, unread: Unread) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::Done;
+        if self.interrupt.is_pressed() {
+            complain(&INTERRUPTED);
+            outcome = Outcome::Incomplete;
+        }
         if let Some(undecided) = self.selection.undecided() {
             complain(&undecided);
             outcome = Outcome::Incomplete;
@@ -132,23 +156,34 @@ impl Run {
     }
 }
 
-/// Reads the source to its end, or to where it is damaged.
+/// Reads the source to its end, to where it is damaged, or until Ctrl-C; notes when its first frame was captured.
 fn read(
     session: &mut Session,
     source: &mut Source,
     filters: &mut Filters,
+    mut watch: Watch<'_>,
+    began: &OnceLock<Timestamp>,
     sink: &mut dyn Sink,
-    damage: &mut Option<CaptureError>,
-) -> Result<(), Failure> {
-    let go_on = |_| ControlFlow::Continue(());
-    match pipeline::run(session, source.frames(), |frame| filters.matches(frame), go_on, sink) {
-        Ok(()) => Ok(()),
-        Err(Broken::Capture(error)) => {
-            *damage = Some(error);
-            Ok(())
+) -> Result<Option<CaptureError>, Failure> {
+    let wanted = |frame: &Frame<'_>| {
+        let wanted = filters.matches(frame)?;
+        if let (true, Some(at)) = (wanted, frame.at) {
+            began.get_or_init(|| at);
         }
+        Ok(wanted)
+    };
+    match pipeline::run(session, source.frames(), wanted, |frame| watch.go_on(frame), sink) {
+        Ok(()) => Ok(None),
+        Err(Broken::Capture(damage)) => Ok(Some(damage)),
         Err(Broken::Output(error)) => Err(Failure::output(&error)),
     }
+}
+
+/// Whether progress is drawn: not among rows that somebody reads as they come, on this terminal or through a pager on it.
+fn show(options: &Analyze, selection: &Selection) -> Show {
+    let comes_at_the_end = options.timeline || options.resolve || !selection.streams();
+    let elsewhere = options.format != Form::Text && !io::stdout().is_terminal();
+    if io::stderr().is_terminal() && (comes_at_the_end || elsewhere) { Show::Terminal } else { Show::Nothing }
 }
 
 fn is_regular(path: &Path) -> bool {

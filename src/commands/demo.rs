@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
+use super::interrupt::{INTERRUPTED, Interrupt};
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain, look};
 use crate::calls::Kept;
@@ -25,10 +26,10 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
-    let interrupt = interruptible()?;
-    let mut style = look::style(look);
+    let interrupt = Interrupt::catch()?;
+    let mut style = look::at(look, look::style(look), Some(crate::kernel::now()));
     let recording =
-        lab::run(&scenario(options, Arc::clone(&interrupt))).map_err(|error| Failure::new(format!("demo: {error}")))?;
+        lab::run(&scenario(options, interrupt.flag())).map_err(|error| Failure::new(format!("demo: {error}")))?;
     for notice in &recording.notices {
         complain(notice);
     }
@@ -62,10 +63,10 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     }
     told?;
     if recording.interrupted {
-        complain(&"interrupted: this is what was seen until then");
+        complain(&INTERRUPTED);
         return Ok(Outcome::Incomplete);
     }
-    if options.wait && interrupt.load(Ordering::Acquire) {
+    if options.wait && interrupt.is_pressed() {
         complain(&"interrupted: the end of TIME-WAIT was not waited for");
         return Ok(Outcome::Incomplete);
     }
@@ -104,18 +105,6 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         place: Place::WherePermitted,
         interrupt,
     }
-}
-
-/// A flag that the first Ctrl-C sets; a second one ends the process at once.
-fn interruptible() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let failed = |error: io::Error| Failure::new(format!("demo: Ctrl-C cannot be caught: {error}"));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the second signal finds the flag set by the first.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag)).map_err(failed)?;
-        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(failed)?;
-    }
-    Ok(flag)
 }
 
 /// Stays until TIME-WAIT is over, and keeps what sock_diag says of it.

@@ -2,9 +2,9 @@
 
 use std::io::IsTerminal;
 
-use crate::cli::{self, Look};
+use crate::cli::{self, Look, Time};
 use crate::report::{Charset, Clock, Color, Detail, Style};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// The style of text on standard output.
 pub(super) fn style(look: &Look) -> Style {
@@ -28,11 +28,24 @@ fn style_or(look: &Look, default_width: usize) -> Style {
         width,
         color: if color { Color::Always } else { Color::Never },
         charset: if look.ascii || (terminal && !utf8()) { Charset::Ascii } else { Charset::Unicode },
-        clock: Clock::Elapsed,
+        clock: match look.time {
+            None | Some(Time::Relative) => Clock::Elapsed,
+            Some(Time::Local | Time::Utc) => Clock::TimeOfDay,
+            Some(Time::Epoch) => Clock::Epoch,
+        },
         utc_offset: 0,
         detail: if look.every_segment { Detail::Every } else { Detail::Runs },
         room_until: Span(0),
     }
+}
+
+/// The style with the local zone's offset at that moment, where local time was asked for.
+///
+/// One offset is told with one name for a whole capture, also where it goes on past a change of the clocks.
+pub(super) fn at(look: &Look, style: Style, moment: Option<Timestamp>) -> Style {
+    let (Some(Time::Local), Some(moment)) = (look.time, moment) else { return style };
+    let local = chrono::DateTime::from_timestamp_nanos(moment.as_nanos()).with_timezone(&chrono::Local);
+    Style { utc_offset: local.offset().local_minus_utc(), ..style }
 }
 
 /// The width of the terminal on standard output; without one, what COLUMNS says.

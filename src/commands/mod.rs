@@ -4,13 +4,16 @@ mod analyze;
 mod completions;
 mod demo;
 mod inputs;
+mod interrupt;
 mod look;
 mod man;
+mod names;
 mod pipeline;
 pub mod progress;
 mod selection;
 mod source;
 mod tellers;
+mod watch;
 
 pub use inputs::Inputs;
 

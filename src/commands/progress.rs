@@ -54,18 +54,18 @@ impl Reading {
     pub fn new(name: &str, octets: Option<u64>, show: Show, style: &Style) -> Self {
         let bar = ProgressBar::with_draw_target(octets, target(show));
         let shape = if octets.is_some() {
-            "{prefix}  [{bar:30}] {bytes}/{total_bytes}, {msg}"
+            "{prefix}  [{bar:30}] {bytes}/{total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}"
         } else {
-            "{prefix}  {bytes} read, {msg}"
+            "{prefix}  {bytes} read, {binary_bytes_per_sec}, {msg}"
         };
         bar.set_style(template(shape, style));
         bar.set_prefix(escape(name, style));
         Self { bar }
     }
 
-    /// Draws that `octets` of the file and `segments` were read; cheap, for the bar redraws at most 20 times a second.
-    pub fn at(&self, octets: u64, segments: u64) {
-        self.bar.set_message(format!("{segments} segments"));
+    /// Draws that `octets` of the file and `frames` were read; cheap, for the bar redraws at most 20 times a second.
+    pub fn at(&self, octets: u64, frames: u64) {
+        self.bar.set_message(format!("{frames} frames"));
         self.bar.set_position(octets);
     }
 
@@ -132,7 +132,7 @@ mod tests {
                 let style = Style { color, charset, ..Style::plain(80) };
                 let reading = Reading::new("x.pcap", Some(100), Show::Nothing, &style);
                 reading.at(40, 12_345);
-                assert_eq!((reading.bar.position(), reading.bar.message().as_str()), (40, "12345 segments"));
+                assert_eq!((reading.bar.position(), reading.bar.message().as_str()), (40, "12345 frames"));
                 Reading::new("-", None, Show::Nothing, &style).finish();
             }
         }

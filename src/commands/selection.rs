@@ -45,6 +45,11 @@ impl Selection {
         self.condition.is_some() || self.top.is_some()
     }
 
+    /// Whether connections are told as they end, and none is held back until the end of the capture.
+    pub(super) fn streams(&self) -> bool {
+        self.order.is_none()
+    }
+
     /// Stands before `sink`.
     pub(super) fn before<'a>(&'a mut self, mut sink: Box<dyn Sink + 'a>) -> Box<dyn Sink + 'a> {
         match (self.order, self.top) {

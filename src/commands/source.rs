@@ -2,7 +2,7 @@
 
 use super::{Failure, Inputs, complain};
 use crate::calls::Kept;
-use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged};
+use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged, Meter};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -53,6 +53,24 @@ impl Source {
             }
         }
         all
+    }
+
+    /// How far each of the files is read, while it is.
+    pub(super) fn meters(&self) -> Vec<Meter> {
+        self.files().iter().map(FileSource::meter).collect()
+    }
+
+    /// The octets of all files; `None` where one is a stream.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.files().iter().map(FileSource::size).sum()
+    }
+
+    /// What it is called on the progress bar.
+    pub(super) fn name(&self) -> String {
+        match self.files() {
+            [file] => file.name().to_owned(),
+            files => format!("{} files", files.len()),
+        }
     }
 
     pub(super) fn dropped(&self) -> Option<u64> {

@@ -1,11 +1,14 @@
 //! Sinks that write connections, or their findings, to one output.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
-use crate::cli::Form;
+use super::{look, names};
+use crate::cli::{Form, Look};
 use crate::flow::{Connection, Totals};
 use crate::report::{Csv, FindingList, Jsonl, Style, Table};
 use crate::session::Sink;
+use crate::time::Timestamp;
 
 /// What is told of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,17 +19,48 @@ pub(super) enum Subject {
     Findings,
 }
 
+/// How text is laid out, which the first frame's time is needed for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    pub(super) look: &'a Look,
+    pub(super) style: Style,
+    /// When the first frame was captured, as soon as it was read.
+    pub(super) began: &'a OnceLock<Timestamp>,
+    /// Whether names stand for addresses.
+    pub(super) names: Names,
+}
+
+/// Whether names stand for addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Names {
+    /// No name server is asked.
+    Never,
+    /// They are asked for after the capture was read.
+    Resolved,
+}
+
+impl Page<'_> {
+    fn table(&self) -> Table {
+        let began = self.began.get().copied();
+        let style = look::at(self.look, self.style, began);
+        match (self.look.time, began) {
+            (Some(_), Some(began)) => Table::timed(&style, began),
+            _ => Table::new(&style),
+        }
+    }
+}
+
 /// The sink that writes `subject` in that form; what it has not written yet, `finish` writes.
 pub(super) fn teller<'a>(
     form: Form,
     subject: Subject,
     out: &'a mut dyn Write,
-    style: &Style,
+    page: Page<'a>,
 ) -> io::Result<Box<dyn Sink + 'a>> {
     Ok(match (form, subject) {
-        (Form::Text, Subject::Connections) => Box::new(Rows { table: Table::new(style), told: 0, out }),
+        (Form::Text, Subject::Connections) => Box::new(Rows { page, table: None, told: 0, held: Vec::new(), out }),
         (Form::Text, Subject::Findings) => {
-            Box::new(Remarks { list: FindingList::new(style), table: Table::new(style), told: 0, out })
+            Box::new(Remarks { list: FindingList::new(&page.style), table: page.table(), told: 0, out })
         }
         (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
         (Form::Jsonl, Subject::Findings) => Box::new(FindingLines(Jsonl::new(out))),
@@ -84,22 +118,48 @@ impl Sink for FindingRecords<'_> {
 }
 
 struct Rows<'a> {
-    table: Table,
+    page: Page<'a>,
+    /// Laid out for the first row.
+    table: Option<Table>,
     told: u64,
+    /// What waits for its names.
+    held: Vec<Connection>,
     out: &'a mut dyn Write,
+}
+
+impl Rows<'_> {
+    fn row(&mut self, connection: &Connection) -> io::Result<()> {
+        let table = self.table.get_or_insert_with(|| self.page.table());
+        if self.told == 0 {
+            table.header(self.out)?;
+        }
+        self.told += 1;
+        table.row(self.out, connection)
+    }
 }
 
 impl Sink for Rows<'_> {
     fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        if self.told == 0 {
-            self.table.header(self.out)?;
+        match self.page.names {
+            Names::Never => self.row(connection),
+            Names::Resolved => {
+                self.held.push(connection.clone());
+                Ok(())
+            }
         }
-        self.told += 1;
-        self.table.row(self.out, connection)
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        self.table.totals(self.out, totals, self.told)
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            let names = names::resolved(names::addresses(&held));
+            self.table = Some(self.page.table().with_names(names));
+        }
+        for connection in &held {
+            self.row(connection)?;
+        }
+        let table = self.table.get_or_insert_with(|| self.page.table());
+        table.totals(self.out, totals, self.told)
     }
 }
 

@@ -8,6 +8,27 @@ pub(super) fn moment(at: Timestamp, origin: Timestamp, style: &Style) -> String 
     match style.clock {
         Clock::Elapsed => elapsed(at.since(origin)),
         Clock::TimeOfDay => time_of_day(at, style, 6),
+        Clock::Epoch => elapsed(Span(at.as_nanos())),
+    }
+}
+
+/// What a column of moments counts in, for its head.
+pub(super) fn unit(style: &Style) -> String {
+    match style.clock {
+        Clock::Elapsed => "seconds".to_owned(),
+        Clock::TimeOfDay => zone(style),
+        Clock::Epoch => "epoch".to_owned(),
+    }
+}
+
+/// The moment by itself: as [`moment`], but with its date.
+pub(super) fn dated(at: Timestamp, origin: Timestamp, style: &Style) -> String {
+    match style.clock {
+        Clock::TimeOfDay => {
+            let (year, month, day) = civil(local(at, style).0);
+            format!("{year:04}-{month:02}-{day:02} {}", time_of_day(at, style, 6))
+        }
+        Clock::Elapsed | Clock::Epoch => moment(at, origin, style),
     }
 }
 
@@ -20,9 +41,8 @@ pub(super) fn elapsed(span: Span) -> String {
 
 /// Date, time of day with microseconds, and zone: `2026-11-21 05:53:22.123456 UTC`.
 pub(super) fn date(at: Timestamp, style: &Style) -> String {
-    let (days, _) = local(at, style);
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02} {} {}", time_of_day(at, style, 6), zone(style))
+    let style = Style { clock: Clock::TimeOfDay, ..*style };
+    format!("{} {}", dated(at, at, &style), zone(&style))
 }
 
 /// Time of day with that many decimals of a second, cut, not rounded.

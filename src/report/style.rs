@@ -55,6 +55,8 @@ pub enum Clock {
     Elapsed,
     /// Time of day with microseconds, in the style's offset from UTC.
     TimeOfDay,
+    /// Seconds and microseconds since the epoch.
+    Epoch,
 }
 
 /// Whether each segment has an arrow of its own.

@@ -1,16 +1,18 @@
 //! The table of connections, in columns whose widths follow from the page alone, so that rows can be written as they come.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use unicode_width::UnicodeWidthStr;
 
 use super::clock;
-use super::style::{Charset, Paint, Style};
+use super::style::{Charset, Clock, Paint, Style};
 use super::summary::skipped;
 use super::text::{Line, counted, escape};
 use crate::flow::{Connection, Ending, Totals};
 use crate::tcp::State;
+use crate::time::Timestamp;
 
 /// The table's columns on one page.
 #[derive(Clone, Debug)]
@@ -19,11 +21,15 @@ pub struct Table {
     columns: Vec<(Column, usize)>,
     /// What has no column on this page, in the order in which it is told below the row.
     below: Vec<Column>,
+    /// What elapsed times are counted from, where connections are told with their time.
+    origin: Option<Timestamp>,
+    names: BTreeMap<IpAddr, String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Column {
     Id,
+    Began,
     Client,
     Server,
     Duration,
@@ -68,7 +74,31 @@ impl Table {
         } else {
             below.push(Column::Verdict);
         }
-        Self { style: *style, columns: chosen, below }
+        Self { style: *style, columns: chosen, below, origin: None, names: BTreeMap::new() }
+    }
+
+    /// The same, with the time of each connection's first segment by the style's clock, elapsed time being counted from `origin`.
+    pub fn timed(style: &Style, origin: Timestamp) -> Self {
+        let mut table = Self::new(style);
+        table.origin = Some(origin);
+        let time = match style.clock {
+            Clock::Elapsed => 13,
+            Clock::Epoch => 17,
+            Clock::TimeOfDay => 26,
+        };
+        match table.columns.iter_mut().find(|(column, _)| *column == Column::Verdict) {
+            Some((_, verdict)) if *verdict >= time + GAP + 20 => {
+                *verdict -= time + GAP;
+                table.columns.insert(1, (Column::Began, time));
+            }
+            _ => table.below.insert(0, Column::Began),
+        }
+        table
+    }
+
+    /// Tells these names instead of addresses.
+    pub fn with_names(self, names: BTreeMap<IpAddr, String>) -> Self {
+        Self { names, ..self }
     }
 
     /// From this width on each connection has one line.
@@ -83,6 +113,7 @@ impl Table {
         self.line(out, |column| {
             let name = match column {
                 Column::Id => "id".to_owned(),
+                Column::Began => format!("began ({})", clock::unit(&self.style)),
                 Column::Client => "client".to_owned(),
                 Column::Server => "server".to_owned(),
                 Column::Duration => "duration".to_owned(),
@@ -105,6 +136,7 @@ impl Table {
         let micro = if self.style.charset == Charset::Unicode { "µ" } else { "u" };
         self.line(out, |column| match column {
             Column::Id => Line::of(Paint::Plain, connection.id.0.to_string()),
+            Column::Began => Line::of(Paint::Plain, self.began(connection)),
             Column::Client => Line::of(Paint::Client, self.end(connection.client)),
             Column::Server => Line::of(Paint::Server, self.end(connection.server)),
             Column::Duration => {
@@ -135,6 +167,10 @@ impl Table {
         }
         let named = |state: Option<State>| state.map_or("unknown", State::name);
         let parts = self.below.iter().filter_map(|column| match column {
+            Column::Began if self.style.clock == Clock::TimeOfDay => {
+                Some(format!("began {} {}", self.began(connection), clock::zone(&self.style)))
+            }
+            Column::Began => Some(format!("began at {} s", self.began(connection))),
             Column::Duration => {
                 let lasted = connection.first.zip(connection.last).map(|(first, last)| last.since(first));
                 lasted.map(|lasted| clock::duration(lasted, micro))
@@ -191,7 +227,7 @@ impl Table {
                 line.push(Paint::Plain, " ".repeat(GAP));
             }
             line.append(match column {
-                Column::Id | Column::Duration | Column::Sent | Column::Received => {
+                Column::Id | Column::Began | Column::Duration | Column::Sent | Column::Received => {
                     cell(*column).right(*width, ellipsis)
                 }
                 _ => cell(*column).left(*width, ellipsis),
@@ -200,17 +236,26 @@ impl Table {
         line.write(out, &self.style)
     }
 
+    /// When its first segment was captured.
+    fn began(&self, connection: &Connection) -> String {
+        let Some((first, origin)) = connection.first.zip(self.origin) else { return "-".to_owned() };
+        clock::dated(first, origin, &self.style)
+    }
+
     /// An end in its column: cut in the middle where it is too long, so that the port stays.
     fn end(&self, end: SocketAddr) -> String {
-        let text = end.to_string();
+        let text = match self.names.get(&end.ip()) {
+            Some(name) => format!("{}:{}", escape(name, &self.style), end.port()),
+            None => end.to_string(),
+        };
         let width = self.columns.iter().find(|(column, _)| *column == Column::Client).map_or(0, |(_, width)| *width);
-        if text.len() <= width {
+        if text.width() <= width {
             return text;
         }
         let ellipsis = self.style.glyphs().ellipsis;
         let port = format!(":{}", end.port());
         let keep = width.saturating_sub(port.len() + ellipsis.width());
-        format!("{}{ellipsis}{port}", &text[..keep.min(text.len())])
+        format!("{}{ellipsis}{port}", super::text::head(&text, keep).0)
     }
 }
 
@@ -284,6 +329,42 @@ mod tests {
         let long = "[2001:db8:1111:2222:3333:4444:5555:6666]:50634".parse().unwrap();
         let text = drawn(&Style::plain(80), |connection| connection.client = long);
         assert!(text.contains("[2001:db8:1111…:50634"), "{text}");
+    }
+
+    #[test]
+    fn moments_stand_in_a_column_or_below_the_row() {
+        let story = sample::echo();
+        let connection = &story.connections[0];
+        let origin = Timestamp::from_nanos(connection.first.unwrap().as_nanos() - 1_500_000_000);
+        for (clock, wanted) in [(Clock::Elapsed, "1.500000"), (Clock::TimeOfDay, "UTC+5:30"), (Clock::Epoch, ".")] {
+            for width in [60, 100, 150, 180] {
+                let style = Style { clock, utc_offset: 19_800, ..Style::plain(width) };
+                let (table, mut out) = (Table::timed(&style, origin), Vec::new());
+                table.header(&mut out).unwrap();
+                table.row(&mut out, connection).unwrap();
+                let text = String::from_utf8(out).unwrap();
+                assert!(text.lines().all(|line| line.width() <= width), "{text}");
+                assert!(text.contains("began") && text.contains(wanted), "{width}: {wanted}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_its_address_and_leaves_the_port() {
+        let story = sample::echo();
+        let client = story.connections[0].client;
+        for (name, told) in [
+            ("host.example", "host.example:50634"),
+            ("a\u{1b}[2J", "a\\x1b[2J:50634"),
+            ("名前名前名前名前名前名前名前名前名前", "…:50634"),
+        ] {
+            let names = BTreeMap::from([(client.ip(), name.to_owned())]);
+            let (table, mut out) = (Table::new(&Style::plain(120)).with_names(names), Vec::new());
+            table.row(&mut out, &story.connections[0]).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains(told), "{told}\n{text}");
+            assert!(text.lines().all(|line| line.width() <= 120), "{text}");
+        }
     }
 
     #[test]

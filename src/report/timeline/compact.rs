@@ -53,7 +53,7 @@ impl<'a> Page<'a> {
     }
 
     fn head(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut line = Line::of(Paint::Dim, "seconds").right(self.time, "");
+        let mut line = Line::of(Paint::Dim, crate::report::clock::unit(self.style)).right(self.time, "");
         line.push(Paint::Plain, " ");
         line.append(Line::of(Paint::Strong, "call or cause").left(self.call, self.glyphs.ellipsis));
         line.push(Paint::Plain, " ");

@@ -104,13 +104,7 @@ impl<'a> Page<'a> {
             }
             line
         });
-        let time = Line::of(
-            Paint::Dim,
-            match self.style.clock {
-                crate::report::Clock::Elapsed => "seconds".to_owned(),
-                crate::report::Clock::TimeOfDay => crate::report::clock::zone(self.style),
-            },
-        );
+        let time = Line::of(Paint::Dim, crate::report::clock::unit(self.style));
         let mid = "wire";
         let inner = self.wire - 2;
         let mut line = time.right(self.time, "");

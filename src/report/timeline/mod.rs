@@ -111,7 +111,7 @@ impl View<'_> {
     fn moment_width(&self, rows: &[Row<'_>]) -> usize {
         let room = (self.style.room_until > Span(0)).then(|| self.origin.after(self.style.room_until));
         let ends = [rows.iter().filter_map(|row| row.at).min(), rows.iter().filter_map(|row| row.at).max(), room];
-        ends.into_iter().map(|at| self.moment(at).len()).max().unwrap_or(0).max("seconds".len())
+        ends.into_iter().map(|at| self.moment(at).len()).max().unwrap_or(0).max(clock::unit(self.style).len())
     }
 
     /// Who talks with whom, and when it began.
