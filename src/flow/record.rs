@@ -38,7 +38,7 @@ struct Trouble {
     /// How often, by direction and by finding.
     counts: [[u32; Finding::ALL.len()]; 2],
     signs: [Signs; 2],
-    /// How often the counts of SYN, FIN and RST went through 65,536, by direction.
+    /// How often the counts of SYN, FIN and RST came round to 0, by direction.
     rounds: [[u32; 3]; 2],
     /// The first findings, at most [`MOST_REMARKS`].
     remarks: Vec<Remark>,
@@ -451,10 +451,10 @@ impl<K: Key> Record<K> {
         };
         let Some(trouble) = &self.trouble else { return summary };
         let of = |finding| u64::from(trouble.counts[direction as usize][finding as usize]);
-        let [syn, fin, rst] = trouble.rounds[direction as usize].map(|rounds| u64::from(rounds) << 16);
-        summary.syn += syn;
-        summary.fin += fin;
-        summary.rst += rst;
+        let [syn, fin, rst] = trouble.rounds[direction as usize].map(u64::from);
+        summary.syn += syn << 8;
+        summary.fin += fin << 8;
+        summary.rst += rst << 16;
         summary.fast_retransmissions = of(Finding::FastRetransmission);
         summary.spurious_retransmissions = of(Finding::SpuriousRetransmission);
         summary.retransmissions =
@@ -472,9 +472,9 @@ impl<K: Key> Record<K> {
     }
 }
 
-/// The counts of SYNs, FINs and RSTs, modulo 65,536.
+/// The counts of SYNs, FINs and RSTs as far as they are kept in the stream.
 fn controls_of(stream: &Stream) -> [u16; 3] {
-    [stream.syns(), stream.fins(), stream.resets()]
+    [stream.syns().into(), stream.fins().into(), stream.resets()]
 }
 
 /// A SYN without ACK.

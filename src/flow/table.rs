@@ -829,6 +829,23 @@ mod tests {
     }
 
     #[test]
+    fn floods_of_controls_are_counted_to_the_last() {
+        let mut table = FlowTable::new();
+        let (_, mut syn, _) = script::read("0 < S 100(0)").next().expect("a segment");
+        for _ in 0..1000 {
+            table.observe(&syn);
+        }
+        syn.flags = Flags::RST;
+        for _ in 0..70_000 {
+            table.observe(&syn);
+        }
+        let Ok(_) = table.finish(|connection| {
+            assert_eq!((connection.client_to_server.syn, connection.client_to_server.rst), (1000, 70_000));
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    #[test]
     fn findings_are_bounded_and_the_rest_is_counted() {
         let mut script = String::from("0 < S 100(0)\n 1 > S. 300(0) ack 101\n 2 < . 101(0) ack 301\n");
         for at in 0..150 {

@@ -63,7 +63,7 @@ impl Facts<'_> {
 
     fn is_only_syns(&self) -> bool {
         let [client, server] = self.streams;
-        client.isn().is_some() && server.segments() == 0 && client.segments() & 0xffff == u64::from(client.syns())
+        client.isn().is_some() && server.segments() == 0 && client.segments() & 0xff == u64::from(client.syns())
     }
 
     /// Who ended it: the sender of the RST that did, or of the first FIN.
@@ -224,6 +224,15 @@ pub(super) fn note(finding: Finding, amount: i64) -> String {
         Finding::ZeroWindowProbeAck => "Answers a zero-window probe: still no room.".into(),
         Finding::PortReuse => "The same ends had a connection before; this SYN opens another.".into(),
         Finding::CapturedTwice => "The same frame was captured before: nothing was sent twice.".into(),
+        Finding::Reordered => {
+            late("Sent before newer octets and overtaken by them, as its IP identification shows: not sent again")
+        }
+        Finding::SentAgain => {
+            late("Sent after newer octets, as its IP identification shows: sent again, not overtaken")
+        }
+        Finding::DuplicateSack => {
+            "The receiver tells of octets that arrived twice: sending them again was needless.".into()
+        }
         Finding::ResetOutOfWindow => {
             "The sequence number is outside the receiver's window: it ignores this RST.".into()
         }

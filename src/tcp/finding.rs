@@ -56,6 +56,14 @@ findings! {
     PortReuse = "port_reuse",
     /// The same frame captured a second time: not a segment sent twice.
     CapturedTwice = "captured_twice",
+    /// Flagged as a retransmission, but its IP identification is just below that of the segment that advanced the stream last:
+    /// it was sent before that one, and overtaken. Ours, beside the rule's verdict.
+    Reordered = "reordered",
+    /// Flagged as out of order, but its IP identification is just above that of the segment that advanced the stream last:
+    /// it was sent after that one, so again. Ours, beside the rule's verdict.
+    SentAgain = "sent_again",
+    /// Its first SACK block tells of octets that arrived twice (RFC 2883): what was sent again had not been lost.
+    DuplicateSack = "duplicate_sack",
     /// A reset whose sequence number lies outside the receiver's window, which a receiver ignores (RFC 5961).
     ResetOutOfWindow = "reset_out_of_window",
     /// Flags that do not go together: SYN with FIN or RST, or FIN with RST.

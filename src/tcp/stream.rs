@@ -83,10 +83,16 @@ impl Conversation {
         if flags.contains(Flags::RST) && rev.refuses_reset(fwd, segment.seq) {
             findings.insert(Finding::ResetOutOfWindow);
         }
+        let newest_id = fwd.newest_id;
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
         if fwd.copies.saw_before(segment, now) {
             findings.insert(Finding::CapturedTwice);
+        } else if !findings.is_empty() {
+            judge_by_identification(newest_id, segment, &mut findings);
+        }
+        if segment.options.sack_blocks > 0 && tells_of_duplicates(segment) {
+            findings.insert(Finding::DuplicateSack);
         }
         fwd.count(segment);
 
@@ -183,12 +189,14 @@ pub struct Stream {
     last_at: Option<Timestamp>,
     /// The window field of the last segment, with [`Marks::WINDOW`].
     window: u16,
+    /// The IP identification of the segment that advanced `next` last; 0 where it has none.
+    newest_id: u16,
     /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
     duplicate_acks: u16,
     marks: Marks,
     mss: u16,
-    syns: u16,
-    fins: u16,
+    syns: u8,
+    fins: u8,
     resets: u16,
     scale: Scale,
     announced_scale: u8,
@@ -270,13 +278,13 @@ impl Stream {
         self.sum
     }
 
-    /// Segments with SYN, modulo 65,536.
-    pub fn syns(&self) -> u16 {
+    /// Segments with SYN, modulo 256.
+    pub fn syns(&self) -> u8 {
         self.syns
     }
 
-    /// Segments with FIN, modulo 65,536.
-    pub fn fins(&self) -> u16 {
+    /// Segments with FIN, modulo 256.
+    pub fn fins(&self) -> u8 {
         self.fins
     }
 
@@ -491,6 +499,7 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
         if end.is_after(fwd.next) || !known {
             fwd.next = end;
             fwd.advanced_at = segment.at;
+            fwd.newest_id = segment.ip_id.unwrap_or(0);
         }
         if seq == fwd.acceptable || fwd.acceptable == Seq(0) {
             fwd.acceptable = fwd.next;
@@ -551,6 +560,28 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
         return;
     }
     findings.insert(Finding::Retransmission);
+}
+
+/// Our verdict on late octets where it differs from the rule's: hosts that number their datagrams one by one show what was sent first.
+#[cold]
+fn judge_by_identification(newest: u16, segment: &Segment, findings: &mut FindingSet) {
+    let Some(id) = segment.ip_id.filter(|id| *id != 0 && newest != 0) else { return };
+    let past = id.wrapping_sub(newest) as i16;
+    let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
+    if (-NEAR..0).contains(&past) && again.iter().any(|finding| findings.contains(*finding)) {
+        findings.insert(Finding::Reordered);
+    } else if (1..=NEAR).contains(&past) && findings.contains(Finding::OutOfOrder) {
+        findings.insert(Finding::SentAgain);
+    }
+}
+
+/// Whether the first SACK block lies before the acknowledgement or within the second one (RFC 2883 section 4).
+fn tells_of_duplicates(segment: &Segment) -> bool {
+    match *segment.options.sack_edges() {
+        [(_, right), ..] if !right.is_after(segment.ack) => true,
+        [(left, right), (outer_left, outer_right), ..] => !left.is_before(outer_left) && !right.is_after(outer_right),
+        _ => false,
+    }
 }
 
 /// Learns window scales, maximum segment size and what else the SYNs announce.
@@ -857,6 +888,8 @@ const REPEATS: [Finding; 5] = [
 
 /// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
 const UNSEEN: u16 = u16::MAX;
+/// How far apart two IP identifications may be to tell which datagram was sent first: hosts that draw them at random are seldom so near.
+const NEAR: i16 = 256;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.
 const FAST: u64 = 20_000_000;
 /// How soon after the stream advanced a late segment counts as out of order where the initial RTT is not known, in nanoseconds.
@@ -937,8 +970,8 @@ mod tests {
     #[test]
     fn older_octets_within_the_initial_rtt_are_out_of_order() {
         let conversation = opened(
-            "30   < P. 111(10) ack 301 = lost_segment
-             31   < P. 101(10) ack 301 = out_of_order",
+            "30   < P. 111(10) ack 301 id 8 = lost_segment
+             31   < P. 101(10) ack 301 id 7 = out_of_order",
         );
         assert_eq!(conversation.stream(Direction::First).unique_octets(), 20);
     }
@@ -1042,6 +1075,37 @@ mod tests {
              30.01 < P. 101(10) ack 301 id - = retransmission captured_twice
              240   < P. 101(10) ack 301 id - = retransmission",
         );
+    }
+
+    // ---- better than the rule ------------------------------------------------------------------------------------
+
+    #[test]
+    fn identifications_tell_overtaken_octets_from_those_sent_again() {
+        opened(
+            "30    < P. 101(10) ack 301 id 10
+             31    < P. 121(10) ack 301 id 12 = lost_segment
+             80    < P. 111(10) ack 301 id 11 = retransmission reordered
+             90    < P. 141(10) ack 301 id 15 = lost_segment
+             91    < P. 131(10) ack 301 id 16 = out_of_order sent_again",
+        );
+    }
+
+    #[test]
+    fn a_duplicate_sack_tells_of_octets_that_arrived_twice() {
+        let mut conversation = Conversation::default();
+        let mut tells = |ack: u32, blocks: &[(u32, u32)]| {
+            let (_, mut segment, _) = script::read("0 > . 301(0)").next().expect("a segment");
+            segment.ack = Seq(ack);
+            for (at, (left, right)) in blocks.iter().enumerate() {
+                segment.options.sack[at] = (Seq(*left), Seq(*right));
+            }
+            segment.options.sack_blocks = blocks.len() as u8;
+            conversation.observe(Direction::Second, &segment).findings.contains(Finding::DuplicateSack)
+        };
+        assert!(tells(200, &[(101, 111)]));
+        assert!(tells(200, &[(300, 310), (290, 320)]));
+        assert!(!tells(200, &[(300, 310)]));
+        assert!(!tells(200, &[(300, 310), (400, 420)]));
     }
 
     // ---- resets --------------------------------------------------------------------------------------------------
