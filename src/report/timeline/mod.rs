@@ -75,7 +75,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     used.legend(out, style)
 }
 
-/// Writes the timeline of a story's only connection as far as it has come, without summary and legend: what [`write`] begins with.
+/// Writes the timeline of a story's only connection as far as it has come, without summary and legend: what [`write()`] begins with.
 ///
 /// A story that goes on begins with the same lines, if [`Style::room_until`] leaves room for its last moment.
 /// With several connections, each with a ladder of its own, nothing can be written before the end, and nothing is.
