@@ -10,6 +10,8 @@ use std::time::Instant;
 pub struct Cost {
     /// Wall-clock seconds from the start to the end of the process.
     pub seconds: f64,
+    /// Seconds of processor time, of all its threads and in the kernel for it.
+    pub processor: f64,
     /// The peak of its resident memory in octets, as the kernel counted it.
     pub peak: u64,
 }
@@ -56,20 +58,23 @@ pub fn run(command: &[String], limits: Limits) -> io::Result<Cost> {
     unsafe { command.pre_exec(move || limits.apply()) };
     let begin = Instant::now();
     let child = command.spawn()?;
-    let (status, peak) = wait(child.id() as libc::pid_t)?;
+    let (status, usage) = wait(child.id() as libc::pid_t)?;
     let seconds = begin.elapsed().as_secs_f64();
-    if status.success() { Ok(Cost { seconds, peak }) } else { Err(io::Error::other(status.to_string())) }
+    let processor = [usage.ru_utime, usage.ru_stime].map(|time| time.tv_sec as f64 + time.tv_usec as f64 / 1e6);
+    let processor = processor[0] + processor[1];
+    let peak = usage.ru_maxrss as u64 * 1024;
+    if status.success() { Ok(Cost { seconds, processor, peak }) } else { Err(io::Error::other(status.to_string())) }
 }
 
 /// Waits for a child and asks what it used.
-fn wait(pid: libc::pid_t) -> io::Result<(ExitStatus, u64)> {
+fn wait(pid: libc::pid_t) -> io::Result<(ExitStatus, libc::rusage)> {
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid value of that plain struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both pointers are to live values of the types the call writes.
         if unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) } == pid {
-            return Ok((ExitStatus::from_raw(status), usage.ru_maxrss as u64 * 1024));
+            return Ok((ExitStatus::from_raw(status), usage));
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
