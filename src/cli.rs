@@ -41,6 +41,17 @@ pub enum Command {
     /// Reading a file needs no privilege.
     #[command(after_help = ANALYZE_EXAMPLES, override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
     Analyze(Analyze),
+    /// Show connections on an interface as they open, change state and end
+    ///
+    /// Captures on a network interface and tells one line for each TCP connection that opens, changes state or ends.
+    /// Ctrl-C ends it with a table of the connections and the counts, those of packets that the kernel dropped among them.
+    ///
+    /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; files belong to the user who called sudo.
+    #[command(after_help = LIVE_EXAMPLES)]
+    Live(Live),
+    /// List the interfaces that can be captured, and why others cannot
+    #[command(after_help = INTERFACES_EXAMPLES)]
+    Interfaces(Interfaces),
     /// Print the completions for a shell
     ///
     /// Prints the script that completes tcpflow's options in the shell named.
@@ -196,6 +207,61 @@ pub struct Analyze {
     pub format: Form,
 }
 
+/// The options of `live`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Live {
+    /// A filter as tcpdump has it, such as `tcp port 443 and host 10.0.0.1`
+    #[arg(value_name = "FILTER")]
+    pub filter: Vec<OsString>,
+    /// The interface, or `any` [default: libpcap's choice; `tcpflow interfaces` lists them]
+    #[arg(long, short = 'i', value_name = "IFACE")]
+    pub interface: Option<String>,
+    /// Show a table of the open connections every so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub every: Option<u64>,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Keep the frames in a file: pcapng or pcap, by its ending
+    #[arg(long, short = 'w', value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Begin another file when one has this many octets (k, M, G, Ki, Mi and Gi are understood); files are numbered
+    #[arg(long, value_name = "SIZE", requires = "save", value_parser = octets)]
+    pub rotate_size: Option<u64>,
+    /// Begin another file after so many seconds; files are numbered
+    #[arg(long, value_name = "SECONDS", requires = "save", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub rotate_seconds: Option<u64>,
+    /// Keep at most so many files, the one being written among them: the oldest makes room
+    #[arg(long, value_name = "N", requires = "save", value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub files: Option<u32>,
+    /// How many octets of a frame are kept; the default holds the headers, also in a tunnel
+    #[arg(long, short = 's', default_value_t = 192, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(64..=262_144))]
+    pub snaplen: u32,
+    /// The kernel's buffer for packets that wait to be read
+    #[arg(long, short = 'B', default_value = "32Mi", value_name = "SIZE", value_parser = octets)]
+    pub buffer: u64,
+    /// End after so many frames
+    #[arg(long, short = 'c', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub duration: Option<u64>,
+    /// Take everyone's packets that pass by, not only this host's: promiscuous mode
+    #[arg(long, short = 'p')]
+    pub promiscuous: bool,
+    /// How long a connection that is over must be quiet before it is told for good; segments after that are counted as late
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub linger: u64,
+}
+
+/// The options of `interfaces`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Interfaces {
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
 /// The form of what `analyze` tells.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
@@ -237,6 +303,27 @@ pub fn parse() -> Result<Cli, ExitCode> {
         let _ = error.print();
         ExitCode::from(if error.use_stderr() { 2 } else { 0 })
     })
+}
+
+/// A number of octets, with a unit or without: `4096`, `100M`, `64Mi`.
+fn octets(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim_end_matches('B') {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err("a number of octets, such as 4096, 100M or 64Mi".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a number of octets, such as 4096, 100M or 64Mi".to_owned())?;
+    match number.checked_mul(unit) {
+        Some(octets @ 4096..=0xff_ffff_ffff) => Ok(octets),
+        _ => Err("from 4096 octets to a terabyte".to_owned()),
+    }
 }
 
 /// What contradicts itself in a way that the definitions above cannot say.
@@ -300,6 +387,23 @@ Examples:
 
 An argument that names a file is a file (write ./tcp for a file named tcp); from the first one on that does not, all are one filter.";
 
+const LIVE_EXAMPLES: &str = "\
+Examples:
+  sudo tcpflow live                                what happens on the default interface
+  sudo tcpflow live -i lo tcp port 3000            a server on this host, by its port
+  sudo tcpflow live -i any --every 10              with a table of the open connections every ten seconds
+  sudo tcpflow live -w trace.pcapng tcp            keep the frames, too
+  sudo tcpflow live -w trace.pcapng --rotate-size 100M --files 10 tcp
+                                                   the last gigabyte, in files of 100 MB
+  sudo tcpflow live --format jsonl | jq -c 'select(.type == \"connection\" and .ending == \"reset\")'
+
+`sudo setcap cap_net_raw+ep $(command -v tcpflow)`, once, makes sudo unnecessary.";
+
+const INTERFACES_EXAMPLES: &str = "\
+Examples:
+  tcpflow interfaces
+  tcpflow interfaces --format jsonl | jq -r 'select(.why_not == null).name'";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   tcpflow completions bash > ~/.local/share/bash-completion/completions/tcpflow
@@ -349,6 +453,30 @@ mod tests {
     fn standard_input_is_an_argument() {
         let Command::Analyze(analyze) = read("analyze -").unwrap().command else { panic!("not analyze") };
         assert_eq!(analyze.arguments, ["-"]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, number) in
+            [("4096", 4096), ("64k", 64_000), ("64Ki", 65_536), ("100MB", 100_000_000), ("2G", 2_000_000_000)]
+        {
+            assert_eq!(octets(text), Ok(number), "{text}");
+        }
+        for text in ["", "M", "1", "64 k", "64T", "-64k", "99999999999999999999", "9999999999G"] {
+            assert!(octets(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_live_filter_is_what_is_left_of_the_words() {
+        let Command::Live(live) = read("live -i lo tcp port 80 --every 3 -c 5 and host ::1").unwrap().command else {
+            panic!("not live")
+        };
+        assert_eq!(live.filter, ["tcp", "port", "80", "and", "host", "::1"]);
+        assert_eq!((live.every, live.count, live.buffer), (Some(3), Some(5), 32 << 20));
+        for line in ["live --rotate-size 1M", "live -w a.pcap --files 1", "live --snaplen 10", "live --buffer 7"] {
+            assert!(read(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
+mod watch;
+
+pub use watch::Watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;

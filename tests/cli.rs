@@ -12,7 +12,7 @@ fn help_names_every_subcommand_and_shows_examples() {
     {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
-    for command in ["demo", "analyze", "completions", "man"] {
+    for command in ["demo", "analyze", "live", "interfaces", "completions", "man"] {
         assert!(stdout(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     assert_eq!(stdout(&["--version"]), format!("tcpflow {}\n", env!("CARGO_PKG_VERSION")));
@@ -61,7 +61,18 @@ fn every_subcommand_has_its_manual_page() {
     let mut pages: Vec<_> =
         fs::read_dir(&folder).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
     pages.sort();
-    assert_eq!(pages, ["tcpflow-analyze.1", "tcpflow-completions.1", "tcpflow-demo.1", "tcpflow-man.1", "tcpflow.1"]);
+    assert_eq!(
+        pages,
+        [
+            "tcpflow-analyze.1",
+            "tcpflow-completions.1",
+            "tcpflow-demo.1",
+            "tcpflow-interfaces.1",
+            "tcpflow-live.1",
+            "tcpflow-man.1",
+            "tcpflow.1"
+        ]
+    );
     let missing = folder.join("missing");
     let output = tcpflow(&["man", missing.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));

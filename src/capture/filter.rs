@@ -72,7 +72,7 @@ fn explain(expression: &str, link: LinkType, error: &pcap::Error) -> CaptureErro
 }
 
 /// The number by which libpcap on this system knows a link type, where that is not the registry's.
-fn dlt(link: LinkType) -> i32 {
+pub(super) fn dlt(link: LinkType) -> i32 {
     match link.0 {
         100 => 11,
         101 => 12,

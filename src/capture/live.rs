@@ -1,6 +1,7 @@
 //! Frames from a live interface, by libpcap; and a capture in a thread of its own that is proven to run before, and drained after.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use pcap::{Active, Capture, Error, Precision};
 use serde::{Deserialize, Serialize};
 
-use super::{CaptureError, Frame, FrameSource, LinkType};
+use super::{CaptureError, Frame, FrameSource, LinkType, shown};
 use crate::time::Timestamp;
 
 /// What to capture, and with how much room.
@@ -47,7 +49,38 @@ impl OpenError {
     }
 }
 
-/// A running capture on an interface: nanosecond stamps, immediate mode.
+/// How a capture is held on its interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Manner {
+    /// When packets are handed over.
+    pub delivery: Delivery,
+    /// Whose packets they are.
+    pub scope: Scope,
+}
+
+/// When packets are handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Delivery {
+    /// Each as soon as it is there, for experiments. Every packet takes the room of the longest.
+    #[default]
+    AtOnce,
+    /// Many together, each at most a twentieth of a second after it was captured, for [`Live::gather`].
+    ///
+    /// They lie close to one another in the kernel's buffer, so that it holds many times as many, and reading them takes few system calls.
+    Gathered,
+}
+
+/// Whose packets are captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// Those that this host sends or takes.
+    #[default]
+    Own,
+    /// All that pass by: the interface is put into promiscuous mode.
+    Everyones,
+}
+
+/// A running capture on an interface, with nanosecond stamps.
 ///
 /// libpcap hands each packet on the loopback interface out once, although the kernel sees it leave and arrive.
 pub struct Live {
@@ -57,22 +90,27 @@ pub struct Live {
     number: u64,
     bytes: Vec<u8>,
     stop: Arc<AtomicBool>,
+    counted: Counted,
 }
 
 impl Live {
-    /// Opens the capture; from then on packets that pass the filter wait in the kernel's buffer.
+    /// Opens the capture to hand over each packet at once; from then on packets that pass the filter wait in the kernel's buffer.
     ///
     /// # Errors
     /// See [`OpenError`]; each names the interface or the filter and the way out.
     pub fn open(tap: Tap) -> Result<Self, OpenError> {
+        Self::open_in(tap, Manner::default())
+    }
+
+    /// Opens the capture in a manner; from then on packets that pass the filter wait in the kernel's buffer.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; each names the interface or the filter and the way out.
+    pub fn open_in(tap: Tap, manner: Manner) -> Result<Self, OpenError> {
         let Tap { interface, filter, .. } = &tap;
         let other = |message: String| OpenError::Other(CaptureError { message });
-        if let Err(errno) = if_nametoindex(interface.as_str()) {
-            return Err(other(format!(
-                "no interface is called '{}' ({}): 'ip link' lists those there are",
-                interface.escape_debug(),
-                errno.desc()
-            )));
+        if interface != ANY && if_nametoindex(interface.as_str()).is_err() {
+            return Err(other(unknown(interface)));
         }
         match socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None) {
             Ok(_) => {}
@@ -87,16 +125,40 @@ impl Live {
                 .snaplen(tap.snap_len.min(i32::MAX as u32) as i32)
                 .buffer_size(tap.buffer.min(i32::MAX as u32) as i32)
                 .precision(Precision::Nano)
-                .immediate_mode(true)
-                .timeout(PATIENCE.as_millis() as i32)
+                .immediate_mode(manner.delivery == Delivery::AtOnce)
+                .promisc(manner.scope == Scope::Everyones && interface != ANY)
+                .timeout(match manner.delivery {
+                    Delivery::AtOnce => PATIENCE.as_millis() as i32,
+                    Delivery::Gathered => GATHERING.as_millis() as i32,
+                })
                 .open()
         });
-        let mut capture = opened.map_err(|error| other(format!("cannot capture on {interface}: {}", told(&error))))?;
+        let opened = opened.and_then(|capture| match manner.delivery {
+            Delivery::AtOnce => Ok(capture),
+            Delivery::Gathered => capture.setnonblock(),
+        });
+        let mut capture = opened.map_err(|error| other(cannot_open(interface, &error)))?;
         capture.filter(filter, true).map_err(|error| {
             other(format!("the filter '{}' does not compile: {}", filter.escape_debug(), told(&error)))
         })?;
-        let link = LinkType(capture.get_datalink().0 as u16);
-        Ok(Self { capture, tap, link, number: 0, bytes: Vec::new(), stop: Arc::default() })
+        let link = link_type(capture.get_datalink().0);
+        let (number, counted) = (0, Counted::default());
+        Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), counted })
+    }
+
+    /// The interface captured on.
+    pub fn interface(&self) -> &str {
+        &self.tap.interface
+    }
+
+    /// How many octets of a frame are kept at most.
+    pub fn snap_len(&self) -> u32 {
+        self.tap.snap_len
+    }
+
+    /// How its frames begin.
+    pub fn link(&self) -> LinkType {
+        self.link
     }
 
     /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields `None`, within a tenth of a second.
@@ -114,13 +176,58 @@ impl Live {
             .capture
             .stats()
             .map_err(|error| CaptureError { message: format!("no counters of {interface}: {}", told(&error)) })?;
-        Ok(CaptureStats {
-            interface,
-            received: stat.received.into(),
-            dropped: stat.dropped.into(),
-            if_dropped: stat.if_dropped.into(),
-            drained: false,
+        let [received, dropped, if_dropped] = self.counted.advance([stat.received, stat.dropped, stat.if_dropped]);
+        Ok(CaptureStats { interface, received, dropped, if_dropped, drained: false })
+    }
+
+    /// Hands out what has come, at most `most` packets, waiting `patience` for the first of them; returns how many there were.
+    ///
+    /// Each is given by its time, its length on the wire and the octets captured.
+    /// It is meant for a capture opened with [`Delivery::Gathered`].
+    ///
+    /// # Errors
+    /// The capture broke, for example because the interface went away.
+    pub fn gather(
+        &mut self,
+        patience: Duration,
+        most: usize,
+        mut take: impl FnMut(Timestamp, u32, &[u8]),
+    ) -> Result<usize, CaptureError> {
+        match self.dispatch(most, &mut take)? {
+            0 => {}
+            taken => return Ok(taken),
+        }
+        // A signal ends the wait early, as if nothing had come; what is wrong with the interface, libpcap says.
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)], patience) {
+            Ok(0) => Ok(0),
+            _ => self.dispatch(most, &mut take),
+        }
+    }
+
+    fn dispatch(&mut self, most: usize, take: &mut impl FnMut(Timestamp, u32, &[u8])) -> Result<usize, CaptureError> {
+        let Self { capture, tap, .. } = self;
+        let hand_over = |packet: pcap::Packet<'_>| take(stamp(packet.header), packet.header.len, packet.data);
+        capture.dispatch(Some(most), hand_over).map_err(|error| CaptureError {
+            message: format!("the capture on {} broke: {}", tap.interface, told(&error)),
         })
+    }
+}
+
+/// libpcap counts in 32 bits, which a long capture fills.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    last: [u32; 3],
+    all: [u64; 3],
+}
+
+impl Counted {
+    fn advance(&mut self, now: [u32; 3]) -> [u64; 3] {
+        for ((all, last), now) in self.all.iter_mut().zip(&mut self.last).zip(now) {
+            *all += u64::from(now.wrapping_sub(*last));
+            *last = now;
+        }
+        self.all
     }
 }
 
@@ -132,8 +239,7 @@ impl FrameSource for Live {
             }
             match self.capture.next_packet() {
                 Ok(packet) => {
-                    // With nanosecond precision libpcap keeps nanoseconds where the name says microseconds.
-                    let at = Timestamp::from_parts(packet.header.ts.tv_sec, packet.header.ts.tv_usec as u32);
+                    let at = stamp(packet.header);
                     self.number += 1;
                     self.bytes.clear();
                     self.bytes.extend_from_slice(packet.data);
@@ -371,9 +477,51 @@ fn keep(
     Ok((frames, CaptureStats { drained, ..stats }))
 }
 
+fn stamp(header: &pcap::PacketHeader) -> Timestamp {
+    // With nanosecond precision libpcap keeps nanoseconds where the name says microseconds.
+    Timestamp::from_parts(header.ts.tv_sec, header.ts.tv_usec as u32)
+}
+
+/// The number in the LINKTYPE_ registry of what libpcap on this system knows by another one.
+fn link_type(dlt: i32) -> LinkType {
+    LinkType(match dlt {
+        11 => 100,
+        12 => 101,
+        15 => 102,
+        16 => 103,
+        19 => 106,
+        number => u16::try_from(number).unwrap_or(u16::MAX),
+    })
+}
+
+fn unknown(interface: &str) -> String {
+    let name = shown(interface);
+    match super::interfaces() {
+        Ok(known) if !known.is_empty() => {
+            let known: Vec<_> = known.iter().map(|interface| shown(&interface.name)).collect();
+            format!("no interface is called '{name}'; there are: {}", known.join(", "))
+        }
+        _ => format!("no interface is called '{name}': 'ip link' lists those there are"),
+    }
+}
+
+fn cannot_open(interface: &str, error: &Error) -> String {
+    let why = told(error);
+    if why.contains("not up") {
+        return format!("the interface {interface} is down: 'sudo ip link set {interface} up'");
+    }
+    format!("cannot capture on {interface}: {why}")
+}
+
 fn told(error: &Error) -> String {
     error.to_string().trim_start_matches("libpcap error: ").escape_debug().to_string()
 }
+
+/// The name by which libpcap captures on all interfaces at once.
+pub(super) const ANY: &str = "any";
+
+/// How long the kernel gathers packets before it hands them over.
+pub(super) const GATHERING: Duration = Duration::from_millis(50);
 
 /// How long libpcap waits for a packet before it looks whether it should stop.
 const PATIENCE: Duration = Duration::from_millis(100);

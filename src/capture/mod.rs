@@ -2,21 +2,27 @@
 
 mod attachment;
 mod compression;
+mod feed;
 mod file;
 mod filter;
 mod input;
+mod interfaces;
 mod live;
 mod merged;
 mod pcap;
 mod pcapng;
 mod privilege;
+mod series;
 mod writer;
 
+pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter};
 pub use filter::Filter;
-pub use live::{CaptureStats, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
+pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};
 pub use merged::Merged;
 pub use privilege::{give_up_privilege, ways_to_capture};
+pub use series::{Rotation, Series};
 pub use writer::Writer;
 
 use crate::time::Timestamp;

@@ -31,6 +31,7 @@ pub struct Writer {
     dropped: Option<u64>,
     last: Option<Timestamp>,
     block: Vec<u8>,
+    written: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,7 @@ impl Writer {
             dropped: None,
             last: None,
             block: Vec::new(),
+            written: 0,
         };
         if format == Format::Pcapng {
             writer.section()?;
@@ -157,6 +159,11 @@ impl Writer {
         Ok(())
     }
 
+    /// How many octets the file has so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Says how many frames were dropped before they could be captured; pcapng keeps it.
     pub fn dropped(&mut self, count: u64) {
         self.dropped = Some(count);
@@ -210,6 +217,7 @@ impl Writer {
                 header.extend_from_slice(&SNAP_LEN.to_le_bytes());
                 header.extend_from_slice(&u32::from(link.0).to_le_bytes());
                 self.file.write_all(&header).map_err(|error| failed(&self.target, &error))?;
+                self.written += header.len() as u64;
             }
             Format::Pcapng => {
                 self.block.clear();
@@ -245,6 +253,7 @@ impl Writer {
         header[4..8].copy_from_slice(&nanos.to_le_bytes());
         header[8..12].copy_from_slice(&(captured.len() as u32).to_le_bytes());
         header[12..].copy_from_slice(&frame.wire_len.max(captured.len() as u32).to_le_bytes());
+        self.written += (header.len() + captured.len()) as u64;
         self.file
             .write_all(&header)
             .and_then(|()| self.file.write_all(captured))
@@ -312,6 +321,7 @@ impl Writer {
     fn put(&mut self, kind: u32) -> Result<(), CaptureError> {
         self.block.resize(self.block.len().next_multiple_of(4), 0);
         let length = (self.block.len() as u32 + 12).to_le_bytes();
+        self.written += self.block.len() as u64 + 12;
         self.file
             .write_all(&kind.to_le_bytes())
             .and_then(|()| self.file.write_all(&length))

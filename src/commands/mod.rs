@@ -4,7 +4,9 @@ mod analyze;
 mod completions;
 mod demo;
 mod inputs;
+mod interfaces;
 mod interrupt;
+mod live;
 mod look;
 mod man;
 mod names;
@@ -29,6 +31,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Demo(options) => demo::run(options, &cli.look),
         Command::Analyze(options) => analyze::run(options, &cli.look),
+        Command::Live(options) => live::run(options, &cli.look),
+        Command::Interfaces(options) => interfaces::run(options, &cli.look),
         Command::Completions(options) => completions::run(options),
         Command::Man(options) => man::run(options),
     };

@@ -162,6 +162,11 @@ impl FlowTable {
         Ok(tally)
     }
 
+    /// Says that it is `now`, though no segment came; a live capture may be quiet for long.
+    pub fn pass(&mut self, now: Timestamp) {
+        self.common.now = self.common.now.max(Some(now));
+    }
+
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
     pub fn connection(&self, segment: &Segment) -> Option<Connection> {
         match AnyKey::of(segment) {

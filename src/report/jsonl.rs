@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::calls::{Arg, Effect, Process, SocketId};
+use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
     CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
     SideSummary, Story, TimerEvent, Totals, TransitionEvent,
@@ -78,6 +79,78 @@ impl<'a> Jsonl<'a> {
         self.lines.text(r#","client":"#).end(connection.client).text(r#","server":"#).end(connection.server);
         self.lines.text(",");
         self.lines.finding(finding)?;
+        self.end_line()
+    }
+
+    /// Writes the `opened` line of a live capture: a connection's first segment was captured.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn opened(&mut self, id: EventId, at: Option<Timestamp>, connection: &Connection) -> io::Result<()> {
+        self.lines.object(&OpenedLine {
+            r#type: "opened",
+            id,
+            at,
+            connection: connection.id,
+            frame: connection.first_frame,
+            client: connection.client.into(),
+            server: connection.server.into(),
+            midstream: connection.midstream,
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `drops` line of a live capture: the kernel has dropped `new` packets since it was asked last.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn drops(&mut self, id: EventId, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
+        self.lines.object(&DropsLine {
+            r#type: "drops",
+            id,
+            at,
+            connection: None,
+            dropped: new,
+            dropped_in_all: stats.dropped,
+            if_dropped_in_all: stats.if_dropped,
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `counts` line of a live capture: what was counted until now, `open` being the connections that are not over.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn counts(
+        &mut self,
+        id: EventId,
+        at: Timestamp,
+        open: u64,
+        totals: &Totals,
+        stats: Option<&CaptureStats>,
+    ) -> io::Result<()> {
+        self.lines.object(&CountsLine {
+            r#type: "counts",
+            id,
+            at,
+            connection: None,
+            frames: totals.frames,
+            segments: totals.segments,
+            connections: totals.connections,
+            open,
+            received: stats.map(|stats| stats.received),
+            dropped: stats.map(|stats| stats.dropped),
+            if_dropped: stats.map(|stats| stats.if_dropped),
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `interface` line of one interface of this host.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn interface(&mut self, interface: &Interface) -> io::Result<()> {
+        self.lines.object(&InterfaceLine { r#type: "interface", interface })?;
         self.end_line()
     }
 
@@ -491,6 +564,51 @@ impl From<SocketAddr> for End {
     fn from(end: SocketAddr) -> Self {
         Self { addr: end.ip(), port: end.port() }
     }
+}
+
+#[derive(Serialize)]
+struct OpenedLine {
+    r#type: &'static str,
+    id: EventId,
+    at: Option<Timestamp>,
+    connection: ConnectionId,
+    frame: u64,
+    client: End,
+    server: End,
+    midstream: bool,
+}
+
+#[derive(Serialize)]
+struct DropsLine {
+    r#type: &'static str,
+    id: EventId,
+    at: Timestamp,
+    connection: Option<ConnectionId>,
+    dropped: u64,
+    dropped_in_all: u64,
+    if_dropped_in_all: u64,
+}
+
+#[derive(Serialize)]
+struct CountsLine {
+    r#type: &'static str,
+    id: EventId,
+    at: Timestamp,
+    connection: Option<ConnectionId>,
+    frames: u64,
+    segments: u64,
+    connections: u64,
+    open: u64,
+    received: Option<u64>,
+    dropped: Option<u64>,
+    if_dropped: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct InterfaceLine<'a> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    interface: &'a Interface,
 }
 
 /// Arguments as an object, in the order in which the call takes them.

@@ -6,7 +6,9 @@ mod csv;
 mod expression;
 mod field;
 mod findings;
+pub mod interfaces;
 mod jsonl;
+pub mod live;
 #[cfg(test)]
 mod sample;
 mod selection;

@@ -1,0 +1,288 @@
+//! `tcpflow live`: connections on an interface as they open, change state and end.
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::interrupt::Interrupt;
+use super::{Failure, Outcome, complain, look};
+use crate::capture::{
+    Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
+    Series, Tap, Writer, default_interface, give_up_privilege, ways_to_capture,
+};
+use crate::cli::{Format, Live, Look, Time};
+use crate::flow::Limits;
+use crate::report::live::{JsonLines, Lines, Teller};
+use crate::session::Watch;
+use crate::time::{Span, Timestamp};
+
+pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
+    if options.files.is_some() && options.rotate_size.is_none() && options.rotate_seconds.is_none() {
+        return Err(Failure::new("--files: say also when a file ends, with --rotate-size or --rotate-seconds"));
+    }
+    if let Some(path) = &options.save {
+        Writer::check(path)?;
+    }
+    let capture = open(options)?;
+    // Only the capture needed it: what is written from here on belongs to the user.
+    give_up_privilege()?;
+    let interrupt = Interrupt::catch()?;
+    let rotation = Rotation {
+        octets: options.rotate_size,
+        span: options.rotate_seconds.map(seconds),
+        files: options.files.map(|files| files as usize),
+    };
+    let name = capture.interface().to_owned();
+    let series = options.save.as_ref().map(|path| Series::create(path, rotation, &name)).transpose()?;
+    let link = Link::from(capture.link()).name;
+    let feed = Feed::start(capture)?;
+    complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
+
+    let begun = now();
+    // Who watches looks at the clock on the wall.
+    let look = &Look { time: look.time.or(Some(Time::Local)), ..look.clone() };
+    let style = look::at(look, look::table(look), Some(begun));
+    let mut out = BufWriter::new(io::stdout().lock());
+    let teller: Box<dyn Teller + '_> = match options.format {
+        Format::Text => Box::new(Lines::new(&mut out, &style, begun)),
+        Format::Jsonl => Box::new(JsonLines::new(&mut out)),
+    };
+    let limits = Limits { linger: seconds(options.linger), ..Limits::default() };
+    let mut run = Run {
+        watch: Watch::new(limits),
+        teller,
+        series,
+        frames: 0,
+        most: options.count.unwrap_or(u64::MAX),
+        stats: None,
+        broken: None,
+    };
+    let mut clocks = Clocks::of(options);
+    let mut stopped = false;
+    loop {
+        let mut go_on = ControlFlow::Continue(());
+        match feed.next(TICK) {
+            Fed::Batch(batch) => {
+                go_on = run.take(&batch)?;
+                feed.recycle(batch);
+            }
+            Fed::Nothing => {}
+            Fed::Ended { stats, broken } => {
+                run.count(stats)?;
+                run.broken = run.broken.take().or(broken);
+                break;
+            }
+        }
+        go_on = if run.pass()?.is_break() { ControlFlow::Break(()) } else { go_on };
+        if clocks.is_time_for_overview() {
+            run.overview()?;
+        }
+        if !stopped && (go_on.is_break() || clocks.is_over() || interrupt.is_pressed()) {
+            stopped = true;
+            feed.stop();
+        }
+    }
+    run.finish()
+}
+
+fn open(options: &Live) -> Result<Capture, Failure> {
+    let words: Vec<&OsStr> = options.filter.iter().map(|word| word.as_os_str()).collect();
+    let filter = words.join(OsStr::new(" ")).into_string().map_err(|_| Failure::new("the filter is not text"))?;
+    let tap = Tap {
+        interface: options.interface.clone().unwrap_or_else(default_interface),
+        filter,
+        snap_len: options.snaplen,
+        buffer: options.buffer.min(i32::MAX as u64) as u32,
+    };
+    let scope = if options.promiscuous { Scope::Everyones } else { Scope::Own };
+    Capture::open_in(tap, Manner { delivery: Delivery::Gathered, scope }).map_err(|error| match error {
+        OpenError::Permission(error) => Failure::new(format!("{error}; {}", ways_to_capture())),
+        OpenError::Other(error) => error.into(),
+    })
+}
+
+/// A capture that goes on.
+struct Run<'a> {
+    watch: Watch,
+    teller: Box<dyn Teller + 'a>,
+    series: Option<Series>,
+    frames: u64,
+    /// How many frames are taken.
+    most: u64,
+    stats: Option<CaptureStats>,
+    /// Why it came to an early end.
+    broken: Option<CaptureError>,
+}
+
+impl Run<'_> {
+    /// Takes what came, and says whether more is wanted.
+    fn take(&mut self, batch: &Batch) -> Result<ControlFlow<()>, Failure> {
+        let dropped = self.dropped();
+        let left = usize::try_from(self.most - self.frames).unwrap_or(usize::MAX);
+        for frame in batch.frames(self.frames + 1).take(left) {
+            self.frames = frame.number;
+            if let Some(series) = &mut self.series
+                && let Err(error) = series.write(&frame, dropped)
+            {
+                self.cannot_write(error);
+            }
+            let Self { watch, teller, .. } = self;
+            let mut told = Ok(());
+            watch.observe(&frame, |segment, step, table| {
+                let changed = step.opened || step.moves.iter().any(Option::is_some);
+                if changed && let Some(connection) = table.connection(segment) {
+                    told = teller.step(segment, step, &connection);
+                }
+            });
+            told.map_err(|error| self.output(&error))?;
+        }
+        if batch.stats.is_some() {
+            self.count(batch.stats.clone())?;
+        }
+        Ok(self.on())
+    }
+
+    /// Does what time alone brings: tells what is over for good, ends a file that is due, writes what was gathered.
+    fn pass(&mut self) -> Result<ControlFlow<()>, Failure> {
+        let (now, dropped) = (now(), self.dropped());
+        if let Some(series) = &mut self.series
+            && let Err(error) = series.pass(now, dropped)
+        {
+            self.cannot_write(error);
+        }
+        let Self { watch, teller, .. } = self;
+        let told = watch.take_ended(now, |connection| teller.told(connection, now)).and_then(|()| teller.flush());
+        told.map_err(|error| self.output(&error))?;
+        Ok(self.on())
+    }
+
+    fn overview(&mut self) -> Result<(), Failure> {
+        let mut connections = Vec::new();
+        self.watch.each(|connection| connections.push(connection));
+        let totals = self.watch.totals();
+        let told = self.teller.overview(now(), connections, &totals, self.stats.as_ref());
+        told.map_err(|error| self.output(&error))
+    }
+
+    /// Takes note of the kernel's counters, and tells drops that are new.
+    fn count(&mut self, stats: Option<CaptureStats>) -> Result<(), Failure> {
+        let before = self.dropped();
+        self.stats = stats;
+        let Some(stats) = &self.stats else { return Ok(()) };
+        let new = stats.dropped.saturating_sub(before);
+        if new == 0 {
+            return Ok(());
+        }
+        let told = self.teller.drops(now(), new, stats);
+        told.map_err(|error| self.output(&error))
+    }
+
+    fn dropped(&self) -> u64 {
+        self.stats.as_ref().map_or(0, |stats| stats.dropped)
+    }
+
+    fn on(&self) -> ControlFlow<()> {
+        if self.frames >= self.most || self.broken.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Keeps what was written so far, and brings the capture to its end.
+    fn cannot_write(&mut self, error: CaptureError) {
+        self.save();
+        self.broken.get_or_insert(error);
+    }
+
+    /// The output takes nothing more: what was captured is still kept in its file.
+    fn output(&mut self, error: &io::Error) -> Failure {
+        self.save();
+        Failure::output(error)
+    }
+
+    /// Ends the last file; the names of all are told.
+    fn save(&mut self) {
+        let dropped = self.dropped();
+        let Some(series) = self.series.take() else { return };
+        match series.finish(dropped) {
+            Ok(files) => complain(&told(self.frames, &files)),
+            Err(error) => _ = self.broken.get_or_insert(error),
+        }
+    }
+
+    fn finish(mut self) -> Result<Outcome, Failure> {
+        self.save();
+        let Self { watch, mut teller, stats, broken, .. } = self;
+        let mut left = Vec::new();
+        let Ok(mut totals) = watch.finish(|connection| {
+            left.push(connection);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        totals.dropped = stats.as_ref().map(|stats| stats.dropped);
+        teller.finish(left, &totals, stats.as_ref()).map_err(|error| Failure::output(&error))?;
+        match broken {
+            None => Ok(Outcome::Done),
+            Some(error) => {
+                complain(&error);
+                Ok(Outcome::Incomplete)
+            }
+        }
+    }
+}
+
+fn told(frames: u64, files: &[PathBuf]) -> String {
+    match files {
+        [] => format!("{frames} frames, in no file"),
+        [file] => format!("{frames} frames are in {}", file.display()),
+        [first, .., last] => {
+            format!("{} files hold the frames, from {} to {}", files.len(), first.display(), last.display())
+        }
+    }
+}
+
+/// What is due by the clock that no one sets.
+struct Clocks {
+    end: Option<Instant>,
+    every: Option<(Instant, Duration)>,
+}
+
+impl Clocks {
+    fn of(options: &Live) -> Self {
+        let begun = Instant::now();
+        let every = options.every.map(Duration::from_secs);
+        Self {
+            end: options.duration.map(|seconds| begun + Duration::from_secs(seconds)),
+            every: every.map(|every| (begun + every, every)),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn is_time_for_overview(&mut self) -> bool {
+        let Some((due, every)) = &mut self.every else { return false };
+        let now = Instant::now();
+        let is_due = now >= *due;
+        // One that was missed is not made up for.
+        while *due <= now {
+            *due += *every;
+        }
+        is_due
+    }
+}
+
+fn seconds(seconds: u64) -> Span {
+    Span(seconds.saturating_mul(1_000_000_000).min(i64::MAX as u64) as i64)
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_parts(since_epoch.as_secs() as i64, since_epoch.subsec_nanos())
+}
+
+/// How long a quiet capture waits before it looks at the clock.
+const TICK: Duration = Duration::from_millis(100);

@@ -1,0 +1,68 @@
+//! A run over a capture that goes on: what each segment does is told at once, and connections can be seen while they live.
+
+use crate::capture::Frame;
+use crate::flow::{Connection, FlowTable, Limits, Step, Tally, Totals};
+use crate::time::Timestamp;
+use crate::wire::{Decoder, Segment};
+
+/// The state of such a run.
+pub struct Watch {
+    decoder: Decoder,
+    table: FlowTable,
+    totals: Totals,
+}
+
+impl Watch {
+    /// A run that has seen nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { decoder: Decoder::default(), table: FlowTable::with_limits(limits), totals: Totals::default() }
+    }
+
+    /// Takes one frame, and tells what each of its segments did; the table answers what has become of the connection.
+    pub fn observe(&mut self, frame: &Frame<'_>, mut tell: impl FnMut(&Segment, &Step, &FlowTable)) {
+        let Self { decoder, table, totals } = self;
+        totals.frames += 1;
+        let decoded = decoder.decode(frame, |segment, _| {
+            totals.segments += 1;
+            if let Some(step) = table.observe(&segment) {
+                tell(&segment, &step, table);
+            }
+        });
+        if let Err(skip) = decoded {
+            totals.skipped.count(skip);
+        }
+    }
+
+    /// Tells the connections to which no further segment can belong at this moment, each once.
+    ///
+    /// # Errors
+    /// The first error of `tell`.
+    pub fn take_ended<E>(&mut self, now: Timestamp, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
+        self.table.pass(now);
+        self.table.take_ended(tell)
+    }
+
+    /// Shows the connections that are followed, as they stand and in no order.
+    pub fn each(&self, show: impl FnMut(Connection)) {
+        self.table.each(show);
+    }
+
+    /// The counts so far.
+    pub fn totals(&self) -> Totals {
+        with(self.totals.clone(), self.table.tally())
+    }
+
+    /// Ends the run: tells the connections that are left, and returns the counts.
+    ///
+    /// # Errors
+    /// The first error of `tell`.
+    pub fn finish<E>(mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
+        let tally = self.table.finish(tell)?;
+        Ok(with(self.totals, tally))
+    }
+}
+
+fn with(totals: Totals, tally: Tally) -> Totals {
+    let Tally { connections, late_segments, let_go } = tally;
+    Totals { connections, late_segments, let_go, ..totals }
+}
