@@ -124,7 +124,7 @@ impl<K: Key> Record<K> {
             first_at: segment.at,
             first_frame: segment.frame,
             first_adds: completeness(segment),
-            completeness: if opens { SYN | if segment.len > 0 { DATA } else { 0 } } else { 0 },
+            completeness: if opens { SYN } else { 0 },
             ..Self::default()
         }
     }
@@ -153,7 +153,12 @@ impl<K: Key> Record<K> {
         }
         let client = self.client.direction();
         self.history.observe(direction, client, segment, repeats);
-        if opened.is_none() {
+        if let Some(findings) = opened {
+            // Wireshark does not look for octets in a SYN that uses ports again.
+            if is_opening(flags) && segment.len > 0 && !findings.contains(&Finding::PortReuse) {
+                self.completeness |= DATA;
+            }
+        } else {
             self.completeness |= completeness(segment) | std::mem::take(&mut self.first_adds);
         }
         self.last = direction;

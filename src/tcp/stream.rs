@@ -451,6 +451,7 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
     let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
     let takes_control = flags.intersects(Flags::SYN | Flags::FIN);
     let known = fwd.next != Seq(0);
+    // Comparisons are by `is_before` alone: two numbers exactly 2^31 apart are each before the other, as in Wireshark.
 
     let probe = len == 1 && seq == fwd.next && rev.window == 0 && rev.marks.contains(Marks::WINDOW);
     if probe {
@@ -459,7 +460,7 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
         if window == 0 && !controls {
             findings.insert(Finding::ZeroWindow);
         }
-        if known && seq.is_after(fwd.next) && !flags.contains(Flags::RST) {
+        if known && fwd.next.is_before(seq) && !flags.contains(Flags::RST) {
             findings.insert(Finding::LostSegment);
         }
         if len <= 1 && seq == fwd.next.minus(1) && !controls {
@@ -477,9 +478,9 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
         fwd.duplicate_acks = 0;
     }
 
-    if flags.contains(Flags::ACK) && rev.acceptable != Seq(0) && ack.is_after(rev.acceptable) {
+    if flags.contains(Flags::ACK) && rev.acceptable != Seq(0) && rev.acceptable.is_before(ack) {
         // One lost segment is told once: by what came after it, or else until rev acknowledges something new.
-        if rev.next.is_after(rev.acceptable) {
+        if rev.acceptable.is_before(rev.next) {
             rev.acceptable = rev.next;
             findings.insert(Finding::AckedUnseen);
         } else {
@@ -496,7 +497,7 @@ fn judge(fwd: &mut Stream, rev: &mut Stream, segment: &Segment, now: i64, rtt: i
 
     let end = seq.plus(len).plus(takes_control.into());
     if !probe {
-        if end.is_after(fwd.next) || !known {
+        if fwd.next.is_before(end) || !known {
             fwd.next = end;
             fwd.advanced_at = segment.at;
             fwd.newest_id = segment.ip_id.unwrap_or(0);
