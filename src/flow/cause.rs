@@ -1,8 +1,8 @@
 //! Why each segment was sent: the calls whose octets it carries or that asked for it, or what the kernel did by itself.
 
-use super::matching::{CallIndex, EndCalls, Joined};
+use super::matching::{CallIndex, EndCalls, Joined, is_entered};
 use super::{Mechanism, Observed, Range, Side, Trace};
-use crate::calls::{Call, Effect};
+use crate::calls::Call;
 use crate::tcp::Finding;
 use crate::time::Span;
 use crate::wire::Flags;
@@ -307,7 +307,8 @@ impl<'a> Causes<'a> {
     /// The newest segment of the peer that this one acknowledges in full.
     fn acknowledged(&self, observed: &Observed, peer: &Sent) -> Option<usize> {
         let ack = observed.step.ack?;
-        peer.ends.iter().rev().take(LOOK_BACK).find(|(end, _)| *end <= ack).map(|(_, index)| *index)
+        let acknowledged = peer.ends.partition_point(|(end, _)| *end <= ack);
+        peer.ends[..acknowledged].last().map(|(_, index)| *index)
     }
 
     fn reset(&self, observed: &Observed, side: Side) -> Found {
@@ -337,18 +338,15 @@ impl<'a> Causes<'a> {
                 false => kernel(Mechanism::Reset, peer.last, "that segment found no socket that takes it"),
             };
         };
-        let before = |index: &&CallIndex| at.is_none_or(|at| self.calls[**index].entered <= at);
-        let closing = end.all.iter().take_while(before).filter(|index| closes(&self.calls[**index])).last().copied();
-        let Some(closing) = closing else {
+        let Some(closing) = end.closed_by(self.calls, at) else {
             let refuses = || kernel(Mechanism::Reset, peer.last, "the kernel refuses this segment");
             return gives_up.unwrap_or_else(refuses);
         };
         let during = self.calls[closing].returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
         if during || own.fin.is_none() {
-            let lingers =
-                end.all.iter().take_while(before).any(|index| self.calls[*index].effect == Effect::LingerZero);
+            let lingers = end.linger_zero.is_some_and(|index| is_entered(&self.calls[index], at));
             let arrived = peer.octets.last().map_or(0, |(range, _)| range.to);
-            let unread = arrived.saturating_sub(end.read_by(self.calls, at));
+            let unread = arrived.saturating_sub(end.received_by(self.calls, at).map_or(0, |(read, _)| read.to));
             let note = match (lingers, unread) {
                 (true, _) => "SO_LINGER with zero time: close() resets instead of sending a FIN".to_owned(),
                 (false, 0) => "the close found octets on their way that nobody will read".to_owned(),
@@ -366,23 +364,18 @@ impl<'a> Causes<'a> {
     }
 
     fn connect(&self, side: Side) -> Vec<CallIndex> {
-        let Some(end) = self.ends[slot(side)] else { return Vec::new() };
-        end.all.iter().copied().find(|index| self.calls[*index].effect == Effect::Connect).into_iter().collect()
+        self.ends[slot(side)].and_then(|end| end.connect).into_iter().collect()
     }
 
     /// The call that closed the sending direction: the first shutdown, close or exit before the FIN.
     fn closing(&self, side: Side, fin: &Observed) -> Option<CallIndex> {
-        let end = self.ends[slot(side)]?;
-        let before = |call: &Call| fin.segment.at.is_none_or(|at| call.entered <= at);
-        end.all.iter().copied().find(|index| closes(&self.calls[*index]) && before(&self.calls[*index]))
+        let first = *self.ends[slot(side)]?.closings.first()?;
+        is_entered(&self.calls[first], fin.segment.at).then_some(first)
     }
 
     /// The receive that was under way, or had just ended, when this segment was sent.
     fn reading(&self, side: Side, observed: &Observed) -> Option<CallIndex> {
-        let end = self.ends[slot(side)]?;
-        let before =
-            |(_, index): &&(Range, CallIndex)| observed.segment.at.is_none_or(|at| self.calls[*index].entered <= at);
-        end.receives.iter().take_while(before).last().map(|(_, index)| *index)
+        self.ends[slot(side)]?.received_by(self.calls, observed.segment.at).map(|(_, index)| index)
     }
 
     fn sent(&self, side: Side) -> &Sent {
@@ -437,11 +430,6 @@ impl<'a> Causes<'a> {
 
 fn kernel(mechanism: Mechanism, of: Option<usize>, note: &str) -> Found {
     Found { kernel: Some(mechanism), of, note: Some(note.to_owned()), ..Found::default() }
-}
-
-/// Whether a call ends the sending direction of its socket, and did so.
-pub(super) fn closes(call: &Call) -> bool {
-    matches!(call.effect, Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno.is_none()
 }
 
 pub(super) const fn slot(side: Side) -> usize {

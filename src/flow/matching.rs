@@ -1,7 +1,7 @@
 //! The joins of calls and segments: data by octets, control by 4-tuple and interval.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{ConnectionId, Range, Side, Trace};
 use crate::calls::{Call, Effect, SocketId};
@@ -37,6 +37,12 @@ pub(super) struct EndCalls {
     pub(super) sends: Vec<(Range, CallIndex)>,
     /// Receives that read octets, with the positions; contiguous and ascending.
     pub(super) receives: Vec<(Range, CallIndex)>,
+    /// Calls that closed the sending direction.
+    pub(super) closings: Vec<CallIndex>,
+    /// The first connect.
+    pub(super) connect: Option<CallIndex>,
+    /// The first call that set SO_LINGER to a time of zero.
+    pub(super) linger_zero: Option<CallIndex>,
 }
 
 impl EndCalls {
@@ -50,11 +56,39 @@ impl EndCalls {
         overlapping(&self.receives, range)
     }
 
-    /// How many octets the program had read when `moment` came.
-    pub(super) fn read_by(&self, calls: &[Call], moment: Option<Timestamp>) -> u64 {
-        let before = |call: &Call| moment.is_none_or(|moment| call.entered <= moment);
-        self.receives.iter().take_while(|(_, index)| before(&calls[*index])).last().map_or(0, |(range, _)| range.to)
+    /// The last receive that was entered by `moment`, and the octets it read.
+    pub(super) fn received_by(&self, calls: &[Call], moment: Option<Timestamp>) -> Option<(Range, CallIndex)> {
+        let entered = self.receives.partition_point(|(_, index)| is_entered(&calls[*index], moment));
+        self.receives[..entered].last().copied()
     }
+
+    /// The last call that closed the sending direction and was entered by `moment`.
+    pub(super) fn closed_by(&self, calls: &[Call], moment: Option<Timestamp>) -> Option<CallIndex> {
+        let entered = self.closings.partition_point(|index| is_entered(&calls[*index], moment));
+        self.closings[..entered].last().copied()
+    }
+
+    fn add(&mut self, index: CallIndex, call: &Call) {
+        self.all.push(index);
+        if closes(call) {
+            self.closings.push(index);
+        }
+        match call.effect {
+            Effect::Connect => _ = self.connect.get_or_insert(index),
+            Effect::LingerZero => _ = self.linger_zero.get_or_insert(index),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a call had been entered when `moment` came; where the moment is not known, it had.
+pub(super) fn is_entered(call: &Call, moment: Option<Timestamp>) -> bool {
+    moment.is_none_or(|moment| call.entered <= moment)
+}
+
+/// Whether a call ends the sending direction of its socket, and did so.
+pub(super) fn closes(call: &Call) -> bool {
+    matches!(call.effect, Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno.is_none()
 }
 
 /// Entries of an ascending list of ranges without overlaps that share a position with `range`.
@@ -68,7 +102,7 @@ fn overlapping(list: &[(Range, CallIndex)], range: Range) -> impl Iterator<Item 
 /// A socket belongs to the connection whose 4-tuple it has; where a port was used again, to the one whose first segment lies in the interval of its `connect`, or is the last before its `accept` returned.
 /// A `connect` that failed has lost its local port: it is joined by the address it asked for and by its interval.
 /// `calls` are in the order in which they were entered.
-pub(super) fn join(calls: &[Call], traces: &[Trace]) -> Joined {
+pub(super) fn join(calls: &[Call], traces: &Traces<'_>) -> Joined {
     let sockets = homes(calls, traces);
     let mut joined = Joined::default();
     for (index, call) in calls.iter().enumerate() {
@@ -77,7 +111,7 @@ pub(super) fn join(calls: &[Call], traces: &[Trace]) -> Joined {
         let mut place = Place { connection: home.connection, side: home.side, stream: None };
         if let (Some(connection), Some(side)) = (place.connection, place.side) {
             let end = joined.ends.entry((connection, side)).or_default();
-            end.all.push(index);
+            end.add(index, call);
             if let Some(octets) = call.octets.filter(|octets| *octets > 0) {
                 let list = match call.effect {
                     Effect::Send => Some(&mut end.sends),
@@ -104,7 +138,7 @@ struct Home {
 }
 
 /// Finds the end that each socket is.
-fn homes(calls: &[Call], traces: &[Trace]) -> HashMap<SocketId, Home> {
+fn homes(calls: &[Call], traces: &Traces<'_>) -> HashMap<SocketId, Home> {
     let mut homes: HashMap<SocketId, Home> = HashMap::new();
     for call in calls {
         match call.effect {
@@ -113,7 +147,7 @@ fn homes(calls: &[Call], traces: &[Trace]) -> HashMap<SocketId, Home> {
                 let home = homes.entry(socket).or_default();
                 home.side = Some(Side::Client);
                 if home.connection.is_none() {
-                    home.connection = connected(call, traces);
+                    home.connection = traces.connected(call).map(|trace| trace.id);
                 }
             }
             Effect::Accept => {
@@ -121,7 +155,7 @@ fn homes(calls: &[Call], traces: &[Trace]) -> HashMap<SocketId, Home> {
                     homes.entry(listener).or_default().side = Some(Side::Server);
                 }
                 if let Some(socket) = call.accepted {
-                    let connection = accepted(call, traces);
+                    let connection = traces.accepted(call).map(|trace| trace.id);
                     homes.insert(socket, Home { connection, side: Some(Side::Server) });
                 }
             }
@@ -142,35 +176,75 @@ fn homes(calls: &[Call], traces: &[Trace]) -> HashMap<SocketId, Home> {
     homes
 }
 
-/// The connection whose SYN this `connect` sent.
-fn connected(call: &Call, traces: &[Trace]) -> Option<ConnectionId> {
-    let peer = call.peer?;
-    let local = call.local.filter(|local| local.port() != 0);
-    let in_interval = |trace: &&Trace| {
-        let Some(first) = trace.segments.first().and_then(|observed| observed.segment.at) else { return true };
+/// The traces by their ends, so that the one of a call is found without looking at all of them.
+pub(super) struct Traces<'a> {
+    all: &'a [Trace],
+    /// Those of each pair of client and server, by the time of their first segments.
+    by_ends: HashMap<(End, End), Vec<First>>,
+    /// Those of each server, likewise.
+    by_server: HashMap<End, Vec<First>>,
+}
+
+/// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
+type End = (IpAddr, u16);
+
+/// When the first segment of a trace was captured, and its place among all.
+type First = (Option<Timestamp>, usize);
+
+impl<'a> Traces<'a> {
+    /// Sorts `all`, which are in the order of their first segments' capture, by ends.
+    pub(super) fn new(all: &'a [Trace]) -> Self {
+        let mut by_ends: HashMap<_, Vec<First>> = HashMap::new();
+        let mut by_server: HashMap<_, Vec<First>> = HashMap::new();
+        for (place, trace) in all.iter().enumerate() {
+            let first = (trace.segments.first().and_then(|observed| observed.segment.at), place);
+            by_ends.entry((end(trace.client), end(trace.server))).or_default().push(first);
+            by_server.entry(end(trace.server)).or_default().push(first);
+        }
+        by_ends.values_mut().chain(by_server.values_mut()).for_each(|list| list.sort_unstable());
+        Self { all, by_ends, by_server }
+    }
+
+    /// The trace of that number.
+    pub(super) fn of(&self, id: ConnectionId) -> Option<&'a Trace> {
+        let place = self.all.binary_search_by_key(&id, |trace| trace.id).ok()?;
+        self.all.get(place)
+    }
+
+    /// The connection whose SYN this `connect` sent.
+    fn connected(&self, call: &Call) -> Option<&'a Trace> {
+        let peer = end(call.peer?);
+        let list = match call.local.filter(|local| local.port() != 0) {
+            Some(local) => self.by_ends.get(&(end(local), peer)),
+            None => self.by_server.get(&peer),
+        }?;
+        let (first, place) = match list.first()? {
+            untimed @ (None, _) => untimed,
+            _ => list.get(list.partition_point(|(first, _)| *first < Some(call.entered)))?,
+        };
         // A nonblocking connect returns before its SYN is answered, but not before the SYN was sent.
-        first >= call.entered && call.returned.is_none_or(|returned| first <= returned)
-    };
-    let same_ends = |trace: &&Trace| same(trace.server, peer) && local.is_none_or(|local| same(trace.client, local));
-    traces.iter().filter(same_ends).find(in_interval).map(|trace| trace.id)
+        let in_time = first.is_none() || call.returned.is_none_or(|returned| *first <= Some(returned));
+        in_time.then(|| &self.all[*place])
+    }
+
+    /// The connection that this `accept` took off the queue: its first segment came before the call returned.
+    fn accepted(&self, call: &Call) -> Option<&'a Trace> {
+        self.latest(call.peer?, call.local?, call.returned)
+    }
+
+    /// The last connection between these ends that began by `moment`.
+    pub(super) fn latest(
+        &self,
+        client: SocketAddr,
+        server: SocketAddr,
+        moment: Option<Timestamp>,
+    ) -> Option<&'a Trace> {
+        let list = self.by_ends.get(&(end(client), end(server)))?;
+        let began = moment.map_or(list.len(), |moment| list.partition_point(|(first, _)| *first <= Some(moment)));
+        list[..began].last().map(|(_, place)| &self.all[*place])
+    }
 }
 
-/// The connection that this `accept` took off the queue: its first segment came before the call returned.
-fn accepted(call: &Call, traces: &[Trace]) -> Option<ConnectionId> {
-    let (local, peer) = (call.local?, call.peer?);
-    let began = |trace: &&Trace| match (trace.segments.first().and_then(|observed| observed.segment.at), call.returned)
-    {
-        (Some(first), Some(returned)) => first <= returned,
-        _ => true,
-    };
-    traces
-        .iter()
-        .filter(|trace| same(trace.server, local) && same(trace.client, peer))
-        .rfind(began)
-        .map(|trace| trace.id)
-}
-
-/// Whether two addresses name the same end: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+fn end(address: SocketAddr) -> End {
+    (address.ip().to_canonical(), address.port())
 }

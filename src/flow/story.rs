@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::cause::{self, Causes, Found};
-use super::matching::{self, CallIndex, Joined};
+use super::matching::{self, CallIndex, Joined, Traces};
 use super::{
-    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
-    Story, TimerEvent, Totals, Trace, TransitionEvent,
+    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Observed, Phase, Range,
+    SegmentEvent, Side, Story, TimerEvent, Totals, Trace, TransitionEvent,
 };
 use crate::calls::{Arg, Call, Effect, SocketId};
 use crate::kernel::{Evidence, TimerKind, Witness};
 use crate::tcp::{Finding, Move, Rule, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::Flags;
+use crate::wire::{Flags, Segment};
 
 /// Tells the story of `traces`: joins them with the calls and the kernel's answers, and orders everything by time.
 ///
@@ -27,10 +27,13 @@ pub fn tell(
     totals: Totals,
 ) -> Story {
     calls.sort_by_key(|call| call.entered);
-    let joined = matching::join(&calls, traces);
+    let by_ends = Traces::new(traces);
+    let joined = matching::join(&calls, &by_ends);
     let mut teller = Teller {
         calls: &calls,
         joined: &joined,
+        traces: &by_ends,
+        earliest: HashMap::new(),
         drafts: Vec::new(),
         paths: HashMap::new(),
         timers: HashMap::new(),
@@ -43,16 +46,19 @@ pub fn tell(
         teller.draft_segments(trace);
     }
     teller.end_time_waits(traces);
-    teller.ask_tcp_info(traces);
-    teller.ask_sock_diag(traces, evidence);
+    teller.ask_tcp_info();
+    teller.ask_sock_diag(evidence);
     teller.explain_binds(traces);
-    teller.set_phases(traces);
+    teller.set_phases();
     teller.finish()
 }
 
 struct Teller<'a> {
     calls: &'a [Call],
     joined: &'a Joined,
+    traces: &'a Traces<'a>,
+    /// For each segment of a trace, the earliest time from it on; found when it is asked for.
+    earliest: HashMap<ConnectionId, Vec<Option<Timestamp>>>,
     drafts: Vec<Draft>,
     paths: HashMap<EndKey, StatePath>,
     /// The TIME-WAIT timer of each end that has one.
@@ -160,14 +166,17 @@ impl Teller<'_> {
     /// A connection that takes the 4-tuple of one in TIME-WAIT over has ended that state.
     fn end_time_waits(&mut self, traces: &[Trace]) {
         let mut waiting: HashMap<[SocketAddr; 2], (ConnectionId, Side)> = HashMap::new();
+        let mut opening: HashMap<ConnectionId, usize> = HashMap::new();
+        for (index, draft) in self.drafts.iter().enumerate() {
+            if let (Some(connection), EventKind::Segment(_)) = (draft.event.connection, &draft.event.kind) {
+                opening.entry(connection).or_insert(index);
+            }
+        }
         for trace in traces {
             let mut ends = [trace.client, trace.server];
             ends.sort_unstable();
             let opened = trace.segments.first().filter(|first| first.segment.flags.contains(Flags::SYN));
             if let (Some(first), Some((earlier, side))) = (opened, waiting.remove(&ends)) {
-                let draft = self.drafts.iter().position(|draft| {
-                    draft.event.connection == Some(trace.id) && matches!(draft.event.kind, EventKind::Segment(_))
-                });
                 let at = first.segment.at;
                 self.draft_move(
                     earlier,
@@ -175,7 +184,7 @@ impl Teller<'_> {
                     (Some(State::TimeWait), State::Closed, Rule::TimeWaitReused),
                     (at, first.segment.frame),
                     at,
-                    draft.unwrap_or_default(),
+                    opening.get(&trace.id).copied().unwrap_or_default(),
                 );
             }
             for side in [Side::Client, Side::Server] {
@@ -226,7 +235,7 @@ impl Teller<'_> {
             let found = causes.of(index);
             latest = latest.max(segment.at);
             let order = (latest, segment.frame);
-            let closing = found.calls.iter().copied().find(|call| cause::closes(&self.calls[*call]));
+            let closing = found.calls.iter().copied().find(|call| matching::closes(&self.calls[*call]));
             let connect = found.calls.iter().copied().find(|call| self.calls[*call].effect == Effect::Connect);
             self.join_writers(&found, &segment);
             self.join_readers(trace, from, observed.step.stream, &segment);
@@ -316,7 +325,7 @@ impl Teller<'_> {
     }
 
     /// Tells the calls that put this segment on the wire that they did.
-    fn join_writers(&mut self, found: &Found, segment: &crate::wire::Segment) {
+    fn join_writers(&mut self, found: &Found, segment: &Segment) {
         for &call in &found.calls {
             // Reading made room for a window update, but did not write it.
             if self.calls[call].effect != Effect::Receive {
@@ -326,7 +335,7 @@ impl Teller<'_> {
     }
 
     /// Tells the receives that got octets from this segment which frame brought them.
-    fn join_readers(&mut self, trace: &Trace, from: Side, stream: Option<Range>, segment: &crate::wire::Segment) {
+    fn join_readers(&mut self, trace: &Trace, from: Side, stream: Option<Range>, segment: &Segment) {
         let (Some(range), Some(end)) = (stream, self.joined.ends.get(&(trace.id, from.peer()))) else { return };
         for call in end.readers(range).collect::<Vec<_>>() {
             let in_time = match (self.calls[call].returned, segment.at) {
@@ -346,49 +355,26 @@ impl Teller<'_> {
 
     /// Finds what let each connect, accept and last receive return.
     fn complete_control(&mut self, trace: &Trace, drafts: &[usize]) {
-        let frame_of = |wanted: &dyn Fn(Side, &super::Observed) -> bool, before: Option<Timestamp>| {
-            trace
-                .segments
-                .iter()
-                .take_while(|observed| before.is_none_or(|before| observed.segment.at.is_none_or(|at| at <= before)))
-                .find(|observed| wanted(trace.sender(&observed.segment), observed))
-                .map(|observed| observed.segment)
-        };
         debug_assert_eq!(drafts.len(), trace.segments.len());
         for side in [Side::Client, Side::Server] {
             let Some(end) = self.joined.ends.get(&(trace.id, side)) else { continue };
+            let answers = Answers::of(trace, side.peer());
             for &index in &end.all {
                 let call = &self.calls[index];
-                let returned = call.returned;
                 let failed = call.errno.is_some();
-                let reset = |from: Side, observed: &super::Observed| {
-                    from == side.peer() && observed.segment.flags.contains(Flags::RST)
-                };
-                let completed = match call.effect {
-                    Effect::Connect if failed => frame_of(&reset, returned),
-                    Effect::Connect => frame_of(
-                        &|from, observed| from == side.peer() && observed.segment.flags.contains(Flags::SYN),
-                        returned,
-                    ),
-                    Effect::Accept => frame_of(
-                        &|from, observed| {
-                            from == side.peer()
-                                && observed.segment.flags.contains(Flags::ACK)
-                                && !observed.segment.flags.contains(Flags::SYN)
-                        },
-                        returned,
-                    ),
-                    Effect::Receive if call.result == Some(0) => frame_of(
-                        &|from, observed| from == side.peer() && observed.segment.flags.contains(Flags::FIN),
-                        returned,
-                    ),
+                let answer = match call.effect {
+                    Effect::Connect if failed => answers.reset,
+                    Effect::Connect => answers.syn,
+                    Effect::Accept => answers.ack,
+                    Effect::Receive if call.result == Some(0) => answers.fin,
                     Effect::Receive | Effect::Send
                         if matches!(call.errno.as_deref(), Some("ECONNRESET" | "EPIPE" | "ECONNABORTED")) =>
                     {
-                        frame_of(&reset, returned)
+                        answers.reset
                     }
                     _ => None,
                 };
+                let completed = answer.and_then(|answer| answer.by(call.returned));
                 let Some(segment) = completed else { continue };
                 let entered = call.entered;
                 let is_accept = call.effect == Effect::Accept;
@@ -421,7 +407,7 @@ impl Teller<'_> {
     }
 
     /// Holds what TCP_INFO said after each call against the machine of that end.
-    fn ask_tcp_info(&mut self, traces: &[Trace]) {
+    fn ask_tcp_info(&mut self) {
         for (index, call) in self.calls.iter().enumerate() {
             let Some(info) = &call.info else { continue };
             let place = self.joined.places[index];
@@ -431,23 +417,22 @@ impl Teller<'_> {
                 _ => continue,
             };
             let said = format!("TCP_INFO after {}() said {}", call.name, info.state);
-            self.testify(
-                key,
-                Witness::TcpInfo,
-                |state| state == info.state,
-                (info.asked, info.answered),
-                &said,
-                traces,
-            );
+            self.testify(key, Witness::TcpInfo, |state| state == info.state, (info.asked, info.answered), &said);
         }
     }
 
     /// Holds sock_diag's answers against the machines; shows the TIME-WAIT timer, and the moment its socket went.
-    fn ask_sock_diag(&mut self, traces: &[Trace], evidence: &[Evidence]) {
+    fn ask_sock_diag(&mut self, evidence: &[Evidence]) {
+        let mut listeners: HashMap<SocketAddr, Vec<CallIndex>> = HashMap::new();
+        for (index, call) in self.calls.iter().enumerate() {
+            if let (Effect::Listen, Some(local)) = (call.effect, call.local) {
+                listeners.entry(local).or_default().push(index);
+            }
+        }
         let mut answers: Vec<&Evidence> = evidence.iter().collect();
         answers.sort_by_key(|answer| answer.answered);
         for answer in answers {
-            let Some((key, connection, side)) = self.place_of(answer, traces) else { continue };
+            let Some((key, connection, side)) = self.place_of(answer, &listeners) else { continue };
             let Some((connection, side)) = connection.zip(side) else {
                 let said = answer.state.map_or("no such socket".to_owned(), |state| state.to_string());
                 self.testify(
@@ -456,7 +441,6 @@ impl Teller<'_> {
                     |state| state == answer.state.unwrap_or(State::Closed),
                     (answer.asked, answer.answered),
                     &format!("sock_diag said {said}"),
-                    traces,
                 );
                 continue;
             };
@@ -487,7 +471,7 @@ impl Teller<'_> {
                 Some(state) => format!("sock_diag said {state}"),
                 None => "sock_diag has no such socket".to_owned(),
             };
-            self.testify(key, Witness::SockDiag, fits, (answer.asked, answer.answered), &said, traces);
+            self.testify(key, Witness::SockDiag, fits, (answer.asked, answer.answered), &said);
             let running = answer
                 .timer
                 .filter(|running| running.kind == TimerKind::TimeWait && answer.state == Some(State::TimeWait));
@@ -509,29 +493,39 @@ impl Teller<'_> {
         }
     }
 
-    fn place_of(&self, answer: &Evidence, traces: &[Trace]) -> Option<(EndKey, Option<ConnectionId>, Option<Side>)> {
+    /// The end that an answer is about; `listeners` are the calls that listened on each address.
+    fn place_of(
+        &self,
+        answer: &Evidence,
+        listeners: &HashMap<SocketAddr, Vec<CallIndex>>,
+    ) -> Option<(EndKey, Option<ConnectionId>, Option<Side>)> {
         if answer.peer.port() == 0 {
-            let listens = |call: &&Call| {
-                call.effect == Effect::Listen && call.local == Some(answer.local) && call.entered <= answer.answered
-            };
-            let listener = self.calls.iter().rev().find(listens)?.socket?;
+            let listens = listeners.get(&answer.local)?;
+            let before = listens.partition_point(|call| self.calls[*call].entered <= answer.answered);
+            let listener = self.calls[*listens[..before].last()?].socket?;
             return Some((EndKey::Listener(listener), None, None));
         }
-        let began = |trace: &&Trace| {
-            trace.segments.first().and_then(|observed| observed.segment.at).is_none_or(|first| first <= answer.answered)
+        let found = |client, server, side| {
+            self.traces.latest(client, server, Some(answer.answered)).map(|trace| (trace.id, side))
         };
-        let side_of = |trace: &Trace| match (trace.client, trace.server) {
-            (client, server) if client == answer.local && server == answer.peer => Some(Side::Client),
-            (client, server) if client == answer.peer && server == answer.local => Some(Side::Server),
-            _ => None,
+        let client = found(answer.local, answer.peer, Side::Client);
+        let server = found(answer.peer, answer.local, Side::Server);
+        let (id, side) = match (client, server) {
+            // A connection of a socket to itself has one end.
+            (Some(client), Some(server)) => {
+                if client.0 >= server.0 {
+                    client
+                } else {
+                    server
+                }
+            }
+            (client, server) => client.or(server)?,
         };
-        let found = traces.iter().filter(began).rev().find_map(|trace| side_of(trace).map(|side| (trace.id, side)));
-        found.map(|(id, side)| (EndKey::End(id, side), Some(id), Some(side)))
+        Some((EndKey::End(id, side), Some(id), Some(side)))
     }
 
     fn closing_call(&self, connection: ConnectionId, side: Side) -> Option<CallIndex> {
-        let end = self.joined.ends.get(&(connection, side))?;
-        end.all.iter().copied().find(|index| cause::closes(&self.calls[*index]))
+        self.joined.ends.get(&(connection, side))?.closings.first().copied()
     }
 
     /// Adds a witness to the transition that its word confirms, or the disagreement to the one it contradicts.
@@ -542,7 +536,6 @@ impl Teller<'_> {
         fits: impl Fn(State) -> bool,
         (asked, answered): (Timestamp, Timestamp),
         said: &str,
-        traces: &[Trace],
     ) {
         let Some(path) = self.paths.get(&key) else { return };
         match path.fitting(fits, asked, answered) {
@@ -560,30 +553,57 @@ impl Teller<'_> {
                     self.transition(draft).disagreement.get_or_insert(text.clone());
                 }
                 if let EndKey::End(id, side) = key {
-                    self.disagree(id, side, text, answered, traces);
+                    self.disagree(id, side, text, answered);
                 }
             }
         }
     }
 
-    fn disagree(&mut self, id: ConnectionId, side: Side, note: String, answered: Timestamp, traces: &[Trace]) {
-        let trace = traces.iter().find(|trace| trace.id == id);
-        let before = |at: Option<Timestamp>| at.is_none_or(|at| at <= answered);
-        let frame = trace.and_then(|trace| {
-            trace
-                .segments
-                .iter()
-                .rev()
-                .find(|observed| before(observed.segment.at))
-                .map(|observed| observed.segment.frame)
+    fn disagree(&mut self, id: ConnectionId, side: Side, note: String, answered: Timestamp) {
+        let frame = self.traces.of(id).and_then(|trace| {
+            let earliest = self.earliest.entry(id).or_insert_with(|| earliest_from(trace));
+            let before = earliest.partition_point(|at| *at <= Some(answered));
+            trace.segments[..before].last().map(|observed| observed.segment.frame)
         });
-        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
-            connection.findings.push(FindingAt { finding: Finding::StateDisagreement, frame, side, note });
+        if let Ok(place) = self.connections.binary_search_by_key(&id, |connection| connection.id) {
+            let finding = FindingAt { finding: Finding::StateDisagreement, frame, side, note };
+            self.connections[place].findings.push(finding);
         }
+    }
+
+    /// When which ends were in TIME-WAIT, by side and port, in the order in which they entered it.
+    fn waits(&self, traces: &[Trace]) -> HashMap<(Side, u16), Vec<Wait>> {
+        let mut waits: HashMap<_, Vec<Wait>> = HashMap::new();
+        for (trace, side) in traces.iter().flat_map(|trace| [(trace, Side::Client), (trace, Side::Server)]) {
+            let Some(path) = self.paths.get(&EndKey::End(trace.id, side)) else { continue };
+            let port = if side == Side::Client { trace.client.port() } else { trace.server.port() };
+            for (index, (begun, state, _)) in path.steps.iter().enumerate() {
+                if *state == State::TimeWait {
+                    let over = path.steps.get(index + 1).and_then(|(at, ..)| *at);
+                    waits.entry((side, port)).or_default().push(Wait { begun: *begun, longest: (over, trace.id) });
+                }
+            }
+        }
+        for list in waits.values_mut() {
+            list.sort_by_key(|wait| wait.begun);
+            for index in 1..list.len() {
+                let before = list[index - 1].longest;
+                let is_longer = match (before.0, list[index].longest.0) {
+                    (Some(before), Some(over)) => before > over,
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                };
+                if is_longer {
+                    list[index].longest = before;
+                }
+            }
+        }
+        waits
     }
 
     /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
     fn explain_binds(&mut self, traces: &[Trace]) {
+        let mut waits = None;
         for (index, call) in self.calls.iter().enumerate() {
             if call.effect != Effect::Bind || call.errno.as_deref() != Some("EADDRINUSE") {
                 continue;
@@ -593,21 +613,18 @@ impl Teller<'_> {
                 Arg::Int(_) => None,
             });
             let Some(asked) = asked else { continue };
-            let waits = |side, port| {
-                traces.iter().rev().find(|trace| {
-                    let end = if side == Side::Client { trace.client } else { trace.server };
-                    let path = self.paths.get(&EndKey::End(trace.id, side));
-                    end.port() == port && path.and_then(|path| path.at(call.entered)) == Some(State::TimeWait)
-                })
-            };
-            let holder = [Side::Server, Side::Client]
-                .into_iter()
-                .find_map(|side| waits(side, asked.port()).map(|trace| (trace, side)));
-            if let Some((trace, side)) = holder {
+            let waits = waits.get_or_insert_with(|| self.waits(traces));
+            let holder = [Side::Server, Side::Client].into_iter().find_map(|side| {
+                let waits = waits.get(&(side, asked.port()))?;
+                let begun = waits.partition_point(|wait| wait.begun <= Some(call.entered));
+                let longest = waits[..begun].last()?.longest;
+                longest.0.is_none_or(|over| over > call.entered).then_some((longest.1, side))
+            });
+            if let Some((id, side)) = holder {
                 let note = format!(
                     "port {} is held by connection {}, whose {} end is in TIME-WAIT; SO_REUSEADDR before bind() would allow it",
                     asked.port(),
-                    trace.id.0,
+                    id.0,
                     side.name()
                 );
                 self.call_event(index).note = Some(note);
@@ -615,8 +632,13 @@ impl Teller<'_> {
         }
     }
 
-    fn set_phases(&mut self, traces: &[Trace]) {
-        let bounds: HashMap<ConnectionId, Bounds> = traces.iter().map(|trace| (trace.id, self.bounds(trace))).collect();
+    fn set_phases(&mut self) {
+        let mut bounds: HashMap<ConnectionId, Bounds> = HashMap::new();
+        for draft in &self.drafts {
+            if let Some(connection) = draft.event.connection {
+                bounds.entry(connection).or_default().see(draft, self.calls);
+            }
+        }
         let all = bounds.values().copied().reduce(Bounds::around);
         for index in 0..self.drafts.len() {
             let draft = &self.drafts[index];
@@ -628,54 +650,6 @@ impl Teller<'_> {
             let phase = bounds.map_or(Phase::SetUp, |bounds| bounds.phase(draft.order, is_call));
             self.drafts[index].event.phase = phase;
         }
-    }
-
-    /// Where the phases of a connection begin.
-    fn bounds(&self, trace: &Trace) -> Bounds {
-        let mut bounds = Bounds::default();
-        let cause = |event: &SegmentEvent, wanted: &dyn Fn(&Call) -> bool| {
-            event
-                .cause
-                .calls
-                .iter()
-                .map(|id| &self.calls[id.0 as usize])
-                .find(|call| wanted(call))
-                .map(|call| call.entered)
-        };
-        for draft in self.drafts.iter().filter(|draft| draft.event.connection == Some(trace.id)) {
-            let (at, frame) = draft.order;
-            match &draft.event.kind {
-                EventKind::Segment(event) => {
-                    let flags = event.segment.flags;
-                    if bounds.handshake.is_none() {
-                        let connect = cause(event, &|call| call.effect == Effect::Connect);
-                        bounds.handshake = Some(Mark { call: connect.or(at), order: (at, frame) });
-                        if !flags.contains(Flags::SYN) {
-                            bounds.data = bounds.handshake;
-                        }
-                    }
-                    let ends_handshake = !flags.contains(Flags::SYN) && event.stream.is_none() && bounds.data.is_none();
-                    if ends_handshake {
-                        // The ACK that ends the handshake still belongs to it.
-                        bounds.data = Some(Mark { call: at, order: (at, frame + 1) });
-                    } else if event.stream.is_some() && !flags.contains(Flags::SYN) {
-                        bounds.data = bounds.data.or(Some(Mark { call: at, order: (at, frame) }));
-                    }
-                    if flags.intersects(Flags::FIN | Flags::RST) && bounds.teardown.is_none() {
-                        let closing = cause(event, &|call| cause::closes(call));
-                        bounds.teardown = Some(Mark {
-                            call: closing.or(at),
-                            order: (closing.or(at).min(at), if closing.is_some() { 0 } else { frame }),
-                        });
-                    }
-                }
-                EventKind::Timer(_) => {
-                    bounds.time_wait = bounds.time_wait.or(Some(Mark { call: at, order: (at, frame) }));
-                }
-                _ => {}
-            }
-        }
-        bounds
     }
 
     /// Orders the drafts by time and gives them their ids.
@@ -710,6 +684,61 @@ impl Teller<'_> {
     }
 }
 
+/// A stay in TIME-WAIT.
+struct Wait {
+    begun: Option<Timestamp>,
+    /// Of the stays that began by then, the end of the one that lasts longest (`None`: no end was seen), and its connection.
+    longest: (Option<Timestamp>, ConnectionId),
+}
+
+/// The first segments of one end that let calls of the other return.
+#[derive(Default)]
+struct Answers<'a> {
+    reset: Option<Answer<'a>>,
+    syn: Option<Answer<'a>>,
+    /// That acknowledges, and is no SYN-ACK.
+    ack: Option<Answer<'a>>,
+    fin: Option<Answer<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Answer<'a> {
+    segment: &'a Segment,
+    /// The latest time of the trace so far.
+    latest: Option<Timestamp>,
+}
+
+impl<'a> Answers<'a> {
+    fn of(trace: &'a Trace, from: Side) -> Self {
+        let mut answers = Self::default();
+        let mut latest = None;
+        for Observed { segment, .. } in &trace.segments {
+            latest = latest.max(segment.at);
+            if trace.sender(segment) != from {
+                continue;
+            }
+            let has = |flag| segment.flags.contains(flag);
+            let wanted = [
+                (&mut answers.reset, has(Flags::RST)),
+                (&mut answers.syn, has(Flags::SYN)),
+                (&mut answers.ack, has(Flags::ACK) && !has(Flags::SYN)),
+                (&mut answers.fin, has(Flags::FIN)),
+            ];
+            for (answer, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+                answer.get_or_insert(Answer { segment, latest });
+            }
+        }
+        answers
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// The segment, if it was captured before a call returned.
+    fn by(self, returned: Option<Timestamp>) -> Option<&'a Segment> {
+        returned.is_none_or(|returned| self.latest <= Some(returned)).then_some(self.segment)
+    }
+}
+
 /// The first moments of the phases of one connection.
 #[derive(Clone, Copy, Default)]
 struct Bounds {
@@ -727,6 +756,45 @@ struct Mark {
 }
 
 impl Bounds {
+    /// Takes in the next of the connection's drafts.
+    fn see(&mut self, draft: &Draft, calls: &[Call]) {
+        let (at, frame) = draft.order;
+        let event = match &draft.event.kind {
+            EventKind::Segment(event) => event,
+            EventKind::Timer(_) => {
+                self.time_wait = self.time_wait.or(Some(Mark { call: at, order: (at, frame) }));
+                return;
+            }
+            _ => return,
+        };
+        let cause = |wanted: &dyn Fn(&Call) -> bool| {
+            let mut asked = event.cause.calls.iter().map(|id| &calls[id.0 as usize]);
+            asked.find(|call| wanted(call)).map(|call| call.entered)
+        };
+        let flags = event.segment.flags;
+        if self.handshake.is_none() {
+            let connect = cause(&|call| call.effect == Effect::Connect);
+            self.handshake = Some(Mark { call: connect.or(at), order: (at, frame) });
+            if !flags.contains(Flags::SYN) {
+                self.data = self.handshake;
+            }
+        }
+        let ends_handshake = !flags.contains(Flags::SYN) && event.stream.is_none() && self.data.is_none();
+        if ends_handshake {
+            // The ACK that ends the handshake still belongs to it.
+            self.data = Some(Mark { call: at, order: (at, frame + 1) });
+        } else if event.stream.is_some() && !flags.contains(Flags::SYN) {
+            self.data = self.data.or(Some(Mark { call: at, order: (at, frame) }));
+        }
+        if flags.intersects(Flags::FIN | Flags::RST) && self.teardown.is_none() {
+            let closing = cause(&|call| matching::closes(call));
+            self.teardown = Some(Mark {
+                call: closing.or(at),
+                order: (closing.or(at).min(at), if closing.is_some() { 0 } else { frame }),
+            });
+        }
+    }
+
     fn phase(self, order: (Option<Timestamp>, u64), is_call: bool) -> Phase {
         let reached = |mark: Option<Mark>| {
             mark.is_some_and(|mark| if is_call { order.0 >= mark.call } else { order >= mark.order })
@@ -755,9 +823,18 @@ impl Bounds {
     }
 }
 
+/// For each segment of a trace, the earliest time from it on: so ascending, whatever the timestamps do.
+fn earliest_from(trace: &Trace) -> Vec<Option<Timestamp>> {
+    let mut earliest: Vec<_> = trace.segments.iter().map(|observed| observed.segment.at).collect();
+    for index in (1..earliest.len()).rev() {
+        earliest[index - 1] = earliest[index - 1].min(earliest[index]);
+    }
+    earliest
+}
+
 /// The segment with the peer's FIN, where the FIN that this end sent later shows that it had not arrived yet.
 fn crossed_fin(trace: &Trace, side: Side) -> Option<usize> {
-    let of_side = |observed: &super::Observed| {
+    let of_side = |observed: &Observed| {
         let moves = observed.step.moves;
         moves.into_iter().flatten().filter(move |(moved, _)| *moved == side).map(|(_, step)| step).collect::<Vec<_>>()
     };
