@@ -1,6 +1,6 @@
 //! The rows of a ladder: a story's events put in the order in which they are drawn, with calls opened and closed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::calls::{Effect, SocketId};
 use crate::flow::{
@@ -78,14 +78,14 @@ pub(super) struct Index<'a> {
     events: HashMap<Option<ConnectionId>, Vec<&'a Event>>,
     segments: HashMap<u64, &'a SegmentEvent>,
     ordinals: HashMap<EventId, u64>,
-    listeners: Vec<SocketId>,
+    listeners: HashSet<SocketId>,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn new(story: &'a Story) -> Self {
         let mut events: HashMap<_, Vec<_>> = HashMap::new();
         let mut segments = HashMap::new();
-        let mut listeners = Vec::new();
+        let mut listeners = HashSet::new();
         let mut counts: HashMap<(Option<ConnectionId>, Side, &str), Vec<EventId>> = HashMap::new();
         for event in &story.events {
             events.entry(event.connection).or_default().push(event);
@@ -96,9 +96,8 @@ impl<'a> Index<'a> {
                 EventKind::Call(call) => {
                     if let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
                         (call.call.effect, call.call.socket)
-                        && !listeners.contains(&socket)
                     {
-                        listeners.push(socket);
+                        listeners.insert(socket);
                     }
                 }
                 _ => {}
@@ -153,8 +152,16 @@ impl<'a> Index<'a> {
 
 /// The rows of `events`, in order, with the return of each call where it happened.
 pub(super) fn rows<'a>(index: &Index<'a>, events: &[&'a Event]) -> Vec<Row<'a>> {
-    let mut plan =
-        Plan { rows: Vec::new(), open: Vec::new(), states: [None; 2], began: [false; 2], phase: Phase::SetUp };
+    let ahead = Ahead::of(events);
+    let mut plan = Plan {
+        rows: Vec::new(),
+        open: BTreeMap::new(),
+        hanging: Vec::new(),
+        slots: [[false; LANES]; 2],
+        states: [None; 2],
+        began: [false; 2],
+        phase: Phase::SetUp,
+    };
     for (at, event) in events.iter().enumerate() {
         if let Some(now) = event.at {
             plan.close_before(now);
@@ -163,7 +170,7 @@ pub(super) fn rows<'a>(index: &Index<'a>, events: &[&'a Event]) -> Vec<Row<'a>> 
         match &event.kind {
             EventKind::Call(call) => {
                 let side = index.side(call);
-                let form = if is_seen_open(call, event, &events[at + 1..]) { Form::Entry } else { Form::Whole };
+                let form = if ahead.is_seen_open(call, event, at) { Form::Entry } else { Form::Whole };
                 plan.call(event, call, side, form);
             }
             EventKind::Segment(segment) => plan.push(event.at, What::Segment(segment)),
@@ -234,40 +241,72 @@ fn is_ordinary(segment: &SegmentEvent) -> bool {
         && sent_once
 }
 
-/// Whether something happened between a call's entry and its return that makes it worth two rows.
-fn is_seen_open(call: &CallEvent, event: &Event, later: &[&Event]) -> bool {
-    if call.call.effect == Effect::Exit {
-        return false;
+/// What comes after each event, found without walking there.
+struct Ahead<'a, 'b> {
+    events: &'b [&'a Event],
+    /// The latest time up to each event.
+    latest: Vec<Option<Timestamp>>,
+    /// The place of the next segment from each event on, or the end.
+    segment: Vec<usize>,
+}
+
+impl<'a, 'b> Ahead<'a, 'b> {
+    fn of(events: &'b [&'a Event]) -> Self {
+        let mut latest = Vec::with_capacity(events.len());
+        let mut so_far = None;
+        for event in events {
+            so_far = so_far.max(event.at);
+            latest.push(so_far);
+        }
+        let mut segment = vec![events.len(); events.len() + 1];
+        for at in (0..events.len()).rev() {
+            let is_one = matches!(events[at].kind, EventKind::Segment(_));
+            segment[at] = if is_one { at } else { segment[at + 1] };
+        }
+        Self { events, latest, segment }
     }
-    let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
-    later
-        .iter()
-        .take_while(|next| match (call.call.returned, next.at) {
-            (Some(returned), Some(at)) => at <= returned,
-            _ => true,
-        })
-        .any(|next| match &next.kind {
-            EventKind::Segment(_) => true,
-            EventKind::Transition(transition) => waits && transition.cause != Some(event.id),
-            _ => waits,
-        })
+
+    /// Whether something happened between a call's entry, which is event `at`, and its return that makes it worth two rows.
+    fn is_seen_open(&self, call: &CallEvent, event: &Event, at: usize) -> bool {
+        if call.call.effect == Effect::Exit {
+            return false;
+        }
+        let end = match call.call.returned {
+            Some(returned) => self.latest.partition_point(|latest| *latest <= Some(returned)),
+            None => self.events.len(),
+        };
+        if self.segment[at + 1] < end {
+            return true;
+        }
+        let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+        let own = |next: &Event| match &next.kind {
+            EventKind::Transition(transition) => transition.cause == Some(event.id),
+            _ => false,
+        };
+        waits && self.events.get(at + 1..end).is_some_and(|between| between.iter().any(|next| !own(next)))
+    }
 }
 
 struct Plan<'a> {
     rows: Vec<Row<'a>>,
-    open: Vec<Open<'a>>,
+    /// The open calls that will return, by the time of it and the order in which they were entered.
+    open: BTreeMap<(Timestamp, EventId), Open<'a>>,
+    /// The open calls that will not.
+    hanging: Vec<Open<'a>>,
+    /// Which lanes are taken, at each end.
+    slots: [[bool; LANES]; 2],
     states: [Option<State>; 2],
     /// Whether an end's own socket has moved, after which its listening socket no longer speaks for it.
     began: [bool; 2],
     phase: Phase,
 }
 
-#[derive(Clone, Copy)]
 struct Open<'a> {
     id: EventId,
     call: &'a CallEvent,
     side: Side,
-    slot: usize,
+    /// Its lane; more calls than there are lanes do without.
+    slot: Option<usize>,
 }
 
 impl<'a> Plan<'a> {
@@ -277,12 +316,21 @@ impl<'a> Plan<'a> {
     }
 
     fn call(&mut self, event: &Event, call: &'a CallEvent, side: Side, form: Form) {
-        let slot = (0..).find(|slot| !self.open.iter().any(|open| open.side == side && open.slot == *slot));
-        let (id, slot) = (event.id, slot.unwrap_or_default());
+        let id = event.id;
         self.push(event.at, What::Call { id, call, side, form });
-        if form == Form::Entry {
+        if form != Form::Entry {
+            return;
+        }
+        let slots = &mut self.slots[side as usize];
+        let slot = slots.iter().position(|taken| !taken);
+        if let Some(slot) = slot {
+            slots[slot] = true;
             self.mark(side, slot, Lane::Opens);
-            self.open.push(Open { id, call, side, slot });
+        }
+        let open = Open { id, call, side, slot };
+        match call.call.returned {
+            Some(returned) => _ = self.open.insert((returned, id), open),
+            None => self.hanging.push(open),
         }
     }
 
@@ -317,35 +365,34 @@ impl<'a> Plan<'a> {
     }
 
     fn close_before(&mut self, now: Timestamp) {
-        loop {
-            let due = self.open.iter().enumerate().filter_map(|(at, open)| Some((open.call.call.returned?, at))).min();
-            match due {
-                Some((returned, at)) if returned < now => self.close(at, Some(returned), Form::Return),
-                _ => return,
-            }
+        while let Some(due) = self.open.first_entry().filter(|due| due.key().0 < now) {
+            let ((returned, _), open) = due.remove_entry();
+            self.close(open, Some(returned), Form::Return);
         }
     }
 
     fn close_all(&mut self) {
-        self.close_before(Timestamp::from_nanos(i64::MAX));
-        while !self.open.is_empty() {
-            self.close(0, None, Form::Unreturned);
+        while let Some(((returned, _), open)) = self.open.pop_first() {
+            self.close(open, Some(returned), Form::Return);
+        }
+        for open in std::mem::take(&mut self.hanging) {
+            self.close(open, None, Form::Unreturned);
         }
     }
 
-    fn close(&mut self, at: usize, returned: Option<Timestamp>, form: Form) {
-        let Open { id, call, side, slot } = self.open[at];
+    fn close(&mut self, open: Open<'a>, returned: Option<Timestamp>, form: Form) {
+        let Open { id, call, side, slot } = open;
         self.push(returned, What::Call { id, call, side, form });
-        self.mark(side, slot, if form == Form::Return { Lane::Closes } else { Lane::Hangs });
-        self.open.remove(at);
+        if let Some(slot) = slot {
+            self.mark(side, slot, if form == Form::Return { Lane::Closes } else { Lane::Hangs });
+            self.slots[side as usize][slot] = false;
+        }
     }
 
     fn lanes(&self, side: Side) -> Vec<Lane> {
-        let mut lanes = Vec::new();
-        for open in self.open.iter().filter(|open| open.side == side) {
-            set(&mut lanes, open.slot, Lane::Waits);
-        }
-        lanes
+        let slots = &self.slots[side as usize];
+        let used = slots.iter().rposition(|taken| *taken).map_or(0, |last| last + 1);
+        slots[..used].iter().map(|taken| if *taken { Lane::Waits } else { Lane::Free }).collect()
     }
 
     fn mark(&mut self, side: Side, slot: usize, lane: Lane) {
@@ -357,6 +404,9 @@ impl<'a> Plan<'a> {
 
 /// From how many segments on a run is drawn as one.
 const SHORTEST_RUN: usize = 3;
+
+/// How many open calls have a line beside an end's calls at the same time: more would leave no room for what is said.
+const LANES: usize = 6;
 
 /// Whether a transition rests on the segments alone.
 pub(super) fn is_inferred(transition: &TransitionEvent) -> bool {
