@@ -60,7 +60,12 @@ impl Kept {
         let mut kept = Self::default();
         for line in lines {
             match serde_json::from_slice(line)? {
-                Line::Call(call) => kept.calls.push(*call),
+                Line::Call(call) => {
+                    if let Some(errno) = call.errno.as_deref().filter(|errno| !is_errno(errno)) {
+                        return Err(io::Error::other(format!("{errno:.20} is not the name of an error")));
+                    }
+                    kept.calls.push(*call);
+                }
                 Line::Evidence(evidence) => kept.evidence.push(*evidence),
                 Line::Notice(notice) => kept.notices.push(notice),
                 Line::Tcpflow { .. } => {}
@@ -68,6 +73,13 @@ impl Kept {
         }
         Ok(Some(kept))
     }
+}
+
+/// Whether a name is like those of errno(3), which readers of the machine-readable output rely on.
+fn is_errno(name: &str) -> bool {
+    name.strip_prefix('E').is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|octet| octet.is_ascii_uppercase() || octet.is_ascii_digit())
+    })
 }
 
 const VERSION: u32 = 1;
@@ -100,5 +112,7 @@ mod tests {
         assert_eq!(Kept::from_bytes(b"").expect("empty"), None);
         assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":1}}\n{\"call\":").is_err());
         assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":9}}\n").is_err());
+        assert!(["ECONNREFUSED", "E2BIG"].into_iter().all(is_errno));
+        assert!(!["", "E", "EXIT\x1b[31m", "connreset", "-1"].into_iter().any(is_errno));
     }
 }

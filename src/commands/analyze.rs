@@ -26,7 +26,8 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let filters = Filters::compile(&inputs, options)?;
     let style = if options.timeline { look::style(look) } else { look::table(look) };
     let show = show(options, &selection);
-    let mut run = Run { options, look, style, inputs, filters, selection, interrupt, show, damage: None };
+    let mut run =
+        Run { options, look, style, inputs, filters, selection, interrupt, show, damage: None, whole: Outcome::Done };
     let mut out = BufWriter::new(io::stdout().lock());
     let unread = if options.timeline { run.timeline(&mut out)? } else { run.list(&mut out)? };
     out.flush().map_err(|error| Failure::output(&error))?;
@@ -44,6 +45,8 @@ struct Run<'a> {
     interrupt: Interrupt,
     show: Show,
     damage: Option<CaptureError>,
+    /// Whether the calls that the capture carries could be read.
+    whole: Outcome,
 }
 
 /// The link type of a capture of which no frame could be read.
@@ -85,7 +88,8 @@ impl Run<'_> {
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())?;
         self.interrupt.done();
         let unread = session.unread();
-        let kept = source.kept();
+        let (kept, whole) = source.kept();
+        self.whole = whole;
         for notice in &kept.notices {
             complain(notice);
         }
@@ -132,7 +136,7 @@ impl Run<'_> {
 
     /// What standard error has to say in the end, and the exit status.
     fn outcome(self, unread: Unread) -> Result<Outcome, Failure> {
-        let mut outcome = Outcome::Done;
+        let mut outcome = self.whole;
         if self.interrupt.is_pressed() {
             complain(&INTERRUPTED);
             outcome = Outcome::Incomplete;

@@ -16,6 +16,12 @@ pub(super) fn table(look: &Look) -> Style {
     style_or(look, Style::WIDEST)
 }
 
+/// The style of messages on standard error.
+pub(super) fn messages() -> Style {
+    let ascii = std::io::stderr().is_terminal() && !utf8();
+    Style { charset: if ascii { Charset::Ascii } else { Charset::Unicode }, ..Style::plain(DEFAULT_WIDTH) }
+}
+
 fn style_or(look: &Look, default_width: usize) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let color = match look.color {

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
+use crate::report;
 
 /// Runs what the command line asks for and tells on standard error what went wrong.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -47,8 +48,11 @@ pub fn run(cli: &Cli) -> ExitCode {
 }
 
 /// Writes one line on standard error, as `tcpflow: message`; where nobody reads it, that is no failure.
+///
+/// What the message says of files and captures may be anything: it is escaped, so that it stays one line and moves no cursor.
 pub fn complain(message: &impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "tcpflow: {message}");
+    let style = look::messages();
+    let _ = writeln!(io::stderr(), "tcpflow: {}", report::escape(&message.to_string(), &style));
 }
 
 /// How a subcommand ended that did what it could.

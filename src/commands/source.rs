@@ -1,6 +1,6 @@
 //! The capture files of one command line as one source of frames, and the filters before it.
 
-use super::{Failure, Inputs, complain};
+use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::Kept;
 use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged, Meter};
 use crate::cli::Analyze;
@@ -36,9 +36,10 @@ impl Source {
         }
     }
 
-    /// The calls and answers that the files carry; damaged ones are told and left out.
-    pub(super) fn kept(&self) -> Kept {
+    /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
+    pub(super) fn kept(&self) -> (Kept, Outcome) {
         let mut all = Kept::default();
+        let mut outcome = Outcome::Done;
         for file in self.files() {
             for attachment in file.attachments() {
                 match Kept::from_bytes(attachment) {
@@ -48,11 +49,17 @@ impl Source {
                         all.evidence.extend(kept.evidence);
                         all.notices.extend(kept.notices);
                     }
-                    Err(error) => complain(&format!("{}: the calls kept in it cannot be read: {error}", file.name())),
+                    Err(error) => {
+                        complain(&format!(
+                            "{}: the calls kept in it cannot be read, and its packets are told without them: {error}",
+                            file.name()
+                        ));
+                        outcome = Outcome::Incomplete;
+                    }
                 }
             }
         }
-        all
+        (all, outcome)
     }
 
     /// How far each of the files is read, while it is.

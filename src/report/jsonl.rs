@@ -1062,7 +1062,7 @@ mod tests {
             spoilt(1, "/cause", json!({"call": 1, "kernel": "ack", "of": 2})),
             spoilt(1, "/cause", json!({"kernel": "magic", "of": 2})),
             spoilt(1, "/frame", json!(0)),
-            spoilt(6, "/evidence", json!([])),
+            spoilt(6, "/evidence", json!(["segments", "segments"])),
             spoilt(6, "/rule", json!("because")),
             spoilt(7, "/remaining_ns", Value::Null),
         ] {
