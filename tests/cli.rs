@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tcpflow::capture::Writer;
+
 #[test]
 fn help_names_every_subcommand_and_shows_examples() {
     let help = stdout(&["--help"]);
@@ -160,6 +162,24 @@ fn a_capture_is_the_same_from_a_pipe_and_through_a_filter() {
     assert_eq!(stdout(&["analyze", "--format", "jsonl", &echo, "tcp", "port", "3000"]), told);
     let none = stdout(&["analyze", "--format", "jsonl", &echo, "tcp", "port", "3001"]);
     assert!(none.starts_with(r#"{"#) && none.lines().count() == 1 && none.contains(r#""connections":0"#), "{none}");
+}
+
+#[test]
+fn what_a_capture_says_of_itself_cannot_reach_the_terminal() {
+    let folder = scratch("escapes");
+    let path = folder.join("\u{1b}[31mred\n.pcapng");
+    let mut writer = Writer::create(&path).unwrap();
+    writer.attach(b"{\"tcpflow\":{\"version\":1}}\n{\"notice\":\"\\u001b]0;title\\u0007\\u202e\\n\"}\n").unwrap();
+    writer.attach(b"{\"tcpflow\":{\"version\":1}}\n{\"call\":{\"effect\":\"\\u001b[2J\"}}\n").unwrap();
+    writer.finish().unwrap();
+    let output = tcpflow(&["analyze", "--timeline", path.to_str().unwrap()]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(!told.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{told:?}");
+    for shown in ["\\x1b]0;title\\x07", "\\u{1b}[31mred\\n.pcapng: the calls kept in it cannot be read"] {
+        assert!(told.contains(shown), "{told}");
+    }
 }
 
 /// A stored capture's path.

@@ -419,3 +419,35 @@ fn set(lanes: &mut Vec<Lane>, slot: usize, lane: Lane) {
     }
     lanes[slot] = lane;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_crowd_of_open_calls_takes_few_lanes_and_each_is_drawn_entering_and_returning() {
+        const CROWD: i64 = 20_000;
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        let calls: Vec<EventId> = (0..CROWD)
+            .map(|n| t.call((n, 3 * CROWD - n), Side::Server, "recv(64, 0)", Effect::Receive, 4, 1))
+            .collect();
+        for id in calls.iter().step_by(2) {
+            t.call_mut(*id).call.returned = None;
+        }
+        t.segment(CROWD, Side::Client, Flags::ACK, (1, 1, 1), sample::by(&[]));
+        let story = t.story;
+        let index = Index::new(&story);
+        let rows = rows(&index, index.events_of(Some(ConnectionId(0))));
+        let drawn = |wanted: Form| {
+            rows.iter().filter(|row| matches!(row.what, What::Call { form, .. } if form == wanted)).count() as i64
+        };
+        assert_eq!([Form::Entry, Form::Return, Form::Unreturned].map(drawn), [CROWD, CROWD / 2, CROWD / 2]);
+        assert_eq!(rows.iter().map(|row| row.lanes[Side::Server as usize].len()).max(), Some(LANES));
+        let last = rows.last().expect("rows");
+        assert_eq!(last.at, None, "what never returns is told last");
+        let returned: Vec<_> = rows.iter().filter_map(|row| row.at).collect();
+        assert!(returned.is_sorted(), "returns are in order of time");
+    }
+}
