@@ -205,6 +205,9 @@ pub struct Analyze {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub format: Form,
+    /// The folder for the tables of --format parquet, connections.parquet and findings.parquet; it is made where it is not there
+    #[arg(long, short = 'o', value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: Option<PathBuf>,
 }
 
 /// The options of `live`.
@@ -271,6 +274,8 @@ pub enum Form {
     Jsonl,
     /// For spreadsheets and databases: a header and comma-separated values
     Csv,
+    /// For engines that query many captures: tables in the folder of --output, where tcpflow was built with the feature `parquet`
+    Parquet,
 }
 
 /// The arguments of `completions`.
@@ -330,11 +335,7 @@ fn octets(text: &str) -> Result<u64, String> {
 fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
         Command::Demo(demo) => demo,
-        Command::Analyze(analyze) if analyze.timeline && analyze.format == Form::Csv => {
-            return Some(
-                "--timeline has no --format csv: take jsonl, or leave --timeline out for one line a connection",
-            );
-        }
+        Command::Analyze(analyze) => return contradiction_of_analyze(analyze),
         _ => return None,
     };
     if demo.rebind && demo.first_close == Some(End::Client) {
@@ -344,6 +345,25 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     }
     if demo.ipv6 && demo.mtu.is_some_and(|mtu| mtu < 1280) {
         return Some("--ipv6 needs an --mtu of at least 1280 octets (RFC 8200 section 5)");
+    }
+    None
+}
+
+fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
+    let tables = analyze.format == Form::Parquet;
+    if analyze.timeline && !matches!(analyze.format, Form::Text | Form::Jsonl) {
+        return Some("--timeline is told as text or jsonl: leave it out for one line a connection in this --format");
+    }
+    if tables && analyze.output.is_none() {
+        return Some("--format parquet needs a folder for its tables: add --output DIR");
+    }
+    if tables && analyze.findings {
+        return Some(
+            "--format parquet always writes findings, as a table beside that of connections: leave --findings out",
+        );
+    }
+    if !tables && analyze.output.is_some() {
+        return Some("--output is for --format parquet: redirect standard output instead (> FILE)");
     }
     None
 }
@@ -481,7 +501,15 @@ mod tests {
 
     #[test]
     fn contradictions_are_told() {
-        for line in ["demo --rebind --first-close client", "demo --ipv6 --mtu 1279", "analyze -t --format csv a"] {
+        for line in [
+            "demo --rebind --first-close client",
+            "demo --ipv6 --mtu 1279",
+            "analyze -t --format csv a",
+            "analyze --format parquet a",
+            "analyze -o b a",
+            "analyze --format parquet -o b --findings a",
+            "analyze -t --format parquet -o b a",
+        ] {
             assert!(contradiction(&read(line).unwrap()).is_some(), "{line}");
         }
         for line in ["demo --rebind", "demo --rebind --first-close server", "demo --ipv6 --mtu 1280", "demo --mtu 88"] {

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{self, Connection, ConnectionId, FlowTable, Observed, Story, Totals, Trace};
+use crate::flow::{self, Connection, ConnectionId, FlowTable, Limits, Observed, Story, Totals, Trace};
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped};
 
@@ -180,6 +180,11 @@ impl Session {
     /// A run that has seen nothing yet.
     pub fn new(keep: Keep) -> Self {
         Self { keep, ..Self::default() }
+    }
+
+    /// The same, with other limits on what the table of connections keeps.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { table: FlowTable::with_limits(limits), ..self }
     }
 
     /// A reader for this run; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.

@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libc", &["capture", "kernel", "calls", "lab", "commands"]),
     ("lz4_flex", &["capture"]),
     ("nix", &["capture", "kernel", "calls", "lab", "commands"]),
+    ("parquet", &["report/parquet.rs"]),
     ("pcap", &["capture"]),
     ("pnet", &["wire"]),
     // The shared types say how they are written down; that is part of what they are.

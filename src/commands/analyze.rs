@@ -1,5 +1,6 @@
 //! `tcpflow analyze`: what saved captures tell.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, pipeline};
 use crate::capture::{CaptureError, Frame, LinkType};
 use crate::cli::{Analyze, Form, Look};
-use crate::flow::ConnectionId;
+use crate::flow::{ConnectionId, Limits};
 use crate::report::{self, Ids, Jsonl, Style};
 use crate::session::{Broken, Keep, Session, Sink};
 use crate::time::Timestamp;
@@ -61,16 +62,34 @@ impl Run<'_> {
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let page = Page { look, style: *style, began: &began, names };
-        let teller = teller(options.format, subject, out, page).map_err(|error| Failure::output(&error))?;
-        let mut sink = selection.before(teller);
+        let omitted = Cell::new(0);
+        let told = match &options.output {
+            Some(folder) => tables(folder, &omitted)?,
+            None => teller(options.format, subject, out, page, &omitted).map_err(|error| Failure::output(&error))?,
+        };
+        let mut sink = selection.before(told);
         let mut session = Session::new(Keep::Nothing);
+        if options.findings || options.format == Form::Parquet {
+            session = session.with_limits(Limits { findings: MOST_FINDINGS, ..Limits::default() });
+        }
         let watch = Watch::new(interrupt, &source, *show, *style);
-        *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink)?;
+        // A table's errors name their file; those of standard output do not.
+        let failed = |error: io::Error| match &options.output {
+            Some(_) => Failure::new(error.to_string()),
+            None => Failure::output(&error),
+        };
+        *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
         interrupt.done();
         let unread = session.unread();
-        let connections = session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
+        let connections = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
         missing(&selection.chosen, connections);
+        if omitted.get() > 0 {
+            complain(&format!(
+                "{} findings are not listed: of one connection, no more than {MOST_FINDINGS} are",
+                omitted.get()
+            ));
+        }
         Ok(unread)
     }
 
@@ -85,7 +104,8 @@ impl Run<'_> {
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
-        self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())?;
+        self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
+            .map_err(|error| Failure::output(&error))?;
         self.interrupt.done();
         let unread = session.unread();
         let (kept, whole) = source.kept();
@@ -98,7 +118,7 @@ impl Run<'_> {
         let style = look::at(self.look, self.style, began.get().copied());
         let told = match self.options.format {
             Form::Text => report::timeline::write(out, &story, &[], &style),
-            Form::Jsonl | Form::Csv => Jsonl::new(out).story(&story),
+            Form::Jsonl | Form::Csv | Form::Parquet => Jsonl::new(out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;
         Ok(unread)
@@ -125,7 +145,8 @@ impl Run<'_> {
         let mut session = Session::new(Keep::Nothing);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         // Damage is met again by the second reading.
-        read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)?;
+        read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
+            .map_err(|error| Failure::output(&error))?;
         session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
         if self.interrupt.is_pressed() {
@@ -168,7 +189,7 @@ fn read(
     mut watch: Watch<'_>,
     began: &OnceLock<Timestamp>,
     sink: &mut dyn Sink,
-) -> Result<Option<CaptureError>, Failure> {
+) -> io::Result<Option<CaptureError>> {
     let wanted = |frame: &Frame<'_>| {
         let wanted = filters.matches(frame)?;
         if let (true, Some(at)) = (wanted, frame.at) {
@@ -179,8 +200,21 @@ fn read(
     match pipeline::run(session, source.frames(), wanted, |frame| watch.go_on(frame), sink) {
         Ok(()) => Ok(None),
         Err(Broken::Capture(damage)) => Ok(Some(damage)),
-        Err(Broken::Output(error)) => Err(Failure::output(&error)),
+        Err(Broken::Output(error)) => Err(error),
     }
+}
+
+#[cfg(feature = "parquet")]
+fn tables<'a>(folder: &Path, omitted: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
+    Ok(Box::new(super::tables::Tables::create(folder, omitted)?))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn tables<'a>(_: &Path, _: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
+    Err(Failure::new(
+        "--format parquet is not in this tcpflow: build it with `cargo build --release --features parquet`; \
+         jsonl and csv can be queried in the same way (docs/many-files.md)",
+    ))
 }
 
 /// Whether progress is drawn: not among rows that somebody reads as they come, on this terminal or through a pager on it.
@@ -205,3 +239,6 @@ fn missing(chosen: &BTreeSet<ConnectionId>, connections: u64) {
         complain(&format!("connection {} is not in this capture, {known}", id.0));
     }
 }
+
+/// How many findings of one connection are kept where findings are what is asked for.
+const MOST_FINDINGS: usize = 100_000;

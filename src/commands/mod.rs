@@ -14,6 +14,8 @@ mod pipeline;
 pub mod progress;
 mod selection;
 mod source;
+#[cfg(feature = "parquet")]
+mod tables;
 mod tellers;
 mod watch;
 

@@ -1,5 +1,6 @@
 //! Sinks that write connections, or their findings, to one output.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
@@ -51,11 +52,14 @@ impl Page<'_> {
 }
 
 /// The sink that writes `subject` in that form; what it has not written yet, `finish` writes.
+///
+/// Findings that a connection did not keep are added to `omitted`, where the form has no place for them.
 pub(super) fn teller<'a>(
     form: Form,
     subject: Subject,
     out: &'a mut dyn Write,
     page: Page<'a>,
+    omitted: &'a Cell<u64>,
 ) -> io::Result<Box<dyn Sink + 'a>> {
     Ok(match (form, subject) {
         (Form::Text, Subject::Connections) => Box::new(Rows { page, table: None, told: 0, held: Vec::new(), out }),
@@ -63,9 +67,11 @@ pub(super) fn teller<'a>(
             Box::new(Remarks { list: FindingList::new(&page.style), table: page.table(), told: 0, out })
         }
         (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
-        (Form::Jsonl, Subject::Findings) => Box::new(FindingLines(Jsonl::new(out))),
+        (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
         (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out)?)),
-        (Form::Csv, Subject::Findings) => Box::new(FindingRecords(Csv::of_findings(out)?)),
+        (Form::Csv, Subject::Findings) => Box::new(FindingRecords { csv: Csv::of_findings(out)?, omitted }),
+        // Its tables go to files of their own.
+        (Form::Parquet, _) => Box::new(()),
     })
 }
 
@@ -81,15 +87,19 @@ impl Sink for Lines<'_> {
     }
 }
 
-struct FindingLines<'a>(Jsonl<'a>);
+struct FindingLines<'a> {
+    jsonl: Jsonl<'a>,
+    omitted: &'a Cell<u64>,
+}
 
 impl Sink for FindingLines<'_> {
     fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        connection.findings.iter().try_for_each(|finding| self.0.finding(connection, finding))
+        self.omitted.set(self.omitted.get() + connection.findings_omitted);
+        connection.findings.iter().try_for_each(|finding| self.jsonl.finding(connection, finding))
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        self.0.totals(totals)
+        self.jsonl.totals(totals)
     }
 }
 
@@ -105,15 +115,19 @@ impl Sink for Records<'_> {
     }
 }
 
-struct FindingRecords<'a>(Csv<'a>);
+struct FindingRecords<'a> {
+    csv: Csv<'a>,
+    omitted: &'a Cell<u64>,
+}
 
 impl Sink for FindingRecords<'_> {
     fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        connection.findings.iter().try_for_each(|finding| self.0.finding(connection, finding))
+        self.omitted.set(self.omitted.get() + connection.findings_omitted);
+        connection.findings.iter().try_for_each(|finding| self.csv.finding(connection, finding))
     }
 
     fn finish(&mut self, _: &Totals) -> io::Result<()> {
-        self.0.flush()
+        self.csv.flush()
     }
 }
 

@@ -40,7 +40,7 @@ struct Trouble {
     signs: [Signs; 2],
     /// How often the counts of SYN, FIN and RST came round to 0, by direction.
     rounds: [[u32; 3]; 2],
-    /// The first findings, at most [`MOST_REMARKS`].
+    /// The first findings, at most [`Limits::findings`](super::table::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
 }
@@ -135,7 +135,7 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes a segment of the connection; `opened` holds the findings about its being the first one.
-    pub(super) fn observe(&mut self, from: Place, segment: &Segment, opened: Option<&[Finding]>) -> Step {
+    pub(super) fn observe(&mut self, from: Place, segment: &Segment, opened: Option<&[Finding]>, most: usize) -> Step {
         let direction = from.direction(self.first);
         let flags = segment.flags;
         let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
@@ -182,7 +182,7 @@ impl<K: Key> Record<K> {
             }
         }
         if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
-            self.note_trouble(direction, segment, &judged);
+            self.note_trouble(direction, segment, &judged, most);
         }
         Step {
             connection: ConnectionId(self.id),
@@ -399,7 +399,7 @@ impl<K: Key> Record<K> {
     }
 
     #[cold]
-    fn note_trouble(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) {
+    fn note_trouble(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, most: usize) {
         let counts_now = controls_of(self.stream(direction));
         let trouble = self.trouble.get_or_insert_default();
         let flags = segment.flags;
@@ -411,7 +411,7 @@ impl<K: Key> Record<K> {
         self.history.note_signs(&mut trouble.signs, direction, segment, judged.findings);
         for finding in judged.findings.iter() {
             trouble.counts[direction as usize][finding as usize] += 1;
-            if trouble.remarks.len() >= MOST_REMARKS {
+            if trouble.remarks.len() >= most {
                 trouble.omitted += 1;
                 continue;
             }
@@ -507,9 +507,6 @@ fn completeness(segment: &Segment) -> u8 {
 
 /// The flags whose segments are counted.
 const CONTROLS: [Flags; 3] = [Flags::SYN, Flags::FIN, Flags::RST];
-/// How many findings of one connection are kept; the others are counted.
-const MOST_REMARKS: usize = 100;
-
 const SYN: u8 = 1;
 const SYN_ACK: u8 = 2;
 const ACK: u8 = 4;

@@ -42,12 +42,14 @@ pub struct Limits {
     pub asked: usize,
     /// At most so many others are kept; beyond that one is let go: of sixteen that are looked at in turn, the one that was quiet for longest.
     pub open: usize,
+    /// At most so many findings of each connection are kept; the others are counted.
+    pub findings: usize,
 }
 
-/// One hour; 65,536 that are over, 2,097,152 that only asked, 1,048,576 others.
+/// One hour; 65,536 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
 impl Default for Limits {
     fn default() -> Self {
-        Self { linger: Span::from_millis(3_600_000), over: 1 << 16, asked: 1 << 21, open: 1 << 20 }
+        Self { linger: Span::from_millis(3_600_000), over: 1 << 16, asked: 1 << 21, open: 1 << 20, findings: 100 }
     }
 }
 
@@ -339,7 +341,7 @@ impl<K: Key> Flows<K> {
             opened = Some(&[Finding::PortReuse]);
         }
         let was_over = record.is_over();
-        let step = record.observe(from, segment, opened);
+        let step = record.observe(from, segment, opened, common.limits.findings);
         if record.is_over() && !was_over {
             let id = record.id;
             self.wait_for_late(slot, id, common);
@@ -379,7 +381,7 @@ impl<K: Key> Flows<K> {
         } else {
             let syn = attempt.segment();
             let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-            record.observe(attempt.from(), &syn, Some(&[]));
+            record.observe(attempt.from(), &syn, Some(&[]), common.limits.findings);
             (record, None)
         };
         let grown = self.records.insert(record);
@@ -397,7 +399,7 @@ impl<K: Key> Flows<K> {
     /// The first segment of a connection that has a record at once.
     fn start(&mut self, slot: u32, from: Place, segment: &Segment, findings: &[Finding], common: &mut Common) -> Step {
         let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings));
+        let step = record.observe(from, segment, Some(findings), common.limits.findings);
         if record.is_over() {
             let id = record.id;
             self.wait_for_late(slot, id, common);
@@ -951,7 +953,7 @@ mod tests {
             let attempt = Attempt::new(key, from, 5, &segment).expect("plain");
             prop_assert_eq!(attempt.segment(), segment);
             let mut record = Record::new(key, from, 5, &segment);
-            let step = record.observe(from, &segment, Some(&[]));
+            let step = record.observe(from, &segment, Some(&[]), 100);
             prop_assert_eq!(format!("{:?}", attempt.step(&segment)), format!("{step:?}"));
             prop_assert_eq!(attempt.summary(), record.summary());
         }

@@ -9,6 +9,8 @@ mod findings;
 pub mod interfaces;
 mod jsonl;
 pub mod live;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(test)]
 mod sample;
 mod selection;
@@ -24,6 +26,8 @@ pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Value};
 pub use findings::FindingList;
 pub use jsonl::Jsonl;
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
 pub use selection::{Chosen, Direction, First, Ids, Matching, Order, Ordered};
 pub use style::{Charset, Clock, Color, Detail, Style};
 pub use table::Table;
