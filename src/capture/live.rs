@@ -528,3 +528,20 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a mark may take to come through.
 const LIMIT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_32_bits_go_on_past_their_end() {
+        let mut counted = Counted::default();
+        assert_eq!(counted.advance([u32::MAX, 5, 0]), [u64::from(u32::MAX), 5, 0]);
+        assert_eq!(counted.advance([4, 5, 1]), [u64::from(u32::MAX) + 5, 5, 1]);
+    }
+
+    #[test]
+    fn link_types_have_the_numbers_of_the_registry() {
+        assert_eq!([1, 12, 113, 276].map(link_type), [1, 101, 113, 276].map(LinkType));
+    }
+}

@@ -14,7 +14,7 @@ use crate::capture::{
 };
 use crate::cli::{Format, Live, Look, Time};
 use crate::flow::Limits;
-use crate::report::live::{JsonLines, Lines, Teller};
+use crate::report::live::{JsonLines, Lines, Open, Teller};
 use crate::session::Watch;
 use crate::time::{Span, Timestamp};
 
@@ -159,10 +159,10 @@ impl Run<'_> {
     }
 
     fn overview(&mut self) -> Result<(), Failure> {
-        let mut connections = Vec::new();
-        self.watch.each(|connection| connections.push(connection));
+        let mut open = Open::default();
+        self.watch.each(|connection| open.add(connection));
         let totals = self.watch.totals();
-        let told = self.teller.overview(now(), connections, &totals, self.stats.as_ref());
+        let told = self.teller.overview(now(), open, &totals, self.stats.as_ref());
         told.map_err(|error| self.output(&error))
     }
 
@@ -216,13 +216,11 @@ impl Run<'_> {
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
         let Self { watch, mut teller, stats, broken, .. } = self;
-        let mut left = Vec::new();
-        let Ok(mut totals) = watch.finish(|connection| {
-            left.push(connection);
-            Ok::<(), std::convert::Infallible>(())
+        let told = watch.finish(|connection| teller.left(connection)).and_then(|mut totals| {
+            totals.dropped = stats.as_ref().map(|stats| stats.dropped);
+            teller.finish(&totals, stats.as_ref())
         });
-        totals.dropped = stats.as_ref().map(|stats| stats.dropped);
-        teller.finish(left, &totals, stats.as_ref()).map_err(|error| Failure::output(&error))?;
+        told.map_err(|error| Failure::output(&error))?;
         match broken {
             None => Ok(Outcome::Done),
             Some(error) => {

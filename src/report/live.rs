@@ -35,29 +35,62 @@ pub trait Teller {
     /// Those of the output.
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()>;
 
-    /// Tells how things stand; `connections` are all that are followed.
+    /// Tells how things stand.
     ///
     /// # Errors
     /// Those of the output.
-    fn overview(
-        &mut self,
-        now: Timestamp,
-        connections: Vec<Connection>,
-        totals: &Totals,
-        stats: Option<&CaptureStats>,
-    ) -> io::Result<()>;
+    fn overview(&mut self, now: Timestamp, open: Open, totals: &Totals, stats: Option<&CaptureStats>)
+    -> io::Result<()>;
 
-    /// Ends the output: `left` are the connections that were not told yet, by id.
+    /// Tells a connection that is left at the end, when nothing more comes; to be called by id, and before [`Teller::finish`].
     ///
     /// # Errors
     /// Those of the output.
-    fn finish(&mut self, left: Vec<Connection>, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()>;
+    fn left(&mut self, connection: Connection) -> io::Result<()>;
+
+    /// Ends the output.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn finish(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()>;
 
     /// Writes what was gathered.
     ///
     /// # Errors
     /// Those of the output.
     fn flush(&mut self) -> io::Result<()>;
+}
+
+/// The connections that are open: how many, and those that had a segment last.
+#[derive(Default)]
+pub struct Open {
+    count: u64,
+    latest: Vec<Connection>,
+}
+
+impl Open {
+    /// Takes note of one, unless it is over.
+    pub fn add(&mut self, connection: Connection) {
+        if is_over(&connection) {
+            return;
+        }
+        self.count += 1;
+        self.latest.push(connection);
+        if self.latest.len() >= 2 * SHOWN {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.latest.sort_by_key(|connection| std::cmp::Reverse(connection.last));
+        self.latest.truncate(SHOWN);
+    }
+
+    fn into_latest(mut self) -> Vec<Connection> {
+        self.cut();
+        self.latest.sort_by_key(|connection| connection.id);
+        self.latest
+    }
 }
 
 /// Whether nothing is left to happen to a connection, but for what comes late.
@@ -83,13 +116,15 @@ pub struct Lines<'a> {
     recent: VecDeque<Connection>,
     /// How many others were told before them.
     earlier: u64,
+    /// The table at the end, once it has begun.
+    table: Option<Table>,
 }
 
 impl<'a> Lines<'a> {
     /// Writes to `out`; where the style has elapsed time, it counts from `origin`.
     pub fn new(out: &'a mut dyn Write, style: &Style, origin: Timestamp) -> Self {
         let (over, recent) = (BTreeSet::new(), VecDeque::new());
-        Self { out, style: *style, origin, begun: false, over, recent, earlier: 0 }
+        Self { out, style: *style, origin, begun: false, over, recent, earlier: 0, table: None }
     }
 
     fn header(&mut self) -> io::Result<()> {
@@ -143,6 +178,31 @@ impl<'a> Lines<'a> {
         line.push(Paint::Plain, said);
         line.push(Paint::Plain, escape(&connection.verdict, &self.style));
         line.write(self.out, &self.style)
+    }
+
+    /// Writes the rows of the table at the end for what was told and has a number below `id`, or for all.
+    fn rows_before(&mut self, id: Option<ConnectionId>) -> io::Result<()> {
+        if self.table.is_none() {
+            writeln!(self.out)?;
+            if self.earlier > 0 {
+                let earlier = counted(self.earlier, "connection");
+                self.say(Paint::Dim, &format!("{earlier} that ended earlier, told above, are left out here"))?;
+            }
+            self.recent.make_contiguous().sort_by_key(|connection| connection.id);
+            let table = Table::new(&self.style);
+            if id.is_some() || !self.recent.is_empty() {
+                table.header(self.out)?;
+            }
+            self.table = Some(table);
+        }
+        let Some(table) = &self.table else { return Ok(()) };
+        while let Some(connection) = self.recent.front()
+            && id.is_none_or(|id| connection.id < id)
+        {
+            table.row(self.out, connection)?;
+            self.recent.pop_front();
+        }
+        Ok(())
     }
 
     fn say(&mut self, paint: Paint, said: &str) -> io::Result<()> {
@@ -246,20 +306,15 @@ impl Teller for Lines<'_> {
     fn overview(
         &mut self,
         now: Timestamp,
-        mut connections: Vec<Connection>,
+        open: Open,
         totals: &Totals,
         stats: Option<&CaptureStats>,
     ) -> io::Result<()> {
-        connections.retain(|connection| !is_over(connection));
-        let open = connections.len();
-        // Those in which something happened last are the ones that people look for.
-        connections.sort_by_key(|connection| std::cmp::Reverse(connection.last));
-        connections.truncate(SHOWN);
-        connections.sort_by_key(|connection| connection.id);
+        let (count, connections) = (open.count, open.into_latest());
         writeln!(self.out)?;
         let time = clock::dated(now, self.origin, &self.style);
-        let mut said = format!("{time} {}: {} open", clock::unit(&self.style), counted(open as u64, "connection"));
-        if open > connections.len() {
+        let mut said = format!("{time} {}: {} open", clock::unit(&self.style), counted(count, "connection"));
+        if count > connections.len() as u64 {
             said.push_str(&format!(", the {} that had a segment last:", connections.len()));
         }
         self.say(Paint::Strong, &said)?;
@@ -275,23 +330,17 @@ impl Teller for Lines<'_> {
         writeln!(self.out)
     }
 
-    fn finish(&mut self, left: Vec<Connection>, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
-        writeln!(self.out)?;
-        let mut connections: Vec<Connection> = self.recent.drain(..).collect();
-        connections.extend(left);
-        connections.sort_by_key(|connection| connection.id);
-        let table = Table::new(&self.style);
-        if self.earlier > 0 {
-            let said = format!("{} were told above and are left out here", counted(self.earlier, "earlier connection"));
-            self.say(Paint::Dim, &said)?;
+    fn left(&mut self, connection: Connection) -> io::Result<()> {
+        self.rows_before(Some(connection.id))?;
+        match &self.table {
+            Some(table) => table.row(self.out, &connection),
+            None => Ok(()),
         }
-        if !connections.is_empty() {
-            table.header(self.out)?;
-        }
-        for connection in &connections {
-            table.row(self.out, connection)?;
-        }
-        table.totals(self.out, totals, totals.connections)?;
+    }
+
+    fn finish(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
+        self.rows_before(None)?;
+        Table::new(&self.style).totals(self.out, totals, totals.connections)?;
         self.counters(stats)?;
         self.flush()
     }
@@ -360,19 +409,19 @@ impl Teller for JsonLines<'_> {
     fn overview(
         &mut self,
         now: Timestamp,
-        connections: Vec<Connection>,
+        open: Open,
         totals: &Totals,
         stats: Option<&CaptureStats>,
     ) -> io::Result<()> {
-        let open = connections.iter().filter(|connection| !is_over(connection)).count() as u64;
         let id = self.next_id();
-        self.jsonl.counts(id, now, open, totals, stats)
+        self.jsonl.counts(id, now, open.count, totals, stats)
     }
 
-    fn finish(&mut self, left: Vec<Connection>, totals: &Totals, _: Option<&CaptureStats>) -> io::Result<()> {
-        for connection in &left {
-            self.jsonl.connection(connection)?;
-        }
+    fn left(&mut self, connection: Connection) -> io::Result<()> {
+        self.jsonl.connection(&connection)
+    }
+
+    fn finish(&mut self, totals: &Totals, _: Option<&CaptureStats>) -> io::Result<()> {
         self.jsonl.totals(totals)
     }
 
@@ -424,3 +473,136 @@ const WIDE: usize = 104;
 const RECENT: usize = 1000;
 /// How many open connections the periodic table has at most.
 const SHOWN: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::FlowTable;
+    use crate::wire::script;
+
+    const REFUSED: &str = "0 < S 100(0)
+                           1 > R. 0(0) ack 101";
+    const CLOSED: &str = "0  < S  100(0)
+                          1  > S. 300(0) ack 101
+                          2  < .  101(0) ack 301
+                          3  < P. 101(7) ack 301
+                          4  < F. 108(0) ack 301
+                          5  > F. 301(0) ack 109
+                          6  < .  109(0) ack 302";
+
+    /// Follows a script once for each port, told in lines of text with `finish` at the end.
+    fn told(style: &Style, script: &str, ports: &[u16], finish: impl FnOnce(&mut Lines<'_>, FlowTable)) -> String {
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out, style, Timestamp::from_nanos(0));
+        let mut table = FlowTable::new();
+        for port in ports {
+            for (_, mut segment, _) in script::read(script) {
+                let to_client = segment.src_port < segment.dst_port;
+                *if to_client { &mut segment.dst_port } else { &mut segment.src_port } = *port;
+                let Some(step) = table.observe(&segment) else { continue };
+                if step.opened || step.moves.iter().any(Option::is_some) {
+                    lines.step(&segment, &step, &table.connection(&segment).unwrap()).unwrap();
+                }
+            }
+        }
+        finish(&mut lines, table);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn stats(dropped: u64) -> CaptureStats {
+        CaptureStats { interface: "eth\u{1b}0".to_owned(), received: 7, dropped, ..CaptureStats::default() }
+    }
+
+    fn finished(lines: &mut Lines<'_>, mut table: FlowTable) {
+        let connections = table.finish(|connection| lines.left(connection)).unwrap().connections;
+        let totals = Totals { connections, ..Totals::default() };
+        lines.finish(&totals, Some(&stats(0))).unwrap();
+    }
+
+    #[test]
+    fn a_life_is_a_line_for_each_change_one_for_the_end_and_a_row() {
+        let style = Style { clock: Clock::TimeOfDay, ..Style::plain(120) };
+        let text = told(&style, CLOSED, &[50_000], finished);
+        let lines: Vec<&str> = text.lines().collect();
+        let end = lines.iter().position(|line| line.contains(" end ")).unwrap();
+        let states: Vec<String> = lines[1..end]
+            .iter()
+            .map(|line| {
+                line.split_whitespace()
+                    .rev()
+                    .take(3)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            states,
+            [
+                "SYN SYN-SENT –",
+                "SYN-ACK ESTABLISHED SYN-RECEIVED",
+                "ACK ESTABLISHED ESTABLISHED",
+                "FIN FIN-WAIT-1 CLOSE-WAIT",
+                "FIN TIME-WAIT LAST-ACK",
+                "ACK TIME-WAIT CLOSED",
+            ]
+        );
+        assert!(lines[end].contains(" fin after 6.00 ms, octets 7 →, 0 ←. Closed normally: "), "{text}");
+        assert!(lines[end + 1].is_empty() && lines[end + 3].contains("TIME-WAIT    CLOSED       fin"), "{text}");
+        assert_eq!(lines.last(), Some(&"eth\\x1b0: 7 packets received, 0 dropped by the kernel, 0 by the interface"));
+    }
+
+    #[test]
+    fn a_page_in_ascii_stays_so_and_a_narrow_one_is_not_padded() {
+        for width in [40, 97, 98, 180] {
+            let style = Style { charset: Charset::Ascii, ..Style::plain(width) };
+            let text = told(&style, REFUSED, &[50_000], finished);
+            assert!(text.is_ascii(), "{text}");
+            assert!(text.contains(" -> ") && text.contains(" <- ") && text.contains("refused after "), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_table_at_the_end_has_all_in_order_but_the_earliest() {
+        let ports: Vec<u16> = (50_000..51_110).collect();
+        let text = told(&Style::plain(180), REFUSED, &ports, |lines, mut table| {
+            let mut odd = Vec::new();
+            table
+                .finish(|connection| {
+                    if connection.id.0 % 101 < 100 {
+                        return lines.told(connection, Timestamp::from_nanos(0));
+                    }
+                    odd.push(connection);
+                    Ok(())
+                })
+                .unwrap();
+            odd.into_iter().for_each(|connection| lines.left(connection).unwrap());
+            lines.finish(&Totals::default(), None).unwrap();
+        });
+        // All were told above as they ended, none again when they were told for good.
+        assert_eq!(text.lines().filter(|line| line.contains(" end ")).count(), 1110);
+        let (_, table) = text.split_once("\n\n").unwrap();
+        assert!(table.starts_with("100 connections that ended earlier"), "{table}");
+        let rows = table.lines().filter(|line| line.contains(" refused "));
+        let ids: Vec<u64> = rows.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(ids.len(), 1010, "{table}");
+        assert!(ids.is_sorted());
+        assert!(text.ends_with("the kernel gives no counters of drops\n"));
+    }
+
+    #[test]
+    fn an_overview_has_the_open_ones_that_had_a_segment_last() {
+        let ports: Vec<u16> = (50_000..50_100).collect();
+        let text = told(&Style::plain(180), "0 < S 100(0)", &ports, |lines, table| {
+            let mut open = Open::default();
+            table.each(|connection| open.add(connection));
+            lines.overview(Timestamp::from_nanos(0), open, &Totals::default(), Some(&stats(3))).unwrap();
+        });
+        let (_, overview) = text.split_once("\n\n").unwrap();
+        assert!(overview.contains("100 connections open, the 40 that had a segment last:"), "{overview}");
+        assert_eq!(overview.lines().filter(|line| line.contains("SYN-SENT")).count(), 40);
+        assert!(overview.contains("3 dropped by the kernel"), "{overview}");
+    }
+}
