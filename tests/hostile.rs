@@ -1,0 +1,257 @@
+//! Captures made to hurt, streamed into `tcpflow analyze`: every segment is told, in bounded memory, and without a panic.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+#[test]
+fn a_million_unanswered_connections_are_each_told() {
+    let told = analyze(|capture| {
+        for number in 0..MILLION {
+            capture.segment(
+                number,
+                client(number),
+                SERVER,
+                &Header { seq: number as u32, ack: 0, flags: SYN, ..HEADER },
+            )?;
+        }
+        Ok(())
+    });
+    assert_eq!(told.connections, MILLION);
+    assert_eq!(told.segments, MILLION);
+    assert!(told.peak < 200 << 20, "{} MiB", told.peak >> 20);
+}
+
+#[test]
+fn a_quarter_million_half_open_connections_are_each_told() {
+    let told = analyze(|capture| {
+        for number in 0..MILLION / 4 {
+            let seq = number as u32;
+            capture.segment(number, client(number), SERVER, &Header { seq, flags: SYN, ..HEADER })?;
+            capture.segment(number, SERVER, client(number), &Header { ack: seq + 1, flags: SYN | ACK, ..HEADER })?;
+        }
+        Ok(())
+    });
+    assert_eq!(told.connections, MILLION / 4);
+    assert_eq!(told.segments, MILLION / 2);
+    assert!(told.peak < 200 << 20, "{} MiB", told.peak >> 20);
+}
+
+#[test]
+fn a_million_holes_take_no_memory() {
+    let told = analyze(|capture| {
+        for number in 0..MILLION {
+            capture.segment(number, CLIENT, SERVER, &Header { seq: number as u32 * 16, len: 8, ..HEADER })?;
+        }
+        Ok(())
+    });
+    assert_eq!((told.connections, told.octets), (1, 8 * MILLION));
+    assert_eq!(told.sum("lost_segments"), MILLION - 1);
+    assert!(told.peak < 64 << 20, "{} MiB", told.peak >> 20);
+}
+
+#[test]
+fn clocks_that_run_backwards_change_no_count() {
+    let count = 20_000;
+    let told = analyze(|capture| {
+        for number in 0..count {
+            capture.segment(count - number, CLIENT, SERVER, &Header { seq: number as u32 * 8, len: 8, ..HEADER })?;
+        }
+        Ok(())
+    });
+    assert_eq!((told.connections, told.segments, told.octets), (1, count, 8 * count));
+    assert_eq!(told.sum("lost_segments") + told.sum("retransmissions") + told.sum("out_of_order"), 0);
+}
+
+#[test]
+fn one_4_tuple_on_both_ends_is_one_connection() {
+    let told = analyze(|capture| {
+        for number in 0..100 {
+            capture.segment(number, SERVER, SERVER, &Header { seq: number as u32 * 8, len: 8, ..HEADER })?;
+        }
+        Ok(())
+    });
+    assert_eq!((told.connections, told.segments, told.octets), (1, 100, 800));
+}
+
+#[test]
+fn every_pair_of_flags_is_shown() {
+    let told = analyze(|capture| {
+        for first in 0..=255 {
+            for second in 0..=255 {
+                let number = u64::from(first);
+                let (client, header) = (client(number), Header { seq: 9, ack: 9, flags: first, ..HEADER });
+                capture.segment(number, client, SERVER, &header)?;
+                capture.segment(number, SERVER, client, &Header { flags: second, len: 1, ..header })?;
+            }
+        }
+        Ok(())
+    });
+    assert_eq!(told.segments, 2 * 256 * 256);
+    assert!(told.connections >= 256);
+}
+
+#[test]
+fn lengths_that_lie_hide_no_frame() {
+    let mut frames = 0;
+    let told = analyze(|capture| {
+        // The version and header length, the total length, the data offset, and an option's length: each of every value.
+        for place in [0, 2, 3, 32, 41] {
+            for value in 0..=255 {
+                let mut datagram = datagram(CLIENT, SERVER, &Header { seq: 1, len: 40, ..HEADER });
+                datagram[40..44].copy_from_slice(&[5, 10, 0, 0]);
+                datagram[place] = value;
+                capture.record(frames, &datagram)?;
+                frames += 1;
+            }
+        }
+        Ok(())
+    });
+    assert_eq!(told.frames, 5 * 256);
+    assert_eq!(told.segments + told.skipped, told.frames, "a frame that is neither told nor skipped");
+    assert!(told.segments > 256 * 3);
+}
+
+/// What `analyze` told, and what it took.
+struct Told {
+    lines: Vec<Value>,
+    connections: u64,
+    frames: u64,
+    segments: u64,
+    skipped: u64,
+    octets: u64,
+    peak: u64,
+}
+
+impl Told {
+    fn sum(&self, name: &str) -> u64 {
+        let sides = ["client_to_server", "server_to_client"];
+        let counts = self.lines.iter().flat_map(|line| sides.map(|side| line[side][name].as_u64().expect("a count")));
+        counts.sum()
+    }
+}
+
+/// Streams a capture into the command, from a thread of its own, and reads what it tells.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, which tells its memory too")]
+fn analyze(write: impl FnOnce(&mut Capture) -> io::Result<()> + Send) -> Told {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+        .args(["analyze", "--format", "jsonl", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tcpflow starts");
+    let input = child.stdin.take().expect("a pipe");
+    let mut output = io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut told = Told { lines: Vec::new(), connections: 0, frames: 0, segments: 0, skipped: 0, octets: 0, peak: 0 };
+    let mut totals = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut capture = Capture { out: BufWriter::with_capacity(1 << 16, input) };
+            capture.head().and_then(|()| write(&mut capture)).and_then(|()| capture.out.flush()).expect("it reads on");
+        });
+        for line in io::BufRead::lines(&mut output) {
+            let line = line.expect("lines of text");
+            if line.starts_with("{\"type\":\"connection\"") {
+                told.connections += 1;
+                // Of a million lines the counts of the first few are looked at.
+                if told.connections <= 300 {
+                    told.lines.push(serde_json::from_str(&line).expect("an object"));
+                }
+            } else {
+                let line: Value = serde_json::from_str(&line).expect("an object");
+                assert_eq!(line["type"], "totals");
+                let count = |name: &str| line[name].as_u64().expect("a count");
+                assert_eq!(count("connections"), told.connections);
+                (told.frames, told.segments) = (count("frames"), count("segments"));
+                told.skipped = line["skipped"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum();
+                totals += 1;
+            }
+        }
+    });
+    let mut complaint = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
+    let (status, peak) = wait(child.id());
+    assert_eq!((status, complaint.as_str(), totals), (0, "", 1));
+    told.octets = told.sum("octets");
+    told.peak = peak;
+    told
+}
+
+/// Waits for the child: its status, and the peak of its memory in octets.
+fn wait(pid: u32) -> (i32, u64) {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain struct, and both pointers are to live values.
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid as libc::pid_t, &raw mut status, 0, &raw mut usage), usage)
+    };
+    assert_eq!(waited, pid as libc::pid_t);
+    (status, usage.ru_maxrss as u64 * 1024)
+}
+
+/// A capture of raw IP while it is written.
+struct Capture {
+    out: BufWriter<std::process::ChildStdin>,
+}
+
+impl Capture {
+    fn head(&mut self) -> io::Result<()> {
+        self.out.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0])
+    }
+
+    fn segment(&mut self, micros: u64, from: End, to: End, header: &Header) -> io::Result<()> {
+        self.record(micros, &datagram(from, to, header))
+    }
+
+    fn record(&mut self, micros: u64, octets: &[u8]) -> io::Result<()> {
+        let len = octets.len() as u32;
+        for word in [1_700_000_000 + (micros / 1_000_000) as u32, (micros % 1_000_000) as u32, len, len] {
+            self.out.write_all(&word.to_le_bytes())?;
+        }
+        self.out.write_all(octets)
+    }
+}
+
+type End = ([u8; 4], u16);
+
+struct Header {
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    len: u16,
+}
+
+/// An IPv4 datagram with a bare TCP header and zeros after it.
+fn datagram(from: End, to: End, header: &Header) -> Vec<u8> {
+    let Header { seq, ack, flags, len } = *header;
+    let mut octets = Vec::with_capacity(40 + usize::from(len));
+    octets.extend_from_slice(&[0x45, 0]);
+    octets.extend_from_slice(&(40 + len).to_be_bytes());
+    octets.extend_from_slice(&(seq as u16).to_be_bytes());
+    octets.extend_from_slice(&[0x40, 0, 64, 6, 0, 0]);
+    octets.extend_from_slice(&from.0);
+    octets.extend_from_slice(&to.0);
+    octets.extend_from_slice(&from.1.to_be_bytes());
+    octets.extend_from_slice(&to.1.to_be_bytes());
+    octets.extend_from_slice(&seq.to_be_bytes());
+    octets.extend_from_slice(&ack.to_be_bytes());
+    octets.extend_from_slice(&[0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    octets.resize(40 + usize::from(len), 0);
+    octets
+}
+
+/// One end of many, each its own.
+fn client(number: u64) -> End {
+    let [.., a, b, c] = ((number / 50_000) as u32).to_be_bytes();
+    ([10, a, b, c], 1_024 + (number % 50_000) as u16)
+}
+
+const CLIENT: End = ([10, 9, 9, 9], 40_000);
+const SERVER: End = ([192, 0, 2, 1], 443);
+const HEADER: Header = Header { seq: 0, ack: 1, flags: ACK, len: 0 };
+const MILLION: u64 = 1_000_000;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
