@@ -362,6 +362,9 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
             "--format parquet always writes findings, as a table beside that of connections: leave --findings out",
         );
     }
+    if analyze.resolve && analyze.format != Form::Text {
+        return Some("--resolve is for the table: every other --format tells addresses");
+    }
     if !tables && analyze.output.is_some() {
         return Some("--output is for --format parquet: redirect standard output instead (> FILE)");
     }
@@ -507,6 +510,7 @@ mod tests {
             "analyze -t --format csv a",
             "analyze --format parquet a",
             "analyze -o b a",
+            "analyze --resolve --format csv a",
             "analyze --format parquet -o b --findings a",
             "analyze -t --format parquet -o b a",
         ] {

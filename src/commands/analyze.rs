@@ -29,7 +29,12 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let show = show(options, &selection);
     let mut run =
         Run { options, look, style, inputs, filters, selection, interrupt, show, damage: None, whole: Outcome::Done };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let stdout = io::stdout();
+    // Rows that come one by one are read one by one.
+    let mut out: Box<dyn Write> = match stdout.is_terminal() && run.selection.streams() {
+        true => Box::new(stdout.lock()),
+        false => Box::new(BufWriter::new(stdout.lock())),
+    };
     let unread = if options.timeline { run.timeline(&mut out)? } else { run.list(&mut out)? };
     out.flush().map_err(|error| Failure::output(&error))?;
     run.outcome(unread)

@@ -76,7 +76,8 @@ impl Expression {
         if depth(program.expression()) > DEEPEST {
             return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
         }
-        let mut reader = Reader { places: program.source_info(), named: Named::default(), scope: Vec::new() };
+        let mut reader =
+            Reader { env: &env, places: program.source_info(), named: Named::default(), scope: Vec::new() };
         let mut condition = program.expression().clone();
         let kind = reader.read(&mut condition)?;
         if !matches!(kind, Type::Truth | Type::Any) {
@@ -105,7 +106,7 @@ impl Expression {
                 ExecutionError::UnsupportedBinaryOperator(_, one, other)
                 | ExecutionError::ValuesNotComparable(one, other),
             ) if [&one, &other].contains(&&cel::Value::Null) => return false,
-            Err(error) => error.to_string(),
+            Err(error) => last_line(&error),
         };
         self.undecided.get_or_insert(Undecided { connections: 0, why }).connections += 1;
         false
@@ -230,6 +231,7 @@ impl From<Kind> for Type {
 
 /// Reads an expression once: checks it, and gives each field's path one name.
 struct Reader<'a> {
+    env: &'a Arc<Env>,
     places: &'a SourceInfo,
     named: Named,
     /// Variables that a macro such as `exists` brings, innermost last.
@@ -353,6 +355,10 @@ impl Reader<'_> {
         for arg in &mut call.args {
             kinds.push(self.read(arg)?);
         }
+        let is_function = FUNCTIONS.contains(&&*call.func_name);
+        if let Some(mistake) = is_function.then(|| self.mistake(call)).flatten() {
+            return Err(self.wrong(id, mistake));
+        }
         match (&*call.func_name, &kinds[..]) {
             ("_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_", [one, other]) => {
                 if !one.compares_with(*other) {
@@ -399,6 +405,22 @@ impl Reader<'_> {
         }
     }
 
+    /// Why a function cannot take what is written out for it, such as a regular expression or a moment; it would fail for every connection.
+    fn mistake(&self, call: &CallExpr) -> Option<String> {
+        let mut asked = call.clone();
+        if let ("matches", Some(target)) = (&*asked.func_name, &mut asked.target) {
+            // Whatever the text is that it is matched with.
+            target.expr = Expr::Literal(LiteralValue::String(CelString::from("")));
+        }
+        let literal = |part: &IdedExpr| matches!(part.expr, Expr::Literal(_));
+        if !asked.target.as_deref().into_iter().chain(&asked.args).all(literal) {
+            return None;
+        }
+        let asked = IdedExpr { id: 0, expr: Expr::Call(asked) };
+        let context = Context::with_env(Arc::clone(self.env));
+        cel::Value::resolve_val(&asked, &context).err().map(|error| last_line(&error))
+    }
+
     /// That a literal is one of the words that the other side can be: else the condition could never hold.
     fn words(&self, kind: Type, literal: &IdedExpr) -> Result<(), Wrong> {
         let Type::Word(words) = kind else { return Ok(()) };
@@ -442,6 +464,11 @@ impl Reader<'_> {
         let column = self.places.offset_for(id).map(|(start, _)| start as usize + 1);
         Wrong { column, message: message.into() }
     }
+}
+
+/// The end of an error, for the library's can have several lines of which the last one says what is wrong.
+fn last_line(error: &ExecutionError) -> String {
+    error.to_string().lines().last().unwrap_or_default().trim().to_owned()
 }
 
 /// How many brackets are open at once, at most; one in a text counts, too.
@@ -727,6 +754,11 @@ mod tests {
             (
                 "findings.exists(f, f.name == \"retransmision\")",
                 "column 30: it is never \"retransmision\"; did you mean \"retransmission\"?",
+            ),
+            ("verdict.matches(\"(\")", "column 16: error: unclosed group"),
+            (
+                "first > timestamp(\"yesterday\")",
+                "column 18: Error executing function 'timestamp': premature end of input",
             ),
             ("server.port.startsWith(\"4\")", "column 23: startsWith is for text, and this is a number"),
         ] {
