@@ -37,6 +37,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("parquet", &["report/parquet.rs"]),
     ("pcap", &["capture"]),
     ("pnet", &["wire"]),
+    ("regex", &["report/expression.rs"]),
     // The shared types say how they are written down; that is part of what they are.
     ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "lab", "report/jsonl.rs"]),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl.rs"]),

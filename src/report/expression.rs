@@ -1,6 +1,7 @@
 //! A condition on a connection, written in the Common Expression Language (CEL) over the fields' names.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelMapKey, CelNull, C
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError};
+use regex::Regex;
 
 use super::field::{Field, Kind, Value};
 use crate::flow::{Connection, FindingAt};
@@ -71,7 +73,7 @@ impl Expression {
         if source.matches(|c| ".[({+-*/%<>=!?".contains(c)).count() > MOST_OPERATORS {
             return Err(Wrong::whole(format!("more than {MOST_OPERATORS} operators and brackets")));
         }
-        let env = Arc::new(Env::stdlib().with_optional_support(false));
+        let env = Arc::new(environment());
         let program = env.compile(source).map_err(|errors| Wrong::of_syntax(source, &errors))?;
         if depth(program.expression()) > DEEPEST {
             return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
@@ -485,6 +487,41 @@ fn brackets(source: &str) -> usize {
     most
 }
 
+/// The language's standard library, with a function `matches` that does not compile its pattern again for each connection.
+fn environment() -> Env {
+    let mut env = Env::stdlib().with_optional_support(false);
+    let added = cel::add_overload!(env, fn matches: (CelString, CelString) -> Result<CelBool>, id = "matches")
+        .and_then(|()| cel::add_member_overload!(env, fn matches: (CelString, CelString) -> Result<CelBool>));
+    debug_assert!(added.is_ok(), "the library has no function of that name, unless its feature for it is on");
+    env
+}
+
+/// Whether a regular expression matches somewhere in a text.
+fn matches(text: &CelString<'_>, pattern: &CelString<'_>) -> Result<CelBool, ExecutionError> {
+    let compiled = |pattern: &str| match Regex::new(pattern) {
+        Ok(compiled) => Ok(compiled),
+        // The other lines of the error draw where in the pattern it is.
+        Err(error) => Err(error.to_string().lines().last().unwrap_or_default().to_owned()),
+    };
+    COMPILED.with_borrow_mut(|known| {
+        let at = known.iter().position(|(known, _)| known == pattern.inner());
+        let at = at.unwrap_or_else(|| {
+            known.truncate(MOST_PATTERNS - 1);
+            known.insert(0, (pattern.inner().to_owned(), compiled(pattern.inner())));
+            0
+        });
+        match &known[at].1 {
+            Ok(compiled) => Ok(CelBool::from(compiled.is_match(text.inner()))),
+            Err(error) => Err(ExecutionError::function_error("matches", error)),
+        }
+    })
+}
+
+thread_local! {
+    /// The patterns that were compiled last; most expressions have one.
+    static COMPILED: RefCell<Vec<(String, Result<Regex, String>)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// How deep an expression is; without recursion, for it may be too deep for that.
 fn depth(expr: &IdedExpr) -> usize {
     let mut deepest = 0;
@@ -585,6 +622,9 @@ const DEEPEST_BRACKETS: usize = 16;
 /// The deepest that is decided for each connection; a stack of 4 MB carries more than that.
 const DEEPEST: usize = 40;
 
+/// How many compiled patterns are kept.
+const MOST_PATTERNS: usize = 16;
+
 /// How the library calls the type of null.
 const NULL: &str = "null_type";
 
@@ -680,6 +720,8 @@ mod tests {
             (r#"ending in ["reset", "refused"]"#, true),
             (r#"client.addr.startsWith("127.")"#, true),
             (r#"verdict.matches("(?i)complete")"#, true),
+            (r#"verdict.matches(ending)"#, false),
+            (r#"matches(server.addr, "^127[.]")"#, true),
             (r#"history.contains("S")"#, true),
             ("midstream", false),
             ("!midstream", true),
@@ -755,7 +797,7 @@ mod tests {
                 "findings.exists(f, f.name == \"retransmision\")",
                 "column 30: it is never \"retransmision\"; did you mean \"retransmission\"?",
             ),
-            ("verdict.matches(\"(\")", "column 16: error: unclosed group"),
+            ("verdict.matches(\"(\")", "column 16: Error executing function 'matches': error: unclosed group"),
             (
                 "first > timestamp(\"yesterday\")",
                 "column 18: Error executing function 'timestamp': premature end of input",
