@@ -5,6 +5,7 @@
 
 mod users;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +56,24 @@ fn every_demo_is_told_without_a_gap_while_the_machine_is_busy() {
             }
         }
     });
+}
+
+#[test]
+fn a_capture_protected_against_writing_stays_as_it_is() {
+    let program = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
+    let folder = env::temp_dir().join(format!("tcpflow-protected-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let kept = folder.join("kept.pcapng");
+    fs::write(&kept, "before").unwrap();
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o444)).unwrap();
+    let output = program.played_by(Who::User).args(["demo", "--save"]).arg(&kept).output().unwrap();
+    let content = fs::read_to_string(&kept).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(output.stdout.is_empty() && told.contains("protected against writing"), "{told}");
+    assert_eq!(content, "before");
 }
 
 #[test]

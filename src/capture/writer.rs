@@ -1,6 +1,6 @@
 //! Captures on their way to a file: pcap or pcapng, put in place when they are whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,6 +72,13 @@ impl Writer {
         if path.is_dir() {
             return Err(CaptureError::new(format!("{} is a directory", shown(&path.to_string_lossy()))));
         }
+        // A file beside it that takes its name would not ask for the right to write it.
+        if path.is_file() && OpenOptions::new().write(true).open(path).is_err_and(|error| is_protected(&error)) {
+            return Err(CaptureError::new(format!(
+                "{} is there and protected against writing: name another file, or remove it",
+                shown(&path.to_string_lossy())
+            )));
+        }
         Ok(format)
     }
 
@@ -81,10 +88,12 @@ impl Writer {
     /// The ending is another one, or the file cannot be made.
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
         let format = Self::format_of(path)?;
-        let temporary = temporary_beside(path);
+        // What a symbolic link names is replaced, not the link.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        let temporary = temporary_beside(&target);
         let file = File::create_new(&temporary).map_err(|error| failed(path, &error))?;
         let mut writer = Self {
-            target: path.into(),
+            target,
             temporary: Some(temporary),
             file: BufWriter::with_capacity(BUFFER, file),
             format,
@@ -372,6 +381,10 @@ fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
     block.resize(block.len().next_multiple_of(4), 0);
 }
 
+fn is_protected(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 fn temporary_beside(path: &Path) -> PathBuf {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -505,6 +518,17 @@ mod tests {
         drop(writer);
         assert_eq!(folder.names(), ["kept.pcap"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+    }
+
+    #[test]
+    fn a_link_goes_on_to_name_what_it_named() {
+        let folder = Folder::new();
+        let (kept, link) = (folder.0.join("kept.pcap"), folder.0.join("link.pcap"));
+        fs::write(&kept, "before").unwrap();
+        std::os::unix::fs::symlink("kept.pcap", &link).unwrap();
+        Writer::create(&link).unwrap().finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(FileSource::open(&kept).unwrap().next_frame().unwrap().is_none());
     }
 
     #[test]
