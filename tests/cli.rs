@@ -1,10 +1,15 @@
 //! The command line as a shell sees it: outputs, standard error and exit status.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use tcpflow::capture::Writer;
 
 #[test]
@@ -49,7 +54,7 @@ fn every_shell_gets_completions_that_know_the_options() {
         }
     }
     let bash = Command::new("bash").args(["-n", "/dev/stdin"]).stdin(Stdio::piped()).spawn().and_then(|mut bash| {
-        io::Write::write_all(&mut bash.stdin.take().unwrap(), stdout(&["completions", "bash"]).as_bytes())?;
+        bash.stdin.take().unwrap().write_all(stdout(&["completions", "bash"]).as_bytes())?;
         bash.wait()
     });
     assert!(bash.unwrap().success(), "bash does not take its completions");
@@ -180,6 +185,47 @@ fn what_a_capture_says_of_itself_cannot_reach_the_terminal() {
     for shown in ["\\x1b]0;title\\x07", "\\u{1b}[31mred\\n.pcapng: the calls kept in it cannot be read"] {
         assert!(told.contains(shown), "{told}");
     }
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_stream() {
+    let pipe = scratch("interrupted").join("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
+    let started = || {
+        let mut command = command(&["analyze", pipe.to_str().unwrap()]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // There is a reader only once tcpflow has opened the pipe, and by then it catches the signal.
+        let writer = loop {
+            match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&pipe) {
+                Ok(writer) => break writer,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENXIO), "{error}"),
+            }
+            std::thread::yield_now();
+        };
+        (child, writer)
+    };
+    let interrupted = |child: Child| {
+        nix::sys::signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let told = one_line(&output);
+        assert!(told.contains("interrupted"), "{told}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let (child, _silent) = started();
+    assert_eq!(interrupted(child), "");
+
+    let (child, mut writer) = started();
+    writer.write_all(&fs::read(capture("echo-v4.pcapng")).unwrap()).unwrap();
+    let mut unread = 1;
+    while unread > 0 {
+        // SAFETY: the call writes one int.
+        assert_eq!(unsafe { libc::ioctl(writer.as_raw_fd(), libc::FIONREAD, &raw mut unread) }, 0);
+        std::thread::yield_now();
+    }
+    let table = interrupted(child);
+    assert!(table.contains("127.0.0.1:3000") && table.contains("10 frames"), "{table}");
 }
 
 /// A stored capture's path.

@@ -1,13 +1,16 @@
 //! Capture files of every format that is read, told by their content.
 
-use std::fs::File;
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::compression::decompressed;
 use super::input::Input;
+use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::{CaptureError, Frame, FrameSource, LinkType, shown};
@@ -32,6 +35,14 @@ impl FileSource {
     /// # Errors
     /// The file cannot be opened, is empty, or is not a capture.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        Self::open_until(path, &Arc::default())
+    }
+
+    /// Opens a capture as [`FileSource::open`] does; where it is a stream, waiting for more of it ends as an error once `stop` is set.
+    ///
+    /// # Errors
+    /// As [`FileSource::open`].
+    pub fn open_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
         if path == Path::new("-") {
             let input = io::stdin();
             if input.is_terminal() {
@@ -40,7 +51,12 @@ impl FileSource {
                      name a file, or pipe one in (tcpdump -w - | tcpflow analyze -)",
                 ));
             }
-            return Self::from_sized("standard input".into(), Box::new(input), None);
+            let name = "standard input";
+            let file = input
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| CaptureError::new(format!("{name} cannot be read: {error}")))?;
+            return Self::from_sized(name.into(), Box::new(Patient::new(file.into(), stop)), None);
         }
         let name = shown(&path.to_string_lossy());
         let failed = |error: io::Error| {
@@ -52,13 +68,18 @@ impl FileSource {
                 _ => format!("{name}: cannot be opened: {error}"),
             })
         };
-        let file = File::open(path).map_err(failed)?;
+        // To open a named pipe would wait for its writer, and nothing could end that.
+        let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        let flags = if is_pipe { libc::O_NONBLOCK } else { 0 };
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(CaptureError::new(format!("{name} is a directory: name the capture files in it")));
         }
-        let size = metadata.is_file().then_some(metadata.len());
-        Self::from_sized(name, Box::new(file), size)
+        match metadata.is_file() {
+            true => Self::from_sized(name, Box::new(file), Some(metadata.len())),
+            false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None),
+        }
     }
 
     /// Reads a capture from anything readable; `name` is what errors call it.

@@ -9,6 +9,7 @@ mod input;
 mod interfaces;
 mod live;
 mod merged;
+mod patient;
 mod pcap;
 mod pcapng;
 mod privilege;

@@ -61,7 +61,7 @@ type Unread = Option<LinkType>;
 impl Run<'_> {
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
-        let mut source = Source::open(&self.inputs)?;
+        let mut source = Source::open(&self.inputs, &self.interrupt)?;
         let began = OnceLock::new();
         let Self { options, look, style, filters, selection, interrupt, show, damage, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
@@ -105,7 +105,7 @@ impl Run<'_> {
             None => Keep::All,
             Some(ids) => Keep::Only(ids.clone()),
         };
-        let mut source = Source::open(&self.inputs)?;
+        let mut source = Source::open(&self.inputs, &self.interrupt)?;
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -145,7 +145,7 @@ impl Run<'_> {
             )));
         }
         let mut ids = BTreeSet::new();
-        let mut source = Source::open(&self.inputs)?;
+        let mut source = Source::open(&self.inputs, &self.interrupt)?;
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -171,7 +171,8 @@ impl Run<'_> {
             complain(&undecided);
             outcome = Outcome::Incomplete;
         }
-        if let Some(damage) = self.damage {
+        // Where a stream was interrupted is no damage.
+        if let Some(damage) = self.damage.filter(|_| !self.interrupt.is_pressed()) {
             complain(&damage);
             return Ok(Outcome::Incomplete);
         }

@@ -1,5 +1,8 @@
 //! The capture files of one command line as one source of frames, and the filters before it.
 
+use std::path::PathBuf;
+
+use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::Kept;
 use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged, Meter};
@@ -12,11 +15,13 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn open(inputs: &Inputs) -> Result<Self, Failure> {
+    /// Opens the files; an interrupt ends the wait for a stream.
+    pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<Self, Failure> {
+        let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
         Ok(match &inputs.files[..] {
-            [file] => Self::One(Box::new(FileSource::open(file)?)),
+            [file] => Self::One(Box::new(open(file)?)),
             files => {
-                let sources = files.iter().map(|file| FileSource::open(file)).collect::<Result<Vec<_>, _>>()?;
+                let sources = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
                 Self::Many(Merged::new(sources))
             }
         })
