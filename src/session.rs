@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{self, Connection, ConnectionId, FlowTable, Limits, Observed, Story, Totals, Trace};
+use crate::flow::{self, Connection, ConnectionId, FlowTable, Limits, Observed, Step, Story, Totals, Trace};
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped};
 
@@ -98,6 +98,8 @@ pub struct Batch {
     /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
     octets: Vec<u8>,
     lens: Vec<u8>,
+    /// TCP headers quoted in ICMP errors, and how many segments came before each.
+    quotes: Vec<(usize, Segment)>,
     frames: u64,
     last: u64,
     skipped: Skipped,
@@ -136,6 +138,7 @@ impl Batch {
         self.segments.clear();
         self.octets.clear();
         self.lens.clear();
+        self.quotes.clear();
         (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
     }
 
@@ -152,10 +155,25 @@ impl Batch {
         });
         if let Err(skip) = decoded {
             self.skipped.count(skip);
+            if let Some(quote) = decoder.quote() {
+                self.quotes.push((self.segments.len(), quote));
+            }
             if skip == Skip::LinkType {
                 self.unread.get_or_insert(frame.link);
             }
         }
+    }
+
+    /// Lets the table follow what the batch holds, and hands on what each segment did.
+    fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
+        let (mut rest, mut taken) = (&self.segments[..], 0);
+        for (before, quote) in &self.quotes {
+            let (now, later) = rest.split_at(before - taken);
+            table.observe_all(now, &mut done);
+            table.quote(quote);
+            (rest, taken) = (later, *before);
+        }
+        table.observe_all(rest, done);
     }
 
     /// The number of the last frame read.
@@ -225,12 +243,12 @@ impl Session {
         self.totals.skipped.add(&batch.skipped);
         self.unread = self.unread.or(batch.unread);
         if self.keep == Keep::Nothing {
-            self.table.observe_all(&batch.segments, |_, _| {});
+            batch.follow(&mut self.table, |_, _| {});
             return self.table.take_ended(|connection| sink.connection(&connection));
         }
         let Self { table, keep, ended, kept, .. } = self;
         let (mut lens, mut start) = (batch.lens.iter(), 0);
-        table.observe_all(&batch.segments, |segment, step| {
+        batch.follow(table, |segment, step| {
             let len = lens.next().map_or(0, |len| usize::from(*len));
             let preview = &batch.octets[start..start + len];
             start += len;

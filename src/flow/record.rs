@@ -129,6 +129,25 @@ impl<K: Key> Record<K> {
         }
     }
 
+    /// A connection that was only quoted so far: it has a number, and no segment.
+    pub(super) fn quoted(key: K, id: u64, quote: &Segment) -> Self {
+        let completeness = if is_opening(quote.flags) { SYN } else { completeness(quote) };
+        Self { key, id, completeness, ..Self::default() }
+    }
+
+    /// Takes note of a header that was quoted.
+    pub(super) fn quote(&mut self, quote: &Segment) {
+        self.completeness |= completeness(quote);
+    }
+
+    /// Begins with the first segment of a connection that was only quoted so far.
+    pub(super) fn begin_quoted(&mut self, from: Place, segment: &Segment) {
+        let begun = Self::new(self.key, from, self.id, segment);
+        // It is not new to Wireshark, which therefore does not look whether a SYN opens it.
+        let completeness = self.completeness | begun.first_adds;
+        *self = Self { completeness, first_adds: 0, ..begun };
+    }
+
     /// Whether `segment` is a SYN that opens another connection between the same ends.
     pub(super) fn is_outlived_by(&self, from: Place, segment: &Segment) -> bool {
         is_opening(segment.flags) && self.conversation.is_outlived_by(from.direction(self.first), segment)

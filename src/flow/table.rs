@@ -84,6 +84,17 @@ impl FlowTable {
         }
     }
 
+    /// Takes a TCP header that an ICMP error quotes.
+    ///
+    /// It is no segment of its connection, but Wireshark gives the connection its number by it, and counts its flags for completeness.
+    pub fn quote(&mut self, quote: &Segment) {
+        let Self { v4, v6, common } = self;
+        match AnyKey::of(quote) {
+            AnyKey::V4(key, _) => v4.quote(key, quote, common),
+            AnyKey::V6(key, _) => v6.quote(key, quote, common),
+        }
+    }
+
     /// Takes segments one after the other, as [`observe`](Self::observe) does, and hands on what each did.
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
@@ -200,6 +211,10 @@ impl fmt::Debug for FlowTable {
 struct Common {
     limits: Limits,
     tally: Tally,
+    /// The number of the next connection.
+    next: u64,
+    /// Connections that are only quoted so far.
+    quoted: usize,
     /// The time of the last segment that had one.
     now: Option<Timestamp>,
     /// Connections that were taken out and not yet told.
@@ -209,9 +224,13 @@ struct Common {
 
 impl Common {
     fn next_id(&mut self) -> u64 {
-        let id = self.tally.connections;
         self.tally.connections += 1;
-        id
+        self.next_number()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
     }
 
     /// Whether something last seen at `last` was quiet for long enough.
@@ -335,7 +354,11 @@ impl<K: Key> Flows<K> {
     fn follow(&mut self, slot: u32, key: K, from: Place, segment: &Segment, common: &mut Common) -> Step {
         let record = self.records.at_mut(slot);
         let mut opened: Option<&[Finding]> = None;
-        if record.is_outlived_by(from, segment) {
+        if record.is_empty() {
+            record.begin_quoted(from, segment);
+            (common.quoted, common.tally.connections) = (common.quoted - 1, common.tally.connections + 1);
+            opened = Some(&[]);
+        } else if record.is_outlived_by(from, segment) {
             common.told.push(record.summary());
             *record = Record::new(key, from, common.next_id(), segment);
             opened = Some(&[Finding::PortReuse]);
@@ -405,6 +428,21 @@ impl<K: Key> Flows<K> {
             self.wait_for_late(slot, id, common);
         }
         step
+    }
+
+    /// A header that is only quoted.
+    fn quote(&mut self, key: K, quote: &Segment, common: &mut Common) {
+        let hash = self.hasher.hash_one(key);
+        match self.find(hash, key).map(Entry::found) {
+            None if common.quoted < MOST_QUOTED && !common.past.holds(hash) => {
+                common.quoted += 1;
+                let slot = self.records.insert(Record::quoted(key, common.next_number(), quote));
+                self.enter(hash, Entry(slot));
+            }
+            Some(Found::Record(slot)) => self.records.at_mut(slot).quote(quote),
+            // The SYN that was sent is all that an error can quote of an attempt.
+            None | Some(Found::Attempt(_)) => {}
+        }
     }
 
     fn wait_for_late(&mut self, slot: u32, id: u64, common: &mut Common) {
@@ -537,14 +575,18 @@ impl<K: Key> Flows<K> {
 
     /// The number of each connection, and where it is.
     fn numbered(&self) -> impl Iterator<Item = (u64, Entry)> {
-        self.index.iter().map(|entry| match entry.found() {
-            Found::Record(slot) => (self.records.at(slot).id, *entry),
-            Found::Attempt(slot) => (self.attempts.at(slot).id, *entry),
+        self.index.iter().filter_map(|entry| match entry.found() {
+            Found::Record(slot) => {
+                Some(self.records.at(slot)).filter(|record| !record.is_empty()).map(|it| (it.id, *entry))
+            }
+            Found::Attempt(slot) => Some((self.attempts.at(slot).id, *entry)),
         })
     }
 
     fn summary_of(&self, key: K) -> Option<Connection> {
-        Some(self.summary(self.find(self.hasher.hash_one(key), key)?))
+        let entry = self.find(self.hasher.hash_one(key), key)?;
+        let only_quoted = matches!(entry.found(), Found::Record(slot) if self.records.at(slot).is_empty());
+        (!only_quoted).then(|| self.summary(entry))
     }
 
     fn summary(&self, entry: Entry) -> Connection {
@@ -559,6 +601,8 @@ impl<K: Key> Flows<K> {
 const ATTEMPT: u32 = 1 << 31;
 /// How many connections are looked at to find one to let go.
 const LOOKED_AT: u32 = 16;
+/// How many connections are remembered that are only quoted.
+const MOST_QUOTED: usize = 1 << 16;
 /// How many told connections are remembered, to know a late segment.
 const REMEMBERED: usize = 1 << 16;
 
@@ -861,6 +905,33 @@ mod tests {
         let connection = only(&script);
         assert_eq!((connection.findings.len(), connection.findings_omitted), (100, 50));
         assert_eq!(connection.client_to_server.duplicate_acks, 150);
+    }
+
+    // ---- quoted in ICMP errors -----------------------------------------------------------------------------------
+
+    #[test]
+    fn a_quoted_header_takes_a_number_and_is_no_segment() {
+        let mut table = FlowTable::new();
+        let port = |line: &str, port: u16| {
+            let (from, mut segment, _) = script::read(line).next().expect("a segment");
+            *(if from == From::Client { &mut segment.src_port } else { &mut segment.dst_port }) = port;
+            segment
+        };
+        table.quote(&port("0 < S 100(0)", 1));
+        table.quote(&port("0 < S 100(0)", 2));
+        table.observe(&port("1 < S 100(0)", 3));
+        table.observe(&port("2 < S 100(0)", 2));
+        table.observe(&port("3 > R. 0(0) ack 101", 2));
+        table.quote(&port("4 < . 101(0) ack 301", 3));
+        table.each(|connection| assert_ne!(connection.client.port(), 1));
+        let mut told = Vec::new();
+        let Ok(tally) = table.finish(|connection| {
+            let segments = connection.client_to_server.segments;
+            told.push((connection.id.0, connection.client.port(), connection.completeness, segments));
+            Ok::<_, Infallible>(())
+        });
+        assert_eq!(told, [(1, 2, 37, 1), (2, 3, 1, 1)]);
+        assert_eq!(tally.connections, 2);
     }
 
     // ---- limits --------------------------------------------------------------------------------------------------

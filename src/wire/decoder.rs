@@ -24,6 +24,7 @@ pub enum Checksums {
 pub struct Decoder {
     pub(super) fragments: Fragments,
     checksums: Checksums,
+    quote: Option<Segment>,
 }
 
 impl Decoder {
@@ -40,7 +41,7 @@ impl Decoder {
 
     /// Calls `on` for each TCP header in the frame, outermost first, with as much of its payload as was captured.
     ///
-    /// A header that is quoted in an ICMP error is none: it stands for another frame.
+    /// A header that is quoted in an ICMP error is none: it stands for another frame, and [`quote`](Self::quote) yields it.
     ///
     /// # Errors
     /// A [`Skip`] says why the frame held no segment.
@@ -51,10 +52,16 @@ impl Decoder {
             checksums: self.checksums,
             at: frame.at,
             frame: frame.number,
+            quote: &mut self.quote,
             on: &mut on,
         };
         let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
-        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0, fragment: false })
+        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0, fragment: false, quoted: false })
+    }
+
+    /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment.
+    pub fn quote(&mut self) -> Option<Segment> {
+        self.quote.take()
     }
 }
 
@@ -64,6 +71,8 @@ pub(super) struct Walk<'w, F> {
     pub(super) checksums: Checksums,
     pub(super) at: Option<Timestamp>,
     pub(super) frame: u64,
+    /// Where a TCP header goes that is only quoted.
+    pub(super) quote: &'w mut Option<Segment>,
     pub(super) on: &'w mut F,
 }
 
@@ -75,6 +84,8 @@ pub(super) struct Way {
     pub(super) depth: u8,
     /// Whether this is the first fragment of an IP packet, which could not be put to the others.
     pub(super) fragment: bool,
+    /// Whether an ICMP error quotes what follows.
+    pub(super) quoted: bool,
 }
 
 impl Way {

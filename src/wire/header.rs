@@ -76,6 +76,10 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             oddities,
             options,
         };
+        if way.quoted {
+            *self.quote = Some(Segment { len: 0, ..segment });
+            return Err(Skip::NotTcp);
+        }
         (self.on)(segment, payload);
         Ok(())
     }

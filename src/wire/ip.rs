@@ -54,6 +54,9 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         if !more && offset == 0 {
             return self.transport(&ip, protocol, rest, way);
         }
+        if way.quoted {
+            return Err(Skip::NotTcp);
+        }
         let key = Key { src: ip.src, dst: ip.dst, id: u32::from(header.get_identification()), protocol };
         self.fragment(&ip, key, Fragment { offset, more, lies, protocol, part: rest }, way)
     }
@@ -102,6 +105,9 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                     let (offset, more) = (u32::from(field & 0xfff8), field & 1 != 0);
                     ip.id = Some(u16::from_be_bytes([id[2], id[3]]));
                     part = part.after(8)?;
+                    if (more || offset != 0) && way.quoted {
+                        return Err(Skip::NotTcp);
+                    }
                     if more || offset != 0 {
                         let key = Key { src: ip.src, dst: ip.dst, id: u32::from_be_bytes(id), protocol: FRAGMENT };
                         return self.fragment(
@@ -144,8 +150,21 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv4() => {
                 self.extensions(ip, protocol, part, false, way.deeper()?)
             }
+            ICMP if ip.src.is_ipv4() => self.icmp(&[3, 4, 5, 11, 12], part, way),
+            ICMP_V6 if ip.src.is_ipv6() => self.icmp(&[1, 2, 3, 4], part, way),
             _ => Err(Skip::NotTcp),
         }
+    }
+
+    /// An ICMP message: those of the types in `errors` quote the packet they are about, after eight octets (RFC 792, RFC 4443).
+    fn icmp(&mut self, errors: &[u8], part: Part<'_>, way: Way) -> Result<(), Skip> {
+        if errors.contains(&part.octet(0)?)
+            && let Ok(quoted) = part.after(8)
+        {
+            // Whatever is wrong with the quotation, the frame is an ICMP message all the same.
+            let _ = self.ip(quoted, Way { quoted: true, ..way });
+        }
+        Err(Skip::NotTcp)
     }
 
     #[inline(never)]
@@ -175,6 +194,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 }
 
 const HOP_BY_HOP: u8 = 0;
+const ICMP: u8 = 1;
 const IPV4_INSIDE: u8 = 4;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -183,5 +203,6 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const GRE: u8 = 47;
 const AUTHENTICATION: u8 = 51;
+const ICMP_V6: u8 = 58;
 const DESTINATION_OPTIONS: u8 = 60;
 const SHIM6: u8 = 140;
