@@ -136,8 +136,11 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes note of a header that was quoted.
-    pub(super) fn quote(&mut self, quote: &Segment) {
-        self.completeness |= completeness(quote);
+    pub(super) fn quote(&mut self, from: Place, quote: &Segment) {
+        self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
+        if !self.is_empty() {
+            self.conversation.quote(from.direction(self.first), quote);
+        }
     }
 
     /// Begins with the first segment of a connection that was only quoted so far.

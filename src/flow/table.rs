@@ -90,8 +90,8 @@ impl FlowTable {
     pub fn quote(&mut self, quote: &Segment) {
         let Self { v4, v6, common } = self;
         match AnyKey::of(quote) {
-            AnyKey::V4(key, _) => v4.quote(key, quote, common),
-            AnyKey::V6(key, _) => v6.quote(key, quote, common),
+            AnyKey::V4(key, from) => v4.quote(key, from, quote, common),
+            AnyKey::V6(key, from) => v6.quote(key, from, quote, common),
         }
     }
 
@@ -397,26 +397,41 @@ impl<K: Key> Flows<K> {
 
     /// A segment of a connection of which only one SYN was seen so far.
     fn grow(&mut self, slot: u32, hash: u64, from: Place, segment: &Segment, common: &mut Common) -> Step {
-        let attempt = self.leave_row(slot);
-        let (record, opened) = if attempt.is_outlived_by(from, segment) {
-            common.told.push(attempt.summary());
-            (Record::new(attempt.key, from, common.next_id(), segment), Some(Finding::PortReuse))
+        let attempt = self.attempts.at(slot);
+        let key = attempt.key;
+        let step = if attempt.is_outlived_by(from, segment) {
+            let record = Record::new(key, from, common.next_id(), segment);
+            let grown = self.replace(slot, hash, record, common);
+            self.start(grown, from, segment, &[Finding::PortReuse], common)
         } else {
-            let syn = attempt.segment();
-            let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-            record.observe(attempt.from(), &syn, Some(&[]), common.limits.findings);
-            (record, None)
+            let grown = self.promote(slot, hash, common);
+            self.follow(grown, key, from, segment, common)
         };
+        self.keep_within(common);
+        step
+    }
+
+    /// Gives an attempt a record in which its SYN has been followed.
+    fn promote(&mut self, slot: u32, hash: u64, common: &Common) -> u32 {
+        let attempt = self.leave_row(slot);
+        let syn = attempt.segment();
+        let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
+        record.observe(attempt.from(), &syn, Some(&[]), common.limits.findings);
+        self.put_instead(slot, hash, record)
+    }
+
+    /// Takes an attempt out, to be told, and puts the record of another connection into its place.
+    fn replace(&mut self, slot: u32, hash: u64, record: Record<K>, common: &mut Common) -> u32 {
+        common.told.push(self.leave_row(slot).summary());
+        self.put_instead(slot, hash, record)
+    }
+
+    fn put_instead(&mut self, slot: u32, hash: u64, record: Record<K>) -> u32 {
         let grown = self.records.insert(record);
         if let Some(entry) = self.index.find_mut(hash, |entry| *entry == Entry::attempt(slot)) {
             *entry = Entry(grown);
         }
-        let step = match opened {
-            Some(finding) => self.start(grown, from, segment, &[finding], common),
-            None => self.follow(grown, attempt.key, from, segment, common),
-        };
-        self.keep_within(common);
-        step
+        grown
     }
 
     /// The first segment of a connection that has a record at once.
@@ -430,18 +445,41 @@ impl<K: Key> Flows<K> {
         step
     }
 
-    /// A header that is only quoted.
-    fn quote(&mut self, key: K, quote: &Segment, common: &mut Common) {
+    /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
+    fn quote(&mut self, key: K, from: Place, quote: &Segment, common: &mut Common) {
         let hash = self.hasher.hash_one(key);
-        match self.find(hash, key).map(Entry::found) {
-            None if common.quoted < MOST_QUOTED && !common.past.holds(hash) => {
+        let found = self.find(hash, key).map(Entry::found);
+        if common.quoted >= MOST_QUOTED {
+            return;
+        }
+        match found {
+            None if common.past.holds(hash) => {}
+            None => {
                 common.quoted += 1;
                 let slot = self.records.insert(Record::quoted(key, common.next_number(), quote));
                 self.enter(hash, Entry(slot));
             }
-            Some(Found::Record(slot)) => self.records.at_mut(slot).quote(quote),
-            // The SYN that was sent is all that an error can quote of an attempt.
-            None | Some(Found::Attempt(_)) => {}
+            Some(Found::Record(slot)) => {
+                let record = self.records.at_mut(slot);
+                if record.is_outlived_by(from, quote) {
+                    common.quoted += 1;
+                    common.told.push(record.summary());
+                    *record = Record::quoted(key, common.next_number(), quote);
+                } else {
+                    record.quote(from, quote);
+                }
+            }
+            Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
+                common.quoted += 1;
+                let record = Record::quoted(key, common.next_number(), quote);
+                self.replace(slot, hash, record, common);
+            }
+            Some(Found::Attempt(slot)) => {
+                if quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
+                    let grown = self.promote(slot, hash, common);
+                    self.records.at_mut(grown).quote(from, quote);
+                }
+            }
         }
     }
 
@@ -930,7 +968,7 @@ mod tests {
             told.push((connection.id.0, connection.client.port(), connection.completeness, segments));
             Ok::<_, Infallible>(())
         });
-        assert_eq!(told, [(1, 2, 37, 1), (2, 3, 1, 1)]);
+        assert_eq!(told, [(1, 2, 37, 1), (2, 3, 5, 1)]);
         assert_eq!(tally.connections, 2);
     }
 

@@ -131,6 +131,14 @@ impl Conversation {
         judgement
     }
 
+    /// Takes note of a header of a segment in `direction` that an ICMP error quotes: only its SYN means something.
+    pub fn quote(&mut self, direction: Direction, quote: &Segment) {
+        let stream = &mut self.streams[direction as usize];
+        if quote.flags.contains(Flags::SYN) {
+            stream.follow_syn(quote);
+        }
+    }
+
     /// Whether `segment` is a SYN that cannot belong to this conversation: its initial sequence number is another than before.
     pub fn is_outlived_by(&self, direction: Direction, segment: &Segment) -> bool {
         let fwd = self.stream(direction);
@@ -348,14 +356,7 @@ impl Stream {
         let flags = segment.flags;
         let is_syn = flags.contains(Flags::SYN);
         if is_syn {
-            if self.marks.contains(Marks::BASE) {
-                if !flags.contains(Flags::ACK) && segment.seq == self.base {
-                    // A RST may have moved it to whatever its sender had acknowledged.
-                    self.next = self.acceptable;
-                } else if flags.contains(Flags::ACK) {
-                    self.base = segment.seq;
-                }
-            }
+            self.follow_syn(segment);
             if !self.marks.contains(Marks::SYN) {
                 self.isn = segment.seq;
             }
@@ -368,6 +369,19 @@ impl Stream {
             self.base = if is_syn { segment.seq } else { segment.seq.minus(1) };
             self.marks |= Marks::BASE;
             self.octets.begin(segment.data_seq());
+        }
+    }
+
+    /// What a SYN changes that is not the first thing known of the direction.
+    fn follow_syn(&mut self, segment: &Segment) {
+        if !self.marks.contains(Marks::BASE) {
+            return;
+        }
+        if segment.flags.contains(Flags::ACK) {
+            self.base = segment.seq;
+        } else if segment.seq == self.base {
+            // A RST may have moved it to whatever its sender had acknowledged.
+            self.next = self.acceptable;
         }
     }
 

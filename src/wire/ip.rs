@@ -150,13 +150,15 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv4() => {
                 self.extensions(ip, protocol, part, false, way.deeper()?)
             }
-            ICMP if ip.src.is_ipv4() => self.icmp(&[3, 4, 5, 11, 12], part, way),
+            ICMP if ip.src.is_ipv4() => self.icmp(&[3, 4, 11, 12], part, way),
             ICMP_V6 if ip.src.is_ipv6() => self.icmp(&[1, 2, 3, 4], part, way),
             _ => Err(Skip::NotTcp),
         }
     }
 
     /// An ICMP message: those of the types in `errors` quote the packet they are about, after eight octets (RFC 792, RFC 4443).
+    ///
+    /// A redirect quotes one, too, but that packet went on its way.
     fn icmp(&mut self, errors: &[u8], part: Part<'_>, way: Way) -> Result<(), Skip> {
         if errors.contains(&part.octet(0)?)
             && let Ok(quoted) = part.after(8)
