@@ -363,7 +363,7 @@ impl Plan<'_> {
     }
 }
 
-/// Long downloads side by side, each a sender and a receiver that react to one loss in a thousand.
+/// Long downloads side by side, each a sender and a receiver that react to a loss now and then.
 fn elephants(writer: &mut Writer, segments: u64) -> io::Result<()> {
     let mut random = Random(0x656c_6570);
     let mut downloads: Vec<Download> = (0..20).map(|number| Download::new(&mut random, number, segments)).collect();
@@ -469,7 +469,7 @@ impl Download {
                 self.next += 1;
                 self.say(writer, self.segment(number, at))?;
                 acts.push((at + 22_000 + random.below(4_000), Act::Send));
-                if !self.missing && self.left > 8 && random.one_in(1_000) {
+                if !self.missing && self.left > 8 && random.one_in(20_000) {
                     self.missing = true;
                     self.repeated_acks = 0;
                 } else if self.missing {
@@ -820,7 +820,7 @@ pub const RECIPES: [Recipe; 8] = [
 ];
 
 /// Changes whenever the same recipe makes other octets, so that captures of before are not taken for those of now.
-const REVISION: &str = "1";
+const REVISION: &str = "2";
 
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
@@ -848,5 +848,5 @@ const DELAYED_ACK: u64 = 40 * MILLI;
 /// 2025-01-01 00:00:00 UTC, when every capture begins.
 const START: u64 = 1_735_689_600 * SECOND;
 /// The time from the point of capture to a download's receiver and back, and to its sender and back.
-const RECEIVER: u64 = 500_000;
+const RECEIVER: u64 = 15_000_000;
 const SENDER: u64 = 200_000;
