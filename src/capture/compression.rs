@@ -20,7 +20,7 @@ pub(super) fn decompressed(mut reader: Box<dyn Read + Send>) -> io::Result<Box<d
         [0x1f, 0x8b, ..] => Box::new(Gzip::Member(Box::new(flate2::bufread::GzDecoder::new(buffered(raw))))),
         [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::with_buffer(buffered(raw))?),
         [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => {
-            Box::new(Lz4(lz4_flex::frame::FrameDecoder::new(buffered(raw))))
+            Box::new(Lz4::Frame(Box::new(lz4_flex::frame::FrameDecoder::new(buffered(raw)))))
         }
         _ => Box::new(raw),
     })
@@ -53,16 +53,22 @@ impl Read for Gzip {
     }
 }
 
-/// Frames one after the other: the decoder ends at the end of each.
-struct Lz4(lz4_flex::frame::FrameDecoder<BufReader<Raw>>);
+/// Frames one after the other: the decoder ends at the end of each, and the next has one of its own, because its blocks may be of another size.
+enum Lz4 {
+    Frame(Box<lz4_flex::frame::FrameDecoder<BufReader<Raw>>>),
+    Over,
+}
 
 impl Read for Lz4 {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let read = self.0.read(into)?;
-            if read > 0 || into.is_empty() || self.0.get_mut().fill_buf()?.is_empty() {
+            let Self::Frame(frame) = self else { return Ok(0) };
+            let read = frame.read(into)?;
+            if read > 0 || into.is_empty() || frame.get_mut().fill_buf()?.is_empty() {
                 return Ok(read);
             }
+            let Self::Frame(frame) = std::mem::replace(self, Self::Over) else { return Ok(0) };
+            *self = Self::Frame(Box::new(lz4_flex::frame::FrameDecoder::new(frame.into_inner())));
         }
     }
 }
