@@ -31,37 +31,84 @@ fn tshark_takes_every_stored_capture_without_a_complaint() {
     }
 }
 
+#[test]
+#[ignore = "needs tshark; `make test` runs it where tshark is installed"]
+fn every_segment_is_measured_as_tshark_measures_it() {
+    let mut timed = 0;
+    for capture in captures() {
+        let lines = lines(&capture, &["--timeline"]);
+        let ours: Vec<_> = lines
+            .iter()
+            .filter(|line| line["type"] == "segment")
+            .map(|line| {
+                [&line["frame"], &line["bytes_in_flight"], &line["acks_frame"], &line["ack_rtt_ns"]].map(Value::as_u64)
+            })
+            .collect();
+        let fields =
+            ["frame.number", "tcp.analysis.bytes_in_flight", "tcp.analysis.acks_frame", "tcp.analysis.ack_rtt"];
+        let theirs: Vec<_> = fields_of(&capture, &fields)
+            .iter()
+            .map(|line| {
+                let [frame, in_flight, acks, rtt] = line.split('\t').collect::<Vec<_>>()[..] else {
+                    panic!("{line:?}")
+                };
+                // Seconds with nine decimals.
+                [frame, in_flight, acks, &rtt.replace('.', "")].map(|field| field.parse::<u64>().ok())
+            })
+            .collect();
+        timed += theirs.iter().filter(|[.., rtt]| rtt.is_some()).count();
+        assert_eq!(ours, theirs, "{}", capture.display());
+    }
+    assert!(timed > 100, "only {timed} acknowledgements are timed");
+}
+
 /// What both must say of a connection, by its number.
 type Connections = BTreeMap<u64, Value>;
 
 fn tcpflow(capture: &Path) -> Connections {
-    let output = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
-        .args(["analyze", "--format", "jsonl"])
-        .arg(capture)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", capture.display(), String::from_utf8_lossy(&output.stderr));
     let side = |line: &Value, name: &str| -> Value {
         ["segments", "octets", "syn", "fin", "rst"].iter().map(|field| (*field, line[name][*field].clone())).collect()
     };
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    lines(capture, &[])
+        .iter()
         .filter(|line| line["type"] == "connection")
         .map(|line| {
             let told = json!({
                 "client": line["client"], "server": line["server"],
                 "first_frame": line["first_frame"], "last_frame": line["last_frame"],
                 "completeness": line["completeness"],
-                "client_to_server": side(&line, "client_to_server"), "server_to_client": side(&line, "server_to_client"),
+                "client_to_server": side(line, "client_to_server"), "server_to_client": side(line, "server_to_client"),
             });
             (line["id"].as_u64().unwrap(), told)
         })
         .collect()
 }
 
-/// The same from tshark, in two passes: in one, `tcp.completeness` lacks the last segment.
+/// The lines that tcpflow writes of a capture, with further options.
+fn lines(capture: &Path, options: &[&str]) -> Vec<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+        .args(["analyze", "--format", "jsonl"])
+        .args(options)
+        .arg(capture)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {}", capture.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// tshark's fields of each segment, in two passes: in one, `tcp.completeness` lacks the last segment.
+fn fields_of(capture: &Path, fields: &[&str]) -> Vec<String> {
+    let output = Command::new("tshark")
+        .args(["-n", "-2", "-o", "tcp.desegment_tcp_streams:FALSE", "-Y", "tcp", "-T", "fields", "-r"])
+        .arg(capture)
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {}", capture.display(), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The same from tshark.
 fn tshark(capture: &Path) -> Connections {
     let fields = [
         "tcp.stream",
@@ -76,15 +123,8 @@ fn tshark(capture: &Path) -> Connections {
         "tcp.flags",
         "tcp.completeness",
     ];
-    let output = Command::new("tshark")
-        .args(["-n", "-2", "-o", "tcp.desegment_tcp_streams:FALSE", "-Y", "tcp", "-T", "fields", "-r"])
-        .arg(capture)
-        .args(fields.iter().flat_map(|field| ["-e", field]))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", capture.display(), String::from_utf8_lossy(&output.stderr));
     let mut connections = Connections::new();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
+    for line in fields_of(capture, &fields) {
         let [stream, frame, v4_from, v6_from, from_port, v4_to, v6_to, to_port, len, flags, completeness] =
             line.split('\t').collect::<Vec<_>>()[..]
         else {

@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use super::{Connection, ConnectionId, Side, Totals};
+use super::{Connection, ConnectionId, Side, Timing, Totals};
 use crate::calls::Call;
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
@@ -145,6 +145,8 @@ pub struct SegmentEvent {
     pub stream: Option<Range>,
     /// What is remarkable about it.
     pub findings: FindingSet,
+    /// What was measured at it.
+    pub timing: Timing,
     /// Its cause.
     pub cause: Cause,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].

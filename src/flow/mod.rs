@@ -14,6 +14,7 @@ mod script;
 mod slab;
 mod story;
 mod table;
+mod timing;
 mod trace;
 mod verdict;
 
@@ -26,6 +27,7 @@ pub use event::{
 
 pub use story::tell;
 pub use table::{FlowTable, Limits, Tally};
+pub use timing::Timing;
 pub use trace::{Observed, Trace};
 
 use crate::tcp::{FindingSet, Move};

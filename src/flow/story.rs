@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::cause::{self, Causes, Found};
 use super::matching::{self, CallIndex, Joined, Traces};
+use super::timing::Stopwatch;
 use super::{
     CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Observed, Phase, Range,
     SegmentEvent, Side, Story, TimerEvent, Totals, Trace, TransitionEvent,
@@ -225,6 +226,7 @@ impl Teller<'_> {
 
     fn draft_segments(&mut self, trace: &Trace) {
         let mut causes = Causes::new(trace, self.calls, self.joined);
+        let mut stopwatch = Stopwatch::default();
         let mut drafts: Vec<usize> = Vec::with_capacity(trace.segments.len());
         let mut latest: Option<Timestamp> = None;
         let mut syn = None;
@@ -247,6 +249,7 @@ impl Teller<'_> {
                 window: observed.step.window,
                 stream: observed.step.stream,
                 findings: observed.step.findings,
+                timing: stopwatch.measure(from, &segment, observed.step.findings),
                 cause: Cause {
                     calls: found.calls.iter().map(|call| EventId(*call as u64)).collect(),
                     kernel: found.kernel,

@@ -468,6 +468,11 @@ struct SegmentLine<'a> {
     oddities: OdditiesField,
     preview: Preview<'a>,
     note: Option<&'a str>,
+    bytes_in_flight: Option<u32>,
+    acks_frame: Option<u64>,
+    ack_rtt_ns: Option<Span>,
+    ack_rtt_ambiguous: bool,
+    timestamp_rtt_ns: Option<Span>,
 }
 
 impl<'a> SegmentLine<'a> {
@@ -492,6 +497,11 @@ impl<'a> SegmentLine<'a> {
             oddities: OdditiesField(segment.oddities),
             preview: Preview(&joined.preview),
             note: joined.note.as_deref(),
+            bytes_in_flight: joined.timing.in_flight,
+            acks_frame: joined.timing.acks_frame,
+            ack_rtt_ns: joined.timing.ack_rtt,
+            ack_rtt_ambiguous: joined.timing.ambiguous,
+            timestamp_rtt_ns: joined.timing.timestamp_rtt,
         }
     }
 }
@@ -736,7 +746,7 @@ const GATHERED: usize = 64 * 1024;
 mod tests {
     use super::*;
     use crate::calls::Call;
-    use crate::flow::{Closer, ConnState, Ending, Mechanism};
+    use crate::flow::{Closer, ConnState, Ending, Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq};
     use serde_json::{Value, json};
@@ -894,6 +904,13 @@ mod tests {
             window: 65536,
             stream: Some(Range::of(0, 10)),
             findings: [Finding::WindowFull].into_iter().collect(),
+            timing: Timing {
+                in_flight: Some(10),
+                acks_frame: None,
+                ack_rtt: None,
+                ambiguous: false,
+                timestamp_rtt: Some(Span(7)),
+            },
             cause,
             preview: b"helloworld".to_vec(),
             note: Some("late".into()),

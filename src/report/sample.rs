@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::calls::{Arg, Call, Effect, Process, SocketId};
 use crate::flow::{
     CallEvent, Cause, Closer, ConnState, Connection, ConnectionId, Ending, Event, EventId, EventKind, Mechanism, Phase,
-    Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, TransitionEvent,
+    Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Timing, TransitionEvent,
 };
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{Finding, FindingSet, Rule, State};
@@ -141,6 +141,7 @@ impl Teller {
             window: 65_536,
             stream: (len > 0).then(|| Range::of(seq as u64 - 1, len as u64)),
             findings: FindingSet::default(),
+            timing: Timing::default(),
             cause,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             note: None,

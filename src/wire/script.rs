@@ -17,7 +17,7 @@ pub(crate) enum From {
 /// Reads the lines of a script: each a segment and what the test expects of it, after `=`.
 ///
 /// `12.5 < P. 101(10) ack 301 win 512 ws 7 ts 5:6 id 9` is a segment 12.5 ms after the start from the client, with PSH and ACK,
-/// ten octets from 101 on, the window field 512, and window scale, timestamps and IP identification where they are given.
+/// ten octets from 101 on, the window field 512, and window scale, timestamps and IP identification where they are given, as are SACK blocks with `sack 101-111,121-131`.
 /// Where none is given the window is 1000 and the identification counts up. Frames count from 1.
 pub(crate) fn read(script: &str) -> impl Iterator<Item = (From, Segment, &str)> {
     let lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -76,6 +76,13 @@ fn parse(what: &str, frame: u64) -> (From, Segment) {
             "ts" => {
                 let (sent, echoed) = value.split_once(':').expect("ts");
                 segment.options.timestamps = Some((sent.parse().expect("ts"), echoed.parse().expect("ts")));
+            }
+            "sack" => {
+                for (edges, block) in segment.options.sack.iter_mut().zip(value.split(',')) {
+                    let (left, right) = block.split_once('-').expect("left-right");
+                    *edges = (Seq(left.parse().expect("sack")), Seq(right.parse().expect("sack")));
+                    segment.options.sack_blocks += 1;
+                }
             }
             other => panic!("{other}"),
         }

@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::{Ending, Phase};
+    use crate::flow::{Ending, Phase, Timing};
     use crate::report::{Charset, Color, sample};
     use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
@@ -350,6 +350,33 @@ mod tests {
         assert!(text.contains("#1-#5 5 ACK len 50 seq 1-50"), "{text}");
         let each = drawn(&story, &Style { detail: Detail::Every, ..Style::plain(120) });
         assert_eq!((1..=5).filter(|n| each.contains(&format!("#{n} ACK len 10"))).count(), 5, "{each}");
+    }
+
+    #[test]
+    fn what_was_measured_is_told_where_there_is_room_or_each_segment_is_asked_for() {
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        let send = t.call((0, 100), Side::Client, "send(20, 0)", Effect::Send, 4, 10);
+        let timings = [
+            (Side::Client, (1, 1, 10), Timing { in_flight: Some(10), ..Timing::default() }),
+            (Side::Client, (11, 1, 10), Timing { in_flight: Some(20), ..Timing::default() }),
+            (Side::Server, (1, 11, 0), Timing { ack_rtt: Some(Span(5_000)), ..Timing::default() }),
+            (Side::Server, (1, 21, 0), Timing { ack_rtt: Some(Span(7_000)), ambiguous: true, ..Timing::default() }),
+        ];
+        for (n, (side, place, timing)) in (1..).zip(timings) {
+            let id = t.segment(n * 10, side, Flags::ACK, place, sample::by(&[send]));
+            t.segment_mut(id).timing = timing;
+        }
+        let story = t.summed_up(Ending::Open, None, "Open.");
+        let every = Style { detail: Detail::Every, ..Style::plain(120) };
+        for (style, is_told) in [(Style::plain(160), true), (every, true), (Style::plain(120), false)] {
+            let text = drawn(&story, &style);
+            for said in ["in flight 20", "rtt 5.00 µs"] {
+                assert_eq!(text.contains(said), is_told, "{said}: {text}");
+            }
+            assert!(!text.contains("in flight 10") && !text.contains("rtt 7"), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::calls::{Arg, Effect};
 use crate::flow::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, TimerEvent};
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
-use crate::report::style::{Paint, Style};
+use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
@@ -211,7 +211,22 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         let rest = if whole { Rest::Nothing } else { Rest::Follows };
         may.insert(0, Line::of(Paint::Plain, quote(&segment.preview, rest, 18, style)));
     }
+    if style.columns() >= ROOMY || style.detail == Detail::Every {
+        // What a SYN announces goes before, and octets that are not alone on their way are seldom read one by one.
+        let at = if flags.contains(Flags::SYN) { may.len() } else { 0 };
+        may.splice(at..at, measured(segment, style));
+    }
     SegmentWords { must, may }
+}
+
+/// What was measured at a segment: the round trip that it ended, and the octets in flight where they are more than its own.
+fn measured(segment: &SegmentEvent, style: &Style) -> Vec<Line> {
+    let timing = &segment.timing;
+    let by_ack = timing.ack_rtt.filter(|_| !timing.ambiguous);
+    let rtt = by_ack.or(timing.timestamp_rtt).map(|rtt| format!("rtt {}", clock::duration(rtt, micro(style))));
+    let in_flight = timing.in_flight.filter(|octets| *octets > segment.segment.len);
+    let in_flight = in_flight.map(|octets| format!("in flight {octets}"));
+    rtt.into_iter().chain(in_flight).map(|said| Line::of(Paint::Dim, said)).collect()
 }
 
 /// What stands on the arrow of a run: its frames, how many segments, their octets and where they lie.
