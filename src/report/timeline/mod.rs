@@ -369,8 +369,8 @@ mod tests {
             t.segment_mut(id).timing = timing;
         }
         let story = t.summed_up(Ending::Open, None, "Open.");
-        let every = Style { detail: Detail::Every, ..Style::plain(120) };
-        for (style, is_told) in [(Style::plain(160), true), (every, true), (Style::plain(120), false)] {
+        let every = Style { detail: Detail::Every, ..Style::plain(139) };
+        for (style, is_told) in [(Style::plain(160), true), (every, true), (Style::plain(139), false)] {
             let text = drawn(&story, &style);
             for said in ["in flight 20", "rtt 5.00 µs"] {
                 assert_eq!(text.contains(said), is_told, "{said}: {text}");
