@@ -5,12 +5,13 @@ mod watch;
 pub use watch::Watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{self, Connection, ConnectionId, FlowTable, Limits, Observed, Step, Story, Totals, Trace};
+use crate::flow::{self, Connection, ConnectionId, Ended, FlowTable, Limits, Observed, Step, Story, Totals, Trace};
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped};
 
@@ -120,7 +121,7 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     ///
     /// # Errors
     /// The damage of the capture; what came before it is in the batch.
-    pub fn fill(&mut self, source: &mut dyn FrameSource, batch: &mut Batch) -> Result<More, CaptureError> {
+    pub fn fill<S: FrameSource + ?Sized>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
         for _ in 0..BATCH {
             let Some(frame) = source.next_frame()? else { return Ok(More::Nothing) };
@@ -215,9 +216,9 @@ impl Session {
     ///
     /// # Errors
     /// The first damage of the capture, or of the output; what came before the damage has been observed, so [`finish`](Self::finish) still tells it.
-    pub fn run(
+    pub fn run<S: FrameSource + ?Sized>(
         &mut self,
-        source: &mut dyn FrameSource,
+        source: &mut S,
         wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError>,
         mut go_on: impl FnMut(u64) -> ControlFlow<()>,
         sink: &mut dyn Sink,
@@ -238,13 +239,19 @@ impl Session {
     /// # Errors
     /// The output could not be written.
     pub fn take(&mut self, batch: &Batch, sink: &mut dyn Sink) -> io::Result<()> {
+        self.follow(batch);
+        self.table.take_ended(|connection| sink.connection(&connection))
+    }
+
+    /// Follows the segments of a batch; returns how many connections have ended and wait to be [handed over](Self::hand_over).
+    pub fn follow(&mut self, batch: &Batch) -> usize {
         self.totals.frames += batch.frames;
         self.totals.segments += batch.segments.len() as u64;
         self.totals.skipped.add(&batch.skipped);
         self.unread = self.unread.or(batch.unread);
         if self.keep == Keep::Nothing {
             batch.follow(&mut self.table, |_, _| {});
-            return self.table.take_ended(|connection| sink.connection(&connection));
+            return self.table.end_quiet();
         }
         let Self { table, keep, ended, kept, .. } = self;
         let (mut lens, mut start) = (batch.lens.iter(), 0);
@@ -259,12 +266,18 @@ impl Session {
                 kept.entry(step.connection).or_default().push(observed);
             }
         });
-        table.take_ended(|connection| {
+        let Ok(()) = table.take_ended(|connection| {
             if kept.contains_key(&connection.id) {
                 ended.push(connection);
             }
-            Ok(())
-        })
+            Ok::<(), Infallible>(())
+        });
+        0
+    }
+
+    /// Hands over the connections that have ended, in exchange for an empty `ended`.
+    pub fn hand_over(&mut self, ended: &mut Ended) {
+        self.table.hand_over(ended);
     }
 
     /// The link type that left every frame so far unread, if there was one and nothing else.
@@ -287,7 +300,7 @@ impl Session {
         let mut connections = std::mem::take(&mut self.ended);
         let Ok(mut totals) = self.end(|connection| {
             connections.push(connection);
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<(), Infallible>(())
         });
         totals.dropped = dropped;
         connections.sort_by_key(|connection| connection.id);

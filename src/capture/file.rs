@@ -159,7 +159,8 @@ impl Meter {
 }
 
 impl FrameSource for FileSource {
-    #[inline]
+    // Taken apart, a frame would be written to memory and read again, for every packet.
+    #[inline(always)]
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         if self.finished {
             return Ok(None);

@@ -67,7 +67,7 @@ impl Pcap {
     }
 
     /// Reads the next record, and leaves its bytes in the input's window.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&self, input: &mut Input) -> Result<Option<Record>, Broken> {
         let header = input.peek(self.record_header);
         if header.len() < self.record_header {

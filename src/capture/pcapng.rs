@@ -59,7 +59,7 @@ impl Pcapng {
     /// Reads on to the next packet, and leaves its bytes in the input's window.
     ///
     /// `number` counts it; and it counts those blocks in between that Wireshark shows as frames of their own.
-    #[inline]
+    #[inline(never)]
     pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Broken> {
         loop {
             let head = input.peek(BLOCK_HEADER);

@@ -203,7 +203,13 @@ fn read(
         }
         Ok(wanted)
     };
-    match pipeline::run(session, source.frames(), wanted, |frame| watch.go_on(frame), sink) {
+    let go_on = |frame| watch.go_on(frame);
+    // One for each kind of source, so that the way from its octets to a segment is compiled as a whole.
+    let ended = match source {
+        Source::One(file) => pipeline::run(session, &mut **file, wanted, go_on, sink),
+        Source::Many(files) => pipeline::run(session, files, wanted, go_on, sink),
+    };
+    match ended {
         Ok(()) => Ok(None),
         Err(Broken::Capture(damage)) => Ok(Some(damage)),
         Err(Broken::Output(error)) => Err(error),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::Kept;
-use crate::capture::{CaptureError, FileSource, Filter, Frame, FrameSource, Merged, Meter};
+use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -25,13 +25,6 @@ impl Source {
                 Self::Many(Merged::new(sources))
             }
         })
-    }
-
-    pub(super) fn frames(&mut self) -> &mut (dyn FrameSource + Send) {
-        match self {
-            Self::One(file) => &mut **file,
-            Self::Many(files) => files,
-        }
     }
 
     fn files(&self) -> &[FileSource] {

@@ -4,6 +4,7 @@ mod attempt;
 mod cause;
 mod connection;
 mod edge;
+mod ended;
 mod event;
 mod history;
 mod key;
@@ -20,6 +21,7 @@ mod verdict;
 
 pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
 pub use edge::{Edge, Join};
+pub use ended::Ended;
 pub use event::{
     CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, Range, SegmentEvent, Story, TimerEvent,
     TransitionEvent,

@@ -270,11 +270,6 @@ impl<K: Key> Record<K> {
         }
     }
 
-    /// Reads something from each part of the record.
-    pub(super) fn touch(&self) -> u64 {
-        self.conversation.touch() ^ self.id ^ u64::from(self.frames) ^ self.first_frame
-    }
-
     /// Whether this is no connection, but what is left in an empty slot.
     pub(super) fn is_empty(&self) -> bool {
         self.conversation.stream(Direction::First).segments() == 0

@@ -45,6 +45,19 @@ impl<T: Default> Slab<T> {
         &mut self.blocks[slot as usize / BLOCK][slot as usize % BLOCK]
     }
 
+    /// Has the processor fetch the record in `slot` while it does something else.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: u32) {
+        let Some(record) = self.blocks.get(slot as usize / BLOCK).and_then(|block| block.get(slot as usize % BLOCK))
+        else {
+            return;
+        };
+        let first = std::ptr::from_ref(record).cast::<i8>();
+        for line in (0..size_of::<T>()).step_by(CACHE_LINE) {
+            prefetch(first.wrapping_add(line));
+        }
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         self.slots() as usize - self.empty.len()
@@ -59,8 +72,23 @@ impl<T: Default> Slab<T> {
     }
 }
 
+/// Has the processor fetch a cache line, where it can be told to.
+#[inline]
+fn prefetch(line: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch neither reads nor writes as far as a program can see, and faults on no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
 /// How many records a block holds.
 const BLOCK: usize = 256;
+/// Octets that a processor fetches together.
+const CACHE_LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::attempt::{Attempt, NONE};
-use super::key::{AnyKey, Key, Key4, Key6, Place};
+use super::ended::{Ended, Lots};
+use super::key::{AnyKey, Key4, Key6, Place};
 use super::record::Record;
 use super::slab::Slab;
 use super::{Connection, Step};
@@ -49,7 +50,7 @@ pub struct Limits {
 /// One hour; 65,536 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
 impl Default for Limits {
     fn default() -> Self {
-        Self { linger: Span::from_millis(3_600_000), over: 1 << 16, asked: 1 << 21, open: 1 << 20, findings: 100 }
+        Self { linger: Span::from_millis(3_600_000), over: 1 << 15, asked: 1 << 21, open: 1 << 20, findings: 100 }
     }
 }
 
@@ -99,36 +100,13 @@ impl FlowTable {
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
     pub fn observe_all(&mut self, segments: &[Segment], mut done: impl FnMut(&Segment, Option<Step>)) {
-        for segments in segments.chunks(Self::AT_ONCE) {
+        // While some are followed, what the next ones need is on its way.
+        let mut chunks = segments.chunks(Self::AT_ONCE);
+        let mut ahead = chunks.next().map(|chunk| (chunk, self.expect(chunk)));
+        while let Some((chunk, keys)) = ahead {
+            ahead = chunks.next().map(|chunk| (chunk, self.expect(chunk)));
             let Self { v4, v6, common } = self;
-            let mut keys = [None; Self::AT_ONCE];
-            let mut entries = [None; Self::AT_ONCE];
-            // Three passes, so that the waits for the index, and then those for the records, overlap.
-            for (key, segment) in keys.iter_mut().zip(segments) {
-                let any = AnyKey::of(segment);
-                let hash = match any {
-                    AnyKey::V4(key, _) => v4.hasher.hash_one(key),
-                    AnyKey::V6(key, _) => v6.hasher.hash_one(key),
-                };
-                *key = Some((any, hash));
-            }
-            for (entry, key) in entries.iter_mut().zip(&keys) {
-                *entry = match key {
-                    Some((AnyKey::V4(..), hash)) => v4.likely(*hash),
-                    Some((AnyKey::V6(..), hash)) => v6.likely(*hash),
-                    None => None,
-                };
-            }
-            let mut touched = 0;
-            for (entry, key) in entries.iter().zip(&keys) {
-                touched ^= match (entry, key) {
-                    (Some(entry), Some((AnyKey::V4(..), _))) => v4.touch(*entry),
-                    (Some(entry), Some((AnyKey::V6(..), _))) => v6.touch(*entry),
-                    _ => 0,
-                };
-            }
-            std::hint::black_box(touched);
-            for (segment, key) in segments.iter().zip(keys) {
+            for (segment, key) in chunk.iter().zip(keys) {
                 let step = match key {
                     Some((AnyKey::V4(key, from), hash)) => v4.observe(hash, key, from, segment, common),
                     Some((AnyKey::V6(key, from), hash)) => v6.observe(hash, key, from, segment, common),
@@ -139,6 +117,28 @@ impl FlowTable {
         }
     }
 
+    /// The keys of at most [`AT_ONCE`](Self::AT_ONCE) segments and their hashes; what is known of their connections is fetched meanwhile.
+    fn expect(&self, segments: &[Segment]) -> [Option<(AnyKey, u64)>; Self::AT_ONCE] {
+        let Self { v4, v6, .. } = self;
+        let mut keys = [None; Self::AT_ONCE];
+        for (key, segment) in keys.iter_mut().zip(segments) {
+            let any = AnyKey::of(segment);
+            let hash = match any {
+                AnyKey::V4(key, _) => v4.hasher.hash_one(key),
+                AnyKey::V6(key, _) => v6.hasher.hash_one(key),
+            };
+            *key = Some((any, hash));
+        }
+        // A pass of its own, so that the waits for the index overlap.
+        for key in keys.iter().flatten() {
+            match key {
+                (AnyKey::V4(..), hash) => v4.prefetch(*hash),
+                (AnyKey::V6(..), hash) => v6.prefetch(*hash),
+            }
+        }
+        keys
+    }
+
     /// How many segments are best taken at a time.
     pub const AT_ONCE: usize = 32;
 
@@ -147,11 +147,23 @@ impl FlowTable {
     /// # Errors
     /// The first error of `tell`; the connections after it are lost.
     pub fn take_ended<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
+        self.end_quiet();
+        self.common.ended.tell(tell)
+    }
+
+    /// Hands over the connections that no further segment can belong to, in exchange for an empty `ended` to put the next ones in.
+    pub fn hand_over(&mut self, ended: &mut Ended) {
+        debug_assert!(ended.is_empty());
+        std::mem::swap(&mut self.common.ended, ended);
+    }
+
+    /// Ends the connections that were quiet for long enough, as far as the last segment's time shows; returns how many wait to be taken.
+    pub fn end_quiet(&mut self) -> usize {
         if let Some(now) = self.common.now {
-            self.v4.tell_quiet(now, &mut self.common);
-            self.v6.tell_quiet(now, &mut self.common);
+            self.v4.end_quiet(now, &mut self.common);
+            self.v6.end_quiet(now, &mut self.common);
         }
-        self.common.told.drain(..).try_for_each(tell)
+        self.common.ended.len()
     }
 
     /// Tells all connections that are left, by number, and empties the table.
@@ -159,7 +171,7 @@ impl FlowTable {
     /// # Errors
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
-        self.common.told.drain(..).try_for_each(&mut tell)?;
+        self.common.ended.tell(&mut tell)?;
         let mut left = Vec::with_capacity(self.v4.index.len() + self.v6.index.len());
         left.extend(self.v4.numbered().map(|(id, place)| (id, place, Family::V4)));
         left.extend(self.v6.numbered().map(|(id, place)| (id, place, Family::V6)));
@@ -218,7 +230,7 @@ struct Common {
     /// The time of the last segment that had one.
     now: Option<Timestamp>,
     /// Connections that were taken out and not yet told.
-    told: Vec<Connection>,
+    ended: Ended,
     past: Past,
 }
 
@@ -317,7 +329,7 @@ where
     }
 }
 
-impl<K: Key> Flows<K> {
+impl<K: Lots> Flows<K> {
     fn observe(&mut self, hash: u64, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
         common.now = segment.at.or(common.now);
         let Some(entry) = self.find(hash, key) else {
@@ -342,11 +354,12 @@ impl<K: Key> Flows<K> {
         self.index.find(hash, |_| true).copied()
     }
 
-    /// Reads something from every part of what an entry stands for, so that the processor has it at hand.
-    fn touch(&self, entry: Entry) -> u64 {
-        match entry.found() {
-            Found::Record(slot) => self.records.at(slot).touch(),
-            Found::Attempt(slot) => self.attempts.at(slot).id,
+    /// Has what is most likely the connection with this hash fetched.
+    fn prefetch(&self, hash: u64) {
+        match self.likely(hash).map(Entry::found) {
+            Some(Found::Record(slot)) => self.records.prefetch(slot),
+            Some(Found::Attempt(slot)) => self.attempts.prefetch(slot),
+            None => {}
         }
     }
 
@@ -359,8 +372,8 @@ impl<K: Key> Flows<K> {
             (common.quoted, common.tally.connections) = (common.quoted - 1, common.tally.connections + 1);
             opened = Some(&[]);
         } else if record.is_outlived_by(from, segment) {
-            common.told.push(record.summary());
-            *record = Record::new(key, from, common.next_id(), segment);
+            let new = Record::new(key, from, common.next_id(), segment);
+            common.ended.add_record(std::mem::replace(record, new));
             opened = Some(&[Finding::PortReuse]);
         }
         let was_over = record.is_over();
@@ -422,7 +435,7 @@ impl<K: Key> Flows<K> {
 
     /// Takes an attempt out, to be told, and puts the record of another connection into its place.
     fn replace(&mut self, slot: u32, hash: u64, record: Record<K>, common: &mut Common) -> u32 {
-        common.told.push(self.leave_row(slot).summary());
+        common.ended.add_attempt(self.leave_row(slot));
         self.put_instead(slot, hash, record)
     }
 
@@ -463,8 +476,8 @@ impl<K: Key> Flows<K> {
                 let record = self.records.at_mut(slot);
                 if record.is_outlived_by(from, quote) {
                     common.quoted += 1;
-                    common.told.push(record.summary());
-                    *record = Record::quoted(key, common.next_number(), quote);
+                    let quoted = Record::quoted(key, common.next_number(), quote);
+                    common.ended.add_record(std::mem::replace(record, quoted));
                 } else {
                     record.quote(from, quote);
                 }
@@ -487,14 +500,17 @@ impl<K: Key> Flows<K> {
         self.over.push_back((slot, id));
         while self.over.len() > common.limits.over {
             let Some((slot, id)) = self.over.pop_front() else { return };
+            if let Some((soon, _)) = self.over.get(SOON) {
+                self.records.prefetch(*soon);
+            }
             if self.records.at(slot).id == id {
-                self.tell(slot, common);
+                self.end(slot, common);
             }
         }
     }
 
     /// Takes out what was quiet for long enough.
-    fn tell_quiet(&mut self, now: Timestamp, common: &mut Common) {
+    fn end_quiet(&mut self, now: Timestamp, common: &mut Common) {
         while let Some(&(slot, id)) = self.over.front() {
             let record = self.records.at(slot);
             let is_there = record.id == id;
@@ -503,11 +519,11 @@ impl<K: Key> Flows<K> {
             }
             self.over.pop_front();
             if is_there {
-                self.tell(slot, common);
+                self.end(slot, common);
             }
         }
         while self.row[0] != NONE && common.is_quiet(now, self.attempts.at(self.row[0]).at()) {
-            self.tell_oldest_attempt(common);
+            self.end_oldest_attempt(common);
         }
     }
 
@@ -531,7 +547,7 @@ impl<K: Key> Flows<K> {
         }
         if let Some((_, slot)) = quietest {
             common.tally.let_go += 1;
-            self.tell(slot, common);
+            self.end(slot, common);
         }
     }
 
@@ -550,29 +566,29 @@ impl<K: Key> Flows<K> {
         std::hint::black_box(touched);
         while self.attempts.len() > common.limits.asked {
             common.tally.let_go += 1;
-            self.tell_oldest_attempt(common);
+            self.end_oldest_attempt(common);
         }
     }
 
-    fn tell_oldest_attempt(&mut self, common: &mut Common) {
+    fn end_oldest_attempt(&mut self, common: &mut Common) {
         let slot = self.row[0];
         let hash = self.hasher.hash_one(self.attempts.at(slot).key);
         if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry::attempt(slot)) {
             entry.remove();
         }
         common.past.remember(hash);
-        common.told.push(self.leave_row(slot).summary());
+        common.ended.add_attempt(self.leave_row(slot));
     }
 
     /// Takes out a record.
-    fn tell(&mut self, slot: u32, common: &mut Common) {
+    fn end(&mut self, slot: u32, common: &mut Common) {
         let record = self.records.take(slot);
         let hash = self.hasher.hash_one(record.key);
         if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry(slot)) {
             entry.remove();
         }
         common.past.remember(hash);
-        common.told.push(record.summary());
+        common.ended.add_record(record);
     }
 
     fn enter(&mut self, hash: u64, entry: Entry) {
@@ -637,6 +653,8 @@ impl<K: Key> Flows<K> {
 
 /// Marks an entry that stands for an attempt.
 const ATTEMPT: u32 = 1 << 31;
+/// How long before it is taken out a connection is fetched.
+const SOON: usize = 4;
 /// How many connections are looked at to find one to let go.
 const LOOKED_AT: u32 = 16;
 /// How many connections are remembered that are only quoted.

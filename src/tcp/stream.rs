@@ -158,12 +158,6 @@ impl Conversation {
         self.streams[0].marks.contains(Marks::TIMED).then_some(Span(self.opening))
     }
 
-    /// Reads something from each part of it.
-    pub(crate) fn touch(&self) -> u64 {
-        let [first, second] = &self.streams;
-        [first, second].into_iter().fold(0, |sum, stream| sum ^ stream.sum ^ stream.rtt.sum ^ u64::from(stream.next.0))
-    }
-
     fn time_opening(&mut self, segment: &Segment) {
         let Some(at) = segment.at.map(Timestamp::as_nanos) else { return };
         let syn_ack = segment.flags & (Flags::SYN | Flags::ACK);

@@ -1,0 +1,139 @@
+//! Connections that are over, as small as they were while they were followed, until somebody wants to know about them.
+
+use super::Connection;
+use super::attempt::Attempt;
+use super::key::{Key, Key4, Key6};
+use super::record::Record;
+
+/// Connections that have ended, in the order in which they did.
+///
+/// What [`FlowTable`](super::FlowTable) hands over becomes a [`Connection`] only when it is told, so that another thread can do that.
+#[derive(Debug, Default)]
+pub struct Ended {
+    order: Vec<Kind>,
+    v4: Lot<Key4>,
+    v6: Lot<Key6>,
+}
+
+/// Those of one address family.
+#[derive(Debug)]
+pub(super) struct Lot<K> {
+    records: Vec<Record<K>>,
+    attempts: Vec<Attempt<K>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Record4,
+    Attempt4,
+    Record6,
+    Attempt6,
+}
+
+impl Ended {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Tells them all, and is empty then.
+    ///
+    /// # Errors
+    /// The first error of `tell`; the connections after it are lost.
+    pub fn tell<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
+        let mut told = || {
+            let (mut at4, mut at6) = (Places::default(), Places::default());
+            for kind in &self.order {
+                match kind {
+                    Kind::Record4 => tell(self.v4.records[at4.record()].summary()),
+                    Kind::Attempt4 => tell(self.v4.attempts[at4.attempt()].summary()),
+                    Kind::Record6 => tell(self.v6.records[at6.record()].summary()),
+                    Kind::Attempt6 => tell(self.v6.attempts[at6.attempt()].summary()),
+                }?;
+            }
+            Ok(())
+        };
+        let told = told();
+        self.clear();
+        told
+    }
+
+    fn clear(&mut self) {
+        self.order.clear();
+        self.v4.clear();
+        self.v6.clear();
+    }
+
+    pub(super) fn add_record<K: Lots>(&mut self, record: Record<K>) {
+        self.order.push(K::RECORD);
+        K::lot(self).records.push(record);
+    }
+
+    pub(super) fn add_attempt<K: Lots>(&mut self, attempt: Attempt<K>) {
+        self.order.push(K::ATTEMPT);
+        K::lot(self).attempts.push(attempt);
+    }
+}
+
+impl<K> Lot<K> {
+    fn clear(&mut self) {
+        self.records.clear();
+        self.attempts.clear();
+    }
+}
+
+/// How far a lot has been told.
+#[derive(Default)]
+struct Places {
+    records: usize,
+    attempts: usize,
+}
+
+impl Places {
+    fn record(&mut self) -> usize {
+        self.records += 1;
+        self.records - 1
+    }
+
+    fn attempt(&mut self) -> usize {
+        self.attempts += 1;
+        self.attempts - 1
+    }
+}
+
+impl<K> Default for Lot<K> {
+    fn default() -> Self {
+        Self { records: Vec::new(), attempts: Vec::new() }
+    }
+}
+
+/// A key whose connections have a lot of their own.
+pub(super) trait Lots: Key {
+    const RECORD: Kind;
+    const ATTEMPT: Kind;
+
+    fn lot(ended: &mut Ended) -> &mut Lot<Self>;
+}
+
+impl Lots for Key4 {
+    const RECORD: Kind = Kind::Record4;
+    const ATTEMPT: Kind = Kind::Attempt4;
+
+    fn lot(ended: &mut Ended) -> &mut Lot<Self> {
+        &mut ended.v4
+    }
+}
+
+impl Lots for Key6 {
+    const RECORD: Kind = Kind::Record6;
+    const ATTEMPT: Kind = Kind::Attempt6;
+
+    fn lot(ended: &mut Ended) -> &mut Lot<Self> {
+        &mut ended.v6
+    }
+}
