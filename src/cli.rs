@@ -187,7 +187,7 @@ pub struct Analyze {
     /// Only connections for which this holds: a condition on their fields, such as 'ending == "reset" && server.port == 443'
     #[arg(long = "where", value_name = "EXPR")]
     pub condition: Option<String>,
-    /// Order by a field, such as duration_ns, or with a minus from the greatest down; `end` is the order of ending [default: text by id, others end]
+    /// Order by a field, such as duration_ns, or with a minus from the greatest down; `end` is the order of ending [default: text by id as far as memory allows, others end]
     #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true)]
     pub sort: Option<String>,
     /// The other way round than --sort says

@@ -21,7 +21,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// The output could not be written.
-    fn connection(&mut self, connection: &Connection) -> io::Result<()>;
+    fn connection(&mut self, connection: Connection) -> io::Result<()>;
 
     /// Ends the output with the counts.
     ///
@@ -32,7 +32,7 @@ pub trait Sink {
 
 /// Tells nobody: a timeline is told as a whole, at the end.
 impl Sink for () {
-    fn connection(&mut self, _: &Connection) -> io::Result<()> {
+    fn connection(&mut self, _: Connection) -> io::Result<()> {
         Ok(())
     }
 
@@ -240,7 +240,7 @@ impl Session {
     /// The output could not be written.
     pub fn take(&mut self, batch: &Batch, sink: &mut dyn Sink) -> io::Result<()> {
         self.follow(batch);
-        self.table.take_ended(|connection| sink.connection(&connection))
+        self.table.take_ended(|connection| sink.connection(connection))
     }
 
     /// Follows the segments of a batch; returns how many connections have ended and wait to be [handed over](Self::hand_over).
@@ -290,7 +290,7 @@ impl Session {
     /// # Errors
     /// The output could not be written.
     pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<u64> {
-        let totals = self.end(|connection| sink.connection(&connection))?;
+        let totals = self.end(|connection| sink.connection(connection))?;
         sink.finish(&totals)?;
         Ok(totals.connections)
     }

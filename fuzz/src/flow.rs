@@ -159,8 +159,8 @@ struct Told {
 }
 
 impl Sink for Told {
-    fn connection(&mut self, connection: &Connection) -> std::io::Result<()> {
-        self.connections.push(connection.clone());
+    fn connection(&mut self, connection: Connection) -> std::io::Result<()> {
+        self.connections.push(connection);
         Ok(())
     }
 

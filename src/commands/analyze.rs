@@ -72,12 +72,13 @@ impl Run<'_> {
             Some(folder) => tables(folder, &omitted)?,
             None => teller(options.format, subject, out, page, &omitted).map_err(|error| Failure::output(&error))?,
         };
+        let watch = Watch::new(interrupt, &source, *show, *style);
+        let told = if comes_among_rows(options) { watch.before(told) } else { told };
         let mut sink = selection.before(told);
         let mut session = Session::new(Keep::Nothing);
         if options.findings || options.format == Form::Parquet {
             session = session.with_limits(Limits { findings: MOST_FINDINGS, ..Limits::default() });
         }
-        let watch = Watch::new(interrupt, &source, *show, *style);
         // A table's errors name their file; those of standard output do not.
         let failed = |error: io::Error| match &options.output {
             Some(_) => Failure::new(error.to_string()),
@@ -234,6 +235,11 @@ fn show(options: &Analyze, selection: &Selection) -> Show {
     let comes_at_the_end = options.timeline || options.resolve || !selection.streams();
     let elsewhere = options.format != Form::Text && !io::stdout().is_terminal();
     if io::stderr().is_terminal() && (comes_at_the_end || elsewhere) { Show::Terminal } else { Show::Nothing }
+}
+
+/// Whether what is told goes to the terminal on which progress may be drawn.
+fn comes_among_rows(options: &Analyze) -> bool {
+    options.output.is_none() && io::stdout().is_terminal()
 }
 
 fn is_regular(path: &Path) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub(super) fn run<S: FrameSource + Send>(
         let halt = &halt;
         scope.spawn(move || follower.run(&filled, halt));
         for Report { mut ended, frame, damage } in reports {
-            ended.tell(|connection| sink.connection(&connection))?;
+            ended.tell(|connection| sink.connection(connection))?;
             let _ = told.send(ended);
             if let Some(damage) = damage {
                 return Err(Broken::Capture(damage));

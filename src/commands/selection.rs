@@ -5,8 +5,19 @@ use std::collections::BTreeSet;
 use super::Failure;
 use crate::cli::{Analyze, Form};
 use crate::flow::ConnectionId;
-use crate::report::{Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
+use crate::report::{ByNumber, Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
 use crate::session::Sink;
+
+/// In which order connections are told.
+#[derive(Clone, Copy, Debug)]
+enum Sequence {
+    /// That in which they end.
+    Ending,
+    /// By number, as far as a bounded memory allows.
+    Number,
+    /// This one, whatever memory that takes.
+    By(Order),
+}
 
 /// A choice of connections.
 #[derive(Debug)]
@@ -14,8 +25,7 @@ pub(super) struct Selection {
     /// Only these, by id; all where it is empty.
     pub(super) chosen: BTreeSet<ConnectionId>,
     condition: Option<Expression>,
-    /// `None` is the order in which they end.
-    order: Option<Order>,
+    sequence: Sequence,
     top: Option<usize>,
 }
 
@@ -35,7 +45,7 @@ impl Selection {
         Ok(Self {
             chosen: options.connection.iter().copied().map(ConnectionId).collect(),
             condition,
-            order: order(options)?,
+            sequence: sequence(options)?,
             top: options.top.map(|top| top as usize),
         })
     }
@@ -47,15 +57,16 @@ impl Selection {
 
     /// Whether connections are told as they end, and none is held back until the end of the capture.
     pub(super) fn streams(&self) -> bool {
-        self.order.is_none()
+        matches!(self.sequence, Sequence::Ending)
     }
 
     /// Stands before `sink`.
     pub(super) fn before<'a>(&'a mut self, mut sink: Box<dyn Sink + 'a>) -> Box<dyn Sink + 'a> {
-        match (self.order, self.top) {
-            (Some(order), top) => sink = Box::new(Ordered::new(order, top, sink)),
-            (None, Some(top)) => sink = Box::new(First::new(top, sink)),
-            (None, None) => {}
+        match (self.sequence, self.top) {
+            (Sequence::By(order), top) => sink = Box::new(Ordered::new(order, top, sink)),
+            (Sequence::Number, _) => sink = Box::new(ByNumber::new(MOST_WAITING, sink)),
+            (Sequence::Ending, Some(top)) => sink = Box::new(First::new(top, sink)),
+            (Sequence::Ending, None) => {}
         }
         if let Some(condition) = &mut self.condition {
             sink = Box::new(Matching::new(condition, sink));
@@ -75,9 +86,10 @@ impl Selection {
 }
 
 /// The table is read by people, who look for an id; programs take lines as connections end, unless they ask.
-fn order(options: &Analyze) -> Result<Option<Order>, Failure> {
+fn sequence(options: &Analyze) -> Result<Sequence, Failure> {
     let name = match (&options.sort, options.format) {
         (Some(name), _) => name,
+        (None, Form::Text) if options.top.is_none() && !options.reverse => return Ok(Sequence::Number),
         (None, Form::Text) => "id",
         (None, _) => "end",
     };
@@ -92,7 +104,7 @@ fn order(options: &Analyze) -> Result<Option<Order>, Failure> {
                 "--sort: the order of ending goes one way only; --sort -last is the latest first",
             ));
         }
-        return Ok(None);
+        return Ok(Sequence::Ending);
     }
     let Some(field) = Field::named(name) else {
         let way_out = match Field::like(name) {
@@ -101,5 +113,8 @@ fn order(options: &Analyze) -> Result<Option<Order>, Failure> {
         };
         return Err(Failure::new(format!("--sort: no field is named `{}`; {way_out}", name.escape_default())));
     };
-    Ok(Some(Order::by(field, direction)))
+    Ok(Sequence::By(Order::by(field, direction)))
 }
+
+/// How many connections wait for those with lower numbers.
+const MOST_WAITING: usize = 1 << 15;

@@ -45,11 +45,11 @@ impl<'a> Tables<'a> {
 }
 
 impl Sink for Tables<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        self.connections.write(|table| table.connection(connection))?;
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.connections.write(|table| table.connection(&connection))?;
         self.omitted.set(self.omitted.get() + connection.findings_omitted);
         for finding in &connection.findings {
-            self.findings.write(|table| table.finding(connection, finding))?;
+            self.findings.write(|table| table.finding(&connection, finding))?;
         }
         Ok(())
     }

@@ -78,8 +78,8 @@ pub(super) fn teller<'a>(
 struct Lines<'a>(Jsonl<'a>);
 
 impl Sink for Lines<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        self.0.connection(connection)
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.0.connection(&connection)
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
@@ -93,9 +93,9 @@ struct FindingLines<'a> {
 }
 
 impl Sink for FindingLines<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         self.omitted.set(self.omitted.get() + connection.findings_omitted);
-        connection.findings.iter().try_for_each(|finding| self.jsonl.finding(connection, finding))
+        connection.findings.iter().try_for_each(|finding| self.jsonl.finding(&connection, finding))
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
@@ -106,8 +106,8 @@ impl Sink for FindingLines<'_> {
 struct Records<'a>(Csv<'a>);
 
 impl Sink for Records<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        self.0.connection(connection)
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.0.connection(&connection)
     }
 
     fn finish(&mut self, _: &Totals) -> io::Result<()> {
@@ -121,9 +121,9 @@ struct FindingRecords<'a> {
 }
 
 impl Sink for FindingRecords<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         self.omitted.set(self.omitted.get() + connection.findings_omitted);
-        connection.findings.iter().try_for_each(|finding| self.csv.finding(connection, finding))
+        connection.findings.iter().try_for_each(|finding| self.csv.finding(&connection, finding))
     }
 
     fn finish(&mut self, _: &Totals) -> io::Result<()> {
@@ -153,11 +153,11 @@ impl Rows<'_> {
 }
 
 impl Sink for Rows<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         match self.page.names {
-            Names::Never => self.row(connection),
+            Names::Never => self.row(&connection),
             Names::Resolved => {
-                self.held.push(connection.clone());
+                self.held.push(connection);
                 Ok(())
             }
         }
@@ -186,7 +186,7 @@ struct Remarks<'a> {
 }
 
 impl Sink for Remarks<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         if connection.findings.is_empty() {
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl Sink for Remarks<'_> {
             self.list.header(self.out)?;
         }
         self.told += 1;
-        self.list.rows(self.out, connection)
+        self.list.rows(self.out, &connection)
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {

@@ -1,13 +1,18 @@
 //! What goes on while a capture is read: the progress bar, and Ctrl-C.
 
+use std::cell::RefCell;
+use std::io;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
 use super::progress::{Reading, Show};
 use super::source::Source;
 use crate::capture::Meter;
+use crate::flow::{Connection, Totals};
 use crate::report::Style;
+use crate::session::Sink;
 
 /// Watches one reading of a source.
 pub(super) struct Watch<'a> {
@@ -18,13 +23,13 @@ pub(super) struct Watch<'a> {
     show: Show,
     style: Style,
     began: Instant,
-    bar: Option<Reading>,
+    bar: Bar,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(interrupt: &'a Interrupt, source: &Source, show: Show, style: Style) -> Self {
         let (meters, size, name) = (source.meters(), source.size(), source.name());
-        Self { interrupt, meters, size, name, show, style, began: Instant::now(), bar: None }
+        Self { interrupt, meters, size, name, show, style, began: Instant::now(), bar: Bar::default() }
     }
 
     /// Draws how far the source is read, up to that frame, and says whether to go on.
@@ -32,12 +37,56 @@ impl<'a> Watch<'a> {
         if self.interrupt.is_pressed() {
             return ControlFlow::Break(());
         }
-        if self.show == Show::Terminal && (self.bar.is_some() || self.began.elapsed() >= PATIENCE) {
-            let octets = self.meters.iter().map(Meter::octets).sum();
-            let bar = self.bar.get_or_insert_with(|| Reading::new(&self.name, self.size, self.show, &self.style));
-            bar.at(octets, frame);
+        let mut drawn = self.bar.0.borrow_mut();
+        let is_due = match *drawn {
+            Drawn::NotYet => self.began.elapsed() >= PATIENCE,
+            Drawn::Now(_) => true,
+            Drawn::NoMore => false,
+        };
+        if self.show == Show::Terminal && is_due {
+            if let Drawn::NotYet = *drawn {
+                *drawn = Drawn::Now(Reading::new(&self.name, self.size, self.show, &self.style));
+            }
+            if let Drawn::Now(bar) = &*drawn {
+                bar.at(self.meters.iter().map(Meter::octets).sum(), frame);
+            }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Stands before `sink`, and takes the bar off the terminal before the first connection is told there.
+    pub(super) fn before<'s>(&self, sink: Box<dyn Sink + 's>) -> Box<dyn Sink + 's> {
+        Box::new(Uncovered { bar: Bar(Rc::clone(&self.bar.0)), sink })
+    }
+}
+
+/// The progress bar, and whether it may be drawn.
+#[derive(Default)]
+struct Bar(Rc<RefCell<Drawn>>);
+
+#[derive(Default)]
+enum Drawn {
+    #[default]
+    NotYet,
+    Now(Reading),
+    /// Rows come now, and would be written over it.
+    NoMore,
+}
+
+struct Uncovered<'s> {
+    bar: Bar,
+    sink: Box<dyn Sink + 's>,
+}
+
+impl Sink for Uncovered<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.bar.0.replace(Drawn::NoMore);
+        self.sink.connection(connection)
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.bar.0.replace(Drawn::NoMore);
+        self.sink.finish(totals)
     }
 }
 

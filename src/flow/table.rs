@@ -47,7 +47,7 @@ pub struct Limits {
     pub findings: usize,
 }
 
-/// One hour; 65,536 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
+/// One hour; 32,768 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
 impl Default for Limits {
     fn default() -> Self {
         Self { linger: Span::from_millis(3_600_000), over: 1 << 15, asked: 1 << 21, open: 1 << 20, findings: 100 }

@@ -1,7 +1,7 @@
 //! Which connections are told, and in which order: sinks that hand on to the sink of a teller.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io;
 
 use super::expression::Expression;
@@ -23,7 +23,7 @@ impl<'a> Chosen<'a> {
 }
 
 impl Sink for Chosen<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         if self.only.contains(&connection.id) { self.sink.connection(connection) } else { Ok(()) }
     }
 
@@ -46,8 +46,8 @@ impl<'a> Matching<'a> {
 }
 
 impl Sink for Matching<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        if self.expression.matches(connection) { self.sink.connection(connection) } else { Ok(()) }
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        if self.expression.matches(&connection) { self.sink.connection(connection) } else { Ok(()) }
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
@@ -108,8 +108,8 @@ impl<'a> Ordered<'a> {
 }
 
 impl Sink for Ordered<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        let key = self.order.field.of(connection);
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        let key = self.order.field.of(&connection);
         if self.held.len() >= self.most {
             let last = self.held.peek();
             let comes_before = |last: &Held| {
@@ -121,13 +121,13 @@ impl Sink for Ordered<'_> {
             self.held.pop();
         }
         let (direction, key) = (self.order.direction, key.into_owned());
-        self.held.push(Held { direction, key, connection: connection.clone() });
+        self.held.push(Held { direction, key, connection });
         Ok(())
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
         for held in std::mem::take(&mut self.held).into_sorted_vec() {
-            self.sink.connection(&held.connection)?;
+            self.sink.connection(held.connection)?;
         }
         self.sink.finish(totals)
     }
@@ -159,6 +159,60 @@ impl PartialEq for Held {
 
 impl Eq for Held {}
 
+/// Hands on by number, as far as a bounded memory allows.
+///
+/// Connections wait until the capture ends, and then come by number.
+/// Only when more than `most` wait, the first of them is handed on before that, and so are those that follow it without a gap.
+/// So whatever ended long after those with the next numbers comes later than its number says.
+pub struct ByNumber<'a> {
+    most: usize,
+    waiting: BTreeMap<ConnectionId, Box<Connection>>,
+    /// The number after the last one that was handed on; `None` while all wait.
+    next: Option<u64>,
+    sink: Box<dyn Sink + 'a>,
+}
+
+impl<'a> ByNumber<'a> {
+    /// Hands on to `sink`; no more than `most` connections ever wait.
+    pub fn new(most: usize, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { most, waiting: BTreeMap::new(), next: None, sink }
+    }
+
+    fn hand_on(&mut self, connection: Connection) -> io::Result<()> {
+        self.next = self.next.max(Some(connection.id.0 + 1));
+        self.sink.connection(connection)
+    }
+}
+
+impl Sink for ByNumber<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        if self.next.is_some_and(|next| connection.id.0 <= next) {
+            self.hand_on(connection)?;
+        } else {
+            self.waiting.insert(connection.id, Box::new(connection));
+            if self.waiting.len() <= self.most {
+                return Ok(());
+            }
+            let Some((_, first)) = self.waiting.pop_first() else { return Ok(()) };
+            self.hand_on(*first)?;
+        }
+        while let Some(first) = self.waiting.first_entry()
+            && Some(first.key().0) == self.next
+        {
+            let first = first.remove();
+            self.hand_on(*first)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        for connection in std::mem::take(&mut self.waiting).into_values() {
+            self.sink.connection(*connection)?;
+        }
+        self.sink.finish(totals)
+    }
+}
+
 /// Hands on the first connections that come, in the order in which they come.
 pub struct First<'a> {
     left: usize,
@@ -173,7 +227,7 @@ impl<'a> First<'a> {
 }
 
 impl Sink for First<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         if self.left == 0 {
             return Ok(());
         }
@@ -190,7 +244,7 @@ impl Sink for First<'_> {
 pub struct Ids<'a>(pub &'a mut BTreeSet<ConnectionId>);
 
 impl Sink for Ids<'_> {
-    fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
         self.0.insert(connection.id);
         Ok(())
     }
@@ -224,9 +278,16 @@ mod tests {
 
     /// Connections by their ids and initial round-trip times.
     fn told(times: &[Option<i64>], sort: impl Fn(Box<dyn Sink + '_>) -> Box<dyn Sink + '_>) -> Vec<u64> {
+        told_by((0..).zip(times.iter().copied()), sort)
+    }
+
+    fn told_by(
+        connections: impl Iterator<Item = (u64, Option<i64>)>,
+        sort: impl Fn(Box<dyn Sink + '_>) -> Box<dyn Sink + '_>,
+    ) -> Vec<u64> {
         struct Told<'a>(&'a mut Vec<u64>);
         impl Sink for Told<'_> {
-            fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+            fn connection(&mut self, connection: Connection) -> io::Result<()> {
                 self.0.push(connection.id.0);
                 Ok(())
             }
@@ -238,10 +299,10 @@ mod tests {
         let story = sample::echo();
         let mut ids = Vec::new();
         let mut sink = sort(Box::new(Told(&mut ids)));
-        for (id, time) in (0..).zip(times) {
+        for (id, time) in connections {
             let mut connection = story.connections[0].clone();
             (connection.id, connection.initial_rtt) = (ConnectionId(id), time.map(Span));
-            sink.connection(&connection).unwrap();
+            sink.connection(connection).unwrap();
         }
         sink.finish(&Totals { connections: 1, ..Totals::default() }).unwrap();
         drop(sink);
@@ -270,7 +331,30 @@ mod tests {
         assert_eq!(told(&times, |sink| Box::new(Chosen::new(only.clone(), sink))), [1, 3]);
     }
 
+    fn by_number(ids: &[u64], most: usize) -> Vec<u64> {
+        told_by(ids.iter().map(|id| (*id, None)), |sink| Box::new(ByNumber::new(most, sink)))
+    }
+
+    #[test]
+    fn by_number_as_far_as_those_that_wait_are_few() {
+        assert_eq!(by_number(&[4, 2, 0, 1, 3], 5), [0, 1, 2, 3, 4]);
+        // 0 ends when more than two wait for it: they are told without it, and it when it comes.
+        assert_eq!(by_number(&[3, 1, 2, 4, 6, 0, 5, 7], 2), [1, 2, 3, 4, 0, 5, 6, 7]);
+        // A gap holds up only so many.
+        assert_eq!(by_number(&[0, 9, 8, 7], 3), [0, 7, 8, 9]);
+        assert_eq!(by_number(&[9, 8, 7, 6], 0), [9, 8, 7, 6]);
+    }
+
     proptest! {
+        #[test]
+        fn by_number_each_is_told_once(ids in Just((0..40_u64).collect::<Vec<_>>()).prop_shuffle(), most in 0_usize..50) {
+            let told = by_number(&ids, most);
+            let mut all = told.clone();
+            all.sort_unstable();
+            prop_assert_eq!(&all[..], &(0..40).collect::<Vec<_>>()[..]);
+            prop_assert!(most < 40 || told == all);
+        }
+
         #[test]
         fn the_foremost_are_the_beginning_of_all(times in prop::collection::vec(prop::option::of(0_i64..9), 0..40), most in 0_usize..12) {
             for direction in [Direction::Ascending, Direction::Descending] {
