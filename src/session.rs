@@ -13,7 +13,7 @@ use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{self, Connection, ConnectionId, Ended, FlowTable, Limits, Observed, Step, Story, Totals, Trace};
 use crate::kernel::Evidence;
-use crate::wire::{Decoder, Segment, Skip, Skipped};
+use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
 
 /// Where a run tells what it found.
 pub trait Sink {
@@ -99,6 +99,8 @@ pub struct Batch {
     /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
     octets: Vec<u8>,
     lens: Vec<u8>,
+    /// The tunnels that segments came in, and which of them; those that came in none are left out.
+    tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
     quotes: Vec<(usize, Segment)>,
     frames: u64,
@@ -139,12 +141,14 @@ impl Batch {
         self.segments.clear();
         self.octets.clear();
         self.lens.clear();
+        self.tunnels.clear();
         self.quotes.clear();
         (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
     }
 
     fn add(&mut self, decoder: &mut Decoder, frame: &Frame<'_>, previews: Previews) {
         self.frames += 1;
+        let before = self.segments.len();
         let Self { segments, octets, lens, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
             segments.push(segment);
@@ -154,6 +158,10 @@ impl Batch {
                 lens.push(preview.len() as u8);
             }
         });
+        // Of several segments in one frame nobody says which came in what.
+        if !decoder.tunnels().is_empty() && self.segments.len() == before + 1 {
+            self.tunnels.push((before, decoder.tunnels().into()));
+        }
         if let Err(skip) = decoded {
             self.skipped.count(skip);
             if let Some(quote) = decoder.quote() {
@@ -208,8 +216,11 @@ impl Session {
 
     /// A reader for this run; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
-        let previews = if self.keep == Keep::Nothing { Previews::Dropped } else { Previews::Kept };
-        Reader { decoder: Decoder::default(), wanted, previews }
+        let (decoder, previews) = match self.keep {
+            Keep::Nothing => (Decoder::default(), Previews::Dropped),
+            Keep::All | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
+        };
+        Reader { decoder, wanted, previews }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
@@ -255,14 +266,19 @@ impl Session {
         }
         let Self { table, keep, ended, kept, .. } = self;
         let (mut lens, mut start) = (batch.lens.iter(), 0);
+        let mut tunnels = batch.tunnels.iter().peekable();
+        let mut place = 0..;
         batch.follow(table, |segment, step| {
+            let place = place.next();
+            let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));
             let preview = &batch.octets[start..start + len];
             start += len;
             if let Some(step) = step
                 && keep.keeps(step.connection)
             {
-                let observed = Observed { segment: *segment, step, preview: preview.to_vec() };
+                let tunnel = tunnel.unwrap_or_default();
+                let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel };
                 kept.entry(step.connection).or_default().push(observed);
             }
         });

@@ -12,7 +12,7 @@ pub fn decoder(octets: &[u8]) {
     let Some(kind) = take(&mut rest, 1) else { return };
     let link = LINKS.get(usize::from(kind[0])).copied().unwrap_or(u16::from(kind[0]));
     for checksums in [Checksums::Ignore, Checksums::Verify] {
-        let mut decoder = Decoder::new().with_checksums(checksums);
+        let mut decoder = Decoder::new().with_checksums(checksums).with_tunnels();
         let mut rest = rest;
         let mut captured = 0;
         let mut number = 0;
@@ -37,6 +37,7 @@ pub fn decoder(octets: &[u8]) {
             });
             assert!(segments > 0 || decoded.is_err(), "a frame that is neither told nor skipped");
             assert!(segments < 64, "{segments} segments in a frame");
+            assert!(decoder.tunnels().len() <= 16, "{:?}", decoder.tunnels());
         }
     }
 }

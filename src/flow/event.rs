@@ -7,7 +7,7 @@ use crate::calls::Call;
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::Segment;
+use crate::wire::{Segment, Tunnel};
 
 /// An event's number in its story, from 0 in time order; causes are named by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
@@ -151,6 +151,8 @@ pub struct SegmentEvent {
     pub cause: Cause,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
+    /// The tunnels it came in, outermost first.
+    pub tunnel: Box<[Tunnel]>,
     /// One sentence on the cause where it is not plain, such as why an acknowledgement came late.
     pub note: Option<String>,
 }

@@ -10,7 +10,7 @@ use crate::calls::{Call, Effect, Process, SocketId};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Oddities, Options, Segment, Seq};
+use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
 
 /// Tells the story of a script.
 ///
@@ -58,7 +58,9 @@ pub(super) fn story(script: &str) -> Story {
                     stream: (octets > 0).then(|| Range::of(u64::from(segment.data_seq().0) - 1, octets)),
                     moves,
                 };
-                segments.push(Observed { segment, step, preview: Vec::new() });
+                let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
+                let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
+                segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
             }
             "diag" => evidence.push(answer(&words)),
             _ => calls.push(call(&words)),

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::calls::{Arg, Call, Effect, SocketId};
 use crate::kernel::{Evidence, TimerKind, Witness};
-use crate::tcp::{Finding, Move, Rule, State};
+use crate::tcp::{Finding, FindingSet, Move, Rule, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Segment, Tunnel};
 
 /// Tells the story of `traces`: joins them with the calls and the kernel's answers, and orders everything by time.
 ///
@@ -66,6 +66,28 @@ struct Teller<'a> {
     timers: HashMap<(ConnectionId, Side), usize>,
     connections: Vec<Connection>,
     totals: Totals,
+}
+
+/// The first segment that came in another tunnel than the first one of its end.
+fn strayed(trace: &Trace) -> Option<usize> {
+    let mut first: [Option<&[Tunnel]>; 2] = [None; 2];
+    trace.segments.iter().position(|observed| {
+        let tunnel = &observed.tunnel[..];
+        let first = *first[cause::slot(trace.sender(&observed.segment))].get_or_insert(tunnel);
+        first.len() != tunnel.len() || first.iter().zip(tunnel).any(|(first, tunnel)| !first.is(tunnel))
+    })
+}
+
+fn through(tunnels: &[Tunnel]) -> String {
+    match tunnels {
+        [] => "none".to_owned(),
+        _ => tunnels.iter().map(Tunnel::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn with(mut findings: FindingSet, finding: Finding) -> FindingSet {
+    findings.insert(finding);
+    findings
 }
 
 /// An event whose id is still its place in the list of drafts.
@@ -227,6 +249,7 @@ impl Teller<'_> {
     fn draft_segments(&mut self, trace: &Trace) {
         let mut causes = Causes::new(trace, self.calls, self.joined);
         let mut stopwatch = Stopwatch::default();
+        let strayed = strayed(trace);
         let mut drafts: Vec<usize> = Vec::with_capacity(trace.segments.len());
         let mut latest: Option<Timestamp> = None;
         let mut syn = None;
@@ -248,7 +271,10 @@ impl Teller<'_> {
                 ack: observed.step.ack,
                 window: observed.step.window,
                 stream: observed.step.stream,
-                findings: observed.step.findings,
+                findings: match strayed {
+                    Some(place) if place == index => with(observed.step.findings, Finding::OtherTunnel),
+                    _ => observed.step.findings,
+                },
                 timing: stopwatch.measure(from, &segment, observed.step.findings),
                 cause: Cause {
                     calls: found.calls.iter().map(|call| EventId(*call as u64)).collect(),
@@ -257,6 +283,7 @@ impl Teller<'_> {
                     inferred: found.inferred,
                 },
                 preview: observed.preview.clone(),
+                tunnel: observed.tunnel.clone(),
                 note: found.note,
             }));
             let draft = self.push(order, segment.at, Some(trace.id), kind);
@@ -299,6 +326,25 @@ impl Teller<'_> {
             }
         }
         self.complete_control(trace, &drafts);
+        if let Some(place) = strayed {
+            self.tell_strayed(trace, place);
+        }
+    }
+
+    /// Says in which tunnels an end's segments came; it goes before the other findings, which it puts in doubt.
+    fn tell_strayed(&mut self, trace: &Trace, place: usize) {
+        let strayed = &trace.segments[place];
+        let side = trace.sender(&strayed.segment);
+        let first = trace.segments.iter().find(|observed| trace.sender(&observed.segment) == side);
+        let note = format!(
+            "It came in {}, the segments of its end before in {}: connections of two networks with the same addresses and ports may be one here.",
+            through(&strayed.tunnel),
+            through(first.map_or(&[], |first| &first.tunnel)),
+        );
+        let finding = FindingAt { finding: Finding::OtherTunnel, frame: Some(strayed.segment.frame), side, note };
+        if let Ok(place) = self.connections.binary_search_by_key(&trace.id, |connection| connection.id) {
+            self.connections[place].findings.insert(0, finding);
+        }
     }
 
     fn draft_move(
@@ -1311,6 +1357,24 @@ mod tests {
         let story = story(&format!("{SET_UP} 40..45 client send 10 in CLOSING\n 42 < P. 1(10) ack 1"));
         assert_eq!(story.connections[0].findings[0].finding, Finding::StateDisagreement);
         assert_eq!(story.connections[0].findings[0].frame, Some(4));
+    }
+
+    // ---- tunnels -------------------------------------------------------------------------------------------------
+
+    #[test]
+    fn another_tunnel_is_told_once_and_before_other_findings() {
+        let one = "0 < S 0(0) vni:7\n 1 > S. 0(0) ack 1 vni:9\n 2 < . 1(0) ack 1 vni:7\n";
+        assert_eq!(story(one).connections[0].findings, [], "each direction may have an identifier of its own");
+        let mixed = story(&format!("{one} 3 < . 1(0) ack 1 vni:8\n 4 > . 1(0) ack 1\n 5 < . 1(0) ack 1 vni:8"));
+        let [finding] = &mixed.connections[0].findings[..] else { panic!("{:?}", mixed.connections[0].findings) };
+        assert_eq!((finding.finding, finding.frame, finding.side), (Finding::OtherTunnel, Some(4), Side::Client));
+        assert!(finding.note.contains("in VXLAN 8, ") && finding.note.contains("in VXLAN 7:"), "{}", finding.note);
+        let marked = mixed.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Segment(segment) if segment.findings.contains(Finding::OtherTunnel) => Some(segment),
+            _ => None,
+        });
+        let marked: Vec<_> = marked.map(|segment| (segment.segment.frame, segment.tunnel[0].id)).collect();
+        assert_eq!(marked, [(4, Some(8))]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{ConnectionId, Side, Step};
-use crate::wire::Segment;
+use crate::wire::{Segment, Tunnel};
 
 /// The segments of one connection, in the order of capture, with what each did.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Observed {
     pub step: Step,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
+    /// The tunnels it came in, outermost first.
+    pub tunnel: Box<[Tunnel]>,
 }
 
 impl Trace {

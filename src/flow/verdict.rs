@@ -241,6 +241,7 @@ pub(super) fn note(finding: Finding, amount: i64) -> String {
         Finding::ConflictingOctets => "Octets that differ from those sent before at the same positions.".into(),
         Finding::DataAfterClose => "Octets to an end that has closed: nobody will read them.".into(),
         Finding::StateDisagreement => "The kernel's word differs from what the segments say.".into(),
+        Finding::OtherTunnel => "It came in another tunnel than the segments of its end before.".into(),
     }
 }
 

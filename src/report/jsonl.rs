@@ -15,7 +15,7 @@ use crate::flow::{
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Oddities, Options};
+use crate::wire::{Oddities, Options, Tunnel};
 
 /// Writes JSON Lines.
 ///
@@ -473,6 +473,7 @@ struct SegmentLine<'a> {
     ack_rtt_ns: Option<Span>,
     ack_rtt_ambiguous: bool,
     timestamp_rtt_ns: Option<Span>,
+    tunnel: Vec<TunnelField>,
 }
 
 impl<'a> SegmentLine<'a> {
@@ -502,7 +503,23 @@ impl<'a> SegmentLine<'a> {
             ack_rtt_ns: joined.timing.ack_rtt,
             ack_rtt_ambiguous: joined.timing.ambiguous,
             timestamp_rtt_ns: joined.timing.timestamp_rtt,
+            tunnel: joined.tunnel.iter().map(TunnelField::of).collect(),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct TunnelField {
+    kind: &'static str,
+    id: Option<u32>,
+    src: Option<IpAddr>,
+    dst: Option<IpAddr>,
+}
+
+impl TunnelField {
+    fn of(tunnel: &Tunnel) -> Self {
+        let (src, dst) = tunnel.ends.unzip();
+        Self { kind: tunnel.kind.name(), id: tunnel.id, src, dst }
     }
 }
 
@@ -748,7 +765,7 @@ mod tests {
     use crate::calls::Call;
     use crate::flow::{Closer, ConnState, Ending, Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
-    use crate::wire::{Flags, Segment, Seq};
+    use crate::wire::{Flags, Segment, Seq, TunnelKind};
     use serde_json::{Value, json};
 
     fn lines(write: impl FnOnce(&mut Jsonl<'_>) -> io::Result<()>) -> Vec<Value> {
@@ -913,6 +930,15 @@ mod tests {
             },
             cause,
             preview: b"helloworld".to_vec(),
+            tunnel: [
+                Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },
+                Tunnel {
+                    kind: TunnelKind::Vxlan,
+                    id: Some(42),
+                    ends: Some(("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())),
+                },
+            ]
+            .into(),
             note: Some("late".into()),
         }
     }

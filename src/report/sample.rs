@@ -144,6 +144,7 @@ impl Teller {
             timing: Timing::default(),
             cause,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
+            tunnel: Box::default(),
             note: None,
         };
         self.push(moment(at), EventKind::Segment(Box::new(event)))

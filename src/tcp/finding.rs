@@ -76,6 +76,8 @@ findings! {
     DataAfterClose = "data_after_close",
     /// The kernel's word for an end's state differs from what the segments say.
     StateDisagreement = "state_disagreement",
+    /// It came in another tunnel than the segments of its end before: connections of two networks with the same addresses and ports may be one here.
+    OtherTunnel = "other_tunnel",
 }
 
 /// A set of findings about one segment.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::fragments::Fragments;
-use super::{Oddities, Segment, Skip};
+use super::{Oddities, Segment, Skip, Tunnel, TunnelKind};
 use crate::capture::Frame;
 use crate::time::Timestamp;
 
@@ -25,6 +25,8 @@ pub struct Decoder {
     pub(super) fragments: Fragments,
     checksums: Checksums,
     quote: Option<Segment>,
+    /// The tunnels of the last frame, where they are asked for.
+    tunnels: Option<Vec<Tunnel>>,
 }
 
 impl Decoder {
@@ -39,6 +41,12 @@ impl Decoder {
         self
     }
 
+    /// Takes note of the tunnels that a segment comes in; see [`tunnels`](Self::tunnels).
+    pub fn with_tunnels(mut self) -> Self {
+        self.tunnels = Some(Vec::new());
+        self
+    }
+
     /// Calls `on` for each TCP header in the frame, outermost first, with as much of its payload as was captured.
     ///
     /// A header that is quoted in an ICMP error is none: it stands for another frame, and [`quote`](Self::quote) yields it.
@@ -47,12 +55,16 @@ impl Decoder {
     /// A [`Skip`] says why the frame held no segment.
     #[inline]
     pub fn decode(&mut self, frame: &Frame<'_>, mut on: impl FnMut(Segment, &[u8])) -> Result<(), Skip> {
+        if let Some(tunnels) = &mut self.tunnels {
+            tunnels.clear();
+        }
         let mut walk = Walk {
             fragments: &mut self.fragments,
             checksums: self.checksums,
             at: frame.at,
             frame: frame.number,
             quote: &mut self.quote,
+            tunnels: &mut self.tunnels,
             on: &mut on,
         };
         let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
@@ -62,6 +74,13 @@ impl Decoder {
     /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment.
     pub fn quote(&mut self) -> Option<Segment> {
         self.quote.take()
+    }
+
+    /// The tunnels that the segment of the last frame came in, outermost first; of several segments in a frame, those of the last one.
+    ///
+    /// Always empty unless asked for by [`with_tunnels`](Self::with_tunnels).
+    pub fn tunnels(&self) -> &[Tunnel] {
+        self.tunnels.as_deref().unwrap_or_default()
     }
 }
 
@@ -73,7 +92,33 @@ pub(super) struct Walk<'w, F> {
     pub(super) frame: u64,
     /// Where a TCP header goes that is only quoted.
     pub(super) quote: &'w mut Option<Segment>,
+    /// Where the tunnels go that are entered, if anybody asked for them.
+    pub(super) tunnels: &'w mut Option<Vec<Tunnel>>,
     pub(super) on: &'w mut F,
+}
+
+impl<F> Walk<'_, F> {
+    /// Takes note that a tunnel is entered; `ip` carries it, and none where it is a matter of the link layer.
+    #[inline]
+    pub(super) fn enter(&mut self, kind: TunnelKind, id: Option<u32>, ip: Option<&Ip>) {
+        if let Some(tunnels) = self.tunnels
+            && tunnels.len() < usize::from(MAX_DEPTH)
+        {
+            tunnels.push(Tunnel { kind, id, ends: ip.map(|ip| (ip.src, ip.dst)) });
+        }
+    }
+
+    /// How many tunnels were entered so far.
+    pub(super) fn entered(&self) -> usize {
+        self.tunnels.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Forgets all but the first `count` tunnels: it was another way.
+    pub(super) fn leave(&mut self, count: usize) {
+        if let Some(tunnels) = self.tunnels {
+            tunnels.truncate(count);
+        }
+    }
 }
 
 /// What was met on the way down to here.
@@ -142,6 +187,15 @@ impl<'a> Part<'a> {
         match self.bytes.get(place..place + 2) {
             Some(bytes) => Ok(u16::from_be_bytes([bytes[0], bytes[1]])),
             None => Err(self.short(place + 2)),
+        }
+    }
+
+    /// The 32-bit number at `place`, in network order.
+    #[inline]
+    pub(super) fn word(self, place: usize) -> Result<u32, Skip> {
+        match self.bytes.get(place..place + 4) {
+            Some(bytes) => Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
+            None => Err(self.short(place + 4)),
         }
     }
 

@@ -7,7 +7,7 @@ use pnet::packet::ipv6::Ipv6Packet;
 
 use super::decoder::{Ip, Part, Walk, Way};
 use super::fragments::{Fragment, Key};
-use super::{Oddities, Segment, Skip};
+use super::{Oddities, Segment, Skip, TunnelKind};
 
 impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     /// IP of the version that its first four bits say.
@@ -135,17 +135,23 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     fn other_transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let inside = way.with(Oddities::TUNNELLED);
         match protocol {
-            UDP => self.udp(part, way),
-            GRE => self.gre(part, inside.with(Oddities::GRE)),
-            IPV4_INSIDE => self.ipv4(part, inside.with(Oddities::IP_IN_IP)),
-            IPV6_INSIDE => self.ipv6(part, inside.with(Oddities::IP_IN_IP)),
+            UDP => self.udp(ip, part, way),
+            GRE => self.gre(ip, part, inside.with(Oddities::GRE)),
+            IPV4_INSIDE | IPV6_INSIDE => {
+                self.enter(TunnelKind::IpInIp, None, Some(ip));
+                let inside = inside.with(Oddities::IP_IN_IP);
+                if protocol == IPV4_INSIDE { self.ipv4(part, inside) } else { self.ipv6(part, inside) }
+            }
             AUTHENTICATION => {
                 let [next, words] = *part.head::<2>()?;
                 self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, false, way.deeper()?)
             }
             // EtherIP: a version and zeros, then Ethernet.
-            97 => self.ethernet(part.after(2)?, inside),
-            137 => self.mpls(part, inside),
+            97 => {
+                self.enter(TunnelKind::EtherIp, None, Some(ip));
+                self.ethernet(part.after(2)?, inside)
+            }
+            137 => self.labelled(Some(ip), part, inside),
             // Extension headers of IPv6, which Wireshark follows in IPv4, too.
             DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv4() => {
                 self.extensions(ip, protocol, part, false, way.deeper()?)

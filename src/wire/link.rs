@@ -2,8 +2,8 @@
 
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
 
-use super::decoder::{Part, Walk, Way};
-use super::{Segment, Skip};
+use super::decoder::{Ip, Part, Walk, Way};
+use super::{Segment, Skip, TunnelKind};
 use crate::capture::LinkType;
 
 impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
@@ -38,13 +38,18 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                 IPV6 => return self.ipv6(part, way),
                 0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
                     kind = part.half(2)?;
+                    self.enter(TunnelKind::Vlan, Some(u32::from(part.half(0)? & 0x0fff)), None);
                     part = part.after(4)?;
                 }
                 0..=1500 => return self.llc(part.limited(usize::from(kind)), way),
                 0x8847 | 0x8848 => return self.mpls(part, way),
                 0x8864 => return self.pppoe(part, way),
                 // Provider backbone bridging: an instance tag, then a whole Ethernet header.
-                0x88e7 => return self.ethernet(part.after(4)?, way.deeper()?),
+                0x88e7 => {
+                    let rest = part.after(4)?;
+                    self.enter(TunnelKind::Pbb, Some(part.word(0)? & 0x00ff_ffff), None);
+                    return self.ethernet(rest, way.deeper()?);
+                }
                 // MACsec, where it protects without encrypting: tag control, packet number, perhaps a channel identifier.
                 0x88e5 => {
                     let control = part.octet(0)?;
@@ -102,11 +107,17 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     }
 
     /// Labels to the bottom of the stack; what follows tells itself by its first four bits, as RFC 4928 has it.
-    pub(super) fn mpls(&mut self, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
+    pub(super) fn mpls(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        self.labelled(None, part, way)
+    }
+
+    /// The same, in IP or not.
+    pub(super) fn labelled(&mut self, ip: Option<&Ip>, mut part: Part<'_>, way: Way) -> Result<(), Skip> {
         loop {
-            let bottom = part.octet(2)? & 1 != 0;
+            let (bottom, entry) = (part.octet(2)? & 1 != 0, part.word(0));
             part = part.after(4)?;
             if bottom {
+                self.enter(TunnelKind::Mpls, entry.ok().map(|entry| entry >> 12), ip);
                 break;
             }
         }
@@ -120,11 +131,12 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     /// A PPPoE session header, which has a length of its own.
     pub(super) fn pppoe(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let [version, code, _, _, high, low] = part.head::<6>()?;
+        let [version, code, session @ .., high, low] = part.head::<6>()?;
         if *version != 0x11 || *code != 0 {
             return Err(Skip::NotTcp);
         }
         let length = usize::from(u16::from_be_bytes([*high, *low]));
+        self.enter(TunnelKind::Pppoe, Some(u16::from_be_bytes(*session).into()), None);
         self.ppp(part.after(6)?.limited(length), way)
     }
 

@@ -15,6 +15,7 @@ mod wlan;
 pub use decoder::{Checksums, Decoder};
 pub use segment::{Flags, Oddities, Options, Segment};
 pub use seq::Seq;
+pub use tunnel::{Tunnel, TunnelKind};
 
 /// Why a frame held no TCP segment; not an error, but counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

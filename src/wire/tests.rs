@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Checksums, Decoder, Flags, Oddities, Segment, Skip};
+use super::{Checksums, Decoder, Flags, Oddities, Segment, Skip, Tunnel};
 use crate::capture::{Frame, LinkType};
 use crate::time::Timestamp;
 
@@ -199,6 +199,63 @@ fn every_way_down_leads_to_the_segment() {
         let tunnelled = if tunnels.is_empty() { tunnels } else { tunnels | Oddities::TUNNELLED };
         assert_eq!(segment.oddities, tunnelled, "{name}");
     }
+}
+
+#[test]
+fn the_tunnels_on_the_way_are_told_where_they_are_asked_for() {
+    let v4 = ipv4(6, &segment());
+    let eth = ethernet(0x0800, &v4);
+    let over_udp = |port, header: &[u8], inner: &[u8]| ipv4(17, &udp(port, &join(&[header, inner])));
+    let vxlan = over_udp(4789, &[8, 0, 0, 0, 0, 1, 0, 0], &eth);
+    let half = vxlan.len() / 16 * 8;
+    let pieces = [ipv4_with(17, 0x2000, &[], &vxlan[20..half + 20]), {
+        ipv4_with(17, (half / 8) as u16, &[], &vxlan[half + 20..])
+    }];
+    let subframe = join(&[&[2; 12], &((8 + v4.len()) as u16).to_be_bytes(), SNAP, &v4]);
+    let ends = "10.0.0.1 to 10.0.0.2";
+    let cases: Vec<(u16, Vec<Vec<u8>>, String)> = vec![
+        (1, vec![eth.clone()], String::new()),
+        (1, vec![ethernet(0x88a8, &join(&[&[0x60, 5, 0x81, 0, 0, 6, 8, 0], &v4]))], "VLAN 5, VLAN 6".into()),
+        (1, vec![ethernet(0x8847, &join(&[&[0, 1, 0, 64, 0, 2, 0x11, 64], &v4]))], "MPLS 33".into()),
+        (1, vec![ethernet(0x88e7, &join(&[&[0xe0, 0, 1, 1], &eth]))], "PBB 257".into()),
+        (51, vec![join(&[&[0x11, 0, 1, 2, 0, 48, 0, 0x21], &v4])], "PPPoE 258".into()),
+        (101, vec![vxlan.clone()], format!("VXLAN 256 {ends}")),
+        (101, pieces.to_vec(), format!("VXLAN 256 {ends}")),
+        (101, vec![over_udp(4790, &[12, 0, 0, 1, 0, 0, 1, 0], &v4)], format!("VXLAN 1 {ends}")),
+        (101, vec![over_udp(6081, &[0, 0, 8, 0, 0, 0, 7, 0], &v4)], format!("GENEVE 7 {ends}")),
+        (101, vec![over_udp(2152, &[0x30, 0xff, 0, 46, 0xff, 0, 0, 1], &v4)], format!("GTP-U 4278190081 {ends}")),
+        (101, vec![over_udp(1701, &[0, 2, 0, 3, 0, 4, 0xff, 3, 0, 0x21], &v4)], format!("L2TP 4 {ends}")),
+        (101, vec![over_udp(4341, &[8, 0, 0, 0, 0, 0, 9, 0], &v4)], format!("LISP 9 {ends}")),
+        (101, vec![over_udp(6635, &[0, 0, 0x41, 64], &v4)], format!("MPLS 4 {ends}")),
+        (101, vec![ipv4(47, &join(&[&[0, 0, 8, 0], &v4]))], format!("GRE {ends}")),
+        (101, vec![ipv4(47, &join(&[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &eth]))], format!("GRE 7 {ends}")),
+        (101, vec![ipv4(47, &join(&[&[0x20, 1, 0x88, 0x0b, 0, 50, 0, 8, 0, 0x21], &v4]))], format!("GRE 8 {ends}")),
+        (
+            101,
+            vec![ipv4(47, &join(&[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 5, 0, 20, 0, 0, 0, 0], &eth]))],
+            format!("GRE {ends}, ERSPAN 20"),
+        ),
+        (101, vec![ipv4(4, &ipv4(4, &v4))], format!("IP in IP {ends}, IP in IP {ends}")),
+        (101, vec![ipv6(41, &ipv6(6, &segment()))], "IP in IP 2001:db8::1 to 2001:db8::2".into()),
+        (1, vec![ethernet(0x8100, &join(&[&[0, 9, 8, 0], &vxlan]))], format!("VLAN 9, VXLAN 256 {ends}")),
+        // The lower port is tried first, and is none of a tunnel with this content.
+        (101, vec![ipv4(17, &join(&[&[8, 0x68, 0x12, 0xb5], &vxlan[24..]]))], format!("VXLAN 256 {ends}")),
+        (105, vec![join(&[&[0x88], &WLAN[1..], &[0x80, 0], &subframe])], String::new()),
+    ];
+    for (link, frames, expected) in cases {
+        let mut decoder = Decoder::new().with_tunnels();
+        let found = frames.iter().map(|bytes| decode(&mut decoder, link, bytes, bytes.len())).last();
+        assert!(matches!(found.as_ref().map(Result::as_deref), Some(Ok([_]))), "{expected}: {found:?}");
+        let told = |tunnel: &Tunnel| match tunnel.ends {
+            Some((src, dst)) => format!("{tunnel} {src} to {dst}"),
+            None => tunnel.to_string(),
+        };
+        let told: Vec<_> = decoder.tunnels().iter().map(told).collect();
+        assert_eq!(told.join(", "), expected);
+    }
+    let mut unasked = Decoder::new();
+    assert!(decode(&mut unasked, 101, &vxlan, vxlan.len()).is_ok());
+    assert_eq!(unasked.tunnels(), []);
 }
 
 #[test]

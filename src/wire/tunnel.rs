@@ -1,18 +1,132 @@
 //! Tunnels: GRE and what it carries, and those over UDP.
 
-use super::decoder::{Part, Walk, Way};
+use std::fmt;
+use std::net::IpAddr;
+
+use super::decoder::{Ip, Part, Walk, Way};
 use super::link::{IPV4, IPV6, TRANSPARENT_ETHERNET};
 use super::{Oddities, Segment, Skip};
 
+/// One tunnel around a segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Tunnel {
+    /// Which.
+    pub kind: TunnelKind,
+    /// The number that tells networks or sessions in it apart, as [`TunnelKind`] says; `None` where there is none.
+    pub id: Option<u32>,
+    /// Source and destination address of the IP header that carries it; `None` where it is a matter of the link layer.
+    pub ends: Option<(IpAddr, IpAddr)>,
+}
+
+/// The kinds of tunnel, and what their number is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TunnelKind {
+    /// 802.1Q and 802.1ad, one for each tag: the VLAN identifier.
+    Vlan,
+    /// 802.1ah: the service instance.
+    Pbb,
+    /// MPLS: the label at the bottom of the stack.
+    Mpls,
+    /// PPPoE: the session.
+    Pppoe,
+    /// GRE: its key; of PPTP's version, the call.
+    Gre,
+    /// ERSPAN in GRE: the session.
+    Erspan,
+    /// IP in IP.
+    IpInIp,
+    /// EtherIP.
+    EtherIp,
+    /// VXLAN, also for other protocols than Ethernet: the network identifier.
+    Vxlan,
+    /// GENEVE: the network identifier.
+    Geneve,
+    /// GTP-U: the tunnel endpoint identifier of its receiver.
+    GtpU,
+    /// Teredo.
+    Teredo,
+    /// L2TP: the session, as its receiver numbers it.
+    L2tp,
+    /// LISP: the instance.
+    Lisp,
+    /// CAPWAP.
+    Capwap,
+    /// TaZmen sniffer protocol.
+    Tzsp,
+}
+
+impl Tunnel {
+    /// Whether both are the same tunnel, whichever way a segment goes through it.
+    pub fn is(&self, other: &Self) -> bool {
+        (self.kind, self.id) == (other.kind, other.id)
+    }
+}
+
+/// `VXLAN 42`, as people say it.
+impl fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.title())?;
+        self.id.map_or(Ok(()), |id| write!(f, " {id}"))
+    }
+}
+
+impl TunnelKind {
+    /// Its name as people write it.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Vlan => "VLAN",
+            Self::Pbb => "PBB",
+            Self::Mpls => "MPLS",
+            Self::Pppoe => "PPPoE",
+            Self::Gre => "GRE",
+            Self::Erspan => "ERSPAN",
+            Self::IpInIp => "IP in IP",
+            Self::EtherIp => "EtherIP",
+            Self::Vxlan => "VXLAN",
+            Self::Geneve => "GENEVE",
+            Self::GtpU => "GTP-U",
+            Self::Teredo => "Teredo",
+            Self::L2tp => "L2TP",
+            Self::Lisp => "LISP",
+            Self::Capwap => "CAPWAP",
+            Self::Tzsp => "TZSP",
+        }
+    }
+
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vlan => "vlan",
+            Self::Pbb => "pbb",
+            Self::Mpls => "mpls",
+            Self::Pppoe => "pppoe",
+            Self::Gre => "gre",
+            Self::Erspan => "erspan",
+            Self::IpInIp => "ip_in_ip",
+            Self::EtherIp => "etherip",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::GtpU => "gtp_u",
+            Self::Teredo => "teredo",
+            Self::L2tp => "l2tp",
+            Self::Lisp => "lisp",
+            Self::Capwap => "capwap",
+            Self::Tzsp => "tzsp",
+        }
+    }
+}
+
 impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     /// GRE (RFC 2784, RFC 2890), and its enhanced version for PPTP (RFC 2637).
-    pub(super) fn gre(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    pub(super) fn gre(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let (flags, protocol) = (part.half(0)?, part.half(2)?);
         let mut header = 4;
         if flags & (CHECKSUM | ROUTING) != 0 {
             header += 4;
         }
+        let mut key = None;
         if flags & KEY != 0 {
+            key = part.word(header).ok();
             header += 4;
         }
         if flags & SEQUENCE != 0 {
@@ -32,12 +146,18 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             }
         }
         let rest = part.after(header)?;
+        // PPTP has the payload's length in the upper half, and the call in the lower one.
+        let id = if flags & 7 == 1 { key.map(|key| key & 0xffff) } else { key };
+        self.enter(TunnelKind::Gre, id, Some(ip));
         match protocol {
             IPV4 => self.ipv4(rest, way),
             IPV6 => self.ipv6(rest, way),
             0x880b => self.ppp(rest, way),
             // ERSPAN: without a sequence number there is no header of its own.
-            0x88be if flags & SEQUENCE == 0 => self.ethernet(rest, way),
+            0x88be if flags & SEQUENCE == 0 => {
+                self.enter(TunnelKind::Erspan, None, None);
+                self.ethernet(rest, way)
+            }
             0x88be | 0x22eb => self.erspan(rest, way),
             // WCCP: a redirect header, unless IPv4 begins at once.
             0x883e => match rest.octet(0)? >> 4 {
@@ -55,6 +175,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
 
     /// ERSPAN of type II or III, by the version in its first four bits.
     fn erspan(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let session = part.half(2).ok().map(|session| u32::from(session & 0x03ff));
+        self.enter(TunnelKind::Erspan, session, None);
         match part.octet(0)? >> 4 {
             1 => self.ethernet(part.after(8)?, way),
             2 => {
@@ -67,7 +189,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     }
 
     /// UDP, of which the well-known tunnels are followed.
-    pub(super) fn udp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    pub(super) fn udp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let [source_high, source_low, destination_high, destination_low, length_high, length_low, _, _] =
             *part.head::<8>()?;
         let (source, destination) =
@@ -76,24 +198,29 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let rest = part.after(8)?.limited(length.checked_sub(8).ok_or(Skip::Malformed)?);
         let way = way.with(Oddities::TUNNELLED);
         // The lower port first: the other is likelier to be an ephemeral one.
-        let first = self.udp_tunnel(source.min(destination), rest, way);
+        let entered = self.entered();
+        let first = self.udp_tunnel(ip, source.min(destination), rest, way);
         match first {
-            Err(Skip::NotTcp) if source != destination => self.udp_tunnel(source.max(destination), rest, way),
+            Err(Skip::NotTcp) if source != destination => {
+                self.leave(entered);
+                self.udp_tunnel(ip, source.max(destination), rest, way)
+            }
             first => first,
         }
     }
 
-    fn udp_tunnel(&mut self, port: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    fn udp_tunnel(&mut self, ip: &Ip, port: u16, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match port {
-            4789 => self.ethernet(part.after(8)?, way.with(Oddities::VXLAN)),
+            4789 => self.vxlan(ip, part, way),
             // VXLAN on the port that Linux had before there was an RFC 7348, if it looks so.
             8472 => match part.head::<8>()? {
-                [0x08, 0, 0, 0, _, _, _, 0] => self.ethernet(part.after(8)?, way.with(Oddities::VXLAN)),
+                [0x08, 0, 0, 0, _, _, _, 0] => self.vxlan(ip, part, way),
                 _ => Err(Skip::NotTcp),
             },
             4790 => {
                 let way = way.with(Oddities::VXLAN);
                 let (next, rest) = (part.octet(3)?, part.after(8)?);
+                self.enter(TunnelKind::Vxlan, Some(part.word(4)? >> 8), Some(ip));
                 match next {
                     1 => self.ipv4(rest, way),
                     2 => self.ipv6(rest, way),
@@ -105,28 +232,56 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             6081 => {
                 let options = usize::from(part.octet(0)? & 0x3f) * 4;
                 let kind = part.half(2)?;
-                self.ethertype(kind, part.after(8 + options)?, way.with(Oddities::GENEVE))
+                let rest = part.after(8 + options)?;
+                self.enter(TunnelKind::Geneve, Some(part.word(4)? >> 8), Some(ip));
+                self.ethertype(kind, rest, way.with(Oddities::GENEVE))
             }
-            2152 | 3386 => self.gtp(part, way.with(Oddities::GTP_U)),
-            3544 => self.teredo(part, way.with(Oddities::TEREDO)),
-            1701 => self.l2tp(part, way),
-            4341 => self.ip(part.after(8)?, way),
-            6635 => self.mpls(part, way),
-            37008 => self.tzsp(part, way),
-            5247 => self.capwap(part, way),
+            2152 | 3386 => self.gtp(ip, part, way.with(Oddities::GTP_U)),
+            3544 => {
+                self.enter(TunnelKind::Teredo, None, Some(ip));
+                self.teredo(part, way.with(Oddities::TEREDO))
+            }
+            1701 => self.l2tp(ip, part, way),
+            4341 => {
+                // The instance is there if the fifth of the flags says so.
+                let rest = part.after(8)?;
+                let instance = if part.octet(0)? & 0x08 != 0 { Some(part.word(4)? >> 8) } else { None };
+                self.enter(TunnelKind::Lisp, instance, Some(ip));
+                self.ip(rest, way)
+            }
+            6635 => self.labelled(Some(ip), part, way),
+            37008 => {
+                self.enter(TunnelKind::Tzsp, None, Some(ip));
+                self.tzsp(part, way)
+            }
+            5247 => {
+                self.enter(TunnelKind::Capwap, None, Some(ip));
+                self.capwap(part, way)
+            }
             _ => Err(Skip::NotTcp),
         }
     }
 
+    /// VXLAN (RFC 7348).
+    fn vxlan(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let rest = part.after(8)?;
+        self.enter(TunnelKind::Vxlan, Some(part.word(4)? >> 8), Some(ip));
+        self.ethernet(rest, way.with(Oddities::VXLAN))
+    }
+
     /// GTP-U (3GPP TS 29.281), and version 0 before it.
-    fn gtp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    fn gtp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let [flags, kind] = *part.head::<2>()?;
         if kind != 0xff {
             return Err(Skip::NotTcp);
         }
         let packet = match flags >> 5 {
-            0 => part.after(20)?,
+            0 => {
+                self.enter(TunnelKind::GtpU, None, Some(ip));
+                part.after(20)?
+            }
             1 => {
+                self.enter(TunnelKind::GtpU, part.word(4).ok(), Some(ip));
                 let mut header = 8;
                 if flags & 0x07 != 0 {
                     let mut extension = part.octet(11)?;
@@ -168,7 +323,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     }
 
     /// L2TP's data messages (RFC 2661), which carry PPP.
-    fn l2tp(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    fn l2tp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let flags = part.half(0)?;
         if flags & 0x8000 != 0 || flags & 0x0f != 2 {
             return Err(Skip::NotTcp);
@@ -179,6 +334,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             part = part.limited(usize::from(part.half(2)?));
             header += 2;
         }
+        self.enter(TunnelKind::L2tp, part.half(header - 2).ok().map(u32::from), Some(ip));
         if flags & 0x0800 != 0 {
             header += 4;
         }

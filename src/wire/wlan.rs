@@ -84,7 +84,9 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         // Subframes: two addresses, a length, the payload, each padded to words.
         let mut result = Err(Skip::NotTcp);
         let mut rest = rest;
+        let entered = self.entered();
         while rest.len > 14 {
+            self.leave(entered);
             let Ok(length) = rest.half(12) else { break };
             let length = usize::from(length);
             let Ok(body) = rest.after(14) else { break };

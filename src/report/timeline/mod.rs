@@ -17,6 +17,7 @@ use crate::calls::Process;
 use crate::flow::{Connection, ConnectionId, Event, EventKind, Side, Story};
 use crate::kernel::Witness;
 use crate::time::{Span, Timestamp};
+use crate::wire::Tunnel;
 
 /// Writes the timeline of the connections in `chosen`, or of all when it is empty, with a summary and a legend.
 ///
@@ -130,7 +131,38 @@ impl View<'_> {
             }
             line.append(part);
         }
-        line.cut(columns, glyphs.ellipsis).write(out, self.style)
+        line.cut(columns, glyphs.ellipsis).write(out, self.style)?;
+        self.tunnels(connection, out)
+    }
+
+    /// What the connection's segments came in: those of both ends on one line where that is the same tunnel there and back.
+    fn tunnels(&self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
+        let first = |side: Side| {
+            let segments = self.index.events_of(Some(connection.id)).iter().filter_map(|event| match &event.kind {
+                EventKind::Segment(segment) => Some(segment),
+                _ => None,
+            });
+            segments.into_iter().find(|segment| segment.from == side).map(|segment| &segment.tunnel[..])
+        };
+        let [client, server] = [Side::Client, Side::Server].map(first);
+        // A mirror port sends both directions to the same end.
+        let is_same = |(there, back): (&Tunnel, &Tunnel)| {
+            there.is(back) && (there.ends == back.ends || there.ends == back.ends.map(|(src, dst)| (dst, src)))
+        };
+        let ways = match (client, server) {
+            (Some(there), Some(back)) if there.len() == back.len() && there.iter().zip(back).all(is_same) => {
+                vec![("in", there)]
+            }
+            _ => [("client in", client), ("server in", server)]
+                .into_iter()
+                .filter_map(|(who, way)| Some((who, way?)))
+                .collect(),
+        };
+        for (who, tunnels) in ways.into_iter().filter(|(_, tunnels)| !tunnels.is_empty()) {
+            let line = Line::of(Paint::Dim, format!("{who} {}", words::tunnels(tunnels, self.style)));
+            line.cut(self.style.columns(), self.style.glyphs().ellipsis).write(out, self.style)?;
+        }
+        Ok(())
     }
 
     /// The process that makes an end's calls, as `comm (pid)`, if one was watched.

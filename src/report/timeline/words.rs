@@ -9,7 +9,7 @@ use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
-use crate::wire::Flags;
+use crate::wire::{Flags, Tunnel};
 
 /// The colour of an end.
 pub(super) const fn paint_of(side: Side) -> Paint {
@@ -217,6 +217,16 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         may.splice(at..at, measured(segment, style));
     }
     SegmentWords { must, may }
+}
+
+/// Tunnels from the outermost on: `VLAN 5, VXLAN 42 10.0.0.1 → 10.0.0.2`.
+pub(super) fn tunnels(tunnels: &[Tunnel], style: &Style) -> String {
+    let becomes = style.glyphs().becomes;
+    let told = |tunnel: &Tunnel| match tunnel.ends {
+        Some((src, dst)) => format!("{tunnel} {src} {becomes} {dst}"),
+        None => tunnel.to_string(),
+    };
+    tunnels.iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// What was measured at a segment: the round trip that it ended, and the octets in flight where they are more than its own.
