@@ -90,6 +90,11 @@ impl FileSource {
         Self::from_sized(shown(name), reader, None)
     }
 
+    /// Reads no more than `octets` at a time: where many files are open at once, their buffers add up.
+    pub fn limit_read_ahead(&mut self, octets: usize) {
+        self.input.limit(octets);
+    }
+
     /// How many octets were read from the file so far, before decompression.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)

@@ -10,12 +10,29 @@ pub(super) struct Input {
     start: usize,
     end: usize,
     ended: bool,
+    filled: bool,
     failure: Option<io::Error>,
+    /// How many octets the window is to have once the capture turns out to be a long one.
+    goal: usize,
 }
 
 impl Input {
     pub(super) fn new(reader: Box<dyn Read + Send>) -> Self {
-        Self { reader, window: vec![0; WINDOW], start: 0, end: 0, ended: false, failure: None }
+        Self {
+            reader,
+            window: vec![0; WINDOW],
+            start: 0,
+            end: 0,
+            ended: false,
+            filled: false,
+            failure: None,
+            goal: GOAL,
+        }
+    }
+
+    /// Reads no more than `octets` at a time, or as many as one packet needs.
+    pub(super) fn limit(&mut self, octets: usize) {
+        self.goal = octets.clamp(WINDOW, GOAL);
     }
 
     /// The next bytes: at least `count` of them, or all that are left.
@@ -57,6 +74,10 @@ impl Input {
         self.window.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
+        if self.window.len() < self.goal && self.filled {
+            self.window.resize(self.goal, 0);
+        }
+        self.filled = true;
         while self.end < count && !self.ended {
             if self.end == self.window.len() {
                 self.window.resize(self.window.len() * 2, 0);
@@ -74,3 +95,5 @@ impl Input {
 }
 
 const WINDOW: usize = 128 << 10;
+/// Reads of this size are as fast as longer ones; shorter ones take up to half as long again.
+const GOAL: usize = 512 << 10;

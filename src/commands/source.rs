@@ -21,7 +21,10 @@ impl Source {
         Ok(match &inputs.files[..] {
             [file] => Self::One(Box::new(open(file)?)),
             files => {
-                let sources = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+                let mut sources = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+                for source in &mut sources {
+                    source.limit_read_ahead(READ_AHEAD / files.len());
+                }
                 Self::Many(Merged::new(sources))
             }
         })
@@ -82,6 +85,9 @@ impl Source {
         self.files().iter().filter_map(FileSource::dropped).reduce(u64::saturating_add)
     }
 }
+
+/// How many octets of all files together are read ahead.
+const READ_AHEAD: usize = 16 << 20;
 
 /// The filters asked for, all of which a frame must match.
 pub(super) struct Filters(Vec<Filter>);
