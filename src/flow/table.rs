@@ -172,15 +172,16 @@ impl FlowTable {
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
         self.common.ended.tell(&mut tell)?;
-        let mut left = Vec::with_capacity(self.v4.index.len() + self.v6.index.len());
-        left.extend(self.v4.numbered().map(|(id, place)| (id, place, Family::V4)));
-        left.extend(self.v6.numbered().map(|(id, place)| (id, place, Family::V6)));
-        left.sort_unstable_by_key(|(id, ..)| *id);
-        for (_, entry, family) in left {
-            tell(match family {
-                Family::V4 => self.v4.summary(entry),
-                Family::V6 => self.v6.summary(entry),
-            })?;
+        let (left4, left6) = (self.v4.left(), self.v6.left());
+        let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
+        loop {
+            let connection = match (left4.peek(), left6.peek()) {
+                (Some(one), Some(other)) if one < other => left4.next().map(|left| self.v4.summary(left.entry())),
+                (_, Some(_)) => left6.next().map(|left| self.v6.summary(left.entry())),
+                (Some(_), None) => left4.next().map(|left| self.v4.summary(left.entry())),
+                (None, None) => break,
+            };
+            connection.map_or(Ok(()), &mut tell)?;
         }
         let tally = self.tally();
         *self = Self::with_limits(self.common.limits);
@@ -270,10 +271,20 @@ impl Past {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Family {
-    V4,
-    V6,
+/// A connection's number, and below it where it is: small, because there may be millions left.
+///
+/// Of the number the lower half is enough: beyond 4,294,967,296 connections the order of those left begins anew, and nothing else is lost.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Left(u64);
+
+impl Left {
+    fn new(id: u64, entry: Entry) -> Self {
+        Self(id << 32 | u64::from(entry.0))
+    }
+
+    fn entry(self) -> Entry {
+        Entry(self.0 as u32)
+    }
 }
 
 /// The connections of one address family.
@@ -635,6 +646,14 @@ impl<K: Lots> Flows<K> {
             }
             Found::Attempt(slot) => Some((self.attempts.at(slot).id, *entry)),
         })
+    }
+
+    /// Those that are left, by number.
+    fn left(&self) -> Vec<Left> {
+        let mut left = Vec::with_capacity(self.index.len());
+        left.extend(self.numbered().map(|(id, entry)| Left::new(id, entry)));
+        left.sort_unstable();
+        left
     }
 
     fn summary_of(&self, key: K) -> Option<Connection> {
