@@ -35,8 +35,10 @@ demo: build
 	@$(BINARY) demo $(DEMO)
 
 # Debug, because there every overflow is a panic; a wrong sum must not pass for a right one.
+# With the feature `parquet` only the tests that bear its name: the others are the same without it.
 test: setup
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features parquet --lib --test many_files parquet
 	@$(MAKE) --no-print-directory peers
 
 peers:
@@ -45,7 +47,8 @@ peers:
 check: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	$(CARGO) clippy --all-targets --locked --features parquet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --features parquet --document-private-items
 
 # Root, who may have no cargo, installs what was built before.
 install:
