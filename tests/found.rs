@@ -1,6 +1,7 @@
 //! Every case kept for the fuzz targets does what the targets ask: the seeds in `fuzz/seeds`, and what fuzzing found in `tests/found`.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tcpflow::calls::{Arg, Call, Effect, Kept, Process, SocketId};
@@ -87,18 +88,33 @@ fn file_reader_seeds() -> Seeds {
         ("cut".to_owned(), little[..little.len() - 9].to_vec()),
         ("blocks".to_owned(), blocks.clone()),
         ("two-sections".to_owned(), [&blocks[..], &blocks[..]].concat()),
+        ("blocks-big-endian".to_owned(), blocks_big_endian(&frames[0])),
+        ("attachment".to_owned(), [&blocks[..], &attachment(b"half a ", 1), &attachment(b"record", 0)].concat()),
         ("empty".to_owned(), Vec::new()),
     ];
-    for (name, plain) in [("micros", &little), ("blocks", &blocks)] {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        std::io::Write::write_all(&mut gzip, plain).expect("memory takes everything");
-        seeds.push((format!("{name}.gz"), gzip.finish().expect("memory takes everything")));
-        seeds.push((format!("{name}.zst"), zstd::encode_all(&plain[..], 3).expect("memory takes everything")));
-        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
-        std::io::Write::write_all(&mut lz4, plain).expect("memory takes everything");
-        seeds.push((format!("{name}.lz4"), lz4.finish().expect("memory takes everything")));
+    let (half, rest) = little.split_at(little.len() / 2);
+    for (name, parts) in [("micros", &[&little[..]][..]), ("blocks", &[&blocks]), ("members", &[half, rest])] {
+        for (ending, compressed) in [("gz", gzip as fn(&[u8]) -> Vec<u8>), ("zst", zstd), ("lz4", lz4)] {
+            seeds.push((format!("{name}.{ending}"), parts.iter().flat_map(|part| compressed(part)).collect()));
+        }
     }
     seeds
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    member.write_all(plain).expect("memory takes everything");
+    member.finish().expect("memory takes everything")
+}
+
+fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::encode_all(plain, 3).expect("memory takes everything")
+}
+
+fn lz4(plain: &[u8]) -> Vec<u8> {
+    let mut frame = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    frame.write_all(plain).expect("memory takes everything");
+    frame.finish().expect("memory takes everything")
 }
 
 /// A classic capture with a magic number, in a byte order.
@@ -147,6 +163,34 @@ fn pcapng(frames: &[Vec<u8>]) -> Vec<u8> {
     .concat()
 }
 
+/// A section in the other byte order, with a binary resolution, an offset and the drops of its interface.
+fn blocks_big_endian(frame: &[u8]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let total = ((12 + body.len()) as u32).to_be_bytes();
+        [&kind.to_be_bytes()[..], &total, body, &total].concat()
+    };
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let mut packet = [&words(&[0, 0x0017_9000, 7, frame.len() as u32, 1_500])[..], frame].concat();
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    let clock = [0, 9, 0, 1, 0x8a, 0, 0, 0, 0, 14, 0, 8, 0, 0, 0, 0, 0, 0, 14, 16, 0, 0, 0, 0];
+    [
+        block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 0x0001_0000, u32::MAX, u32::MAX])),
+        block(1, &[&words(&[0x0001_0000, 96])[..], &clock].concat()),
+        block(6, &packet),
+        block(5, &[&words(&[0, 0, 0])[..], &[0, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0]].concat()),
+    ]
+    .concat()
+}
+
+/// Interface statistics with a piece of a record that rides in the capture.
+fn attachment(piece: &[u8], more: u8) -> Vec<u8> {
+    let mut value = [&32_473u32.to_le_bytes()[..], b"tcpflow\x01", &[more], piece].concat();
+    let head = [&2989u16.to_le_bytes()[..], &(value.len() as u16).to_le_bytes()].concat();
+    value.resize(value.len().next_multiple_of(4), 0);
+    let total = ((12 + 12 + head.len() + value.len() + 4) as u32).to_le_bytes();
+    [&5u32.to_le_bytes()[..], &total, &[0; 12], &head, &value, &[0; 4], &total].concat()
+}
+
 fn decoder_seeds() -> Seeds {
     let syn = handshake().remove(0);
     let six = ipv6(6, &tcp());
@@ -161,6 +205,7 @@ fn decoder_seeds() -> Seeds {
         [&[2; 12][..], &tags, &[8, 0], &syn].concat()
     };
     let halves = fragments(&syn);
+    let refused = |datagram: &[u8]| [&[3, 3, 0, 0, 0, 0, 0, 0][..], &datagram[..28]].concat();
     let links: Vec<(&str, u16, Vec<Vec<u8>>)> = vec![
         ("ethernet", 1, handshake().iter().map(|datagram| ethernet(0x0800, datagram)).collect()),
         ("ethernet-ipv6", 1, vec![ethernet(0x86dd, &six)]),
@@ -186,6 +231,7 @@ fn decoder_seeds() -> Seeds {
         ("geneve", 101, vec![udp(6081, &[&[0, 0, 0x65, 0x58, 0, 0, 5, 0][..], &inner].concat())]),
         ("gtp-u", 101, vec![udp(2152, &[&[0x30, 0xff, 0, 64, 0, 0, 0, 9][..], &syn].concat())]),
         ("teredo", 101, vec![udp(3544, &six)]),
+        ("quoted", 101, vec![ipv4(1, &refused(&syn)), ipv6(58, &[&[1, 4, 0, 0, 0, 0, 0, 0][..], &six].concat())]),
         ("fragments", 101, halves.clone()),
         ("fragments-late", 101, vec![halves[1].clone(), halves[0].clone()]),
         ("fragments-ipv6", 101, fragments6()),
@@ -213,7 +259,36 @@ fn flow_seeds() -> Seeds {
     let opening = [client, server + 1, 0, client + 2];
     let talk = [client + 3, 1, 0, server + 2, server + 3, 4, 0, client + 2];
     let closing = [client + 5, 0, server + 2, server + 5, 0, client + 2];
-    let calls = [28, 5, 20, 28 + server, 6, 30, 28, 7, 1, 26, 28 + server, 8, 200, 26, 28, 11, 0, 0, 31, 10, 4];
+    // Connect and accept, send and receive, and both close; each with how long it took and how much it moved.
+    let calls = [
+        28,
+        5,
+        20,
+        0,
+        28 + server,
+        6,
+        30,
+        0,
+        28,
+        7,
+        1,
+        26,
+        28 + server,
+        8,
+        200,
+        26,
+        28,
+        11,
+        0,
+        0,
+        28 + server,
+        11,
+        0,
+        0,
+        31,
+        10,
+        4,
+    ];
     let troubles: &[(&str, &[u8])] = &[
         ("life", &[]),
         ("retransmission", &[15, 3, 20, 1, 0, 15, 3]),
@@ -228,6 +303,8 @@ fn flow_seeds() -> Seeds {
         ("cut", &[client + 3, 2, 0, 27, 30]),
         ("calls", &calls),
         ("port-reuse", &[21, 9, 9, 23, 0, 9, 0, 9, client, server + 1, 0, client + 2]),
+        ("another-port", &[23, 0x80, 9, 0, 9, client, server + 1, 0, client + 2, 21, 255, 0]),
+        ("quoted", &[30, 0, 28, client + 13, 0, 9, 30, 3, 8, 23, 0x80, 7, 0, 0, 0, 18, 30, 0, 40, 19]),
         ("backwards", &[22, 3, 0, client + 3, 0, 9, 22, 200, 0]),
     ];
     let mut seeds = Vec::new();

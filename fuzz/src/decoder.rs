@@ -36,6 +36,10 @@ pub fn decoder(octets: &[u8]) {
                 let _ = (segment.from(), segment.to(), segment.flags.to_string());
             });
             assert!(segments > 0 || decoded.is_err(), "a frame that is neither told nor skipped");
+            if let Some(quote) = decoder.quote() {
+                assert!(decoded.is_err() && segments == 0, "a frame that is a segment and quotes one");
+                assert_eq!(quote.frame, number);
+            }
             assert!(segments < 64, "{segments} segments in a frame");
             assert!(decoder.tunnels().len() <= 16, "{:?}", decoder.tunnels());
         }

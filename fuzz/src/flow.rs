@@ -6,26 +6,30 @@ use std::ops::ControlFlow;
 
 use tcpflow::calls::{Call, Effect, Process, SocketId};
 use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
-use tcpflow::flow::{Connection, SideSummary, Story, Totals};
+use tcpflow::flow::{Connection, Limits, SideSummary, Story, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
-use tcpflow::report::{self, Charset, Clock, Color, Detail, Jsonl, Style, Table};
-use tcpflow::session::{Keep, Session, Sink};
+use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
+use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Style, Table};
+use tcpflow::session::{Keep, Session, Sink, Watch};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
 /// Plays the octets as a script of up to four connections and analyzes what the capture saw, as a summary and as a story.
 ///
-/// Summary and story agree; counts add up; every cause and effect names an event that is there;
+/// Summary and story agree; counts add up, also where there is room for few connections, and as a live capture sees them;
+/// every cause and effect names an event that is there;
 /// every form of output can be written, is text, and has no octet of a terminal's control in it.
 pub fn flow(octets: &[u8]) {
     let script = Script::play(octets);
-    let mut told = Told::default();
-    let mut session = Session::new(Keep::Nothing);
-    let run = session.run(&mut script.frames(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut told);
-    assert!(run.is_ok() && session.finish(&mut told).is_ok(), "a script broke off");
+    let looks = octets.first().map_or(0, |kind| kind >> 4);
+    let told = summarize(&script, Limits::default());
     let totals = told.totals.expect("a run ends with its totals");
-    told.connections.sort_by_key(|connection| connection.id);
-    check_connections(&told.connections, &totals, script.frames.len() as u64);
+    assert_eq!(totals.let_go, 0, "there is room for more than a script has");
+    let limits = tight(looks);
+    for connection in summarize(&script, limits).connections {
+        assert!(connection.findings.len() <= limits.findings, "more findings than are kept");
+    }
+    watch(&script, limits, looks);
 
     let mut session = Session::new(Keep::All);
     let run = session.run(&mut script.frames(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
@@ -42,7 +46,73 @@ pub fn flow(octets: &[u8]) {
         assert_eq!((&one.client_to_server, &one.server_to_client), (&other.client_to_server, &other.server_to_client));
     }
     check_story(&story);
-    check_outputs(&story, octets.first().map_or(0, |kind| kind >> 4));
+    check_outputs(&story, looks);
+}
+
+/// The connections of a run that keeps nothing, by number.
+fn summarize(script: &Script, limits: Limits) -> Told {
+    let mut told = Told::default();
+    let mut session = Session::new(Keep::Nothing).with_limits(limits);
+    let run = session.run(&mut script.frames(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut told);
+    assert!(run.is_ok() && session.finish(&mut told).is_ok(), "a script broke off");
+    told.connections.sort_by_key(|connection| connection.id);
+    let totals = told.totals.as_ref().expect("a run ends with its totals");
+    check_connections(&told.connections, totals, script.frames.len() as u64);
+    told
+}
+
+/// So little room that four pairs of ends are too many.
+fn tight(looks: u8) -> Limits {
+    Limits {
+        linger: Span::from_millis([0, 10_000][usize::from(looks & 1)]),
+        over: usize::from(looks >> 1 & 1),
+        asked: 1,
+        open: 1 + usize::from(looks >> 2 & 1),
+        findings: usize::from(looks >> 3) * 2,
+    }
+}
+
+/// Follows the script as a live capture, and tells it line by line.
+fn watch(script: &Script, limits: Limits, looks: u8) {
+    let mut watch = Watch::new(limits);
+    let mut out = Vec::new();
+    let drawn = looks & 4 == 0;
+    let style = if drawn { style(looks) } else { Style::plain(80) };
+    let start = Timestamp::from_nanos(1_700_000_000_000_000_000);
+    let mut teller: Box<dyn Teller + '_> = match drawn {
+        true => Box::new(Lines::new(&mut out, &style, start)),
+        false => Box::new(JsonLines::new(&mut out)),
+    };
+    let mut connections = Vec::new();
+    for captured in &script.frames {
+        let now = captured.at.unwrap_or(start);
+        watch.observe(&captured.frame(), |segment, step, table| {
+            let connection = table.connection(segment);
+            if let Some(connection) = &connection {
+                assert_eq!(connection.id, step.connection, "a segment of another connection");
+                teller.step(segment, step, connection).expect("memory takes everything");
+            }
+        });
+        if captured.number % 16 == 0 {
+            let mut open = Open::default();
+            watch.each(|connection| open.add(connection));
+            teller.overview(now, open, &watch.totals(), None).expect("memory takes everything");
+        }
+        let told = watch.take_ended(now, |connection| {
+            connections.push(connection.clone());
+            teller.told(connection, now)
+        });
+        told.expect("memory takes everything");
+    }
+    let totals = watch.finish(|connection| {
+        connections.push(connection.clone());
+        teller.left(connection)
+    });
+    let totals = totals.expect("memory takes everything");
+    teller.finish(&totals, None).expect("memory takes everything");
+    drop(teller);
+    check_connections(&connections, &totals, script.frames.len() as u64);
+    check_text(&out, &style);
 }
 
 fn check_connections(connections: &[Connection], totals: &Totals, frames: u64) {
@@ -87,39 +157,64 @@ fn check_story(story: &Story) {
     }
 }
 
-/// Writes the story in every form; `looks` chooses one of the ways to draw it, because drawing takes most of the time.
-fn check_outputs(story: &Story, looks: u8) {
-    let style = Style {
+/// One of the ways to draw.
+fn style(looks: u8) -> Style {
+    Style {
         charset: if looks & 1 == 0 { Charset::Unicode } else { Charset::Ascii },
         color: if looks & 2 == 0 { Color::Never } else { Color::Always },
         clock: if looks & 4 == 0 { Clock::Elapsed } else { Clock::TimeOfDay },
         detail: if looks & 4 == 0 { Detail::Runs } else { Detail::Every },
         ..Style::plain(if looks & 8 == 0 { 40 } else { 130 })
-    };
+    }
+}
+
+/// Writes the story in every form; `looks` chooses one of the ways to draw it, because drawing takes most of the time.
+fn check_outputs(story: &Story, looks: u8) {
+    let style = style(looks);
     let mut out = Vec::new();
     report::timeline::write(&mut out, story, &[], &style).expect("memory takes everything");
-    let table = Table::new(&style);
+    let (table, list) = (Table::new(&style), FindingList::new(&style));
     table.header(&mut out).expect("memory takes everything");
+    list.header(&mut out).expect("memory takes everything");
     for connection in &story.connections {
         table.row(&mut out, connection).expect("memory takes everything");
+        list.rows(&mut out, connection).expect("memory takes everything");
     }
     table.totals(&mut out, &story.totals, story.connections.len() as u64).expect("memory takes everything");
-    let text = std::str::from_utf8(&out).expect("the output is UTF-8");
+    check_text(&out, &style);
+
+    let mut out = Vec::new();
+    let mut csv = Csv::of_connections(&mut out).expect("memory takes everything");
+    for connection in &story.connections {
+        csv.connection(connection).expect("memory takes everything");
+    }
+    csv.flush().expect("memory takes everything");
+    drop(csv);
+    let lines = std::str::from_utf8(&out).expect("CSV is UTF-8").lines().count();
+    assert_eq!(lines, 1 + story.connections.len(), "not a line for each connection");
+
+    let mut out = Vec::new();
+    Jsonl::new(&mut out).story(story).expect("memory takes everything");
+    check_lines(&out);
+    report::comments(story);
+}
+
+fn check_lines(out: &[u8]) {
+    let text = std::str::from_utf8(out).expect("JSON is UTF-8");
+    for line in text.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).expect("a line is an object");
+        assert!(object["type"].is_string());
+    }
+}
+
+fn check_text(out: &[u8], style: &Style) {
+    let text = std::str::from_utf8(out).expect("the output is UTF-8");
     let colored = style.color == Color::Always;
     assert!(
         text.chars().all(|c| c == '\n' || (c == '\u{1b}' && colored) || !c.is_control()),
         "a control character in the output"
     );
     assert!(style.charset == Charset::Unicode || text.is_ascii(), "a character beyond ASCII");
-
-    let mut out = Vec::new();
-    Jsonl::new(&mut out).story(story).expect("memory takes everything");
-    let text = std::str::from_utf8(&out).expect("JSON is UTF-8");
-    for line in text.lines() {
-        let object: serde_json::Value = serde_json::from_str(line).expect("a line is an object");
-        assert!(object["type"].is_string());
-    }
-    report::comments(story);
 }
 
 /// What a script put on the wire and into the other witnesses.
@@ -376,11 +471,15 @@ impl World {
             20 => self.now += i64::from(tape.half()) * 1_000,
             21 => self.now += i64::from(tape.half()) * 10_000_000,
             22 => self.now -= i64::from(tape.half()) * 1_000_000,
-            // Both ends forget the connection, and the port is used again.
+            // Both ends forget the connection, and the port is used again, or another one.
             23 => {
-                for end in &mut self.ends[which] {
-                    end.isn = end.isn.wrapping_add(u32::from(tape.half()) << 4);
+                let changes = [tape.half(), tape.half()];
+                for (end, change) in self.ends[which].iter_mut().zip(changes) {
+                    end.isn = end.isn.wrapping_add(u32::from(change) << 4);
                     (end.next, end.awaited, end.window) = (end.isn, 0, 64_240);
+                }
+                if changes[0] & 0x8000 != 0 {
+                    self.ends[which][0].at.set_port(40_000 + (changes[0] & 63));
                 }
             }
             // Anything at all.
@@ -409,7 +508,14 @@ impl World {
                     last.octets.truncate(keep);
                 }
             }
-            28..=30 => self.call(which, from, tape),
+            28 | 29 => self.call(which, from, tape),
+            // A router says that something did not arrive, and quotes its beginning.
+            30 => {
+                let (back, len) = (tape.octet(), tape.octet());
+                if let Some(said) = self.recall(back) {
+                    self.quote(&said, usize::from(len));
+                }
+            }
             _ => self.ask(which, from, tape),
         }
     }
@@ -452,29 +558,49 @@ impl World {
         tcp.extend_from_slice(&said.options[..said.options.len().min(40)]);
         tcp.resize(20 + options, 0);
         tcp.extend((0..u32::from(said.len)).map(|place| said.seq.wrapping_add(place) as u8));
-        let mut datagram = Vec::with_capacity(40 + tcp.len());
-        match (said.from.ip(), said.to.ip()) {
+        let datagram = self.datagram(said.from.ip(), said.to.ip(), [6, 6], &tcp);
+        let wire_len = datagram.len() as u32;
+        self.push(datagram, wire_len);
+    }
+
+    /// Puts an ICMP error on the wire, "destination unreachable", that quotes the first octets of what was said.
+    fn quote(&mut self, said: &Said, len: usize) {
+        let frames = self.script.frames.len();
+        self.put(said);
+        let Some(mut quoted) = self.script.frames.pop().map(|frame| frame.octets) else { return };
+        assert_eq!(self.script.frames.len(), frames);
+        quoted.truncate(20 + len);
+        let kind = if said.from.is_ipv4() { 3 } else { 1 };
+        let error = [&[kind, 1, 0, 0, 0, 0, 0, 0][..], &quoted].concat();
+        let datagram = self.datagram(said.to.ip(), said.from.ip(), [1, 58], &error);
+        let wire_len = datagram.len() as u32;
+        self.push(datagram, wire_len);
+    }
+
+    /// A packet with an IP header; the protocol has a number for IPv4 and one for IPv6.
+    fn datagram(&self, from: IpAddr, to: IpAddr, protocol: [u8; 2], payload: &[u8]) -> Vec<u8> {
+        let mut datagram = Vec::with_capacity(40 + payload.len());
+        match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let identification = self.script.frames.len() as u16;
                 datagram.extend_from_slice(&[0x45, 0]);
-                datagram.extend_from_slice(&(20 + tcp.len() as u16).to_be_bytes());
+                datagram.extend_from_slice(&(20 + payload.len() as u16).to_be_bytes());
                 datagram.extend_from_slice(&identification.to_be_bytes());
-                datagram.extend_from_slice(&[0x40, 0, 64, 6, 0, 0]);
+                datagram.extend_from_slice(&[0x40, 0, 64, protocol[0], 0, 0]);
                 datagram.extend_from_slice(&from.octets());
                 datagram.extend_from_slice(&to.octets());
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 datagram.extend_from_slice(&[0x60, 0, 0, 0]);
-                datagram.extend_from_slice(&(tcp.len() as u16).to_be_bytes());
-                datagram.extend_from_slice(&[6, 64]);
+                datagram.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+                datagram.extend_from_slice(&[protocol[1], 64]);
                 datagram.extend_from_slice(&from.octets());
                 datagram.extend_from_slice(&to.octets());
             }
             _ => unreachable!("both ends are of one family"),
         }
-        datagram.extend_from_slice(&tcp);
-        let wire_len = datagram.len() as u32;
-        self.push(datagram, wire_len);
+        datagram.extend_from_slice(payload);
+        datagram
     }
 
     fn push(&mut self, octets: Vec<u8>, wire_len: u32) {
