@@ -49,6 +49,8 @@ pub enum Keep {
     Nothing,
     /// All of them.
     All,
+    /// Of all of them, but no more than so many segments: the first ones.
+    First(u64),
     /// These.
     Only(BTreeSet<ConnectionId>),
 }
@@ -57,8 +59,16 @@ impl Keep {
     fn keeps(&self, id: ConnectionId) -> bool {
         match self {
             Self::Nothing => false,
-            Self::All => true,
+            Self::All | Self::First(_) => true,
             Self::Only(ids) => ids.contains(&id),
+        }
+    }
+
+    /// How many segments it keeps at most.
+    fn most(&self) -> u64 {
+        match self {
+            Self::First(most) => *most,
+            Self::Nothing | Self::All | Self::Only(_) => u64::MAX,
         }
     }
 }
@@ -197,6 +207,10 @@ pub struct Session {
     table: FlowTable,
     keep: Keep,
     kept: BTreeMap<ConnectionId, Vec<Observed>>,
+    /// Segments that were one too many to be kept.
+    left_out: u64,
+    /// Segments in `kept`.
+    held: u64,
     /// The kept connections that have ended.
     ended: Vec<Connection>,
     totals: Totals,
@@ -218,7 +232,7 @@ impl Session {
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
-            Keep::All | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
+            Keep::All | Keep::First(_) | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
         Reader { decoder, wanted, previews }
     }
@@ -264,7 +278,8 @@ impl Session {
             batch.follow(&mut self.table, |_, _| {});
             return self.table.end_quiet();
         }
-        let Self { table, keep, ended, kept, .. } = self;
+        let Self { table, keep, ended, kept, held, left_out, .. } = self;
+        let most = keep.most();
         let (mut lens, mut start) = (batch.lens.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
         let mut place = 0..;
@@ -277,6 +292,11 @@ impl Session {
             if let Some(step) = step
                 && keep.keeps(step.connection)
             {
+                if *held >= most {
+                    *left_out += 1;
+                    return;
+                }
+                *held += 1;
                 let tunnel = tunnel.unwrap_or_default();
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel };
                 kept.entry(step.connection).or_default().push(observed);
@@ -301,14 +321,19 @@ impl Session {
         self.unread.filter(|_| self.totals.skipped.link_type == self.totals.frames)
     }
 
-    /// Ends the run: tells the connections that are left, and the counts; returns how many connections there were.
+    /// Ends the run: tells the connections that are left, and the counts, which it returns.
     ///
     /// # Errors
     /// The output could not be written.
-    pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<u64> {
+    pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<Totals> {
         let totals = self.end(|connection| sink.connection(connection))?;
         sink.finish(&totals)?;
-        Ok(totals.connections)
+        Ok(totals)
+    }
+
+    /// How many segments were not kept because [`Keep::First`] has a limit.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
@@ -333,6 +358,7 @@ impl Session {
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
         let counts = self.table.finish(tell)?;
         self.totals.connections = counts.connections;
+        self.totals.numbers = counts.numbers;
         self.totals.late_segments = counts.late_segments;
         self.totals.let_go = counts.let_go;
         Ok(std::mem::take(&mut self.totals))
@@ -341,3 +367,49 @@ impl Session {
 
 /// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
 const BATCH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::EventKind;
+
+    /// Segments of one octet from one end, each in IPv4 without a link layer.
+    struct Octets {
+        frames: u32,
+        read: u32,
+        bytes: Vec<u8>,
+    }
+
+    impl FrameSource for Octets {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            if self.read == self.frames {
+                return Ok(None);
+            }
+            self.read += 1;
+            let head = [0x45, 0, 0, 41, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            let tcp = [&[48, 57, 0, 80][..], &self.read.to_be_bytes(), &[0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0, 7]];
+            self.bytes = [&head[..], &tcp.concat()].concat();
+            let number = self.read.into();
+            Ok(Some(Frame { number, at: None, link: LinkType(101), bytes: &self.bytes, wire_len: 41 }))
+        }
+    }
+
+    #[test]
+    fn a_bounded_timeline_has_the_first_segments_and_counts_the_others() {
+        for (keep, held, left_out) in [(Keep::First(700), 700, 300), (Keep::First(1000), 1000, 0), (Keep::All, 1000, 0)]
+        {
+            let mut session = Session::new(keep);
+            let mut source = Octets { frames: 1000, read: 0, bytes: Vec::new() };
+            let run = session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+            assert!(run.is_ok());
+            assert_eq!(session.left_out(), left_out);
+            let story = session.story(Vec::new(), &[], None);
+            let frames = story.events.iter().filter_map(|event| match &event.kind {
+                EventKind::Segment(segment) => Some(segment.segment.frame),
+                _ => None,
+            });
+            assert!(frames.eq(1..=held));
+            assert_eq!(story.connections[0].client_to_server.segments, 1000, "the summary has all of them");
+        }
+    }
+}

@@ -87,9 +87,9 @@ impl Run<'_> {
         *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
         interrupt.done();
         let unread = session.unread();
-        let connections = session.finish(&mut *sink).map_err(failed)?;
+        let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
-        missing(&selection.chosen, connections);
+        missing(&selection.absent, totals.numbers);
         if omitted.get() > 0 {
             complain(&format!(
                 "{} findings are not listed: of one connection, no more than {MOST_FINDINGS} are",
@@ -103,7 +103,7 @@ impl Run<'_> {
     fn timeline(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let chosen = self.chosen()?;
         let keep = match &chosen {
-            None => Keep::All,
+            None => Keep::First(MOST_SEGMENTS),
             Some(ids) => Keep::Only(ids.clone()),
         };
         let mut source = Source::open(&self.inputs, &self.interrupt)?;
@@ -119,8 +119,19 @@ impl Run<'_> {
         for notice in &kept.notices {
             complain(notice);
         }
+        let left_out = session.left_out();
         let story = session.story(kept.calls, &kept.evidence, source.dropped());
-        missing(&self.selection.chosen, story.totals.connections);
+        for connection in &story.connections {
+            self.selection.absent.remove(&connection.id);
+        }
+        missing(&self.selection.absent, story.totals.numbers);
+        if left_out > 0 {
+            complain(&format!(
+                "a timeline of all connections holds {MOST_SEGMENTS} segments, and {left_out} later ones are left out: \
+                 -c ID or --where EXPR chooses connections and holds all of theirs (--where true: of every one)"
+            ));
+            self.whole = Outcome::Incomplete;
+        }
         let style = look::at(self.look, self.style, began.get().copied());
         let told = match self.options.format {
             Form::Text => report::timeline::write(out, &story, &[], &style),
@@ -246,17 +257,29 @@ fn is_regular(path: &Path) -> bool {
     path.as_os_str() != "-" && path.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
-/// Tells which of the chosen connections there are not; ids count from 0 without a gap.
-fn missing(chosen: &BTreeSet<ConnectionId>, connections: u64) {
-    for id in chosen.iter().filter(|id| id.0 >= connections) {
-        let known = match connections {
-            0 => "which has none".to_owned(),
-            1 => "which has only connection 0".to_owned(),
-            _ => format!("which has 0 to {}", connections - 1),
-        };
-        complain(&format!("connection {} is not in this capture, {known}", id.0));
+/// Tells which of the chosen connections there are not, when so many numbers were given.
+fn missing(absent: &BTreeSet<ConnectionId>, numbers: u64) {
+    for id in absent {
+        complain(&absence(*id, numbers));
     }
 }
 
+fn absence(id: ConnectionId, numbers: u64) -> String {
+    let known = match numbers {
+        0 => "which has none".to_owned(),
+        1 => "which has only connection 0".to_owned(),
+        _ if id.0 < numbers => {
+            return format!(
+                "connection {} has no segment in this capture: an ICMP error quotes one, and by that it has its number, as in Wireshark",
+                id.0
+            );
+        }
+        _ => format!("which has 0 to {}", numbers - 1),
+    };
+    format!("connection {} is not in this capture, {known}", id.0)
+}
+
+/// How many segments a timeline of all connections holds: about a gigabyte.
+const MOST_SEGMENTS: u64 = 1_000_000;
 /// How many findings of one connection are kept where findings are what is asked for.
 const MOST_FINDINGS: usize = 100_000;

@@ -24,6 +24,8 @@ enum Sequence {
 pub(super) struct Selection {
     /// Only these, by id; all where it is empty.
     pub(super) chosen: BTreeSet<ConnectionId>,
+    /// Those among them that were not met yet.
+    pub(super) absent: BTreeSet<ConnectionId>,
     condition: Option<Expression>,
     sequence: Sequence,
     top: Option<usize>,
@@ -42,8 +44,10 @@ impl Selection {
                 Some(read.map_err(|wrong| Failure::new(format!("--where: {wrong}")))?)
             }
         };
+        let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
         Ok(Self {
-            chosen: options.connection.iter().copied().map(ConnectionId).collect(),
+            absent: chosen.clone(),
+            chosen,
             condition,
             sequence: sequence(options)?,
             top: options.top.map(|top| top as usize),
@@ -72,7 +76,7 @@ impl Selection {
             sink = Box::new(Matching::new(condition, sink));
         }
         if !self.chosen.is_empty() {
-            sink = Box::new(Chosen::new(self.chosen.clone(), sink));
+            sink = Box::new(Chosen::new(self.chosen.clone(), &mut self.absent, sink));
         }
         sink
     }

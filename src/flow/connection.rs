@@ -245,6 +245,8 @@ pub struct Totals {
     pub segments: u64,
     /// Connections.
     pub connections: u64,
+    /// Numbers given: those of the connections, and of those that nothing but ICMP errors quoted.
+    pub numbers: u64,
     /// Frames that held no segment, by reason (see [`crate::wire::Skip`]).
     pub skipped: crate::wire::Skipped,
     /// Segments that came after their connection had been told and forgotten.

@@ -63,6 +63,8 @@ pub struct Tally {
     pub late_segments: u64,
     /// Connections that were told before they were over, because there were too many.
     pub let_go: u64,
+    /// Numbers given: those of the connections, and of those that nothing but ICMP errors quoted.
+    pub numbers: u64,
 }
 
 impl FlowTable {
@@ -209,7 +211,7 @@ impl FlowTable {
 
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
-        self.common.tally
+        Tally { numbers: self.common.next, ..self.common.tally }
     }
 }
 

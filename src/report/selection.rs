@@ -12,19 +12,24 @@ use crate::session::Sink;
 /// Hands on only the connections with these ids.
 pub struct Chosen<'a> {
     only: BTreeSet<ConnectionId>,
+    absent: &'a mut BTreeSet<ConnectionId>,
     sink: Box<dyn Sink + 'a>,
 }
 
 impl<'a> Chosen<'a> {
-    /// Hands `only` these on to `sink`.
-    pub fn new(only: BTreeSet<ConnectionId>, sink: Box<dyn Sink + 'a>) -> Self {
-        Self { only, sink }
+    /// Hands `only` these on to `sink`, and takes out of `absent` those that there are.
+    pub fn new(only: BTreeSet<ConnectionId>, absent: &'a mut BTreeSet<ConnectionId>, sink: Box<dyn Sink + 'a>) -> Self {
+        Self { only, absent, sink }
     }
 }
 
 impl Sink for Chosen<'_> {
     fn connection(&mut self, connection: Connection) -> io::Result<()> {
-        if self.only.contains(&connection.id) { self.sink.connection(connection) } else { Ok(()) }
+        if !self.only.contains(&connection.id) {
+            return Ok(());
+        }
+        self.absent.remove(&connection.id);
+        self.sink.connection(connection)
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
@@ -324,11 +329,22 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_come_and_those_that_match_are_handed_on() {
+    fn the_first_that_come_are_handed_on() {
         let times = [Some(5), None, Some(9), Some(7)];
         assert_eq!(told(&times, |sink| Box::new(First::new(3, sink))), [0, 1, 2]);
-        let only = BTreeSet::from([ConnectionId(1), ConnectionId(3)]);
-        assert_eq!(told(&times, |sink| Box::new(Chosen::new(only.clone(), sink))), [1, 3]);
+    }
+
+    #[test]
+    fn those_that_are_chosen_are_handed_on_and_the_others_known_to_be_absent() {
+        let only = BTreeSet::from([1, 3, 9].map(ConnectionId));
+        let (mut absent, mut ids) = (only.clone(), BTreeSet::new());
+        let mut sink = Chosen::new(only, &mut absent, Box::new(Ids(&mut ids)));
+        for id in (0..5).map(ConnectionId) {
+            sink.connection(Connection { id, ..sample::echo().connections.remove(0) }).unwrap();
+        }
+        drop(sink);
+        assert_eq!(ids, BTreeSet::from([1, 3].map(ConnectionId)));
+        assert_eq!(absent, BTreeSet::from([ConnectionId(9)]));
     }
 
     fn by_number(ids: &[u64], most: usize) -> Vec<u64> {

@@ -63,6 +63,6 @@ impl Watch {
 }
 
 fn with(totals: Totals, tally: Tally) -> Totals {
-    let Tally { connections, late_segments, let_go } = tally;
-    Totals { connections, late_segments, let_go, ..totals }
+    let Tally { connections, late_segments, let_go, numbers } = tally;
+    Totals { connections, late_segments, let_go, numbers, ..totals }
 }
