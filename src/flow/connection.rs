@@ -123,6 +123,17 @@ pub enum Closer {
     Both,
 }
 
+impl Closer {
+    /// `client`, `server` or `both`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Both => "both",
+        }
+    }
+}
+
 impl From<Side> for Closer {
     fn from(side: Side) -> Self {
         match side {

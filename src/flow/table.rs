@@ -142,7 +142,7 @@ impl FlowTable {
     }
 
     /// How many segments are best taken at a time.
-    pub const AT_ONCE: usize = 32;
+    pub const AT_ONCE: usize = 16;
 
     /// Tells the connections that no further segment can belong to, as far as the last segment's time shows.
     ///

@@ -9,8 +9,8 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::calls::{Arg, Effect, Process, SocketId};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
-    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range, SegmentEvent, Side,
-    SideSummary, Story, TimerEvent, Totals, TransitionEvent,
+    CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range,
+    SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent,
 };
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::tcp::{FindingSet, State};
@@ -193,7 +193,7 @@ impl<'a> Jsonl<'a> {
 struct Lines(Vec<u8>);
 
 impl Lines {
-    fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
+    fn object(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
         Ok(value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.0, Careful))?)
     }
 
@@ -206,14 +206,14 @@ impl Lines {
         self.text(r#","duration_ns":"#).maybe(duration);
         self.text(r#","first_frame":"#).number(c.first_frame).text(r#","last_frame":"#).number(c.last_frame);
         self.text(r#","completeness":"#).number(c.completeness);
-        self.text(r#","conn_state":"#).object(&c.conn_state)?;
-        self.text(r#","history":"#).object(&c.history)?;
+        self.text(r#","conn_state":"#).name(Some(c.conn_state.name()));
+        self.text(r#","history":"#).sentence(&c.history)?;
         self.text(r#","initial_rtt_ns":"#).maybe(c.initial_rtt.map(|rtt| rtt.0));
         self.text(r#","client_state":"#).name(c.client_state.map(State::name));
         self.text(r#","server_state":"#).name(c.server_state.map(State::name));
-        self.text(r#","closed_by":"#).object(&c.closed_by)?;
+        self.text(r#","closed_by":"#).name(c.closed_by.map(Closer::name));
         self.text(r#","ending":"#).name(Some(c.ending.name()));
-        self.text(r#","verdict":"#).object(&c.verdict)?;
+        self.text(r#","verdict":"#).sentence(&c.verdict)?;
         self.text(r#","client_to_server":"#).side(&c.client_to_server);
         self.text(r#","server_to_client":"#).side(&c.server_to_client);
         self.text(r#","findings":["#);
@@ -229,7 +229,7 @@ impl Lines {
     fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> io::Result<()> {
         self.text(r#""name":"#).name(Some(finding.name()));
         self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
-        self.text(r#","note":"#).object(note)?;
+        self.text(r#","note":"#).sentence(note)?;
         self.text("}");
         Ok(())
     }
@@ -330,6 +330,15 @@ impl Lines {
             Some(truth) => self.truth(truth),
             None => self.text("null"),
         }
+    }
+
+    /// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
+    fn sentence(&mut self, text: &str) -> io::Result<()> {
+        if text.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b'"' && octet != b'\\') {
+            self.text("\"").text(text).text("\"");
+            return Ok(());
+        }
+        self.object(text)
     }
 
     /// A name from one of our own lists, which needs no escapes.
