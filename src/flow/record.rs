@@ -176,8 +176,11 @@ impl<K: Key> Record<K> {
         let client = self.client.direction();
         self.history.observe(direction, client, segment, repeats);
         if let Some(findings) = opened {
-            // Wireshark does not look for octets in a SYN that uses ports again.
-            if is_opening(flags) && segment.len > 0 && !findings.contains(&Finding::PortReuse) {
+            // To Wireshark a connection that uses ports again is none of its new ones, whose first segment it looks at
+            // for a SYN and its octets only: it counts the other flags at once, and does not look for octets.
+            if findings.contains(&Finding::PortReuse) {
+                self.completeness |= completeness(segment);
+            } else if is_opening(flags) && segment.len > 0 {
                 self.completeness |= DATA;
             }
         } else {

@@ -803,6 +803,30 @@ mod tests {
     }
 
     #[test]
+    fn a_syn_with_reset_is_no_unanswered_syn() {
+        let connection = only("0 < SR 100(0) = 0 inconsistent_flags");
+        assert_eq!((connection.ending, connection.closed_by, connection.completeness), (Ending::Open, None, 1));
+        assert!(connection.verdict.starts_with("Only SYNs with RST were captured"), "{}", connection.verdict);
+    }
+
+    /// tshark 4.0: on a fresh 4-tuple the RST of the first segment counts once a second segment came, on a used one at once.
+    #[test]
+    fn a_first_segment_that_uses_ports_again_counts_at_once() {
+        let connections = check(
+            "0  < S   100(0)         = 0
+             1  > R.  0(0) ack 101   = 0
+             2  < SR  500(0)         = 1 port_reuse inconsistent_flags
+             3  < SF  900(0)         = 2 port_reuse inconsistent_flags
+             4  < S   1300(5)        = 3 port_reuse",
+        );
+        let completeness: Vec<_> = connections.iter().map(|connection| connection.completeness).collect();
+        assert_eq!(completeness, [37, 33, 1, 1]);
+        assert!(connections[1].verdict.starts_with("Only SYNs with RST were captured"), "{}", connections[1].verdict);
+        let fresh = only("0 < SR 100(0)\n 1 < SR 100(0)");
+        assert_eq!(fresh.completeness, 33);
+    }
+
+    #[test]
     fn octets_after_close_are_answered_with_a_reset() {
         let connection = opened(
             "30 < F. 101(0)  ack 301

@@ -63,7 +63,10 @@ impl Facts<'_> {
 
     fn is_only_syns(&self) -> bool {
         let [client, server] = self.streams;
-        client.isn().is_some() && server.segments() == 0 && client.segments() & 0xff == u64::from(client.syns())
+        client.isn().is_some()
+            && server.segments() == 0
+            && client.segments() & 0xff == u64::from(client.syns())
+            && client.resets() == 0
     }
 
     /// Who ended it: the sender of the RST that did, or of the first FIN.
@@ -178,9 +181,11 @@ impl Facts<'_> {
 
     fn write_open(&self, text: &mut String) -> fmt::Result {
         if self.streams.iter().all(|stream| stream.segments() == u64::from(stream.resets())) {
-            return text.write_str(
-                "Only RSTs were captured: each answers a segment that was not, and tells nothing of a connection.",
-            );
+            return text.write_str(if self.streams.iter().any(|stream| stream.isn().is_some()) {
+                "Only SYNs with RST were captured: flags that do not go together, and that open and end nothing."
+            } else {
+                "Only RSTs were captured: each answers a segment that was not, and tells nothing of a connection."
+            });
         }
         if self.midstream {
             return text.write_str("Open: the capture holds neither its beginning nor its end.");
