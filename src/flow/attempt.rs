@@ -60,7 +60,7 @@ impl<K: Key> Attempt<K> {
             && *options == kept
             && (segment.len, segment.ack, segment.urgent) == (0, Seq(0), 0)
             && window != 0
-            && !segment.oddities.contains(Oddities::BAD_CHECKSUM);
+            && !segment.oddities.intersects(Oddities::BAD_CHECKSUM | Oddities::BAD_OFFSET);
         if !is_plain {
             return None;
         }

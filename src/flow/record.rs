@@ -114,13 +114,15 @@ impl Client {
 impl<K: Key> Record<K> {
     /// A connection that begins with `segment`, whose sender has the place `from` in the key.
     pub(super) fn new(key: K, from: Place, id: u64, segment: &Segment) -> Self {
-        let opens = is_opening(segment.flags);
+        let opens = is_opening(segment.flags) && !segment.has_short_header();
+        // Whoever gets a segment that cannot be read has nothing of it.
+        let is_asked = opens && !segment.is_unreadable();
         Self {
             key,
             id,
             first: from,
             // Whether somebody listens at the other end shows when it answers.
-            ends: [if opens { Endpoint::closed() } else { Endpoint::unknown() }, Endpoint::unknown()],
+            ends: [if is_asked { Endpoint::closed() } else { Endpoint::unknown() }, Endpoint::unknown()],
             first_at: segment.at,
             first_frame: segment.frame,
             first_adds: completeness(segment),
@@ -131,7 +133,8 @@ impl<K: Key> Record<K> {
 
     /// A connection that was only quoted so far: it has a number, and no segment.
     pub(super) fn quoted(key: K, id: u64, quote: &Segment) -> Self {
-        let completeness = if is_opening(quote.flags) { SYN } else { completeness(quote) };
+        let opens = is_opening(quote.flags) && !quote.has_short_header();
+        let completeness = completeness(quote) | if opens { SYN } else { 0 };
         Self { key, id, completeness, ..Self::default() }
     }
 
@@ -159,6 +162,9 @@ impl<K: Key> Record<K> {
     /// Takes a segment of the connection; `opened` holds the findings about its being the first one.
     pub(super) fn observe(&mut self, from: Place, segment: &Segment, opened: Option<&[Finding]>, most: usize) -> Step {
         let direction = from.direction(self.first);
+        if segment.is_unreadable() {
+            return self.observe_unreadable(direction, segment, opened, most);
+        }
         let flags = segment.flags;
         let controls = flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
         let (mut repeats, mut gives_up) = (false, false);
@@ -175,17 +181,7 @@ impl<K: Key> Record<K> {
         }
         let client = self.client.direction();
         self.history.observe(direction, client, segment, repeats);
-        if let Some(findings) = opened {
-            // To Wireshark a connection that uses ports again is none of its new ones, whose first segment it looks at
-            // for a SYN and its octets only: it counts the other flags at once, and does not look for octets.
-            if findings.contains(&Finding::PortReuse) {
-                self.completeness |= completeness(segment);
-            } else if is_opening(flags) && segment.len > 0 {
-                self.completeness |= DATA;
-            }
-        } else {
-            self.completeness |= completeness(segment) | std::mem::take(&mut self.first_adds);
-        }
+        self.complete(segment, opened);
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
 
@@ -222,6 +218,58 @@ impl<K: Key> Record<K> {
                 Range { from, to: (judged.position + i64::from(segment.len)).max(0) as u64 }
             }),
             moves,
+        }
+    }
+
+    /// Takes a segment whose data offset cannot be: it is shown and counted, but its receiver drops it, so it moves nothing.
+    #[cold]
+    fn observe_unreadable(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        opened: Option<&[Finding]>,
+        most: usize,
+    ) -> Step {
+        let heeded = if segment.has_short_header() { Flags::empty() } else { segment.flags };
+        if heeded.contains(Flags::SYN) {
+            self.settle_client(direction, heeded);
+        }
+        let mut judged = self.conversation.observe_unreadable(direction, segment);
+        for finding in opened.unwrap_or_default() {
+            judged.findings.insert(*finding);
+        }
+        self.complete(segment, opened);
+        if !judged.findings.is_empty() || self.is_round(direction, heeded) {
+            self.note_trouble(direction, &Segment { flags: heeded, ..*segment }, &judged, most);
+        }
+        self.last = direction;
+        self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
+        Step {
+            connection: ConnectionId(self.id),
+            from: side_of(direction, self.client.direction()),
+            opened: opened.is_some(),
+            findings: judged.findings,
+            seq: judged.seq,
+            ack: judged.ack,
+            window: judged.window,
+            stream: None,
+            moves: [None; 4],
+        }
+    }
+
+    /// Adds a segment to the completeness.
+    fn complete(&mut self, segment: &Segment, opened: Option<&[Finding]>) {
+        match opened {
+            // To Wireshark a connection that uses ports again is none of its new ones, whose first segment it looks at
+            // for a SYN and its octets only: it counts the other flags at once, and does not look for octets.
+            Some(findings) if findings.contains(&Finding::PortReuse) => {
+                self.completeness |= SYN | completeness(segment)
+            }
+            Some(_) if is_opening(segment.flags) && segment.len > 0 && !segment.has_short_header() => {
+                self.completeness |= DATA;
+            }
+            Some(_) => {}
+            None => self.completeness |= completeness(segment) | std::mem::take(&mut self.first_adds),
         }
     }
 
@@ -509,7 +557,7 @@ fn is_opening(flags: Flags) -> bool {
 
 /// What a segment adds to Wireshark's completeness, but for the SYN, which counts only as the first segment.
 fn completeness(segment: &Segment) -> u8 {
-    let flags = segment.flags;
+    let flags = if segment.has_short_header() { Flags::empty() } else { segment.flags };
     let mut bits = 0;
     if flags.contains(Flags::SYN | Flags::ACK) {
         bits |= SYN_ACK;

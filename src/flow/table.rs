@@ -701,7 +701,7 @@ mod tests {
     use crate::flow::{Closer, ConnState, Ending, Side};
     use crate::tcp::State;
     use crate::wire::script::{self, From};
-    use crate::wire::{Flags, Seq};
+    use crate::wire::{Flags, Oddities, Seq};
 
     /// Follows a script whose lines end in the number of the segment's connection and its findings; returns all connections by number.
     fn check(script: &str) -> Vec<Connection> {
@@ -1006,6 +1006,81 @@ mod tests {
         let connection = only(&script);
         assert_eq!((connection.findings.len(), connection.findings_omitted), (100, 50));
         assert_eq!(connection.client_to_server.duplicate_acks, 150);
+    }
+
+    // ---- data offsets that cannot be ------------------------------------------------------------------------------
+
+    /// Follows a script in which `!` before the time marks a data offset below 5 words, `?` one beyond the segment.
+    fn with_bad_offsets(script: &str) -> Vec<Connection> {
+        let mut table = FlowTable::new();
+        let marks: Vec<_> = script.lines().map(|line| line.trim().chars().next()).collect();
+        for ((_, mut segment, _), mark) in script::read(&script.replace(['!', '?'], "")).zip(marks) {
+            segment.oddities = match mark {
+                Some('!') => Oddities::BAD_OFFSET,
+                Some('?') => Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS,
+                _ => Oddities::empty(),
+            };
+            table.observe(&segment).expect("not late");
+        }
+        let mut connections = Vec::new();
+        let Ok(_) = table.finish(|connection| {
+            connections.push(connection);
+            Ok::<_, Infallible>(())
+        });
+        connections.sort_by_key(|connection| connection.id);
+        connections
+    }
+
+    /// tshark 4.0 gives up at such a header: it counts the segment and its octets, and heeds none of its flags.
+    #[test]
+    fn a_header_that_is_too_short_is_counted_and_says_nothing() {
+        let connections = with_bad_offsets(
+            "0    < S  100(0)
+             !5   > S. 300(4) ack 101
+             10   > S. 300(0) ack 101
+             !15  < .  101(4) ack 301
+             20   < .  101(0) ack 301
+             !30  < F. 101(4) ack 301
+             !40  > R. 301(4) ack 101",
+        );
+        let [connection] = &connections[..] else { panic!("{connections:?}") };
+        let (client, server) = (&connection.client_to_server, &connection.server_to_client);
+        assert_eq!((client.segments, client.syn, client.fin, client.octets), (4, 1, 0, 8));
+        assert_eq!((server.segments, server.syn, server.rst, server.octets), (3, 1, 0, 8));
+        assert_eq!((connection.completeness, connection.ending), (7, Ending::Open));
+        assert_eq!(connection.client_state, Some(State::Established));
+        assert_eq!(connection.initial_rtt.map(|rtt| rtt.0), Some(20_000_000));
+        assert_eq!(connection.history, "ShA");
+        assert!(connection.findings.iter().all(|finding| finding.frame != Some(6)), "{:?}", connection.findings);
+    }
+
+    /// tshark 4.0 counts its flags, and leaves it out of the sequence analysis.
+    #[test]
+    fn a_header_beyond_its_segment_counts_by_its_flags_and_moves_nothing() {
+        let connections = with_bad_offsets(
+            "0    < S  100(0)
+             10   > S. 300(0) ack 101
+             20   < .  101(0) ack 301
+             ?30  < F. 101(0) ack 301
+             ?40  > R. 301(0) ack 101
+             50   < P. 101(5) ack 301",
+        );
+        let [connection] = &connections[..] else { panic!("{connections:?}") };
+        assert_eq!((connection.client_to_server.fin, connection.server_to_client.rst), (1, 1));
+        assert_eq!((connection.completeness, connection.ending), (63, Ending::Open));
+        assert_eq!(connection.client_state, Some(State::Established));
+        assert_eq!(connection.findings, []);
+    }
+
+    #[test]
+    fn a_syn_with_a_bad_offset_opens_a_connection_all_the_same() {
+        let short = with_bad_offsets("!0 < S 100(4)\n 1 < S 100(0)\n 2 > S. 300(0) ack 101\n !3 < S 900(4)");
+        assert_eq!(short.iter().map(|connection| connection.completeness).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!((short[0].client_to_server.syn, short[1].client_to_server.syn), (1, 0));
+        // Where its numbers begin is not known from one beyond its segment.
+        let beyond = with_bad_offsets("?0 < S 100(0)\n 1 < S 900(0)\n 2 > S. 300(0) ack 901");
+        assert_eq!(beyond.iter().map(|connection| connection.completeness).collect::<Vec<_>>(), [3]);
+        assert_eq!(beyond[0].client_to_server.syn, 2);
     }
 
     // ---- quoted in ICMP errors -----------------------------------------------------------------------------------

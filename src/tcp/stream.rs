@@ -131,6 +131,69 @@ impl Conversation {
         judgement
     }
 
+    /// Remembers a segment whose data offset cannot be, which its receiver drops.
+    ///
+    /// As in Wireshark it is counted; one that seems shorter than a header has no flags, and what the sequence analysis
+    /// finds in it is not told; one that seems longer than the segment takes no part in the sequence analysis.
+    #[cold]
+    pub fn observe_unreadable(&mut self, direction: Direction, segment: &Segment) -> Judgement {
+        let rtt = self.initial_rtt().map_or(0, Span::as_nanos);
+        let [first, second] = &mut self.streams;
+        let (fwd, rev) = match direction {
+            Direction::First => (first, second),
+            Direction::Second => (second, first),
+        };
+        let short = segment.has_short_header();
+        let heeded = if short { Segment { flags: Flags::empty(), ..*segment } } else { *segment };
+        if segment.flags.contains(Flags::SYN) {
+            fwd.follow_syn(segment);
+        }
+        if !fwd.marks.contains(Marks::BASE) {
+            fwd.octets.begin(heeded.data_seq());
+        }
+        if short {
+            if !fwd.marks.contains(Marks::BASE) {
+                fwd.base = if segment.flags.contains(Flags::SYN) { segment.seq } else { segment.seq.minus(1) };
+                fwd.marks |= Marks::BASE;
+            }
+            if segment.flags.contains(Flags::ACK) && !rev.marks.contains(Marks::BASE) {
+                rev.meet_by_ack(segment.ack);
+            }
+            let now = segment.at.map_or(0, Timestamp::as_nanos);
+            judge(fwd, rev, segment, now, rtt, &mut FindingSet::default());
+        } else if heeded.flags.contains(Flags::SYN) {
+            if !fwd.marks.contains(Marks::SYN) {
+                fwd.isn = segment.seq;
+            }
+            fwd.marks |= Marks::SYN | Marks::UNSCALED;
+        }
+        fwd.last_at = segment.at;
+        fwd.count(&heeded);
+        let position = fwd.octets.take(&heeded);
+        let acks = heeded.flags.contains(Flags::ACK);
+        let judgement = Judgement {
+            findings: oddities(segment),
+            seq: position + i64::from(!heeded.flags.contains(Flags::SYN)),
+            ack: acks.then(|| rev.octets.position(segment.ack) + 1),
+            window: fwd.scaled(segment),
+            position,
+            in_order: fwd.in_order(),
+            in_flight: fwd.in_flight(rev),
+            since_advance: None,
+            duplicate: 0,
+        };
+        if heeded.flags.contains(Flags::SYN) || heeded.options.window_scale.is_some() {
+            remember_announced(fwd, rev, &heeded);
+        }
+        if acks && !heeded.flags.contains(Flags::SYN) {
+            fwd.marks.remove(Marks::UNSCALED);
+        }
+        if !self.streams[0].marks.contains(Marks::TIMED) {
+            self.time_opening(&heeded);
+        }
+        judgement
+    }
+
     /// Takes note of a header of a segment in `direction` that an ICMP error quotes: only its SYN means something.
     pub fn quote(&mut self, direction: Direction, quote: &Segment) {
         let stream = &mut self.streams[direction as usize];
@@ -604,7 +667,7 @@ fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &Segment) {
     if !flags.contains(Flags::SYN) {
         return;
     }
-    if !segment.oddities.contains(Oddities::HEADER_CUT) {
+    if !segment.oddities.intersects(Oddities::HEADER_CUT | Oddities::BAD_OFFSET) {
         if fwd.scale == Scale::UNKNOWN {
             fwd.scale = Scale::NONE;
             rev.scale = Scale::NONE;

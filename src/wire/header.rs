@@ -28,8 +28,12 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let mut options = Options::default();
         let mut len = 0;
         let mut payload: &[u8] = &[];
-        if header_len < MIN_HEADER || header_len > part.len {
+        if header_len < MIN_HEADER {
             oddities |= Oddities::BAD_OFFSET;
+        } else if header_len > part.len {
+            oddities |= Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS;
+            // Nobody heeds such a segment, but what it says is told.
+            let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), &mut options);
         }
         // How long the payload of a whole packet was, its first fragment alone does not tell.
         if header_len <= part.len && !way.fragment {

@@ -71,9 +71,9 @@ bitflags::bitflags! {
         const BAD_CHECKSUM = 0x004;
         /// The TCP checksum is right (absent when it could not be verified or was not looked at).
         const GOOD_CHECKSUM = 0x008;
-        /// The data offset is below 5 words or beyond the segment.
+        /// The data offset is below 5 words, or beyond the segment (then with `BAD_OPTIONS`): its receiver drops it.
         const BAD_OFFSET = 0x010;
-        /// An option's length is impossible; options from there on are ignored.
+        /// An option's length is impossible, or the options go on beyond the segment; they are ignored from there on.
         const BAD_OPTIONS = 0x020;
         /// A length in the IP header does not fit the frame.
         const BAD_LENGTH = 0x040;
@@ -193,6 +193,16 @@ impl Segment {
     /// The sequence number after all that it takes.
     pub fn end(&self) -> Seq {
         self.seq.plus(self.seq_len())
+    }
+
+    /// Whether its receiver drops it unread, because its data offset cannot be.
+    pub fn is_unreadable(&self) -> bool {
+        self.oddities.contains(Oddities::BAD_OFFSET)
+    }
+
+    /// Whether its data offset is below 5 words; Wireshark gives up there ("bogus TCP header length") and heeds no flags.
+    pub fn has_short_header(&self) -> bool {
+        self.oddities & (Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS) == Oddities::BAD_OFFSET
     }
 
     /// Whether it is an acknowledgement and nothing else: no octets, no SYN, FIN or RST.

@@ -317,8 +317,12 @@ fn lengths_that_lie_are_told() {
         bytes[32] = words << 4;
         only(101, &bytes).0
     };
-    assert_eq!((with_offset(15).len, with_offset(15).oddities), (0, Oddities::BAD_OFFSET));
-    assert_eq!((with_offset(4).len, with_offset(4).oddities), (10, Oddities::BAD_OFFSET));
+    let beyond = with_offset(15);
+    assert_eq!((beyond.len, beyond.oddities), (0, Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS));
+    assert!(beyond.is_unreadable() && !beyond.has_short_header());
+    let short = with_offset(4);
+    assert_eq!((short.len, short.oddities), (10, Oddities::BAD_OFFSET));
+    assert!(short.is_unreadable() && short.has_short_header());
 }
 
 #[test]
