@@ -711,6 +711,8 @@ struct Apart {
     others: Vec<(i64, i64)>,
     unique: u64,
     in_order: i64,
+    /// Where the last segment began, if that was further ahead than a window reaches.
+    far: Option<i64>,
 }
 
 impl Octets {
@@ -758,10 +760,10 @@ impl Octets {
     fn take_apart(&mut self, segment: &Segment, start: Seq, from: i64) {
         let end = self.end;
         let apart = self.apart.get_or_insert_with(|| {
-            Box::new(Apart { hot: (0, end), others: Vec::new(), unique: end as u64, in_order: end })
+            Box::new(Apart { hot: (0, end), others: Vec::new(), unique: end as u64, in_order: end, far: None })
         });
         let bare_reset = segment.flags.contains(Flags::RST) && segment.len == 0;
-        if !bare_reset && from > self.end {
+        if !bare_reset && apart.is_ahead(from, end) {
             (self.end, self.end_seq) = (from, start);
         }
         if segment.len > 0 {
@@ -785,6 +787,19 @@ impl Octets {
 }
 
 impl Apart {
+    /// Whether a segment that begins at `from` is the newest, the one before having begun at `end`.
+    ///
+    /// One further ahead than any window reaches is, only if the one before it was there, too: else its number is wrong,
+    /// and those around it would seem to be a whole circle of numbers away.
+    fn is_ahead(&mut self, from: i64, end: i64) -> bool {
+        let last = self.far.take();
+        if from - end <= WIDEST_WINDOW {
+            return from > end;
+        }
+        self.far = Some(from);
+        last.is_some_and(|last| (from - last).abs() <= WIDEST_WINDOW)
+    }
+
     fn acknowledged(&mut self, position: i64) {
         let end = self.others.last().map_or(self.hot.1, |last| last.1.max(self.hot.1));
         if position > self.in_order && position <= end {
@@ -966,6 +981,8 @@ const NEAR: i16 = 256;
 const FAST: u64 = 20_000_000;
 /// How soon after the stream advanced a late segment counts as out of order where the initial RTT is not known, in nanoseconds.
 const REORDERING: u64 = 3_000_000;
+/// No window is wider (RFC 7323 section 2.3).
+const WIDEST_WINDOW: i64 = 1 << 30;
 /// How many separate intervals of octets are kept for a direction; past that the two lowest become one.
 const MOST_INTERVALS: usize = 4096;
 /// The bits of an entry of [`Copies`] that hold time.
@@ -1265,6 +1282,24 @@ mod tests {
             octets.take(&segment);
         }
         octets
+    }
+
+    #[test]
+    fn a_wrong_number_half_a_circle_away_moves_nobody_elses_octets() {
+        let half = 1 << 31;
+        for wrong in [half - 1448, half, half + 1448] {
+            let taken =
+                octets(&[(0, 1448), (1448, 1448), (wrong, 1448), (0, 1448), (2896, 1448), (1448, 1448)], Seq(700));
+            assert_eq!(taken.unique(), 4 * 1448, "{wrong}");
+        }
+        // A hole of more than a window is not a wrong number: what follows is there, too.
+        let hole = (1 << 30) + 5000;
+        let taken =
+            octets(&[(0, 1448), (hole, 1448), (hole + 1448, 1448), (hole + (1 << 30), 8), (hole + half, 8)], Seq(700));
+        assert_eq!(
+            (taken.unique(), taken.position(Seq(700).plus(hole + half))),
+            (3 * 1448 + 16, i64::from(hole) + (1 << 31))
+        );
     }
 
     proptest! {
