@@ -190,7 +190,7 @@ impl Run<'_> {
         }
         if let Some(link) = unread {
             complain(&format!(
-                "no frame could be read: their link type is {}, which is none of those that carry TCP here (docs/architecture.md lists them)",
+                "no frame could be read: their link type is {}, which is none of those that carry TCP here (docs/analyze.md lists them)",
                 link.0
             ));
             return Ok(Outcome::Incomplete);
