@@ -1,38 +1,170 @@
 //! Compressed captures, told by their content: gzip, zstd and lz4.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 
-type Raw = Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>;
+use flate2::bufread::GzDecoder;
+use lz4_flex::frame::{self, FrameDecoder};
 
 /// The reader's content, decompressed if it begins as something compressed.
+///
+/// Reading ends with `UnexpectedEof` where the compressed data ends too early, and with `InvalidData` and what is wrong,
+/// in words for people, where it is damaged; errors of the reader itself stay as they are.
 ///
 /// # Errors
 /// The first octets cannot be read.
 pub(super) fn decompressed(mut reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    let mut head = Vec::with_capacity(MAGIC);
-    reader.by_ref().take(MAGIC as u64).read_to_end(&mut head)?;
-    let start: [u8; MAGIC] = match head.as_slice().try_into() {
-        Ok(start) => start,
-        Err(_) => return Ok(Box::new(Cursor::new(head))),
-    };
-    let raw = Cursor::new(head).chain(reader);
-    Ok(match start {
-        [0x1f, 0x8b, ..] => Box::new(Gzip::Member(Box::new(flate2::bufread::GzDecoder::new(buffered(raw))))),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::with_buffer(buffered(raw))?),
-        [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => {
-            Box::new(Lz4::Frame(Box::new(lz4_flex::frame::FrameDecoder::new(buffered(raw)))))
+    loop {
+        let mut head = Vec::with_capacity(MAGIC);
+        reader.by_ref().take(MAGIC as u64).read_to_end(&mut head)?;
+        let Ok(start) = <[u8; MAGIC]>::try_from(&head[..]) else { return Ok(Box::new(Cursor::new(head))) };
+        if is_skippable(start) {
+            skip(&mut reader)?;
+            continue;
         }
-        _ => Box::new(raw),
-    })
+        let head = Cursor::new(head);
+        if !is_compressed(start) {
+            return Ok(Box::new(head.chain(reader)));
+        }
+        let raw = BufReader::with_capacity(BUFFER, head.chain(Outside(reader)));
+        let (form, decoder): (_, Box<dyn Read + Send>) = match start {
+            [0x1f, 0x8b, ..] => (Form::Gzip, Box::new(Gzip::Member(Box::new(GzDecoder::new(raw))))),
+            ZSTD => (Form::Zstd, Box::new(zstd::stream::read::Decoder::with_buffer(raw)?)),
+            _ => (Form::Lz4, Box::new(Lz4::Between(raw, None))),
+        };
+        return Ok(Box::new(Explained { form, decoder }));
+    }
 }
 
-fn buffered(raw: Raw) -> BufReader<Raw> {
-    BufReader::with_capacity(BUFFER, raw)
+fn is_compressed(start: [u8; MAGIC]) -> bool {
+    matches!(start, [0x1f, 0x8b, ..] | ZSTD | FRAME | LEGACY_FRAME)
 }
 
-/// Members one after the other, as `cat a.gz b.gz` makes them; what follows the last is padding, as gzip takes it.
+type Raw = BufReader<Chain<Cursor<Vec<u8>>, Outside>>;
+
+/// How something is compressed.
+#[derive(Clone, Copy)]
+enum Form {
+    Gzip,
+    Zstd,
+    Lz4,
+}
+
+/// Says what is wrong in our words, where libraries have their own.
+struct Explained {
+    form: Form,
+    decoder: Box<dyn Read + Send>,
+}
+
+impl Read for Explained {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(into).map_err(|error| explained(self.form, error))
+    }
+}
+
+fn explained(form: Form, error: io::Error) -> io::Error {
+    match error.get_ref() {
+        Some(inner) if inner.is::<CutShort>() => return cut(),
+        Some(inner) if inner.is::<Wrong>() => return error,
+        _ if error.kind() == ErrorKind::UnexpectedEof => return error,
+        _ => {}
+    }
+    let error = match error.downcast::<Untouched>() {
+        Ok(Untouched(error)) => return error,
+        Err(error) => error,
+    };
+    match form {
+        Form::Gzip => wrong(match error.to_string() {
+            text if text.contains("header") => "a part of it does not begin as gzip does",
+            text if text.contains("checksum") => "what gzip's checksum is of is not what was decompressed",
+            _ => "its gzip data contradicts itself",
+        }),
+        Form::Zstd => match error.to_string() {
+            text if text.contains("too much memory") => io::Error::other(
+                "zstd compressed it with a window of more than 128 MiB: zstd -dc --long=31 FILE | tcpflow analyze -",
+            ),
+            text if text.contains("ictionary") => io::Error::other(
+                "zstd compressed it with a dictionary: zstd -dc -D DICTIONARY FILE | tcpflow analyze -",
+            ),
+            text if text.contains("frame descriptor") => wrong(JUNK_AFTER_ZSTD),
+            text if text.contains("checksum") => wrong("what zstd's checksum is of is not what was decompressed"),
+            _ => wrong("its zstd data contradicts itself"),
+        },
+        Form::Lz4 => match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(frame::Error::DictionaryNotSupported) => {
+                io::Error::other("lz4 compressed it with a dictionary: lz4 -dc -D DICTIONARY FILE | tcpflow analyze -")
+            }
+            Some(
+                frame::Error::HeaderChecksumError
+                | frame::Error::ReservedBitsSet
+                | frame::Error::UnsupportedBlocksize(_)
+                | frame::Error::UnsupportedVersion(_),
+            ) => wrong("the header of an lz4 frame is not one"),
+            Some(frame::Error::BlockChecksumError | frame::Error::ContentChecksumError) => {
+                wrong("what lz4's checksum is of is not what was decompressed")
+            }
+            Some(frame::Error::ContentLengthError { .. }) => wrong("it is not as long as its lz4 header says"),
+            _ => wrong("its lz4 data contradicts itself"),
+        },
+    }
+}
+
+/// The file or stream below a decoder, whose errors are not the decoder's.
+struct Outside(Box<dyn Read + Send>);
+
+impl Read for Outside {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into).map_err(|error| io::Error::new(error.kind(), Untouched(error)))
+    }
+}
+
+/// An error on its way through a decoder.
+#[derive(Debug)]
+struct Untouched(io::Error);
+
+impl fmt::Display for Untouched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Untouched {}
+
+/// What is wrong with compressed data.
+#[derive(Debug)]
+struct Wrong(&'static str);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+fn wrong(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, Wrong(what))
+}
+
+fn cut() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, CutShort)
+}
+
+/// Compressed data ends where it should go on.
+#[derive(Debug)]
+struct CutShort;
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is cut short")
+    }
+}
+
+impl std::error::Error for CutShort {}
+
+/// Members one after the other, as `cat a.gz b.gz` makes them; zeros after the last are padding, as gzip takes them.
 enum Gzip {
-    Member(Box<flate2::bufread::GzDecoder<BufReader<Raw>>>),
+    Member(Box<GzDecoder<Raw>>),
     Over,
 }
 
@@ -46,32 +178,146 @@ impl Read for Gzip {
             }
             let another = member.get_mut().fill_buf()?.first() == Some(&0x1f);
             let Self::Member(member) = std::mem::replace(self, Self::Over) else { return Ok(0) };
+            let mut raw = member.into_inner();
             if another {
-                *self = Self::Member(Box::new(flate2::bufread::GzDecoder::new(member.into_inner())));
+                *self = Self::Member(Box::new(GzDecoder::new(raw)));
+            } else {
+                only_zeros(&mut raw)?;
             }
         }
     }
 }
 
-/// Frames one after the other: the decoder ends at the end of each, and the next has one of its own, because its blocks may be of another size.
+fn only_zeros(raw: &mut Raw) -> io::Result<()> {
+    loop {
+        match raw.fill_buf()? {
+            [] => return Ok(()),
+            octets if octets.iter().all(|octet| *octet == 0) => {
+                let zeros = octets.len();
+                raw.consume(zeros);
+            }
+            _ => return Err(wrong("what follows its gzip data is neither gzip nor padding")),
+        }
+    }
+}
+
+/// Frames one after the other, each with a decoder of its own, because its blocks may be of another size; skippable ones are passed over.
 enum Lz4 {
-    Frame(Box<lz4_flex::frame::FrameDecoder<BufReader<Raw>>>),
+    /// With the first octets of the next frame, where they were read already.
+    Between(Raw, Option<[u8; MAGIC]>),
+    Frame(Box<FrameDecoder<Lz4Frame>>),
     Over,
 }
 
 impl Read for Lz4 {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Self::Frame(frame) = self else { return Ok(0) };
-            let read = frame.read(into)?;
-            if read > 0 || into.is_empty() || frame.get_mut().fill_buf()?.is_empty() {
-                return Ok(read);
-            }
-            let Self::Frame(frame) = std::mem::replace(self, Self::Over) else { return Ok(0) };
-            *self = Self::Frame(Box::new(lz4_flex::frame::FrameDecoder::new(frame.into_inner())));
+            *self = match std::mem::replace(self, Self::Over) {
+                Self::Over => return Ok(0),
+                Self::Frame(mut frame) => {
+                    let read = frame.read(into)?;
+                    if read > 0 || into.is_empty() {
+                        *self = Self::Frame(frame);
+                        return Ok(read);
+                    }
+                    let frame = frame.into_inner();
+                    Self::Between(frame.raw, frame.next)
+                }
+                Self::Between(mut raw, next) => {
+                    match next.map_or_else(|| next_four(&mut raw), |next| Ok(Some(next)))? {
+                        None => Self::Over,
+                        Some(magic) if is_skippable(magic) => {
+                            skip(&mut raw)?;
+                            Self::Between(raw, None)
+                        }
+                        Some(magic @ (FRAME | LEGACY_FRAME)) => {
+                            let left = (magic == LEGACY_FRAME).then_some(0);
+                            let frame = Lz4Frame { held: magic.to_vec(), raw, left, next: None };
+                            Self::Frame(Box::new(FrameDecoder::new(frame)))
+                        }
+                        Some(_) => return Err(wrong("what follows its lz4 data is no lz4")),
+                    }
+                }
+            };
         }
     }
 }
 
+/// The octets of one frame, of which the decoder must never see an end, or `UnexpectedEof`, before the frame's own end: it would take that for it.
+struct Lz4Frame {
+    /// What was read to know what comes.
+    held: Vec<u8>,
+    raw: Raw,
+    /// In a legacy frame, how much of its block is left: such a frame has no mark at its end, and ends with a block.
+    left: Option<u64>,
+    /// The first octets of the frame after a legacy one, which stand where the length of its next block would.
+    next: Option<[u8; MAGIC]>,
+}
+
+impl Read for Lz4Frame {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        if self.held.is_empty() && self.left == Some(0) {
+            let Some(length) = next_four(&mut self.raw).map_err(unmistakable)? else { return Ok(0) };
+            if is_skippable(length) || matches!(length, FRAME | LEGACY_FRAME) {
+                self.next = Some(length);
+                return Ok(0);
+            }
+            self.left = Some(u64::from(u32::from_le_bytes(length)));
+            self.held.extend(length);
+        }
+        if !self.held.is_empty() {
+            let count = self.held.len().min(into.len());
+            into[..count].copy_from_slice(&self.held[..count]);
+            self.held.drain(..count);
+            return Ok(count);
+        }
+        let most = self.left.map_or(into.len(), |left| into.len().min(left as usize));
+        match self.raw.read(&mut into[..most])? {
+            0 => Err(unmistakable(cut())),
+            read => {
+                self.left = self.left.map(|left| left - read as u64);
+                Ok(read)
+            }
+        }
+    }
+}
+
+fn unmistakable(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::UnexpectedEof { io::Error::other(CutShort) } else { error }
+}
+
+/// The next four octets; `None` at the end.
+fn next_four(raw: &mut Raw) -> io::Result<Option<[u8; MAGIC]>> {
+    if raw.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let mut four = [0; MAGIC];
+    raw.read_exact(&mut four)?;
+    Ok(Some(four))
+}
+
+/// Whether a frame of zstd or lz4 that begins so holds something else than data.
+fn is_skippable(magic: [u8; MAGIC]) -> bool {
+    matches!(magic, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
+}
+
+/// Passes over the rest of a skippable frame.
+fn skip(reader: &mut impl Read) -> io::Result<()> {
+    let mut length = [0; 4];
+    reader.read_exact(&mut length)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    match io::copy(&mut reader.take(length), &mut io::sink())? {
+        skipped if skipped == length => Ok(()),
+        _ => Err(cut()),
+    }
+}
+
+const ZSTD: [u8; MAGIC] = [0x28, 0xb5, 0x2f, 0xfd];
+const FRAME: [u8; MAGIC] = [0x04, 0x22, 0x4d, 0x18];
+const LEGACY_FRAME: [u8; MAGIC] = [0x02, 0x21, 0x4c, 0x18];
+const JUNK_AFTER_ZSTD: &str = "what follows its zstd data is no zstd";
 const MAGIC: usize = 4;
 const BUFFER: usize = 64 << 10;

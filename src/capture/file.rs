@@ -144,8 +144,7 @@ impl FileSource {
     fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
         let counted = Counted { reader, count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted))
-            .map_err(|error| CaptureError::new(format!("{name} cannot be read: {error}")))?;
+        let reader = decompressed(Box::new(counted)).map_err(|error| Broken::from(error).told(&name, 0))?;
         let mut input = Input::new(reader);
         let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
@@ -187,7 +186,7 @@ impl FrameSource for FileSource {
             Ok(None) => {
                 self.finished = true;
                 match self.input.take_failure() {
-                    Some(error) => Err(Broken::Failed(error).explain(&self.name, self.number, &mut self.input)),
+                    Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
                     None => Ok(None),
                 }
             }
@@ -229,14 +228,14 @@ impl Broken {
         ))
     }
 
+    /// A reader that failed looks like an early end: what it said is the reason.
     fn explain(self, name: &str, frames: u64, input: &mut Input) -> CaptureError {
+        input.take_failure().map_or(self, Self::from).told(name, frames)
+    }
+
+    fn told(self, name: &str, frames: u64) -> CaptureError {
         let place = if frames == 0 { "before its first frame".into() } else { format!("after frame {frames}") };
-        // A reader that failed looks like an early end: what it said is the reason.
-        let broken = match input.take_failure() {
-            Some(error) => Self::Failed(error),
-            None => self,
-        };
-        CaptureError::new(match broken {
+        CaptureError::new(match self {
             Self::Cut(_) if frames == 0 => format!(
                 "{name} is cut short before its first frame: nothing of it can be read; copy or capture it again"
             ),
@@ -254,6 +253,17 @@ impl Broken {
             }
             Self::Failed(error) => format!("{name} cannot be read further {place}: {error}"),
         })
+    }
+}
+
+/// What decompression says of its data is said of the file; the rest are the system's errors.
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Cut("within its compressed data"),
+            io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            _ => Self::Failed(error),
+        }
     }
 }
 

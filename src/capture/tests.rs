@@ -316,6 +316,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
 fn lz4(bytes: &[u8]) -> Vec<u8> {
     let blocks = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max64KB);
     let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(blocks, Vec::new());
@@ -327,7 +331,6 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
 fn compressed_captures_are_told_by_their_content() {
     let bytes = two_frames();
     let (front, back) = bytes.split_at(40);
-    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
     assert_eq!(read(&gzip(&bytes)), as_two_frames());
     assert_eq!(read(&[gzip(front), gzip(b""), gzip(back)].concat()), as_two_frames());
     assert_eq!(read(&[gzip(&bytes), vec![0; 512]].concat()), as_two_frames(), "padding after gzip is no error");
@@ -350,20 +353,162 @@ fn damage_to_the_compression_is_told_after_the_frames_before_it() {
             (noise >> 24) as u8
         }));
     }
-    for mut compressed in [gzip(&bytes), zstd::encode_all(&bytes[..], 1).unwrap(), lz4(&bytes)] {
-        // More than the end mark: lz4's decoder takes the lack of that for the end.
-        compressed.truncate(compressed.len() - 9);
+    for (name, mut compressed) in [("gzip", gzip(&bytes)), ("zstd", zstd(&bytes)), ("lz4", lz4(&bytes))] {
+        compressed.truncate(compressed.len() - 1);
         let told = read(&compressed);
         assert!(!told.frames.is_empty());
         let error = told.error.unwrap();
-        assert!(error.contains(&format!("after frame {}", told.frames.len())), "{error}");
+        let expected = format!("test is cut short after frame {}, within its compressed data", told.frames.len());
+        assert!(error.starts_with(&expected), "{name}: {error}");
+        // In the midst of the noise.
+        let place = compressed.len() / 2;
+        compressed[place..place + 9].fill(0xee);
+        let error = read(&compressed).error.unwrap();
+        assert!(error.starts_with("test is ") && error.contains(" after frame "), "{name}: {error}");
     }
     let mut wrong_checksum = gzip(&two_frames());
     let place = wrong_checksum.len() - 6;
     wrong_checksum[place] ^= 1;
     let told = read(&wrong_checksum);
     assert_eq!(told.frames, as_two_frames().frames);
-    assert!(told.error.unwrap().contains("after frame 2"));
+    assert!(told.error.unwrap().starts_with("test is damaged after frame 2: what gzip's checksum is of"));
+}
+
+/// Wherever compressed data is cut, somebody hears of it: also between two blocks, and where only a checksum is missing.
+#[test]
+fn no_cut_of_compressed_data_is_taken_for_its_end() {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    // Three blocks of lz4, the first of which ends in the midst of a frame.
+    let bytes = [two_frames(), [Order::Little.words(&[102, 0, 150_000, 150_000]), vec![0; 150_000]].concat()].concat();
+    let whole = read(&bytes);
+    assert_eq!((whole.frames.len(), &whole.error), (3, &None));
+    let framed = |frame: FrameInfo| {
+        let mut encoder = FrameEncoder::with_frame_info(frame.block_size(BlockSize::Max64KB), Vec::new());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let with_checksum = {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let all = [
+        ("gzip", gzip(&bytes)),
+        ("zstd", zstd(&bytes)),
+        ("zstd with a checksum", with_checksum),
+        ("lz4", framed(FrameInfo::new())),
+        ("lz4 with checksums", framed(FrameInfo::new().content_checksum(true).block_checksums(true))),
+        ("lz4 of linked blocks", framed(FrameInfo::new().block_mode(BlockMode::Linked).content_checksum(true))),
+        ("lz4 with its length", framed(FrameInfo::new().content_size(Some(bytes.len() as u64)))),
+    ];
+    for (name, compressed) in all {
+        assert_eq!(read(&compressed), whole, "{name}");
+        for length in 4..compressed.len() {
+            let told = read(&compressed[..length]);
+            let error = told.error.unwrap_or_else(|| panic!("{name} cut to {length}: nobody is told"));
+            assert!(error.starts_with("test is cut short "), "{name} cut to {length}: {error}");
+        }
+    }
+    // And where a part came whole before it, as `cat` puts them together.
+    let (header, rest) = bytes.split_at(24);
+    for form in [gzip, zstd, lz4] {
+        let two = [form(header), form(rest)].concat();
+        assert_eq!(read(&two), whole);
+        assert!(error(&two[..two.len() - 1]).starts_with("test is cut short "));
+    }
+}
+
+#[test]
+fn what_follows_compressed_data_is_told() {
+    let bytes = two_frames();
+    for (name, compressed) in [("gzip", gzip(&bytes)), ("zstd", zstd(&bytes)), ("lz4", lz4(&bytes))] {
+        let told = read(&[&compressed[..], b"not compressed"].concat());
+        assert_eq!(told.frames, as_two_frames().frames, "{name}");
+        let error = told.error.unwrap();
+        let expected = format!("test is damaged after frame 2: what follows its {name} data is n");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    assert_eq!(read(&[gzip(&bytes), vec![0; 100_000]].concat()), as_two_frames());
+    let error = read(&[gzip(&bytes), vec![0; 100_000], vec![1]].concat()).error.unwrap();
+    assert!(error.contains("neither gzip nor padding"), "{error}");
+}
+
+#[test]
+fn skippable_frames_are_passed_over() {
+    let bytes = two_frames();
+    let (front, back) = bytes.split_at(40);
+    let skippable =
+        |length: usize| [&[0x5a, 0x2a, 0x4d, 0x18][..], &(length as u32).to_le_bytes(), &vec![7; length]].concat();
+    for form in [zstd, lz4] {
+        let parts = [skippable(4), form(front), skippable(100_000), skippable(0), form(back), skippable(9)];
+        assert_eq!(read(&parts.concat()), as_two_frames());
+        let cut = parts.concat();
+        assert!(error(&cut[..cut.len() - 1]).starts_with("test is cut short after frame 2"));
+        assert!(error(&skippable(40)[..47]).contains("cut short before its first frame"));
+    }
+}
+
+/// `lz4 -l` marks no end: a frame of its ends with the file, or where another begins.
+#[test]
+fn legacy_frames_of_lz4_end_with_a_block() {
+    let bytes = two_frames();
+    let (front, back) = bytes.split_at(40);
+    let block = |bytes: &[u8]| {
+        let block = lz4_flex::block::compress(bytes);
+        [&(block.len() as u32).to_le_bytes()[..], &block].concat()
+    };
+    let legacy = |blocks: &[&[u8]]| {
+        let blocks = blocks.iter().flat_map(|octets| block(octets));
+        [0x02, 0x21, 0x4c, 0x18].into_iter().chain(blocks).collect::<Vec<u8>>()
+    };
+    let whole = legacy(&[front, back]);
+    assert_eq!(read(&whole), as_two_frames());
+    assert_eq!(read(&[legacy(&[front]), legacy(&[back])].concat()), as_two_frames());
+    assert_eq!(read(&[legacy(&[front]), lz4(back)].concat()), as_two_frames());
+    for length in legacy(&[front]).len() + 1..whole.len() {
+        let error = error(&whole[..length]);
+        assert!(error.starts_with("test is cut short "), "cut to {length}: {error}");
+    }
+}
+
+#[test]
+fn what_a_decoder_says_is_said_in_other_words() {
+    let bytes = two_frames();
+    let checked = {
+        let frame = lz4_flex::frame::FrameInfo::new().content_checksum(true);
+        let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, Vec::new());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let changed = |place: usize, octet: u8| {
+        let mut changed = checked.clone();
+        changed[place] = octet;
+        error(&changed)
+    };
+    assert!(changed(6, checked[6] ^ 1).contains("before its first frame: the header of an lz4 frame is not one"));
+    assert!(changed(5, 0xff).contains("the header of an lz4 frame is not one"));
+    assert!(changed(checked.len() - 1, checked[checked.len() - 1] ^ 1).contains("after frame 2: what lz4's checksum"));
+    assert!(changed(10, 0x7f).contains("its lz4 data contradicts itself"));
+    let mut descriptor = zstd(&bytes);
+    descriptor[4] |= 8;
+    let error = error(&descriptor);
+    assert!(error.starts_with("test is damaged before its first frame") && !error.contains("parameter"), "{error}");
+    // What went wrong below the decoder is no fault of the data.
+    for compressed in [gzip(&bytes), zstd(&bytes), lz4(&bytes)] {
+        let broken = Box::new(Cursor::new(compressed).chain(Broken));
+        let mut source = FileSource::from_reader("test", broken).unwrap();
+        assert!(drain(&mut source).error.unwrap().ends_with("after frame 2: the cable is out"));
+    }
+}
+
+/// A stream that fails.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the cable is out"))
+    }
 }
 
 /// A stream that hands out one octet at a time, interrupted now and then, as signals do.
