@@ -232,7 +232,8 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                 0xaa => self.llc(part, way),
                 _ => self.ip(part, way),
             },
-            12 | 14 | 101 => self.ip(part, way),
+            // What is said to be IPv4 alone is IPv6 where its version says so, as Wireshark has it.
+            12 | 14 | 101 | 228 => self.ip(part, way),
             104 => self.cisco_hdlc(part, way),
             105 => self.wlan(part, way),
             107 => self.frame_relay(part, way),
@@ -276,7 +277,6 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
                 let link = u16::try_from(u32::from_le_bytes(link)).unwrap_or(u16::MAX);
                 self.link(LinkType(link), part.after(usize::from(u16::from_le_bytes([low, high])))?, way)
             }
-            228 => self.ipv4(part, way),
             229 => self.ipv6(part, way),
             239 => self.nflog(part, way),
             // netANALYZER: four octets before the frame, and for the transparent kind its preamble.

@@ -113,6 +113,7 @@ fn ways() -> Vec<(&'static str, u16, Vec<u8>, Oddities)> {
         ("raw, by OpenBSD's number", 14, v4.clone(), none),
         ("raw IPv4", 228, v4.clone(), none),
         ("raw IPv6", 229, v6.clone(), none),
+        ("raw IPv4 that is IPv6", 228, v6.clone(), none),
         ("PPP", 9, join(&[&[0xff, 3, 0, 0x21], &v4]), none),
         ("PPP with a compressed protocol", 9, join(&[&[0x21], &v4]), none),
         ("PPP in HDLC", 50, join(&[&[0xff, 3, 0, 0x57], &v6]), none),
