@@ -34,6 +34,7 @@ const CASES: &[Case] = &[
     ("a_reader_that_has_gone_is_no_failure_and_loses_no_file", &[Who::Root], reader_gone),
     ("bad_options_are_told", &[Who::Root, Who::User], bad_options),
     ("a_file_that_cannot_be_written_is_told", &[Who::Root], bad_file),
+    ("a_file_that_has_no_more_room_ends_with_its_last_whole_frame", &[Who::Root, Who::User], full),
     ("an_interface_that_is_down_is_told", &[Who::UserDown], down),
     ("no_permission_is_told_with_the_ways_out", &[Who::Nobody], no_permission),
     ("root_is_given_up_and_files_belong_to_the_caller", &[Who::Sudo], sudo),
@@ -332,6 +333,36 @@ fn bad_file() {
     assert!(told.contains("/proc/a.pcap cannot be written"), "{told}");
 }
 
+fn full() {
+    let scratch = Scratch::new("full");
+    for (name, rotation) in [("full.pcap", &[][..]), ("full.pcapng", &[]), ("full.pcapng", &["--rotate-size", "1G"])] {
+        let (server, file) = (Server::start(), scratch.0.join(name));
+        // A limit on how long a file may be, with the signal ignored that it sends, is a full disk that needs no disk.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" live \"$@\""]).arg(tcpflow().get_program());
+        command.env_remove(CASE).env("LC_ALL", "C.UTF-8");
+        let filter = server.filter();
+        let options = ["-i", "lo", "--format", "jsonl", "--snaplen", "2000", "-w", str(&file), &filter];
+        let live = Running::of(command.args(options).args(rotation));
+        server.take(20 << 20);
+        let told = live.interrupt();
+        assert_eq!(told.status.code(), Some(2), "{}", told.stderr);
+        let file = if rotation.is_empty() { file } else { scratch.0.join("full-00001.pcapng") };
+        assert_eq!(scratch.names(), [file.file_name().unwrap().to_str().unwrap()]);
+        let output = tcpflow().args(["analyze", "--format", "jsonl"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let frames = json(&lines).last().unwrap()["frames"].as_u64().unwrap();
+        let length = fs::metadata(&file).unwrap().len();
+        assert!(frames > 10 && length > 100 * 512 - 2100, "{frames} frames in {length} octets");
+        assert!(told.stderr.contains(&format!("{frames} frames are in {}", file.display())), "{}", told.stderr);
+        assert!(told.stderr.contains("cannot be written"), "{}", told.stderr);
+        let captured = json(&told.lines.join("\n")).last().unwrap()["frames"].as_u64().unwrap();
+        assert!(captured > frames, "{captured} frames were captured, and {frames} kept");
+        fs::remove_file(&file).unwrap();
+    }
+}
+
 fn down() {
     let output = tcpflow().args(["live", "-i", "lo"]).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
@@ -411,8 +442,12 @@ struct Told {
 impl Running {
     /// Starts it, and returns when it says that it captures.
     fn start(options: &[&str]) -> Self {
-        let mut command = tcpflow();
-        command.arg("live").args(options).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(tcpflow().arg("live").args(options))
+    }
+
+    /// As [`Running::start`], by a command of one's own.
+    fn of(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("tcpflow starts");
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();

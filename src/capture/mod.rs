@@ -23,7 +23,7 @@ pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
 pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};
 pub use merged::Merged;
 pub use privilege::{give_up_privilege, ways_to_capture};
-pub use series::{Rotation, Series};
+pub use series::{Rotation, Series, Written};
 pub use writer::Writer;
 
 use crate::time::Timestamp;

@@ -38,6 +38,17 @@ pub struct Series {
     dropped_before: u64,
 }
 
+/// What a series leaves.
+#[derive(Debug)]
+pub struct Written {
+    /// The names of the files that there are.
+    pub files: Vec<PathBuf>,
+    /// How many frames the last of them has.
+    pub frames: u64,
+    /// Why the last one ends before its last frame, or is not there.
+    pub broken: Option<CaptureError>,
+}
+
 impl Series {
     /// Begins the first file; `interface` is kept in it where its format has room for that.
     ///
@@ -89,26 +100,36 @@ impl Series {
         }
     }
 
-    /// Ends the last file, which is left out when it holds no frame and another does; returns the names of the files that there are.
-    ///
-    /// # Errors
-    /// See [`Writer::finish`].
-    pub fn finish(mut self, dropped: u64) -> Result<Vec<PathBuf>, CaptureError> {
+    /// Ends the last file, which is left out when it holds no frame and another does; where it can be written no further, with its last whole frame.
+    pub fn finish(mut self, dropped: u64) -> Written {
+        let mut written = Written { files: Vec::new(), frames: self.frames, broken: None };
         if self.frames > 0 || self.whole.is_empty() {
             self.writer.dropped(dropped.saturating_sub(self.dropped_before));
-            self.writer.finish()?;
-            self.whole.push_back(name(&self.path, &self.rotation, self.number));
+            let ended = self.writer.end().map(|()| self.frames).or_else(|error| {
+                let kept = self.writer.give_up();
+                written.broken = Some(error);
+                kept
+            });
+            match ended {
+                Ok(0) if written.broken.is_some() => written.frames = 0,
+                Ok(frames) => {
+                    written.frames = frames;
+                    self.whole.push_back(name(&self.path, &self.rotation, self.number));
+                }
+                Err(error) => (written.frames, written.broken) = (0, Some(error)),
+            }
         }
-        Ok(self.whole.into())
+        written.files = self.whole.into();
+        written
     }
 
     fn turn(&mut self, dropped: u64) -> Result<(), CaptureError> {
         self.make_room()?;
         let mut next = Writer::create(&name(&self.path, &self.rotation, self.number + 1))?;
         next.interface(&self.interface, "");
-        let mut last = std::mem::replace(&mut self.writer, next);
-        last.dropped(dropped.saturating_sub(self.dropped_before));
-        last.finish()?;
+        self.writer.dropped(dropped.saturating_sub(self.dropped_before));
+        self.writer.end()?;
+        self.writer = next;
         self.whole.push_back(name(&self.path, &self.rotation, self.number));
         self.dropped_before = dropped.max(self.dropped_before);
         self.number += 1;
@@ -197,7 +218,7 @@ mod tests {
         for seconds in 0..100 {
             series.write(&frame(seconds), 0).unwrap();
         }
-        let written = series.finish(0).unwrap();
+        let written = series.finish(0).files;
         assert_eq!(written, [folder.0.join("a.b.pcap")]);
         assert_eq!(folder.held(), [("a.b.pcap".to_owned(), (0..100).collect())]);
     }
@@ -213,7 +234,7 @@ mod tests {
             let files = fs::read_dir(&folder.0).unwrap().count();
             assert!(files <= 2, "{files} files, the unfinished one among them");
         }
-        series.finish(0).unwrap();
+        assert!(series.finish(0).broken.is_none());
         assert_eq!(folder.held(), [("a-00003.pcap".to_owned(), vec![4, 5]), ("a-00004.pcap".to_owned(), vec![6])]);
     }
 
@@ -230,7 +251,7 @@ mod tests {
         series.pass(at(20), 5).unwrap();
         series.pass(at(90), 5).unwrap();
         // Nothing came after the second file: there is no third.
-        let written = series.finish(5).unwrap();
+        let written = series.finish(5).files;
         assert_eq!(written, [folder.0.join("a-00001.pcapng"), folder.0.join("a-00002.pcapng")]);
         assert_eq!(
             folder.held(),

@@ -1,7 +1,7 @@
 //! Captures on their way to a file: pcap or pcapng, put in place when they are whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,7 +21,15 @@ pub struct Writer {
     target: PathBuf,
     /// `None` once it has the target's name.
     temporary: Option<PathBuf>,
-    file: BufWriter<File>,
+    file: File,
+    /// What is not in the file yet, but for its first `gone` octets.
+    pending: Vec<u8>,
+    gone: usize,
+    /// Where frames end in it.
+    ends: Vec<usize>,
+    /// How many octets the file had before what is pending, and how many frames.
+    flushed: u64,
+    flushed_frames: u64,
     format: Format,
     interfaces: Vec<LinkType>,
     name: Option<String>,
@@ -95,7 +103,12 @@ impl Writer {
         let mut writer = Self {
             target,
             temporary: Some(temporary),
-            file: BufWriter::with_capacity(BUFFER, file),
+            file,
+            pending: Vec::with_capacity(BUFFER + BUFFER / 4),
+            gone: 0,
+            ends: Vec::new(),
+            flushed: 0,
+            flushed_frames: 0,
             format,
             interfaces: Vec::new(),
             name: None,
@@ -108,7 +121,7 @@ impl Writer {
             written: 0,
         };
         if format == Format::Pcapng {
-            writer.section()?;
+            writer.section();
         }
         Ok(writer)
     }
@@ -141,6 +154,8 @@ impl Writer {
             Format::Pcap => self.record(frame),
             Format::Pcapng => self.packet(frame, index, comments),
         }
+        self.ends.push(self.pending.len());
+        if self.pending.len() >= BUFFER { self.flush() } else { Ok(()) }
     }
 
     /// Attaches a record, of any length, which [`FileSource::attachments`](super::FileSource::attachments) gives back.
@@ -183,13 +198,45 @@ impl Writer {
     /// # Errors
     /// The file cannot be written or renamed; nothing is left then, and what had the name before still has it.
     pub fn finish(mut self) -> Result<(), CaptureError> {
+        self.end()
+    }
+
+    /// As [`Writer::finish`]; may be tried again, or be given up.
+    pub(super) fn end(&mut self) -> Result<(), CaptureError> {
         if self.interfaces.is_empty() {
             self.describe(LinkType::ETHERNET)?;
         }
         if self.format == Format::Pcapng {
-            self.statistics()?;
+            self.statistics();
         }
-        self.file.flush().map_err(|error| failed(&self.target, &error))?;
+        self.flush()?;
+        self.put_in_place()
+    }
+
+    /// Ends a file that can be written no further with its last whole frame, and gives it its name; yields how many frames it has.
+    ///
+    /// Where there is none, nothing is left.
+    ///
+    /// # Errors
+    /// It cannot be cut or renamed; then it is left with the name that the error has.
+    pub(super) fn give_up(&mut self) -> Result<u64, CaptureError> {
+        let whole = self.ends.partition_point(|end| *end <= self.gone);
+        let frames = self.flushed_frames + whole as u64;
+        if frames == 0 {
+            return Ok(0);
+        }
+        let length = self.flushed + whole.checked_sub(1).map_or(0, |last| self.ends[last] as u64);
+        let kept = self.file.set_len(length).map_err(|error| failed(&self.target, &error));
+        let kept = kept.and_then(|()| self.put_in_place());
+        kept.map(|()| frames).map_err(|error| match self.temporary.take() {
+            Some(temporary) => {
+                CaptureError::new(format!("{error}; what there is of it is {}", shown(&temporary.to_string_lossy())))
+            }
+            None => error,
+        })
+    }
+
+    fn put_in_place(&mut self) -> Result<(), CaptureError> {
         if let Some(temporary) = &self.temporary {
             fs::rename(temporary, &self.target).map_err(|error| failed(&self.target, &error))?;
         }
@@ -197,7 +244,25 @@ impl Writer {
         Ok(())
     }
 
-    fn section(&mut self) -> Result<(), CaptureError> {
+    /// Writes what is pending; what could be written of it is not written again.
+    fn flush(&mut self) -> Result<(), CaptureError> {
+        while self.gone < self.pending.len() {
+            match self.file.write(&self.pending[self.gone..]) {
+                Ok(0) => return Err(failed(&self.target, &io::ErrorKind::WriteZero.into())),
+                Ok(written) => self.gone += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(&self.target, &error)),
+            }
+        }
+        self.flushed += self.pending.len() as u64;
+        self.flushed_frames += self.ends.len() as u64;
+        self.gone = 0;
+        self.pending.clear();
+        self.ends.clear();
+        Ok(())
+    }
+
+    fn section(&mut self) {
         self.block.clear();
         self.block.extend_from_slice(&0x1a2b_3c4d_u32.to_le_bytes());
         self.block.extend_from_slice(&[1, 0, 0, 0]);
@@ -205,7 +270,7 @@ impl Writer {
         text_option(&mut self.block, SHB_OS, &operating_system());
         text_option(&mut self.block, SHB_USERAPPL, concat!("tcpflow ", env!("CARGO_PKG_VERSION")));
         option(&mut self.block, 0, &[]);
-        self.put(SECTION)
+        self.put(SECTION);
     }
 
     /// A link type that comes for the first time.
@@ -225,7 +290,7 @@ impl Writer {
                 header.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
                 header.extend_from_slice(&SNAP_LEN.to_le_bytes());
                 header.extend_from_slice(&u32::from(link.0).to_le_bytes());
-                self.file.write_all(&header).map_err(|error| failed(&self.target, &error))?;
+                self.pending.extend_from_slice(&header);
                 self.written += header.len() as u64;
             }
             Format::Pcapng => {
@@ -241,14 +306,14 @@ impl Writer {
                 }
                 option(&mut self.block, IF_TSRESOL, &[9]);
                 option(&mut self.block, 0, &[]);
-                self.put(INTERFACE)?;
+                self.put(INTERFACE);
             }
         }
         self.interfaces.push(link);
         Ok(self.interfaces.len() - 1)
     }
 
-    fn record(&mut self, frame: &Frame<'_>) -> Result<(), CaptureError> {
+    fn record(&mut self, frame: &Frame<'_>) {
         let nanos = frame.at.map_or(0, Timestamp::as_nanos);
         // A pcap file cannot say a time before 1970, nor one after 2106.
         let (seconds, nanos) = match u32::try_from(nanos.div_euclid(1_000_000_000)) {
@@ -263,13 +328,11 @@ impl Writer {
         header[8..12].copy_from_slice(&(captured.len() as u32).to_le_bytes());
         header[12..].copy_from_slice(&frame.wire_len.max(captured.len() as u32).to_le_bytes());
         self.written += (header.len() + captured.len()) as u64;
-        self.file
-            .write_all(&header)
-            .and_then(|()| self.file.write_all(captured))
-            .map_err(|error| failed(&self.target, &error))
+        self.pending.extend_from_slice(&header);
+        self.pending.extend_from_slice(captured);
     }
 
-    fn packet(&mut self, frame: &Frame<'_>, index: usize, comments: &[String]) -> Result<(), CaptureError> {
+    fn packet(&mut self, frame: &Frame<'_>, index: usize, comments: &[String]) {
         let captured = captured(frame);
         let wire_len = frame.wire_len.max(captured.len() as u32);
         self.block.clear();
@@ -277,7 +340,8 @@ impl Writer {
         if frame.at.is_none() && index == 0 && comments.is_empty() && wire_len as usize == captured.len() {
             self.block.extend_from_slice(&wire_len.to_le_bytes());
             self.block.extend_from_slice(captured);
-            return self.put(SIMPLE_PACKET);
+            self.put(SIMPLE_PACKET);
+            return;
         }
         self.last = frame.at.or(self.last);
         let nanos = self.last.map_or(0, |at| at.as_nanos().max(0)) as u64;
@@ -292,15 +356,16 @@ impl Writer {
         if !comments.is_empty() {
             option(&mut self.block, 0, &[]);
         }
-        self.put(ENHANCED_PACKET)
+        self.put(ENHANCED_PACKET);
     }
 
     /// The drops, and the attached records, in as many blocks as keep each small.
-    fn statistics(&mut self) -> Result<(), CaptureError> {
+    fn statistics(&mut self) {
         let attachments = std::mem::take(&mut self.attachments);
         let mut pieces = attachments.iter().flat_map(|record| pieces(record)).peekable();
-        if self.dropped.is_none() && pieces.peek().is_none() {
-            return Ok(());
+        let dropped = self.dropped.take();
+        if dropped.is_none() && pieces.peek().is_none() {
+            return;
         }
         loop {
             let nanos = self.last.map_or(0, |at| at.as_nanos().max(0)) as u64;
@@ -309,7 +374,7 @@ impl Writer {
                 self.block.extend_from_slice(&word.to_le_bytes());
             }
             // Each block of an interface replaces what the one before said of it.
-            if let Some(dropped) = self.dropped {
+            if let Some(dropped) = dropped {
                 option(&mut self.block, ISB_IFDROP, &dropped.to_le_bytes());
             }
             while self.block.len() < STATISTICS_BLOCK {
@@ -319,24 +384,22 @@ impl Writer {
                 option(&mut self.block, OPT_CUSTOM_BINARY, &value);
             }
             option(&mut self.block, 0, &[]);
-            self.put(STATISTICS)?;
+            self.put(STATISTICS);
             if pieces.peek().is_none() {
-                return Ok(());
+                return;
             }
         }
     }
 
     /// Writes the block whose body was made, between its type and its lengths.
-    fn put(&mut self, kind: u32) -> Result<(), CaptureError> {
+    fn put(&mut self, kind: u32) {
         self.block.resize(self.block.len().next_multiple_of(4), 0);
         let length = (self.block.len() as u32 + 12).to_le_bytes();
         self.written += self.block.len() as u64 + 12;
-        self.file
-            .write_all(&kind.to_le_bytes())
-            .and_then(|()| self.file.write_all(&length))
-            .and_then(|()| self.file.write_all(&self.block))
-            .and_then(|()| self.file.write_all(&length))
-            .map_err(|error| failed(&self.target, &error))
+        self.pending.extend_from_slice(&kind.to_le_bytes());
+        self.pending.extend_from_slice(&length);
+        self.pending.extend_from_slice(&self.block);
+        self.pending.extend_from_slice(&length);
     }
 
     fn shown_target(&self) -> String {

@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 use std::io::{self, BufWriter};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Outcome, complain, look};
 use crate::capture::{
     Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
-    Series, Tap, Writer, default_interface, give_up_privilege, ways_to_capture,
+    Series, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
 };
 use crate::cli::{Format, Live, Look, Time};
 use crate::flow::Limits;
@@ -207,9 +206,10 @@ impl Run<'_> {
     fn save(&mut self) {
         let dropped = self.dropped();
         let Some(series) = self.series.take() else { return };
-        match series.finish(dropped) {
-            Ok(files) => complain(&told(self.frames, &files)),
-            Err(error) => _ = self.broken.get_or_insert(error),
+        let written = series.finish(dropped);
+        complain(&told(self.frames, &written));
+        if let Some(error) = written.broken {
+            self.broken.get_or_insert(error);
         }
     }
 
@@ -231,13 +231,18 @@ impl Run<'_> {
     }
 }
 
-fn told(frames: u64, files: &[PathBuf]) -> String {
-    match files {
-        [] => format!("{frames} frames, in no file"),
-        [file] => format!("{frames} frames are in {}", file.display()),
-        [first, .., last] => {
-            format!("{} files hold the frames, from {} to {}", files.len(), first.display(), last.display())
-        }
+fn told(frames: u64, written: &Written) -> String {
+    let files = match &written.files[..] {
+        [] => return format!("{frames} frames, in no file"),
+        [file] if written.broken.is_some() => return format!("{} frames are in {}", written.frames, file.display()),
+        [file] => return format!("{frames} frames are in {}", file.display()),
+        files => files,
+    };
+    let (first, last) = (files[0].display(), files[files.len() - 1].display());
+    let whole = format!("{} files hold the frames, from {first} to {last}", files.len());
+    match written.broken {
+        None => whole,
+        Some(_) => format!("{whole}, in which there are {}", written.frames),
     }
 }
 
