@@ -30,7 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("foldhash", &["flow"]),
     ("hashbrown", &["flow"]),
     ("indicatif", &["commands"]),
-    ("itoa", &["report/csv.rs", "report/jsonl.rs"]),
+    ("itoa", &["report/csv.rs", "report/jsonl.rs", "report/text.rs"]),
     ("libc", &["capture", "kernel", "calls", "lab", "commands"]),
     ("lz4_flex", &["capture"]),
     ("nix", &["capture", "kernel", "calls", "lab", "commands"]),

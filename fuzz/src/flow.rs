@@ -173,7 +173,7 @@ fn check_outputs(story: &Story, looks: u8) {
     let style = style(looks);
     let mut out = Vec::new();
     report::timeline::write(&mut out, story, &[], &style).expect("memory takes everything");
-    let (table, list) = (Table::new(&style), FindingList::new(&style));
+    let (mut table, list) = (Table::new(&style), FindingList::new(&style));
     table.header(&mut out).expect("memory takes everything");
     list.header(&mut out).expect("memory takes everything");
     for connection in &story.connections {

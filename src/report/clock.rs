@@ -1,14 +1,19 @@
 //! Moments and durations as people read them.
 
 use super::style::{Clock, Style};
+use super::text::{digits, padded};
 use crate::time::{Span, Timestamp};
 
 /// The moment in the timeline's column: seconds and microseconds since `origin`, or the time of day.
 pub(super) fn moment(at: Timestamp, origin: Timestamp, style: &Style) -> String {
+    made(|out| push_moment(out, at, origin, style))
+}
+
+fn push_moment(out: &mut String, at: Timestamp, origin: Timestamp, style: &Style) {
     match style.clock {
-        Clock::Elapsed => elapsed(at.since(origin)),
-        Clock::TimeOfDay => time_of_day(at, style, 6),
-        Clock::Epoch => elapsed(Span(at.as_nanos())),
+        Clock::Elapsed => push_elapsed(out, at.since(origin)),
+        Clock::TimeOfDay => push_time_of_day(out, at, style, 6),
+        Clock::Epoch => push_elapsed(out, Span(at.as_nanos())),
     }
 }
 
@@ -23,20 +28,33 @@ pub(super) fn unit(style: &Style) -> String {
 
 /// The moment by itself: as [`moment`], but with its date.
 pub(super) fn dated(at: Timestamp, origin: Timestamp, style: &Style) -> String {
-    match style.clock {
-        Clock::TimeOfDay => {
-            let (year, month, day) = civil(local(at, style).0);
-            format!("{year:04}-{month:02}-{day:02} {}", time_of_day(at, style, 6))
-        }
-        Clock::Elapsed | Clock::Epoch => moment(at, origin, style),
+    made(|out| push_dated(out, at, origin, style))
+}
+
+/// Adds [`dated`] to `out`.
+pub(super) fn push_dated(out: &mut String, at: Timestamp, origin: Timestamp, style: &Style) {
+    if style.clock == Clock::TimeOfDay {
+        // A moment lies between 1677 and 2262, and no zone moves it by a century.
+        let (year, month, day) = civil(local(at, style).0);
+        padded(out, year.unsigned_abs(), 4);
+        out.push('-');
+        padded(out, month.unsigned_abs(), 2);
+        out.push('-');
+        padded(out, day.unsigned_abs(), 2);
+        out.push(' ');
     }
+    push_moment(out, at, origin, style);
 }
 
 /// Seconds with microseconds: `0.000612`.
-pub(super) fn elapsed(span: Span) -> String {
+fn push_elapsed(out: &mut String, span: Span) {
     let micros = span.as_nanos().unsigned_abs() / 1_000;
-    let sign = if span.as_nanos() < 0 && micros > 0 { "-" } else { "" };
-    format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    if span.as_nanos() < 0 && micros > 0 {
+        out.push('-');
+    }
+    digits(out, micros / 1_000_000);
+    out.push('.');
+    padded(out, micros % 1_000_000, 6);
 }
 
 /// Date, time of day with microseconds, and zone: `2026-11-21 05:53:22.123456 UTC`.
@@ -47,15 +65,23 @@ pub(super) fn date(at: Timestamp, style: &Style) -> String {
 
 /// Time of day with that many decimals of a second, cut, not rounded.
 pub(super) fn time_of_day(at: Timestamp, style: &Style, decimals: usize) -> String {
-    let (_, nanos) = local(at, style);
+    made(|out| push_time_of_day(out, at, style, decimals))
+}
+
+fn push_time_of_day(out: &mut String, at: Timestamp, style: &Style, decimals: usize) {
+    let nanos = local(at, style).1.unsigned_abs();
     let seconds = nanos / 1_000_000_000;
-    let mut text = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    padded(out, seconds / 3600, 2);
+    out.push(':');
+    padded(out, seconds / 60 % 60, 2);
+    out.push(':');
+    padded(out, seconds % 60, 2);
     if decimals > 0 {
-        let fraction = format!("{:09}", nanos % 1_000_000_000);
-        text.push('.');
-        text.push_str(&fraction[..decimals.min(9)]);
+        out.push('.');
+        let start = out.len();
+        padded(out, nanos % 1_000_000_000, 9);
+        out.truncate(start + decimals.min(9));
     }
-    text
 }
 
 /// The name of the style's zone: `UTC`, `UTC+1`, `UTC-3:30`.
@@ -74,37 +100,74 @@ pub(super) fn zone(style: &Style) -> String {
 
 /// A duration with three significant digits and its unit: `30.1 µs`, `432 ms`, `59.9 s`; minutes from 100 s on.
 pub(super) fn duration(span: Span, micro: &str) -> String {
-    let nanos = span.as_nanos();
-    let sign = if nanos < 0 { "-" } else { "" };
-    let n = nanos.unsigned_abs();
-    let text = match n {
-        0..1_000 => format!("{n} ns"),
-        1_000..1_000_000 => format!("{} {micro}s", three(n, 1_000)),
-        1_000_000..1_000_000_000 => format!("{} ms", three(n, 1_000_000)),
-        1_000_000_000..100_000_000_000 => format!("{} s", three(n, 1_000_000_000)),
-        _ => {
-            let seconds = n / 1_000_000_000;
-            match seconds / 3600 {
-                0 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-                hours => format!("{hours} h {:02} min", seconds / 60 % 60),
-            }
-        }
-    };
-    format!("{sign}{text}")
+    made(|out| push_duration(out, span, micro))
 }
 
-/// `n / unit` cut to three significant digits; `n / unit` is below 1000.
-fn three(n: u64, unit: u64) -> String {
-    let whole = n / unit;
-    match whole {
-        0..10 => format!("{whole}.{:02}", n % unit * 100 / unit),
-        10..100 => format!("{whole}.{}", n % unit * 10 / unit),
-        _ => whole.to_string(),
+/// Adds [`duration`] to `out`.
+pub(super) fn push_duration(out: &mut String, span: Span, micro: &str) {
+    let nanos = span.as_nanos();
+    if nanos < 0 {
+        out.push('-');
+    }
+    let n = nanos.unsigned_abs();
+    match n {
+        0..1_000 => {
+            digits(out, n);
+            out.push_str(" ns");
+        }
+        1_000..1_000_000 => {
+            push_three(out, n, 1_000);
+            out.push(' ');
+            out.push_str(micro);
+            out.push('s');
+        }
+        1_000_000..1_000_000_000 => {
+            push_three(out, n, 1_000_000);
+            out.push_str(" ms");
+        }
+        1_000_000_000..100_000_000_000 => {
+            push_three(out, n, 1_000_000_000);
+            out.push_str(" s");
+        }
+        _ => {
+            let seconds = n / 1_000_000_000;
+            let ((large, unit), (small, rest)) = match seconds / 3600 {
+                0 => ((seconds / 60, " min "), (seconds % 60, " s")),
+                hours => ((hours, " h "), (seconds / 60 % 60, " min")),
+            };
+            digits(out, large);
+            out.push_str(unit);
+            padded(out, small, 2);
+            out.push_str(rest);
+        }
     }
 }
 
+/// Adds `n / unit` cut to three significant digits; `n / unit` is below 1000.
+fn push_three(out: &mut String, n: u64, unit: u64) {
+    let whole = n / unit;
+    digits(out, whole);
+    match whole {
+        0..10 => {
+            out.push('.');
+            padded(out, n % unit * 100 / unit, 2);
+        }
+        10..100 => {
+            out.push('.');
+            digits(out, n % unit * 10 / unit);
+        }
+        _ => {}
+    }
+}
+
+fn made(push: impl FnOnce(&mut String)) -> String {
+    let mut out = String::new();
+    push(&mut out);
+    out
+}
+
 /// Days since the epoch and nanoseconds into that day, in the style's zone.
-fn local(at: Timestamp, style: &Style) -> (i64, i64) {
+pub(super) fn local(at: Timestamp, style: &Style) -> (i64, i64) {
     let nanos = i128::from(at.as_nanos()) + i128::from(style.utc_offset) * 1_000_000_000;
     (nanos.div_euclid(NANOS_PER_DAY) as i64, nanos.rem_euclid(NANOS_PER_DAY) as i64)
 }
@@ -112,7 +175,7 @@ fn local(at: Timestamp, style: &Style) -> (i64, i64) {
 /// Year, month and day of the proleptic Gregorian calendar.
 ///
 /// Counts years from March, so that the leap day is the last of its year, in eras of 400 years, which all have as many days.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(super) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_EPOCH;
     let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -153,7 +216,7 @@ mod tests {
                 assert!(date(Timestamp::from_nanos(nanos), &style).contains("UTC"));
             }
         }
-        assert_eq!(elapsed(Span(i64::MIN)), "-9223372036.854775");
+        assert_eq!(made(|out| push_elapsed(out, Span(i64::MIN))), "-9223372036.854775");
         assert!(duration(Span(i64::MIN), "u").starts_with("-2562047 h"));
     }
 
@@ -172,8 +235,9 @@ mod tests {
 
     #[test]
     fn elapsed_time_has_microseconds() {
-        assert_eq!(elapsed(Span(612_999)), "0.000612");
-        assert_eq!(elapsed(Span(60_312_345_678)), "60.312345");
-        assert_eq!(elapsed(Span(-1)), "0.000000");
+        let elapsed = |nanos| made(|out| push_elapsed(out, Span(nanos)));
+        assert_eq!(elapsed(612_999), "0.000612");
+        assert_eq!(elapsed(60_312_345_678), "60.312345");
+        assert_eq!(elapsed(-1), "0.000000");
     }
 }

@@ -195,7 +195,7 @@ impl<'a> Lines<'a> {
             }
             self.table = Some(table);
         }
-        let Some(table) = &self.table else { return Ok(()) };
+        let Some(table) = &mut self.table else { return Ok(()) };
         while let Some(connection) = self.recent.front()
             && id.is_none_or(|id| connection.id < id)
         {
@@ -318,7 +318,7 @@ impl Teller for Lines<'_> {
             said.push_str(&format!(", the {} that had a segment last:", connections.len()));
         }
         self.say(Paint::Strong, &said)?;
-        let table = Table::new(&self.style);
+        let mut table = Table::new(&self.style);
         if !connections.is_empty() {
             table.header(self.out)?;
         }
@@ -332,7 +332,7 @@ impl Teller for Lines<'_> {
 
     fn left(&mut self, connection: Connection) -> io::Result<()> {
         self.rows_before(Some(connection.id))?;
-        match &self.table {
+        match &mut self.table {
             Some(table) => table.row(self.out, &connection),
             None => Ok(()),
         }

@@ -127,6 +127,12 @@ impl Style {
             Paint::Alarm => plain.red().bold().reversed(),
         }
     }
+
+    /// What [`Style::paint`] writes before a text, and what after it, for who writes many.
+    pub(super) fn marks(&self, paint: Paint) -> (String, String) {
+        let painted = self.paint(paint, "x").to_string();
+        painted.split_once('x').map_or_else(Default::default, |(before, after)| (before.to_owned(), after.to_owned()))
+    }
 }
 
 /// What a piece of text is, which decides its colour.

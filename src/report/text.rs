@@ -1,7 +1,9 @@
 //! Lines of painted text that know their width, and the escaping of whatever came from outside.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -114,6 +116,12 @@ impl Line {
 
 /// As much of the beginning of `text` as fits `columns`, and its width.
 pub(super) fn head(text: &str, columns: usize) -> (&str, usize) {
+    // One more than fits, which might add no width.
+    if let Some(start) = text.as_bytes().get(..=columns)
+        && is_printable(start)
+    {
+        return (&text[..columns], columns);
+    }
     let mut used = 0;
     for (at, c) in text.char_indices() {
         let width = c.width().unwrap_or(0);
@@ -123,6 +131,112 @@ pub(super) fn head(text: &str, columns: usize) -> (&str, usize) {
         used += width;
     }
     (text, used)
+}
+
+/// Columns that `text`, escaped already, takes.
+pub(super) fn width(text: &str) -> usize {
+    if is_printable(text.as_bytes()) {
+        text.len()
+    } else if text.chars().all(is_simple) {
+        text.chars().count()
+    } else {
+        text.width()
+    }
+}
+
+/// Whether it takes one column and needs no escape, in ASCII or among the symbols that many lines have.
+fn is_simple(c: char) -> bool {
+    matches!(c, ' '..='~' | 'µ' | '→')
+}
+
+/// Whether each octet is an ASCII character of one column.
+fn is_printable(octets: &[u8]) -> bool {
+    // Without a way out, so that many octets are looked at together.
+    octets.iter().fold(true, |so_far, octet| so_far & matches!(octet, b' '..=b'~'))
+}
+
+/// Adds that many spaces.
+pub(super) fn fill(out: &mut String, columns: usize) {
+    const SPACES: &str = match str::from_utf8(&[b' '; Style::WIDEST]) {
+        Ok(spaces) => spaces,
+        Err(_) => "",
+    };
+    out.push_str(&SPACES[..columns.min(SPACES.len())]);
+}
+
+/// Adds a number.
+pub(super) fn digits(out: &mut String, n: u64) {
+    out.push_str(itoa::Buffer::new().format(n));
+}
+
+/// Adds a number with zeros before it, so that it has `places` digits at least.
+pub(super) fn padded(out: &mut String, n: u64, places: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(n);
+    for _ in text.len()..places {
+        out.push('0');
+    }
+    out.push_str(text);
+}
+
+/// Adds an address and port as [`SocketAddr`] displays them, `[::1]:80`.
+pub(super) fn push_end(out: &mut String, end: SocketAddr) {
+    match end {
+        SocketAddr::V4(end) => push_ipv4(out, *end.ip()),
+        SocketAddr::V6(end) if end.scope_id() == 0 => {
+            out.push('[');
+            push_ipv6(out, *end.ip());
+            out.push(']');
+        }
+        SocketAddr::V6(end) => {
+            let _ = write!(out, "[{}%{}]", end.ip(), end.scope_id());
+        }
+    }
+    out.push(':');
+    digits(out, end.port().into());
+}
+
+fn push_ipv4(out: &mut String, address: Ipv4Addr) {
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push('.');
+        }
+        digits(out, octet.into());
+    }
+}
+
+/// By RFC 5952: the first of the longest runs of two or more zeros is `::`.
+fn push_ipv6(out: &mut String, address: Ipv6Addr) {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        out.push_str("::ffff:");
+        return push_ipv4(out, mapped);
+    }
+    let groups = address.segments();
+    let (mut run, mut longest) = (0..0, 0..0);
+    for (at, group) in groups.into_iter().enumerate() {
+        run = if group == 0 { run.start..at + 1 } else { at + 1..at + 1 };
+        if run.len() > longest.len() {
+            longest = run.clone();
+        }
+    }
+    if longest.len() < 2 {
+        return push_groups(out, &groups);
+    }
+    push_groups(out, &groups[..longest.start]);
+    out.push_str("::");
+    push_groups(out, &groups[longest.end..]);
+}
+
+fn push_groups(out: &mut String, groups: &[u16]) {
+    for (at, group) in groups.iter().enumerate() {
+        if at > 0 {
+            out.push(':');
+        }
+        let places = (16 - group.leading_zeros()).div_ceil(4).max(1);
+        for place in (0..places).rev() {
+            out.push(char::from(b"0123456789abcdef"[usize::from(group >> (4 * place) & 0xf)]));
+        }
+    }
 }
 
 /// `text` with everything escaped that is not plainly visible: control characters, escape sequences, marks of
@@ -135,6 +249,12 @@ pub fn escape(text: &str, style: &Style) -> String {
         escape_char(c, style, &mut out);
     }
     out
+}
+
+/// As [`escape`], and the text itself where nothing has to be.
+pub(super) fn shown<'a>(text: &'a str, style: &Style) -> Cow<'a, str> {
+    let plain = is_printable(text.as_bytes()) || style.charset == Charset::Unicode && text.chars().all(is_simple);
+    if plain { Cow::Borrowed(text) } else { Cow::Owned(escape(text, style)) }
 }
 
 /// Octets as a quoted string, at most `columns` wide with its quotes: text as it is where it is UTF-8, the rest as `\xNN`.
@@ -211,6 +331,41 @@ pub(super) fn wrap(text: &str, columns: usize, ellipsis: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Hands out the lines of [`wrap`], which are not made anew where they are pieces of `text`.
+pub(super) fn each_wrapped(text: &str, columns: usize, ellipsis: &str, mut line: impl FnMut(&str)) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let Some((piece, next)) = broken(rest, columns) else {
+            return wrap(rest, columns, ellipsis).iter().for_each(|piece| line(piece));
+        };
+        line(piece);
+        rest = next;
+    }
+}
+
+/// The first line of `text` and what follows it; `None` where it is not simple, its words stand not one space apart, or the first is too long.
+fn broken(text: &str, columns: usize) -> Option<(&str, &str)> {
+    let octets = text.as_bytes();
+    let mut end = octets.len().min(columns.saturating_add(1));
+    let mut fits = octets.len() <= columns;
+    if !is_printable(&octets[..end]) {
+        let mut chars = text.chars();
+        let simple = chars.by_ref().take(columns).all(is_simple);
+        fits = chars.as_str().is_empty();
+        if !simple || !chars.next().is_none_or(is_simple) {
+            return None;
+        }
+        end = octets.len() - chars.as_str().len();
+    }
+    if !fits {
+        end = octets[..end].iter().rposition(|octet| *octet == b' ')?;
+    }
+    let (piece, next) = (&text[..end], text[end..].strip_prefix(' ').unwrap_or_default());
+    let apart = piece.as_bytes().windows(2).fold(true, |so_far, pair| so_far & ((pair[0] != b' ') | (pair[1] != b' ')));
+    let bare = !piece.is_empty() && ![piece, next].iter().any(|part| part.starts_with(' ')) && !piece.ends_with(' ');
+    (apart && bare).then_some((piece, next))
 }
 
 /// Writes `text`, escaped already, beside `head` and wrapped under itself.
@@ -365,6 +520,55 @@ mod tests {
                 let quoted = quote(&octets, Rest::Nothing, columns, &style);
                 prop_assert!(quoted.width() <= columns.max(2 + style.glyphs().ellipsis.width()));
                 prop_assert!(!quoted.chars().any(|c| c.is_control()));
+            }
+        }
+
+        /// What is quick for ASCII says what is right for everything.
+        #[test]
+        fn short_ways_lead_to_the_same_place(
+            text in prop_oneof![".{0,60}", "[a-c µ→…]{0,60}", "[ -~]{0,60}", "([a-z,.]{1,9} ){0,9}[a-z]{1,3}"],
+            columns in 0usize..70,
+        ) {
+            for charset in [Charset::Unicode, Charset::Ascii] {
+                let style = Style { charset, ..Style::plain(100) };
+                let escaped = escape(&text, &style);
+                prop_assert_eq!(shown(&text, &style), escaped.clone());
+                prop_assert_eq!(width(&escaped), escaped.width());
+                let ellipsis = style.glyphs().ellipsis;
+                let mut lines = Vec::new();
+                each_wrapped(&escaped, columns, ellipsis, |line| lines.push(line.to_owned()));
+                prop_assert_eq!(lines, wrap(&escaped, columns, ellipsis));
+                let (mut kept, mut used) = (0, 0);
+                for c in escaped.chars() {
+                    used += c.width().unwrap_or(0);
+                    if used > columns {
+                        break;
+                    }
+                    kept += c.len_utf8();
+                }
+                prop_assert_eq!(head(&escaped, columns).0, &escaped[..kept]);
+                prop_assert_eq!(head(&escaped, columns).1, escaped[..kept].chars().filter_map(|c| c.width()).sum::<usize>());
+            }
+        }
+
+        #[test]
+        fn ends_are_written_as_they_are_displayed(end: SocketAddr, zeros: u8, scope in 0u32..2, low: u32) {
+            let sparse = |address: Ipv6Addr| {
+                let mut groups = address.segments();
+                for (at, group) in groups.iter_mut().enumerate() {
+                    *group = if zeros >> at & 1 == 1 { 0 } else { *group >> (*group % 16) };
+                }
+                Ipv6Addr::from(groups)
+            };
+            let [a, b, c, d] = low.to_be_bytes();
+            let mut ends = vec![end, (Ipv4Addr::new(a, b, c, d).to_ipv6_mapped(), end.port()).into()];
+            if let SocketAddr::V6(end) = end {
+                ends.push(std::net::SocketAddrV6::new(sparse(*end.ip()), end.port(), 0, scope).into());
+            }
+            for end in ends {
+                let mut out = String::new();
+                push_end(&mut out, end);
+                prop_assert_eq!(out, end.to_string());
             }
         }
     }
