@@ -1,12 +1,14 @@
 //! Comma-separated values: a header, then one record a line, quoted by RFC 4180.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use super::field::{Field, Value};
 use super::style::Style;
-use super::text::escape;
+use super::text::{digits, padded, push_address, shown};
 use crate::flow::{Connection, FindingAt};
+use crate::time::Timestamp;
 
 /// Writes connections, or findings, as records.
 ///
@@ -64,7 +66,7 @@ impl<'a> Csv<'a> {
         }
         self.writer.write_field(finding.side.name())?;
         self.writer.write_field(finding.finding.name())?;
-        self.writer.write_field(clean(&finding.note))?;
+        self.writer.write_field(&*clean(&finding.note))?;
         self.end()
     }
 
@@ -87,7 +89,9 @@ impl<'a> Csv<'a> {
     }
 
     fn end_of(&mut self, end: SocketAddr) -> io::Result<()> {
-        self.writer.write_field(end.ip().to_string())?;
+        self.text.clear();
+        push_address(&mut self.text, end.ip());
+        self.writer.write_field(&self.text)?;
         self.number(end.port().into())
     }
 
@@ -97,20 +101,29 @@ impl<'a> Csv<'a> {
 }
 
 fn write(out: &mut String, value: &Value<'_>) {
-    use std::fmt::Write;
     match value {
         Value::Null => {}
         Value::Truth(truth) => out.push_str(if *truth { "true" } else { "false" }),
         Value::Number(number) => out.push_str(itoa::Buffer::new().format(*number)),
-        Value::Moment(at) => write!(out, "{at}").expect("a String takes everything"),
+        Value::Moment(at) => write_moment(out, *at),
         Value::Text(text) => out.push_str(&clean(text)),
-        Value::Address(address) => write!(out, "{address}").expect("a String takes everything"),
+        Value::Address(address) => push_address(out, *address),
     }
 }
 
+fn write_moment(out: &mut String, at: Timestamp) {
+    let nanos = at.as_nanos();
+    if nanos < 0 {
+        out.push('-');
+    }
+    digits(out, nanos.unsigned_abs() / 1_000_000_000);
+    out.push('.');
+    padded(out, nanos.unsigned_abs() % 1_000_000_000, 9);
+}
+
 /// Text without control characters, as every terminal and every reader of lines takes it.
-fn clean(text: &str) -> String {
-    escape(text, &Style::plain(Style::WIDEST))
+fn clean(text: &str) -> Cow<'_, str> {
+    shown(text, &Style::plain(Style::WIDEST))
 }
 
 const FINDINGS: &str = "findings";
@@ -165,6 +178,15 @@ mod tests {
         assert_eq!(value("findings"), "1");
         assert_eq!(value("verdict"), "a \"comma\", and\\x1b[2J\\x0amore");
         assert_eq!(value("first").split_once('.').unwrap().1.len(), 9);
+    }
+
+    #[test]
+    fn moments_are_written_as_they_are_displayed() {
+        for nanos in [0, 1, -1, 999_999_999, 1_795_223_276_320_071_123, -1_500_000_000, i64::MIN, i64::MAX] {
+            let (at, mut out) = (Timestamp::from_nanos(nanos), String::new());
+            write(&mut out, &Value::Moment(at));
+            assert_eq!(out, at.to_string());
+        }
     }
 
     #[test]

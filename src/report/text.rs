@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -194,6 +194,14 @@ pub(super) fn push_end(out: &mut String, end: SocketAddr) {
     }
     out.push(':');
     digits(out, end.port().into());
+}
+
+/// Adds an address as it is displayed.
+pub(super) fn push_address(out: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => push_ipv4(out, address),
+        IpAddr::V6(address) => push_ipv6(out, address),
+    }
 }
 
 fn push_ipv4(out: &mut String, address: Ipv4Addr) {
