@@ -140,6 +140,85 @@ fn bad_input_is_status_2_and_one_line_that_names_it() {
 }
 
 #[test]
+fn files_that_cannot_be_read_are_left_out_and_told_one_by_one() {
+    let folder = scratch("some-bad");
+    let (echo, other) = (capture("echo-v4.pcapng"), capture("refused.pcapng"));
+    fs::write(folder.join("empty.pcap"), b"").unwrap();
+    fs::write(folder.join("text.pcap"), b"hello\n").unwrap();
+    for form in [&[][..], &["--timeline"], &["--timeline", "--top", "2"], &["--format", "jsonl"]] {
+        let analyze =
+            |files: &[&str]| command(&["analyze"]).args(form).args(files).current_dir(&folder).output().unwrap();
+        let good = analyze(&[&echo, &other]);
+        assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+        let some = analyze(&["empty.pcap", &echo, ".", &other, "text.pcap"]);
+        assert_eq!(some.status.code(), Some(2), "{form:?}");
+        assert_eq!(some.stdout, good.stdout, "{form:?}");
+        let told = String::from_utf8(some.stderr).unwrap();
+        let lines: Vec<_> = told.lines().collect();
+        assert!(lines.len() == 3 && lines[0].starts_with("tcpflow: empty.pcap is empty"), "{told}");
+        assert!(lines[1].contains(". is a directory") && lines[2].contains("text.pcap is not a capture"), "{told}");
+        let none = analyze(&["empty.pcap", "text.pcap"]);
+        assert_eq!((none.status.code(), &none.stdout[..]), (Some(2), &b""[..]));
+        let told = String::from_utf8(none.stderr).unwrap();
+        assert!(told.lines().count() == 2 && told.contains("empty.pcap is") && told.contains("text.pcap is"), "{told}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_named_twice_is_told() {
+    let folder = scratch("twice");
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (line, named) in [
+        (&["-", "-"][..], "standard input is named twice"),
+        (&["pipe", "pipe"], "pipe is named twice"),
+        (&["pipe", "./pipe"], "./pipe is named twice"),
+    ] {
+        let output = command(&["analyze"]).args(line).current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert!(one_line(&output).contains(named), "{line:?}: {}", one_line(&output));
+    }
+    // A file can be read twice.
+    let echo = capture("echo-v4.pcapng");
+    assert!(stdout(&["analyze", "--format", "jsonl", &echo, &echo]).contains("\"frames\":"));
+}
+
+#[test]
+fn as_many_files_are_opened_as_the_system_allows() {
+    let echo = capture("echo-v4.pcapng");
+    let limited = |limit: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{limit}; exec \"$0\" analyze --format jsonl \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tcpflow")).args(vec![&echo; 100]).output().unwrap()
+    };
+    let raised = limited("ulimit -Sn 64");
+    assert!(raised.status.success(), "{}", String::from_utf8_lossy(&raised.stderr));
+    let refused = limited("ulimit -n 64");
+    assert_eq!((refused.status.code(), &refused.stdout[..]), (Some(2), &b""[..]));
+    let told = one_line(&refused);
+    assert!(told.contains("100 files") && told.contains("ulimit -Hn 132") && told.contains("mergecap"), "{told}");
+}
+
+#[test]
+fn a_link_type_that_is_not_read_is_told_with_the_file() {
+    let folder = scratch("link");
+    let mut capture = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
+    // LINKTYPE_USER0, and a frame of four octets.
+    capture.extend([147, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1, 2, 3, 4]);
+    for name in ["user0.pcap", "other.pcap"] {
+        fs::write(folder.join(name), &capture).unwrap();
+    }
+    for (files, named) in [
+        (&["user0.pcap"][..], "user0.pcap: no frame could be read: their link type is 147"),
+        (&["user0.pcap", "other.pcap"], "user0.pcap and 1 more: no frame could be read"),
+    ] {
+        let output = command(&["analyze"]).args(files).current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(one_line(&output).contains(named), "{}", one_line(&output));
+    }
+}
+
+#[test]
 fn a_capture_that_was_cut_short_is_read_as_far_as_it_goes() {
     let folder = scratch("cut");
     let whole = fs::read(capture("echo-v4.pcapng")).unwrap();

@@ -27,8 +27,20 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let filters = Filters::compile(&inputs, options)?;
     let style = if options.timeline { look::style(look) } else { look::table(look) };
     let show = show(options, &selection);
-    let mut run =
-        Run { options, look, style, inputs, filters, selection, interrupt, show, damage: None, whole: Outcome::Done };
+    let whole = Outcome::Done;
+    let mut run = Run {
+        options,
+        look,
+        style,
+        inputs,
+        filters,
+        selection,
+        interrupt,
+        show,
+        left_out: Vec::new(),
+        damage: None,
+        whole,
+    };
     let stdout = io::stdout();
     // Rows that come one by one are read one by one.
     let mut out: Box<dyn Write> = match stdout.is_terminal() && run.selection.streams() {
@@ -50,6 +62,8 @@ struct Run<'a> {
     selection: Selection,
     interrupt: Interrupt,
     show: Show,
+    /// What is wrong with the files of several that could not be read at all.
+    left_out: Vec<CaptureError>,
     damage: Option<CaptureError>,
     /// Whether the calls that the capture carries could be read.
     whole: Outcome,
@@ -61,7 +75,8 @@ type Unread = Option<LinkType>;
 impl Run<'_> {
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
-        let mut source = Source::open(&self.inputs, &self.interrupt)?;
+        let (mut source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
+        self.left_out = left_out;
         let began = OnceLock::new();
         let Self { options, look, style, filters, selection, interrupt, show, damage, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
@@ -106,7 +121,8 @@ impl Run<'_> {
             None => Keep::First(MOST_SEGMENTS),
             Some(ids) => Keep::Only(ids.clone()),
         };
-        let mut source = Source::open(&self.inputs, &self.interrupt)?;
+        let (mut source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
+        self.left_out = left_out;
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -150,18 +166,18 @@ impl Run<'_> {
             let chosen = &self.selection.chosen;
             return Ok((!chosen.is_empty()).then(|| chosen.clone()));
         }
-        if let Some(stream) = self.inputs.files.iter().find(|file| !is_regular(file)) {
+        if let Some(stream) = self.inputs.files.iter().find(|file| is_stream(file)) {
             return Err(Failure::new(format!(
                 "{}: --timeline with --where or --top reads its capture twice, and this can be read only once: save it in a file",
                 if stream.as_os_str() == "-" { "standard input".into() } else { stream.to_string_lossy() }
             )));
         }
         let mut ids = BTreeSet::new();
-        let mut source = Source::open(&self.inputs, &self.interrupt)?;
+        // What cannot be read is met again by the second reading, and damage, too.
+        let (mut source, _) = Source::open(&self.inputs, &self.interrupt)?;
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
-        // Damage is met again by the second reading.
         read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
             .map_err(|error| Failure::output(&error))?;
         session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
@@ -184,13 +200,18 @@ impl Run<'_> {
             outcome = Outcome::Incomplete;
         }
         // Where a stream was interrupted is no damage.
+        for error in self.left_out.iter().filter(|_| !self.interrupt.is_pressed()) {
+            complain(error);
+            outcome = Outcome::Incomplete;
+        }
         if let Some(damage) = self.damage.filter(|_| !self.interrupt.is_pressed()) {
             complain(&damage);
             return Ok(Outcome::Incomplete);
         }
         if let Some(link) = unread {
             complain(&format!(
-                "no frame could be read: their link type is {}, which is none of those that carry TCP here (docs/analyze.md lists them)",
+                "{}: no frame could be read: their link type is {}, which is none of those that carry TCP here (docs/analyze.md lists them)",
+                self.inputs.name(),
                 link.0
             ));
             return Ok(Outcome::Incomplete);
@@ -253,8 +274,8 @@ fn comes_among_rows(options: &Analyze) -> bool {
     options.output.is_none() && io::stdout().is_terminal()
 }
 
-fn is_regular(path: &Path) -> bool {
-    path.as_os_str() != "-" && path.metadata().is_ok_and(|metadata| metadata.is_file())
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == "-" || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// Tells which of the chosen connections there are not, when so many numbers were given.

@@ -39,6 +39,15 @@ impl Inputs {
         Ok(Self { files, filter })
     }
 
+    /// What all of them are called together.
+    pub fn name(&self) -> String {
+        match &self.files[..] {
+            [file] if file.as_os_str() == "-" => "standard input".into(),
+            [file] => file.to_string_lossy().into_owned(),
+            files => format!("{} and {} more", files[0].to_string_lossy(), files.len() - 1),
+        }
+    }
+
     /// The failure of a filter that does not compile, `why` being libpcap's word: names both readings of its first word.
     pub fn not_a_filter(filter: &str, why: &impl fmt::Display) -> Failure {
         let first = filter.split_whitespace().next().unwrap_or(filter);

@@ -1,6 +1,11 @@
 //! The capture files of one command line as one source of frames, and the filters before it.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
@@ -16,18 +21,39 @@ pub(super) enum Source {
 
 impl Source {
     /// Opens the files; an interrupt ends the wait for a stream.
-    pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<Self, Failure> {
+    ///
+    /// Of several files, those that cannot be read are left out, and yielded as what is wrong with each.
+    ///
+    /// # Errors
+    /// None can be read, a stream is named twice, or there are more than can be open at once.
+    pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
         let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
-        Ok(match &inputs.files[..] {
-            [file] => Self::One(Box::new(open(file)?)),
-            files => {
-                let mut sources = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-                for source in &mut sources {
-                    source.limit_read_ahead(READ_AHEAD / files.len());
-                }
-                Self::Many(Merged::new(sources))
+        if let Some(stream) = named_twice(&inputs.files) {
+            return Err(Failure::new(format!("{stream} is named twice, and it can be read only once")));
+        }
+        if let [file] = &inputs.files[..] {
+            return Ok((Self::One(Box::new(open(file)?)), Vec::new()));
+        }
+        allow(inputs.files.len())?;
+        let (mut sources, mut left_out) = (Vec::new(), Vec::new());
+        for file in &inputs.files {
+            match open(file) {
+                Ok(source) => sources.push(source),
+                Err(error) => left_out.push(error),
             }
-        })
+        }
+        match left_out.pop() {
+            Some(last) if sources.is_empty() => {
+                left_out.iter().for_each(complain);
+                Err(last.into())
+            }
+            last => {
+                left_out.extend(last);
+                let share = READ_AHEAD / sources.len().max(1);
+                sources.iter_mut().for_each(|source| source.limit_read_ahead(share));
+                Ok((Self::Many(Merged::new(sources)), left_out))
+            }
+        }
     }
 
     fn files(&self) -> &[FileSource] {
@@ -88,6 +114,41 @@ impl Source {
 
 /// How many octets of all files together are read ahead.
 const READ_AHEAD: usize = 16 << 20;
+
+/// The first stream that is named twice: standard input, a pipe or a device.
+fn named_twice(files: &[PathBuf]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let is_new = |path: &Path, seen: &mut HashSet<(u64, u64)>| {
+        let metadata = path.metadata().ok().filter(|metadata| !metadata.is_dir() && !metadata.is_file());
+        metadata.is_none_or(|metadata: Metadata| seen.insert((metadata.dev(), metadata.ino())))
+    };
+    let mut dashes = 0;
+    for file in files {
+        let is_dash = file.as_os_str() == "-";
+        dashes += usize::from(is_dash);
+        let path = if is_dash { Path::new("/dev/stdin") } else { file };
+        if dashes > 1 || !is_new(path, &mut seen) {
+            return Some(if is_dash { "standard input".into() } else { file.to_string_lossy().into_owned() });
+        }
+    }
+    None
+}
+
+/// Has the system allow so many files to be open at once: all of them are, because they are merged by time.
+fn allow(files: usize) -> Result<(), Failure> {
+    let wanted = files as u64 + OTHERS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if wanted <= soft || setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() && wanted <= hard {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{files} files cannot be open at once here, where {hard} may: raise that as root with `ulimit -Hn {wanted}`, \
+         or put them together first, some at a time (mergecap -w SOME.pcapng FILE...)"
+    )))
+}
+
+/// How many files besides the captures may be open: the standard ones, the terminal, tables.
+const OTHERS: u64 = 32;
 
 /// The filters asked for, all of which a frame must match.
 pub(super) struct Filters(Vec<Filter>);
