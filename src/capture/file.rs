@@ -187,7 +187,7 @@ impl FrameSource for FileSource {
                 self.finished = true;
                 match self.input.take_failure() {
                     Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
-                    None => Ok(None),
+                    None => self.format.overrun().map_or(Ok(None), |frame| Err(overrun(&self.name, frame))),
                 }
             }
             Err(broken) => {
@@ -286,6 +286,21 @@ impl Format {
         }
         Err(Broken::Foreign(foreign(head)))
     }
+
+    /// After which frame an option overran its block.
+    fn overrun(&self) -> Option<u64> {
+        match self {
+            Self::Pcap(_) => None,
+            Self::Pcapng(pcapng) => pcapng.overrun(),
+        }
+    }
+}
+
+fn overrun(name: &str, frame: u64) -> CaptureError {
+    let place = if frame == 0 { "before its first frame".into() } else { format!("after frame {frame}") };
+    CaptureError::new(format!(
+        "{name} is damaged {place}: an option claims to be longer than its block, and was left out; all frames were read"
+    ))
 }
 
 /// What a file is that is no capture, as far as its first octets tell, and what to do about it.

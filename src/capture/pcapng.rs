@@ -1,6 +1,6 @@
 //! The block-structured capture file, pcapng (draft-ietf-opsawg-pcapng).
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::LinkType;
 use super::attachment::Joiner;
@@ -17,6 +17,8 @@ pub(super) struct Pcapng {
     dropped: Option<u64>,
     /// Where the options of the packet read last lie in the window.
     options: Range<usize>,
+    /// After which frame an option first ran past the end of its block.
+    overrun: Option<u64>,
 }
 
 struct Interface {
@@ -53,7 +55,14 @@ impl Pcapng {
 
     /// Begins before the first section; nothing is read yet.
     pub(super) fn new() -> Self {
-        Self { big_endian: false, interfaces: Vec::new(), attachments: Joiner::default(), dropped: None, options: 0..0 }
+        Self {
+            big_endian: false,
+            interfaces: Vec::new(),
+            attachments: Joiner::default(),
+            dropped: None,
+            options: 0..0,
+            overrun: None,
+        }
     }
 
     /// Reads on to the next packet, and leaves its bytes in the input's window.
@@ -71,6 +80,9 @@ impl Pcapng {
                 let length = word(self.big_endian, head, 4);
                 let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
                 let record = self.enhanced(input, whole)?;
+                if self.options.len() >= 4 {
+                    self.check(input.bytes(self.options.clone()), *number);
+                }
                 *number += 1;
                 input.consume(whole);
                 return Ok(Some(record));
@@ -85,7 +97,7 @@ impl Pcapng {
     /// The comments that the packet read last carries.
     pub(super) fn comments(&self, input: &Input) -> Vec<String> {
         let mut comments = Vec::new();
-        each_option(self.big_endian, input.bytes(self.options.clone()), |code, value| {
+        _ = each_option(self.big_endian, input.bytes(self.options.clone()), |code, value| {
             if code == OPT_COMMENT {
                 comments.push(String::from_utf8_lossy(value).into_owned());
             }
@@ -101,6 +113,18 @@ impl Pcapng {
     /// How many packets the capturing side says it dropped, as far as it was read.
     pub(super) fn dropped(&self) -> Option<u64> {
         self.interfaces.iter().map(|interface| interface.dropped).fold(self.dropped, sum)
+    }
+
+    /// After which frame an option first ran past the end of its block, if one did: it and those after it in its block are left out.
+    pub(super) fn overrun(&self) -> Option<u64> {
+        self.overrun
+    }
+
+    /// Takes note of options that run past the end of their block, after frame `number`.
+    fn check(&mut self, options: &[u8], number: u64) {
+        if self.overrun.is_none() && each_option(self.big_endian, options, |_, _| {}).is_break() {
+            self.overrun = Some(number);
+        }
     }
 
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
@@ -175,7 +199,7 @@ impl Pcapng {
     #[inline(never)]
     fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Broken> {
         if kind == SECTION {
-            self.section(input)?;
+            self.section(input, *number)?;
             return Ok(None);
         }
         let length = word(self.big_endian, input.peek(BLOCK_HEADER), 4);
@@ -188,6 +212,12 @@ impl Pcapng {
         };
         let whole = self.whole_block(input, length, what, least)?;
         let block = input.peek(whole);
+        let options = match kind {
+            INTERFACE => 16..whole - 4,
+            STATISTICS => 20..whole - 4,
+            _ => 0..0,
+        };
+        self.check(&block[options], *number);
         let field = |at| word(self.big_endian, block, at);
         let record = match kind {
             INTERFACE => {
@@ -203,7 +233,9 @@ impl Pcapng {
                 let (high, low, captured, original) = (field(12), field(16), field(20), field(24));
                 let interface = self.interface(index)?;
                 let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
-                Some(self.packet(input, whole, 28, interface.link, Some(at), captured, original)?)
+                let record = self.packet(input, whole, 28, interface.link, Some(at), captured, original)?;
+                self.check(input.bytes(self.options.clone()), *number);
+                Some(record)
             }
             SIMPLE_PACKET => {
                 let original = field(8);
@@ -221,7 +253,7 @@ impl Pcapng {
                 let mut drops = None;
                 let attachments = &mut self.attachments;
                 let mut too_large = false;
-                each_option(self.big_endian, &block[20..whole - 4], |code, value| match code {
+                _ = each_option(self.big_endian, &block[20..whole - 4], |code, value| match code {
                     ISB_IFDROP | ISB_OSDROP => {
                         if let Some(value) = value.first_chunk::<8>() {
                             let count = double(self.big_endian, value);
@@ -247,7 +279,7 @@ impl Pcapng {
     }
 
     /// Begins a section, which may have another byte order than the one before.
-    fn section(&mut self, input: &mut Input) -> Result<(), Broken> {
+    fn section(&mut self, input: &mut Input, number: u64) -> Result<(), Broken> {
         let head = input.peek(28);
         if head.len() < 28 {
             return Err(Broken::Cut("in a section header"));
@@ -265,6 +297,7 @@ impl Pcapng {
             return Err(Broken::Damaged(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
         }
         let whole = self.whole_block(input, length, "a section header", 28)?;
+        self.check(&input.peek(whole)[24..whole - 4], number);
         self.dropped = self.dropped();
         self.interfaces.clear();
         input.consume(whole);
@@ -299,7 +332,7 @@ impl Interface {
         let link = if big_endian { word(true, body, 0) >> 16 } else { word(false, body, 0) & 0xffff };
         let mut resolution = Resolution::Coarse(1_000);
         let mut offset = 0i64;
-        each_option(big_endian, &body[8..], |code, value| match (code, value) {
+        _ = each_option(big_endian, &body[8..], |code, value| match (code, value) {
             (IF_TSRESOL, &[exponent, ..]) => resolution = Resolution::of(exponent),
             (IF_TSOFFSET, value) if value.len() >= 8 => {
                 let seconds = value.first_chunk::<8>().map_or(0, |value| double(big_endian, value)) as i64;
@@ -340,18 +373,19 @@ impl Clock {
     }
 }
 
-/// Calls `each` for every option up to the list's end, or to the first that runs past it.
-fn each_option<'a>(big_endian: bool, mut list: &'a [u8], mut each: impl FnMut(u16, &'a [u8])) {
+/// Calls `each` for every option up to the list's end; breaks off at the first that runs past it.
+fn each_option<'a>(big_endian: bool, mut list: &'a [u8], mut each: impl FnMut(u16, &'a [u8])) -> ControlFlow<()> {
     while let Some(head) = list.first_chunk::<4>() {
         let head = word(big_endian, head, 0);
         let (code, length) = if big_endian { (head >> 16, head & 0xffff) } else { (head & 0xffff, head >> 16) };
-        let Some(value) = list.get(4..4 + length as usize) else { return };
+        let Some(value) = list.get(4..4 + length as usize) else { return ControlFlow::Break(()) };
         if code == 0 {
-            return;
+            break;
         }
         each(code as u16, value);
         list = list.get(4 + (length as usize).next_multiple_of(4)..).unwrap_or(&[]);
     }
+    ControlFlow::Continue(())
 }
 
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {

@@ -611,6 +611,39 @@ fn contradictions_between_blocks_are_told() {
     assert!(after(version).contains("version 2.0"));
 }
 
+/// Frames can be read on where only an option lies; Wireshark stops there.
+#[test]
+fn an_option_that_overruns_its_block_is_told_after_all_frames() {
+    let order = Order::Little;
+    let (interface, packet) = (order.interface(1, 0, &[]), order.packet(0, 0, b"abcd", 4, &[]));
+    let overrun = [order.halves(&[1, 400]), vec![b'x'; 8]].concat();
+    let mut section = order.section();
+    section.truncate(24);
+    section.extend(&overrun);
+    section.extend(order.words(&[section.len() as u32 + 4]));
+    section[4] = section.len() as u8;
+    let in_section = section;
+    let statistics = order.block(5, &[vec![0; 12], overrun.clone()].concat());
+    let old = order.block(2, &[order.words(&[0, 0, 0, 4, 4]), b"abcd".to_vec(), overrun.clone()].concat());
+    for (place, blocks) in [
+        ("before its first frame", [in_section, interface.clone(), packet.clone(), packet.clone()]),
+        ("before its first frame", [order.section(), order.interface(1, 0, &overrun), packet.clone(), packet.clone()]),
+        (
+            "after frame 1",
+            [order.section(), interface.clone(), packet.clone(), order.packet(0, 0, b"abcd", 4, &overrun)],
+        ),
+        ("after frame 1", [order.section(), interface.clone(), packet.clone(), old]),
+        ("after frame 2", [order.section(), interface.clone(), [packet.clone(), packet.clone()].concat(), statistics]),
+    ] {
+        let told = read(&blocks.concat());
+        assert_eq!(told.frames.len(), 2, "{place}: {:?}", told.error);
+        let error = told.error.unwrap();
+        assert!(error.starts_with(&format!("test is damaged {place}: an option claims")), "{place}: {error}");
+    }
+    // What is less than an option's head is padding.
+    assert_eq!(read(&[order.section(), interface, order.packet(0, 0, b"abcde", 5, &[])].concat()).error, None);
+}
+
 // ---- whatever comes ----
 
 proptest! {
