@@ -195,7 +195,7 @@ fn a_timeline_is_drawn_of_those_that_are_chosen() {
 
 fn command(line: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
-    command.arg("analyze").args(line).stdin(Stdio::null());
+    command.arg("analyze").args(line).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
     command
 }
 

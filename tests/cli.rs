@@ -219,6 +219,22 @@ fn a_link_type_that_is_not_read_is_told_with_the_file() {
 }
 
 #[test]
+fn text_is_ascii_where_the_locale_is_not_utf_8() {
+    let echo = capture("echo-v4.pcapng");
+    for form in [&[][..], &["--timeline"], &["--findings"]] {
+        let told = |locale: &str| {
+            let output = command(&["analyze"]).args(form).arg(&echo).env("LC_ALL", locale).output().unwrap();
+            assert!(output.status.success());
+            output.stdout
+        };
+        assert!(told("C").is_ascii(), "{form:?}: {}", String::from_utf8_lossy(&told("C")));
+        if form == ["--timeline"] {
+            assert!(!told("C.UTF-8").is_ascii());
+        }
+    }
+}
+
+#[test]
 fn a_capture_that_was_cut_short_is_read_as_far_as_it_goes() {
     let folder = scratch("cut");
     let whole = fs::read(capture("echo-v4.pcapng")).unwrap();
@@ -314,7 +330,7 @@ fn capture(name: &str) -> String {
 
 fn command(line: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
-    command.args(line).stdin(Stdio::null());
+    command.args(line).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
     command
 }
 

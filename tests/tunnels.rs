@@ -96,6 +96,7 @@ fn analyze(frames: &[Vec<u8>], options: &[&str]) -> String {
         .arg("analyze")
         .args(options)
         .arg("-")
+        .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

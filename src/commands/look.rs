@@ -33,7 +33,7 @@ fn style_or(look: &Look, default_width: usize) -> Style {
     Style {
         width,
         color: if color { Color::Always } else { Color::Never },
-        charset: if look.ascii || (terminal && !utf8()) { Charset::Ascii } else { Charset::Unicode },
+        charset: if look.ascii || !utf8() { Charset::Ascii } else { Charset::Unicode },
         clock: match look.time {
             None | Some(Time::Relative) => Clock::Elapsed,
             Some(Time::Local | Time::Utc) => Clock::TimeOfDay,

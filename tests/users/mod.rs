@@ -56,7 +56,7 @@ impl Program {
     /// A command that starts it as `who`.
     pub(crate) fn played_by(&self, who: Who) -> Command {
         let mut command = Command::new(&self.path);
-        command.current_dir("/").stdin(Stdio::null());
+        command.current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
         for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID", "DOAS_USER"] {
             command.env_remove(name);
         }
