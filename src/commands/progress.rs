@@ -51,15 +51,21 @@ pub struct Reading {
 
 impl Reading {
     /// A bar for `octets` of the file `name`; without a length (standard input) it only counts.
-    pub fn new(name: &str, octets: Option<u64>, show: Show, style: &Style) -> Self {
+    ///
+    /// It takes one line of the terminal, whose columns are `width`, and tells less where that is narrow.
+    pub fn new(name: &str, octets: Option<u64>, show: Show, style: &Style, width: usize) -> Self {
         let bar = ProgressBar::with_draw_target(octets, target(show));
-        let shape = if octets.is_some() {
-            "{prefix}  [{bar:30}] {bytes}/{total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}"
-        } else {
-            "{prefix}  {bytes} read, {binary_bytes_per_sec}, {msg}"
+        let name = escape(name.rsplit('/').next().unwrap_or(name), style);
+        let columns = name.chars().count().min(if width < WIDE { 10 } else { 20 });
+        let shape = match (octets.is_some(), width < WIDE) {
+            (true, false) => "{wide_bar}] {percent}%, {binary_bytes_per_sec}, {eta} left, {msg}",
+            (true, true) => "{wide_bar}] {percent}%, {eta} left",
+            (false, false) => "{bytes} read, {binary_bytes_per_sec}, {msg}",
+            (false, true) => "{bytes} read",
         };
-        bar.set_style(template(shape, style));
-        bar.set_prefix(escape(name, style));
+        let open = if octets.is_some() { "[" } else { "" };
+        bar.set_style(template(&format!("{{prefix:{columns}!}} {open}{shape}"), style));
+        bar.set_prefix(name);
         Self { bar }
     }
 
@@ -98,7 +104,7 @@ fn target(show: Show) -> ProgressDrawTarget {
 
 fn template(shape: &str, style: &Style) -> ProgressStyle {
     let shape = match style.color {
-        Color::Always => shape.replace("{bar:30}", "{bar:30.green}"),
+        Color::Always => shape.replace("{bar:30}", "{bar:30.green}").replace("{wide_bar}", "{wide_bar:.green}"),
         Color::Never => shape.to_owned(),
     };
     let shape = ProgressStyle::with_template(&shape).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -108,13 +114,70 @@ fn template(shape: &str, style: &Style) -> ProgressStyle {
     })
 }
 
+/// The columns of the terminal on standard error.
+pub(super) fn columns() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
+}
+
 fn millis(span: Span) -> u64 {
     u64::try_from(span.as_nanos() / 1_000_000).unwrap_or(0)
 }
 
+/// Columns that have room for everything.
+const WIDE: usize = 80;
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal of so many columns, and what is written on its line.
+    #[derive(Clone, Debug)]
+    struct Line(u16, Arc<Mutex<String>>);
+
+    impl TermLike for Line {
+        fn width(&self) -> u16 {
+            self.0
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.1.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.1.lock().unwrap().clear();
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_countdown_goes_on_by_what_the_kernel_says() {
@@ -130,10 +193,32 @@ mod tests {
         for color in [Color::Never, Color::Always] {
             for charset in [Charset::Unicode, Charset::Ascii] {
                 let style = Style { color, charset, ..Style::plain(80) };
-                let reading = Reading::new("x.pcap", Some(100), Show::Nothing, &style);
-                reading.at(40, 12_345);
-                assert_eq!((reading.bar.position(), reading.bar.message().as_str()), (40, "12345 frames"));
-                Reading::new("-", None, Show::Nothing, &style).finish();
+                for width in [40, 80] {
+                    let reading = Reading::new("x.pcap", Some(100), Show::Nothing, &style, width);
+                    reading.at(40, 12_345);
+                    assert_eq!((reading.bar.position(), reading.bar.message().as_str()), (40, "12345 frames"));
+                    Reading::new("-", None, Show::Nothing, &style, width).finish();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bar_takes_one_line_whatever_the_terminals_width() {
+        for width in [30, 50, 79, 80, 100, 200] {
+            for octets in [Some(999_999_999_999), None] {
+                let terminal = Line(width, Arc::default());
+                let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+                let style = Style { charset: Charset::Ascii, ..Style::plain(80) };
+                let name = "some/folder/a-capture-of-a-long-afternoon-with-a-long-name.pcap.zst";
+                let reading = Reading::new(name, octets, Show::Nothing, &style, usize::from(width));
+                reading.bar.set_draw_target(target);
+                reading.at(555_555_555_555, 4_000_000_000);
+                reading.bar.tick();
+                let drawn = terminal.1.lock().unwrap().trim_end().to_owned();
+                assert!(drawn.starts_with("a-capture"), "{drawn:?}");
+                assert!(drawn.chars().count() <= usize::from(width), "{width} columns: {drawn:?}");
+                assert_eq!(drawn.contains(" frames"), width >= 80, "{drawn:?}");
             }
         }
     }

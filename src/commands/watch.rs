@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
-use super::progress::{Reading, Show};
+use super::progress::{Reading, Show, columns};
 use super::source::Source;
 use crate::capture::Meter;
 use crate::flow::{Connection, Totals};
@@ -45,7 +45,7 @@ impl<'a> Watch<'a> {
         };
         if self.show == Show::Terminal && is_due {
             if let Drawn::NotYet = *drawn {
-                *drawn = Drawn::Now(Reading::new(&self.name, self.size, self.show, &self.style));
+                *drawn = Drawn::Now(Reading::new(&self.name, self.size, self.show, &self.style, columns()));
             }
             if let Drawn::Now(bar) = &*drawn {
                 bar.at(self.meters.iter().map(Meter::octets).sum(), frame);
