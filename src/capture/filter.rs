@@ -47,7 +47,7 @@ impl Filter {
             None => {
                 let compiled = Capture::dead(Linktype(dlt(link)))
                     .and_then(|capture| capture.compile(&self.expression, true))
-                    .map_err(|error| explain(&self.expression, link, &error))?;
+                    .map_err(|error| unusable(&self.expression, link, &error))?;
                 self.programs.push((link, compiled));
                 self.programs.len() - 1
             }
@@ -56,7 +56,8 @@ impl Filter {
     }
 }
 
-fn explain(expression: &str, link: LinkType, error: &pcap::Error) -> CaptureError {
+/// Why frames of that type cannot be chosen by an expression, in libpcap's words.
+pub(super) fn unusable(expression: &str, link: LinkType, error: &pcap::Error) -> CaptureError {
     let of = match Linktype(dlt(link)).get_name() {
         Ok(name) if link != LinkType::ETHERNET => format!(" for frames of type {name}"),
         _ => String::new(),

@@ -15,6 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use pcap::{Active, Capture, Error, Precision};
 use serde::{Deserialize, Serialize};
 
+use super::filter::unusable;
 use super::{CaptureError, Frame, FrameSource, LinkType, shown};
 use crate::time::Timestamp;
 
@@ -138,10 +139,8 @@ impl Live {
             Delivery::Gathered => capture.setnonblock(),
         });
         let mut capture = opened.map_err(|error| other(cannot_open(interface, &error)))?;
-        capture.filter(filter, true).map_err(|error| {
-            other(format!("the filter '{}' does not compile: {}", filter.escape_debug(), told(&error)))
-        })?;
         let link = link_type(capture.get_datalink().0);
+        capture.filter(filter, true).map_err(|error| OpenError::Other(unusable(filter, link, &error)))?;
         let (number, counted) = (0, Counted::default());
         Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), counted })
     }
@@ -514,7 +513,7 @@ fn cannot_open(interface: &str, error: &Error) -> String {
 }
 
 fn told(error: &Error) -> String {
-    error.to_string().trim_start_matches("libpcap error: ").escape_debug().to_string()
+    shown(error.to_string().trim_start_matches("libpcap error: "))
 }
 
 /// The name by which libpcap captures on all interfaces at once.
