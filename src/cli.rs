@@ -175,6 +175,9 @@ pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
     #[arg(required = true, value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
+    /// Each file for itself, one after the other, instead of all as one capture merged by time
+    #[arg(long)]
+    pub each: bool,
     /// Draw every connection's events in order of time instead of one line for each
     #[arg(long, short = 't')]
     pub timeline: bool,
@@ -357,6 +360,11 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     if tables && analyze.output.is_none() {
         return Some("--format parquet needs a folder for its tables: add --output DIR");
     }
+    if tables && analyze.each {
+        return Some(
+            "--format parquet makes the tables of one capture: scripts/many_files.sh makes those of each file",
+        );
+    }
     if tables && analyze.findings {
         return Some(
             "--format parquet always writes findings, as a table beside that of connections: leave --findings out",
@@ -510,6 +518,7 @@ mod tests {
             "analyze -t --format csv a",
             "analyze --format parquet a",
             "analyze -o b a",
+            "analyze --each --format parquet -o b a",
             "analyze --resolve --format csv a",
             "analyze --format parquet -o b --findings a",
             "analyze -t --format parquet -o b a",

@@ -165,6 +165,46 @@ fn files_that_cannot_be_read_are_left_out_and_told_one_by_one() {
 }
 
 #[test]
+fn each_file_for_itself_is_told_as_it_is_alone() {
+    let folder = scratch("each");
+    let (echo, other) = (capture("echo-v4.pcapng"), capture("three-clients.pcapng"));
+    fs::write(folder.join("empty.pcap"), b"").unwrap();
+    let alone = |form: &[&str], file: &str| stdout(&[&["analyze"], form, &[file, "tcp"][..]].concat());
+    let each = |form: &[&str], files: &[&str]| {
+        let mut command = command(&["analyze", "--each"]);
+        command.args(form).args(files).arg("tcp").current_dir(&folder).output().unwrap()
+    };
+    for form in [&[][..], &["--timeline"], &["--findings"], &["--timeline", "--top", "1"], &["--sort", "-id"]] {
+        let output = each(form, &[&echo, &other]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let expected = format!("==> {echo} <==\n{}\n==> {other} <==\n{}", alone(form, &echo), alone(form, &other));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{form:?}");
+    }
+    for form in [&["--format", "jsonl"][..], &["--format", "jsonl", "--timeline"]] {
+        // One that cannot be read has no line, and stops nothing.
+        let output = each(form, &["empty.pcap", &echo, "empty.pcap", &other, "."]);
+        assert_eq!(output.status.code(), Some(2));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.lines().count() == 3 && told.matches("empty.pcap is empty").count() == 2, "{told}");
+        let name = |file: &str| format!("{}\n", serde_json::json!({"name": file, "type": "file"}));
+        let expected = name(&echo) + &alone(form, &echo) + &name(&other) + &alone(form, &other);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{form:?}");
+    }
+    for form in [&["--format", "csv"][..], &["--format", "csv", "--findings"]] {
+        let output = each(form, &["empty.pcap", &echo, &other]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        let (echoed, others) = (alone(form, &echo), alone(form, &other));
+        let (header, _) = others.split_once('\n').unwrap();
+        let mut expected = vec![format!("file,{header}")];
+        expected.extend(echoed.lines().skip(1).map(|record| format!("{echo},{record}")));
+        expected.extend(others.lines().skip(1).map(|record| format!("{other},{record}")));
+        assert_eq!(told.lines().collect::<Vec<_>>(), expected, "{form:?}");
+    }
+    let twice = command(&["analyze", "--each", "-", "-"]).output().unwrap();
+    assert!(twice.status.code() == Some(2) && one_line(&twice).contains("named twice"), "{}", one_line(&twice));
+}
+
+#[test]
 fn a_stream_that_is_named_twice_is_told() {
     let folder = scratch("twice");
     let pipe = folder.join("pipe");

@@ -33,6 +33,17 @@ fn every_stored_line_is_valid() {
     assert!(stored >= 6, "{stored} files");
 }
 
+#[test]
+fn lines_that_name_their_file_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.args(["analyze", "--each", "--format", "jsonl", "echo-v4.pcapng", "echo-v6.pcapng"]);
+    let output = command.current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = validate("each", &String::from_utf8(output.stdout).unwrap());
+    assert_eq!((lines["file"], lines["totals"]), (2, 2));
+}
+
 /// Holds each line to the schema, the ids to the order of time and the totals to the end; returns the number of lines of each type.
 fn validate(name: &str, text: &str) -> BTreeMap<String, usize> {
     let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json")).unwrap();
@@ -44,7 +55,7 @@ fn validate(name: &str, text: &str) -> BTreeMap<String, usize> {
         let errors: Vec<_> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{name}:{}: {line}\n{errors:#?}", number + 1);
         let kind = value["type"].as_str().unwrap();
-        if !["connection", "totals"].contains(&kind) {
+        if !["connection", "totals", "file"].contains(&kind) {
             assert_eq!(value["id"], events, "{name}:{}: events are numbered from 0", number + 1);
             events += 1;
         }

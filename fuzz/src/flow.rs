@@ -9,7 +9,7 @@ use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
 use tcpflow::flow::{Connection, Limits, SideSummary, Story, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
-use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Style, Table};
+use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
 use tcpflow::session::{Keep, Session, Sink, Watch};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
@@ -184,7 +184,7 @@ fn check_outputs(story: &Story, looks: u8) {
     check_text(&out, &style);
 
     let mut out = Vec::new();
-    let mut csv = Csv::of_connections(&mut out).expect("memory takes everything");
+    let mut csv = Csv::of_connections(&mut out, Origin::Only).expect("memory takes everything");
     for connection in &story.connections {
         csv.connection(connection).expect("memory takes everything");
     }

@@ -9,47 +9,67 @@ use std::sync::OnceLock;
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::progress::Show;
 use super::selection::Selection;
-use super::source::{Filters, Source};
+use super::source::{self, Filters, Source};
 use super::tellers::{Names, Page, Subject, teller};
 use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, pipeline};
 use crate::capture::{CaptureError, Frame, LinkType};
 use crate::cli::{Analyze, Form, Look};
 use crate::flow::{ConnectionId, Limits};
-use crate::report::{self, Ids, Jsonl, Style};
+use crate::report::{self, Ids, Jsonl, Origin, Style};
 use crate::session::{Broken, Keep, Session, Sink};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let interrupt = Interrupt::catch()?;
     let inputs = Inputs::among(&options.arguments, |path| path.exists())?;
-    let selection = Selection::read(options)?;
-    let filters = Filters::compile(&inputs, options)?;
-    let style = if options.timeline { look::style(look) } else { look::table(look) };
-    let show = show(options, &selection);
-    let whole = Outcome::Done;
-    let mut run = Run {
-        options,
-        look,
-        style,
-        inputs,
-        filters,
-        selection,
-        interrupt,
-        show,
-        left_out: Vec::new(),
-        damage: None,
-        whole,
-    };
+    source::once_each(&inputs)?;
     let stdout = io::stdout();
     // Rows that come one by one are read one by one.
-    let mut out: Box<dyn Write> = match stdout.is_terminal() && run.selection.streams() {
+    let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options)?.streams() {
         true => Box::new(stdout.lock()),
         false => Box::new(BufWriter::new(stdout.lock())),
     };
-    let unread = if options.timeline { run.timeline(&mut out)? } else { run.list(&mut out)? };
-    out.flush().map_err(|error| Failure::output(&error))?;
-    run.outcome(unread)
+    if !options.each {
+        let mut run = Run::new(options, look, inputs, &interrupt, Turn::Only)?;
+        let unread = run.tell(&mut *out)?;
+        return run.outcome(unread);
+    }
+    each(options, look, inputs, &interrupt, &mut *out)
+}
+
+/// Tells each of the files for itself; those that cannot be read are told and passed over.
+fn each(
+    options: &Analyze,
+    look: &Look,
+    inputs: Inputs,
+    interrupt: &Interrupt,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
+    let mut worst = Outcome::Done;
+    let mut turn = Turn::First;
+    for inputs in inputs.one_by_one() {
+        let mut run = Run::new(options, look, inputs, interrupt, turn)?;
+        let told = run.tell(out);
+        if run.has_begun {
+            turn = Turn::Further;
+        }
+        let outcome = match told {
+            Ok(unread) => run.outcome(unread)?,
+            Err(Failure::Told(message)) if !run.has_begun => {
+                complain(&message);
+                Outcome::Incomplete
+            }
+            Err(failure) => return Err(failure),
+        };
+        if outcome != Outcome::Done {
+            worst = outcome;
+        }
+        if interrupt.is_pressed() {
+            return Ok(Outcome::Incomplete);
+        }
+    }
+    Ok(worst)
 }
 
 /// One run of the command.
@@ -62,6 +82,9 @@ struct Run<'a> {
     selection: Selection,
     interrupt: Interrupt,
     show: Show,
+    turn: Turn,
+    /// Whether the capture was opened, and a heading told.
+    has_begun: bool,
     /// What is wrong with the files of several that could not be read at all.
     left_out: Vec<CaptureError>,
     damage: Option<CaptureError>,
@@ -72,20 +95,89 @@ struct Run<'a> {
 /// The link type of a capture of which no frame could be read.
 type Unread = Option<LinkType>;
 
-impl Run<'_> {
+/// Which of the files a run is of, where each is told for itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// They are told as one.
+    Only,
+    First,
+    Further,
+}
+
+impl Turn {
+    fn of(self, file: &str) -> Origin<'_> {
+        match self {
+            Self::Only => Origin::Only,
+            Self::First => Origin::First(file),
+            Self::Further => Origin::Further(file),
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        options: &'a Analyze,
+        look: &'a Look,
+        inputs: Inputs,
+        interrupt: &Interrupt,
+        turn: Turn,
+    ) -> Result<Self, Failure> {
+        let selection = Selection::read(options)?;
+        Ok(Self {
+            options,
+            look,
+            style: if options.timeline { look::style(look) } else { look::table(look) },
+            filters: Filters::compile(&inputs, options)?,
+            inputs,
+            show: show(options, &selection),
+            selection,
+            interrupt: interrupt.clone(),
+            turn,
+            has_begun: false,
+            left_out: Vec::new(),
+            damage: None,
+            whole: Outcome::Done,
+        })
+    }
+
+    fn tell(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
+        let unread = if self.options.timeline { self.timeline(out)? } else { self.list(out)? };
+        out.flush().map_err(|error| Failure::output(&error))?;
+        Ok(unread)
+    }
+
+    /// Opens the capture, and says which it is where each is told for itself.
+    fn open(&mut self, out: &mut dyn Write) -> Result<Source, Failure> {
+        let (source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
+        self.left_out = left_out;
+        self.has_begun = true;
+        let name = self.inputs.name();
+        let told = match (self.turn, self.options.format) {
+            (Turn::Only, _) | (_, Form::Csv | Form::Parquet) => Ok(()),
+            (_, Form::Jsonl) => Jsonl::new(out).file(&name),
+            (turn, Form::Text) => {
+                let space = if turn == Turn::Further { "\n" } else { "" };
+                writeln!(out, "{space}==> {} <==", report::escape(&name, &self.style))
+            }
+        };
+        told.map_err(|error| Failure::output(&error))?;
+        Ok(source)
+    }
+
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
-        let (mut source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
-        self.left_out = left_out;
+        let mut source = self.open(out)?;
         let began = OnceLock::new();
-        let Self { options, look, style, filters, selection, interrupt, show, damage, .. } = self;
+        let name = self.inputs.name();
+        let Self { options, look, style, filters, selection, interrupt, show, damage, turn, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let page = Page { look, style: *style, began: &began, names };
         let omitted = Cell::new(0);
         let told = match &options.output {
             Some(folder) => tables(folder, &omitted)?,
-            None => teller(options.format, subject, out, page, &omitted).map_err(|error| Failure::output(&error))?,
+            None => teller(options.format, subject, out, page, turn.of(&name), &omitted)
+                .map_err(|error| Failure::output(&error))?,
         };
         let watch = Watch::new(interrupt, &source, *show, *style);
         let told = if comes_among_rows(options) { watch.before(told) } else { told };
@@ -100,7 +192,9 @@ impl Run<'_> {
             None => Failure::output(&error),
         };
         *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
-        interrupt.done();
+        if *turn == Turn::Only {
+            interrupt.done();
+        }
         let unread = session.unread();
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
@@ -121,14 +215,15 @@ impl Run<'_> {
             None => Keep::First(MOST_SEGMENTS),
             Some(ids) => Keep::Only(ids.clone()),
         };
-        let (mut source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
-        self.left_out = left_out;
+        let mut source = self.open(out)?;
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
-        self.interrupt.done();
+        if self.turn == Turn::Only {
+            self.interrupt.done();
+        }
         let unread = session.unread();
         let (kept, whole) = source.kept();
         self.whole = whole;

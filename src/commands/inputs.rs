@@ -39,6 +39,12 @@ impl Inputs {
         Ok(Self { files, filter })
     }
 
+    /// The files one by one, each with the filter.
+    pub fn one_by_one(self) -> Vec<Self> {
+        let Self { files, filter } = self;
+        files.into_iter().map(|file| Self { files: vec![file], filter: filter.clone() }).collect()
+    }
+
     /// What all of them are called together.
     pub fn name(&self) -> String {
         match &self.files[..] {
@@ -74,6 +80,12 @@ mod tests {
         assert_eq!(among(&["a.pcap", "-", "b.pcap"]), Ok(inputs(&["a.pcap", "-", "b.pcap"], None)));
         assert_eq!(among(&["-", "tcp", "port", "80"]), Ok(inputs(&["-"], Some("tcp port 80"))));
         assert_eq!(among(&["a.pcap", "host", "b.pcap"]), Ok(inputs(&["a.pcap"], Some("host b.pcap"))));
+    }
+
+    #[test]
+    fn each_file_has_the_filter() {
+        let each = inputs(&["a.pcap", "b.pcap"], Some("tcp")).one_by_one();
+        assert_eq!(each, [inputs(&["a.pcap"], Some("tcp")), inputs(&["b.pcap"], Some("tcp"))]);
     }
 
     #[test]

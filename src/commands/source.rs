@@ -25,12 +25,9 @@ impl Source {
     /// Of several files, those that cannot be read are left out, and yielded as what is wrong with each.
     ///
     /// # Errors
-    /// None can be read, a stream is named twice, or there are more than can be open at once.
+    /// None can be read, or there are more than can be open at once.
     pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
         let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
-        if let Some(stream) = named_twice(&inputs.files) {
-            return Err(Failure::new(format!("{stream} is named twice, and it can be read only once")));
-        }
         if let [file] = &inputs.files[..] {
             return Ok((Self::One(Box::new(open(file)?)), Vec::new()));
         }
@@ -115,7 +112,14 @@ impl Source {
 /// How many octets of all files together are read ahead.
 const READ_AHEAD: usize = 16 << 20;
 
-/// The first stream that is named twice: standard input, a pipe or a device.
+/// Sees that no stream is named twice: standard input, a pipe or a device.
+pub(super) fn once_each(inputs: &Inputs) -> Result<(), Failure> {
+    match named_twice(&inputs.files) {
+        Some(stream) => Err(Failure::new(format!("{stream} is named twice, and it can be read only once"))),
+        None => Ok(()),
+    }
+}
+
 fn named_twice(files: &[PathBuf]) -> Option<String> {
     let mut seen = HashSet::new();
     let is_new = |path: &Path, seen: &mut HashSet<(u64, u64)>| {

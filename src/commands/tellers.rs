@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{look, names};
 use crate::cli::{Form, Look};
 use crate::flow::{Connection, Totals};
-use crate::report::{Csv, FindingList, Jsonl, Style, Table};
+use crate::report::{Csv, FindingList, Jsonl, Origin, Style, Table};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -59,6 +59,7 @@ pub(super) fn teller<'a>(
     subject: Subject,
     out: &'a mut dyn Write,
     page: Page<'a>,
+    origin: Origin<'a>,
     omitted: &'a Cell<u64>,
 ) -> io::Result<Box<dyn Sink + 'a>> {
     Ok(match (form, subject) {
@@ -68,8 +69,8 @@ pub(super) fn teller<'a>(
         }
         (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
         (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
-        (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out)?)),
-        (Form::Csv, Subject::Findings) => Box::new(FindingRecords { csv: Csv::of_findings(out)?, omitted }),
+        (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out, origin)?)),
+        (Form::Csv, Subject::Findings) => Box::new(FindingRecords { csv: Csv::of_findings(out, origin)?, omitted }),
         // Its tables go to files of their own.
         (Form::Parquet, _) => Box::new(()),
     })

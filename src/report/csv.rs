@@ -17,6 +17,18 @@ use crate::time::Timestamp;
 pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
     text: String,
+    file: Option<String>,
+}
+
+/// Which capture the records are of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin<'a> {
+    /// The only one: no column says so.
+    Only,
+    /// The first of several files that are told one after the other: the first column, `file`, has its name.
+    First(&'a str),
+    /// A further one of them: its records go on below the header of the first.
+    Further(&'a str),
 }
 
 impl<'a> Csv<'a> {
@@ -24,17 +36,17 @@ impl<'a> Csv<'a> {
     ///
     /// # Errors
     /// Those of the output, here as in the others.
-    pub fn of_connections(out: &'a mut dyn Write) -> io::Result<Self> {
+    pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
         let names = Field::all().map(|field| field.name);
-        Self::with_header(out, names.chain(std::iter::once(FINDINGS)))
+        Self::with_header(out, origin, names.chain(std::iter::once(FINDINGS)))
     }
 
     /// A writer of the header of findings, and then of [`Csv::finding`].
     ///
     /// # Errors
     /// Those of the output.
-    pub fn of_findings(out: &'a mut dyn Write) -> io::Result<Self> {
-        Self::with_header(out, OF_FINDING)
+    pub fn of_findings(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
+        Self::with_header(out, origin, OF_FINDING)
     }
 
     /// Writes one connection: its fields, and how many findings it has.
@@ -42,6 +54,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        self.begin()?;
         for field in Field::all() {
             self.text.clear();
             write(&mut self.text, &field.of(connection));
@@ -56,6 +69,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
+        self.begin()?;
         match finding.frame {
             Some(frame) => self.number(frame)?,
             None => self.writer.write_field("")?,
@@ -78,10 +92,29 @@ impl<'a> Csv<'a> {
         self.writer.flush()
     }
 
-    fn with_header<'n>(out: &'a mut dyn Write, names: impl IntoIterator<Item = &'n str>) -> io::Result<Self> {
+    fn with_header<'n>(
+        out: &'a mut dyn Write,
+        origin: Origin<'_>,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> io::Result<Self> {
         let mut writer = csv::WriterBuilder::new().buffer_capacity(GATHERED).from_writer(out);
-        writer.write_record(names)?;
-        Ok(Self { writer, text: String::new() })
+        let file = match origin {
+            Origin::Only => None,
+            Origin::First(file) | Origin::Further(file) => Some(clean(file).into_owned()),
+        };
+        match origin {
+            Origin::Only => writer.write_record(names)?,
+            Origin::First(_) => writer.write_record(std::iter::once(FILE).chain(names))?,
+            Origin::Further(_) => {}
+        }
+        Ok(Self { writer, text: String::new(), file })
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => Ok(self.writer.write_field(file)?),
+            None => Ok(()),
+        }
     }
 
     fn number(&mut self, number: u64) -> io::Result<()> {
@@ -126,6 +159,7 @@ fn clean(text: &str) -> Cow<'_, str> {
     shown(text, &Style::plain(Style::WIDEST))
 }
 
+const FILE: &str = "file";
 const FINDINGS: &str = "findings";
 
 const OF_FINDING: [&str; 9] =
@@ -163,7 +197,7 @@ mod tests {
     #[test]
     fn a_connection_is_one_line_with_a_value_for_each_name() {
         let mut out = Vec::new();
-        let mut csv = Csv::of_connections(&mut out).unwrap();
+        let mut csv = Csv::of_connections(&mut out, Origin::Only).unwrap();
         csv.connection(&connection()).unwrap();
         csv.flush().unwrap();
         drop(csv);
@@ -192,7 +226,7 @@ mod tests {
     #[test]
     fn a_finding_is_one_line() {
         let (mut out, connection) = (Vec::new(), connection());
-        let mut csv = Csv::of_findings(&mut out).unwrap();
+        let mut csv = Csv::of_findings(&mut out, Origin::Only).unwrap();
         csv.finding(&connection, &connection.findings[0]).unwrap();
         csv.flush().unwrap();
         drop(csv);
@@ -202,5 +236,18 @@ mod tests {
             "frame,connection,client.addr,client.port,server.addr,server.port,side,name,note\n\
              7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"again, once\"\n"
         );
+    }
+
+    #[test]
+    fn records_of_several_files_have_one_header_and_the_name_of_their_file() {
+        let (mut out, connection) = (Vec::new(), connection());
+        for origin in [Origin::First("a, b.pcap"), Origin::Further("\u{1b}.pcap")] {
+            let mut csv = Csv::of_findings(&mut out, origin).unwrap();
+            csv.finding(&connection, &connection.findings[0]).unwrap();
+            csv.flush().unwrap();
+        }
+        let records = records(&out);
+        let names: Vec<_> = records.iter().map(|record| (&record[0][..], &record[1][..], record.len())).collect();
+        assert_eq!(names, [("file", "frame", 10), ("a, b.pcap", "7", 10), ("\\x1b.pcap", "7", 10)]);
     }
 }

@@ -168,6 +168,16 @@ impl<'a> Jsonl<'a> {
         self.flush()
     }
 
+    /// Writes which file the lines after it are of, up to the next of these.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn file(&mut self, name: &str) -> io::Result<()> {
+        self.lines.object(&serde_json::json!({"type": "file", "name": name}))?;
+        self.end_line()?;
+        self.flush()
+    }
+
     /// Writes what was gathered.
     ///
     /// # Errors

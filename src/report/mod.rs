@@ -21,7 +21,7 @@ mod text;
 pub mod timeline;
 
 pub use annotate::comments;
-pub use csv::Csv;
+pub use csv::{Csv, Origin};
 pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Value};
 pub use findings::FindingList;
