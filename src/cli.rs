@@ -188,7 +188,7 @@ pub struct Analyze {
     #[arg(long, short = 'f', value_name = "FILTER")]
     pub filter: Option<String>,
     /// Only connections for which this holds: a condition on their fields, such as 'ending == "reset" && server.port == 443'
-    #[arg(long = "where", value_name = "EXPR")]
+    #[arg(long = "where", value_name = "EXPR", allow_hyphen_values = true)]
     pub condition: Option<String>,
     /// Order by a field, such as duration_ns, or with a minus from the greatest down; `end` is the order of ending [default: text by id as far as memory allows, others end]
     #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true)]
@@ -478,6 +478,13 @@ mod tests {
             let Command::Analyze(analyze) = read(line).unwrap().command else { panic!("not analyze") };
             assert_eq!((analyze.sort.as_deref(), analyze.top), (Some("-duration_ns"), Some(3)), "{line}");
         }
+    }
+
+    #[test]
+    fn a_condition_may_begin_with_a_minus() {
+        let read = Cli::try_parse_from(["tcpflow", "analyze", "--where", "-id < 0", "a.pcap"]).unwrap();
+        let Command::Analyze(analyze) = read.command else { panic!("not analyze") };
+        assert_eq!(analyze.condition.as_deref(), Some("-id < 0"));
     }
 
     #[test]

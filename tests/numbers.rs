@@ -9,12 +9,13 @@ fn a_number_that_only_an_icmp_error_gave_is_a_gap_and_no_end() {
         let told = |numbers: &str| analyze(&[form, &["--format", "jsonl", "-c", numbers]].concat());
         let both = told("0,2");
         assert_eq!(ids(&both), [0, 2], "{form:?}");
-        assert_eq!(errors(&both), "", "{form:?}");
+        assert_eq!((errors(&both), both.status.code()), (String::new(), Some(0)), "{form:?}");
         let gap = told("1");
         assert!(ids(&gap).is_empty(), "{form:?}");
         assert!(errors(&gap).contains("connection 1 has no segment in this capture: an ICMP error"), "{form:?}");
         let beyond = told("3");
         assert!(errors(&beyond).contains("connection 3 is not in this capture, which has 0 to 2\n"), "{form:?}");
+        assert_eq!([&gap, &beyond].map(|output| output.status.code()), [Some(2); 2], "{form:?}");
     }
 }
 

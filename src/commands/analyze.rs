@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         let mut source = self.open(out)?;
         let began = OnceLock::new();
         let name = self.inputs.name();
-        let Self { options, look, style, filters, selection, interrupt, show, damage, turn, .. } = self;
+        let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let page = Page { look, style: *style, began: &began, names };
@@ -198,7 +198,9 @@ impl<'a> Run<'a> {
         let unread = session.unread();
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
-        missing(&selection.absent, totals.numbers);
+        if missing(&selection.absent, totals.numbers) {
+            *whole = Outcome::Incomplete;
+        }
         if omitted.get() > 0 {
             complain(&format!(
                 "{} findings are not listed: of one connection, no more than {MOST_FINDINGS} are",
@@ -235,7 +237,9 @@ impl<'a> Run<'a> {
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }
-        missing(&self.selection.absent, story.totals.numbers);
+        if missing(&self.selection.absent, story.totals.numbers) {
+            self.whole = Outcome::Incomplete;
+        }
         if left_out > 0 {
             complain(&format!(
                 "a timeline of all connections holds {MOST_SEGMENTS} segments, and {left_out} later ones are left out: \
@@ -373,11 +377,12 @@ fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-" || path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Tells which of the chosen connections there are not, when so many numbers were given.
-fn missing(absent: &BTreeSet<ConnectionId>, numbers: u64) {
+/// Tells which of the chosen connections there are not, when so many numbers were given; whether there are any.
+fn missing(absent: &BTreeSet<ConnectionId>, numbers: u64) -> bool {
     for id in absent {
         complain(&absence(*id, numbers));
     }
+    !absent.is_empty()
 }
 
 fn absence(id: ConnectionId, numbers: u64) -> String {

@@ -50,12 +50,15 @@ pub struct Undecided {
 struct Named {
     fields: Vec<&'static Field>,
     findings: bool,
+    /// Whether a macro goes through the findings, or names them, once for each element of a list.
+    findings_again: bool,
 }
 
 impl Expression {
     /// Reads an expression and checks it against the fields that there are.
     ///
-    /// Whatever is written, this neither panics nor takes more than a moment: length and depth are limited.
+    /// Whatever is written, this neither panics nor takes more than a moment, and neither does deciding: length and depth
+    /// are limited, and so is what macros such as `exists` may hold, which can make much of a short text.
     ///
     /// # Errors
     /// What is wrong, and where.
@@ -79,7 +82,7 @@ impl Expression {
             return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
         }
         let mut reader =
-            Reader { env: &env, places: program.source_info(), named: Named::default(), scope: Vec::new() };
+            Reader { env: &env, places: program.source_info(), named: Named::default(), scope: Vec::new(), loops: 0 };
         let mut condition = program.expression().clone();
         let kind = reader.read(&mut condition)?;
         if !matches!(kind, Type::Truth | Type::Any) {
@@ -93,23 +96,35 @@ impl Expression {
     ///
     /// What cannot be decided because a field is not known for it, is not; what cannot for another reason is counted, too.
     pub fn matches(&mut self, connection: &Connection) -> bool {
+        if self.named.findings_again && connection.findings.len() > MOST_AGAIN {
+            return self.cannot_decide(format!(
+                "it goes through the findings again for each element of a list, and there are more than {MOST_AGAIN}"
+            ));
+        }
+        self.decide(connection).unwrap_or_else(|why| self.cannot_decide(why))
+    }
+
+    fn decide(&self, connection: &Connection) -> Result<bool, String> {
         let known = Known { connection, named: &self.named };
         let mut context = Context::with_env(Arc::clone(&self.env));
         context.set_variable_resolver(&known);
-        let why = match cel::Value::resolve_val(&self.condition, &context) {
+        match cel::Value::resolve_val(&self.condition, &context) {
             Ok(answer) => match answer.downcast_ref::<CelBool>() {
-                Some(truth) => return *truth.inner(),
-                None => "it is neither true nor false".to_owned(),
+                Some(truth) => Ok(*truth.inner()),
+                None => Err("it is neither true nor false".to_owned()),
             },
             Err(ExecutionError::NoSuchOverload(error)) if error.argument_types().iter().any(|kind| kind == NULL) => {
-                return false;
+                Ok(false)
             }
             Err(
                 ExecutionError::UnsupportedBinaryOperator(_, one, other)
                 | ExecutionError::ValuesNotComparable(one, other),
-            ) if [&one, &other].contains(&&cel::Value::Null) => return false,
-            Err(error) => last_line(&error),
-        };
+            ) if [&one, &other].contains(&&cel::Value::Null) => Ok(false),
+            Err(error) => Err(last_line(&error)),
+        }
+    }
+
+    fn cannot_decide(&mut self, why: String) -> bool {
         self.undecided.get_or_insert(Undecided { connections: 0, why }).connections += 1;
         false
     }
@@ -192,6 +207,11 @@ enum Type {
 }
 
 impl Type {
+    /// Whether it takes the same few octets, whatever is added to it.
+    fn is_amount(self) -> bool {
+        matches!(self, Self::Number | Self::Fraction | Self::Moment | Self::Duration)
+    }
+
     /// Whether the two can be equal.
     fn compares_with(self, other: Self) -> bool {
         use Type::{Any, Fraction, Null, Number, Text, Word};
@@ -238,6 +258,8 @@ struct Reader<'a> {
     named: Named,
     /// Variables that a macro such as `exists` brings, innermost last.
     scope: Vec<(String, Type)>,
+    /// How many macros this is in, in what they do with each element.
+    loops: usize,
 }
 
 impl Reader<'_> {
@@ -270,6 +292,9 @@ impl Reader<'_> {
             }
             Expr::Call(call) => self.call(call, id),
             Expr::List(list) => {
+                if self.loops > 0 && list.elements.len() > LONGEST_LIST {
+                    return Err(self.wrong(id, format!("in a macro a list has at most {LONGEST_LIST} elements")));
+                }
                 for element in &mut list.elements {
                     self.read(element)?;
                 }
@@ -284,7 +309,7 @@ impl Reader<'_> {
                 }
                 Ok(Type::Any)
             }
-            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension, id),
             Expr::Struct(message) => Err(self.wrong(id, format!("there is no message type `{}`", message.type_name))),
             Expr::Unspecified => Err(self.wrong(id, "not an expression")),
         }
@@ -294,6 +319,7 @@ impl Reader<'_> {
     fn field(&mut self, path: &str, root: u64) -> Result<Type, Wrong> {
         if path == "findings" {
             self.named.findings = true;
+            self.named.findings_again |= self.loops > 0;
             return Ok(Type::Findings);
         }
         if let Some(field) = Field::named(path) {
@@ -316,6 +342,7 @@ impl Reader<'_> {
                 "ask its elements: findings.exists(f, f.name == \"retransmission\")".to_owned()
             }
             Some(like) => format!("did you mean `{like}`?"),
+            None if path == "type" => "only connections are asked, so leave it out".to_owned(),
             None if WORDS.iter().any(|words| words.contains(&path)) => format!("as text it is \"{path}\""),
             None => "the `connection` line of --format jsonl shows them all".to_owned(),
         };
@@ -388,6 +415,9 @@ impl Reader<'_> {
             }
             ("_?_:_", [_, one, other]) => Ok(if one == other { *one } else { Type::Any }),
             ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [Type::Number, Type::Number]) => Ok(Type::Number),
+            // Text and lists could double with each of many macros in a chain.
+            ("_+_", [one, other]) if self.loops > 0 && !one.is_amount() && !other.is_amount() => Err(self
+                .wrong(id, "in a macro + adds numbers; write int(…) or double(…) around one that is not known to be")),
             ("-_", [kind]) => Ok(*kind),
             (name, _) if name.starts_with(['_', '-', '@']) => Ok(Type::Any),
             (name, _) if !FUNCTIONS.contains(&name) => {
@@ -440,18 +470,28 @@ impl Reader<'_> {
         Err(self.wrong(literal.id, format!("it is never \"{text}\"; {way_out}")))
     }
 
-    fn comprehension(&mut self, of: &mut ComprehensionExpr) -> Result<Type, Wrong> {
+    fn comprehension(&mut self, of: &mut ComprehensionExpr, id: u64) -> Result<Type, Wrong> {
+        if self.loops == MOST_LOOPS {
+            return Err(self.wrong(id, format!("more than {MOST_LOOPS} of exists, all, filter and map in one another")));
+        }
+        if let Expr::List(list) = &of.iter_range.expr
+            && list.elements.len() > LONGEST_LIST
+        {
+            return Err(self.wrong(id, format!("in a macro a list has at most {LONGEST_LIST} elements")));
+        }
         let element = match self.read(&mut of.iter_range)? {
             Type::Findings => Type::Finding,
             _ => Type::Any,
         };
         let result = self.read(&mut of.accu_init)?;
+        self.loops += 1;
         let depth = self.scope.len();
         self.scope.push((of.accu_var.clone(), Type::Any));
         let elements = std::iter::once(&of.iter_var).chain(&of.iter_var2).map(|variable| (variable.clone(), element));
         self.scope.extend(elements);
         self.read(&mut of.loop_cond)?;
-        self.read(&mut of.loop_step)?;
+        self.step(of)?;
+        self.loops -= 1;
         self.scope.truncate(depth + 1);
         self.read(&mut of.result)?;
         self.scope.truncate(depth);
@@ -462,6 +502,36 @@ impl Reader<'_> {
         })
     }
 
+    /// What a macro does with each element; that of `map` and `filter` is `@result + […]`, perhaps under a condition.
+    fn step(&mut self, of: &mut ComprehensionExpr) -> Result<(), Wrong> {
+        let is_result = |expr: &IdedExpr| matches!(&expr.expr, Expr::Ident(name) if *name == of.accu_var);
+        let mut step = &mut of.loop_step;
+        if let Expr::Call(call) = &step.expr
+            && let ("_?_:_", [_, _, otherwise]) = (&*call.func_name, &call.args[..])
+            && is_result(otherwise)
+        {
+            let Expr::Call(call) = &mut step.expr else { return Ok(()) };
+            self.read(&mut call.args[0])?;
+            step = &mut call.args[1];
+        }
+        match &mut step.expr {
+            Expr::Call(call) if call.func_name == "_+_" && call.args.first().is_some_and(is_result) => {
+                let Some(added) = call.args.get_mut(1) else { return Ok(()) };
+                if let Expr::List(list) = &mut added.expr {
+                    for element in &mut list.elements {
+                        if let Some(id) = holds_list(element) {
+                            return Err(self.wrong(id, "map makes a list of numbers, text and the like, not of lists"));
+                        }
+                        self.read(element)?;
+                    }
+                    return Ok(());
+                }
+                self.read(added).map(drop)
+            }
+            _ => self.read(step).map(drop),
+        }
+    }
+
     fn wrong(&self, id: u64, message: impl Into<String>) -> Wrong {
         let column = self.places.offset_for(id).map(|(start, _)| start as usize + 1);
         Wrong { column, message: message.into() }
@@ -470,7 +540,25 @@ impl Reader<'_> {
 
 /// The end of an error, for the library's can have several lines of which the last one says what is wrong.
 fn last_line(error: &ExecutionError) -> String {
-    error.to_string().lines().last().unwrap_or_default().trim().to_owned()
+    let told = error.to_string();
+    if told.contains("'duration'") && told.contains("Parsing") {
+        return "not a duration; write one as \"1.5s\", \"200ms\" or \"1h30m\"".to_owned();
+    }
+    told.lines().last().unwrap_or_default().trim().to_owned()
+}
+
+/// Where in what `map` makes of an element a list or a map is that it could hold: one that is only looked through is not.
+fn holds_list(expr: &IdedExpr) -> Option<u64> {
+    match &expr.expr {
+        Expr::List(_) | Expr::Map(_) => Some(expr.id),
+        Expr::Ident(name) if name == "findings" => Some(expr.id),
+        Expr::Comprehension(of) => matches!(of.accu_init.expr, Expr::List(_)).then_some(expr.id),
+        Expr::Call(call) if call.func_name == "_?_:_" => call.args.iter().skip(1).find_map(holds_list),
+        Expr::Call(call) if call.func_name == "_[_]" || call.func_name == "dyn" => {
+            call.target.as_deref().into_iter().chain(&call.args).find_map(holds_list)
+        }
+        _ => None,
+    }
 }
 
 /// How many brackets are open at once, at most; one in a text counts, too.
@@ -619,6 +707,12 @@ const LONGEST: usize = 4000;
 const MOST_OPERATORS: usize = 300;
 /// The most brackets in one another; a stack of 4 MB carries more than that.
 const DEEPEST_BRACKETS: usize = 16;
+/// The most macros in one another, in what they do with each element: findings beside findings.
+const MOST_LOOPS: usize = 2;
+/// The longest list that is written out in a macro.
+const LONGEST_LIST: usize = 100;
+/// The most findings that are gone through once for each element of a list.
+const MOST_AGAIN: usize = 1000;
 /// The deepest that is decided for each connection; a stack of 4 MB carries more than that.
 const DEEPEST: usize = 40;
 
@@ -630,7 +724,7 @@ const NULL: &str = "null_type";
 
 /// Names that stand for types.
 const TYPES: &[&str] =
-    &["bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "type", "uint"];
+    &["bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "uint"];
 
 /// The functions of the language's standard library.
 const FUNCTIONS: &[&str] = &[
@@ -802,6 +896,14 @@ mod tests {
                 "first > timestamp(\"yesterday\")",
                 "column 18: Error executing function 'timestamp': premature end of input",
             ),
+            (
+                "first - last > duration(\"1x\")",
+                "column 24: not a duration; write one as \"1.5s\", \"200ms\" or \"1h30m\"",
+            ),
+            (
+                "type == \"connection\"",
+                "column 1: no field is named `type`; only connections are asked, so leave it out",
+            ),
             ("server.port.startsWith(\"4\")", "column 23: startsWith is for text, and this is a number"),
         ] {
             assert_eq!(wrong(source), told, "{source}");
@@ -813,6 +915,40 @@ mod tests {
         assert_eq!(wrong(&"!".repeat(301)), "more than 300 operators and brackets");
         assert!(wrong(&("1".to_owned() + &"+1".repeat(60) + " > 1")).starts_with("nested more than 40 deep"));
         assert_eq!(wrong(&"!".repeat(5000)), "longer than 4000 octets");
+    }
+
+    #[test]
+    fn what_macros_make_of_a_short_text_is_limited() {
+        let list = "[1,2,3,4,5,6,7,8,9,10]";
+        let nested = |macros: usize| {
+            format!("size({}1{}) > 0", format!("{list}.filter(a, 0 < size(").repeat(macros), "))".repeat(macros))
+        };
+        assert!(wrong(&nested(3).replace("size(1)", "1")).ends_with("in one another"), "{}", wrong(&nested(3)));
+        assert!(
+            wrong("findings.exists(a, findings.exists(b, findings.exists(c, true)))")
+                .ends_with("more than 2 of exists, all, filter and map in one another")
+        );
+        assert!(holds("findings.exists(a, findings.exists(b, b.frame > a.frame && b.side != a.side))"));
+        assert!(holds("findings.filter(f, f.frame > 1).map(f, f.frame).exists(x, x == 7)"));
+        assert!(holds("findings.map(f, f.frame + 1).exists(x, x - 1 == 7)"));
+        assert!(holds("findings.map(f, f.name in [\"keep_alive\", \"zero_window\"]).exists(x, x)"));
+        assert!(holds("findings.exists_one(f, f.frame == 7) && [1, 2].all(x, x > 0)"));
+        for lists in ["[1].map(a, [a, a])", "[1].map(a, {1: a})", "[1].map(a, true ? [a] : 1)", "[1].map(a, findings)"]
+        {
+            assert!(wrong(&format!("size({lists}) > 0")).ends_with("not of lists"), "{lists}: {}", wrong(lists));
+        }
+        assert!(wrong(&format!("size([1].map(a, {list}.map(b, b))) > 0")).ends_with("not of lists"));
+        assert!(wrong("size([\"x\"].map(a, a + a)) > 0").contains("in a macro + adds numbers"));
+        let long = format!("[{}0]", "1,".repeat(100));
+        assert!(wrong(&format!("{long}.exists(a, true)")).ends_with("at most 100 elements"));
+        assert!(wrong(&format!("[1].exists(a, a in {long})")).ends_with("at most 100 elements"));
+        let mut connection = connection();
+        connection.findings = vec![connection.findings[0].clone(); MOST_AGAIN + 1];
+        let mut once = Expression::parse("findings.exists(a, a.frame == 1)").unwrap();
+        assert!(!once.matches(&connection) && once.undecided().is_none());
+        let mut again = Expression::parse("findings.exists(a, findings.exists(b, a.frame > b.frame))").unwrap();
+        assert!(!again.matches(&connection));
+        assert!(again.undecided().unwrap().why.ends_with("more than 1000"), "{:?}", again.undecided());
     }
 
     /// Half the stack that a program begins with; without optimization it takes many times what it does with.

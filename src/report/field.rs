@@ -68,8 +68,13 @@ impl Field {
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
         let closeness = |field: &Self| {
             let whole = strsim::damerau_levenshtein(field.name, name);
-            // Who leaves out the first part, as in `octets`, has the last one right.
-            if last(field.name) == name { 1 } else { whole }
+            // Who leaves out the first part, as in `octets`, has the last one right; who leaves out the last, as in `client`, the first.
+            match field.name.strip_prefix(name).and_then(|rest| rest.chars().next()) {
+                _ if last(field.name) == name => 1,
+                Some('.') => 1,
+                Some('_') => 2,
+                _ => whole,
+            }
         };
         let closest = Self::all().min_by_key(|field| closeness(field))?;
         (closeness(closest) <= 1 + name.chars().count() / 3).then_some(closest.name)
@@ -308,6 +313,8 @@ mod tests {
             ("octets", Some("client_to_server.octets")),
             ("client.address", Some("client.addr")),
             ("endnig", Some("ending")),
+            ("client", Some("client.addr")),
+            ("findings", Some("findings_omitted")),
             ("colour", None),
         ] {
             assert_eq!(Field::like(written), meant, "{written}");
