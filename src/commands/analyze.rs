@@ -10,7 +10,7 @@ use super::interrupt::{INTERRUPTED, Interrupt};
 use super::progress::Show;
 use super::selection::Selection;
 use super::source::{self, Filters, Source};
-use super::tellers::{Names, Page, Subject, teller};
+use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, pipeline};
 use crate::capture::{CaptureError, Frame, LinkType};
@@ -172,15 +172,22 @@ impl<'a> Run<'a> {
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
-        let page = Page { look, style: *style, began: &began, names };
+        let order = if selection.is_by_number() { Sequence::Number } else { Sequence::Given };
+        let page = Page { look, style: *style, began: &began, names, order };
+        let watch = Watch::new(interrupt, &source, *show, *style);
+        let mut uncovered;
+        let out: &mut dyn Write = if io::stdout().is_terminal() {
+            uncovered = watch.before(out);
+            &mut uncovered
+        } else {
+            out
+        };
         let omitted = Cell::new(0);
         let told = match &options.output {
             Some(folder) => tables(folder, &omitted)?,
             None => teller(options.format, subject, out, page, turn.of(&name), &omitted)
                 .map_err(|error| Failure::output(&error))?,
         };
-        let watch = Watch::new(interrupt, &source, *show, *style);
-        let told = if comes_among_rows(options) { watch.before(told) } else { told };
         let mut sink = selection.before(told);
         let mut session = Session::new(Keep::Nothing);
         if options.findings || options.format == Form::Parquet {
@@ -366,11 +373,6 @@ fn show(options: &Analyze, selection: &Selection) -> Show {
     let comes_at_the_end = options.timeline || options.resolve || !selection.streams();
     let elsewhere = options.format != Form::Text && !io::stdout().is_terminal();
     if io::stderr().is_terminal() && (comes_at_the_end || elsewhere) { Show::Terminal } else { Show::Nothing }
-}
-
-/// Whether what is told goes to the terminal on which progress may be drawn.
-fn comes_among_rows(options: &Analyze) -> bool {
-    options.output.is_none() && io::stdout().is_terminal()
 }
 
 fn is_stream(path: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Failure;
 use crate::cli::{Analyze, Form};
 use crate::flow::ConnectionId;
-use crate::report::{ByNumber, Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
+use crate::report::{Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
 use crate::session::Sink;
 
 /// In which order connections are told.
@@ -13,7 +13,7 @@ use crate::session::Sink;
 enum Sequence {
     /// That in which they end.
     Ending,
-    /// By number, as far as a bounded memory allows.
+    /// By number, as far as a bounded memory allows: the teller sees to that, for whom a row takes less room than a connection.
     Number,
     /// This one, whatever memory that takes.
     By(Order),
@@ -64,13 +64,17 @@ impl Selection {
         matches!(self.sequence, Sequence::Ending)
     }
 
+    /// Whether the teller is to put its rows in order by number.
+    pub(super) fn is_by_number(&self) -> bool {
+        matches!(self.sequence, Sequence::Number)
+    }
+
     /// Stands before `sink`.
     pub(super) fn before<'a>(&'a mut self, mut sink: Box<dyn Sink + 'a>) -> Box<dyn Sink + 'a> {
         match (self.sequence, self.top) {
             (Sequence::By(order), top) => sink = Box::new(Ordered::new(order, top, sink)),
-            (Sequence::Number, _) => sink = Box::new(ByNumber::new(MOST_WAITING, sink)),
             (Sequence::Ending, Some(top)) => sink = Box::new(First::new(top, sink)),
-            (Sequence::Ending, None) => {}
+            (Sequence::Ending, None) | (Sequence::Number, _) => {}
         }
         if let Some(condition) = &mut self.condition {
             sink = Box::new(Matching::new(condition, sink));
@@ -119,6 +123,3 @@ fn sequence(options: &Analyze) -> Result<Sequence, Failure> {
     };
     Ok(Sequence::By(Order::by(field, direction)))
 }
-
-/// How many connections wait for those with lower numbers.
-const MOST_WAITING: usize = 1 << 15;

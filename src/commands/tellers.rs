@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use super::{look, names};
 use crate::cli::{Form, Look};
-use crate::flow::{Connection, Totals};
-use crate::report::{Csv, FindingList, Jsonl, Origin, Style, Table};
+use crate::flow::{Connection, ConnectionId, Totals};
+use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -20,6 +20,15 @@ pub(super) enum Subject {
     Findings,
 }
 
+/// In which order rows are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sequence {
+    /// That in which connections are told.
+    Given,
+    /// By number, as far as a bounded memory allows.
+    Number,
+}
+
 /// How text is laid out, which the first frame's time is needed for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page<'a> {
@@ -29,6 +38,7 @@ pub(super) struct Page<'a> {
     pub(super) began: &'a OnceLock<Timestamp>,
     /// Whether names stand for addresses.
     pub(super) names: Names,
+    pub(super) order: Sequence,
 }
 
 /// Whether names stand for addresses.
@@ -63,10 +73,15 @@ pub(super) fn teller<'a>(
     omitted: &'a Cell<u64>,
 ) -> io::Result<Box<dyn Sink + 'a>> {
     Ok(match (form, subject) {
-        (Form::Text, Subject::Connections) => Box::new(Rows { page, table: None, told: 0, held: Vec::new(), out }),
-        (Form::Text, Subject::Findings) => {
-            Box::new(Remarks { list: FindingList::new(&page.style), table: page.table(), told: 0, out })
+        (Form::Text, Subject::Connections) => {
+            Box::new(Rows { page, table: None, told: 0, held: Vec::new(), queue: Queue::new(page.order, out) })
         }
+        (Form::Text, Subject::Findings) => Box::new(Remarks {
+            list: FindingList::new(&page.style),
+            table: page.table(),
+            told: 0,
+            queue: Queue::new(page.order, out),
+        }),
         (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
         (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
         (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out, origin)?)),
@@ -132,6 +147,50 @@ impl Sink for FindingRecords<'_> {
     }
 }
 
+/// Rows on their way out, and what stands above the first of them.
+struct Queue<'a> {
+    order: Option<ByNumber<Box<[u8]>>>,
+    head: Vec<u8>,
+    row: Vec<u8>,
+    out: &'a mut dyn Write,
+}
+
+impl<'a> Queue<'a> {
+    fn new(order: Sequence, out: &'a mut dyn Write) -> Self {
+        let order = (order == Sequence::Number).then(|| ByNumber::new(MOST_WAITING));
+        Self { order, head: Vec::new(), row: Vec::new(), out }
+    }
+
+    /// Writes what `write` has to say of the connection `id`, or lets it wait for those before it.
+    fn tell(&mut self, id: ConnectionId, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let Self { order, head, row, out } = self;
+        row.clear();
+        write(row)?;
+        match order {
+            None => put(head, row, out),
+            Some(order) => order.put(id, row.as_slice().into(), |row: Box<[u8]>| put(head, &row, out)),
+        }
+    }
+
+    /// Writes what still waits, and then what `write` has to say.
+    fn finish(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let Self { order, head, out, .. } = self;
+        if let Some(order) = order {
+            order.finish(|row| put(head, &row, out))?;
+        }
+        write(out)
+    }
+}
+
+/// Writes a row, and the head above it if it is the first.
+fn put(head: &mut Vec<u8>, row: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    if !head.is_empty() {
+        out.write_all(head)?;
+        head.clear();
+    }
+    out.write_all(row)
+}
+
 struct Rows<'a> {
     page: Page<'a>,
     /// Laid out for the first row.
@@ -139,17 +198,17 @@ struct Rows<'a> {
     told: u64,
     /// What waits for its names.
     held: Vec<Connection>,
-    out: &'a mut dyn Write,
+    queue: Queue<'a>,
 }
 
 impl Rows<'_> {
     fn row(&mut self, connection: &Connection) -> io::Result<()> {
         let table = self.table.get_or_insert_with(|| self.page.table());
         if self.told == 0 {
-            table.header(self.out)?;
+            table.header(&mut self.queue.head)?;
         }
         self.told += 1;
-        table.row(self.out, connection)
+        self.queue.tell(connection.id, |out| table.row(out, connection))
     }
 }
 
@@ -165,7 +224,10 @@ impl Sink for Rows<'_> {
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        if self.queue.order.is_some() {
+            held.sort_by_key(|connection| connection.id);
+        }
         if !held.is_empty() {
             let names = names::resolved(names::addresses(&held));
             self.table = Some(self.page.table().with_names(names));
@@ -174,7 +236,7 @@ impl Sink for Rows<'_> {
             self.row(connection)?;
         }
         let table = self.table.get_or_insert_with(|| self.page.table());
-        table.totals(self.out, totals, self.told)
+        self.queue.finish(|out| table.totals(out, totals, self.told))
     }
 }
 
@@ -183,7 +245,7 @@ struct Remarks<'a> {
     list: FindingList,
     table: Table,
     told: u64,
-    out: &'a mut dyn Write,
+    queue: Queue<'a>,
 }
 
 impl Sink for Remarks<'_> {
@@ -192,13 +254,16 @@ impl Sink for Remarks<'_> {
             return Ok(());
         }
         if self.told == 0 {
-            self.list.header(self.out)?;
+            self.list.header(&mut self.queue.head)?;
         }
         self.told += 1;
-        self.list.rows(self.out, &connection)
+        self.queue.tell(connection.id, |out| self.list.rows(out, &connection))
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        self.table.totals(self.out, totals, self.told)
+        self.queue.finish(|out| self.table.totals(out, totals, self.told))
     }
 }
+
+/// How many connections' rows wait for those with lower numbers.
+const MOST_WAITING: usize = 1 << 15;

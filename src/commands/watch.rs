@@ -1,7 +1,7 @@
 //! What goes on while a capture is read: the progress bar, and Ctrl-C.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,9 +10,7 @@ use super::interrupt::Interrupt;
 use super::progress::{Reading, Show, columns};
 use super::source::Source;
 use crate::capture::Meter;
-use crate::flow::{Connection, Totals};
 use crate::report::Style;
-use crate::session::Sink;
 
 /// Watches one reading of a source.
 pub(super) struct Watch<'a> {
@@ -54,9 +52,9 @@ impl<'a> Watch<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Stands before `sink`, and takes the bar off the terminal before the first connection is told there.
-    pub(super) fn before<'s>(&self, sink: Box<dyn Sink + 's>) -> Box<dyn Sink + 's> {
-        Box::new(Uncovered { bar: Bar(Rc::clone(&self.bar.0)), sink })
+    /// What is written to the terminal through this takes the bar off it first.
+    pub(super) fn before<'o>(&self, out: &'o mut dyn Write) -> Uncovered<'o> {
+        Uncovered { bar: Bar(Rc::clone(&self.bar.0)), out }
     }
 }
 
@@ -73,20 +71,20 @@ enum Drawn {
     NoMore,
 }
 
-struct Uncovered<'s> {
+/// The terminal, without the bar.
+pub(super) struct Uncovered<'o> {
     bar: Bar,
-    sink: Box<dyn Sink + 's>,
+    out: &'o mut dyn Write,
 }
 
-impl Sink for Uncovered<'_> {
-    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+impl Write for Uncovered<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.bar.0.replace(Drawn::NoMore);
-        self.sink.connection(connection)
+        self.out.write(text)
     }
 
-    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        self.bar.0.replace(Drawn::NoMore);
-        self.sink.finish(totals)
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -164,57 +164,57 @@ impl PartialEq for Held {
 
 impl Eq for Held {}
 
-/// Hands on by number, as far as a bounded memory allows.
+/// Puts what is told of connections in order by number, as far as a bounded memory allows.
 ///
-/// Connections wait until the capture ends, and then come by number.
+/// All of it waits until the capture ends, and then comes by number.
 /// Only when more than `most` wait, the first of them is handed on before that, and so are those that follow it without a gap.
 /// So whatever ended long after those with the next numbers comes later than its number says.
-pub struct ByNumber<'a> {
+#[derive(Debug)]
+pub struct ByNumber<T> {
     most: usize,
-    waiting: BTreeMap<ConnectionId, Box<Connection>>,
+    waiting: BTreeMap<ConnectionId, T>,
     /// The number after the last one that was handed on; `None` while all wait.
     next: Option<u64>,
-    sink: Box<dyn Sink + 'a>,
 }
 
-impl<'a> ByNumber<'a> {
-    /// Hands on to `sink`; no more than `most` connections ever wait.
-    pub fn new(most: usize, sink: Box<dyn Sink + 'a>) -> Self {
-        Self { most, waiting: BTreeMap::new(), next: None, sink }
+impl<T> ByNumber<T> {
+    /// Of which no more than `most` ever wait.
+    pub fn new(most: usize) -> Self {
+        Self { most, waiting: BTreeMap::new(), next: None }
     }
 
-    fn hand_on(&mut self, connection: Connection) -> io::Result<()> {
-        self.next = self.next.max(Some(connection.id.0 + 1));
-        self.sink.connection(connection)
-    }
-}
-
-impl Sink for ByNumber<'_> {
-    fn connection(&mut self, connection: Connection) -> io::Result<()> {
-        if self.next.is_some_and(|next| connection.id.0 <= next) {
-            self.hand_on(connection)?;
+    /// Takes what is told of the connection `id`, and hands on what needs to wait no longer.
+    ///
+    /// # Errors
+    /// The first error of `hand_on`.
+    pub fn put<E>(&mut self, id: ConnectionId, told: T, mut hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
+        if self.next.is_some_and(|next| id.0 <= next) {
+            self.next = self.next.max(Some(id.0 + 1));
+            hand_on(told)?;
         } else {
-            self.waiting.insert(connection.id, Box::new(connection));
+            self.waiting.insert(id, told);
             if self.waiting.len() <= self.most {
                 return Ok(());
             }
-            let Some((_, first)) = self.waiting.pop_first() else { return Ok(()) };
-            self.hand_on(*first)?;
+            let Some((id, first)) = self.waiting.pop_first() else { return Ok(()) };
+            self.next = Some(id.0 + 1);
+            hand_on(first)?;
         }
         while let Some(first) = self.waiting.first_entry()
             && Some(first.key().0) == self.next
         {
-            let first = first.remove();
-            self.hand_on(*first)?;
+            self.next = Some(first.key().0 + 1);
+            hand_on(first.remove())?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        for connection in std::mem::take(&mut self.waiting).into_values() {
-            self.sink.connection(*connection)?;
-        }
-        self.sink.finish(totals)
+    /// Hands on all that still wait.
+    ///
+    /// # Errors
+    /// The first error of `hand_on`.
+    pub fn finish<E>(&mut self, hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
+        std::mem::take(&mut self.waiting).into_values().try_for_each(hand_on)
     }
 }
 
@@ -275,6 +275,8 @@ fn ordered(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -283,13 +285,6 @@ mod tests {
 
     /// Connections by their ids and initial round-trip times.
     fn told(times: &[Option<i64>], sort: impl Fn(Box<dyn Sink + '_>) -> Box<dyn Sink + '_>) -> Vec<u64> {
-        told_by((0..).zip(times.iter().copied()), sort)
-    }
-
-    fn told_by(
-        connections: impl Iterator<Item = (u64, Option<i64>)>,
-        sort: impl Fn(Box<dyn Sink + '_>) -> Box<dyn Sink + '_>,
-    ) -> Vec<u64> {
         struct Told<'a>(&'a mut Vec<u64>);
         impl Sink for Told<'_> {
             fn connection(&mut self, connection: Connection) -> io::Result<()> {
@@ -304,7 +299,7 @@ mod tests {
         let story = sample::echo();
         let mut ids = Vec::new();
         let mut sink = sort(Box::new(Told(&mut ids)));
-        for (id, time) in connections {
+        for (id, time) in (0..).zip(times.iter().copied()) {
             let mut connection = story.connections[0].clone();
             (connection.id, connection.initial_rtt) = (ConnectionId(id), time.map(Span));
             sink.connection(connection).unwrap();
@@ -347,8 +342,18 @@ mod tests {
         assert_eq!(absent, BTreeSet::from([ConnectionId(9)]));
     }
 
+    fn tell(told: &mut Vec<u64>, id: u64) -> Result<(), Infallible> {
+        told.push(id);
+        Ok(())
+    }
+
     fn by_number(ids: &[u64], most: usize) -> Vec<u64> {
-        told_by(ids.iter().map(|id| (*id, None)), |sink| Box::new(ByNumber::new(most, sink)))
+        let (mut order, mut told) = (ByNumber::new(most), Vec::new());
+        for id in ids {
+            let Ok(()) = order.put(ConnectionId(*id), *id, |id| tell(&mut told, id));
+        }
+        let Ok(()) = order.finish(|id| tell(&mut told, id));
+        told
     }
 
     #[test]
