@@ -56,14 +56,16 @@ impl Table {
             76..170 => 21,
             _ => 27,
         };
-        let mut chosen = vec![(Column::Id, 5), (Column::Client, end), (Column::Server, end)];
+        // A number that is cut could not be given to -c: there may be millions.
+        let id = if columns < 60 { 5 } else { 7 };
+        let mut chosen = vec![(Column::Id, id), (Column::Client, end), (Column::Server, end)];
         let mut below = Vec::new();
         let optional: [(Column, usize, usize); 5] = [
-            (Column::Duration, 8, 97),
-            (Column::Sent, 8, 115),
-            (Column::Received, 8, 115),
-            (Column::ClientState, 12, 88),
-            (Column::ServerState, 12, 88),
+            (Column::Duration, 8, 99),
+            (Column::Sent, 8, 117),
+            (Column::Received, 8, 117),
+            (Column::ClientState, 12, 90),
+            (Column::ServerState, 12, 90),
         ];
         for (column, width, from) in optional {
             if columns >= from {
