@@ -225,9 +225,12 @@ pub struct Live {
     /// Show a table of the open connections every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every: Option<u64>,
+    /// Only connections for which this holds as they stand: a condition on their fields, as `analyze --where` has it
+    #[arg(long = "where", value_name = "EXPR", allow_hyphen_values = true)]
+    pub condition: Option<String>,
     /// The form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = LiveForm::Text)]
+    pub format: LiveForm,
     /// Keep the frames in a file: pcapng or pcap, by its ending
     #[arg(long, short = 'w', value_name = "FILE")]
     pub save: Option<PathBuf>,
@@ -258,6 +261,17 @@ pub struct Live {
     /// How long a connection that is over must be quiet before it is told for good; segments after that are counted as late
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub linger: u64,
+}
+
+/// The form of what `live` tells.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LiveForm {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Jsonl,
+    /// For spreadsheets and databases: a header, and each connection's record when it is over
+    Csv,
 }
 
 /// The options of `interfaces`.
@@ -426,6 +440,7 @@ Examples:
   sudo tcpflow live -w trace.pcapng tcp            keep the frames, too
   sudo tcpflow live -w trace.pcapng --rotate-size 100M --files 10 tcp
                                                    the last gigabyte, in files of 100 MB
+  sudo tcpflow live --where 'server.port == 443'   only connections for which this holds
   sudo tcpflow live --format jsonl | jq -c 'select(.type == \"connection\" and .ending == \"reset\")'
 
 `sudo setcap cap_net_raw+ep $(command -v tcpflow)`, once, makes sudo unnecessary.";

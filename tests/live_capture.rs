@@ -25,6 +25,8 @@ use serde_json::Value;
 const CASES: &[Case] = &[
     ("lines_for_programs_tell_everything_and_the_file_tells_the_same", &[Who::Root, Who::User], jsonl),
     ("lines_for_people_end_with_the_table_and_the_drops", &[Who::Root, Who::User], text),
+    ("a_condition_chooses_connections_as_they_stand", &[Who::Root, Who::User], condition),
+    ("records_come_when_a_connection_is_over", &[Who::Root, Who::User], records),
     ("a_bulk_transfer_is_held", &[Who::Root, Who::User], bulk),
     ("a_connection_that_is_over_is_told_while_the_capture_goes_on", &[Who::Root], over),
     ("what_the_kernel_drops_is_told", &[Who::Root, Who::User], drops),
@@ -165,6 +167,39 @@ fn text() {
     assert!(rest.last().unwrap().starts_with("1 connection, 10 segments, 10 frames"), "{:#?}", told.lines);
     let rows = |line: &&String| line.contains(&format!("127.0.0.1:{client}")) && line.contains("TIME-WAIT    CLOSED");
     assert!(told.lines.iter().rev().take(5).any(|line| rows(&line)), "{:#?}", told.lines);
+}
+
+fn condition() {
+    let server = Server::start();
+    let asked = "server_to_client.octets == 10 && closed_by == \"client\"";
+    let mut live = Running::start(&["-i", "lo", "--format", "jsonl", "--where", asked, &server.filter()]);
+    server.echo(b"hi");
+    let client = server.echo(b"helloworld");
+    live.await_line(|line| is(line, "transition") && line["side"] == "server" && line["to"] == "CLOSED");
+    let told = live.interrupt();
+    assert!(told.status.success(), "{}", told.stderr);
+    let lines = told.json();
+    validate(&lines);
+    let [connection] = &connections_of(&lines)[..] else { panic!("{lines:#?}") };
+    assert_eq!(connection["client"]["port"], client);
+    assert!(!lines.iter().any(|line| is(line, "opened")), "nothing had been sent when it opened");
+    assert!(lines.iter().filter(|line| is(line, "transition")).all(|line| line["connection"] == connection["id"]));
+    assert_eq!(lines.last().unwrap()["connections"], 2);
+}
+
+fn records() {
+    let server = Server::start();
+    let mut live = Running::start(&["-i", "lo", "--format", "csv", "--linger", "1", &server.filter()]);
+    let client = server.echo(b"helloworld");
+    live.await_text(&format!(",{client},"));
+    let told = live.interrupt();
+    assert!(told.status.success(), "{}", told.stderr);
+    let [header, record] = &told.lines[..] else { panic!("{:#?}", told.lines) };
+    let fields = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let field = |name: &str| fields(record)[fields(header).iter().position(|field| field == name).expect(name)].clone();
+    assert_eq!(field("client.port"), client.to_string());
+    assert_eq!(field("ending"), "fin");
+    assert_eq!(field("client_to_server.octets"), "10");
 }
 
 fn bulk() {

@@ -6,14 +6,16 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::interrupt::Interrupt;
+use super::selection;
 use super::{Failure, Outcome, complain, look};
 use crate::capture::{
     Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
     Series, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
 };
-use crate::cli::{Format, Live, Look, Time};
-use crate::flow::Limits;
-use crate::report::live::{JsonLines, Lines, Open, Teller};
+use crate::cli::{Live, LiveForm, Look, Time};
+use crate::flow::{Connection, Limits};
+use crate::report::Expression;
+use crate::report::live::{CsvRecords, JsonLines, Lines, Open, Teller};
 use crate::session::Watch;
 use crate::time::{Span, Timestamp};
 
@@ -21,6 +23,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     if options.files.is_some() && options.rotate_size.is_none() && options.rotate_seconds.is_none() {
         return Err(Failure::new("--files: say also when a file ends, with --rotate-size or --rotate-seconds"));
     }
+    let condition = options.condition.as_deref().map(selection::condition).transpose()?;
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
@@ -45,13 +48,16 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     let style = look::at(look, look::table(look), Some(begun));
     let mut out = BufWriter::new(io::stdout().lock());
     let teller: Box<dyn Teller + '_> = match options.format {
-        Format::Text => Box::new(Lines::new(&mut out, &style, begun)),
-        Format::Jsonl => Box::new(JsonLines::new(&mut out)),
+        LiveForm::Text => Box::new(Lines::new(&mut out, &style, begun)),
+        LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
+        LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
     };
     let limits = Limits { linger: seconds(options.linger), ..Limits::default() };
     let mut run = Run {
         watch: Watch::new(limits),
         teller,
+        condition,
+        tells_drops: options.format != LiveForm::Csv,
         series,
         frames: 0,
         most: options.count.unwrap_or(u64::MAX),
@@ -106,6 +112,10 @@ fn open(options: &Live) -> Result<Capture, Failure> {
 struct Run<'a> {
     watch: Watch,
     teller: Box<dyn Teller + 'a>,
+    /// What must hold of a connection that is told.
+    condition: Option<Expression>,
+    /// Whether the form has a place for drops; else standard error has.
+    tells_drops: bool,
     series: Option<Series>,
     frames: u64,
     /// How many frames are taken.
@@ -127,11 +137,14 @@ impl Run<'_> {
             {
                 self.cannot_write(error);
             }
-            let Self { watch, teller, .. } = self;
+            let Self { watch, teller, condition, .. } = self;
             let mut told = Ok(());
             watch.observe(&frame, |segment, step, table| {
                 let changed = step.opened || step.moves.iter().any(Option::is_some);
-                if changed && let Some(connection) = table.connection(segment) {
+                if changed
+                    && let Some(connection) = table.connection(segment)
+                    && holds(condition, &connection)
+                {
                     told = teller.step(segment, step, &connection);
                 }
             });
@@ -151,15 +164,24 @@ impl Run<'_> {
         {
             self.cannot_write(error);
         }
-        let Self { watch, teller, .. } = self;
-        let told = watch.take_ended(now, |connection| teller.told(connection, now)).and_then(|()| teller.flush());
+        let Self { watch, teller, condition, .. } = self;
+        let told = watch.take_ended(now, |connection| match holds(condition, &connection) {
+            true => teller.told(connection, now),
+            false => Ok(()),
+        });
+        let told = told.and_then(|()| teller.flush());
         told.map_err(|error| self.output(&error))?;
         Ok(self.on())
     }
 
     fn overview(&mut self) -> Result<(), Failure> {
         let mut open = Open::default();
-        self.watch.each(|connection| open.add(connection));
+        let condition = &mut self.condition;
+        self.watch.each(|connection| {
+            if holds(condition, &connection) {
+                open.add(connection);
+            }
+        });
         let totals = self.watch.totals();
         let told = self.teller.overview(now(), open, &totals, self.stats.as_ref());
         told.map_err(|error| self.output(&error))
@@ -173,6 +195,9 @@ impl Run<'_> {
         let new = stats.dropped.saturating_sub(before);
         if new == 0 {
             return Ok(());
+        }
+        if !self.tells_drops {
+            complain(&format!("dropped by the kernel: {new}"));
         }
         let told = self.teller.drops(now(), new, stats);
         told.map_err(|error| self.output(&error))
@@ -215,13 +240,22 @@ impl Run<'_> {
 
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
-        let Self { watch, mut teller, stats, broken, .. } = self;
-        let told = watch.finish(|connection| teller.left(connection)).and_then(|mut totals| {
+        let Self { watch, mut teller, mut condition, stats, broken, .. } = self;
+        let left = watch.finish(|connection| match holds(&mut condition, &connection) {
+            true => teller.left(connection),
+            false => Ok(()),
+        });
+        let told = left.and_then(|mut totals| {
             totals.dropped = stats.as_ref().map(|stats| stats.dropped);
             teller.finish(&totals, stats.as_ref())
         });
         told.map_err(|error| Failure::output(&error))?;
+        let undecided = condition.as_ref().and_then(selection::undecided);
+        if let Some(undecided) = &undecided {
+            complain(undecided);
+        }
         match broken {
+            None if undecided.is_some() => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Done),
             Some(error) => {
                 complain(&error);
@@ -229,6 +263,11 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Whether a connection, as it stands, is one of those asked for.
+fn holds(condition: &mut Option<Expression>, connection: &Connection) -> bool {
+    condition.as_mut().is_none_or(|condition| condition.matches(connection))
 }
 
 fn told(frames: u64, written: &Written) -> String {

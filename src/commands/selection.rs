@@ -37,13 +37,7 @@ impl Selection {
     /// # Errors
     /// An expression is wrong, or no field has that name.
     pub(super) fn read(options: &Analyze) -> Result<Self, Failure> {
-        let condition = match &options.condition {
-            None => None,
-            Some(source) => {
-                let read = Expression::parse(source);
-                Some(read.map_err(|wrong| Failure::new(format!("--where: {wrong}")))?)
-            }
-        };
+        let condition = options.condition.as_deref().map(condition).transpose()?;
         let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
         Ok(Self {
             absent: chosen.clone(),
@@ -87,10 +81,23 @@ impl Selection {
 
     /// What the condition could not decide, in one line.
     pub(super) fn undecided(&self) -> Option<String> {
-        let undecided = self.condition.as_ref()?.undecided()?;
-        let them = if undecided.connections == 1 { "connection, which is" } else { "connections, which are" };
-        Some(format!("--where: could not be decided for {} {them} left out: {}", undecided.connections, undecided.why))
+        undecided(self.condition.as_ref()?)
     }
+}
+
+/// Reads what `--where` says.
+///
+/// # Errors
+/// The expression is wrong.
+pub(super) fn condition(source: &str) -> Result<Expression, Failure> {
+    Expression::parse(source).map_err(|wrong| Failure::new(format!("--where: {wrong}")))
+}
+
+/// What a condition could not decide, in one line.
+pub(super) fn undecided(condition: &Expression) -> Option<String> {
+    let undecided = condition.undecided()?;
+    let them = if undecided.connections == 1 { "connection, which is" } else { "connections, which are" };
+    Some(format!("--where: could not be decided for {} {them} left out: {}", undecided.connections, undecided.why))
 }
 
 /// The table is read by people, who look for an id; programs take lines as connections end, unless they ask.
