@@ -651,9 +651,20 @@ impl<K: Lots> Flows<K> {
     }
 
     /// Those that are left, by number.
-    fn left(&self) -> Vec<Left> {
-        let mut left = Vec::with_capacity(self.index.len());
-        left.extend(self.numbered().map(|(id, entry)| Left::new(id, entry)));
+    fn left(&mut self) -> Vec<Left> {
+        // Nothing is looked for any more, and the index takes more room than this list.
+        let most = std::mem::take(&mut self.index).len();
+        let mut left = Vec::with_capacity(most);
+        let records = (0..self.records.slots()).map(|slot| (self.records.at(slot), Entry(slot)));
+        left.extend(
+            records.filter(|(record, _)| !record.is_empty()).map(|(record, entry)| Left::new(record.id, entry)),
+        );
+        let mut slot = self.row[0];
+        while slot != NONE {
+            let attempt = self.attempts.at(slot);
+            left.push(Left::new(attempt.id, Entry::attempt(slot)));
+            slot = attempt.neighbours[1];
+        }
         left.sort_unstable();
         left
     }
