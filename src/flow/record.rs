@@ -326,6 +326,11 @@ impl<K: Key> Record<K> {
         self.conversation.stream(Direction::First).segments() == 0
     }
 
+    /// Whether this is the connection with that number; an empty slot has none, though its number reads 0.
+    pub(super) fn is(&self, id: u64) -> bool {
+        self.id == id && !self.is_empty()
+    }
+
     /// Whether only late segments are to be expected.
     pub(super) fn is_over(&self) -> bool {
         self.closing.course.contains(Course::OVER)

@@ -488,9 +488,12 @@ impl<K: Lots> Flows<K> {
             Some(Found::Record(slot)) => {
                 let record = self.records.at_mut(slot);
                 if record.is_outlived_by(from, quote) {
-                    common.quoted += 1;
-                    let quoted = Record::quoted(key, common.next_number(), quote);
-                    common.ended.add_record(std::mem::replace(record, quoted));
+                    let before = std::mem::replace(record, Record::quoted(key, common.next_number(), quote));
+                    // What was only quoted, too, is no connection to tell.
+                    if !before.is_empty() {
+                        common.quoted += 1;
+                        common.ended.add_record(before);
+                    }
                 } else {
                     record.quote(from, quote);
                 }
@@ -516,7 +519,7 @@ impl<K: Lots> Flows<K> {
             if let Some((soon, _)) = self.over.get(SOON) {
                 self.records.prefetch(*soon);
             }
-            if self.records.at(slot).id == id {
+            if self.records.at(slot).is(id) {
                 self.end(slot, common);
             }
         }
@@ -526,7 +529,7 @@ impl<K: Lots> Flows<K> {
     fn end_quiet(&mut self, now: Timestamp, common: &mut Common) {
         while let Some(&(slot, id)) = self.over.front() {
             let record = self.records.at(slot);
-            let is_there = record.id == id;
+            let is_there = record.is(id);
             if is_there && !common.is_quiet(now, record.last_at()) {
                 break;
             }
