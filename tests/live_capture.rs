@@ -3,13 +3,14 @@
 //! A namespace can be entered only before there is a second thread. So this file has a `main` of its own: it starts itself again for each
 //! case. Nothing is skipped: where the host lets nobody capture, the cases fail with the reason.
 
+mod users;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -20,6 +21,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid};
 use serde_json::Value;
+use users::{NOBODY, Program};
 
 /// What is tried, by whom.
 const CASES: &[Case] = &[
@@ -61,6 +63,17 @@ enum Who {
     Nobody,
 }
 
+impl Who {
+    /// As whom the program is started.
+    fn user(self) -> users::Who {
+        match self {
+            Self::Root => users::Who::Root,
+            Self::Sudo => users::Who::Sudo,
+            Self::User | Self::UserDown | Self::Nobody => users::Who::User,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     if let Ok(name) = env::var(CASE) {
         if env::var_os(NAMESPACE).is_some() {
@@ -76,7 +89,6 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
-    let root = geteuid().is_root();
     let programs = Programs::within_reach();
     let (mut passed, mut failed) = (0, 0);
     for (name, who) in CASES.iter().flat_map(|(name, who, _)| who.iter().map(move |who| (*name, *who))) {
@@ -88,7 +100,7 @@ fn main() -> ExitCode {
             println!("{title}: test");
             continue;
         }
-        if !root && matches!(who, Who::Root | Who::Sudo) {
+        if !who.user().is_playable() {
             println!("left to root: {title}");
             continue;
         }
@@ -695,54 +707,28 @@ fn tcpflow() -> Command {
 
 /// This program and `tcpflow`, where every user can reach them.
 struct Programs {
-    folder: PathBuf,
+    player: Program,
+    tcpflow: Program,
 }
 
 impl Programs {
-    /// The build directory may lie in root's home, where nobody else may look.
     fn within_reach() -> Self {
-        let folder = env::temp_dir().join(format!("tcpflow-live-{}", std::process::id()));
-        fs::create_dir(&folder).expect("a folder of its own");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
-        let programs = Self { folder };
-        for (from, name) in [
-            (env::current_exe().expect("this program has a path"), "live_capture"),
-            (env!("CARGO_BIN_EXE_tcpflow").into(), "tcpflow"),
-        ] {
-            fs::copy(from, programs.folder.join(name)).expect("a copy");
-            fs::set_permissions(programs.folder.join(name), fs::Permissions::from_mode(0o755)).expect("its mode");
+        Self {
+            player: Program::within_reach(&env::current_exe().expect("this program has a path")),
+            tcpflow: Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow"))),
         }
-        programs
     }
 
     fn command(&self, case: &str, who: Who) -> Command {
-        let mut command = Command::new(self.folder.join("live_capture"));
-        command.env(CASE, case).env(TCPFLOW, self.folder.join("tcpflow")).current_dir("/").stdin(Stdio::null());
-        for name in ["SUDO_UID", "SUDO_GID", "PKEXEC_UID", "DOAS_USER"] {
-            command.env_remove(name);
-        }
+        let user = who.user();
+        let mut command = self.player.played_by(user);
+        command.env(CASE, case).env(TCPFLOW, self.tcpflow.played_by(user).get_program());
         match who {
-            Who::Root => {}
-            Who::Sudo => {
-                command.env("SUDO_UID", NOBODY.to_string()).env("SUDO_GID", NOBODY.to_string());
-            }
-            Who::User | Who::UserDown | Who::Nobody => {
-                if geteuid().is_root() {
-                    // Without supplementary groups, too.
-                    command.uid(NOBODY).gid(NOBODY);
-                }
-                if who != Who::Nobody {
-                    command.env(NAMESPACE, if who == Who::User { "up" } else { "down" });
-                }
-            }
+            Who::Root | Who::Sudo | Who::Nobody => {}
+            Who::User => drop(command.env(NAMESPACE, "up")),
+            Who::UserDown => drop(command.env(NAMESPACE, "down")),
         }
         command
-    }
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.folder));
     }
 }
 
@@ -772,6 +758,5 @@ fn bring_loopback_up() {
 const CASE: &str = "TCPFLOW_LIVE_CASE";
 const NAMESPACE: &str = "TCPFLOW_LIVE_NAMESPACE";
 const TCPFLOW: &str = "TCPFLOW_LIVE_PROGRAM";
-const NOBODY: u32 = 65534;
 /// How long something may take that is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
