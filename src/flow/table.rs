@@ -205,8 +205,8 @@ impl FlowTable {
 
     /// Shows the connections that are followed, as they stand and in no order, those that are over and not yet forgotten among them.
     pub fn each(&self, mut show: impl FnMut(Connection)) {
-        self.v4.numbered().for_each(|(_, entry)| show(self.v4.summary(entry)));
-        self.v6.numbered().for_each(|(_, entry)| show(self.v6.summary(entry)));
+        self.v4.entries().for_each(|entry| show(self.v4.summary(entry)));
+        self.v6.entries().for_each(|entry| show(self.v6.summary(entry)));
     }
 
     /// What was counted so far.
@@ -643,14 +643,13 @@ impl<K: Lots> Flows<K> {
         attempt
     }
 
-    /// The number of each connection, and where it is.
-    fn numbered(&self) -> impl Iterator<Item = (u64, Entry)> {
-        self.index.iter().filter_map(|entry| match entry.found() {
-            Found::Record(slot) => {
-                Some(self.records.at(slot)).filter(|record| !record.is_empty()).map(|it| (it.id, *entry))
-            }
-            Found::Attempt(slot) => Some((self.attempts.at(slot).id, *entry)),
-        })
+    /// Where each connection is.
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        let is_told = |entry: &Entry| match entry.found() {
+            Found::Record(slot) => !self.records.at(slot).is_empty(),
+            Found::Attempt(_) => true,
+        };
+        self.index.iter().copied().filter(is_told)
     }
 
     /// Those that are left, by number.
