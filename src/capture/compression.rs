@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
+use std::ops::Range;
 
 use flate2::bufread::GzDecoder;
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 use lz4_flex::frame::{self, FrameDecoder};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 /// The reader's content, decompressed if it begins as something compressed.
 ///
 /// Reading ends with `UnexpectedEof` where the compressed data ends too early, and with `InvalidData` and what is wrong,
 /// in words for people, where it is damaged; errors of the reader itself stay as they are.
+/// What is before the damage is read first, and is the same in however large or small pieces it is read, above or below.
 ///
 /// # Errors
 /// The first octets cannot be read.
@@ -28,8 +32,8 @@ pub(super) fn decompressed(mut reader: Box<dyn Read + Send>) -> io::Result<Box<d
         }
         let raw = BufReader::with_capacity(BUFFER, head.chain(Outside(reader)));
         let (form, decoder): (_, Box<dyn Read + Send>) = match start {
-            [0x1f, 0x8b, ..] => (Form::Gzip, Box::new(Gzip::Member(Box::new(GzDecoder::new(raw))))),
-            ZSTD => (Form::Zstd, Box::new(zstd::stream::read::Decoder::with_buffer(raw)?)),
+            [0x1f, 0x8b, ..] => (Form::Gzip, Box::new(Gzip::new(raw))),
+            ZSTD => (Form::Zstd, Box::new(Zstd::new(raw)?)),
             _ => (Form::Lz4, Box::new(Lz4::Between(raw, None))),
         };
         return Ok(Box::new(Explained { form, decoder }));
@@ -76,8 +80,8 @@ fn explained(form: Form, error: io::Error) -> io::Error {
     match form {
         Form::Gzip => wrong(match error.to_string() {
             text if text.contains("header") => "a part of it does not begin as gzip does",
-            text if text.contains("checksum") => "what gzip's checksum is of is not what was decompressed",
-            _ => "its gzip data contradicts itself",
+            text if text.contains("checksum") => WRONG_GZIP_CHECKSUM,
+            _ => WRONG_GZIP,
         }),
         Form::Zstd => match error.to_string() {
             text if text.contains("too much memory") => io::Error::other(
@@ -163,26 +167,122 @@ impl fmt::Display for CutShort {
 impl std::error::Error for CutShort {}
 
 /// Members one after the other, as `cat a.gz b.gz` makes them; zeros after the last are padding, as gzip takes them.
-enum Gzip {
-    Member(Box<GzDecoder<Raw>>),
+///
+/// The library's own reader loses what it decompressed in a read that ends in damage; here each step says how much it made.
+struct Gzip {
+    raw: Raw,
+    place: Place,
+    inflate: Decompress,
+    sum: Crc,
+    /// Where a step goes that may make more than is asked for, and what of it was not read yet.
+    made: Vec<u8>,
+    unread: Range<usize>,
+}
+
+/// Where in gzip's data the next octet is.
+enum Place {
+    Head,
+    Body,
+    Foot,
+    /// Within what contradicts itself.
+    Damage,
     Over,
+}
+
+impl Gzip {
+    fn new(raw: Raw) -> Self {
+        Self {
+            raw,
+            place: Place::Head,
+            inflate: Decompress::new(false),
+            sum: Crc::new(),
+            made: Vec::new(),
+            unread: 0..0,
+        }
+    }
+
+    fn head(&mut self) -> io::Result<Place> {
+        let mut member = GzDecoder::new(&mut self.raw);
+        if member.header().is_none() {
+            // What is wrong with it is kept for whoever reads.
+            let nothing = member.read(&mut [])?;
+            debug_assert_eq!(nothing, 0);
+        }
+        self.inflate.reset(false);
+        self.sum.reset();
+        Ok(Place::Body)
+    }
+
+    /// Decompresses until something was made, and says how much; nothing is where the body ends or is damaged.
+    fn body(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let octets = self.raw.fill_buf()?;
+            let ended = octets.is_empty();
+            let flush = if ended { FlushDecompress::Finish } else { FlushDecompress::None };
+            let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(octets, into, flush);
+            self.raw.consume((self.inflate.total_in() - taken) as usize);
+            let made = (self.inflate.total_out() - made) as usize;
+            match status {
+                Ok(Status::StreamEnd) => self.place = Place::Foot,
+                Err(_) => self.place = Place::Damage,
+                Ok(_) if made > 0 => {}
+                Ok(_) if ended => return Err(cut()),
+                Ok(_) => continue,
+            }
+            self.sum.update(&into[..made]);
+            return Ok(made);
+        }
+    }
+
+    fn foot(&mut self) -> io::Result<Place> {
+        let mut foot = [0; 8];
+        self.raw.read_exact(&mut foot)?;
+        let expected = (u64::from(self.sum.amount()) << 32) | u64::from(self.sum.sum());
+        if u64::from_le_bytes(foot) != expected {
+            return Err(wrong(WRONG_GZIP_CHECKSUM));
+        }
+        if self.raw.fill_buf()?.first() == Some(&0x1f) {
+            return Ok(Place::Head);
+        }
+        only_zeros(&mut self.raw)?;
+        Ok(Place::Over)
+    }
 }
 
 impl Read for Gzip {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
         loop {
-            let Self::Member(member) = self else { return Ok(0) };
-            let read = member.read(into)?;
-            if read > 0 || into.is_empty() {
-                return Ok(read);
+            if !self.unread.is_empty() {
+                let count = into.len().min(self.unread.len());
+                into[..count].copy_from_slice(&self.made[self.unread.start..][..count]);
+                self.unread.start += count;
+                return Ok(count);
             }
-            let another = member.get_mut().fill_buf()?.first() == Some(&0x1f);
-            let Self::Member(member) = std::mem::replace(self, Self::Over) else { return Ok(0) };
-            let mut raw = member.into_inner();
-            if another {
-                *self = Self::Member(Box::new(GzDecoder::new(raw)));
-            } else {
-                only_zeros(&mut raw)?;
+            match self.place {
+                Place::Head => self.place = self.head()?,
+                Place::Body => {
+                    // The library decompresses into a window of its own, at once to its end: what it cannot hand over of that
+                    // is lost where damage follows.
+                    let room = INFLATED - (self.inflate.total_out() % INFLATED as u64) as usize;
+                    if into.len() >= room {
+                        match self.body(&mut into[..room])? {
+                            0 => {}
+                            made => return Ok(made),
+                        }
+                    } else {
+                        let mut made = std::mem::take(&mut self.made);
+                        made.resize(INFLATED, 0);
+                        self.unread = 0..self.body(&mut made[..room])?;
+                        self.made = made;
+                    }
+                }
+                Place::Foot => self.place = self.foot()?,
+                Place::Damage => return Err(wrong(WRONG_GZIP)),
+                Place::Over => return Ok(0),
             }
         }
     }
@@ -197,6 +297,91 @@ fn only_zeros(raw: &mut Raw) -> io::Result<()> {
                 raw.consume(zeros);
             }
             _ => return Err(wrong("what follows its gzip data is neither gzip nor padding")),
+        }
+    }
+}
+
+/// Frames one after the other.
+///
+/// The library loses what it handed over in a call that ends in damage.
+/// So each call here either takes octets or hands some over, and of those it takes it gets whole blocks, whatever the pieces they come in.
+struct Zstd {
+    raw: Raw,
+    decoder: Decoder<'static>,
+    /// How many octets it wants next: to the end of a header or a block.
+    wanted: usize,
+    /// Whether a frame has begun and not ended.
+    inside: bool,
+    /// Octets of a block that did not come in one piece.
+    held: Vec<u8>,
+    /// Why no more octets come.
+    failure: Option<io::Error>,
+}
+
+impl Zstd {
+    fn new(raw: Raw) -> io::Result<Self> {
+        let decoder = Decoder::new()?;
+        Ok(Self { raw, decoder, wanted: START, inside: false, held: Vec::new(), failure: None })
+    }
+
+    /// Gives the decoder what it wants, and keeps in it what it makes of that; `false` at the end.
+    fn take(&mut self) -> io::Result<bool> {
+        let wanted = self.wanted.min(BLOCK);
+        let whole = self.held.is_empty() && self.raw.buffer().len() >= wanted;
+        if !whole {
+            self.hold(wanted);
+            if self.held.is_empty() {
+                return match self.failure.take() {
+                    Some(error) => Err(error),
+                    None if self.inside => Err(cut()),
+                    None => Ok(false),
+                };
+            }
+        }
+        if !self.inside {
+            self.decoder.reinit()?;
+        }
+        let mut octets = InBuffer::around(if whole { &self.raw.buffer()[..wanted] } else { &self.held });
+        let next = self.decoder.run(&mut octets, &mut OutBuffer::around(&mut [][..]))?;
+        let taken = octets.pos();
+        if whole {
+            self.raw.consume(taken);
+        } else {
+            self.held.drain(..taken);
+        }
+        self.inside = next > 0;
+        self.wanted = if self.inside { next } else { START };
+        Ok(true)
+    }
+
+    /// Holds as many octets as are wanted, or all that come.
+    fn hold(&mut self, wanted: usize) {
+        while self.held.len() < wanted && self.failure.is_none() {
+            match self.raw.fill_buf() {
+                Ok([]) => return,
+                Ok(octets) => {
+                    let count = octets.len().min(wanted - self.held.len());
+                    self.held.extend_from_slice(&octets[..count]);
+                    self.raw.consume(count);
+                }
+                Err(error) => self.failure = Some(error),
+            }
+        }
+    }
+}
+
+impl Read for Zstd {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let mut made = OutBuffer::around(into);
+            self.decoder.run(&mut InBuffer::around(&[]), &mut made)?;
+            let made = made.pos();
+            if made > 0 || !self.take()? {
+                return Ok(made);
+            }
         }
     }
 }
@@ -318,6 +503,14 @@ fn skip(reader: &mut impl Read) -> io::Result<()> {
 const ZSTD: [u8; MAGIC] = [0x28, 0xb5, 0x2f, 0xfd];
 const FRAME: [u8; MAGIC] = [0x04, 0x22, 0x4d, 0x18];
 const LEGACY_FRAME: [u8; MAGIC] = [0x02, 0x21, 0x4c, 0x18];
+const WRONG_GZIP: &str = "its gzip data contradicts itself";
+const WRONG_GZIP_CHECKSUM: &str = "what gzip's checksum is of is not what was decompressed";
 const JUNK_AFTER_ZSTD: &str = "what follows its zstd data is no zstd";
 const MAGIC: usize = 4;
 const BUFFER: usize = 64 << 10;
+/// As far back as gzip's data refers to what came before.
+const INFLATED: usize = 32 << 10;
+/// Of a frame of zstd, what tells how long its header is, and no block yet.
+const START: usize = 5;
+/// No block of zstd is longer, with the header of the next.
+const BLOCK: usize = (128 << 10) + 3;

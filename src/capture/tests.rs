@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::compression::decompressed;
 use super::{CaptureError, FileSource, FrameSource, LinkType};
 use crate::time::Timestamp;
 
@@ -416,6 +417,168 @@ fn no_cut_of_compressed_data_is_taken_for_its_end() {
         let two = [form(header), form(rest)].concat();
         assert_eq!(read(&two), whole);
         assert!(error(&two[..two.len() - 1]).starts_with("test is cut short "));
+    }
+}
+
+/// A stream that hands out no more than so many octets at a time.
+struct Pieces(Cursor<Vec<u8>>, usize);
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let room = into.len().min(self.1);
+        self.0.read(&mut into[..room])
+    }
+}
+
+/// What compressed octets hold before their end or their damage, and what is said of that,
+/// where they come in pieces of one size and are asked for in pieces of another.
+fn decompressed_in_pieces(compressed: &[u8], come: usize, asked: usize) -> (Vec<u8>, Option<String>) {
+    let mut octets = Vec::new();
+    let mut reader = match decompressed(Box::new(Pieces(Cursor::new(compressed.to_vec()), come))) {
+        Ok(reader) => reader,
+        Err(error) => return (octets, Some(format!("{:?}: {error}", error.kind()))),
+    };
+    let mut piece = vec![0; asked];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return (octets, None),
+            Ok(read) => octets.extend_from_slice(&piece[..read]),
+            Err(error) => return (octets, Some(format!("{:?}: {error}", error.kind()))),
+        }
+    }
+}
+
+/// Octets that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut noise = 7u32;
+    let octets = (0..length).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    });
+    octets.collect()
+}
+
+/// Octets of which every other page compresses.
+fn half_noise(length: usize) -> Vec<u8> {
+    let mut octets = noise(length);
+    for (place, octet) in octets.iter_mut().enumerate().filter(|(place, _)| place / 4096 % 2 == 0) {
+        *octet = place as u8 / 16;
+    }
+    octets
+}
+
+fn every_compression(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    let gzip_level = |level| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd_with = |checksum, length: Option<u64>| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(checksum).unwrap();
+        encoder.set_pledged_src_size(length).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let lz4_with = |frame: FrameInfo| {
+        let mut encoder = FrameEncoder::with_frame_info(frame.block_size(BlockSize::Max64KB), Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (front, back) = bytes.split_at(bytes.len() / 2);
+    vec![
+        ("gzip", gzip_level(6)),
+        ("gzip, stored", gzip_level(0)),
+        ("gzip of two members", [gzip(front), gzip(back)].concat()),
+        ("zstd", zstd_with(false, None)),
+        ("zstd with a checksum", zstd_with(true, None)),
+        ("zstd with its length", zstd_with(false, Some(bytes.len() as u64))),
+        ("zstd of two frames", [zstd(front), zstd(back)].concat()),
+        ("lz4", lz4_with(FrameInfo::new())),
+        ("lz4 with checksums", lz4_with(FrameInfo::new().content_checksum(true).block_checksums(true))),
+        ("lz4 of linked blocks", lz4_with(FrameInfo::new().block_mode(BlockMode::Linked))),
+        ("lz4 of two frames", [lz4(front), lz4(back)].concat()),
+    ]
+}
+
+#[test]
+fn what_is_before_the_damage_does_not_depend_on_the_size_of_the_pieces() {
+    const ALL: usize = 1 << 20;
+    let bytes = half_noise(100_000);
+    for (name, compressed) in every_compression(&bytes) {
+        for (come, asked) in [(ALL, ALL), (ALL, 7), (7, ALL), (64 << 10, 64 << 10)] {
+            let told = decompressed_in_pieces(&compressed, come, asked);
+            assert!(told == (bytes.clone(), None), "{name}, {come} and {asked}: {:?}", told.1);
+        }
+        // At the head, at the foot, and here and there between them.
+        let length = compressed.len();
+        let places = (2..20).chain((1..12).map(|part| length / 12 * part + part)).chain(length - 10..length);
+        for place in places {
+            let mut flipped = compressed.clone();
+            flipped[place] ^= 0x55;
+            let mut noisy = compressed.clone();
+            noisy[place..(place + 9).min(length)].fill(0xee);
+            let cut = &compressed[..place];
+            for (what, damaged) in [("flipped", &flipped[..]), ("overwritten", &noisy), ("cut", cut)] {
+                let whole = decompressed_in_pieces(damaged, ALL, ALL);
+                for (come, asked) in [(ALL, 77), (77, ALL), (64 << 10, 64 << 10), (1, 32 << 10), (5000, 1)] {
+                    // One octet at a time takes its time.
+                    if (come == 1 || asked == 1) && place % 8 != 0 {
+                        continue;
+                    }
+                    let told = decompressed_in_pieces(damaged, come, asked);
+                    assert!(
+                        told == whole,
+                        "{name} {what} at {place}, {come} and {asked}: {} octets and {:?}, not {} and {:?}",
+                        told.0.len(),
+                        told.1,
+                        whole.0.len(),
+                        whole.1,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Each of these is made of blocks, and where one begins can be told from the one before: the third of them says what cannot be.
+#[test]
+fn all_that_is_before_the_damage_is_read() {
+    let bytes = noise(300_000);
+    let half = |octets: &[u8], at: usize| u16::from_le_bytes([octets[at], octets[at + 1]]) as usize;
+    let stored = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut gzip = (stored.clone(), 10, 0);
+    for _ in 0..2 {
+        let length = half(&stored, gzip.1 + 1);
+        (gzip.1, gzip.2) = (gzip.1 + 5 + length, gzip.2 + length);
+    }
+    // Its length is there twice, once with all bits turned.
+    gzip.0[gzip.1 + 3] ^= 1;
+    let mut zstd = (zstd(&bytes), 6, 0);
+    assert_eq!(zstd.0[4], 0, "a frame that says its window and nothing else");
+    for _ in 0..2 {
+        let header = half(&zstd.0, zstd.1) | usize::from(zstd.0[zstd.1 + 2]) << 16;
+        (zstd.1, zstd.2) = (zstd.1 + 3 + (header >> 3), zstd.2 + (header >> 3));
+    }
+    // A kind of block that there is none of.
+    zstd.0[zstd.1] |= 6;
+    let mut lz4 = (lz4(&bytes), 7, 0);
+    for _ in 0..2 {
+        (lz4.1, lz4.2) = (lz4.1 + 4 + half(&lz4.0, lz4.1) + (usize::from(lz4.0[lz4.1 + 2]) << 16), lz4.2 + (64 << 10));
+    }
+    // Too long by far.
+    lz4.0[lz4.1 + 2] = 0x7f;
+    for (name, (damaged, _, before)) in [("gzip", gzip), ("zstd", zstd), ("lz4", lz4)] {
+        for (come, asked) in [(1 << 20, 1 << 20), (77, 1 << 20), (1 << 20, 77)] {
+            let (octets, error) = decompressed_in_pieces(&damaged, come, asked);
+            assert_eq!(error, Some(format!("InvalidData: its {name} data contradicts itself")));
+            assert!(octets == bytes[..before], "{name}, {come} and {asked}: {} octets, not {before}", octets.len());
+        }
     }
 }
 
