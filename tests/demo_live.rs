@@ -4,6 +4,7 @@
 //! thread. So this file has a `main` of its own: it starts itself again for each case. Nothing is skipped: where the host lets nobody
 //! capture, the cases fail with the reason.
 
+mod executable;
 mod users;
 
 use std::collections::HashSet;

@@ -3,6 +3,7 @@
 //!
 //! `TCPFLOW_DEMO_RUNS` says how often each combination is played; once by default.
 
+mod executable;
 mod users;
 
 use std::os::unix::fs::PermissionsExt;

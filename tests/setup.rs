@@ -1,9 +1,12 @@
 //! What `scripts/setup.sh` would run on a machine that lacks everything, by its package manager; and on one that lacks nothing.
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+mod executable;
+
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::{fs, thread};
 
 /// A folder of programs that stands for all that a machine has.
 struct Machine(PathBuf);
@@ -25,8 +28,7 @@ impl Machine {
     fn with(self, program: &str, says: Option<&str>) -> Self {
         let path = self.0.join(program);
         let body = says.map_or("exit 1".into(), |says| format!("echo '{says}'"));
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable::make(&path, format!("#!/bin/sh\n{body}\n").as_bytes());
         self
     }
 
@@ -110,4 +112,30 @@ fn without_a_way_to_root_the_command_is_told() {
         last.contains("neither sudo nor doas") && last.ends_with("dnf install -y gcc glibc-devel libpcap-devel"),
         "{told}"
     );
+}
+
+#[test]
+fn a_program_just_made_can_be_run_whatever_others_are_started_meanwhile() {
+    // Long, so that while it is written another is started.
+    let script = format!("#!/bin/sh\necho made\nexit\n{}", "#".repeat(1 << 20));
+    thread::scope(|scope| {
+        for name in ["one", "two", "three", "four"] {
+            let (machine, script) = (Machine::new(name), script.as_bytes());
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let path = machine.0.join(number.to_string());
+                    executable::make(&path, script);
+                    let mut command = Command::new(path);
+                    // SAFETY: between fork and exec it only gives the processor away, which makes the time between them longer.
+                    unsafe {
+                        command.pre_exec(|| {
+                            (0..10).for_each(|_| thread::yield_now());
+                            Ok(())
+                        })
+                    };
+                    assert_eq!(command.output().expect("it starts").stdout, b"made\n");
+                }
+            });
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! Playing a program as root, as root under sudo, and as an ordinary user.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use nix::unistd::geteuid;
+
+use crate::executable;
 
 /// As whom a program is played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +51,7 @@ impl Program {
         fs::create_dir(&folder).expect("a folder of its own");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
         let copy = folder.join(name);
-        fs::copy(path, &copy).expect("a copy of the program");
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("its mode");
+        executable::make(&copy, File::open(path).expect("the program is there"));
         Self { path: copy, copied_to: Some(folder) }
     }
 
