@@ -4,6 +4,7 @@
 //! thread. So this file has a `main` of its own: it starts itself again for each case. Nothing is skipped: where the host lets nobody
 //! capture, the cases fail with the reason.
 
+mod cases;
 mod executable;
 mod users;
 
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, thread};
 
+use cases::Cases;
 use nix::unistd::geteuid;
 use tcpflow::calls::{Call, Effect};
 use tcpflow::capture::FrameSource;
@@ -27,76 +29,37 @@ use tcpflow::wire::{Decoder, Flags, Segment};
 use users::{NOBODY, Program, Who};
 
 /// What is tried, by whom.
-const CASES: &[Case] = &[
-    ("echo_v4", &[Who::Root, Who::User], echo_v4),
-    ("echo_v6", &[Who::Root, Who::User], echo_v6),
-    ("echo_in_own_namespace", &[Who::Root, Who::User], echo_in_own_namespace),
-    ("server_closes_first_and_starts_again", &[Who::Root, Who::User], server_closes_first_and_starts_again),
-    ("three_clients_at_once", &[Who::Root, Who::User], three_clients_at_once),
-    ("connection_refused", &[Who::Root, Who::User], connection_refused),
-    ("a_megabyte_at_mtu_1500", &[Who::Root, Who::User], a_megabyte_at_mtu_1500),
-    ("a_megabyte_over_ipv6", &[Who::Root, Who::User], a_megabyte_over_ipv6),
-    ("many_messages_and_rounds", &[Who::Root, Who::User], many_messages_and_rounds),
-    ("ten_megabytes", &[Who::Root], ten_megabytes),
-    ("message_of_no_octets", &[Who::Root, Who::User], message_of_no_octets),
-    ("only_messages_of_no_octets", &[Who::Root, Who::User], only_messages_of_no_octets),
-    ("busy_port", &[Who::Root], busy_port),
-    ("interrupted", &[Who::Root], interrupted),
-    ("strangers_are_left_out", &[Who::Root], strangers_are_left_out),
-    ("sudo_is_given_up", &[Who::Sudo], sudo_is_given_up),
-    ("host_loopback_is_denied_with_a_way_out", &[Who::User], host_loopback_is_denied_with_a_way_out),
-    ("time_wait_counts_down", &[Who::Root, Who::User], time_wait_counts_down),
-];
-
-/// What takes a minute: played with `--ignored` or `--include-ignored`.
-const LONG_CASES: &[Case] = &[("time_wait_ends", &[Who::Root, Who::User], time_wait_ends)];
-
-/// A name, the users as whom it is played, and what is played.
-type Case = (&'static str, &'static [Who], fn());
+const CASES: Cases<Who> = Cases {
+    short: &[
+        ("echo_v4", &[Who::Root, Who::User], echo_v4),
+        ("echo_v6", &[Who::Root, Who::User], echo_v6),
+        ("echo_in_own_namespace", &[Who::Root, Who::User], echo_in_own_namespace),
+        ("server_closes_first_and_starts_again", &[Who::Root, Who::User], server_closes_first_and_starts_again),
+        ("three_clients_at_once", &[Who::Root, Who::User], three_clients_at_once),
+        ("connection_refused", &[Who::Root, Who::User], connection_refused),
+        ("a_megabyte_at_mtu_1500", &[Who::Root, Who::User], a_megabyte_at_mtu_1500),
+        ("a_megabyte_over_ipv6", &[Who::Root, Who::User], a_megabyte_over_ipv6),
+        ("many_messages_and_rounds", &[Who::Root, Who::User], many_messages_and_rounds),
+        ("ten_megabytes", &[Who::Root], ten_megabytes),
+        ("message_of_no_octets", &[Who::Root, Who::User], message_of_no_octets),
+        ("only_messages_of_no_octets", &[Who::Root, Who::User], only_messages_of_no_octets),
+        ("busy_port", &[Who::Root], busy_port),
+        ("interrupted", &[Who::Root], interrupted),
+        ("strangers_are_left_out", &[Who::Root], strangers_are_left_out),
+        ("sudo_is_given_up", &[Who::Sudo], sudo_is_given_up),
+        ("host_loopback_is_denied_with_a_way_out", &[Who::User], host_loopback_is_denied_with_a_way_out),
+        ("time_wait_counts_down", &[Who::Root, Who::User], time_wait_counts_down),
+    ],
+    long: &[("time_wait_ends", &[Who::Root, Who::User], time_wait_ends)],
+};
 
 fn main() -> ExitCode {
-    if let Ok(name) = env::var(CASE) {
-        let (_, _, case) =
-            CASES.iter().chain(LONG_CASES).find(|(case, ..)| *case == name).expect("a case of that name");
-        case();
+    if CASES.play_own() {
         return ExitCode::SUCCESS;
     }
-    let args: Vec<String> = env::args().skip(1).collect();
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let program = Program::within_reach(&env::current_exe().expect("this program has a path"));
-    let (mut passed, mut failed) = (0, 0);
-    let given = |option: &str| args.iter().any(|arg| arg == option);
-    let short = if given("--ignored") { &[][..] } else { CASES };
-    let long = if given("--ignored") || given("--include-ignored") { LONG_CASES } else { &[] };
-    let cases = short.iter().chain(long).flat_map(|(name, who, _)| who.iter().map(move |who| (*name, *who)));
-    for (name, who) in cases {
-        let title = format!("{name} as {who:?}");
-        if !wanted(&title) {
-            continue;
-        }
-        if given("--list") {
-            println!("{title}: test");
-            continue;
-        }
-        if !who.is_playable() {
-            println!("left to root: {title}");
-            continue;
-        }
-        let output = program.played_by(who).env(CASE, name).output().expect("this program starts again");
-        if output.status.success() {
-            passed += 1;
-            println!("test {title} ... ok");
-        } else {
-            failed += 1;
-            println!("test {title} ... FAILED ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-        }
-    }
-    println!("\ntest result: {passed} passed; {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    CASES.play(|who| who.is_playable().then(|| program.played_by(who)))
 }
-
-const CASE: &str = "TCPFLOW_LIVE_CASE";
 
 // ---- the cases ----
 

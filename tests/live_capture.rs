@@ -3,6 +3,7 @@
 //! A namespace can be entered only before there is a second thread. So this file has a `main` of its own: it starts itself again for each
 //! case. Nothing is skipped: where the host lets nobody capture, the cases fail with the reason.
 
+mod cases;
 mod executable;
 mod users;
 
@@ -18,6 +19,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use std::{env, thread};
 
+use cases::{CASE, Cases};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid};
@@ -25,29 +27,29 @@ use serde_json::Value;
 use users::{NOBODY, Program};
 
 /// What is tried, by whom.
-const CASES: &[Case] = &[
-    ("lines_for_programs_tell_everything_and_the_file_tells_the_same", &[Who::Root, Who::User], jsonl),
-    ("lines_for_people_end_with_the_table_and_the_drops", &[Who::Root, Who::User], text),
-    ("a_condition_chooses_connections_as_they_stand", &[Who::Root, Who::User], condition),
-    ("records_come_when_a_connection_is_over", &[Who::Root, Who::User], records),
-    ("a_bulk_transfer_is_held", &[Who::Root, Who::User], bulk),
-    ("a_connection_that_is_over_is_told_while_the_capture_goes_on", &[Who::Root], over),
-    ("what_the_kernel_drops_is_told", &[Who::Root, Who::User], drops),
-    ("files_rotate_in_a_ring", &[Who::Root, Who::User], ring),
-    ("a_count_and_a_duration_end_it", &[Who::Root], ends),
-    ("any_is_an_interface", &[Who::Root, Who::User], any),
-    ("a_reader_that_has_gone_is_no_failure_and_loses_no_file", &[Who::Root], reader_gone),
-    ("bad_options_are_told", &[Who::Root, Who::User], bad_options),
-    ("a_file_that_cannot_be_written_is_told", &[Who::Root], bad_file),
-    ("a_file_that_has_no_more_room_ends_with_its_last_whole_frame", &[Who::Root, Who::User], full),
-    ("an_interface_that_is_down_is_told", &[Who::UserDown], down),
-    ("no_permission_is_told_with_the_ways_out", &[Who::Nobody], no_permission),
-    ("root_is_given_up_and_files_belong_to_the_caller", &[Who::Sudo], sudo),
-    ("interfaces_are_listed", &[Who::Root, Who::User], interfaces),
-];
-
-/// A name, the users as whom it is played, and what is played.
-type Case = (&'static str, &'static [Who], fn());
+const CASES: Cases<Who> = Cases {
+    short: &[
+        ("lines_for_programs_tell_everything_and_the_file_tells_the_same", &[Who::Root, Who::User], jsonl),
+        ("lines_for_people_end_with_the_table_and_the_drops", &[Who::Root, Who::User], text),
+        ("a_condition_chooses_connections_as_they_stand", &[Who::Root, Who::User], condition),
+        ("records_come_when_a_connection_is_over", &[Who::Root, Who::User], records),
+        ("a_bulk_transfer_is_held", &[Who::Root, Who::User], bulk),
+        ("a_connection_that_is_over_is_told_while_the_capture_goes_on", &[Who::Root], over),
+        ("what_the_kernel_drops_is_told", &[Who::Root, Who::User], drops),
+        ("files_rotate_in_a_ring", &[Who::Root, Who::User], ring),
+        ("a_count_and_a_duration_end_it", &[Who::Root], ends),
+        ("any_is_an_interface", &[Who::Root, Who::User], any),
+        ("a_reader_that_has_gone_is_no_failure_and_loses_no_file", &[Who::Root], reader_gone),
+        ("bad_options_are_told", &[Who::Root, Who::User], bad_options),
+        ("a_file_that_cannot_be_written_is_told", &[Who::Root], bad_file),
+        ("a_file_that_has_no_more_room_ends_with_its_last_whole_frame", &[Who::Root, Who::User], full),
+        ("an_interface_that_is_down_is_told", &[Who::UserDown], down),
+        ("no_permission_is_told_with_the_ways_out", &[Who::Nobody], no_permission),
+        ("root_is_given_up_and_files_belong_to_the_caller", &[Who::Sudo], sudo),
+        ("interfaces_are_listed", &[Who::Root, Who::User], interfaces),
+    ],
+    long: &[],
+};
 
 /// As which user a case is played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,46 +78,17 @@ impl Who {
 }
 
 fn main() -> ExitCode {
-    if let Ok(name) = env::var(CASE) {
-        if env::var_os(NAMESPACE).is_some() {
-            enter_namespace();
-        }
-        if env::var(NAMESPACE).as_deref() == Ok("up") {
+    if let Ok(loopback) = env::var(NAMESPACE) {
+        enter_namespace();
+        if loopback == "up" {
             bring_loopback_up();
         }
-        let (_, _, case) = CASES.iter().find(|(case, ..)| *case == name).expect("a case of that name");
-        case();
+    }
+    if CASES.play_own() {
         return ExitCode::SUCCESS;
     }
-    let args: Vec<String> = env::args().skip(1).collect();
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let programs = Programs::within_reach();
-    let (mut passed, mut failed) = (0, 0);
-    for (name, who) in CASES.iter().flat_map(|(name, who, _)| who.iter().map(move |who| (*name, *who))) {
-        let title = format!("{name} as {who:?}");
-        if !wanted(&title) {
-            continue;
-        }
-        if args.iter().any(|arg| arg == "--list") {
-            println!("{title}: test");
-            continue;
-        }
-        if !who.user().is_playable() {
-            println!("left to root: {title}");
-            continue;
-        }
-        let output = programs.command(name, who).output().expect("this program starts again");
-        if output.status.success() {
-            passed += 1;
-            println!("test {title} ... ok");
-        } else {
-            failed += 1;
-            println!("test {title} ... FAILED ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-        }
-    }
-    println!("\ntest result: {passed} passed; {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    CASES.play(|who| who.user().is_playable().then(|| programs.command(who)))
 }
 
 // ---- the cases -------------------------------------------------------------------------------------------------------
@@ -720,10 +693,10 @@ impl Programs {
         }
     }
 
-    fn command(&self, case: &str, who: Who) -> Command {
+    fn command(&self, who: Who) -> Command {
         let user = who.user();
         let mut command = self.player.played_by(user);
-        command.env(CASE, case).env(TCPFLOW, self.tcpflow.played_by(user).get_program());
+        command.env(TCPFLOW, self.tcpflow.played_by(user).get_program());
         match who {
             Who::Root | Who::Sudo | Who::Nobody => {}
             Who::User => drop(command.env(NAMESPACE, "up")),
@@ -756,7 +729,6 @@ fn bring_loopback_up() {
     }
 }
 
-const CASE: &str = "TCPFLOW_LIVE_CASE";
 const NAMESPACE: &str = "TCPFLOW_LIVE_NAMESPACE";
 const TCPFLOW: &str = "TCPFLOW_LIVE_PROGRAM";
 /// How long something may take that is waited for.
