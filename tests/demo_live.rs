@@ -19,7 +19,7 @@ use std::{env, fs, thread};
 use cases::Cases;
 use nix::unistd::geteuid;
 use tcpflow::calls::{Call, Effect};
-use tcpflow::capture::FrameSource;
+use tcpflow::capture::{FrameSource, Live, Tap};
 use tcpflow::flow::Side;
 use tcpflow::kernel::{Evidence, TimerKind};
 use tcpflow::lab::{Ground, Place, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
@@ -46,6 +46,7 @@ const CASES: Cases<Who> = Cases {
         ("busy_port", &[Who::Root], busy_port),
         ("interrupted", &[Who::Root], interrupted),
         ("strangers_are_left_out", &[Who::Root], strangers_are_left_out),
+        ("what_was_captured_before_the_stop_is_read", &[Who::Root], what_was_captured_before_the_stop_is_read),
         ("sudo_is_given_up", &[Who::Sudo], sudo_is_given_up),
         ("host_loopback_is_denied_with_a_way_out", &[Who::User], host_loopback_is_denied_with_a_way_out),
         ("time_wait_counts_down", &[Who::Root, Who::User], time_wait_counts_down),
@@ -251,6 +252,21 @@ fn strangers_are_left_out() {
         assert!(stranger.join().unwrap() > 0, "somebody else connected");
         assert!(recording.notices.iter().any(|notice| notice.contains("other connections")), "{:?}", recording.notices);
     });
+}
+
+fn what_was_captured_before_the_stop_is_read() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let filter = format!("udp and src port {0} and dst port {0}", address.port());
+    let mut live = Live::open(Tap { interface: "lo".to_owned(), filter, snap_len: 256, buffer: 4 << 20 }).unwrap();
+    let send = |number: u8| assert_eq!(socket.send_to(&[number], address).unwrap(), 1);
+    (0..10).for_each(send);
+    live.stop_switch().store(true, Ordering::Release);
+    for number in 0..10 {
+        assert_eq!(live.next_frame().unwrap().expect("it had been captured").bytes.last(), Some(&number));
+    }
+    send(10);
+    assert!(live.next_frame().unwrap().is_none(), "it came after the stop");
 }
 
 fn sudo_is_given_up() {

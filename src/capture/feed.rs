@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::live::GATHERING;
+use super::live::{GATHERING, now};
 use super::{CaptureError, CaptureStats, Frame, LinkType, Live};
 use crate::time::Timestamp;
 
@@ -193,11 +193,6 @@ impl Reader {
         batch.clear();
         batch
     }
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_parts(since_epoch.as_secs() as i64, since_epoch.subsec_nanos())
 }
 
 /// How many batches wait at most.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -91,6 +91,8 @@ pub struct Live {
     number: u64,
     bytes: Vec<u8>,
     stop: Arc<AtomicBool>,
+    /// When the switch was seen to be set: what was captured later is no longer wanted.
+    until: Option<Timestamp>,
     counted: Counted,
 }
 
@@ -142,7 +144,7 @@ impl Live {
         let link = link_type(capture.get_datalink().0);
         capture.filter(filter, true).map_err(|error| OpenError::Other(unusable(filter, link, &error)))?;
         let (number, counted) = (0, Counted::default());
-        Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), counted })
+        Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
     }
 
     /// The interface captured on.
@@ -160,7 +162,8 @@ impl Live {
         self.link
     }
 
-    /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields `None`, within a tenth of a second.
+    /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields what had been captured by then, and then `None`,
+    /// within a tenth of a second.
     pub fn stop_switch(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
@@ -233,12 +236,15 @@ impl Counted {
 impl FrameSource for Live {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         loop {
-            if self.stop.load(Ordering::Acquire) {
-                return Ok(None);
+            if self.until.is_none() && self.stop.load(Ordering::Acquire) {
+                self.until = Some(now());
             }
             match self.capture.next_packet() {
                 Ok(packet) => {
                     let at = stamp(packet.header);
+                    if self.until.is_some_and(|until| at > until) {
+                        return Ok(None);
+                    }
                     self.number += 1;
                     self.bytes.clear();
                     self.bytes.extend_from_slice(packet.data);
@@ -250,6 +256,7 @@ impl FrameSource for Live {
                         bytes: &self.bytes,
                     }));
                 }
+                Err(Error::TimeoutExpired) if self.until.is_some() => return Ok(None),
                 Err(Error::TimeoutExpired) => {}
                 Err(Error::NoMorePackets) => return Ok(None),
                 Err(error) => {
@@ -404,7 +411,7 @@ impl Tape {
             })
             .map_err(|error| broken(&error))?;
         marks.socket.send(marks.begin().as_bytes()).map_err(|error| broken(&error))?;
-        match from_thread.recv_timeout(LIMIT) {
+        match await_message(&from_thread) {
             Ok(Message::Begun) => Ok(Self { marks, stop, from_thread, interface }),
             Ok(Message::Done(Err(error))) => Err(error),
             Ok(Message::Done(Ok(_))) | Err(_) => {
@@ -422,12 +429,12 @@ impl Tape {
             message: format!("the capture on {} broke: {what}", self.interface),
         };
         self.marks.socket.send(self.marks.end().as_bytes()).map_err(|error| broken(&error))?;
-        let deadline = Instant::now() + LIMIT;
         loop {
-            match self.from_thread.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match await_message(&self.from_thread) {
                 Ok(Message::Done(result)) => return result,
                 Ok(Message::Begun) => {}
-                // The mark itself was dropped: what was read is still good, and the counters say how much is missing.
+                // Either the mark itself was dropped: what was read is still good, and the counters say how much is missing. Or the
+                // thread did not run all the while: then it reads what waits for it, the mark too.
                 Err(RecvTimeoutError::Timeout) if !self.stop.0.swap(true, Ordering::AcqRel) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let result = self.from_thread.recv().map_err(|error| broken(&error))?;
@@ -439,6 +446,18 @@ impl Tape {
             }
         }
     }
+}
+
+/// Waits for as long as a mark may take, in steps: while this process is stopped, the thread that it waits for is stopped, too, and no more
+/// than one of them passes.
+fn await_message(from_thread: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+    for _ in 0..STEPS {
+        match from_thread.recv_timeout(LIMIT / STEPS) {
+            Err(RecvTimeoutError::Timeout) => {}
+            result => return result,
+        }
+    }
+    Err(RecvTimeoutError::Timeout)
 }
 
 /// Keeps the frames from the begin mark to the end mark, or to the stop.
@@ -474,6 +493,12 @@ fn keep(
     }
     let stats = live.stats()?;
     Ok((frames, CaptureStats { drained, ..stats }))
+}
+
+/// The time on the clock by which packets are stamped.
+pub(super) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_parts(since_epoch.as_secs() as i64, since_epoch.subsec_nanos())
 }
 
 fn stamp(header: &pcap::PacketHeader) -> Timestamp {
@@ -527,6 +552,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a mark may take to come through.
 const LIMIT: Duration = Duration::from_secs(3);
+/// In how many steps that is waited for.
+const STEPS: u32 = 30;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
 use std::{fmt, mem};
 
 use nix::errno::Errno;
@@ -27,7 +26,7 @@ pub use host::Ground;
 
 use host::{Claim, LOOPBACK, Reservation};
 use stage::{Failure, Stage, Traffic};
-use supervision::{STUCK, Supervision};
+use supervision::{LOOK, STUCK, Supervision};
 
 /// An experiment: what is played, and on which ground.
 #[derive(Clone, Debug)]
@@ -456,7 +455,7 @@ fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String,
         drop(done);
         let mut supervision = Supervision::begin();
         loop {
-            match finished.recv_timeout(Duration::from_millis(10)) {
+            match finished.recv_timeout(LOOK) {
                 Ok((name, (more, result))) => {
                     calls.extend(more);
                     if let Err(failure) = result {

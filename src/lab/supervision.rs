@@ -1,7 +1,7 @@
 //! Ending a play early: whatever its actors wait for, they wake up.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -11,22 +11,24 @@ use crate::calls::Whereabouts;
 /// Ends a play that was interrupted, in which an actor failed, or which is stuck.
 pub(super) struct Supervision {
     progress: u64,
-    since: Instant,
+    /// For how many looks there has been none: a clock would go on while the whole process is stopped.
+    idle: u32,
     signal: Option<WakeUp>,
 }
 
 impl Supervision {
     pub(super) fn begin() -> Self {
-        Self { progress: 0, since: Instant::now(), signal: None }
+        Self { progress: 0, idle: 0, signal: None }
     }
 
-    /// To be called every few milliseconds.
+    /// To be called every [`LOOK`].
     pub(super) fn look(&mut self, stage: &Stage<'_>) {
         let progress = stage.progress();
         if progress != self.progress {
-            (self.progress, self.since) = (progress, Instant::now());
+            (self.progress, self.idle) = (progress, 0);
         }
-        if stage.scenario.interrupt.load(Ordering::Acquire) || self.since.elapsed() > STUCK {
+        self.idle = self.idle.saturating_add(1);
+        if stage.scenario.interrupt.load(Ordering::Acquire) || LOOK * self.idle > STUCK {
             stage.end();
         }
         if stage.is_over() {
@@ -68,6 +70,9 @@ impl Drop for WakeUp {
         }
     }
 }
+
+/// How often one looks.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// How long all actors may wait without any call returning.
 pub(super) const STUCK: Duration = Duration::from_secs(5);
