@@ -1,7 +1,7 @@
 //! Which connections are told, and in which order: sinks that hand on to the sink of a teller.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::io;
 
 use super::expression::Expression;
@@ -166,21 +166,26 @@ impl Eq for Held {}
 
 /// Puts what is told of connections in order by number, as far as a bounded memory allows.
 ///
-/// All of it waits until the capture ends, and then comes by number.
-/// Only when more than `most` wait, the first of them is handed on before that, and so are those that follow it without a gap.
+/// Each waits until those with lower numbers, from 0 on, have been handed on, or until the capture ends.
+/// Only when more than `most` wait, or their numbers lie more than eight times `most` apart, the first of them is handed on before that.
 /// So whatever ended long after those with the next numbers comes later than its number says.
 #[derive(Debug)]
 pub struct ByNumber<T> {
     most: usize,
-    waiting: BTreeMap<ConnectionId, T>,
-    /// The number after the last one that was handed on; `None` while all wait.
-    next: Option<u64>,
+    /// Those that wait, at the places of their numbers; the first place is never empty.
+    waiting: VecDeque<Option<T>>,
+    /// How many there are.
+    held: usize,
+    /// The number of the first one.
+    first: u64,
+    /// The number after the highest that was handed on: those up to it need not wait.
+    next: u64,
 }
 
 impl<T> ByNumber<T> {
     /// Of which no more than `most` ever wait.
     pub fn new(most: usize) -> Self {
-        Self { most, waiting: BTreeMap::new(), next: None }
+        Self { most, waiting: VecDeque::new(), held: 0, first: 0, next: 0 }
     }
 
     /// Takes what is told of the connection `id`, and hands on what needs to wait no longer.
@@ -188,23 +193,21 @@ impl<T> ByNumber<T> {
     /// # Errors
     /// The first error of `hand_on`.
     pub fn put<E>(&mut self, id: ConnectionId, told: T, mut hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
-        if self.next.is_some_and(|next| id.0 <= next) {
-            self.next = self.next.max(Some(id.0 + 1));
+        if id.0 <= self.next || !self.has_room(id.0, &mut hand_on)? {
+            self.next = self.next.max(id.0 + 1);
             hand_on(told)?;
         } else {
-            self.waiting.insert(id, told);
-            if self.waiting.len() <= self.most {
+            if let Some(before) = self.place(id.0).replace(told) {
+                return hand_on(before);
+            }
+            self.held += 1;
+            if self.held <= self.most {
                 return Ok(());
             }
-            let Some((id, first)) = self.waiting.pop_first() else { return Ok(()) };
-            self.next = Some(id.0 + 1);
-            hand_on(first)?;
+            self.take_first().map_or(Ok(()), &mut hand_on)?;
         }
-        while let Some(first) = self.waiting.first_entry()
-            && Some(first.key().0) == self.next
-        {
-            self.next = Some(first.key().0 + 1);
-            hand_on(first.remove())?;
+        while !self.waiting.is_empty() && self.first == self.next {
+            self.take_first().map_or(Ok(()), &mut hand_on)?;
         }
         Ok(())
     }
@@ -214,7 +217,46 @@ impl<T> ByNumber<T> {
     /// # Errors
     /// The first error of `hand_on`.
     pub fn finish<E>(&mut self, hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
-        std::mem::take(&mut self.waiting).into_values().try_for_each(hand_on)
+        self.held = 0;
+        std::mem::take(&mut self.waiting).into_iter().flatten().try_for_each(hand_on)
+    }
+
+    /// Makes room for a number that lies far beyond the first; whether there is some, which there is not for one far before it.
+    fn has_room<E>(&mut self, id: u64, hand_on: &mut impl FnMut(T) -> Result<(), E>) -> Result<bool, E> {
+        let widest = self.most as u64 * 8;
+        while !self.waiting.is_empty() && id.saturating_sub(self.first) > widest {
+            self.take_first().map_or(Ok(()), &mut *hand_on)?;
+        }
+        Ok(self.waiting.is_empty() || (self.first + self.waiting.len() as u64).saturating_sub(id) <= widest + 1)
+    }
+
+    /// The place of a number.
+    fn place(&mut self, id: u64) -> &mut Option<T> {
+        if self.waiting.is_empty() {
+            self.first = id;
+        }
+        while id < self.first {
+            self.first -= 1;
+            self.waiting.push_front(None);
+        }
+        let at = (id - self.first) as usize;
+        if at >= self.waiting.len() {
+            self.waiting.resize_with(at + 1, || None);
+        }
+        &mut self.waiting[at]
+    }
+
+    /// Takes out the first that waits.
+    fn take_first(&mut self) -> Option<T> {
+        let told = self.waiting.pop_front()?;
+        self.held -= 1;
+        self.first += 1;
+        self.next = self.first;
+        while let Some(None) = self.waiting.front() {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        told
     }
 }
 
