@@ -320,7 +320,12 @@ impl Lines {
     }
 
     fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
-        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        let mut buffer = itoa::Buffer::new();
+        match buffer.format(number).as_bytes() {
+            // Most are this short, and copied faster without asking how long they are.
+            [digit] => self.0.push(*digit),
+            digits => self.0.extend_from_slice(digits),
+        }
         self
     }
 
