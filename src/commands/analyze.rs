@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::interrupt::{INTERRUPTED, Interrupt};
+use super::pipeline::{self, Sharing};
 use super::progress::Show;
 use super::selection::Selection;
 use super::source::{self, Filters, Source};
 use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
-use super::{Failure, Inputs, Outcome, complain, look, pipeline};
+use super::{Failure, Inputs, Outcome, complain, look};
 use crate::capture::{CaptureError, Frame, LinkType};
 use crate::cli::{Analyze, Form, Look};
 use crate::flow::{ConnectionId, Limits};
@@ -344,9 +345,10 @@ fn read(
     };
     let go_on = |frame| watch.go_on(frame);
     // One for each kind of source, so that the way from its octets to a segment is compiled as a whole.
+    let sharing = Sharing::fitting(source.size().is_none());
     let ended = match source {
-        Source::One(file) => pipeline::run(session, &mut **file, wanted, go_on, sink),
-        Source::Many(files) => pipeline::run(session, files, wanted, go_on, sink),
+        Source::One(file) => pipeline::run(session, &mut **file, sharing, wanted, go_on, sink),
+        Source::Many(files) => pipeline::run(session, files, sharing, wanted, go_on, sink),
     };
     match ended {
         Ok(()) => Ok(None),

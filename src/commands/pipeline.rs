@@ -1,14 +1,31 @@
-//! A run over a capture on as many cores as it has work for: one thread reads and decodes, one follows connections, and one tells those that have ended.
+//! A run over a capture on as many cores as it has work for: reading and decoding, following the connections, and telling those that have ended.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::flow::Ended;
 use crate::session::{Batch, Broken, More, Session, Sink};
+
+/// How the work is shared out; the result is the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sharing {
+    /// One thread follows, and one reads and tells, in turn: for two cores, where a third thread would push one of the others aside.
+    Two,
+    /// A thread for each: for more cores, and where the source may have to be waited for, which must hold up nothing else.
+    Three,
+}
+
+impl Sharing {
+    /// What suits this machine, and a source that may have to be waited for or not.
+    pub(super) fn fitting(may_wait: bool) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        if may_wait || cores > 2 { Self::Three } else { Self::Two }
+    }
+}
 
 /// Takes frames from `source` through `session` into `sink`, as [`Session::run`] does and with the same result.
 ///
@@ -17,6 +34,7 @@ use crate::session::{Batch, Broken, More, Session, Sink};
 pub(super) fn run<S: FrameSource + Send>(
     session: &mut Session,
     source: &mut S,
+    sharing: Sharing,
     wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError> + Send,
     mut go_on: impl FnMut(u64) -> ControlFlow<()>,
     sink: &mut dyn Sink,
@@ -31,30 +49,57 @@ pub(super) fn run<S: FrameSource + Send>(
     }
     let halt = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (full, filled) = mpsc::sync_channel(AHEAD);
-        let (emptied, empty) = mpsc::channel();
-        for _ in 0..AHEAD {
-            let _ = emptied.send(Batch::default());
-        }
         // A channel closes when the thread at its other end has had enough.
-        scope.spawn(move || {
-            while let Ok(mut batch) = empty.recv() {
+        let (full, filled) = mpsc::sync_channel(AHEAD);
+        let mut filler = Some(move |batches: Vec<Batch>| {
+            for mut batch in batches {
                 let read = reader.fill(source, &mut batch);
                 let more = matches!(read, Ok(More::Frames));
                 if full.send((batch, read)).is_err() || !more {
-                    return;
+                    return ControlFlow::Break(());
                 }
             }
+            ControlFlow::Continue(())
         });
-        let (over, reports) = mpsc::sync_channel(AHEAD);
+        let mut fill = move |batches| {
+            if filler.as_mut().is_some_and(|fill| fill(batches).is_break()) {
+                filler = None;
+            }
+        };
+        let (say, said) = mpsc::channel();
+        let mut emptied = say.clone();
+        let mut reading = None;
+        if sharing == Sharing::Three {
+            let (to_reader, empty) = mpsc::channel();
+            emptied = to_reader;
+            scope.spawn(move || {
+                for word in empty {
+                    if let Word::Emptied(batches) = word {
+                        fill(batches);
+                    }
+                }
+            });
+        } else {
+            reading = Some(fill);
+        }
+        let _ = emptied.send(Word::Emptied((0..AHEAD).map(|_| Batch::default()).collect()));
         let (told, free) = mpsc::channel();
-        for _ in 0..AHEAD {
+        for _ in 0..UNTOLD {
             let _ = told.send(Ended::default());
         }
-        let mut follower = Follower { session, emptied, returned: Vec::new(), over, free };
+        let mut follower = Follower { session, returned: Vec::new(), emptied, over: say, free };
         let halt = &halt;
         scope.spawn(move || follower.run(&filled, halt));
-        for Report { mut ended, frame, damage } in reports {
+
+        for word in said {
+            let Report { mut ended, frame, damage } = match (word, &mut reading) {
+                (Word::Over(report), _) => report,
+                (Word::Emptied(batches), Some(fill)) => {
+                    fill(batches);
+                    continue;
+                }
+                (Word::Emptied(_), None) => continue,
+            };
             ended.tell(|connection| sink.connection(connection))?;
             let _ = told.send(ended);
             if let Some(damage) = damage {
@@ -69,7 +114,14 @@ pub(super) fn run<S: FrameSource + Send>(
     })
 }
 
-/// What the follower has to say now and then.
+/// What the follower says.
+enum Word {
+    /// Batches that were followed, to be filled again.
+    Emptied(Vec<Batch>),
+    Over(Report),
+}
+
+/// What the follower has to tell now and then.
 struct Report {
     ended: Ended,
     /// The last frame that was followed.
@@ -86,10 +138,10 @@ struct Gone;
 /// Follows the connections, batch by batch.
 struct Follower<'a> {
     session: &'a mut Session,
-    emptied: Sender<Batch>,
     /// Batches that are handed back together: each time the reader is woken costs more than a batch.
     returned: Vec<Batch>,
-    over: SyncSender<Report>,
+    emptied: Sender<Word>,
+    over: Sender<Word>,
     free: Receiver<Ended>,
 }
 
@@ -136,21 +188,146 @@ impl Follower<'_> {
     fn report(&mut self, frame: u64, damage: Option<CaptureError>) -> Result<(), Gone> {
         let mut ended = self.free.recv().map_err(|_| Gone)?;
         self.session.hand_over(&mut ended);
-        self.over.send(Report { ended, frame, damage }).map_err(|_| Gone)
+        self.over.send(Word::Over(Report { ended, frame, damage })).map_err(|_| Gone)
     }
 
     fn hand_back(&mut self) {
-        for batch in self.returned.drain(..) {
-            let _ = self.emptied.send(batch);
+        if !self.returned.is_empty() {
+            let _ = self.emptied.send(Word::Emptied(std::mem::take(&mut self.returned)));
         }
     }
 }
 
-/// How many batches the reader may be ahead, and the teller behind.
-const AHEAD: usize = 16;
+/// How many batches the reader may be ahead.
+const AHEAD: usize = 32;
+/// How many reports the teller may be behind.
+const UNTOLD: usize = 16;
 /// How many connections are told together, while there is more to follow.
-const TOLD_TOGETHER: usize = 256;
+const TOLD_TOGETHER: usize = 128;
 /// After so many batches progress is told, though no connection has ended.
 const MOST_SILENT: u32 = 64;
 /// How long a slow source is waited for before what has ended is told.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::capture::LinkType;
+    use crate::flow::{Connection, Totals};
+    use crate::time::Timestamp;
+
+    /// SYNs, each of a connection of its own, and a RST for every other one; in the end it may break.
+    struct Syns {
+        left: u32,
+        breaks: bool,
+        bytes: Vec<u8>,
+    }
+
+    impl FrameSource for Syns {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            if self.left == 0 {
+                return if self.breaks { Err(CaptureError::new("broken")) } else { Ok(None) };
+            }
+            self.left -= 1;
+            let client = Ipv4Addr::from_bits(0x0a00_0000 + self.left / 3 * 2).octets();
+            let (from, to, flags) = match self.left % 3 {
+                1 => ([192, 0, 2, 1], client, 0x14),
+                _ => (client, [192, 0, 2, 1], 2),
+            };
+            let ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &from, &to].concat();
+            let ports: [u8; 4] = if flags == 2 { [48, 57, 0, 80] } else { [0, 80, 48, 57] };
+            let tcp = [&ports[..], &[0, 0, 0, 9, 0, 0, 0, 10, 0x50, flags, 16, 0, 0, 0, 0, 0]].concat();
+            self.bytes = [ip, tcp].concat();
+            let number = u64::from(100_000 - self.left);
+            let at = Some(Timestamp::from_nanos(number as i64 * 1_000_000_000));
+            Ok(Some(Frame { number, at, link: LinkType::RAW, bytes: &self.bytes, wire_len: 40 }))
+        }
+    }
+
+    #[derive(Default)]
+    struct Told(Vec<Connection>, Option<Totals>);
+
+    impl Sink for Told {
+        fn connection(&mut self, connection: Connection) -> io::Result<()> {
+            self.0.push(connection);
+            Ok(())
+        }
+
+        fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+            self.1 = Some(totals.clone());
+            Ok(())
+        }
+    }
+
+    fn told(sharing: Option<Sharing>, breaks: bool) -> (Told, Option<String>) {
+        let mut session = Session::default();
+        let mut source = Syns { left: 60_000, breaks, bytes: Vec::new() };
+        let mut told = Told::default();
+        let go_on = |_| ControlFlow::Continue(());
+        let run = match sharing {
+            Some(sharing) => run(&mut session, &mut source, sharing, |_| Ok(true), go_on, &mut told),
+            None => session.run(&mut source, |_| Ok(true), go_on, &mut told),
+        };
+        let damage = match run {
+            Ok(()) => None,
+            Err(Broken::Capture(damage)) => Some(damage.to_string()),
+            Err(Broken::Output(error)) => panic!("{error}"),
+        };
+        session.finish(&mut told).expect("nothing is written");
+        (told, damage)
+    }
+
+    #[test]
+    fn what_is_told_does_not_depend_on_the_threads() {
+        for breaks in [false, true] {
+            let (alone, damage) = told(None, breaks);
+            assert_eq!(damage.is_some(), breaks);
+            assert_eq!(alone.0.len(), 20_000);
+            for sharing in [Sharing::Two, Sharing::Three] {
+                let (shared, other_damage) = told(Some(sharing), breaks);
+                assert_eq!(shared.0, alone.0, "{sharing:?}");
+                assert_eq!(shared.1, alone.1, "{sharing:?}");
+                assert_eq!(other_damage, damage, "{sharing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_stops_it_is_told_what_was_seen_until_then() {
+        for sharing in [Sharing::Two, Sharing::Three] {
+            let mut session = Session::default();
+            let mut source = Syns { left: 60_000, breaks: false, bytes: Vec::new() };
+            let mut told = Told::default();
+            let stop = |frame| if frame >= 50_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let run = run(&mut session, &mut source, sharing, |_| Ok(true), stop, &mut told);
+            assert!(run.is_ok());
+            let totals = session.finish(&mut told).expect("nothing is written");
+            assert!((10_000..=60_000).contains(&totals.frames), "{sharing:?}: {}", totals.frames);
+            assert_eq!(told.0.len() as u64, totals.connections);
+        }
+    }
+
+    #[test]
+    fn an_output_that_fails_ends_it() {
+        struct Full;
+        impl Sink for Full {
+            fn connection(&mut self, _: Connection) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+
+            fn finish(&mut self, _: &Totals) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for sharing in [Sharing::Two, Sharing::Three] {
+            let mut session = Session::default();
+            let mut source = Syns { left: 60_000, breaks: false, bytes: Vec::new() };
+            let go_on = |_| ControlFlow::Continue(());
+            let run = run(&mut session, &mut source, sharing, |_| Ok(true), go_on, &mut Full);
+            assert!(matches!(run, Err(Broken::Output(error)) if error.kind() == io::ErrorKind::StorageFull));
+        }
+    }
+}
