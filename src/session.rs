@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{self, Connection, ConnectionId, Ended, FlowTable, Limits, Observed, Step, Story, Totals, Trace};
+use crate::flow::{
+    self, Bundle, Connection, ConnectionId, Ended, Finder, FlowTable, Limits, Observed, Step, Story, Totals, Trace,
+};
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
 
@@ -91,6 +93,7 @@ impl From<io::Error> for Broken {
 /// Reads and decodes frames into batches, ahead of whoever follows the connections.
 pub struct Reader<W> {
     decoder: Decoder,
+    finder: Finder,
     wanted: W,
     previews: Previews,
 }
@@ -105,7 +108,7 @@ enum Previews {
 /// Segments that were decoded one after the other, and what the frames without one were.
 #[derive(Default)]
 pub struct Batch {
-    segments: Vec<Segment>,
+    segments: Bundle,
     /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
     octets: Vec<u8>,
     lens: Vec<u8>,
@@ -133,16 +136,17 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     ///
     /// # Errors
     /// The damage of the capture; what came before it is in the batch.
-    pub fn fill<S: FrameSource + ?Sized>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
+    pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        for _ in 0..BATCH {
-            let Some(frame) = source.next_frame()? else { return Ok(More::Nothing) };
+        let Self { decoder, finder, wanted, previews } = self;
+        let taken = source.next_frames(BATCH, |frame| {
             batch.last = frame.number;
-            if (self.wanted)(&frame)? {
-                batch.add(&mut self.decoder, &frame, self.previews);
+            if wanted(&frame)? {
+                batch.add(decoder, finder, &frame, *previews);
             }
-        }
-        Ok(More::Frames)
+            Ok(())
+        })?;
+        Ok(if taken == BATCH { More::Frames } else { More::Nothing })
     }
 }
 
@@ -156,12 +160,13 @@ impl Batch {
         (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
     }
 
-    fn add(&mut self, decoder: &mut Decoder, frame: &Frame<'_>, previews: Previews) {
+    #[inline(always)]
+    fn add(&mut self, decoder: &mut Decoder, finder: &Finder, frame: &Frame<'_>, previews: Previews) {
         self.frames += 1;
         let before = self.segments.len();
         let Self { segments, octets, lens, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
-            segments.push(segment);
+            segments.push(finder, segment);
             if previews == Previews::Kept {
                 let preview = &payload[..payload.len().min(PREVIEW)];
                 octets.extend_from_slice(preview);
@@ -185,14 +190,13 @@ impl Batch {
 
     /// Lets the table follow what the batch holds, and hands on what each segment did.
     fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
-        let (mut rest, mut taken) = (&self.segments[..], 0);
+        let mut taken = 0;
         for (before, quote) in &self.quotes {
-            let (now, later) = rest.split_at(before - taken);
-            table.observe_all(now, &mut done);
+            table.observe_all(&self.segments, taken..*before, &mut done);
             table.quote(quote);
-            (rest, taken) = (later, *before);
+            taken = *before;
         }
-        table.observe_all(rest, done);
+        table.observe_all(&self.segments, taken..self.segments.len(), done);
     }
 
     /// The number of the last frame read.
@@ -234,14 +238,14 @@ impl Session {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
             Keep::All | Keep::First(_) | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
-        Reader { decoder, wanted, previews }
+        Reader { decoder, finder: self.table.finder(), wanted, previews }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
     ///
     /// # Errors
     /// The first damage of the capture, or of the output; what came before the damage has been observed, so [`finish`](Self::finish) still tells it.
-    pub fn run<S: FrameSource + ?Sized>(
+    pub fn run<S: FrameSource>(
         &mut self,
         source: &mut S,
         wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError>,
@@ -366,7 +370,7 @@ impl Session {
 }
 
 /// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -437,7 +437,7 @@ fn segments(recording: &Recording) -> Vec<Segment> {
     let mut segments = Vec::new();
     let mut source = recording.source();
     while let Some(frame) = source.next_frame().unwrap() {
-        decoder.decode(&frame, |segment, _| segments.push(segment)).unwrap();
+        decoder.decode(&frame, |segment, _| segments.push(*segment)).unwrap();
     }
     assert_eq!(segments.len(), recording.frames.len());
     segments

@@ -14,7 +14,7 @@ use std::time::Duration;
 use generate::Load;
 use nix::time::{ClockId, clock_gettime};
 use tcpflow::capture::{FileSource, FrameSource};
-use tcpflow::flow::FlowTable;
+use tcpflow::flow::{Bundle, FlowTable};
 use tcpflow::wire::Decoder;
 
 fn main() -> ExitCode {
@@ -53,20 +53,29 @@ fn follow(load: &str, scale: f64) -> Result<(), String> {
     let mut source = FileSource::from_reader("generated", Box::new(std::io::Cursor::new(bytes)))
         .map_err(|error| error.to_string())?;
     let mut decoder = Decoder::new();
-    let mut segments = Vec::new();
+    let mut table = FlowTable::new();
+    let finder = table.finder();
+    let (mut bundles, mut segments) = (vec![Bundle::default()], 0u64);
     while let Some(frame) = source.next_frame().map_err(|error| error.to_string())? {
         // Every generated frame holds a segment.
-        let _ = decoder.decode(&frame, |segment, _| segments.push(segment));
+        let _ = decoder.decode(&frame, |segment, _| {
+            segments += 1;
+            if bundles.last().is_none_or(|bundle| bundle.len() == 1024) {
+                bundles.push(Bundle::default());
+            }
+            if let Some(bundle) = bundles.last_mut() {
+                bundle.push(&finder, segment);
+            }
+        });
     }
     let start = busy();
-    let mut table = FlowTable::new();
     let mut told = 0u64;
     let mut tell = |_| {
         told += 1;
         Ok::<_, Infallible>(())
     };
-    for batch in segments.chunks(1024) {
-        table.observe_all(batch, |_, step| {
+    for bundle in &bundles {
+        table.observe_all(bundle, 0..bundle.len(), |_, step| {
             std::hint::black_box(step);
         });
         let Ok(()) = table.take_ended(&mut tell);
@@ -75,9 +84,9 @@ fn follow(load: &str, scale: f64) -> Result<(), String> {
     let took = busy() - start;
     println!(
         "{load}: {} segments of {} connections followed in {took:.2?}, {:.0} ns each",
-        segments.len(),
+        segments,
         tally.connections,
-        took.as_secs_f64() * 1e9 / segments.len() as f64
+        took.as_secs_f64() * 1e9 / segments as f64
     );
     assert_eq!(told, tally.connections);
     Ok(())

@@ -163,37 +163,74 @@ impl Meter {
 }
 
 impl FrameSource for FileSource {
-    // Taken apart, a frame would be written to memory and read again, for every packet.
-    #[inline(always)]
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        let mut record = Record::NONE;
+        Ok(self.advance(&mut record)?.then(|| self.frame(&record)))
+    }
+
+    #[inline]
+    fn next_frames(
+        &mut self,
+        most: usize,
+        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+    ) -> Result<usize, CaptureError> {
+        for taken in 0..most {
+            let mut record = Record::NONE;
+            if !self.advance(&mut record)? {
+                return Ok(taken);
+            }
+            on(self.frame(&record))?;
+        }
+        Ok(most)
+    }
+}
+
+impl FileSource {
+    /// Reads the next record into `record`; whether there was one.
+    #[inline(always)]
+    fn advance(&mut self, record: &mut Record) -> Result<bool, CaptureError> {
         if self.finished {
-            return Ok(None);
+            return Ok(false);
         }
         let next = match &mut self.format {
-            Format::Pcap(pcap) => {
-                pcap.next(&mut self.input).inspect(|record| self.number += u64::from(record.is_some()))
-            }
-            Format::Pcapng(pcapng) => pcapng.next(&mut self.input, &mut self.number),
+            Format::Pcap(pcap) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
+            Format::Pcapng(pcapng) => match pcapng.next(&mut self.input, &mut self.number) {
+                Ok(next) => {
+                    let more = next.is_some();
+                    *record = next.unwrap_or(Record::NONE);
+                    Ok(more)
+                }
+                Err(broken) => Err(broken),
+            },
         };
         match next {
-            Ok(Some(record)) => Ok(Some(Frame {
-                number: self.number,
-                at: record.at,
-                link: record.link,
-                bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
-                wire_len: record.wire_len,
-            })),
-            Ok(None) => {
-                self.finished = true;
-                match self.input.take_failure() {
-                    Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
-                    None => self.format.overrun().map_or(Ok(None), |frame| Err(overrun(&self.name, frame))),
-                }
-            }
-            Err(broken) => {
-                self.finished = true;
-                Err(broken.explain(&self.name, self.number, &mut self.input))
-            }
+            Ok(true) => Ok(true),
+            end => self.end(end),
+        }
+    }
+
+    /// The frame that was read last.
+    #[inline(always)]
+    fn frame(&self, record: &Record) -> Frame<'_> {
+        Frame {
+            number: self.number,
+            at: record.at,
+            link: record.link,
+            bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
+            wire_len: record.wire_len,
+        }
+    }
+
+    /// Ends the reading, and says why it ended where the file is not whole.
+    #[cold]
+    fn end(&mut self, end: Result<bool, Broken>) -> Result<bool, CaptureError> {
+        self.finished = true;
+        if let Err(broken) = end {
+            return Err(broken.explain(&self.name, self.number, &mut self.input));
+        }
+        match self.input.take_failure() {
+            Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
+            None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
         }
     }
 }
@@ -205,6 +242,11 @@ pub(super) struct Record {
     pub(super) begin: usize,
     pub(super) captured: u32,
     pub(super) wire_len: u32,
+}
+
+impl Record {
+    /// What stands where none was read yet.
+    const NONE: Self = Self { at: None, link: LinkType(0), begin: 0, captured: 0, wire_len: 0 };
 }
 
 /// Why a file can be read no further.

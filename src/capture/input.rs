@@ -51,6 +51,14 @@ impl Input {
         self.start = (self.start + count).min(self.end);
     }
 
+    /// Has the processor fetch the next bytes while something else is done with those before them.
+    #[inline]
+    pub(super) fn look_ahead(&self) {
+        // Nobody waits for what is read here, unless it takes very long.
+        std::hint::black_box(self.window.get(self.start).copied());
+        std::hint::black_box(self.window.get(self.start + LINE).copied());
+    }
+
     /// Where the next byte lies in the window.
     #[inline]
     pub(super) fn position(&self) -> usize {
@@ -94,6 +102,8 @@ impl Input {
     }
 }
 
+/// What a processor fetches at once.
+const LINE: usize = 64;
 const WINDOW: usize = 128 << 10;
 /// Reads of this size are as fast as longer ones; shorter ones take up to half as long again.
 const GOAL: usize = 512 << 10;

@@ -101,6 +101,28 @@ impl<S: FrameSource> FrameSource for Merged<S> {
             wire_len: head.wire_len,
         }))
     }
+
+    #[inline]
+    fn next_frames(
+        &mut self,
+        most: usize,
+        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+    ) -> Result<usize, CaptureError> {
+        if let [source] = &mut self.sources[..] {
+            let number = &mut self.number;
+            return source.next_frames(most, |frame| {
+                *number += 1;
+                on(Frame { number: *number, ..frame })
+            });
+        }
+        for taken in 0..most {
+            match self.next_frame()? {
+                Some(frame) => on(frame)?,
+                None => return Ok(taken),
+            }
+        }
+        Ok(most)
+    }
 }
 
 #[cfg(test)]

@@ -16,11 +16,13 @@ pub(super) trait Key: Copy + Eq + Hash + Default + fmt::Debug {
     fn is_one_end(&self) -> bool;
 }
 
-/// Two IPv4 ends: 12 octets.
+/// Two IPv4 ends: 12 octets, in words as they are compared and hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[repr(Rust, packed(4))]
 pub(super) struct Key4 {
-    addresses: [u32; 2],
-    ports: [u16; 2],
+    /// The lower end's in the upper half.
+    addresses: u64,
+    ports: u32,
 }
 
 /// Two IPv6 ends, or one of each family.
@@ -66,17 +68,11 @@ impl AnyKey {
     /// The key of a segment.
     #[inline]
     pub(super) fn of(segment: &Segment) -> Self {
-        match (segment.src, segment.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let (from, to) = ((src.to_bits(), segment.src_port), (dst.to_bits(), segment.dst_port));
-                if from <= to {
-                    Self::V4(Key4 { addresses: [from.0, to.0], ports: [from.1, to.1] }, Place::Lower)
-                } else {
-                    Self::V4(Key4 { addresses: [to.0, from.0], ports: [to.1, from.1] }, Place::Higher)
-                }
-            }
+        // By reference: an address that is copied whole is read otherwise than it was just written, and that takes its time.
+        match (&segment.src, &segment.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Self::v4((*src, segment.src_port), (*dst, segment.dst_port)),
             (src, dst) => {
-                let (from, to) = ((wide(src), segment.src_port), (wide(dst), segment.dst_port));
+                let (from, to) = ((wide(*src), segment.src_port), (wide(*dst), segment.dst_port));
                 if from <= to {
                     Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, Place::Lower)
                 } else {
@@ -87,13 +83,27 @@ impl AnyKey {
     }
 }
 
+impl AnyKey {
+    /// The key of two IPv4 ends, of which the first sends.
+    #[inline]
+    pub(super) fn v4(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Self {
+        let (from, to) = ((src.0.to_bits(), src.1), (dst.0.to_bits(), dst.1));
+        let (lower, higher, place) = if from <= to { (from, to, Place::Lower) } else { (to, from, Place::Higher) };
+        let addresses = u64::from(lower.0) << 32 | u64::from(higher.0);
+        let ports = u32::from(lower.1) << 16 | u32::from(higher.1);
+        Self::V4(Key4 { addresses, ports }, place)
+    }
+}
+
 impl Key for Key4 {
     fn is_one_end(&self) -> bool {
-        self.addresses[0] == self.addresses[1] && self.ports[0] == self.ports[1]
+        let [lower, higher] = self.ends();
+        lower == higher
     }
 
     fn ends(&self) -> [SocketAddr; 2] {
-        [0, 1].map(|at| SocketAddr::new(Ipv4Addr::from_bits(self.addresses[at]).into(), self.ports[at]))
+        let end = |address: u64, port: u32| SocketAddr::new(Ipv4Addr::from_bits(address as u32).into(), port as u16);
+        [end(self.addresses >> 32, self.ports >> 16), end(self.addresses, self.ports)]
     }
 }
 
@@ -111,14 +121,15 @@ impl Key for Key6 {
     }
 }
 
-// Whole words at once: a derived Hash would hash each array's length, too.
 impl Hash for Key4 {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(u64::from(self.addresses[0]) << 32 | u64::from(self.addresses[1]));
-        state.write_u32(u32::from(self.ports[0]) << 16 | u32::from(self.ports[1]));
+        state.write_u64(self.addresses);
+        state.write_u32(self.ports);
     }
 }
 
+// Whole words at once: a derived Hash would hash each array's length, too.
 impl Hash for Key6 {
     fn hash<H: Hasher>(&self, state: &mut H) {
         for word in self.addresses.as_flattened() {

@@ -1,6 +1,7 @@
 //! Connections: two ends and two directions each, the table that finds them, and the joins of calls, segments and states.
 
 mod attempt;
+mod bundle;
 mod cause;
 mod connection;
 mod edge;
@@ -19,6 +20,7 @@ mod timing;
 mod trace;
 mod verdict;
 
+pub use bundle::{Bundle, Finder};
 pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
 pub use edge::{Edge, Join};
 pub use ended::Ended;

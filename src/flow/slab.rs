@@ -74,7 +74,7 @@ impl<T: Default> Slab<T> {
 
 /// Has the processor fetch a cache line, where it can be told to.
 #[inline]
-fn prefetch(line: *const i8) {
+pub(super) fn prefetch(line: *const i8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch neither reads nor writes as far as a program can see, and faults on no address.
     unsafe {

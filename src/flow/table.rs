@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::ops::Range;
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use super::attempt::{Attempt, NONE};
+use super::bundle::{Bundle, Finder};
 use super::ended::{Ended, Lots};
 use super::key::{AnyKey, Key4, Key6, Place};
 use super::record::Record;
-use super::slab::Slab;
+use super::slab::{self, Slab};
 use super::{Connection, Step};
 use crate::tcp::Finding;
 use crate::time::{Span, Timestamp};
@@ -47,10 +47,10 @@ pub struct Limits {
     pub findings: usize,
 }
 
-/// One hour; 32,768 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
+/// One hour; 16,384 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
 impl Default for Limits {
     fn default() -> Self {
-        Self { linger: Span::from_millis(3_600_000), over: 1 << 15, asked: 1 << 21, open: 1 << 20, findings: 100 }
+        Self { linger: Span::from_millis(3_600_000), over: 1 << 14, asked: 1 << 21, open: 1 << 20, findings: 100 }
     }
 }
 
@@ -82,8 +82,8 @@ impl FlowTable {
     pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
         let Self { v4, v6, common } = self;
         match AnyKey::of(segment) {
-            AnyKey::V4(key, from) => v4.observe(v4.hasher.hash_one(key), key, from, segment, common),
-            AnyKey::V6(key, from) => v6.observe(v6.hasher.hash_one(key), key, from, segment, common),
+            AnyKey::V4(key, from) => v4.observe(common.finder.hash_one(key), key, from, segment, common),
+            AnyKey::V6(key, from) => v6.observe(common.finder.hash_one(key), key, from, segment, common),
         }
     }
 
@@ -98,47 +98,48 @@ impl FlowTable {
         }
     }
 
-    /// Takes segments one after the other, as [`observe`](Self::observe) does, and hands on what each did.
+    /// Takes some segments of a bundle one after the other, as [`observe`](Self::observe) does, and hands on what each did.
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
-    pub fn observe_all(&mut self, segments: &[Segment], mut done: impl FnMut(&Segment, Option<Step>)) {
-        // While some are followed, what the next ones need is on its way.
-        let mut chunks = segments.chunks(Self::AT_ONCE);
-        let mut ahead = chunks.next().map(|chunk| (chunk, self.expect(chunk)));
-        while let Some((chunk, keys)) = ahead {
-            ahead = chunks.next().map(|chunk| (chunk, self.expect(chunk)));
+    /// The bundle must have been filled with the [`finder`](Self::finder) of this table.
+    pub fn observe_all(&mut self, bundle: &Bundle, range: Range<usize>, mut done: impl FnMut(&Segment, Option<Step>)) {
+        let chunk = |from: usize| from..range.end.min(from + Self::AT_ONCE);
+        let mut now = chunk(range.start);
+        self.expect(bundle, now.clone());
+        while !now.is_empty() {
+            // While some are followed, what the next ones need is on its way.
+            let next = chunk(now.end);
+            self.expect(bundle, next.clone());
             let Self { v4, v6, common } = self;
-            for (segment, key) in chunk.iter().zip(keys) {
-                let step = match key {
-                    Some((AnyKey::V4(key, from), hash)) => v4.observe(hash, key, from, segment, common),
-                    Some((AnyKey::V6(key, from), hash)) => v6.observe(hash, key, from, segment, common),
-                    None => None,
-                };
-                done(segment, step);
+            for place in now {
+                bundle.with(place, |hash, key, segment| {
+                    let step = match key {
+                        AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, common),
+                        AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, common),
+                    };
+                    done(segment, step);
+                });
+            }
+            now = next;
+        }
+    }
+
+    /// Has what is known of the connections of at most [`AT_ONCE`](Self::AT_ONCE) segments fetched.
+    fn expect(&self, bundle: &Bundle, range: Range<usize>) {
+        for hash in bundle.hashes(range) {
+            // Of one family there are nearly always none.
+            if !self.v4.index.is_empty() {
+                self.v4.prefetch(hash);
+            }
+            if !self.v6.index.is_empty() {
+                self.v6.prefetch(hash);
             }
         }
     }
 
-    /// The keys of at most [`AT_ONCE`](Self::AT_ONCE) segments and their hashes; what is known of their connections is fetched meanwhile.
-    fn expect(&self, segments: &[Segment]) -> [Option<(AnyKey, u64)>; Self::AT_ONCE] {
-        let Self { v4, v6, .. } = self;
-        let mut keys = [None; Self::AT_ONCE];
-        for (key, segment) in keys.iter_mut().zip(segments) {
-            let any = AnyKey::of(segment);
-            let hash = match any {
-                AnyKey::V4(key, _) => v4.hasher.hash_one(key),
-                AnyKey::V6(key, _) => v6.hasher.hash_one(key),
-            };
-            *key = Some((any, hash));
-        }
-        // A pass of its own, so that the waits for the index overlap.
-        for key in keys.iter().flatten() {
-            match key {
-                (AnyKey::V4(..), hash) => v4.prefetch(*hash),
-                (AnyKey::V6(..), hash) => v6.prefetch(*hash),
-            }
-        }
-        keys
+    /// What a [`Bundle`] for this table is filled with.
+    pub fn finder(&self) -> Finder {
+        self.common.finder.clone()
     }
 
     /// How many segments are best taken at a time.
@@ -198,8 +199,8 @@ impl FlowTable {
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
     pub fn connection(&self, segment: &Segment) -> Option<Connection> {
         match AnyKey::of(segment) {
-            AnyKey::V4(key, _) => self.v4.summary_of(key),
-            AnyKey::V6(key, _) => self.v6.summary_of(key),
+            AnyKey::V4(key, _) => self.v4.summary_of(self.common.finder.hash_one(key), key),
+            AnyKey::V6(key, _) => self.v6.summary_of(self.common.finder.hash_one(key), key),
         }
     }
 
@@ -224,6 +225,7 @@ impl fmt::Debug for FlowTable {
 /// What the connections of both address families have in common.
 #[derive(Default)]
 struct Common {
+    finder: Finder,
     limits: Limits,
     tally: Tally,
     /// The number of the next connection.
@@ -268,6 +270,13 @@ impl Past {
         self.hashes[(hash >> 40) as usize % REMEMBERED] = hash;
     }
 
+    /// Has the place of a hash fetched.
+    fn prefetch(&self, hash: u64) {
+        if let Some(place) = self.hashes.get((hash >> 40) as usize % REMEMBERED) {
+            slab::prefetch(std::ptr::from_ref(place).cast());
+        }
+    }
+
     fn holds(&self, hash: u64) -> bool {
         !self.hashes.is_empty() && self.hashes[(hash >> 40) as usize % REMEMBERED] == hash
     }
@@ -301,7 +310,6 @@ struct Flows<K> {
     over: VecDeque<(u32, u64)>,
     /// Where to look for the next one to let go.
     hand: u32,
-    hasher: RandomState,
 }
 
 /// The slot of a record, or with the highest bit that of an attempt.
@@ -337,7 +345,6 @@ where
             row: [NONE; 2],
             over: VecDeque::new(),
             hand: 0,
-            hasher: RandomState::default(),
         }
     }
 }
@@ -408,14 +415,14 @@ impl<K: Lots> Flows<K> {
         let id = common.next_id();
         if let Some(attempt) = Attempt::new(key, from, id, segment) {
             let step = attempt.step(segment);
-            self.line_up(hash, attempt);
+            self.line_up(hash, attempt, &common.finder);
             if self.attempts.len() >= common.limits.asked.saturating_add(FlowTable::AT_ONCE) {
                 self.let_go_of_attempts(common);
             }
             return Some(step);
         }
         let slot = self.records.insert(Record::new(key, from, id, segment));
-        self.enter(hash, Entry(slot));
+        self.enter(hash, Entry(slot), &common.finder);
         let step = self.start(slot, from, segment, &[], common);
         self.keep_within(common);
         Some(step)
@@ -473,7 +480,7 @@ impl<K: Lots> Flows<K> {
 
     /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
     fn quote(&mut self, key: K, from: Place, quote: &Segment, common: &mut Common) {
-        let hash = self.hasher.hash_one(key);
+        let hash = common.finder.hash_one(key);
         let found = self.find(hash, key).map(Entry::found);
         if common.quoted >= MOST_QUOTED {
             return;
@@ -483,7 +490,7 @@ impl<K: Lots> Flows<K> {
             None => {
                 common.quoted += 1;
                 let slot = self.records.insert(Record::quoted(key, common.next_number(), quote));
-                self.enter(hash, Entry(slot));
+                self.enter(hash, Entry(slot), &common.finder);
             }
             Some(Found::Record(slot)) => {
                 let record = self.records.at_mut(slot);
@@ -516,8 +523,13 @@ impl<K: Lots> Flows<K> {
         self.over.push_back((slot, id));
         while self.over.len() > common.limits.over {
             let Some((slot, id)) = self.over.pop_front() else { return };
-            if let Some((soon, _)) = self.over.get(SOON) {
+            if let Some((soon, _)) = self.over.get(2 * SOON) {
                 self.records.prefetch(*soon);
+            }
+            if let Some((soon, _)) = self.over.get(SOON) {
+                let hash = common.finder.hash_one(self.records.at(*soon).key);
+                std::hint::black_box(self.likely(hash));
+                common.past.prefetch(hash);
             }
             if self.records.at(slot).is(id) {
                 self.end(slot, common);
@@ -575,7 +587,7 @@ impl<K: Lots> Flows<K> {
                 break;
             }
             let attempt = self.attempts.at(slot);
-            let hash = self.hasher.hash_one(attempt.key);
+            let hash = common.finder.hash_one(attempt.key);
             touched ^= u32::from(self.likely(hash).is_some()) ^ u32::from(common.past.holds(hash));
             slot = attempt.neighbours[1];
         }
@@ -588,7 +600,7 @@ impl<K: Lots> Flows<K> {
 
     fn end_oldest_attempt(&mut self, common: &mut Common) {
         let slot = self.row[0];
-        let hash = self.hasher.hash_one(self.attempts.at(slot).key);
+        let hash = common.finder.hash_one(self.attempts.at(slot).key);
         if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry::attempt(slot)) {
             entry.remove();
         }
@@ -599,7 +611,7 @@ impl<K: Lots> Flows<K> {
     /// Takes out a record.
     fn end(&mut self, slot: u32, common: &mut Common) {
         let record = self.records.take(slot);
-        let hash = self.hasher.hash_one(record.key);
+        let hash = common.finder.hash_one(record.key);
         if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry(slot)) {
             entry.remove();
         }
@@ -607,10 +619,10 @@ impl<K: Lots> Flows<K> {
         common.ended.add_record(record);
     }
 
-    fn enter(&mut self, hash: u64, entry: Entry) {
-        let Self { index, records, attempts, hasher, .. } = self;
+    fn enter(&mut self, hash: u64, entry: Entry, finder: &Finder) {
+        let Self { index, records, attempts, .. } = self;
         index.insert_unique(hash, entry, |entry| {
-            hasher.hash_one(match entry.found() {
+            finder.hash_one(match entry.found() {
                 Found::Record(slot) => records.at(slot).key,
                 Found::Attempt(slot) => attempts.at(slot).key,
             })
@@ -618,7 +630,7 @@ impl<K: Lots> Flows<K> {
     }
 
     /// Puts an attempt at the end of the row, the youngest.
-    fn line_up(&mut self, hash: u64, mut attempt: Attempt<K>) {
+    fn line_up(&mut self, hash: u64, mut attempt: Attempt<K>, finder: &Finder) {
         attempt.neighbours = [self.row[1], NONE];
         let slot = self.attempts.insert(attempt);
         match self.row[1] {
@@ -626,7 +638,7 @@ impl<K: Lots> Flows<K> {
             last => self.attempts.at_mut(last).neighbours[1] = slot,
         }
         self.row[1] = slot;
-        self.enter(hash, Entry::attempt(slot));
+        self.enter(hash, Entry::attempt(slot), finder);
     }
 
     fn leave_row(&mut self, slot: u32) -> Attempt<K> {
@@ -671,8 +683,8 @@ impl<K: Lots> Flows<K> {
         left
     }
 
-    fn summary_of(&self, key: K) -> Option<Connection> {
-        let entry = self.find(self.hasher.hash_one(key), key)?;
+    fn summary_of(&self, hash: u64, key: K) -> Option<Connection> {
+        let entry = self.find(hash, key)?;
         let only_quoted = matches!(entry.found(), Found::Record(slot) if self.records.at(slot).is_empty());
         (!only_quoted).then(|| self.summary(entry))
     }

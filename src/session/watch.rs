@@ -24,8 +24,8 @@ impl Watch {
         totals.frames += 1;
         let decoded = decoder.decode(frame, |segment, _| {
             totals.segments += 1;
-            if let Some(step) = table.observe(&segment) {
-                tell(&segment, &step, table);
+            if let Some(step) = table.observe(segment) {
+                tell(segment, &step, table);
             }
         });
         if let Err(skip) = decoded {

@@ -54,7 +54,7 @@ impl Decoder {
     /// # Errors
     /// A [`Skip`] says why the frame held no segment.
     #[inline]
-    pub fn decode(&mut self, frame: &Frame<'_>, mut on: impl FnMut(Segment, &[u8])) -> Result<(), Skip> {
+    pub fn decode(&mut self, frame: &Frame<'_>, mut on: impl FnMut(&Segment, &[u8])) -> Result<(), Skip> {
         if let Some(tunnels) = &mut self.tunnels {
             tunnels.clear();
         }

@@ -7,10 +7,10 @@ use pnet::packet::tcp::{self, TcpPacket};
 use super::decoder::{Checksums, Ip, Part, Walk, Way};
 use super::{Flags, Oddities, Options, Segment, Seq, Skip};
 
-impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// A TCP segment; however odd it is, it is shown as long as all up to its window is there.
     #[inline]
-    pub(super) fn tcp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    pub(super) fn tcp(&mut self, ip: Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut oddities = way.oddities;
         let mut padded = [0; MIN_HEADER];
         let header = match TcpPacket::new(part.bytes) {
@@ -25,7 +25,26 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
             }
         };
         let header_len = usize::from(header.get_data_offset()) * 4;
-        let mut options = Options::default();
+        // Its options are read into their place: to copy them there afterwards takes longer than all the rest.
+        let mut segment = Segment {
+            at: self.at,
+            frame: self.frame,
+            src: ip.src,
+            dst: ip.dst,
+            src_port: header.get_source(),
+            dst_port: header.get_destination(),
+            seq: Seq(header.get_sequence()),
+            ack: Seq(header.get_acknowledgement()),
+            flags: Flags::from_bits_truncate(u16::from(header.get_flags()) | u16::from(header.get_reserved() & 1) << 8),
+            window: header.get_window(),
+            urgent: header.get_urgent_ptr(),
+            checksum: header.get_checksum(),
+            ip_id: ip.id,
+            len: 0,
+            oddities,
+            options: Options::default(),
+        };
+        let options = &mut segment.options;
         let mut len = 0;
         let mut payload: &[u8] = &[];
         if header_len < MIN_HEADER {
@@ -33,7 +52,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         } else if header_len > part.len {
             oddities |= Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS;
             // Nobody heeds such a segment, but what it says is told.
-            let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), &mut options);
+            let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), options);
         }
         // How long the payload of a whole packet was, its first fragment alone does not tell.
         if header_len <= part.len && !way.fragment {
@@ -42,11 +61,11 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         }
         if header_len > MIN_HEADER && !oddities.contains(Oddities::BAD_OFFSET) {
             match part.bytes.get(MIN_HEADER..header_len) {
-                Some(bytes) => oddities |= parse_options(bytes, &mut options),
+                Some(bytes) => oddities |= parse_options(bytes, options),
                 None => {
                     oddities |= Oddities::HEADER_CUT;
                     // What the cut left of the options holds; the one it went through does not count as malformed.
-                    let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), &mut options);
+                    let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), options);
                 }
             }
         }
@@ -62,29 +81,13 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         if ip.congestion_experienced {
             oddities |= Oddities::CONGESTION_EXPERIENCED;
         }
-        let segment = Segment {
-            at: self.at,
-            frame: self.frame,
-            src: ip.src,
-            dst: ip.dst,
-            src_port: header.get_source(),
-            dst_port: header.get_destination(),
-            seq: Seq(header.get_sequence()),
-            ack: Seq(header.get_acknowledgement()),
-            flags: Flags::from_bits_truncate(u16::from(header.get_flags()) | u16::from(header.get_reserved() & 1) << 8),
-            window: header.get_window(),
-            urgent: header.get_urgent_ptr(),
-            checksum: header.get_checksum(),
-            ip_id: ip.id,
-            len: len as u32,
-            oddities,
-            options,
-        };
+        segment.len = len as u32;
+        segment.oddities = oddities;
         if way.quoted {
             *self.quote = Some(Segment { len: 0, ..segment });
             return Err(Skip::NotTcp);
         }
-        (self.on)(segment, payload);
+        (self.on)(&segment, payload);
         Ok(())
     }
 }
@@ -153,7 +156,7 @@ fn read_option(kind: u8, value: &[u8], options: &mut Options) -> bool {
 
 /// What the checksum says, where all that it covers was captured and no offload stands in its way.
 #[cold]
-fn verify(ip: &Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
+fn verify(ip: Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
     if !part.is_whole() || oddities.contains(Oddities::BAD_LENGTH) {
         return Oddities::empty();
     }

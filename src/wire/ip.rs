@@ -9,7 +9,7 @@ use super::decoder::{Ip, Part, Walk, Way};
 use super::fragments::{Fragment, Key};
 use super::{Oddities, Segment, Skip, TunnelKind};
 
-impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// IP of the version that its first four bits say.
     pub(super) fn ip(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match part.octet(0)? >> 4 {
@@ -52,13 +52,18 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
         let more = header.get_flags() & 1 != 0;
         let offset = u32::from(header.get_fragment_offset()) * 8;
         if !more && offset == 0 {
-            return self.transport(&ip, protocol, rest, way);
+            // What stays here need not be written to memory and read again.
+            return if protocol == TCP {
+                self.tcp(ip, rest, way)
+            } else {
+                self.other_transport(&{ ip }, protocol, rest, way)
+            };
         }
         if way.quoted {
             return Err(Skip::NotTcp);
         }
         let key = Key { src: ip.src, dst: ip.dst, id: u32::from(header.get_identification()), protocol };
-        self.fragment(&ip, key, Fragment { offset, more, lies, protocol, part: rest }, way)
+        self.fragment(&{ ip }, key, Fragment { offset, more, lies, protocol, part: rest }, way)
     }
 
     /// An IPv6 packet (RFC 8200).
@@ -128,7 +133,7 @@ impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
     /// What an IP header carries, by its protocol number.
     #[inline]
     fn transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        if protocol == TCP { self.tcp(ip, part, way) } else { self.other_transport(ip, protocol, part, way) }
+        if protocol == TCP { self.tcp(*ip, part, way) } else { self.other_transport(ip, protocol, part, way) }
     }
 
     #[inline(never)]

@@ -6,7 +6,7 @@ use super::decoder::{Ip, Part, Walk, Way};
 use super::{Segment, Skip, TunnelKind};
 use crate::capture::LinkType;
 
-impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// A frame of this link type (numbers of the LINKTYPE_ registry, and the DLT_ numbers that differ from it).
     #[inline]
     pub(super) fn link(&mut self, link: LinkType, part: Part<'_>, way: Way) -> Result<(), Skip> {

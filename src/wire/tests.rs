@@ -11,7 +11,7 @@ fn decode(decoder: &mut Decoder, link: u16, bytes: &[u8], wire_len: usize) -> Re
     let mut found = Vec::new();
     let at = Some(Timestamp::from_nanos(0));
     let frame = Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32 };
-    decoder.decode(&frame, |segment, payload| found.push((segment, payload.to_vec())))?;
+    decoder.decode(&frame, |segment, payload| found.push((*segment, payload.to_vec())))?;
     Ok(found)
 }
 

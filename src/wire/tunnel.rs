@@ -116,7 +116,7 @@ impl TunnelKind {
     }
 }
 
-impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// GRE (RFC 2784, RFC 2890), and its enhanced version for PPTP (RFC 2637).
     pub(super) fn gre(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let (flags, protocol) = (part.half(0)?, part.half(2)?);

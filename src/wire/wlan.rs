@@ -3,7 +3,7 @@
 use super::decoder::{Part, Walk, Way};
 use super::{Segment, Skip};
 
-impl<F: FnMut(Segment, &[u8])> Walk<'_, F> {
+impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// A radiotap header, which says its length and whether the 802.11 header is padded.
     pub(super) fn radiotap(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let [version, _, low, high, _, _, _, first] = *part.head::<8>()?;
