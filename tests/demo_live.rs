@@ -148,8 +148,6 @@ fn a_megabyte_at_mtu_1500() {
     check_echo(&scenario, &recording);
     let longest = segments(&recording).iter().map(|segment| segment.len).max().unwrap();
     assert_eq!(longest, 1448, "textbook-sized segments");
-    let (first, last) = (recording.calls[0].entered, recording.calls.iter().filter_map(|call| call.returned).max());
-    assert!(last.unwrap().since(first) < Span::from_millis(2_000));
 }
 
 fn a_megabyte_over_ipv6() {
