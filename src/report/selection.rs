@@ -1,7 +1,7 @@
 //! Which connections are told, and in which order: sinks that hand on to the sink of a teller.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io;
 
 use super::expression::Expression;
@@ -166,26 +166,29 @@ impl Eq for Held {}
 
 /// Puts what is told of connections in order by number, as far as a bounded memory allows.
 ///
-/// Each waits until those with lower numbers, from 0 on, have been handed on, or until the capture ends.
-/// Only when more than `most` wait, or their numbers lie more than eight times `most` apart, the first of them is handed on before that.
+/// All of it waits until the capture ends, and then comes by number, but for what follows without a gap from 0 on.
+/// Only when more than `most` wait, the first of them is handed on before that, and so are those that follow it without a gap.
 /// So whatever ended long after those with the next numbers comes later than its number says.
 #[derive(Debug)]
 pub struct ByNumber<T> {
     most: usize,
-    /// Those that wait, at the places of their numbers; the first place is never empty.
-    waiting: VecDeque<Option<T>>,
-    /// How many there are.
+    /// Those that wait, [`SHELF`] numbers to a shelf; none of these is empty.
+    waiting: BTreeMap<u64, Box<Shelf<T>>>,
+    /// How many wait.
     held: usize,
-    /// The number of the first one.
-    first: u64,
     /// The number after the highest that was handed on: those up to it need not wait.
     next: u64,
 }
 
+type Shelf<T> = [Option<T>; SHELF as usize];
+
+/// Neighbours come at about the same time: few are looked for in the map, and few places stay empty.
+const SHELF: u64 = 16;
+
 impl<T> ByNumber<T> {
     /// Of which no more than `most` ever wait.
     pub fn new(most: usize) -> Self {
-        Self { most, waiting: VecDeque::new(), held: 0, first: 0, next: 0 }
+        Self { most, waiting: BTreeMap::new(), held: 0, next: 0 }
     }
 
     /// Takes what is told of the connection `id`, and hands on what needs to wait no longer.
@@ -193,21 +196,27 @@ impl<T> ByNumber<T> {
     /// # Errors
     /// The first error of `hand_on`.
     pub fn put<E>(&mut self, id: ConnectionId, told: T, mut hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
-        if id.0 <= self.next || !self.has_room(id.0, &mut hand_on)? {
+        if id.0 <= self.next {
             self.next = self.next.max(id.0 + 1);
             hand_on(told)?;
         } else {
-            if let Some(before) = self.place(id.0).replace(told) {
-                return hand_on(before);
+            let shelf = self.waiting.entry(id.0 / SHELF).or_insert_with(|| Box::new(std::array::from_fn(|_| None)));
+            match shelf[(id.0 % SHELF) as usize].replace(told) {
+                Some(before) => hand_on(before)?,
+                None => self.held += 1,
             }
-            self.held += 1;
             if self.held <= self.most {
                 return Ok(());
             }
-            self.take_first().map_or(Ok(()), &mut hand_on)?;
+            let Some((shelf, place)) = self.first() else { return Ok(()) };
+            self.next = shelf * SHELF + place + 1;
+            self.take(shelf, place).map_or(Ok(()), &mut hand_on)?;
         }
-        while !self.waiting.is_empty() && self.first == self.next {
-            self.take_first().map_or(Ok(()), &mut hand_on)?;
+        while self.held > 0
+            && let Some(told) = self.take(self.next / SHELF, self.next % SHELF)
+        {
+            self.next += 1;
+            hand_on(told)?;
         }
         Ok(())
     }
@@ -218,45 +227,28 @@ impl<T> ByNumber<T> {
     /// The first error of `hand_on`.
     pub fn finish<E>(&mut self, hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
         self.held = 0;
-        std::mem::take(&mut self.waiting).into_iter().flatten().try_for_each(hand_on)
+        std::mem::take(&mut self.waiting)
+            .into_values()
+            .flat_map(|shelf| shelf.into_iter().flatten())
+            .try_for_each(hand_on)
     }
 
-    /// Makes room for a number that lies far beyond the first; whether there is some, which there is not for one far before it.
-    fn has_room<E>(&mut self, id: u64, hand_on: &mut impl FnMut(T) -> Result<(), E>) -> Result<bool, E> {
-        let widest = self.most as u64 * 8;
-        while !self.waiting.is_empty() && id.saturating_sub(self.first) > widest {
-            self.take_first().map_or(Ok(()), &mut *hand_on)?;
-        }
-        Ok(self.waiting.is_empty() || (self.first + self.waiting.len() as u64).saturating_sub(id) <= widest + 1)
+    /// The shelf and the place of the first that waits.
+    fn first(&self) -> Option<(u64, u64)> {
+        let (shelf, told) = self.waiting.first_key_value()?;
+        let place = told.iter().position(Option::is_some)?;
+        Some((*shelf, place as u64))
     }
 
-    /// The place of a number.
-    fn place(&mut self, id: u64) -> &mut Option<T> {
-        if self.waiting.is_empty() {
-            self.first = id;
+    /// Takes out what waits at a place.
+    fn take(&mut self, shelf: u64, place: u64) -> Option<T> {
+        let places = self.waiting.get_mut(&shelf)?;
+        let told = places[place as usize].take()?;
+        if places.iter().all(Option::is_none) {
+            self.waiting.remove(&shelf);
         }
-        while id < self.first {
-            self.first -= 1;
-            self.waiting.push_front(None);
-        }
-        let at = (id - self.first) as usize;
-        if at >= self.waiting.len() {
-            self.waiting.resize_with(at + 1, || None);
-        }
-        &mut self.waiting[at]
-    }
-
-    /// Takes out the first that waits.
-    fn take_first(&mut self) -> Option<T> {
-        let told = self.waiting.pop_front()?;
         self.held -= 1;
-        self.first += 1;
-        self.next = self.first;
-        while let Some(None) = self.waiting.front() {
-            self.waiting.pop_front();
-            self.first += 1;
-        }
-        told
+        Some(told)
     }
 }
 
@@ -406,6 +398,9 @@ mod tests {
         // A gap holds up only so many.
         assert_eq!(by_number(&[0, 9, 8, 7], 3), [0, 7, 8, 9]);
         assert_eq!(by_number(&[9, 8, 7, 6], 0), [9, 8, 7, 6]);
+        // How far apart they are does not matter, and those without a gap from 0 on need not wait.
+        assert_eq!(by_number(&[1, 1 << 40, 0, 1 << 20, 5], 4), [0, 1, 5, 1 << 20, 1 << 40]);
+        assert_eq!(by_number(&[0, 1, 40, 30, 2, 3], 1), [0, 1, 30, 2, 3, 40]);
     }
 
     proptest! {
