@@ -96,6 +96,7 @@ pub struct Reader<W> {
     finder: Finder,
     wanted: W,
     previews: Previews,
+    most: usize,
 }
 
 /// Whether the first octets of payloads are kept.
@@ -132,21 +133,26 @@ pub enum More {
 }
 
 impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
+    /// Makes smaller batches, as suits a stream, whose frames may be long in coming: nothing of a batch is told until it is full.
+    pub fn in_small_batches(self) -> Self {
+        Self { most: SMALL_BATCH, ..self }
+    }
+
     /// Fills `batch`, whose contents it forgets, with the next frames of `source` that are wanted.
     ///
     /// # Errors
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews } = self;
-        let taken = source.next_frames(BATCH, |frame| {
+        let Self { decoder, finder, wanted, previews, most } = self;
+        let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
                 batch.add(decoder, finder, &frame, *previews);
             }
             Ok(())
         })?;
-        Ok(if taken == BATCH { More::Frames } else { More::Nothing })
+        Ok(if taken == *most { More::Frames } else { More::Nothing })
     }
 }
 
@@ -232,13 +238,13 @@ impl Session {
         Self { table: FlowTable::with_limits(limits), ..self }
     }
 
-    /// A reader for this run; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
+    /// A reader for this run, whose limits are those it is to have; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
             Keep::All | Keep::First(_) | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
-        Reader { decoder, finder: self.table.finder(), wanted, previews }
+        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
@@ -371,6 +377,8 @@ impl Session {
 
 /// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
 const BATCH: usize = 512;
+/// How many make one of a stream.
+const SMALL_BATCH: usize = 128;
 
 #[cfg(test)]
 mod tests {
