@@ -113,6 +113,7 @@ impl FlowTable {
             let Self { v4, v6, common } = self;
             for place in now {
                 bundle.with(place, |hash, key, segment| {
+                    debug_assert_eq!(hash, common.finder.hash(&key), "a bundle for another table");
                     let step = match key {
                         AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, common),
                         AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, common),
@@ -187,7 +188,8 @@ impl FlowTable {
             connection.map_or(Ok(()), &mut tell)?;
         }
         let tally = self.tally();
-        *self = Self::with_limits(self.common.limits);
+        let (limits, finder) = (self.common.limits, self.common.finder.clone());
+        *self = Self { common: Common { limits, finder, ..Common::default() }, ..Self::default() };
         Ok(tally)
     }
 
