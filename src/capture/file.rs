@@ -1,6 +1,6 @@
 //! Capture files of every format that is read, told by their content.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -56,7 +56,14 @@ impl FileSource {
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| CaptureError::new(format!("{name} cannot be read: {error}")))?;
-            return Self::from_sized(name.into(), Box::new(Patient::new(file.into(), stop)), None);
+            let file = File::from(file);
+            // A file that the shell opened is one all the same.
+            return match file.metadata() {
+                Ok(metadata) if metadata.is_file() => {
+                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()))
+                }
+                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None),
+            };
         }
         let name = shown(&path.to_string_lossy());
         let failed = |error: io::Error| {

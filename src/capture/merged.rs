@@ -163,13 +163,23 @@ mod tests {
         let mut told = String::new();
         let mut number = 0;
         loop {
-            match merged.next_frame() {
-                Ok(Some(frame)) => {
-                    number += 1;
-                    assert_eq!(frame.number, number);
-                    told.push(char::from(frame.bytes[0]));
-                }
-                Ok(None) => return (told, None),
+            let most = 1 + number as usize % 3;
+            let mut take = |frame: Frame<'_>| {
+                number += 1;
+                assert_eq!(frame.number, number);
+                told.push(char::from(frame.bytes[0]));
+            };
+            // One by one and several at a time, in turn.
+            let taken = match most {
+                1 => merged.next_frame().map(|frame| usize::from(frame.map(&mut take).is_some())),
+                _ => merged.next_frames(most, |frame| {
+                    take(frame);
+                    Ok(())
+                }),
+            };
+            match taken {
+                Ok(taken) if taken == most => {}
+                Ok(_) => return (told, None),
                 Err(error) => {
                     assert!(merged.next_frame().unwrap().is_none());
                     return (told, Some(error.message));
