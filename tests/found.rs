@@ -1,4 +1,4 @@
-//! Every case kept for the fuzz targets does what the targets ask: the seeds in `fuzz/seeds`, and what fuzzing found in `tests/found`.
+//! Every case kept for the fuzz targets does what the targets ask: the seeds in `fuzz/seeds`, what fuzzing found in `tests/found`, and the corpora in `fuzz/corpora`.
 
 use std::fs;
 use std::io::Write;
@@ -56,7 +56,59 @@ fn the_seeds_are_those_made_here() {
     }
 }
 
+/// A corpus is kept as one file; with `TCPFLOW_CORPUS=pack` it is made of the cases in `fuzz/corpus`, with `unpack` it becomes cases there.
+#[test]
+fn the_corpora_can_be_fuzzed_on() {
+    let wish = std::env::var("TCPFLOW_CORPUS").unwrap_or_default();
+    for target in ["file_reader", "decoder", "flow", "kept"] {
+        let folder = root().join("fuzz/corpus").join(target);
+        if wish == "pack" {
+            let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let mut paths: Vec<_> = entries.map(|entry| entry.expect("a folder can be read").path()).collect();
+            paths.sort();
+            let cases = paths.iter().map(|path| fs::read(path).expect("a case can be read")).collect::<Vec<_>>();
+            fs::create_dir_all(root().join("fuzz/corpora")).expect("a folder for corpora");
+            fs::write(packed(target), pack(&cases)).expect("a corpus is written");
+            assert_eq!(corpus(target), cases);
+        } else if wish == "unpack" {
+            fs::create_dir_all(&folder).expect("a folder for cases");
+            for (number, case) in corpus(target).iter().enumerate() {
+                fs::write(folder.join(format!("kept-{number:05}")), case).expect("a case is written");
+            }
+        }
+        assert!(corpus(target).len() > 200, "{target}: TCPFLOW_CORPUS=pack cargo test --test found makes its corpus");
+    }
+}
+
+fn packed(target: &str) -> PathBuf {
+    root().join("fuzz/corpora").join(target).with_extension("zst")
+}
+
+/// Each case behind its length, all of it compressed.
+fn pack(cases: &[Vec<u8>]) -> Vec<u8> {
+    let lengths = cases.iter().map(|case| (case.len() as u32).to_le_bytes());
+    let octets: Vec<u8> = lengths.zip(cases).flat_map(|(length, case)| [&length[..], case].concat()).collect();
+    zstd::bulk::compress(&octets, 19).expect("memory takes everything")
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let path = packed(target);
+    let packed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let octets = zstd::stream::decode_all(&packed[..]).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (mut rest, mut cases) = (&octets[..], Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (case, others) = after.split_at(u32::from_le_bytes(*length) as usize);
+        cases.push(case.to_vec());
+        rest = others;
+    }
+    cases
+}
+
 fn each_case(target: &str, check: fn(&[u8])) {
+    for (number, case) in corpus(target).iter().enumerate() {
+        println!("{target}: case {number} of its corpus");
+        check(case);
+    }
     let mut cases = Vec::new();
     for folder in [root().join("fuzz/seeds").join(target), root().join("tests/found").join(target)] {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
