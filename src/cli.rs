@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::styling::{Style, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
@@ -12,7 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 /// Three witnesses see a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
 /// tcpflow puts the three on one clock and joins them into one timeline, in which every line names its cause.
 #[derive(Parser, Clone, PartialEq, Debug)]
-#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = 100, styles = STYLES)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
@@ -392,6 +393,10 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     }
     None
 }
+
+/// Help and usage errors have bold and underline alone, which every theme keeps legible.
+const STYLES: Styles =
+    Styles::styled().error(Style::new().bold()).valid(Style::new().bold()).invalid(Style::new().underline());
 
 const EXAMPLES: &str = "\
 Examples:
