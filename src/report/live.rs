@@ -5,13 +5,14 @@ use std::io::{self, Write};
 
 use super::style::{Charset, Clock, Paint, Style};
 use super::text::{Line, counted, escape, grouped};
+use super::timeline::is_retransmission;
 use super::{Csv, Jsonl, Origin, Table, clock};
 use crate::capture::CaptureStats;
 use crate::flow::{
     Connection, ConnectionId, Ending, Event, EventId, EventKind, Phase, Side, Step, Totals, TransitionEvent,
 };
 use crate::kernel::Witness;
-use crate::tcp::{Rule, State};
+use crate::tcp::{Finding, Rule, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment};
 
@@ -170,9 +171,9 @@ impl<'a> Lines<'a> {
         let [sent, received] =
             [&connection.client_to_server, &connection.server_to_client].map(|way| grouped(way.octets));
         said.push_str(&format!(", octets {sent} {}, {received} {}", glyphs.becomes, glyphs.because));
-        let again = connection.client_to_server.retransmissions + connection.server_to_client.retransmissions;
+        let again = retransmitted(connection);
         if again > 0 {
-            said.push_str(&format!(", {} sent again", counted(again, "segment")));
+            said.push_str(&format!(", {} retransmitted", counted(again, "segment")));
         }
         said.push_str(". ");
         line.push(Paint::Plain, said);
@@ -471,6 +472,17 @@ impl Teller for CsvRecords<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// How many segments were retransmitted; those that were only captured twice are none, as far as the findings that are kept tell.
+fn retransmitted(connection: &Connection) -> u64 {
+    let frames = |wanted: fn(Finding) -> bool| -> BTreeSet<u64> {
+        connection.findings.iter().filter(|at| wanted(at.finding)).filter_map(|at| at.frame).collect()
+    };
+    let copies = frames(|finding| finding == Finding::CapturedTwice);
+    let copies = copies.intersection(&frames(is_retransmission)).count() as u64;
+    let by_rule = connection.client_to_server.retransmissions + connection.server_to_client.retransmissions;
+    by_rule.saturating_sub(copies)
 }
 
 /// The part of its life in which a connection is, having just moved by `rule`.
