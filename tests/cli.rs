@@ -83,7 +83,7 @@ fn every_subcommand_has_its_manual_page() {
     let missing = folder.join("missing");
     let output = tcpflow(&["man", missing.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(one_line(&output), format!("tcpflow: {}: No such file or directory (os error 2)", missing.display()));
+    assert_eq!(one_line(&output), format!("tcpflow: {}: No such file or directory", missing.display()));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn an_output_that_takes_nothing_is_told() {
     {
         let output = command(line).stdout(File::create("/dev/full").unwrap()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{line:?}");
-        assert_eq!(one_line(&output), "tcpflow: standard output: No space left on device (os error 28)", "{line:?}");
+        assert_eq!(one_line(&output), "tcpflow: standard output: No space left on device", "{line:?}");
     }
 }
 
@@ -127,8 +127,11 @@ fn bad_input_is_status_2_and_one_line_that_names_it() {
         (&["text.pcap"], "text.pcap is not a capture"),
         (&["half-header.pcapng"], "half-header.pcapng"),
         (&["-"], "standard input is empty"),
-        (&[&echo, "missing.pcap"], "`missing.pcap` is no file, and `missing.pcap` is not a filter"),
-        (&[&echo, "tcp", "porrt", "80"], "`tcp` is no file, and `tcp porrt 80` is not a filter"),
+        (&[&echo, "missing.pcap"], "`missing.pcap` is no file, and the filter \"missing.pcap\" cannot be used: "),
+        (
+            &[&echo, "tcp", "porrt", "80"],
+            "`tcp` is no file, and the filter \"tcp porrt 80\" cannot be used: syntax error",
+        ),
         (&[&echo, "--filter", "porrt 80"], "porrt 80"),
     ] {
         for form in [&[][..], &["--timeline"], &["--format", "jsonl"]] {

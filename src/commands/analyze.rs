@@ -305,6 +305,10 @@ impl<'a> Run<'a> {
         if let Some(undecided) = self.selection.undecided() {
             complain(&undecided);
             outcome = Outcome::Incomplete;
+        } else if let Some(in_vain) = self.filters.in_vain().or_else(|| self.selection.in_vain()) {
+            // It is an answer, and no fault; but an empty table alone would not say which of the two chose nothing.
+            let name = if self.turn == Turn::Only { String::new() } else { format!("{}: ", self.inputs.name()) };
+            complain(&format!("{name}{in_vain}"));
         }
         // Where a stream was interrupted is no damage.
         for error in self.left_out.iter().filter(|_| !self.interrupt.is_pressed()) {

@@ -155,7 +155,11 @@ fn allow(files: usize) -> Result<(), Failure> {
 const OTHERS: u64 = 32;
 
 /// The filters asked for, all of which a frame must match.
-pub(super) struct Filters(Vec<Filter>);
+pub(super) struct Filters {
+    filters: Vec<Filter>,
+    tried: u64,
+    matched: u64,
+}
 
 impl Filters {
     pub(super) fn compile(inputs: &Inputs, options: &Analyze) -> Result<Self, Failure> {
@@ -164,17 +168,25 @@ impl Filters {
             filters.push(Filter::compile(filter).map_err(|error| Inputs::not_a_filter(filter, &error))?);
         }
         if let Some(filter) = &options.filter {
-            filters.push(Filter::compile(filter).map_err(|error| Failure::new(format!("--filter: {error}")))?);
+            filters.push(Filter::compile(filter).map_err(|error| Failure::new(error.message))?);
         }
-        Ok(Self(filters))
+        Ok(Self { filters, tried: 0, matched: 0 })
     }
 
     pub(super) fn matches(&mut self, frame: &Frame<'_>) -> Result<bool, CaptureError> {
-        for filter in &mut self.0 {
+        self.tried += 1;
+        for filter in &mut self.filters {
             if !filter.matches(frame)? {
                 return Ok(false);
             }
         }
+        self.matched += 1;
         Ok(true)
+    }
+
+    /// That the filters match no frame of the capture, in one line.
+    pub(super) fn in_vain(&self) -> Option<String> {
+        let in_vain = !self.filters.is_empty() && self.matched == 0 && self.tried > 0;
+        in_vain.then(|| format!("filter: 0 of {} frames match", self.tried))
     }
 }

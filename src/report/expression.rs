@@ -25,6 +25,8 @@ pub struct Expression {
     condition: IdedExpr,
     named: Named,
     undecided: Option<Undecided>,
+    tried: u64,
+    held: u64,
 }
 
 /// What is wrong with an expression, and where.
@@ -89,13 +91,20 @@ impl Expression {
             return Err(Wrong::whole(format!("this is {kind}, not a condition; compare it with something")));
         }
         let named = reader.named;
-        Ok(Self { env, condition, named, undecided: None })
+        Ok(Self { env, condition, named, undecided: None, tried: 0, held: 0 })
     }
 
     /// Whether `connection` is one of those described.
     ///
     /// What cannot be decided because a field is not known for it, is not; what cannot for another reason is counted, too.
     pub fn matches(&mut self, connection: &Connection) -> bool {
+        let holds = self.holds(connection);
+        self.tried += 1;
+        self.held += u64::from(holds);
+        holds
+    }
+
+    fn holds(&mut self, connection: &Connection) -> bool {
         if self.named.findings_again && connection.findings.len() > MOST_AGAIN {
             return self.cannot_decide(format!(
                 "it goes through the findings again for each element of a list, and there are more than {MOST_AGAIN}"
@@ -127,6 +136,11 @@ impl Expression {
     fn cannot_decide(&mut self, why: String) -> bool {
         self.undecided.get_or_insert(Undecided { connections: 0, why }).connections += 1;
         false
+    }
+
+    /// How many connections it was tried on, where it held for none of them.
+    pub fn in_vain(&self) -> Option<u64> {
+        (self.tried > 0 && self.held == 0).then_some(self.tried)
     }
 
     /// For how many connections it could not be decided, and why not.

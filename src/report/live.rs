@@ -187,7 +187,7 @@ impl<'a> Lines<'a> {
             writeln!(self.out)?;
             if self.earlier > 0 {
                 let earlier = counted(self.earlier, "connection");
-                self.say(Paint::Dim, &format!("{earlier} that ended earlier, told above, are left out here"))?;
+                self.say(Paint::Dim, &format!("{earlier} that ended earlier are listed above and left out here"))?;
             }
             self.recent.make_contiguous().sort_by_key(|connection| connection.id);
             let table = Table::new(&self.style);
@@ -216,13 +216,17 @@ impl<'a> Lines<'a> {
     fn counters(&mut self, stats: Option<&CaptureStats>) -> io::Result<()> {
         let said = match stats {
             None => "the kernel gives no counters of drops".to_owned(),
-            Some(stats) => format!(
-                "{}: {} received, {} dropped by the kernel, {} by the interface",
-                escape(&stats.interface, &self.style),
-                counted(stats.received, "packet"),
-                grouped(stats.dropped),
-                grouped(stats.if_dropped)
-            ),
+            Some(stats) => {
+                // The kernel shows each packet to a capture of the loopback interface as it leaves and as it arrives.
+                let twice = if stats.interface == LOOPBACK { ", each twice: leaving and arriving" } else { "" };
+                format!(
+                    "{}: the kernel counted {}{twice}; {} dropped by the kernel, {} by the interface",
+                    escape(&stats.interface, &self.style),
+                    counted(stats.received, "packet"),
+                    grouped(stats.dropped),
+                    grouped(stats.if_dropped)
+                )
+            }
         };
         let lacks = stats.is_some_and(|stats| stats.dropped + stats.if_dropped > 0);
         self.say(if lacks { Paint::Bad } else { Paint::Dim }, &said)
@@ -296,7 +300,7 @@ impl Teller for Lines<'_> {
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         let time = self.time(now);
         let said = format!(
-            "the kernel dropped {}: {} in all; what is told of connections may lack them",
+            "the kernel dropped {}: {} in all; the lines above may lack them",
             counted(new, "packet"),
             grouped(stats.dropped)
         );
@@ -524,6 +528,8 @@ const STATE: usize = 12;
 /// Below these columns nothing is aligned, from the others on times have microseconds.
 const NARROW: usize = 98;
 const WIDE: usize = 104;
+/// The name of the loopback interface.
+const LOOPBACK: &str = "lo";
 /// How many connections that were told are in the table at the end.
 const RECENT: usize = 1000;
 /// How many open connections the periodic table has at most.
@@ -606,7 +612,10 @@ mod tests {
         );
         assert!(lines[end].contains(" fin after 6.00 ms, octets 7 →, 0 ←. Closed normally: "), "{text}");
         assert!(lines[end + 1].is_empty() && lines[end + 3].contains("TIME-WAIT    CLOSED       fin"), "{text}");
-        assert_eq!(lines.last(), Some(&"eth\\x1b0: 7 packets received, 0 dropped by the kernel, 0 by the interface"));
+        assert_eq!(
+            lines.last(),
+            Some(&"eth\\x1b0: the kernel counted 7 packets; 0 dropped by the kernel, 0 by the interface")
+        );
     }
 
     #[test]
