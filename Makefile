@@ -93,6 +93,10 @@ captures: build
 picture: build
 	"$(BINARY)" demo --color always --width 128 | python3 scripts/picture.py "tcpflow demo" > docs/demo.svg
 
+# The same at four widths, on black and on white, to be looked at after a change of colours or of columns.
+pictures: build
+	@scripts/pictures.sh "$(BINARY)" "$(TARGET)/pictures"
+
 bench: build
 	@scripts/bench.sh "$(BINARY)"
 	$(CARGO) run --quiet --release --locked --package speed -- --tcpflow "$(BINARY)" $(BENCH)

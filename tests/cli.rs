@@ -133,12 +133,34 @@ fn bad_input_is_status_2_and_one_line_that_names_it() {
             "`tcp` is no file, and the filter \"tcp porrt 80\" cannot be used: syntax error",
         ),
         (&[&echo, "--filter", "porrt 80"], "porrt 80"),
+        (&[&echo, "--filter", "porrt 80"], "tcpflow: the filter \"porrt 80\" cannot be used: syntax error"),
     ] {
         for form in [&[][..], &["--timeline"], &["--format", "jsonl"]] {
             let output = command(&["analyze"]).args(form).args(line).current_dir(&folder).output().unwrap();
             assert_eq!(output.status.code(), Some(2), "{line:?} {form:?}");
             assert!(one_line(&output).contains(named), "{line:?} {form:?}: {}", one_line(&output));
         }
+    }
+}
+
+#[test]
+fn what_chooses_nothing_says_of_how_many() {
+    let echo = capture("echo-v4.pcapng");
+    for (line, said) in [
+        (&["tcp", "port", "81"][..], "tcpflow: filter: 0 of 10 frames match"),
+        (&["--filter", "udp", "tcp"], "tcpflow: filter: 0 of 10 frames match"),
+        (&["--where", "id == 77"], "tcpflow: --where: 0 of 1 connections match"),
+        (&["--where", "id == 77", "--filter", "udp"], "tcpflow: filter: 0 of 10 frames match"),
+    ] {
+        for form in [&[][..], &["--timeline"], &["--format", "jsonl"], &["--format", "csv"]] {
+            let output = command(&["analyze", &echo]).args(form).args(line).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{line:?} {form:?}: it is an answer");
+            assert_eq!(one_line(&output), said, "{line:?} {form:?}");
+        }
+    }
+    for line in [&["tcp", "port", "3000"][..], &["--where", "id == 0"], &[]] {
+        let output = command(&["analyze", &echo]).args(line).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{line:?}");
     }
 }
 

@@ -226,6 +226,7 @@ impl<'a> Run<'a> {
             Some(ids) => Keep::Only(ids.clone()),
         };
         let mut source = self.open(out)?;
+        self.filters.count_anew();
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);

@@ -184,6 +184,11 @@ impl Filters {
         Ok(true)
     }
 
+    /// Counts anew, for a capture that is read again.
+    pub(super) fn count_anew(&mut self) {
+        (self.tried, self.matched) = (0, 0);
+    }
+
     /// That the filters match no frame of the capture, in one line.
     pub(super) fn in_vain(&self) -> Option<String> {
         let in_vain = !self.filters.is_empty() && self.matched == 0 && self.tried > 0;

@@ -619,6 +619,36 @@ mod tests {
     }
 
     #[test]
+    fn on_loopback_it_is_said_that_the_kernel_counts_each_packet_twice() {
+        let text = told(&Style::plain(120), CLOSED, &[50_000], |lines, mut table| {
+            table.finish(|connection| lines.left(connection)).unwrap();
+            let stats = CaptureStats { interface: "lo".to_owned(), received: 14, ..CaptureStats::default() };
+            lines
+                .finish(&Totals { frames: 7, segments: 7, connections: 1, ..Totals::default() }, Some(&stats))
+                .unwrap();
+        });
+        let last: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(last[1], "1 connection, 7 segments, 7 frames");
+        assert_eq!(
+            last[0],
+            "lo: the kernel counted 14 packets, each twice: leaving and arriving; 0 dropped by the kernel, 0 by the interface"
+        );
+    }
+
+    #[test]
+    fn a_segment_captured_twice_is_not_told_as_retransmitted() {
+        let script = "0  < S  100(0)
+                      1  > S. 300(0) ack 101
+                      2  < .  101(0) ack 301
+                      3  < P. 101(7) ack 301 id 7
+                      3.01 < P. 101(7) ack 301 id 7
+                      400 < P. 101(7) ack 301 id 8
+                      401 > R. 301(0) ack 108";
+        let text = told(&Style::plain(180), script, &[50_000], finished);
+        assert!(text.contains(", 1 segment retransmitted. "), "{text}");
+    }
+
+    #[test]
     fn a_page_in_ascii_stays_so_and_a_narrow_one_is_not_padded() {
         for width in [40, 97, 98, 180] {
             let style = Style { charset: Charset::Ascii, ..Style::plain(width) };

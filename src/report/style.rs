@@ -33,7 +33,7 @@ pub enum Color {
     /// No escape sequence at all.
     #[default]
     Never,
-    /// Bold, underline and reverse alone, for terminals whose few colours nobody has measured.
+    /// Bold and reverse alone, for terminals whose few colours nobody has measured.
     Attributes,
     /// Colours of the 256-colour cube, which look the same whatever the theme, and can be read on black and on white.
     Always,
@@ -122,8 +122,11 @@ impl Style {
         };
         match paint {
             Paint::Plain | Paint::Dim | Paint::Client | Paint::Server | Paint::Kernel => plain,
-            Paint::Strong | Paint::ClientStrong | Paint::ServerStrong | Paint::State | Paint::Bad => plain.bold(),
-            Paint::Warn => plain.underline(),
+            // Where there is no colour for it, it is at least bold.
+            Paint::Warn if self.color == Color::Always => plain,
+            Paint::Strong | Paint::ClientStrong | Paint::ServerStrong | Paint::State | Paint::Warn | Paint::Bad => {
+                plain.bold()
+            }
             Paint::Alarm => plain.bold().reversed(),
         }
     }
@@ -328,7 +331,7 @@ mod tests {
             let mut codes = codes(&before).into_iter();
             while let Some(code) = codes.next() {
                 match code {
-                    1 | 4 | 7 => {}
+                    1 | 7 => {}
                     38 => {
                         assert_eq!(codes.next(), Some(5), "{paint:?}");
                         let colour = parts(codes.next().unwrap());
@@ -350,6 +353,6 @@ mod tests {
         let style = Style { color: Color::Attributes, ..Style::plain(80) };
         let used: std::collections::BTreeSet<u8> =
             PAINTS.iter().flat_map(|paint| codes(&style.marks(*paint).0)).collect();
-        assert_eq!(used, [1, 4, 7].into());
+        assert_eq!(used, [1, 7].into());
     }
 }

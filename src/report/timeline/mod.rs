@@ -328,6 +328,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_frame_captured_twice_is_the_same_frame_and_no_retransmission() {
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        let send = t.call((0, 5), Side::Client, "send(10, 0)", Effect::Send, 4, 10);
+        t.segment(1, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment(2, Side::Client, Flags::ACK, (11, 1, 10), sample::by(&[send]));
+        let copy = t.segment(3, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment_mut(copy).findings = [Finding::SpuriousRetransmission, Finding::CapturedTwice].into_iter().collect();
+        t.segment_mut(copy).cause.kernel = Some(crate::flow::Mechanism::RetransmissionTimeout);
+        let again = t.segment(300_000, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment_mut(again).findings.insert(Finding::Retransmission);
+        let mut story = t.summed_up(Ending::Open, None, "Open.");
+        story.connections[0].client_to_server.retransmissions = 2;
+        for width in [60, 80, 100, 128, 160] {
+            let text = drawn(&story, &Style::plain(width));
+            assert!(text.contains("same frame as #1"), "{width}: {text}");
+            assert!(!text.contains("timeout"), "{width}: {text}");
+            let (rows, summary) = text.split_once("\n\n").unwrap();
+            assert!(!rows.contains("spurious") && rows.contains("captured twice"), "{width}: {text}");
+            let said = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("in 4 segments, 1 retransmitted, 1 captured twice"), "{width}: {said}");
+        }
+    }
+
     /// What decides is there at every width, unbroken; only the verdict may go on on the next line.
     #[test]
     fn nothing_that_decides_is_cut() {

@@ -336,7 +336,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         let said = segment.note.as_deref().unwrap_or("cause not known");
         // The mark says that nobody watched.
         let said = if *inferred { said.trim_end_matches(", not watched") } else { said };
-        return line.with(Paint::Kernel, escape(said, style));
+        // Blue is the kernel's; a call that nobody watched is the end's own.
+        let paint = if *inferred { paint_of(segment.from) } else { Paint::Plain };
+        return line.with(paint, escape(said, style));
     }
     let of = of.and_then(|of| index.event(of)).and_then(|event| match &event.kind {
         EventKind::Segment(segment) if *mechanism == Mechanism::Handshake && said == Said::InFull => {
