@@ -1,5 +1,6 @@
 # make demo      shows a TCP connection's life: calls, segments and states
 # make test      tries everything
+# make check     format, lints, documentation, dependencies
 # make install   puts the binary, its manual pages and its completions below PREFIX (and DESTDIR)
 # make captures  makes the captures and their stored outputs in captures/ anew
 # make bench     measures tcpflow beside cat and its peers; its captures take 10 GB, and `make clean-bench` removes them
@@ -30,10 +31,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 build: setup
 	$(CARGO) build --release --locked
 
-# The release binary has no line tables. This links the same program with them, in a file that debuggers and profilers read.
+# The release binary has no line tables. This makes one that has them in a file of its own, which backtraces, debuggers and profilers
+# find as long as it lies beside it: for who distributes tcpflow, or looks for a fault.
 symbols: setup
-	$(CARGO) rustc --release --locked --bin tcpflow --target-dir "$(TARGET)/symbols" -- -C strip=none
-	@echo "$(TARGET)/symbols/release/tcpflow shows functions and lines in backtraces, debuggers and profilers"
+	$(CARGO) build --profile symbols --locked
+	install -d "$(TARGET)/distributed"
+	cd "$(TARGET)/distributed" && objcopy --only-keep-debug ../symbols/tcpflow tcpflow.debug
+	cd "$(TARGET)/distributed" && objcopy --strip-all --add-gnu-debuglink=tcpflow.debug ../symbols/tcpflow tcpflow
+	@echo "$(TARGET)/distributed has tcpflow, and its line tables in tcpflow.debug"
 
 setup:
 	@scripts/setup.sh

@@ -98,7 +98,7 @@ impl<'a> Summary<'a> {
         }
         let copies = self.copies();
         let way = |end: Side, side: &SideSummary| {
-            let mut said = format!("{} in {}", counted(side.octets, "octet"), counted(side.segments, "segment"));
+            let mut said = self.carried(end, side);
             let own = copies.values().filter(|copy| copy.from == end);
             let taken_for_repeated =
                 own.clone().filter(|copy| copy.findings.iter().any(is_retransmission)).count() as u64;
@@ -155,6 +155,35 @@ impl<'a> Summary<'a> {
         });
         let copies = segments.filter(|segment| segment.findings.contains(Finding::CapturedTwice));
         copies.map(|segment| (segment.segment.frame, segment)).collect()
+    }
+
+    /// The octets and segments of one direction; where it was not captured, what the other acknowledged.
+    fn carried(&self, end: Side, side: &SideSummary) -> String {
+        let segments = |of: Side| {
+            self.events.iter().filter_map(move |event| match &event.kind {
+                EventKind::Segment(segment) if segment.from == of => Some(segment),
+                _ => None,
+            })
+        };
+        let octets = counted(side.octets, "octet");
+        let carriers = segments(end).filter(|segment| segment.segment.len > 0).count() as u64;
+        let acks = || segments(end.peer()).filter_map(|segment| segment.ack);
+        match acks().min().zip(acks().max()) {
+            Some((first, last)) if side.segments == 0 && last > first => {
+                // The first acknowledgement of a handshake is that of the SYN, which is no octet.
+                let acknowledged = counted((last - first).unsigned_abs(), "octet");
+                // A FIN takes a number as an octet does, and nobody saw whether there was one.
+                let fin = match self.connection.ending {
+                    Ending::Fin | Ending::HalfClosed => ", a FIN counted as one",
+                    _ => "",
+                };
+                format!("only the {}'s direction was captured; it acknowledged {acknowledged}{fin}", end.peer().name())
+            }
+            _ if (1..side.segments).contains(&carriers) => {
+                format!("{octets} in {carriers} of {}", counted(side.segments, "segment"))
+            }
+            _ => format!("{octets} in {}", counted(side.segments, "segment")),
+        }
     }
 
     /// Who ended it, and how.
