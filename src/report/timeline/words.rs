@@ -202,8 +202,8 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     };
     // A copy was not sent again, whatever its numbers look like; the rule's verdict stands among the findings below.
     let is_copy = segment.findings.contains(Finding::CapturedTwice);
-    let is_told = |finding: &Finding| !is_said(finding) && !(is_copy && is_retransmission(*finding));
-    for finding in segment.findings.iter().filter(is_told) {
+    let is_left_out = |finding: &Finding| is_said(finding) || is_copy && is_retransmission(*finding);
+    for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
         remarks.push(Line::of(Paint::Warn, said(finding)));
     }
     let told = [Finding::ZeroWindow, Finding::WindowUpdate, Finding::WindowFull, Finding::ZeroWindowProbe];
