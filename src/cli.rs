@@ -482,6 +482,21 @@ mod tests {
     }
 
     #[test]
+    fn help_and_errors_leave_the_colours_to_the_terminal() {
+        let help = Cli::command().render_long_help().ansi().to_string();
+        let wrong = ["demo --prot 1", "live --every 0", "analyze --format txt a", "demo --refused --wait", "analyse"];
+        let errors = wrong.map(|line| read(line).unwrap_err().render().ansi().to_string());
+        for text in std::iter::once(help).chain(errors) {
+            let sequences: Vec<&str> =
+                text.split("\x1b[").skip(1).filter_map(|rest| Some(rest.split_once('m')?.0)).collect();
+            assert!(!sequences.is_empty());
+            for sequence in sequences {
+                assert!(["", "0", "1", "4"].contains(&sequence), "{sequence:?} in {text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn options_may_stand_between_and_after_files_and_filter() {
         let Command::Analyze(analyze) =
             read("analyze -t a.pcap -c 3,4 tcp port 80 -c 7 --format jsonl").unwrap().command

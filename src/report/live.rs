@@ -218,9 +218,12 @@ impl<'a> Lines<'a> {
             None => "the kernel gives no counters of drops".to_owned(),
             Some(stats) => {
                 // The kernel shows each packet to a capture of the loopback interface as it leaves and as it arrives.
-                let twice = if stats.interface == LOOPBACK { ", each twice: leaving and arriving" } else { "" };
+                let how = match stats.interface == LOOPBACK {
+                    true => "counted, each leaving and arriving;",
+                    false => "received,",
+                };
                 format!(
-                    "{}: the kernel counted {}{twice}; {} dropped by the kernel, {} by the interface",
+                    "{}: {} {how} {} dropped by the kernel, {} by the interface",
                     escape(&stats.interface, &self.style),
                     counted(stats.received, "packet"),
                     grouped(stats.dropped),
@@ -612,10 +615,7 @@ mod tests {
         );
         assert!(lines[end].contains(" fin after 6.00 ms, octets 7 →, 0 ←. Closed normally: "), "{text}");
         assert!(lines[end + 1].is_empty() && lines[end + 3].contains("TIME-WAIT    CLOSED       fin"), "{text}");
-        assert_eq!(
-            lines.last(),
-            Some(&"eth\\x1b0: the kernel counted 7 packets; 0 dropped by the kernel, 0 by the interface")
-        );
+        assert_eq!(lines.last(), Some(&"eth\\x1b0: 7 packets received, 0 dropped by the kernel, 0 by the interface"));
     }
 
     #[test]
@@ -631,7 +631,7 @@ mod tests {
         assert_eq!(last[1], "1 connection, 7 segments, 7 frames");
         assert_eq!(
             last[0],
-            "lo: the kernel counted 14 packets, each twice: leaving and arriving; 0 dropped by the kernel, 0 by the interface"
+            "lo: 14 packets counted, each leaving and arriving; 0 dropped by the kernel, 0 by the interface"
         );
     }
 

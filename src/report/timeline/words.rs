@@ -1,12 +1,14 @@
 //! The words of a timeline: how calls, segments, causes and transitions are put.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
 use crate::flow::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, TimerEvent};
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
-use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
+use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};
@@ -144,7 +146,13 @@ fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
     }
     args.extend(call.call.args.iter().map(|(_, value)| match value {
         Arg::Int(number) => number.to_string(),
-        Arg::Text(text) => escape(text, style),
+        Arg::Text(text) => match escape(text, style) {
+            long if long.width() > LONGEST_ARGUMENT => {
+                let ellipsis = style.glyphs().ellipsis;
+                format!("{}{ellipsis}", cut(&long, LONGEST_ARGUMENT - ellipsis.width()).0)
+            }
+            short => short,
+        },
     }));
     args
 }
@@ -531,6 +539,9 @@ pub(super) const fn micro(style: &Style) -> &'static str {
 
 /// No call and no error has a longer name; what a file claims may.
 const LONGEST_NAME: usize = 48;
+
+/// Columns of an argument, which may be broken into lines: a file may claim any.
+const LONGEST_ARGUMENT: usize = 120;
 
 /// From this width on a page shows what narrower ones leave out: windows, durations, notes.
 pub(super) const ROOMY: usize = 140;
