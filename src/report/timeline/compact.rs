@@ -97,8 +97,12 @@ impl<'a> Page<'a> {
                     _ if *form == Form::Return => String::new(),
                     frames => format!(" {} {}", self.glyphs.becomes, words::frames(frames)),
                 };
-                let mut tail = words.tail;
-                tail.push(Paint::Dim, sent);
+                let (mut tail, mut extras) = (words.tail, words.extras);
+                match form {
+                    // Its segments name it themselves, in the lines below.
+                    Form::Entry => extras.push(Line::of(Paint::Dim, sent)),
+                    _ => tail.push(Paint::Dim, sent),
+                }
                 let shown = || (keep..=all).rev().map(|shown| bracketed(&words.args, shown, ellipsis));
                 let beside = |room: usize| shown().find(|args| head.width() + args.width() <= room);
                 // The result has a line of its own rather than be cut, or the name.
@@ -114,7 +118,7 @@ impl<'a> Page<'a> {
                     lines.extend(own.wrapped(room, CONTINUED));
                     line = lines.pop().unwrap_or_default();
                 }
-                for extra in words.extras.into_iter().take(2) {
+                for extra in extras.into_iter().take(2) {
                     if line.width() + extra.width() <= room {
                         line.append(extra);
                     }
