@@ -1075,6 +1075,44 @@ mod tests {
         );
     }
 
+    #[test]
+    fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion() {
+        let (calls, again) = (300, 100);
+        let mut script = SET_UP.to_owned();
+        for number in 0..calls {
+            script += &format!("{}..{} client send 1\n", 100 + number, 101 + number);
+        }
+        for number in 0..again {
+            let finding = if number > 0 { "retransmission" } else { "" };
+            script += &format!("{} < P. 1({calls}) ack 1 {finding}\n", 1000 + number * 300_000);
+        }
+        for number in 0..calls {
+            script += &format!("{}..{} server recv 1\n", 40_000_000 + number, 40_000_001 + number);
+        }
+        let story = story(&script);
+        let joins = |of: fn(&EventKind) -> usize| story.events.iter().map(|event| of(&event.kind)).sum::<usize>();
+        let written = joins(|kind| if let EventKind::Segment(segment) = kind { segment.cause.calls.len() } else { 0 });
+        let sent = joins(|kind| if let EventKind::Call(call) = kind { call.frames.len() } else { 0 });
+        let brought = joins(|kind| if let EventKind::Call(call) = kind { call.brought_by.len() } else { 0 });
+        // Six calls set the connection up.
+        let most = FanOut::of(again + 3, 2 * calls + 2).take(0..usize::MAX).len();
+        assert!(
+            (most..most + again).contains(&brought) && (most..=most + again).contains(&written),
+            "{brought} {written} {most}"
+        );
+        assert_eq!(sent, written, "each join has two ends");
+        assert_eq!(
+            story.joins_omitted as usize + brought + written - 1,
+            2 * calls * again,
+            "what is left out is counted; the SYN is a join, too"
+        );
+        let has_cause = |kind: &EventKind| match kind {
+            EventKind::Segment(segment) if segment.stream.is_some() => !segment.cause.calls.is_empty(),
+            _ => true,
+        };
+        assert!(story.events.iter().all(|event| has_cause(&event.kind)), "each segment names a call");
+    }
+
     // ---- endings -------------------------------------------------------------------------------------------------
 
     #[test]
