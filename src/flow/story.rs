@@ -1367,6 +1367,18 @@ mod tests {
         assert_eq!(story.connections[0].findings[0].frame, Some(4));
     }
 
+    #[test]
+    fn witnesses_that_disagree_without_end_are_counted() {
+        let mut script = SET_UP.to_owned();
+        let words = MOST_DISAGREEMENTS as u64 + 7;
+        for number in 0..words {
+            script +=
+                &format!("{}..{} client recv -EAGAIN in CLOSING\n", 1_000_000 + number * 10, 1_000_005 + number * 10);
+        }
+        let connection = &story(&script).connections[0];
+        assert_eq!((connection.findings.len(), connection.findings_omitted), (MOST_DISAGREEMENTS, 7));
+    }
+
     // ---- tunnels -------------------------------------------------------------------------------------------------
 
     #[test]
