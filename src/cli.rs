@@ -8,6 +8,8 @@ use clap::builder::styling::{Style, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::report::{self, Style};
+
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
 /// Three witnesses see a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
@@ -322,10 +324,30 @@ pub fn parse() -> Result<Cli, ExitCode> {
         Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
     });
     parsed.map_err(|error| {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let error = visible(error, &arguments);
         // Nobody may be left to read it: a closed output is no failure of the command line.
         let _ = error.print();
         ExitCode::from(if error.use_stderr() { 2 } else { 0 })
     })
+}
+
+/// The error with everything in it escaped that a terminal would act on: clap repeats arguments as they are.
+fn visible(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let escaped = |argument: &OsString| report::escape(&argument.to_string_lossy(), &Style::plain(Style::WIDEST));
+    let shown: Vec<String> = arguments.iter().map(escaped).collect();
+    if shown.iter().zip(arguments).all(|(shown, argument)| argument == shown.as_str()) {
+        return error;
+    }
+    // The same mistake is in the arguments as they are shown: clap marks and colours it as always.
+    match Cli::try_parse_from(&shown) {
+        Err(again) if again.kind() == error.kind() => again,
+        _ => {
+            let told = error.to_string();
+            let message = told.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Cli::command().error(error.kind(), report::escape(message, &Style::plain(Style::WIDEST)))
+        }
+    }
 }
 
 /// A number of octets, with a unit or without: `4096`, `100M`, `64Mi`.
@@ -552,6 +574,40 @@ mod tests {
         for line in ["live --rotate-size 1M", "live -w a.pcap --files 1", "live --snaplen 10", "live --buffer 7"] {
             assert!(read(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_an_error_repeats_is_escaped() {
+        use std::os::unix::ffi::OsStringExt;
+        let strange = "x\u{1b}[2J\u{202e}\n\rerror: \u{9b}31m";
+        for line in [
+            vec![strange],
+            vec!["analyze", "--format", strange, "a"],
+            vec!["demo", "--port", strange],
+            vec!["demo", &format!("--{strange}")],
+            vec!["completions", strange],
+        ] {
+            let arguments: Vec<OsString> = std::iter::once("tcpflow").chain(line).map(OsString::from).collect();
+            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let kind = error.kind();
+            let told = visible(error, &arguments);
+            assert_eq!(told.kind(), kind);
+            let told = told.to_string();
+            assert!(
+                !told.contains(['\u{1b}', '\u{202e}', '\r', '\u{9b}']) && !told.contains("\nerror: \\"),
+                "{told:?}"
+            );
+            assert_eq!(told.matches("\\x1b[2J").count().min(1), 1, "it is shown all the same: {told:?}");
+        }
+        let short: Vec<OsString> = ["tcpflow", "analyze", "-\u{1b}[2J"].map(OsString::from).into();
+        let told = visible(Cli::try_parse_from(&short).unwrap_err(), &short).to_string();
+        assert!(told.contains("unexpected argument") && !told.contains('\u{1b}'), "{told:?}");
+        let arguments = vec!["tcpflow".into(), "demo".into(), "--port".into(), OsString::from_vec(b"a\xff\x1b".into())];
+        let told = visible(Cli::try_parse_from(&arguments).unwrap_err(), &arguments).to_string();
+        assert!(told.contains("UTF-8") && !told.contains('\u{1b}'), "{told:?}");
+        let plain: Vec<OsString> = ["tcpflow", "grüße"].map(OsString::from).into();
+        let told = visible(Cli::try_parse_from(&plain).unwrap_err(), &plain).to_string();
+        assert!(told.contains("grüße"), "{told:?}");
     }
 
     #[test]

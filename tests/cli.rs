@@ -342,7 +342,8 @@ fn what_a_capture_says_of_itself_cannot_reach_the_terminal() {
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert_eq!(told.lines().count(), 2, "{told}");
     assert!(!told.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{told:?}");
-    for shown in ["\\x1b]0;title\\x07", "\\u{1b}[31mred\\n.pcapng: the calls kept in it cannot be read"] {
+    let marked = r#"\u{1b}[31mred\n.pcapng: a note kept in this file says "\x1b]0;title\x07"#;
+    for shown in [marked, "\\u{1b}[31mred\\n.pcapng: the calls kept in it cannot be read"] {
         assert!(told.contains(shown), "{told}");
     }
 }

@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let mut source = self.open(out)?;
+        source.leave_kept();
         let began = OnceLock::new();
         let name = self.inputs.name();
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
@@ -243,6 +244,15 @@ impl<'a> Run<'a> {
         }
         let left_out = session.left_out();
         let story = session.story(kept.calls, &kept.evidence, source.dropped());
+        if story.joins_omitted > 0 {
+            complain(&format!(
+                "{}: {} joins of calls and segments are left out: octets of many calls were sent again and again, \
+                 and a segment names the first of them only",
+                self.inputs.name(),
+                story.joins_omitted
+            ));
+            self.whole = Outcome::Incomplete;
+        }
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }
@@ -283,6 +293,7 @@ impl<'a> Run<'a> {
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
         let (mut source, _) = Source::open(&self.inputs, &self.interrupt)?;
+        source.leave_kept();
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);

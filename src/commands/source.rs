@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
-use crate::calls::Kept;
+use crate::calls::{Kept, Room};
 use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
 use crate::cli::Analyze;
 
@@ -60,18 +60,34 @@ impl Source {
         }
     }
 
+    fn files_mut(&mut self) -> &mut [FileSource] {
+        match self {
+            Self::One(file) => std::slice::from_mut(&mut **file),
+            Self::Many(files) => files.sources_mut(),
+        }
+    }
+
+    /// Has the files keep none of the calls and answers that they carry.
+    pub(super) fn leave_kept(&mut self) {
+        self.files_mut().iter_mut().for_each(FileSource::leave_attachments);
+    }
+
     /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
-    pub(super) fn kept(&self) -> (Kept, Outcome) {
+    ///
+    /// Notices are a file's words, so they are told as these.
+    pub(super) fn kept(&mut self) -> (Kept, Outcome) {
         let mut all = Kept::default();
         let mut outcome = Outcome::Done;
-        for file in self.files() {
-            for attachment in file.attachments() {
-                match Kept::from_bytes(attachment) {
+        let mut room = Room::default();
+        for file in self.files_mut() {
+            let before = room.omitted();
+            for attachment in file.take_attachments() {
+                match Kept::read(&attachment, &mut room) {
                     Ok(None) => {}
                     Ok(Some(kept)) => {
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
-                        all.notices.extend(kept.notices);
+                        all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
                     }
                     Err(error) => {
                         complain(&format!(
@@ -81,6 +97,14 @@ impl Source {
                         outcome = Outcome::Incomplete;
                     }
                 }
+            }
+            let omitted = room.omitted() - before;
+            if omitted > 0 {
+                complain(&format!(
+                    "{}: {omitted} of the calls, answers and notices kept in it are left out: there is room for those before",
+                    file.name()
+                ));
+                outcome = Outcome::Incomplete;
             }
         }
         (all, outcome)
@@ -107,6 +131,11 @@ impl Source {
     pub(super) fn dropped(&self) -> Option<u64> {
         self.files().iter().filter_map(FileSource::dropped).reduce(u64::saturating_add)
     }
+}
+
+/// What a file says of itself, in quotes: it may say anything, and it is not this program that says it.
+fn said_by(file: &str, notice: &str) -> String {
+    format!("{file}: a note kept in this file says \"{}\"", notice.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// How many octets of all files together are read ahead.
