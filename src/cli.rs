@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::styling::{Style, Styles};
+use clap::builder::styling::{self, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
@@ -419,8 +419,10 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
 }
 
 /// Help and usage errors have bold and underline alone, which every theme keeps legible.
-const STYLES: Styles =
-    Styles::styled().error(Style::new().bold()).valid(Style::new().bold()).invalid(Style::new().underline());
+const STYLES: Styles = Styles::styled()
+    .error(styling::Style::new().bold())
+    .valid(styling::Style::new().bold())
+    .invalid(styling::Style::new().underline());
 
 const EXAMPLES: &str = "\
 Examples:
