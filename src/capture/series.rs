@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{CaptureError, Frame, Writer, shown};
@@ -143,7 +142,7 @@ impl Series {
         let Some(most) = self.rotation.files else { return Ok(()) };
         while self.whole.len() + 2 > most.max(2) {
             let Some(oldest) = self.whole.pop_front() else { break };
-            match fs::remove_file(&oldest) {
+            match self.writer.remove_beside(oldest.file_name().unwrap_or_default()) {
                 Ok(()) => {}
                 // Somebody took it away, and that is what such files are for.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -169,6 +168,8 @@ fn name(path: &Path, rotation: &Rotation, number: u64) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::{FileSource, FrameSource, LinkType};
     use super::*;
 

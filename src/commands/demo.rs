@@ -13,7 +13,7 @@ use super::interrupt::{INTERRUPTED, Interrupt};
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain, look};
 use crate::calls::Kept;
-use crate::capture::Writer;
+use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
 use crate::flow::{Side, Story};
 use crate::kernel::Evidence;
@@ -103,6 +103,7 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         clients: options.clients.into(),
         mtu: options.mtu,
         place: Place::WherePermitted,
+        successor: Successor { user: options.user.clone(), writes: options.save.clone() },
         interrupt,
     }
 }

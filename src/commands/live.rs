@@ -10,7 +10,7 @@ use super::selection;
 use super::{Failure, Outcome, complain, look};
 use crate::capture::{
     Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
-    Series, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
+    Series, Successor, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
 };
 use crate::cli::{Live, LiveForm, Look, Time};
 use crate::flow::{Connection, Limits};
@@ -29,7 +29,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     }
     let capture = open(options)?;
     // Only the capture needed it: what is written from here on belongs to the user.
-    give_up_privilege()?;
+    give_up_privilege(&Successor { user: options.user.clone(), writes: options.save.clone() })?;
     let interrupt = Interrupt::catch()?;
     let rotation = Rotation {
         octets: options.rotate_size,

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, getegid, geteuid};
 
 use super::LabError;
-use crate::capture;
+use crate::capture::{self, LowPorts, Successor};
 
 /// The name of the interface.
 pub(super) const LOOPBACK: &str = "lo";
@@ -168,12 +168,14 @@ impl Request {
 
 /// Gives up what privilege the process has, for good: it was needed only to open the capture.
 ///
-/// In a user namespace of its own the capabilities are worth nothing outside, and stay.
-pub(super) fn give_up_privilege(ground: Ground) -> Result<(), LabError> {
-    if ground == Ground::OwnUserAndNetwork {
-        return Ok(());
-    }
-    capture::give_up_privilege().map_err(|error| LabError::new(error.message))
+/// In a user namespace of its own it keeps what a server on a port below 1024 needs, which is worth nothing outside.
+pub(super) fn give_up_privilege(ground: Ground, port: u16, successor: &Successor) -> Result<(), LabError> {
+    let given_up = match ground {
+        Ground::OwnUserAndNetwork if port < 1024 => capture::give_up_privilege_inside(LowPorts::Open),
+        Ground::OwnUserAndNetwork => capture::give_up_privilege_inside(LowPorts::Closed),
+        Ground::Host | Ground::OwnNetwork => capture::give_up_privilege(successor),
+    };
+    given_up.map_err(|error| LabError::new(error.message))
 }
 
 /// The processor that runs the calling thread, where the kernel tells.
