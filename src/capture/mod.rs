@@ -18,7 +18,7 @@ mod series;
 mod writer;
 
 pub use feed::{Batch, Fed, Feed};
-pub use file::{FileSource, Meter};
+pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;
 pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
 pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};

@@ -388,8 +388,7 @@ fn who() -> String {
     format!("user {}", name.unwrap_or_else(|| uid.to_string()))
 }
 
-const FOLDER: OFlag =
-    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const FOLDER: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 const READABLE_FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: u32 = 40;

@@ -8,7 +8,9 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::stat::fstat;
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgid, getresgid, getresuid, getuid, setgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Uid, User, getegid, geteuid, getgid, getresgid, getresuid, getuid, setgroups, setresgid, setresuid,
+};
 
 use super::place::{self, Place};
 use super::{CaptureError, shown};

@@ -10,6 +10,7 @@ mod live;
 mod look;
 mod man;
 mod names;
+mod outlet;
 mod pipeline;
 pub mod progress;
 mod selection;
@@ -31,6 +32,7 @@ use crate::report;
 
 /// Runs what the command line asks for and tells on standard error what went wrong.
 pub fn run(cli: &Cli) -> ExitCode {
+    interrupt::outlive_the_limit_on_files();
     let result = match &cli.command {
         Command::Demo(options) => demo::run(options, &cli.look),
         Command::Analyze(options) => analyze::run(options, &cli.look),
@@ -99,6 +101,11 @@ impl Failure {
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            io::ErrorKind::StorageFull => Self::new("standard output: no space is left on the device"),
+            io::ErrorKind::QuotaExceeded => Self::new("standard output: the disk quota is used up"),
+            io::ErrorKind::FileTooLarge => {
+                Self::new("standard output: the limit on the size of a file is reached (ulimit -f)")
+            }
             _ => Self::Told(format!("standard output: {error}")),
         }
     }
