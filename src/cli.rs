@@ -321,11 +321,20 @@ pub struct Man {
     pub dir: Option<PathBuf>,
 }
 
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Ended {
+    /// Help or the version was asked for and printed (0), or a usage error was told on standard error (2).
+    Told(ExitCode),
+    /// Help or the version was asked for, and standard output does not take it.
+    Unwritten(io::Error),
+}
+
 /// Reads the command line.
 ///
 /// # Errors
-/// The exit status after help or the version was asked for and printed (0), or after a usage error was told on standard error (2).
-pub fn parse() -> Result<Cli, ExitCode> {
+/// See [`Ended`].
+pub fn parse() -> Result<Cli, Ended> {
     let parsed = Cli::try_parse().and_then(|cli| match contradiction(&cli) {
         None => Ok(cli),
         Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
@@ -333,11 +342,8 @@ pub fn parse() -> Result<Cli, ExitCode> {
     parsed.map_err(|error| {
         // Nobody may be left to read it: a closed output is no failure of the command line. One that takes nothing is.
         match error.print().and_then(|()| io::stdout().flush()) {
-            Err(failure) if !error.use_stderr() && failure.kind() != io::ErrorKind::BrokenPipe => {
-                let _ = writeln!(io::stderr(), "tcpflow: standard output: {failure}");
-                ExitCode::from(2)
-            }
-            _ => ExitCode::from(if error.use_stderr() { 2 } else { 0 }),
+            Err(failure) if !error.use_stderr() => Ended::Unwritten(failure),
+            _ => Ended::Told(ExitCode::from(if error.use_stderr() { 2 } else { 0 })),
         }
     })
 }

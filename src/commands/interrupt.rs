@@ -89,7 +89,7 @@ impl Interrupt {
 }
 
 /// Has a write beyond the limit on the size of files (RLIMIT_FSIZE) fail as any other does, instead of ending the process.
-pub(super) fn outlive_the_limit_on_files() {
+pub fn outlive_the_limit_on_files() {
     // It is caught, not ignored: a program that is started from here has what it had. Where it cannot be, the kernel ends the process.
     _ = flag::register(SIGXFSZ, Arc::default());
 }

@@ -21,6 +21,7 @@ mod tellers;
 mod watch;
 
 pub use inputs::Inputs;
+pub use interrupt::outlive_the_limit_on_files;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -32,7 +33,6 @@ use crate::report;
 
 /// Runs what the command line asks for and tells on standard error what went wrong.
 pub fn run(cli: &Cli) -> ExitCode {
-    interrupt::outlive_the_limit_on_files();
     let result = match &cli.command {
         Command::Demo(options) => demo::run(options, &cli.look),
         Command::Analyze(options) => analyze::run(options, &cli.look),
@@ -41,6 +41,15 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Completions(options) => completions::run(options),
         Command::Man(options) => man::run(options),
     };
+    ended(result)
+}
+
+/// The exit status where standard output does not take help or the version, which is told.
+pub fn unwritten(error: &io::Error) -> ExitCode {
+    ended(Err(Failure::output(error)))
+}
+
+fn ended(result: Result<Outcome, Failure>) -> ExitCode {
     match result {
         Ok(outcome) => outcome.into(),
         Err(Failure::OutputClosed) => Outcome::Done.into(),
