@@ -140,23 +140,27 @@ fn demo_as_user() {
     let expected = Expected::of_user().with_empty_bounding_set();
     check(&demo(&mut tcpflow(User_::User), &[]), &expected);
     // CAP_NET_BIND_SERVICE alone, which is worth nothing outside the namespace.
-    check(&demo(&mut tcpflow(User_::User), &["--port", "80"]), &Expected { capabilities: 1 << 10, ..expected });
+    let low_port = demo(&mut tcpflow(User_::User), &["--port", "80", "--mtu", "1500"]);
+    check(&low_port, &Expected { capabilities: 1 << 10, ..expected });
 }
 
 fn analyze_as_root() {
     let expected = Expected::user(NOBODY).with_empty_bounding_set();
-    check(&analyze(&mut tcpflow(User_::Root)), &expected);
-    check(&analyze(&mut tcpflow(User_::Sudo)), &expected);
-    check(&analyze(tcpflow(User_::Root).args(["--user", "root"])), &Expected::user(0).with_empty_bounding_set());
+    check(&analyze(tcpflow(User_::Root).arg("analyze")), &expected);
+    check(&analyze(tcpflow(User_::Sudo).arg("analyze")), &expected);
+    let still_root = analyze(tcpflow(User_::Root).args(["analyze", "--user", "root"]));
+    check(&still_root, &Expected::user(0).with_empty_bounding_set());
 }
 
 fn analyze_setcap() {
     let (folder, mut command) = with_file_capability();
-    check(&analyze(&mut command), &Expected::user(NOBODY));
+    check(&analyze(command.arg("analyze")), &Expected::user(NOBODY));
     // A named pipe that nobody writes holds it where it waits for the first octet.
     let pipe = folder.0.join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
-    let mut opened = Process::start(command_at(&folder.0.join("tcpflow")).arg("analyze").arg(&pipe));
+    let mut command = command_at(&folder.0.join("tcpflow"));
+    as_user(&mut command);
+    let mut opened = Process::start(command.arg("analyze").arg(&pipe));
     let status = opened.until("the pipe is open", |process| {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", process.child.id())).ok()?;
         let is_pipe = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target == pipe);
@@ -166,7 +170,7 @@ fn analyze_setcap() {
 }
 
 fn analyze_as_user() {
-    check(&analyze(&mut tcpflow(User_::User)), &Expected::of_user());
+    check(&analyze(tcpflow(User_::User).arg("analyze")), &Expected::of_user());
 }
 
 fn analyze_reads() {
@@ -290,7 +294,7 @@ fn demo(command: &mut Command, options: &[&str]) -> Threads {
 
 /// The threads of an analysis whose standard input has not ended.
 fn analyze(command: &mut Command) -> Threads {
-    let mut command = Process::start(command.args(["analyze", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()));
+    let mut command = Process::start(command.arg("-").stdin(Stdio::piped()).stdout(Stdio::null()));
     let mut input = command.child.stdin.take().unwrap();
     let write = thread::spawn(move || {
         // It is ended when enough was seen of it.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
@@ -78,7 +79,9 @@ fn forbidden(errno: Errno) -> LabError {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
     let is = |path: &str, value: &str| setting(path).as_deref() == Some(value);
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    let why = if threads > 1 {
+    let why = if errno == Errno::ENOENT && !Path::new("/proc/self").exists() {
+        "/proc is not mounted, and a namespace for users is set up through it: mount -t proc proc /proc".to_owned()
+    } else if threads > 1 {
         format!("this process already has {threads} threads")
     } else if is("/proc/sys/user/max_user_namespaces", "0") {
         "user.max_user_namespaces = 0 on this host".to_owned()

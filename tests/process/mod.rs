@@ -47,7 +47,10 @@ impl Process {
             }
             let is_over = self.child.try_wait().expect("it can be asked").is_some() && is(self).is_none();
             if is_over || begun.elapsed() > LIMIT {
-                self.told.extend(self.lines.try_iter());
+                _ = self.child.kill();
+                while let Ok(line) = self.lines.recv_timeout(LIMIT) {
+                    self.told.push(line);
+                }
                 panic!("{what}: waited in vain for {:?}: {:#?}", begun.elapsed(), self.told);
             }
             thread::yield_now();
