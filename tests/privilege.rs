@@ -20,7 +20,7 @@ use std::{env, thread};
 use cases::Cases;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use process::{Process, Status};
+use process::Process;
 use users::{NOBODY, Program, Who as User_};
 
 /// What is tried. Each case starts its programs itself, as several users.
@@ -164,7 +164,7 @@ fn analyze_setcap() {
     let status = opened.until("the pipe is open", |process| {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", process.child.id())).ok()?;
         let is_pipe = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target == pipe);
-        descriptors.flatten().any(is_pipe).then(|| process.threads())
+        descriptors.flatten().any(is_pipe).then(|| threads(process))
     });
     check(&status, &Expected::user(NOBODY));
 }
@@ -264,7 +264,34 @@ fn bits(hex: &str) -> u64 {
 
 // ---- the programs ----
 
+/// The threads of a process by name.
 type Threads = BTreeMap<String, Status>;
+
+/// The status of each of its threads as the kernel has it, by name of the thread.
+fn threads(process: &Process) -> Threads {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.child.id())).into_iter().flatten().flatten();
+    // A thread may end while it is looked at.
+    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).ok();
+    let named = |text: String| (Status(text.clone()).of("Name").to_owned(), Status(text));
+    tasks.filter_map(status).map(named).collect()
+}
+
+/// What `/proc/PID/status` says.
+#[derive(Clone)]
+struct Status(String);
+
+impl Status {
+    /// The status of the process that asks.
+    fn own() -> Self {
+        Self(fs::read_to_string("/proc/self/status").expect("/proc is there"))
+    }
+
+    /// A line by its name.
+    fn of(&self, name: &str) -> &str {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.0)).trim()
+    }
+}
 
 fn started_live(command: &mut Command, options: &[&str]) -> Process {
     let mut live = Process::start(command.args(["live", "-i", "lo"]).args(options).stdout(Stdio::piped()));
@@ -274,7 +301,7 @@ fn started_live(command: &mut Command, options: &[&str]) -> Process {
 
 fn threads_of_live(live: &mut Process) -> Threads {
     live.until("the thread of standard output", |live| {
-        let threads = live.threads();
+        let threads = threads(live);
         ["capture", "output"].iter().all(|name| threads.contains_key(*name)).then_some(threads)
     })
 }
@@ -287,7 +314,7 @@ fn live(command: &mut Command, options: &[&str]) -> Threads {
 fn demo(command: &mut Command, options: &[&str]) -> Threads {
     let mut demo = Process::start(command.args(["demo", "--rounds", "10000"]).args(options).stdout(Stdio::null()));
     demo.until("the client", |demo| {
-        let threads = demo.threads();
+        let threads = threads(demo);
         ["echo-client", "echo-server"].iter().all(|name| threads.contains_key(*name)).then_some(threads)
     })
 }
@@ -302,7 +329,7 @@ fn analyze(command: &mut Command) -> Threads {
         input
     });
     let threads = command.until("the threads that share the work", |command| {
-        let all = command.threads();
+        let all = threads(command);
         let tasks = fs::read_dir(format!("/proc/{}/task", command.child.id())).into_iter().flatten().count();
         (tasks >= 3).then_some(all)
     });

@@ -38,6 +38,17 @@ impl Place {
         }
     }
 
+    /// Sees that what is there is not protected: a file beside it that takes its name would not ask for the right to write it.
+    pub(super) fn may_be_written(&self, path: &Path) -> Result<(), CaptureError> {
+        match faccessat(&self.folder, &*self.name, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Err(CaptureError::new(format!(
+                "{} is there and protected against writing: name another file, or remove it",
+                shown(&path.to_string_lossy())
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// What is there, if something is; a link is itself.
     fn status(&self) -> Result<Option<FileStat>, Errno> {
         match fstatat(&self.folder, &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -177,7 +188,7 @@ impl NewFile {
             return Ok(Self { path: path.into(), place, temporary: None, file });
         }
         if before.is_some() {
-            is_writable(path, &place)?;
+            place.may_be_written(path)?;
         }
         let (temporary, file) = hidden(&place, before.as_ref()).map_err(|errno| failed(path, &errno.into()))?;
         Ok(Self { path: path.into(), place, temporary: Some(temporary), file })
@@ -273,20 +284,6 @@ fn stream(path: &Path, place: &Place, before: &FileStat) -> Result<File, Capture
     }
     fcntl(&file, FcntlArg::F_SETFL(OFlag::O_WRONLY)).map_err(failed)?;
     Ok(file.into())
-}
-
-/// A file beside it that takes its name would not ask for the right to write it.
-fn is_writable(path: &Path, place: &Place) -> Result<(), CaptureError> {
-    match faccessat(&place.folder, &*place.name, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
-        Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => Err(is_protected(path)),
-        _ => Ok(()),
-    }
-}
-
-/// The error of a file that is protected against writing.
-pub(super) fn is_protected(path: &Path) -> CaptureError {
-    let name = shown(&path.to_string_lossy());
-    CaptureError::new(format!("{name} is there and protected against writing: name another file, or remove it"))
 }
 
 /// Makes a hidden file, with the mode of the one that it will replace.

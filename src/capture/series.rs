@@ -77,7 +77,7 @@ impl Series {
     /// Those of [`Writer::write`], [`Writer::create`] and [`Writer::finish`], or the oldest file cannot be removed.
     pub fn write(&mut self, frame: &Frame<'_>, dropped: u64) -> Result<(), CaptureError> {
         if let Some(at) = frame.at {
-            self.pass(at, dropped)?;
+            self.end_if_due(at, dropped)?;
         }
         self.began = self.began.or(frame.at);
         self.frames += 1;
@@ -88,11 +88,16 @@ impl Series {
         }
     }
 
-    /// Ends the file if it is due at this moment, though no frame has come.
+    /// Ends the file if it is due at this moment, though no frame has come; a pipe's reader gets what there is.
     ///
     /// # Errors
     /// As for [`Series::write`].
     pub fn pass(&mut self, now: Timestamp, dropped: u64) -> Result<(), CaptureError> {
+        self.writer.flush_stream()?;
+        self.end_if_due(now, dropped)
+    }
+
+    fn end_if_due(&mut self, now: Timestamp, dropped: u64) -> Result<(), CaptureError> {
         match (self.rotation.span, self.began) {
             (Some(span), Some(began)) if now.since(began) >= span => self.turn(dropped),
             _ => Ok(()),

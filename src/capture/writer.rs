@@ -5,15 +5,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::geteuid;
 
 use super::attachment::{self, MAX_OCTETS, pieces};
 use super::pcapng::{
     ENHANCED_PACKET, EXAMPLE_ENTERPRISE, IF_TSRESOL, INTERFACE, ISB_IFDROP, OPT_COMMENT, OPT_CUSTOM_BINARY, SECTION,
     SIMPLE_PACKET, STATISTICS,
 };
-use super::place::{NewFile, failed, is_protected};
+use super::place::{NewFile, Place, failed};
 use super::{CaptureError, Frame, LinkType, shown};
 use crate::time::Timestamp;
 
@@ -62,7 +61,9 @@ impl Writer {
                 shown(&path.to_string_lossy()),
                 shown(&parent.to_string_lossy())
             ))),
-            _ => Ok(()),
+            // Root may become another user before the file is made, for whom other links and rights hold.
+            _ if geteuid().is_root() => Ok(()),
+            _ => Place::of(path)?.may_be_written(path),
         }
     }
 
@@ -80,10 +81,6 @@ impl Writer {
         };
         if path.is_dir() {
             return Err(CaptureError::new(format!("{} is a directory", shown(&path.to_string_lossy()))));
-        }
-        // A file beside it that takes its name would not ask for the right to write it.
-        if path.is_file() && faccessat(AT_FDCWD, path, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_err() {
-            return Err(is_protected(path));
         }
         Ok(format)
     }
@@ -175,6 +172,11 @@ impl Writer {
         }
         self.attachments.push(record.to_vec());
         Ok(())
+    }
+
+    /// Writes what there is where somebody may wait for it: into a pipe.
+    pub(super) fn flush_stream(&mut self) -> Result<(), CaptureError> {
+        if self.file.is_stream() { self.flush() } else { Ok(()) }
     }
 
     /// How many octets the file has so far.

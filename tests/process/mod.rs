@@ -1,7 +1,5 @@
 //! A real process that a test watches while it runs.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -70,15 +68,6 @@ impl Process {
         }
         (status, told.join("\n"))
     }
-
-    /// The status of each of its threads as the kernel has it, by name of the thread.
-    pub(crate) fn threads(&self) -> BTreeMap<String, Status> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        // A thread may end while it is looked at.
-        let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).ok();
-        let named = |text: String| (Status(text.clone()).of("Name").to_owned(), Status(text));
-        tasks.filter_map(status).map(named).collect()
-    }
 }
 
 impl Drop for Process {
@@ -86,23 +75,6 @@ impl Drop for Process {
         // It may have ended.
         _ = self.child.kill();
         _ = self.child.wait();
-    }
-}
-
-/// What `/proc/PID/status` says.
-#[derive(Clone)]
-pub(crate) struct Status(String);
-
-impl Status {
-    /// The status of the process that asks.
-    pub(crate) fn own() -> Self {
-        Self(fs::read_to_string("/proc/self/status").expect("/proc is there"))
-    }
-
-    /// A line by its name.
-    pub(crate) fn of(&self, name: &str) -> &str {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_else(|| panic!("no {name} in {}", self.0)).trim()
     }
 }
 
