@@ -110,7 +110,13 @@ fn live_folder_of_nobody() {
     let output = tcpflow(User_::Root).args(["live", "-i", "lo", "-w", str(&file)]).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("permission denied") && told.contains("user nobody"), "{told}");
+    assert!(told.contains("permission denied in its folder for user nobody"), "{told}");
+    assert!(told.contains("--user daemon"), "{told}");
+    let file = scratch.0.join("b.pcap");
+    let live = started_live(&mut tcpflow(User_::Root), &["--user", "daemon", "-w", str(&file)]);
+    live.signal(Signal::SIGINT);
+    assert_eq!(live.wait().0.code(), Some(0));
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 1);
 }
 
 fn live_sudo() {

@@ -59,10 +59,12 @@ impl Place {
     }
 }
 
-/// The owner of the folder that `path` leads to by links that may be followed; `None` if it is no folder.
-pub(super) fn folder(path: &Path) -> Result<Option<u32>, CaptureError> {
-    let (folder, name) = walk(path)?;
-    Ok(if name.is_none() { fstat(&folder).ok().map(|folder| folder.st_uid) } else { None })
+/// The folder that `path` leads to by links that may be followed, or in which it lies.
+///
+/// # Errors
+/// As for [`Place::of`].
+pub(super) fn folder(path: &Path) -> Result<OwnedFd, CaptureError> {
+    Ok(walk(path)?.0)
 }
 
 /// The folder to which `path` leads, and the name in it unless that is a folder itself.
@@ -395,6 +397,21 @@ const ATTEMPTS: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_not_to_write_is_named() {
+        for (errno, words) in [
+            (libc::ENOSPC, "no space is left on the device"),
+            (libc::EDQUOT, "the disk quota is used up"),
+            (libc::EFBIG, "the limit on the size of a file is reached (ulimit -f)"),
+            (libc::EMFILE, "no more files may be open (ulimit -n)"),
+            (libc::ENOENT, "its folder does not exist"),
+            (libc::EACCES, "permission denied in its folder (for user "),
+        ] {
+            let told = failed(Path::new("a\u{1b}.pcap"), &io::Error::from_raw_os_error(errno)).message;
+            assert!(told.starts_with("a\\u{1b}.pcap cannot be written: ") && told.contains(words), "{told}");
+        }
+    }
 
     #[test]
     fn no_two_hidden_names_are_alike_and_each_is_known_again() {

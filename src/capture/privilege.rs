@@ -1,18 +1,21 @@
 //! The privilege that a live capture takes: the ways to it, and giving it up as soon as the capture is open.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::stat::fstat;
 use nix::unistd::{
-    Gid, Uid, User, getegid, geteuid, getgid, getresgid, getresuid, getuid, setgroups, setresgid, setresuid,
+    AccessFlags, Gid, Uid, User, faccessat, getegid, geteuid, getgid, getresgid, getresuid, getuid, setgroups,
+    setresgid, setresuid,
 };
 
-use super::place::{self, Place};
+use super::place;
 use super::{CaptureError, shown};
 
 /// The ways to the permission to capture, for the end of a message: sudo, or the setcap command for this very program.
@@ -74,7 +77,12 @@ fn give_up(successor: &Successor, kept: &CapsHashSet) -> Result<(), CaptureError
     let heir = heir(successor)?;
     empty_bounding_set()?;
     match heir {
-        Some(heir) => become_user(&heir)?,
+        Some(heir) => {
+            become_user(&heir)?;
+            if heir.is_default {
+                successor.writes.as_deref().map_or(Ok(()), may_be_written)?;
+            }
+        }
         // The groups of root are not its capabilities; in a container they may have to stay.
         None if geteuid().is_root() => _ = setgroups(&[getegid()]),
         None => {}
@@ -156,18 +164,33 @@ fn caller() -> Option<(Uid, Gid)> {
     Some((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
-/// Whether the folder is root's in which `path`, or the nearest of its folders that there is, lies.
+/// Whether the folder is root's in which `path` lies or will lie.
 fn belongs_to_root(path: &Path) -> Result<bool, CaptureError> {
-    if path.is_dir() {
-        return Ok(place::folder(path)?.is_some_and(|owner| owner == 0));
+    Ok(fstat(&folder_of(path)?).is_ok_and(|folder| folder.st_uid == 0))
+}
+
+/// Sees that the folder can be written by whom root became because nobody else was named.
+fn may_be_written(path: &Path) -> Result<(), CaptureError> {
+    let folder = folder_of(path)?;
+    if faccessat(&folder, ".", AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok() {
+        return Ok(());
     }
-    // A folder that is not there yet will lie in the nearest one that is.
+    let owner = fstat(&folder).map_or(0, |folder| folder.st_uid);
+    let owner = User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(|| owner.to_string(), |user| user.name);
+    Err(CaptureError::new(format!(
+        "{}: permission denied in its folder for user {NOBODY}, which root becomes unless --user names another \
+         (--user {owner}: whose folder it is)",
+        shown(&path.to_string_lossy())
+    )))
+}
+
+/// The folder that `path` is or in which it lies; where that is not there yet, the nearest one that is.
+fn folder_of(path: &Path) -> Result<OwnedFd, CaptureError> {
     let mut path = path;
     while let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
         path = parent;
     }
-    let place = Place::of(path)?;
-    Ok(fstat(&place.folder).is_ok_and(|folder| folder.st_uid == 0))
+    place::folder(path)
 }
 
 fn become_user(heir: &Heir) -> Result<(), CaptureError> {
