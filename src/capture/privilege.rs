@@ -79,7 +79,7 @@ fn give_up(successor: &Successor, kept: &CapsHashSet) -> Result<(), CaptureError
     match heir {
         Some(heir) => {
             become_user(&heir)?;
-            if heir.is_default {
+            if heir.is_default && geteuid() == heir.uid {
                 successor.writes.as_deref().map_or(Ok(()), may_be_written)?;
             }
         }
@@ -195,14 +195,13 @@ fn folder_of(path: &Path) -> Result<OwnedFd, CaptureError> {
 
 fn become_user(heir: &Heir) -> Result<(), CaptureError> {
     let Heir { uid, gid, is_default } = *heir;
-    match setgroups(&[gid]) {
+    let changed = setgroups(&[gid]).and_then(|()| setresgid(gid, gid, gid)).and_then(|()| setresuid(uid, uid, uid));
+    match changed {
         Ok(()) => {}
-        // Root of a namespace that knows only itself, or root without CAP_SETGID.
+        // Root of a namespace that knows only itself, or root without CAP_SETGID or CAP_SETUID: what is left of it has no capability.
         Err(Errno::EPERM | Errno::EINVAL) if is_default => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     }
-    setresgid(gid, gid, gid).map_err(failed)?;
-    setresuid(uid, uid, uid).map_err(failed)?;
     let (users, groups) = (getresuid().map_err(failed)?, getresgid().map_err(failed)?);
     let still = [users.real, users.effective, users.saved].iter().any(|id| *id != uid)
         || [groups.real, groups.effective, groups.saved].iter().any(|id| *id != gid)
