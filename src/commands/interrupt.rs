@@ -26,15 +26,23 @@ impl Interrupt {
     /// The system does not let them be caught.
     pub(super) fn catch() -> Result<Self, Failure> {
         let (pressed, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let caught = Arc::new(AtomicUsize::new(0));
         let failed = |error: io::Error| Failure::new(format!("Ctrl-C cannot be caught: {error}"));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
-            // In this order: the second signal finds the flag set by the first.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&pressed)).map_err(failed)?;
+            let (caught, pressed) = (Arc::clone(&caught), Arc::clone(&pressed));
+            // They are counted: of two that come at the same moment, to two threads, one is the second.
+            let heed = move || {
+                if caught.fetch_add(1, Ordering::SeqCst) > 0 {
+                    low_level::exit(128 + signal);
+                }
+                pressed.store(true, Ordering::Relaxed);
+            };
+            // SAFETY: it counts, stores and ends the process as _exit(2) does, all of which a signal handler may.
+            unsafe { low_level::register(signal, heed) }.map_err(failed)?;
             flag::register_conditional_default(signal, Arc::clone(&done)).map_err(failed)?;
-            flag::register(signal, Arc::clone(&pressed)).map_err(failed)?;
         }
         Ok(Self { pressed, done })
     }
