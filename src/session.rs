@@ -119,6 +119,8 @@ pub struct Batch {
     quotes: Vec<(usize, Segment)>,
     frames: u64,
     last: u64,
+    /// How many octets the frames had, those that were not wanted among them.
+    read: usize,
     skipped: Skipped,
     unread: Option<LinkType>,
 }
@@ -140,19 +142,24 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
 
     /// Fills `batch`, whose contents it forgets, with the next frames of `source` that are wanted.
     ///
+    /// It is full with so many frames, or before that with more segments or octets than so many frames are likely to have.
+    ///
     /// # Errors
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
         let Self { decoder, finder, wanted, previews, most } = self;
+        let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
                 batch.add(decoder, finder, &frame, *previews);
             }
-            Ok(())
+            batch.read += frame.bytes.len();
+            full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(if taken == *most { More::Frames } else { More::Nothing })
+        Ok(if full || taken == *most { More::Frames } else { More::Nothing })
     }
 }
 
@@ -163,7 +170,7 @@ impl Batch {
         self.lens.clear();
         self.tunnels.clear();
         self.quotes.clear();
-        (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
+        (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
 
     #[inline(always)]
@@ -379,6 +386,10 @@ impl Session {
 const BATCH: usize = 512;
 /// How many make one of a stream.
 const SMALL_BATCH: usize = 128;
+/// With so many segments a batch is full, whatever the frames: one frame of an A-MSDU may hold 4,096.
+const MOST_SEGMENTS: usize = 2 * BATCH;
+/// With so many octets read a batch is full: between two looks at an interrupt no more is decoded.
+const MOST_READ: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -179,14 +180,16 @@ impl FrameSource for FileSource {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError> {
         for taken in 0..most {
             let mut record = Record::NONE;
             if !self.advance(&mut record)? {
                 return Ok(taken);
             }
-            on(self.frame(&record))?;
+            if on(self.frame(&record))?.is_break() {
+                return Ok(taken + 1);
+            }
         }
         Ok(most)
     }

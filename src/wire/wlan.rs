@@ -87,6 +87,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         let entered = self.entered();
         while rest.len > 14 {
             self.leave(entered);
+            self.step()?;
             let Ok(length) = rest.half(12) else { break };
             let length = usize::from(length);
             let Ok(body) = rest.after(14) else { break };
