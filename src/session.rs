@@ -1,7 +1,9 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
+mod memory;
 mod watch;
 
+pub use memory::Memory;
 pub use watch::Watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +14,7 @@ use std::ops::ControlFlow;
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{
-    self, Bundle, Connection, ConnectionId, Ended, Finder, FlowTable, Limits, Observed, Step, Story, Totals, Trace,
+    self, Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Observed, Step, Story, Totals, Trace,
 };
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
@@ -53,8 +55,8 @@ pub enum Keep {
     All,
     /// Of all of them, but no more than so many segments: the first ones.
     First(u64),
-    /// These.
-    Only(BTreeSet<ConnectionId>),
+    /// Those of these connections, but no more than so many segments.
+    Only(BTreeSet<ConnectionId>, u64),
 }
 
 impl Keep {
@@ -62,15 +64,15 @@ impl Keep {
         match self {
             Self::Nothing => false,
             Self::All | Self::First(_) => true,
-            Self::Only(ids) => ids.contains(&id),
+            Self::Only(ids, _) => ids.contains(&id),
         }
     }
 
     /// How many segments it keeps at most.
     fn most(&self) -> u64 {
         match self {
-            Self::First(most) => *most,
-            Self::Nothing | Self::All | Self::Only(_) => u64::MAX,
+            Self::First(most) | Self::Only(_, most) => *most,
+            Self::Nothing | Self::All => u64::MAX,
         }
     }
 }
@@ -249,7 +251,7 @@ impl Session {
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
-            Keep::All | Keep::First(_) | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
+            Keep::All | Keep::First(_) | Keep::Only(..) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
         Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH }
     }
@@ -328,6 +330,16 @@ impl Session {
         0
     }
 
+    /// The limits on what the table of connections keeps.
+    pub fn limits(&self) -> Limits {
+        self.table.limits()
+    }
+
+    /// How many octets those take that wait to be handed over.
+    pub fn waiting(&self) -> usize {
+        self.table.waiting()
+    }
+
     /// Hands over the connections that have ended, in exchange for an empty `ended`.
     pub fn hand_over(&mut self, ended: &mut Ended) {
         self.table.hand_over(ended);
@@ -348,7 +360,7 @@ impl Session {
         Ok(totals)
     }
 
-    /// How many segments were not kept because [`Keep::First`] has a limit.
+    /// How many segments were not kept because [`Keep`] has a limit.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -378,6 +390,8 @@ impl Session {
         self.totals.numbers = counts.numbers;
         self.totals.late_segments = counts.late_segments;
         self.totals.let_go = counts.let_go;
+        self.totals.evicted =
+            Evicted { connections: counts.let_go, segments: self.left_out, findings: counts.omitted };
         Ok(std::mem::take(&mut self.totals))
     }
 }

@@ -7,14 +7,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::allowance::Heeding;
 use super::compression::decompressed;
 use super::input::Input;
 use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use super::{Allowance, CaptureError, Frame, FrameSource, LinkType, shown};
 use crate::time::Timestamp;
 
 /// A capture file, read once from front to end in bounded memory.
@@ -36,14 +37,15 @@ impl FileSource {
     /// # Errors
     /// The file cannot be opened, is empty, or is not a capture.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        Self::open_until(path, &Arc::default())
+        Self::open_within(path, &Allowance::default())
     }
 
-    /// Opens a capture as [`FileSource::open`] does; where it is a stream, waiting for more of it ends as an error once `stop` is set.
+    /// Opens a capture as [`FileSource::open`] does; it takes no more than what is allowed, and reading it, or waiting for more of it, ends as an error once `stop` is set.
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn open_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open_within(path: &Path, allowance: &Allowance) -> Result<Self, CaptureError> {
+        let stop = &allowance.stop;
         if path == Path::new("-") {
             let input = io::stdin();
             if input.is_terminal() {
@@ -61,9 +63,9 @@ impl FileSource {
             // A file that the shell opened is one all the same.
             return match file.metadata() {
                 Ok(metadata) if metadata.is_file() => {
-                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()))
+                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()), allowance)
                 }
-                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None),
+                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None, allowance),
             };
         }
         let name = shown(&path.to_string_lossy());
@@ -85,8 +87,8 @@ impl FileSource {
             return Err(CaptureError::new(format!("{name} is a directory: name the capture files in it")));
         }
         match metadata.is_file() {
-            true => Self::from_sized(name, Box::new(file), Some(metadata.len())),
-            false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None),
+            true => Self::from_sized(name, Box::new(file), Some(metadata.len()), allowance),
+            false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None, allowance),
         }
     }
 
@@ -95,7 +97,19 @@ impl FileSource {
     /// # Errors
     /// It is empty, or is not a capture.
     pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
-        Self::from_sized(shown(name), reader, None)
+        Self::from_reader_within(name, reader, &Allowance::default())
+    }
+
+    /// The same, which takes no more than what is allowed.
+    ///
+    /// # Errors
+    /// As [`FileSource::from_reader`].
+    pub fn from_reader_within(
+        name: &str,
+        reader: Box<dyn Read + Send>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
+        Self::from_sized(shown(name), reader, None, allowance)
     }
 
     /// Reads no more than `octets` at a time: where many files are open at once, their buffers add up.
@@ -149,12 +163,19 @@ impl FileSource {
         &self.name
     }
 
-    fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
+    fn from_sized(
+        name: String,
+        reader: Box<dyn Read + Send>,
+        size: Option<u64>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { reader, count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted)).map_err(|error| Broken::from(error).told(&name, 0))?;
-        let mut input = Input::new(reader);
-        let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        // What is passed over, and what a few octets decompress to, may be endless.
+        let counted = Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
+        let reader = decompressed(Box::new(counted), &allowance.windows)
+            .map_err(|error| Broken::from(error).told(&name, 0))?;
+        let mut input = Input::new(Box::new(Heeding::new(reader, &allowance.stop)));
+        let format = Format::open(&mut input, allowance).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -236,8 +257,11 @@ impl FileSource {
     fn end(&mut self, end: Result<bool, Broken>) -> Result<bool, CaptureError> {
         self.finished = true;
         if let Err(broken) = end {
-            return Err(broken.explain(&self.name, self.number, &mut self.input));
+            let error = broken.explain(&self.name, self.number, &mut self.input);
+            self.input.close();
+            return Err(error);
         }
+        self.input.close();
         match self.input.take_failure() {
             Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
@@ -325,7 +349,7 @@ enum Format {
 }
 
 impl Format {
-    fn open(input: &mut Input) -> Result<Self, Broken> {
+    fn open(input: &mut Input, allowance: &Allowance) -> Result<Self, Broken> {
         let head = input.peek(12);
         if head.is_empty() {
             return Err(Broken::Empty);
@@ -334,7 +358,7 @@ impl Format {
             return Pcap::open(input).map(Self::Pcap);
         }
         if Pcapng::recognises(head) {
-            return Ok(Self::Pcapng(Pcapng::new()));
+            return Ok(Self::Pcapng(Pcapng::new(allowance.attachments.as_ref())));
         }
         Err(Broken::Foreign(foreign(head)))
     }

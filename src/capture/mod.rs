@@ -1,5 +1,6 @@
 //! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
 
+mod allowance;
 mod attachment;
 mod compression;
 mod feed;
@@ -16,6 +17,7 @@ mod privilege;
 mod series;
 mod writer;
 
+pub use allowance::{Allowance, Share};
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter};
 pub use filter::Filter;

@@ -2,6 +2,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::allowance::Share;
 use super::LinkType;
 use super::attachment::Joiner;
 use super::file::{Broken, MAX_CAPTURED, Record};
@@ -54,11 +55,13 @@ impl Pcapng {
     }
 
     /// Begins before the first section; nothing is read yet.
-    pub(super) fn new() -> Self {
+    ///
+    /// What is attached to it is taken out of `attachments`, or passed over.
+    pub(super) fn new(attachments: Option<&Share>) -> Self {
         Self {
             big_endian: false,
             interfaces: Vec::new(),
-            attachments: Joiner::default(),
+            attachments: Joiner::new(attachments),
             dropped: None,
             options: 0..0,
             overrun: None,
@@ -266,7 +269,7 @@ impl Pcapng {
                     _ => {}
                 });
                 if too_large {
-                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes".into()));
+                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes, or than --memory leaves room for".into()));
                 }
                 if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
                     interface.dropped = Some(drops);

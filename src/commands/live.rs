@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::interrupt::Interrupt;
 use super::selection;
-use super::{Failure, Outcome, complain, look};
+use super::{Failure, Outcome, complain, look, memory};
 use crate::capture::{
     Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
     Series, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
@@ -39,7 +39,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     let name = capture.interface().to_owned();
     let series = options.save.as_ref().map(|path| Series::create(path, rotation, &name)).transpose()?;
     let link = Link::from(capture.link()).name;
-    let feed = Feed::start(capture)?;
+    let mut feed = Feed::start(capture);
     complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
 
     let begun = now();
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
         LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
     };
-    let limits = Limits { linger: seconds(options.linger), ..Limits::default() };
+    let limits = Limits { linger: seconds(options.linger), ..memory::of(options.memory).table() };
     let mut run = Run {
         watch: Watch::new(limits),
         teller,

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::Kept;
-use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
+use crate::capture::{Allowance, CaptureError, FileSource, Filter, Frame, Merged, Meter};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -20,14 +19,14 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens the files; an interrupt ends the wait for a stream.
+    /// Opens the files, which together take no more than is allowed; an interrupt ends their reading.
     ///
     /// Of several files, those that cannot be read are left out, and yielded as what is wrong with each.
     ///
     /// # Errors
     /// None can be read, or there are more than can be open at once.
-    pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
-        let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
+    pub(super) fn open(inputs: &Inputs, allowance: &Allowance) -> Result<(Self, Vec<CaptureError>), Failure> {
+        let open = |file: &PathBuf| FileSource::open_within(file, allowance);
         if let [file] = &inputs.files[..] {
             return Ok((Self::One(Box::new(open(file)?)), Vec::new()));
         }

@@ -48,6 +48,7 @@ pub(super) fn skipped(totals: &Totals) -> Option<String> {
         (s.too_deep, "nested too deep in tunnels"),
         (s.over_budget, "with too many headers for their length"),
         (totals.late_segments, "segments after their connection was told"),
+        (totals.let_go, "connections told before they were over, for want of memory"),
     ];
     let said: Vec<String> =
         reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", super::text::grouped(*n))).collect();
