@@ -14,7 +14,8 @@ use std::ops::ControlFlow;
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{
-    self, Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Observed, Step, Story, Totals, Trace,
+    self, Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Observed, Step, Story, Totals,
+    Trace,
 };
 use crate::kernel::Evidence;
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
@@ -390,8 +391,7 @@ impl Session {
         self.totals.numbers = counts.numbers;
         self.totals.late_segments = counts.late_segments;
         self.totals.let_go = counts.let_go;
-        self.totals.evicted =
-            Evicted { connections: counts.let_go, segments: self.left_out, findings: counts.omitted };
+        self.totals.evicted = Evicted { connections: counts.let_go, segments: self.left_out, findings: counts.omitted };
         Ok(std::mem::take(&mut self.totals))
     }
 }

@@ -1,7 +1,7 @@
 //! The octets are a capture file, of whatever format they begin as.
 
-use std::ops::ControlFlow;
 use std::io::{self, Cursor, Read};
+use std::ops::ControlFlow;
 
 use tcpflow::capture::{FileSource, Frame, FrameSource};
 

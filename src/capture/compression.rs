@@ -4,10 +4,10 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::ops::Range;
 
+use super::allowance::{Share, Taken};
 use flate2::bufread::GzDecoder;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use lz4_flex::frame::{self, FrameDecoder};
-use super::allowance::{Share, Taken};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 /// The reader's content, decompressed if it begins as something compressed.

@@ -171,9 +171,10 @@ impl FileSource {
     ) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
         // What is passed over, and what a few octets decompress to, may be endless.
-        let counted = Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted), &allowance.windows)
-            .map_err(|error| Broken::from(error).told(&name, 0))?;
+        let counted =
+            Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
+        let reader =
+            decompressed(Box::new(counted), &allowance.windows).map_err(|error| Broken::from(error).told(&name, 0))?;
         let mut input = Input::new(Box::new(Heeding::new(reader, &allowance.stop)));
         let format = Format::open(&mut input, allowance).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })

@@ -2,8 +2,8 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::allowance::Share;
 use super::LinkType;
+use super::allowance::Share;
 use super::attachment::Joiner;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
@@ -269,7 +269,10 @@ impl Pcapng {
                     _ => {}
                 });
                 if too_large {
-                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes, or than --memory leaves room for".into()));
+                    return Err(Broken::Damaged(
+                        "it carries more attached records than tcpflow ever writes, or than --memory leaves room for"
+                            .into(),
+                    ));
                 }
                 if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
                     interface.dropped = Some(drops);

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::compression::decompressed;
-use super::{Share, CaptureError, FileSource, FrameSource, LinkType};
+use super::{CaptureError, FileSource, FrameSource, LinkType, Share};
 use crate::time::Timestamp;
 
 /// A frame's number, its nanoseconds, its link type, its bytes, and its length on the wire.
@@ -434,7 +434,8 @@ impl Read for Pieces {
 /// where they come in pieces of one size and are asked for in pieces of another.
 fn decompressed_in_pieces(compressed: &[u8], come: usize, asked: usize) -> (Vec<u8>, Option<String>) {
     let mut octets = Vec::new();
-    let mut reader = match decompressed(Box::new(Pieces(Cursor::new(compressed.to_vec()), come)), &Share::new(u64::MAX)) {
+    let mut reader = match decompressed(Box::new(Pieces(Cursor::new(compressed.to_vec()), come)), &Share::new(u64::MAX))
+    {
         Ok(reader) => reader,
         Err(error) => return (octets, Some(format!("{:?}: {error}", error.kind()))),
     };

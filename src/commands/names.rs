@@ -27,7 +27,11 @@ pub(super) fn resolved(addresses: BTreeSet<IpAddr>) -> BTreeMap<IpAddr, String> 
     // A resolver can hang for longer than anybody waits: its thread is left behind then.
     let threads = (0..AT_ONCE.min(asked)).map_while(|_| thread::Builder::new().spawn(ask.clone()).ok()).count();
     // Where there can be no thread, the last question may take longer than it should.
-    if threads == 0 { ask() } else { drop(ask) }
+    if threads == 0 {
+        ask()
+    } else {
+        drop(ask)
+    }
     let mut names = BTreeMap::new();
     while let Ok((address, name)) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
         // Where there is no name the resolver gives the address back.

@@ -349,7 +349,9 @@ mod tests {
         let mut told = Told::default();
         let go_on = |_| ControlFlow::Continue(());
         let run = match sharing {
-            Some(sharing) => run(&mut session, &mut source, sharing, |_| Ok(true), &AtomicBool::new(false), go_on, &mut told),
+            Some(sharing) => {
+                run(&mut session, &mut source, sharing, |_| Ok(true), &AtomicBool::new(false), go_on, &mut told)
+            }
             None => session.run(&mut source, |_| Ok(true), go_on, &mut told),
         };
         let damage = match run {

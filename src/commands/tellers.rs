@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{look, names};
 use crate::cli::{Form, Look};
 use crate::flow::{Connection, ConnectionId, Totals};
-use crate::report::{cost, ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table};
+use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table, cost};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -159,7 +159,8 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     fn new(page: &Page<'_>, out: &'a mut dyn Write) -> Self {
-        let order = (page.order == Sequence::Number).then(|| ByNumber::new(MOST_WAITING, page.room, |row: &Box<[u8]>| row.len() + ROW));
+        let order = (page.order == Sequence::Number)
+            .then(|| ByNumber::new(MOST_WAITING, page.room, |row: &Box<[u8]>| row.len() + ROW));
         Self { order, head: Vec::new(), row: Vec::new(), out }
     }
 

@@ -117,13 +117,7 @@ pub struct Ordered<'a> {
 
 impl<'a> Ordered<'a> {
     /// Hands on to `sink` in this order; with `most` only that many, and no more are ever held; they take no more than `room` octets, and where that is too little, `short` counts it.
-    pub fn new(
-        order: Order,
-        most: Option<usize>,
-        room: usize,
-        short: &'a Cell<u64>,
-        sink: Box<dyn Sink + 'a>,
-    ) -> Self {
+    pub fn new(order: Order, most: Option<usize>, room: usize, short: &'a Cell<u64>, sink: Box<dyn Sink + 'a>) -> Self {
         let is_limited = most.is_some();
         let most = most.unwrap_or(usize::MAX);
         Self { order, most, is_limited, octets: 0, room, short, held: BinaryHeap::new(), sink }
@@ -410,8 +404,8 @@ mod tests {
 
     fn by_time(times: &[Option<i64>], direction: Direction, most: Option<usize>) -> Vec<u64> {
         let order = Order::by(Field::named("initial_rtt_ns").unwrap(), direction);
-        let short = Cell::new(0);
-        let told = told(times, |sink| Box::new(Ordered::new(order, most, usize::MAX, &short, sink)));
+        let short: &Cell<u64> = Box::leak(Box::default());
+        let told = told(times, |sink| Box::new(Ordered::new(order, most, usize::MAX, short, sink)));
         assert_eq!(short.get(), 0);
         told
     }
@@ -421,10 +415,10 @@ mod tests {
         let times = [Some(5), Some(3), Some(4), Some(2), Some(1), Some(9)];
         let order = Order::by(Field::named("initial_rtt_ns").unwrap(), Direction::Ascending);
         let room = 5 * cost(&sample::echo().connections[0]) / 2;
-        let short = Cell::new(0);
-        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, None, room, &short, sink))), [1, 2, 0, 4, 3, 5]);
+        let short: &Cell<u64> = Box::leak(Box::default());
+        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, None, room, short, sink))), [1, 2, 0, 4, 3, 5]);
         assert_eq!(short.get(), 2);
-        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, Some(4), room, &short, sink))), [4, 3]);
+        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, Some(4), room, short, sink))), [4, 3]);
         assert_eq!(short.get(), 3);
     }
 

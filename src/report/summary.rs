@@ -46,7 +46,7 @@ pub(super) fn skipped(totals: &Totals) -> Option<String> {
         (s.link_type, "of a link type that is not read"),
         (s.fragment, "IP fragments without the rest"),
         (s.too_deep, "nested too deep in tunnels"),
-        (s.over_budget, "with too many headers for their length"),
+        (s.over_budget, "with more headers or subframes than are followed"),
         (totals.late_segments, "segments after their connection was told"),
         (totals.let_go, "connections told before they were over, for want of memory"),
     ];

@@ -25,8 +25,8 @@ pub struct Decoder {
     pub(super) fragments: Fragments,
     checksums: Checksums,
     quote: Option<Segment>,
-    /// What the last frame left of its budget.
-    left: i32,
+    /// How many steps the last frame took.
+    steps: u32,
     /// The tunnels of the last frame, where they are asked for.
     tunnels: Option<Vec<Tunnel>>,
 }
@@ -68,22 +68,24 @@ impl Decoder {
             quote: &mut self.quote,
             tunnels: &mut self.tunnels,
             on: &mut on,
+            steps: 0,
             budget: budget(frame.bytes.len()),
+            is_over: false,
         };
         let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
         let way = Way { oddities: Oddities::empty(), depth: 0, fragment: false, quoted: false };
         let found = walk.link(frame.link, part, way);
-        let Walk { budget: left, .. } = walk;
-        self.left = left;
-        if left < 0 { Err(Skip::OverBudget) } else { found }
+        let Walk { steps, is_over, .. } = walk;
+        self.steps = steps;
+        if is_over { Err(Skip::OverBudget) } else { found }
     }
 
-    /// How many steps of its budget the last frame left; below zero where it was not enough.
+    /// How many steps the last frame took: what it costs is counted in headers that can hold a header of their own kind, and in subframes of an A-MSDU.
     ///
-    /// What a frame costs is counted in steps, each a header that can hold a header of its own kind, or a subframe of an A-MSDU.
-    /// A frame may take 32 steps, and one more for every eight octets of it and of the packet that its fragment completes.
-    pub fn left(&self) -> i32 {
-        self.left
+    /// A frame may take 32 steps, and one more for every eight octets of it and of the packet that its fragment completes;
+    /// and of an A-MSDU no more is followed than may be sent as one, 11,454 octets.
+    pub fn steps(&self) -> u32 {
+        self.steps
     }
 
     /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment.
@@ -110,8 +112,12 @@ pub(super) struct Walk<'w, F> {
     /// Where the tunnels go that are entered, if anybody asked for them.
     pub(super) tunnels: &'w mut Option<Vec<Tunnel>>,
     pub(super) on: &'w mut F,
-    /// How many steps may still be taken; below zero once one too many was asked for.
-    pub(super) budget: i32,
+    /// How many steps were taken.
+    pub(super) steps: u32,
+    /// How many may be.
+    pub(super) budget: u32,
+    /// Whether some of the frame is not looked at, because that would be too much.
+    pub(super) is_over: bool,
 }
 
 impl<F> Walk<'_, F> {
@@ -126,12 +132,18 @@ impl<F> Walk<'_, F> {
     /// Takes a step of the frame's budget: each header that can hold a header of its own kind is one, and each subframe of an A-MSDU.
     #[inline]
     pub(super) fn step(&mut self) -> Result<(), Skip> {
-        if self.budget <= 0 {
-            self.budget = -1;
-            return Err(Skip::OverBudget);
+        if self.steps >= self.budget {
+            return Err(self.over());
         }
-        self.budget -= 1;
+        self.steps += 1;
         Ok(())
+    }
+
+    /// Leaves the rest of the frame, because it would be too much.
+    #[cold]
+    pub(super) fn over(&mut self) -> Skip {
+        self.is_over = true;
+        Skip::OverBudget
     }
 
     /// A packet of so many octets was put together from fragments: it is decoded as the frames that brought it would have been.
@@ -266,8 +278,8 @@ pub(super) struct Ip {
 }
 
 /// The steps that a frame of so many captured octets may take: no header that counts as one is shorter than these eight octets.
-const fn budget(octets: usize) -> i32 {
-    (2 * MAX_DEPTH as usize + octets.div_euclid(OCTETS_A_STEP)) as i32
+const fn budget(octets: usize) -> u32 {
+    (2 * MAX_DEPTH as usize + octets / OCTETS_A_STEP) as u32
 }
 
 /// Room for half a dozen tunnels in each other: each takes an IP header, and most a link-layer header too.

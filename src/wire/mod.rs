@@ -32,7 +32,7 @@ pub enum Skip {
     Fragment,
     /// It sits deeper in tunnels than is followed.
     TooDeep,
-    /// It has more headers than a frame of its length may have decoded: what of it follows was not looked at.
+    /// It has more headers than a frame of its length may have decoded, or aggregates more than may be sent at once: what of it follows was not looked at.
     ///
     /// It alone may come with segments: those before that.
     OverBudget,
