@@ -431,6 +431,33 @@ mod tests {
         }
     }
 
+    /// One frame over and over.
+    struct Same(LinkType, Vec<u8>);
+
+    impl FrameSource for Same {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            Ok(Some(Frame { number: 1, at: None, link: self.0, bytes: &self.1, wire_len: self.1.len() as u32 }))
+        }
+    }
+
+    #[test]
+    fn batches_are_bounded_in_frames_segments_and_octets() {
+        let fill = |mut source: Same| {
+            let session = Session::new(Keep::All);
+            let mut batch = Batch::default();
+            let more = session.reader(|_| Ok(true)).fill(&mut source, &mut batch);
+            assert!(matches!(more, Ok(More::Frames)));
+            (batch.frames, batch.segments.len())
+        };
+        assert_eq!(fill(Same(LinkType::RAW, vec![0x45])), (512, 0));
+        assert_eq!(fill(Same(LinkType::RAW, vec![0; 262_144])), (16, 0));
+        // Aggregates of 100 segments each.
+        let ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..], &[0x50; 20]].concat();
+        let subframe = [&[0; 12][..], &[0, 48, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip, &[0, 0]].concat();
+        let frame = [&[0x88, 1][..], &[0; 22], &[0x80, 0], &subframe.repeat(100)].concat();
+        assert_eq!(fill(Same(LinkType(105), frame)), (11, 1100));
+    }
+
     #[test]
     fn a_bounded_timeline_has_the_first_segments_and_counts_the_others() {
         for (keep, held, left_out) in [(Keep::First(700), 700, 300), (Keep::First(1000), 1000, 0), (Keep::All, 1000, 0)]

@@ -87,6 +87,20 @@ mod tests {
     }
 
     #[test]
+    fn attached_records_take_no_more_than_there_is_for_them() {
+        let record = pieces(&[7; 1000]).next().unwrap();
+        let share = Share::new(7000);
+        let (mut one, mut other) = (Joiner::new(Some(&share)), Joiner::new(Some(&share)));
+        assert!(one.add(&record).is_ok() && other.add(&record).is_ok());
+        assert!(one.add(&record).is_err());
+        drop(other);
+        assert!(one.add(&record).is_ok());
+        // Where nobody asks for them they take nothing.
+        let mut unasked = Joiner::new(None);
+        assert!((0..1000).all(|_| unasked.add(&record).is_ok()) && unasked.whole().is_empty());
+    }
+
+    #[test]
     fn what_others_wrote_is_passed_over() {
         let mut joiner = Joiner::new(Some(&Share::new(u64::MAX)));
         for piece in [&b""[..], b"tcpflow", b"tcpflow\x01", b"tcpflow\x01\x07abc", b"something"] {

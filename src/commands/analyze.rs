@@ -125,6 +125,7 @@ impl<'a> Run<'a> {
         interrupt: &Interrupt,
         turn: Turn,
     ) -> Result<Self, Failure> {
+        interrupt.begin();
         let memory = memory::of(options.memory);
         let selection = Selection::read(options, memory)?;
         Ok(Self {
@@ -215,9 +216,7 @@ impl<'a> Run<'a> {
             None => Failure::output(&error),
         };
         *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
-        if *turn == Turn::Only {
-            interrupt.done();
-        }
+        interrupt.done();
         let unread = session.unread();
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
@@ -247,9 +246,7 @@ impl<'a> Run<'a> {
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
-        if self.turn == Turn::Only {
-            self.interrupt.done();
-        }
+        self.interrupt.done();
         let unread = session.unread();
         let (kept, whole) = source.kept();
         self.whole = whole;

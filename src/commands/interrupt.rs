@@ -50,6 +50,11 @@ impl Interrupt {
     pub(super) fn done(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
+
+    /// Something is there again that the first one is to end in order.
+    pub(super) fn begin(&self) {
+        self.done.store(false, Ordering::Relaxed);
+    }
 }
 
 fn is_ignored(signal: i32) -> bool {

@@ -1359,6 +1359,17 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_that_are_only_quoted_the_first_are_known() {
+        let mut table = FlowTable::new();
+        for client in 0..70_000 {
+            let mut quote = script::read("0 < . 1(4) ack 1").next().expect("a line").1;
+            quote.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
+            table.quote(&quote);
+        }
+        assert_eq!((table.tally().numbers, table.tally().connections), (1 << 16, 0));
+    }
+
+    #[test]
     fn limits_fit_the_memory_there_is() {
         for octets in [25_000_000_u64, 200_000_000, 1_600_000_000, 1 << 40] {
             let limits = Limits::within(octets);

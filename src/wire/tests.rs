@@ -486,6 +486,18 @@ fn a_first_fragment_that_is_cut_shows_its_header() {
 }
 
 #[test]
+fn a_fragment_beyond_any_packet_is_left_out() {
+    let mut decoder = Decoder::new();
+    let mut add = |offset: u16| {
+        let bytes = ipv4_with(6, offset, &[], &[7; 8]);
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::Fragment));
+        decoder.fragments.octets()
+    };
+    assert_eq!(add(8191), 0);
+    assert!(add(8190) > 65_000);
+}
+
+#[test]
 fn endless_fragments_are_let_go_of() {
     let mut decoder = Decoder::new();
     for number in 0..5_000u32 {
