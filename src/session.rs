@@ -445,7 +445,7 @@ mod tests {
         let fill = |mut source: Same| {
             let session = Session::new(Keep::All);
             let mut batch = Batch::default();
-            let more = session.reader(|_| Ok(true)).fill(&mut source, &mut batch);
+            let more = session.reader(|_: &Frame<'_>| Ok(true)).fill(&mut source, &mut batch);
             assert!(matches!(more, Ok(More::Frames)));
             (batch.frames, batch.segments.len())
         };
