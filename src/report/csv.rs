@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
-use super::field::{Field, Value};
+use super::field::{Field, FindingField, Value};
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
 use crate::flow::{Connection, FindingAt};
@@ -16,6 +15,8 @@ use crate::time::Timestamp;
 /// No control character gets out, whatever a note holds: `\x1b` instead.
 pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
+    /// The fields of a connection, in order.
+    columns: Vec<&'static Field>,
     text: String,
     file: Option<String>,
 }
@@ -37,8 +38,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output, here as in the others.
     pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        let names = Field::all().map(|field| field.name);
-        Self::with_header(out, origin, names.chain(std::iter::once(FINDINGS)))
+        Self::with_header(out, origin, Field::columns().map(|field| field.name))
     }
 
     /// A writer of the header of findings, and then of [`Csv::finding`].
@@ -46,7 +46,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output.
     pub fn of_findings(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        Self::with_header(out, origin, OF_FINDING)
+        Self::with_header(out, origin, FindingField::all().map(|field| field.name))
     }
 
     /// Writes one connection: its fields, and how many findings it has.
@@ -55,12 +55,11 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
         self.begin()?;
-        for field in Field::all() {
+        for field in &self.columns {
             self.text.clear();
             write(&mut self.text, &field.of(connection));
             self.writer.write_field(&self.text)?;
         }
-        self.number(connection.findings.len() as u64 + connection.findings_omitted)?;
         self.end()
     }
 
@@ -70,17 +69,11 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         self.begin()?;
-        match finding.frame {
-            Some(frame) => self.number(frame)?,
-            None => self.writer.write_field("")?,
+        for field in FindingField::all() {
+            self.text.clear();
+            write(&mut self.text, &field.of(connection, finding));
+            self.writer.write_field(&self.text)?;
         }
-        self.number(connection.id.0)?;
-        for end in [connection.client, connection.server] {
-            self.end_of(end)?;
-        }
-        self.writer.write_field(finding.side.name())?;
-        self.writer.write_field(finding.finding.name())?;
-        self.writer.write_field(&*clean(&finding.note))?;
         self.end()
     }
 
@@ -107,7 +100,7 @@ impl<'a> Csv<'a> {
             Origin::First(_) => writer.write_record(std::iter::once(FILE).chain(names))?,
             Origin::Further(_) => {}
         }
-        Ok(Self { writer, text: String::new(), file })
+        Ok(Self { writer, columns: Field::columns().collect(), text: String::new(), file })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -115,17 +108,6 @@ impl<'a> Csv<'a> {
             Some(file) => Ok(self.writer.write_field(file)?),
             None => Ok(()),
         }
-    }
-
-    fn number(&mut self, number: u64) -> io::Result<()> {
-        Ok(self.writer.write_field(itoa::Buffer::new().format(number))?)
-    }
-
-    fn end_of(&mut self, end: SocketAddr) -> io::Result<()> {
-        self.text.clear();
-        push_address(&mut self.text, end.ip());
-        self.writer.write_field(&self.text)?;
-        self.number(end.port().into())
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -160,11 +142,6 @@ fn clean(text: &str) -> Cow<'_, str> {
 }
 
 const FILE: &str = "file";
-const FINDINGS: &str = "findings";
-
-const OF_FINDING: [&str; 9] =
-    ["frame", "connection", "client.addr", "client.port", "server.addr", "server.port", "side", "name", "note"];
-
 /// Octets that are written together.
 const GATHERED: usize = 64 << 10;
 

@@ -15,9 +15,8 @@ use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError};
 use regex::Regex;
 
-use super::field::{Field, Kind, Value};
+use super::field::{Field, FindingField, Kind, Value};
 use crate::flow::{Connection, FindingAt};
-use crate::tcp::Finding;
 
 /// A condition that was found sound: its fields exist, its comparisons compare like with like.
 pub struct Expression {
@@ -247,6 +246,7 @@ impl From<Kind> for Type {
             Kind::Moment => Self::Moment,
             Kind::Text => Self::Text,
             Kind::Word(words) => Self::Word(words),
+            Kind::Findings => Self::Findings,
         }
     }
 }
@@ -343,8 +343,8 @@ impl Reader<'_> {
             }
             Some(like) => format!("did you mean `{like}`?"),
             None if path == "type" => "only connections are asked, so leave it out".to_owned(),
-            None if WORDS.iter().any(|words| words.contains(&path)) => format!("as text it is \"{path}\""),
-            None => "the `connection` line of --format jsonl shows them all".to_owned(),
+            None if is_word(path) => format!("as text it is \"{path}\""),
+            None => "`tcpflow analyze --help` lists them all".to_owned(),
         };
         Err(self.wrong(root, format!("no field is named `{path}`; {way_out}")))
     }
@@ -363,13 +363,13 @@ impl Reader<'_> {
     /// A part of something that is no field: of a finding, in `exists` and its like.
     fn part(&self, of: Type, part: &str, id: u64) -> Result<Type, Wrong> {
         match (of, part) {
-            (Type::Finding, "name") => Ok(Type::Word(FINDINGS)),
-            (Type::Finding, "frame") => Ok(Type::Number),
-            (Type::Finding, "side") => Ok(Type::Word(SIDES)),
-            (Type::Finding, "note") => Ok(Type::Text),
-            (Type::Finding, _) => {
-                Err(self.wrong(id, format!("a finding has no `{part}`; it has name, frame, side and note")))
-            }
+            (Type::Finding, _) => match FindingField::own().find(|field| field.name == part) {
+                Some(field) => Ok(field.kind.into()),
+                None => {
+                    let parts: Vec<_> = FindingField::own().map(|field| field.name).collect();
+                    Err(self.wrong(id, format!("a finding has no `{part}`; it has {}", parts.join(", "))))
+                }
+            },
             (Type::Any, _) => Ok(Type::Any),
             (of, _) => Err(self.wrong(id, format!("{of} has no `{part}`"))),
         }
@@ -664,7 +664,8 @@ impl VariableResolver for Known<'_> {
             return Some(converted(field.of(self.connection)));
         }
         if self.named.findings && variable == "findings" {
-            let findings = self.connection.findings.iter().map(finding).collect::<Vec<_>>();
+            let findings =
+                self.connection.findings.iter().map(|listed| finding(self.connection, listed)).collect::<Vec<_>>();
             return Some(CowVal::owned(CelList::from(findings)));
         }
         None
@@ -686,19 +687,17 @@ fn converted<'a>(value: Value<'a>) -> CowVal<'a, 'a> {
     }
 }
 
-fn finding<'a>(finding: &'a FindingAt) -> Box<dyn Val + 'a> {
-    let text = |text: &'a str| Box::new(CelString::from(text)) as Box<dyn Val + 'a>;
-    let frame: Box<dyn Val + 'a> = match finding.frame {
-        Some(frame) => Box::new(CelInt::from(i64::try_from(frame).unwrap_or(i64::MAX))),
-        None => Box::new(CelNull),
-    };
-    let parts: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::from([
-        ("name".into(), text(finding.finding.name())),
-        ("frame".into(), frame),
-        ("side".into(), text(finding.side.name())),
-        ("note".into(), text(&finding.note)),
-    ]);
+fn finding<'a>(connection: &'a Connection, finding: &'a FindingAt) -> Box<dyn Val + 'a> {
+    let parts: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = FindingField::own()
+        .map(|field| (field.name.into(), converted(field.of(connection, finding)).into_owned()))
+        .collect();
     Box::new(CelMap::from(parts))
+}
+
+/// Whether a field can have that word: somebody may have left it without quotes.
+fn is_word(text: &str) -> bool {
+    let kinds = Field::all().map(|field| field.kind).chain(FindingField::own().map(|field| field.kind));
+    kinds.into_iter().any(|kind| matches!(kind, Kind::Word(words) if words.contains(&text)))
 }
 
 /// The longest expression, in octets; far more than anybody writes, and what the parser reads in a moment.
@@ -754,21 +753,6 @@ const FUNCTIONS: &[&str] = &[
     "getMilliseconds",
 ];
 
-const SIDES: &[&str] = &["client", "server"];
-
-const FINDINGS: &[&str] = &{
-    let mut names = [""; Finding::ALL.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Finding::ALL[at].name();
-        at += 1;
-    }
-    names
-};
-
-/// Words that somebody may have left without quotes.
-const WORDS: &[&[&str]] = &[&["fin", "reset", "refused", "unanswered", "open"], SIDES, FINDINGS];
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -776,6 +760,7 @@ mod tests {
     use super::*;
     use crate::flow::{Ending, Side};
     use crate::report::sample;
+    use crate::tcp::Finding;
     use crate::time::Span;
 
     /// A refused connection with two findings, of 30 µs, to port 8888.
@@ -885,7 +870,7 @@ mod tests {
             ),
             (
                 "findings.exists(f, f.kind == \"x\")",
-                "column 21: a finding has no `kind`; it has name, frame, side and note",
+                "column 21: a finding has no `kind`; it has frame, side, name, note",
             ),
             (
                 "findings.exists(f, f.name == \"retransmision\")",

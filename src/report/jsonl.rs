@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::field::{Findings, Frame, connection_fields, end_fields, side_fields};
 use crate::calls::{Arg, Effect, Process, SocketId};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
-    CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range,
-    SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent,
+    CallEvent, Cause, Closer, ConnState, Connection, ConnectionId, Ending, Event, EventId, EventKind, FindingAt, Phase,
+    Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent,
 };
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::tcp::{FindingSet, State};
@@ -66,7 +67,7 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        self.lines.connection(connection)?;
+        self.lines.connection(connection);
         self.end_line()
     }
 
@@ -77,8 +78,7 @@ impl<'a> Jsonl<'a> {
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         self.lines.text(r#"{"type":"finding","connection":"#).number(connection.id.0);
         self.lines.text(r#","client":"#).end(connection.client).text(r#","server":"#).end(connection.server);
-        self.lines.text(",");
-        self.lines.finding(finding)?;
+        self.lines.text(",").finding(finding);
         self.end_line()
     }
 
@@ -207,111 +207,26 @@ impl Lines {
         Ok(value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.0, Careful))?)
     }
 
-    fn connection(&mut self, c: &Connection) -> io::Result<()> {
-        self.text(r#"{"type":"connection","id":"#).number(c.id.0);
-        self.text(r#","client":"#).end(c.client).text(r#","server":"#).end(c.server);
-        self.text(r#","midstream":"#).truth(c.midstream);
-        self.text(r#","first":"#).moment(c.first).text(r#","last":"#).moment(c.last);
-        let duration = c.first.zip(c.last).map(|(first, last)| last.since(first).0);
-        self.text(r#","duration_ns":"#).maybe(duration);
-        self.text(r#","first_frame":"#).number(c.first_frame).text(r#","last_frame":"#).number(c.last_frame);
-        self.text(r#","completeness":"#).number(c.completeness);
-        self.text(r#","conn_state":"#).name(Some(c.conn_state.name()));
-        self.text(r#","history":"#).sentence(&c.history)?;
-        self.text(r#","initial_rtt_ns":"#).maybe(c.initial_rtt.map(|rtt| rtt.0));
-        self.text(r#","client_state":"#).name(c.client_state.map(State::name));
-        self.text(r#","server_state":"#).name(c.server_state.map(State::name));
-        self.text(r#","closed_by":"#).name(c.closed_by.map(Closer::name));
-        self.text(r#","ending":"#).name(Some(c.ending.name()));
-        self.text(r#","verdict":"#).sentence(&c.verdict)?;
-        self.text(r#","client_to_server":"#).side(&c.client_to_server);
-        self.text(r#","server_to_client":"#).side(&c.server_to_client);
-        self.text(r#","findings":["#);
-        for (n, finding) in c.findings.iter().enumerate() {
-            self.text(if n == 0 { "{" } else { ",{" });
-            self.finding(finding)?;
-        }
-        self.text(r#"],"findings_omitted":"#).number(c.findings_omitted).text("}");
-        Ok(())
-    }
-
-    /// The fields of a finding, and the end of its object.
-    fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> io::Result<()> {
-        self.text(r#""name":"#).name(Some(finding.name()));
-        self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
-        self.text(r#","note":"#).sentence(note)?;
+    fn connection(&mut self, connection: &Connection) {
+        self.text(r#"{"type":"connection""#);
+        connection_fields! { members (self, connection) }
         self.text("}");
-        Ok(())
     }
 
-    fn side(&mut self, s: &SideSummary) -> &mut Self {
-        // Without its SYN nothing is known of what an end offered.
-        let offered = |offer| s.isn.map(|_| offer);
-        self.text(r#"{"segments":"#).number(s.segments);
-        self.text(r#","octets":"#).number(s.octets);
-        self.text(r#","unique_octets":"#).number(s.unique_octets);
-        self.text(r#","syn":"#).number(s.syn);
-        self.text(r#","fin":"#).number(s.fin);
-        self.text(r#","rst":"#).number(s.rst);
-        self.text(r#","isn":"#).maybe(s.isn);
-        self.text(r#","mss":"#).maybe(s.mss);
-        self.text(r#","window_scale":"#).maybe(s.window_scale);
-        self.text(r#","sack_permitted":"#).maybe_truth(offered(s.sack_permitted));
-        self.text(r#","timestamps":"#).maybe_truth(offered(s.timestamps));
-        let remarkable = [
-            (r#","retransmissions":"#, s.retransmissions),
-            (r#","fast_retransmissions":"#, s.fast_retransmissions),
-            (r#","spurious_retransmissions":"#, s.spurious_retransmissions),
-            (r#","out_of_order":"#, s.out_of_order),
-            (r#","duplicate_acks":"#, s.duplicate_acks),
-            (r#","lost_segments":"#, s.lost_segments),
-            (r#","acked_unseen":"#, s.acked_unseen),
-            (r#","zero_windows":"#, s.zero_windows),
-            (r#","window_fulls":"#, s.window_fulls),
-            (r#","window_updates":"#, s.window_updates),
-            (r#","keep_alives":"#, s.keep_alives),
-            (r#","zero_window_probes":"#, s.zero_window_probes),
-        ];
-        if remarkable.iter().all(|(_, count)| *count == 0) {
-            self.text(NOTHING_REMARKABLE);
-        } else {
-            for (key, count) in remarkable {
-                self.text(key).number(count);
-            }
-        }
-        self.text(r#","rtt_min_ns":"#).maybe(s.rtt_min_ns);
-        self.text(r#","rtt_avg_ns":"#).maybe(s.rtt_avg_ns);
-        self.text(r#","rtt_max_ns":"#).maybe(s.rtt_max_ns);
-        self.text("}")
+    fn side(&mut self, side: &SideSummary) {
+        side_fields! { object (self, side) }
     }
 
     fn end(&mut self, end: SocketAddr) -> &mut Self {
-        self.text(r#"{"addr":""#);
-        match end.ip() {
-            IpAddr::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                self.number(a).text(".").number(b).text(".").number(c).text(".").number(d);
-            }
-            IpAddr::V6(address) => write!(self.0, "{address}").expect("a Vec takes everything"),
-        }
-        self.text(r#"","port":"#).number(end.port()).text("}")
+        end_fields! { object (self, end) }
+        self
     }
 
-    fn moment(&mut self, at: Option<Timestamp>) -> &mut Self {
-        let Some(nanos) = at.map(Timestamp::as_nanos) else { return self.text("null") };
-        if nanos < 0 {
-            write!(self.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
-            return self;
-        }
-        self.text("\"").number(nanos / 1_000_000_000).text(".");
-        let mut digits = [b'0'; 9];
-        let mut rest = nanos % 1_000_000_000;
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
-        self.0.extend_from_slice(&digits);
-        self.text("\"")
+    /// The fields of a finding, and the end of its object.
+    fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> &mut Self {
+        self.text(r#""name":"#).name(finding.name());
+        self.text(r#","frame":"#).put(*frame).text(r#","side":"#).name(side.name());
+        self.text(r#","note":"#).put(note.as_str()).text("}")
     }
 
     fn text(&mut self, text: &str) -> &mut Self {
@@ -329,39 +244,171 @@ impl Lines {
         self
     }
 
-    fn maybe(&mut self, number: Option<impl itoa::Integer>) -> &mut Self {
-        match number {
-            Some(number) => self.number(number),
-            None => self.text("null"),
-        }
-    }
-
-    fn truth(&mut self, truth: bool) -> &mut Self {
-        self.text(if truth { "true" } else { "false" })
-    }
-
-    fn maybe_truth(&mut self, truth: Option<bool>) -> &mut Self {
-        match truth {
-            Some(truth) => self.truth(truth),
-            None => self.text("null"),
-        }
-    }
-
-    /// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
-    fn sentence(&mut self, text: &str) -> io::Result<()> {
-        if text.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b'"' && octet != b'\\') {
-            self.text("\"").text(text).text("\"");
-            return Ok(());
-        }
-        self.object(text)
-    }
-
     /// A name from one of our own lists, which needs no escapes.
-    fn name(&mut self, name: Option<&'static str>) -> &mut Self {
-        match name {
-            Some(name) => self.text("\"").text(name).text("\""),
-            None => self.text("null"),
+    fn name(&mut self, name: &'static str) -> &mut Self {
+        self.text("\"").text(name).text("\"")
+    }
+
+    fn put(&mut self, datum: impl Put) -> &mut Self {
+        datum.put(self);
+        self
+    }
+}
+
+/// Writes the members of an object, after others of it.
+macro_rules! members {
+    (($out:ident, $of:expr) |$bound:ident| $($block:ident { $($rows:tt)* })*) => {
+        let $bound = $of;
+        $(block! { $out $block { $($rows)* } })*
+    };
+}
+
+/// Writes an object.
+macro_rules! object {
+    (($out:ident, $of:expr) |$bound:ident| rows {
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
+        $($rows:tt)*
+    } $($block:ident { $($more:tt)* })*) => {
+        let $bound = $of;
+        $out.text(concat!("{\"", stringify!($name), "\":")).put($value);
+        block! { $out rows { $($rows)* } }
+        $(block! { $out $block { $($more)* } })*
+        $out.text("}");
+    };
+}
+
+/// Writes one block of the list of fields.
+macro_rules! block {
+    ($out:ident rows { $(
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
+    )* }) => {
+        $($out.text(concat!(",\"", stringify!($name), "\":")).put($value);)*
+    };
+    ($out:ident mostly_zero { $(
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? = $value:expr;
+    )* }) => {
+        if 0 $(| $value)* == 0 {
+            $out.text(concat!($(",\"", stringify!($name), "\":0"),*));
+        } else {
+            $($out.text(concat!(",\"", stringify!($name), "\":")).number($value);)*
         }
+    };
+    ($out:ident ends { $($(#[$doc:meta])* $name:ident, as $heading:literal = $of:expr;)* }) => {
+        $($out.text(concat!(",\"", stringify!($name), "\":")).end($of);)*
+    };
+    ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $($out.text(concat!(",\"", stringify!($name), "\":")).side($of);)*
+    };
+}
+
+use {block, members, object};
+
+/// What can be written as the value of a field, without a serializer in between.
+trait Put {
+    fn put(self, out: &mut Lines);
+}
+
+impl<T: Put> Put for Option<T> {
+    fn put(self, out: &mut Lines) {
+        match self {
+            Some(known) => known.put(out),
+            None => _ = out.text("null"),
+        }
+    }
+}
+
+impl Put for bool {
+    fn put(self, out: &mut Lines) {
+        out.text(if self { "true" } else { "false" });
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty)*) => {$(
+        impl Put for $type {
+            fn put(self, out: &mut Lines) {
+                out.number(self);
+            }
+        }
+    )*};
+}
+
+numbers! { u8 u16 u32 u64 }
+
+impl Put for Frame {
+    fn put(self, out: &mut Lines) {
+        out.number(self.0);
+    }
+}
+
+impl Put for Span {
+    fn put(self, out: &mut Lines) {
+        out.number(self.as_nanos());
+    }
+}
+
+macro_rules! words {
+    ($($type:ty)*) => {$(
+        impl Put for $type {
+            fn put(self, out: &mut Lines) {
+                out.name(self.name());
+            }
+        }
+    )*};
+}
+
+words! { State ConnState Closer Ending }
+
+impl Put for IpAddr {
+    fn put(self, out: &mut Lines) {
+        match self {
+            Self::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                out.text("\"").number(a).text(".").number(b).text(".").number(c).text(".").number(d).text("\"");
+            }
+            Self::V6(address) => write!(out.0, "\"{address}\"").expect("a Vec takes everything"),
+        }
+    }
+}
+
+/// Decimal seconds since the epoch.
+impl Put for Timestamp {
+    fn put(self, out: &mut Lines) {
+        let nanos = self.as_nanos();
+        if nanos < 0 {
+            write!(out.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
+            return;
+        }
+        out.text("\"").number(nanos / 1_000_000_000).text(".");
+        let mut digits = [b'0'; 9];
+        let mut rest = nanos % 1_000_000_000;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.0.extend_from_slice(&digits);
+        out.text("\"");
+    }
+}
+
+/// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
+impl Put for &str {
+    fn put(self, out: &mut Lines) {
+        if self.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b'"' && octet != b'\\') {
+            out.text("\"").text(self).text("\"");
+            return;
+        }
+        out.object(self).expect("a Vec takes everything");
+    }
+}
+
+impl Put for Findings<'_> {
+    fn put(self, out: &mut Lines) {
+        out.text("[");
+        for (n, finding) in self.kept.iter().enumerate() {
+            out.text(if n == 0 { "{" } else { ",{" }).finding(finding);
+        }
+        out.text("]");
     }
 }
 
@@ -484,7 +531,7 @@ struct SegmentLine<'a> {
     octets: u32,
     stream: Option<Range>,
     cause: CauseField<'a>,
-    findings: Findings,
+    findings: FindingNames,
     raw_seq: u32,
     raw_ack: Option<u32>,
     raw_window: u16,
@@ -514,7 +561,7 @@ impl<'a> SegmentLine<'a> {
             octets: segment.len,
             stream: joined.stream,
             cause: CauseField(&joined.cause),
-            findings: Findings(joined.findings),
+            findings: FindingNames(joined.findings),
             raw_seq: segment.seq.0,
             raw_ack: joined.ack.map(|_| segment.ack.0),
             raw_window: segment.window,
@@ -721,9 +768,9 @@ impl Serialize for Preview<'_> {
     }
 }
 
-struct Findings(FindingSet);
+struct FindingNames(FindingSet);
 
-impl Serialize for Findings {
+impl Serialize for FindingNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|finding| finding.name()))
     }
@@ -764,22 +811,6 @@ impl<'a> From<&'a Options> for OptionsField<'a> {
     }
 }
 
-/// What most ends say of everything remarkable, in one piece.
-const NOTHING_REMARKABLE: &str = concat!(
-    r#","retransmissions":0"#,
-    r#","fast_retransmissions":0"#,
-    r#","spurious_retransmissions":0"#,
-    r#","out_of_order":0"#,
-    r#","duplicate_acks":0"#,
-    r#","lost_segments":0"#,
-    r#","acked_unseen":0"#,
-    r#","zero_windows":0"#,
-    r#","window_fulls":0"#,
-    r#","window_updates":0"#,
-    r#","keep_alives":0"#,
-    r#","zero_window_probes":0"#,
-);
-
 /// How many octets of lines are gathered before they are written.
 const GATHERED: usize = 64 * 1024;
 
@@ -787,7 +818,7 @@ const GATHERED: usize = 64 * 1024;
 mod tests {
     use super::*;
     use crate::calls::Call;
-    use crate::flow::{Closer, ConnState, Ending, Mechanism, Timing};
+    use crate::flow::{Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq, TunnelKind};
     use serde_json::{Value, json};

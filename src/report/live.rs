@@ -164,8 +164,8 @@ impl<'a> Lines<'a> {
         line.push(paint, self.padded("end", WHAT));
         line.push(paint, format!(" {}", connection.ending.name()));
         let mut said = String::new();
-        if let Some((first, last)) = connection.first.zip(connection.last) {
-            said.push_str(&format!(" after {}", clock::duration(last.since(first), micro)));
+        if let Some(lasted) = connection.duration() {
+            said.push_str(&format!(" after {}", clock::duration(lasted, micro)));
         }
         let [sent, received] =
             [&connection.client_to_server, &connection.server_to_client].map(|way| grouped(way.octets));

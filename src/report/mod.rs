@@ -23,7 +23,7 @@ pub mod timeline;
 pub use annotate::comments;
 pub use csv::{Csv, Origin};
 pub use expression::{Expression, Undecided, Wrong};
-pub use field::{Field, Kind, Value};
+pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::Jsonl;
 #[cfg(feature = "parquet")]

@@ -6,6 +6,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock;
+use super::field::Field;
 use super::style::{Charset, Clock, Paint, Style};
 use super::summary::skipped;
 use super::text::{Line, counted, digits, each_wrapped, fill, head, push_end, shown, width};
@@ -44,6 +45,25 @@ enum Column {
     ServerState,
     Ending,
     Verdict,
+}
+
+impl Column {
+    /// Its heading, and how what it shows is named below a row: the list of fields says.
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Id => const { Field::heading("id") },
+            Self::Began => const { Field::heading("first") },
+            Self::Client => const { Field::heading("client") },
+            Self::Server => const { Field::heading("server") },
+            Self::Duration => const { Field::heading("duration_ns") },
+            Self::Sent => const { Field::heading("client_to_server.octets") },
+            Self::Received => const { Field::heading("server_to_client.octets") },
+            Self::ClientState => const { Field::heading("client_state") },
+            Self::ServerState => const { Field::heading("server_state") },
+            Self::Ending => const { Field::heading("ending") },
+            Self::Verdict => const { Field::heading("verdict") },
+        }
+    }
 }
 
 impl Table {
@@ -128,18 +148,12 @@ impl Table {
     pub fn header(&self, out: &mut dyn Write) -> io::Result<()> {
         let becomes = self.style.glyphs().becomes;
         self.line(out, |column| {
+            let heading = column.heading();
             let name = match column {
-                Column::Id => "id".to_owned(),
-                Column::Began => format!("began ({})", clock::unit(&self.style)),
-                Column::Client => "client".to_owned(),
-                Column::Server => "server".to_owned(),
-                Column::Duration => "duration".to_owned(),
-                Column::Sent => format!("octets{becomes}"),
-                Column::Received => format!("{}octets", self.style.glyphs().because),
-                Column::ClientState => "client in".to_owned(),
-                Column::ServerState => "server in".to_owned(),
-                Column::Ending => "ending".to_owned(),
-                Column::Verdict => "verdict".to_owned(),
+                Column::Began => format!("{heading} ({})", clock::unit(&self.style)),
+                Column::Sent => format!("{heading}{becomes}"),
+                Column::Received => format!("{}{heading}", self.style.glyphs().because),
+                _ => heading.to_owned(),
             };
             Line::of(Paint::Strong, name)
         })
@@ -218,7 +232,7 @@ impl Table {
         said.clear();
         let named = |state: Option<State>| state.map_or("unknown", State::name);
         for column in &self.below {
-            let lasted = connection.first.is_some() && connection.last.is_some();
+            let lasted = connection.duration().is_some();
             if *column == Column::Received || *column == Column::Duration && !lasted {
                 continue;
             }
@@ -228,14 +242,16 @@ impl Table {
             match column {
                 Column::Began => {
                     let of_day = self.style.clock == Clock::TimeOfDay;
-                    said.push_str(if of_day { "began " } else { "began at " });
+                    said.push_str(column.heading());
+                    said.push_str(if of_day { " " } else { " at " });
                     self.push_began(said, connection);
                     said.push(' ');
                     said.push_str(if of_day { &self.zone } else { "s" });
                 }
                 Column::Duration => self.push_duration(said, connection),
                 Column::Sent => {
-                    said.push_str("octets ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     push_quantity(said, connection.client_to_server.octets);
                     said.push(' ');
                     said.push_str(self.style.glyphs().becomes);
@@ -243,11 +259,13 @@ impl Table {
                     push_quantity(said, connection.server_to_client.octets);
                 }
                 Column::ClientState => {
-                    said.push_str("client in ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     said.push_str(named(connection.client_state));
                 }
                 Column::ServerState => {
-                    said.push_str("server in ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     said.push_str(named(connection.server_state));
                 }
                 Column::Verdict => said.push_str(verdict),
@@ -318,8 +336,8 @@ impl Table {
     /// From its first segment to its last, where both are known.
     fn push_duration(&self, out: &mut String, connection: &Connection) {
         let micro = if self.style.charset == Charset::Unicode { "µ" } else { "u" };
-        if let Some((first, last)) = connection.first.zip(connection.last) {
-            clock::push_duration(out, last.since(first), micro);
+        if let Some(lasted) = connection.duration() {
+            clock::push_duration(out, lasted, micro);
         }
     }
 
