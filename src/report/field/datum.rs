@@ -73,6 +73,7 @@ impl<'a, T: Datum<'a>> Datum<'a> for Option<T> {
     const UNIT: Option<Unit> = T::UNIT;
     const RANGE: (i64, i64) = T::RANGE;
 
+    #[inline]
     fn value(self) -> Value<'a> {
         self.map_or(Value::Null, T::value)
     }
@@ -81,6 +82,7 @@ impl<'a, T: Datum<'a>> Datum<'a> for Option<T> {
 impl<'a> Datum<'a> for bool {
     const KIND: Kind = Kind::Truth;
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Truth(self)
     }
@@ -90,6 +92,7 @@ impl<'a> Datum<'a> for u64 {
     const KIND: Kind = Kind::Number;
     const RANGE: (i64, i64) = (0, i64::MAX);
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Number(i64::try_from(self).unwrap_or(i64::MAX))
     }
@@ -101,6 +104,7 @@ macro_rules! numbers {
             const KIND: Kind = Kind::Number;
             const RANGE: (i64, i64) = (0, <$type>::MAX as i64);
 
+            #[inline]
             fn value(self) -> Value<'a> {
                 Value::Number(self.into())
             }
@@ -117,6 +121,7 @@ impl<'a> Datum<'a> for Frame {
     const KIND: Kind = Kind::Number;
     const RANGE: (i64, i64) = (1, i64::MAX);
 
+    #[inline]
     fn value(self) -> Value<'a> {
         self.0.value()
     }
@@ -126,6 +131,7 @@ impl<'a> Datum<'a> for Span {
     const KIND: Kind = Kind::Number;
     const UNIT: Option<Unit> = Some(Unit::Nanoseconds);
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Number(self.as_nanos())
     }
@@ -134,6 +140,7 @@ impl<'a> Datum<'a> for Span {
 impl<'a> Datum<'a> for Timestamp {
     const KIND: Kind = Kind::Moment;
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Moment(self)
     }
@@ -142,6 +149,7 @@ impl<'a> Datum<'a> for Timestamp {
 impl<'a> Datum<'a> for IpAddr {
     const KIND: Kind = Kind::Text;
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Address(self)
     }
@@ -150,6 +158,7 @@ impl<'a> Datum<'a> for IpAddr {
 impl<'a> Datum<'a> for &'a str {
     const KIND: Kind = Kind::Text;
 
+    #[inline]
     fn value(self) -> Value<'a> {
         Value::Text(Cow::Borrowed(self))
     }
@@ -177,6 +186,7 @@ macro_rules! words {
         impl<'a> Datum<'a> for $type {
             const KIND: Kind = Kind::Word(names!($type));
 
+            #[inline]
             fn value(self) -> Value<'a> {
                 Value::Text(Cow::Borrowed(self.name()))
             }
@@ -205,6 +215,7 @@ impl<'a> Datum<'a> for Findings<'a> {
     const RANGE: (i64, i64) = (0, i64::MAX);
 
     /// How many there are.
+    #[inline]
     fn value(self) -> Value<'a> {
         (self.kept.len() as u64).saturating_add(self.omitted).value()
     }
