@@ -2,8 +2,8 @@
 
 use std::ops;
 
-use super::{Connection, ConnectionId, Side, Timing, Totals};
-use crate::calls::Call;
+use super::{Connection, ConnectionId, Disagreement, Evidence, Remark, Side, Timing, Totals, Why};
+use crate::calls::{Call, Process};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -124,8 +124,8 @@ pub struct CallEvent {
     pub brought_by: Vec<u64>,
     /// The frame that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
     pub completed_by: Option<u64>,
-    /// One sentence on what it did, or why nothing was seen of it, where that is not plain from the frames.
-    pub note: Option<String>,
+    /// What it did, or why nothing was seen of it, where that is not plain from the frames.
+    pub remark: Option<Remark>,
 }
 
 /// A segment, joined to what caused it.
@@ -153,8 +153,6 @@ pub struct SegmentEvent {
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
-    /// One sentence on the cause where it is not plain, such as why an acknowledgement came late.
-    pub note: Option<String>,
 }
 
 /// What caused a segment.
@@ -166,8 +164,19 @@ pub struct Cause {
     pub kernel: Option<Mechanism>,
     /// The segment that the kernel's mechanism answers or repeats.
     pub of: Option<EventId>,
-    /// Whether the cause was concluded from segments alone, no call having been watched.
-    pub inferred: bool,
+    /// On what that rests.
+    pub evidence: Evidence,
+    /// The reason, where it is not plain: why an acknowledgement came late.
+    pub why: Option<Why>,
+    /// Whether no call of the segment's sender was watched.
+    pub unwatched: bool,
+}
+
+impl Cause {
+    /// Whether a rule concluded it.
+    pub const fn is_inferred(&self) -> bool {
+        matches!(self.evidence, Evidence::Inferred(_))
+    }
 }
 
 /// What a kernel does without being asked by a call.
@@ -200,6 +209,11 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Whether an acknowledgement number or the 4-tuple joins it to the segment that it answers; all others are concluded by a rule.
+    pub const fn is_joined(self) -> bool {
+        matches!(self, Self::Handshake | Self::Ack | Self::Reset)
+    }
+
     /// Its name in machine-readable output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -234,8 +248,15 @@ pub struct TransitionEvent {
     pub rule: Rule,
     /// Every witness that agrees, ascending; empty never.
     pub evidence: Vec<Witness>,
-    /// What a witness said that disagrees, one sentence; such a transition is a finding.
-    pub disagreement: Option<String>,
+    /// What a witness said that disagrees; it is a finding, too.
+    pub disagreement: Option<Disagreement>,
+}
+
+impl TransitionEvent {
+    /// Whether it rests on the segments alone.
+    pub fn is_inferred(&self) -> bool {
+        self.evidence == [Witness::Segments]
+    }
 }
 
 /// A kernel timer, as sock_diag showed it.
@@ -249,6 +270,6 @@ pub struct TimerEvent {
     pub remaining: Span,
     /// The call that the state goes back to (the close that made this end the active closer).
     pub cause: Option<EventId>,
-    /// The process that owned the socket, as `comm (pid)`, remembered from its calls.
-    pub owner: Option<String>,
+    /// The process that owned the socket last, remembered from its calls.
+    pub owner: Option<Process>,
 }

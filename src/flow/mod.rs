@@ -19,9 +19,10 @@ mod table;
 mod timing;
 mod trace;
 mod verdict;
+mod why;
 
 pub use bundle::{Bundle, Finder};
-pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
+pub use connection::{Closer, ConnState, Connection, Detail, Disagreement, Ending, FindingAt, SideSummary, Totals};
 pub use edge::{Edge, Join};
 pub use ended::Ended;
 pub use event::{
@@ -33,6 +34,8 @@ pub use story::tell;
 pub use table::{FlowTable, Limits, Tally};
 pub use timing::Timing;
 pub use trace::{Observed, Trace};
+pub use verdict::{Left, ResetKind, Verdict};
+pub use why::{Evidence, Remark, Unwatched, Why};
 
 use crate::tcp::{FindingSet, Move};
 

@@ -16,6 +16,7 @@ use cel::{Context, Env, ExecutionError};
 use regex::Regex;
 
 use super::field::{Field, Kind, Value};
+use super::wording::{English, Wording};
 use crate::flow::{Connection, FindingAt};
 use crate::tcp::Finding;
 
@@ -696,7 +697,7 @@ fn finding<'a>(finding: &'a FindingAt) -> Box<dyn Val + 'a> {
         ("name".into(), text(finding.finding.name())),
         ("frame".into(), frame),
         ("side".into(), text(finding.side.name())),
-        ("note".into(), text(&finding.note)),
+        ("note".into(), Box::new(CelString::from(English.finding(finding).into_owned()))),
     ]);
     Box::new(CelMap::from(parts))
 }
@@ -774,7 +775,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flow::{Ending, Side};
+    use crate::flow::{Detail, Ending, Side};
     use crate::report::sample;
     use crate::time::Span;
 
@@ -786,7 +787,12 @@ mod tests {
         connection.server_to_client.mss = None;
         connection.server_to_client.rtt_min_ns = None;
         connection.findings = [(Finding::Retransmission, 7, Side::Client), (Finding::ZeroWindow, 9, Side::Server)]
-            .map(|(finding, frame, side)| FindingAt { finding, frame: Some(frame), side, note: "it \"was\"".into() })
+            .map(|(finding, frame, side)| FindingAt {
+                finding,
+                frame: Some(frame),
+                side,
+                detail: Detail::Since(Some(Span(1))),
+            })
             .into();
         connection
     }
@@ -813,7 +819,7 @@ mod tests {
             ("double(initial_rtt_ns) / 1e9 < 0.1", true),
             (r#"ending in ["reset", "refused"]"#, true),
             (r#"client.addr.startsWith("127.")"#, true),
-            (r#"verdict.matches("(?i)complete")"#, true),
+            (r#"verdict.matches("(?i)closed NORMALLY")"#, true),
             (r#"verdict.matches(ending)"#, false),
             (r#"matches(server.addr, "^127[.]")"#, true),
             (r#"history.contains("S")"#, true),
@@ -822,7 +828,7 @@ mod tests {
             ("size(findings) == 2", true),
             (r#"findings.exists(f, f.name == "zero_window" && f.side == "server" && f.frame > 8)"#, true),
             (r#"findings.all(f, f.name == "zero_window")"#, false),
-            (r#"findings.exists_one(f, f.note.contains("was") && f.frame == 7)"#, true),
+            (r#"findings.exists_one(f, f.note.contains("advanced") && f.frame == 7)"#, true),
             (r#"findings.filter(f, f.side == "client").size() == 1"#, true),
             (r#"first > timestamp("2020-01-01T00:00:00Z")"#, true),
             (r#"last - first < duration("1h")"#, true),

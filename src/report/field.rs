@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::flow::{Closer, Connection, SideSummary};
+use super::wording::{English, Wording};
+use crate::flow::{Closer, Connection, SideSummary, Verdict};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -213,7 +214,8 @@ const OF_CONNECTION: &[Field] = fields! {
     "server_state", Kind::Word(STATES), |c| word(c.server_state.map(State::name));
     "closed_by", Kind::Word(&["client", "server", "both"]), |c| word(c.closed_by.map(closer));
     "ending", Kind::Word(ENDINGS), |c| word(Some(c.ending.name()));
-    "verdict", Kind::Text, |c| Value::Text(Cow::Borrowed(&c.verdict));
+    "verdict", Kind::Text, |c| Value::Text(English.verdict(&c.verdict));
+    "reason.code", Kind::Word(Verdict::CODES), |c| word(Some(c.verdict.code()));
 };
 const OF_CLIENT: &[Field] = side!(client_to_server);
 const OF_SERVER: &[Field] = side!(server_to_client);
@@ -284,6 +286,8 @@ mod tests {
             let mut expected = BTreeMap::new();
             flat("", &serde_json::from_slice(&line).unwrap(), &mut expected);
             expected.remove("type");
+            // What else a reason has depends on its code.
+            expected.retain(|name, _| name == "reason.code" || !name.starts_with("reason."));
             let told: BTreeMap<_, _> =
                 Field::all().map(|field| (field.name.to_owned(), json(field.of(&connection)))).collect();
             assert_eq!(told, expected);
@@ -299,6 +303,7 @@ mod tests {
             ("conn_state", &fields["conn_state"]["enum"]),
             ("client_state", &schema["$defs"]["state"]["enum"]),
             ("closed_by", &fields["closed_by"]["enum"]),
+            ("reason.code", &schema["$defs"]["reason"]["properties"]["code"]["enum"]),
         ] {
             let Kind::Word(words) = Field::named(name).unwrap().kind else { panic!("{name} has no words") };
             let listed: Vec<_> = listed.as_array().unwrap().iter().filter_map(|word| word.as_str()).collect();

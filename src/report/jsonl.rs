@@ -1,16 +1,18 @@
 //! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::wording::{English, Wording};
 use crate::calls::{Arg, Effect, Process, SocketId};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
-    CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range,
-    SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent,
+    CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, Evidence, FindingAt, Join, Left,
+    Phase, Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent, Verdict,
 };
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::tcp::{FindingSet, State};
@@ -223,7 +225,8 @@ impl Lines {
         self.text(r#","server_state":"#).name(c.server_state.map(State::name));
         self.text(r#","closed_by":"#).name(c.closed_by.map(Closer::name));
         self.text(r#","ending":"#).name(Some(c.ending.name()));
-        self.text(r#","verdict":"#).sentence(&c.verdict)?;
+        self.text(r#","verdict":"#).sentence(&English.verdict(&c.verdict))?;
+        self.text(r#","reason":"#).reason(&c.verdict);
         self.text(r#","client_to_server":"#).side(&c.client_to_server);
         self.text(r#","server_to_client":"#).side(&c.server_to_client);
         self.text(r#","findings":["#);
@@ -236,12 +239,50 @@ impl Lines {
     }
 
     /// The fields of a finding, and the end of its object.
-    fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> io::Result<()> {
-        self.text(r#""name":"#).name(Some(finding.name()));
-        self.text(r#","frame":"#).maybe(*frame).text(r#","side":"#).name(Some(side.name()));
-        self.text(r#","note":"#).sentence(note)?;
+    fn finding(&mut self, at: &FindingAt) -> io::Result<()> {
+        self.text(r#""name":"#).name(Some(at.finding.name()));
+        self.text(r#","frame":"#).maybe(at.frame).text(r#","side":"#).name(Some(at.side.name()));
+        self.text(r#","note":"#).sentence(&English.finding(at))?;
         self.text("}");
         Ok(())
+    }
+
+    /// The verdict as data.
+    fn reason(&mut self, verdict: &Verdict) -> &mut Self {
+        self.text(r#"{"code":"#).name(Some(verdict.code()));
+        match *verdict {
+            Verdict::Closed { first, left } => {
+                self.text(r#","first":"#).name(Some(first.name()));
+                self.text(r#","left_in":"#).name(match left {
+                    Left::TimeWait => Some(State::TimeWait.name()),
+                    Left::LastAck => Some(State::LastAck.name()),
+                    Left::Nothing => None,
+                });
+            }
+            Verdict::ClosedTogether { waiting } => {
+                self.text(r#","waiting":"#).text(match waiting {
+                    [true, true] => r#"["client","server"]"#,
+                    [true, false] => r#"["client"]"#,
+                    [false, true] => r#"["server"]"#,
+                    [false, false] => "[]",
+                });
+            }
+            Verdict::HalfClosed { by, in_close_wait } => {
+                self.text(r#","by":"#).name(Some(by.name())).text(r#","in_close_wait":"#).truth(in_close_wait);
+            }
+            Verdict::Reset { by, .. } => _ = self.text(r#","by":"#).name(Some(by.name())),
+            Verdict::Unanswered { syns, lasted } => {
+                self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).maybe(lasted.map(Span::as_nanos));
+            }
+            Verdict::Refused
+            | Verdict::OnlyResets
+            | Verdict::OnlySynsWithReset
+            | Verdict::Midstream
+            | Verdict::Established
+            | Verdict::HandshakeUnfinished
+            | Verdict::Open => {}
+        }
+        self.text("}")
     }
 
     fn side(&mut self, s: &SideSummary) -> &mut Self {
@@ -438,7 +479,7 @@ struct CallLine<'a> {
     peer: Option<End>,
     tcp_info: Option<&'a TcpInfo>,
     preview: Preview<'a>,
-    note: Option<&'a str>,
+    note: Option<Cow<'static, str>>,
 }
 
 impl<'a> CallLine<'a> {
@@ -466,7 +507,7 @@ impl<'a> CallLine<'a> {
             peer: call.peer.map(End::from),
             tcp_info: call.info.as_ref(),
             preview: Preview(&call.preview),
-            note: joined.note.as_deref(),
+            note: joined.remark.as_ref().map(|remark| English.remark(remark)),
         }
     }
 }
@@ -484,6 +525,7 @@ struct SegmentLine<'a> {
     octets: u32,
     stream: Option<Range>,
     cause: CauseField<'a>,
+    why: WhyField<'a>,
     findings: Findings,
     raw_seq: u32,
     raw_ack: Option<u32>,
@@ -491,7 +533,7 @@ struct SegmentLine<'a> {
     options: OptionsField<'a>,
     oddities: OdditiesField,
     preview: Preview<'a>,
-    note: Option<&'a str>,
+    note: Option<Cow<'static, str>>,
     bytes_in_flight: Option<u32>,
     acks_frame: Option<u64>,
     ack_rtt_ns: Option<Span>,
@@ -514,6 +556,7 @@ impl<'a> SegmentLine<'a> {
             octets: segment.len,
             stream: joined.stream,
             cause: CauseField(&joined.cause),
+            why: WhyField::of_segment(&joined.cause),
             findings: Findings(joined.findings),
             raw_seq: segment.seq.0,
             raw_ack: joined.ack.map(|_| segment.ack.0),
@@ -521,7 +564,7 @@ impl<'a> SegmentLine<'a> {
             options: OptionsField::from(&segment.options),
             oddities: OdditiesField(segment.oddities),
             preview: Preview(&joined.preview),
-            note: joined.note.as_deref(),
+            note: joined.cause.why.as_ref().map(|why| English.why(why)),
             bytes_in_flight: joined.timing.in_flight,
             acks_frame: joined.timing.acks_frame,
             ack_rtt_ns: joined.timing.ack_rtt,
@@ -529,6 +572,30 @@ impl<'a> SegmentLine<'a> {
             timestamp_rtt_ns: joined.timing.timestamp_rtt,
             tunnel: joined.tunnel.iter().map(TunnelField::of).collect(),
         }
+    }
+}
+
+/// On what a cause rests.
+#[derive(Serialize)]
+struct WhyField<'a> {
+    evidence: &'static str,
+    rule: Option<&'static str>,
+    by: Cow<'a, [Witness]>,
+}
+
+impl<'a> WhyField<'a> {
+    fn of_segment(cause: &Cause) -> Self {
+        let by = match cause.evidence {
+            Evidence::Witnessed(witness) => vec![witness],
+            Evidence::Joined(_) | Evidence::Inferred(_) => Vec::new(),
+        };
+        Self { evidence: cause.evidence.name(), rule: cause.evidence.rule().map(Join::name), by: by.into() }
+    }
+
+    fn of_transition(moved: &'a TransitionEvent) -> Self {
+        let evidence = if moved.is_inferred() { "inferred" } else { "witnessed" };
+        let by = if moved.is_inferred() { &[] } else { &moved.evidence[..] };
+        Self { evidence, rule: Some(moved.rule.name()), by: by.into() }
     }
 }
 
@@ -557,7 +624,8 @@ struct TransitionLine<'a> {
     cause: Option<EventId>,
     rule: &'static str,
     evidence: &'a [Witness],
-    disagreement: Option<&'a str>,
+    why: WhyField<'a>,
+    disagreement: Option<Cow<'static, str>>,
 }
 
 impl<'a> TransitionLine<'a> {
@@ -570,24 +638,25 @@ impl<'a> TransitionLine<'a> {
             cause: moved.cause,
             rule: moved.rule.name(),
             evidence: &moved.evidence,
-            disagreement: moved.disagreement.as_deref(),
+            why: WhyField::of_transition(moved),
+            disagreement: moved.disagreement.as_ref().map(|disagreement| English.disagreement(disagreement)),
         }
     }
 }
 
 #[derive(Serialize)]
-struct TimerLine<'a> {
+struct TimerLine {
     #[serde(flatten)]
     head: Head,
     side: Side,
     name: &'static str,
     remaining_ns: Span,
     cause: Option<EventId>,
-    owner: Option<&'a str>,
+    owner: Option<String>,
 }
 
-impl<'a> TimerLine<'a> {
-    fn of(event: &Event, timer: &'a TimerEvent) -> Self {
+impl TimerLine {
+    fn of(event: &Event, timer: &TimerEvent) -> Self {
         let name = match timer.kind {
             TimerKind::Retransmission => "retransmission",
             TimerKind::KeepAlive => "keep-alive",
@@ -600,7 +669,7 @@ impl<'a> TimerLine<'a> {
             name,
             remaining_ns: timer.remaining,
             cause: timer.cause,
-            owner: timer.owner.as_deref(),
+            owner: timer.owner.as_ref().map(|owner| format!("{} ({})", owner.comm, owner.pid)),
         }
     }
 }
@@ -663,7 +732,7 @@ struct InterfaceLine<'a> {
 }
 
 /// Arguments as an object, in the order in which the call takes them.
-struct Args<'a>(&'a [(std::borrow::Cow<'static, str>, Arg)]);
+struct Args<'a>(&'a [(Cow<'static, str>, Arg)]);
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -676,7 +745,7 @@ struct CauseField<'a>(&'a Cause);
 
 impl Serialize for CauseField<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Cause { calls, kernel, of, inferred } = self.0;
+        let Cause { calls, kernel, of, unwatched, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
         match (kernel, &calls[..]) {
             (None, []) => {
@@ -693,7 +762,7 @@ impl Serialize for CauseField<'_> {
                 }
             }
         }
-        if *inferred {
+        if *unwatched {
             map.serialize_entry("inferred", &true)?;
         }
         map.end()
@@ -787,7 +856,8 @@ const GATHERED: usize = 64 * 1024;
 mod tests {
     use super::*;
     use crate::calls::Call;
-    use crate::flow::{Closer, ConnState, Ending, Mechanism, Timing};
+    use crate::flow::{Closer, ConnState, Detail, Disagreement, Ending, Mechanism, Timing};
+    use crate::report::sample;
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq, TunnelKind};
     use serde_json::{Value, json};
@@ -847,7 +917,7 @@ mod tests {
             server_state: None,
             closed_by: Some(Closer::Client),
             ending: Ending::HalfClosed,
-            verdict: "The client closed \"first\"\n\u{1b}[2J\u{9b}\u{202e}π".into(),
+            verdict: Verdict::Unanswered { syns: 3, lasted: Some(Span(7_000)) },
             client_to_server: side.clone(),
             server_to_client: SideSummary::default(),
             findings: vec![
@@ -855,12 +925,22 @@ mod tests {
                     finding: Finding::Retransmission,
                     frame: Some(7),
                     side: Side::Client,
-                    note: "\u{7f}".into(),
+                    detail: Detail::Since(Some(Span(2_500))),
                 },
-                FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, note: "b".into() },
+                FindingAt {
+                    finding: Finding::StateDisagreement,
+                    frame: None,
+                    side: Side::Server,
+                    detail: disagreement(),
+                },
             ],
             findings_omitted: 2,
         }
+    }
+
+    fn disagreement() -> Detail {
+        let (witness, segments) = (Witness::SockDiag, Some(State::Closed));
+        Detail::Disagreement(Box::new(Disagreement { witness, said: None, segments, after: None }))
     }
 
     fn event(id: u64, kind: EventKind) -> Event {
@@ -913,7 +993,7 @@ mod tests {
             frames: vec![1],
             brought_by: vec![],
             completed_by: Some(2),
-            note: None,
+            remark: None,
         }
     }
 
@@ -963,12 +1043,11 @@ mod tests {
                 },
             ]
             .into(),
-            note: Some("late".into()),
         }
     }
 
     fn cause(calls: &[u64], kernel: Option<Mechanism>, of: Option<u64>) -> Cause {
-        Cause { calls: calls.iter().copied().map(EventId).collect(), kernel, of: of.map(EventId), inferred: false }
+        Cause { calls: calls.iter().copied().map(EventId).collect(), kernel, of: of.map(EventId), ..sample::by(&[]) }
     }
 
     fn story() -> Story {
@@ -979,14 +1058,19 @@ mod tests {
             cause: Some(EventId(0)),
             rule: Rule::ActiveOpen,
             evidence: vec![Witness::Segments, Witness::TcpInfo, Witness::SockDiag],
-            disagreement: Some("sock_diag says LISTEN".into()),
+            disagreement: Some(Disagreement {
+                witness: Witness::SockDiag,
+                said: Some(State::Listen),
+                segments: None,
+                after: None,
+            }),
         };
         let timer = TimerEvent {
             side: Side::Client,
             kind: TimerKind::TimeWait,
             remaining: Span::from_millis(59_700),
             cause: Some(EventId(0)),
-            owner: Some("echo (1)".into()),
+            owner: Some(Process { pid: 1, tid: 1, comm: "echo\u{202e}".into() }),
         };
         let mut events = vec![
             event(0, EventKind::Call(Box::new(call()))),
@@ -997,7 +1081,7 @@ mod tests {
                 4,
                 EventKind::Segment(Box::new(segment(cause(&[0], Some(Mechanism::RetransmissionTimeout), Some(1))))),
             ),
-            event(5, EventKind::Segment(Box::new(segment(Cause { inferred: true, ..cause(&[], None, None) })))),
+            event(5, EventKind::Segment(Box::new(segment(Cause { unwatched: true, ..cause(&[], None, None) })))),
             event(6, EventKind::Transition(transition)),
             event(7, EventKind::Timer(timer)),
         ];
@@ -1040,11 +1124,12 @@ mod tests {
         assert_eq!(line["server_state"], Value::Null);
         assert_eq!(line["closed_by"], "client");
         assert_eq!(line["ending"], "half-closed");
-        assert_eq!(line["verdict"], connection().verdict);
+        assert_eq!(line["verdict"], "Unanswered: 3 SYNs in 7.0 µs, and nothing came back.");
+        assert_eq!(line["reason"], json!({"code": "unanswered", "syns": 3, "lasted_ns": 7_000}));
         assert_eq!(
             line["findings"],
-            json!([{"name": "retransmission", "frame": 7, "side": "client", "note": "\u{7f}"},
-                   {"name": "state_disagreement", "frame": null, "side": "server", "note": "b"}])
+            json!([{"name": "retransmission", "frame": 7, "side": "client", "note": "Retransmission, 2.5 µs after the stream last advanced."},
+                   {"name": "state_disagreement", "frame": null, "side": "server", "note": "sock_diag said no such socket, the segments say CLOSED"}])
         );
         // The line is written by hand; serde's own derivation knows every field of a side.
         assert_eq!(line["client_to_server"], serde_json::to_value(connection().client_to_server).unwrap());
@@ -1081,7 +1166,7 @@ mod tests {
         let mut out = Vec::new();
         Jsonl::new(&mut out).story(&story()).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains('π'));
+        assert!(text.contains('µ'));
         assert_eq!(text.chars().find(|c| *c != '\n' && steers(*c)), None);
     }
 

@@ -1,5 +1,6 @@
 //! Parquet: columns of connections or findings, for engines that query many captures at once.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use super::field::{Field, Kind, Value};
+use super::wording::{English, Wording};
 use crate::flow::{Connection, FindingAt};
 
 /// Writes connections, or findings, as a table.
@@ -67,7 +69,7 @@ impl<W: Write + Send> Parquet<W> {
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         let (client, server) = (connection.client, connection.server);
-        let text = |text| Value::Text(std::borrow::Cow::Borrowed(text));
+        let text = |text| Value::Text(Cow::Borrowed(text));
         self.row([
             finding.frame.map_or(Value::Null, number),
             number(connection.id.0),
@@ -77,7 +79,7 @@ impl<W: Write + Send> Parquet<W> {
             number(server.port().into()),
             text(finding.side.name()),
             text(finding.finding.name()),
-            text(&finding.note),
+            Value::Text(English.finding(finding)),
         ])
     }
 
@@ -225,7 +227,7 @@ mod tests {
     use parquet::record::{Field as Part, Row};
 
     use super::*;
-    use crate::flow::Side;
+    use crate::flow::{Detail, Side};
     use crate::report::sample;
     use crate::tcp::Finding;
 
@@ -263,7 +265,7 @@ mod tests {
             assert_eq!(row["client_to_server"]["octets"], 10);
             assert!(row["server_to_client"]["mss"].is_null());
             assert_eq!(row["midstream"], false);
-            assert_eq!(row["verdict"], connection.verdict.as_str());
+            assert_eq!(row["verdict"], &*English.verdict(&connection.verdict));
             let names = row.as_object().unwrap().values().map(|part| part.as_object().map_or(1, |part| part.len()));
             assert_eq!(names.sum::<usize>(), Field::all().count() + 1);
         }
@@ -272,9 +274,9 @@ mod tests {
     #[test]
     fn a_finding_reads_back() {
         let mut connection = sample::echo().connections.remove(0);
-        let note = "again, once".into();
+        let detail = Detail::Since(None);
         connection.findings =
-            vec![FindingAt { finding: Finding::Retransmission, frame: None, side: Side::Client, note }];
+            vec![FindingAt { finding: Finding::Retransmission, frame: None, side: Side::Client, detail }];
         let mut table = Parquet::of_findings(Vec::new()).unwrap();
         table.finding(&connection, &connection.findings[0]).unwrap();
         let rows = rows(table.finish().unwrap());

@@ -161,7 +161,8 @@ impl<'a> Page<'a> {
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
             let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
-            write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
+            let said = self.style.wording().disagreement(said);
+            write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
     }
