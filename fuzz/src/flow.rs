@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 
 use tcpflow::calls::{Call, Effect, Process, SocketId};
 use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
-use tcpflow::flow::{Connection, Limits, SideSummary, Story, Totals};
+use tcpflow::flow::{Connection, Limits, SideSummary, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
 use tcpflow::report::wording::{English, Wording};
 use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
 use tcpflow::session::{Keep, Session, Sink, Watch};
+use tcpflow::story::Story;
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 

@@ -10,11 +10,12 @@ use serde::ser::{SerializeMap, Serializer};
 use super::wording::{English, Wording};
 use crate::calls::{Arg, Effect, Process, SocketId};
 use crate::capture::{CaptureStats, Interface};
-use crate::flow::{
-    CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, Evidence, FindingAt, Join, Left,
-    Phase, Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent, Verdict,
-};
+use crate::flow::{Closer, Connection, ConnectionId, FindingAt, Left, Range, Side, SideSummary, Totals, Verdict};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
+use crate::story::{
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Phase, SegmentEvent, Story, TimerEvent,
+    TransitionEvent,
+};
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Oddities, Options, Tunnel};
@@ -856,8 +857,9 @@ const GATHERED: usize = 64 * 1024;
 mod tests {
     use super::*;
     use crate::calls::Call;
-    use crate::flow::{Closer, ConnState, Detail, Disagreement, Ending, Mechanism, Timing};
+    use crate::flow::{Closer, ConnState, Detail, Disagreement, Ending};
     use crate::report::sample;
+    use crate::story::{Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq, TunnelKind};
     use serde_json::{Value, json};

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 
 use crate::calls::{Arg, Call, Effect, Process, SocketId};
 use crate::flow::{
-    CallEvent, Cause, Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Event, EventId, EventKind,
-    Evidence, Join, Left, Mechanism, Phase, Range, Remark, ResetKind, SegmentEvent, Side, SideSummary, Story,
-    TimerEvent, Timing, TransitionEvent, Verdict, Why,
+    Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, Side, SideSummary,
+    Verdict,
 };
 use crate::kernel::{TimerKind, Witness};
+use crate::story::{
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Mechanism, Phase, Remark, SegmentEvent, Story,
+    TimerEvent, Timing, TransitionEvent, Why,
+};
 use crate::tcp::{Finding, FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Options, Segment, Seq};

@@ -6,8 +6,9 @@ use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
 use crate::calls::Process;
-use crate::flow::{Closer, Connection, Ending, Event, EventKind, Side, SideSummary, TimerEvent, Totals};
+use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
 use crate::kernel::TimerKind;
+use crate::story::{Event, EventKind, TimerEvent};
 use crate::tcp::{Rule, State};
 use crate::time::{Span, Timestamp};
 

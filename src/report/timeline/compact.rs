@@ -8,9 +8,10 @@ use super::View;
 use super::ladder::bracketed;
 use super::plan::{Form, Moved, Row, What, is_inferred};
 use super::words::{self, Said, SegmentWords, paint_of};
-use crate::flow::{Phase, Side};
+use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, write_beside};
+use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows as lines: time, call, segment, both states.

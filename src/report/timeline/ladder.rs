@@ -9,9 +9,10 @@ use super::plan::{Form, Lane, Moved, Row, What};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use super::{View, process};
 use crate::calls::Effect;
-use crate::flow::{Phase, Side};
+use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, wrap, write_beside};
+use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows under a head, with a rule before each phase.
@@ -167,7 +168,7 @@ impl<'a> Page<'a> {
                 let fits = in_full.width() <= text_width(segment.from);
                 cells[end].inner.push(if fits { in_full } else { cause(Said::Shortly) });
                 wire = self.arrow(segment.from, words::segment(segment, self.style));
-                let said = segment.cause.kernel == Some(crate::flow::Mechanism::Unknown);
+                let said = segment.cause.kernel == Some(crate::story::Mechanism::Unknown);
                 if self.is_roomy() && !said {
                     self.note(
                         segment.cause.why.as_ref().map(|why| self.style.wording().why(why)),

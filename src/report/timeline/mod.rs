@@ -14,8 +14,9 @@ use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
 use crate::calls::Process;
-use crate::flow::{Connection, ConnectionId, Event, EventKind, Side, Story};
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
+use crate::story::{Event, EventKind, Story};
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
@@ -299,9 +300,10 @@ mod tests {
 
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::{Ending, Phase, Timing, Verdict};
+    use crate::flow::{Ending, Verdict};
     use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Color, sample};
+    use crate::story::{Phase, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
 

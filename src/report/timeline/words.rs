@@ -2,11 +2,12 @@
 
 use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
-use crate::flow::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, TimerEvent, Why};
+use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
+use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};

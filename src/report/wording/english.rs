@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Wording;
-use crate::flow::{Detail, Disagreement, FindingAt, Left, Remark, ResetKind, Side, Unwatched, Verdict, Why};
+use crate::flow::{Detail, Disagreement, FindingAt, Left, ResetKind, Side, Verdict};
 use crate::kernel::Witness;
+use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::Span;
 use crate::wire::Tunnel;

@@ -4,7 +4,8 @@ mod english;
 
 use std::borrow::Cow;
 
-use crate::flow::{Disagreement, FindingAt, Remark, Unwatched, Verdict, Why};
+use crate::flow::{Disagreement, FindingAt, Verdict};
+use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
 pub use english::English;

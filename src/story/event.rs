@@ -2,8 +2,9 @@
 
 use std::ops;
 
-use super::{Connection, ConnectionId, Disagreement, Evidence, Remark, Side, Timing, Totals, Why};
+use super::{Evidence, Remark, Timing, Why};
 use crate::calls::{Call, Process};
+use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -13,39 +14,6 @@ use crate::wire::{Segment, Tunnel};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 #[serde(transparent)]
 pub struct EventId(pub u64);
-
-/// Positions in one direction's stream of octets, `from` included and `to` not; the first octet is at 0.
-///
-/// Positions are counted from the octet after the SYN; in midstream from the first octet seen.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-pub struct Range {
-    /// The first position.
-    pub from: u64,
-    /// The position after the last.
-    pub to: u64,
-}
-
-impl Range {
-    /// The positions from `from` on, `octets` of them.
-    pub const fn of(from: u64, octets: u64) -> Self {
-        Self { from, to: from.saturating_add(octets) }
-    }
-
-    /// Whether the two share a position.
-    pub const fn overlaps(self, other: Self) -> bool {
-        self.from < other.to && other.from < self.to
-    }
-
-    /// How many positions it holds.
-    pub const fn len(self) -> u64 {
-        self.to.saturating_sub(self.from)
-    }
-
-    /// Whether it holds none.
-    pub const fn is_empty(self) -> bool {
-        self.to <= self.from
-    }
-}
 
 /// Everything that is told of a capture: its events in time order, its connections, and the counts.
 #[derive(Clone, Debug, Default)]

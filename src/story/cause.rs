@@ -1,8 +1,9 @@
 //! Why each segment was sent: the calls whose octets it carries or that asked for it, or what the kernel did by itself.
 
 use super::matching::{CallIndex, EndCalls, Joined, is_entered};
-use super::{Evidence, Join, Mechanism, Observed, Range, Side, Trace, Unwatched, Why};
+use super::{Evidence, Join, Mechanism, Observed, Trace, Unwatched, Why};
 use crate::calls::Call;
+use crate::flow::{Range, Side};
 use crate::tcp::Finding;
 use crate::time::Span;
 use crate::wire::Flags;

@@ -7,10 +7,11 @@ use super::cause::{self, Causes, Found};
 use super::matching::{self, CallIndex, Joined, Traces};
 use super::timing::Stopwatch;
 use super::{
-    CallEvent, Cause, Connection, ConnectionId, Detail, Disagreement, Event, EventId, EventKind, FindingAt, Observed,
-    Phase, Range, Remark, SegmentEvent, Side, Story, TimerEvent, Totals, Trace, TransitionEvent,
+    CallEvent, Cause, Event, EventId, EventKind, Observed, Phase, Remark, SegmentEvent, Story, TimerEvent, Trace,
+    TransitionEvent,
 };
 use crate::calls::{Arg, Call, Effect, SocketId};
+use crate::flow::{Connection, ConnectionId, Detail, Disagreement, FindingAt, Range, Side, Totals};
 use crate::kernel::{Evidence, TimerKind, Witness};
 use crate::tcp::{Finding, FindingSet, Move, Rule, State};
 use crate::time::{Span, Timestamp};

@@ -1,6 +1,7 @@
 //! Why the kernel sent a segment, and what is worth saying of a call: facts, which the reports put into words.
 
-use super::{ConnectionId, Join, Side};
+use super::Join;
+use crate::flow::{ConnectionId, Side};
 use crate::kernel::Witness;
 
 /// On what a cause rests.

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{
-    ConnState, Connection, ConnectionId, Ending, EventKind, Observed, Range, Side, SideSummary, Step, Story, Totals,
-    Trace, Verdict, tell,
-};
+use super::{EventKind, Observed, Story, Trace, tell};
 use crate::calls::{Call, Effect, Process, SocketId};
+use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
 use crate::time::{Span, Timestamp};
