@@ -9,11 +9,12 @@ use proc_macro2::{TokenStream, TokenTree};
 /// The modules; each names only those before it.
 ///
 /// `tcp` comes before `kernel` and `kernel` before `calls`, because a call carries the TCP_INFO of its socket, which carries a state.
-const ORDER: &[&str] =
-    &["time", "capture", "wire", "tcp", "kernel", "calls", "flow", "session", "report", "lab", "cli", "commands"];
+const ORDER: &[&str] = &[
+    "time", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "session", "report", "lab", "cli", "commands",
+];
 
 /// These read no clock, file, socket or thread: time and bytes come in as data.
-const PURE: &[&str] = &["time", "wire", "tcp", "flow", "session", "report"];
+const PURE: &[&str] = &["time", "wire", "tcp", "flow", "story", "session", "report"];
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -39,7 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pnet", &["wire"]),
     ("regex", &["report/expression.rs"]),
     // The shared types say how they are written down; that is part of what they are.
-    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "lab", "report/jsonl.rs"]),
+    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "lab", "report/jsonl.rs"]),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl.rs"]),
     ("signal_hook", &["commands"]),
     ("strsim", &["report"]),

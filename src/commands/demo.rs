@@ -15,11 +15,12 @@ use super::{Failure, Outcome, complain, look};
 use crate::calls::Kept;
 use crate::capture::Writer;
 use crate::cli::{Demo, End, Format, Look};
-use crate::flow::{Side, Story};
+use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::lab::{self, Place, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Session};
+use crate::story::Story;
 use crate::time::Span;
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {

@@ -1,11 +1,14 @@
 //! What is told of one connection: who, how much, how it ended, and a verdict.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side};
+use super::{ConnectionId, Side, Verdict};
+use crate::kernel::Witness;
 use crate::tcp::{Finding, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::Tunnel;
 
 /// The summary of one connection.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,8 +45,8 @@ pub struct Connection {
     pub closed_by: Option<Closer>,
     /// How it ended.
     pub ending: Ending,
-    /// One sentence on its life and end.
-    pub verdict: String,
+    /// How it ended, with what that rests on.
+    pub verdict: Verdict,
     /// What the client sent.
     pub client_to_server: SideSummary,
     /// What the server sent.
@@ -274,8 +277,36 @@ pub struct FindingAt {
     pub frame: Option<u64>,
     /// The end that sent the frame, or that it is about.
     pub side: Side,
-    /// One sentence.
-    pub note: String,
+    /// What else is known of it.
+    pub detail: Detail,
+}
+
+/// The facts of one finding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// Its name says all.
+    None,
+    /// How long before it the stream had advanced last; `None` where the capture does not say.
+    Since(Option<Span>),
+    /// Which one it is of those that are alike: of the duplicate acknowledgements.
+    Number(u32),
+    /// The tunnels that a segment came in, and those of the first segment of its end; outermost first.
+    Tunnels(Box<[Box<[Tunnel]>; 2]>),
+    /// What a witness said, and what the segments say.
+    Disagreement(Box<Disagreement>),
+}
+
+/// A witness's word for the state of an end, which no state fits that the segments show at that time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disagreement {
+    /// Who said it.
+    pub witness: Witness,
+    /// The state it said; `None`: that there is no socket.
+    pub said: Option<State>,
+    /// The state by the segments; `None` where it is not known.
+    pub segments: Option<State>,
+    /// The call after which it was asked.
+    pub after: Option<Cow<'static, str>>,
 }
 
 /// Counts over a whole capture.

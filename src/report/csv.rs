@@ -148,20 +148,22 @@ const GATHERED: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Side;
+    use crate::flow::{Detail, Side, Verdict};
     use crate::report::sample;
+    use crate::report::wording::{English, Wording};
     use crate::tcp::Finding;
+    use crate::time::Span;
 
     fn connection() -> Connection {
         let mut connection = sample::echo().connections.remove(0);
-        connection.verdict = "a \"comma\", and\u{1b}[2J\nmore".into();
+        connection.verdict = Verdict::Refused;
         connection.server_to_client.mss = None;
         connection.client = "[2001:db8::1]:50634".parse().unwrap();
         connection.findings = vec![FindingAt {
             finding: Finding::Retransmission,
             frame: Some(7),
             side: Side::Client,
-            note: "again, once".into(),
+            detail: Detail::Since(Some(Span(1_500_000))),
         }];
         connection
     }
@@ -187,7 +189,7 @@ mod tests {
         assert_eq!(value("server_to_client.mss"), "");
         assert_eq!(value("midstream"), "false");
         assert_eq!(value("findings"), "1");
-        assert_eq!(value("verdict"), "a \"comma\", and\\x1b[2J\\x0amore");
+        assert_eq!(value("verdict").as_str(), English.verdict(&Verdict::Refused));
         assert_eq!(value("first").split_once('.').unwrap().1.len(), 9);
     }
 
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(
             text,
             "frame,connection,client.addr,client.port,server.addr,server.port,side,name,note\n\
-             7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"again, once\"\n"
+             7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"Retransmission, 1.5 ms after the stream last advanced.\"\n"
         );
     }
 

@@ -758,7 +758,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flow::{Ending, Side};
+    use crate::flow::{Detail, Ending, Side};
     use crate::report::sample;
     use crate::tcp::Finding;
     use crate::time::Span;
@@ -771,7 +771,12 @@ mod tests {
         connection.server_to_client.mss = None;
         connection.server_to_client.rtt_min_ns = None;
         connection.findings = [(Finding::Retransmission, 7, Side::Client), (Finding::ZeroWindow, 9, Side::Server)]
-            .map(|(finding, frame, side)| FindingAt { finding, frame: Some(frame), side, note: "it \"was\"".into() })
+            .map(|(finding, frame, side)| FindingAt {
+                finding,
+                frame: Some(frame),
+                side,
+                detail: Detail::Since(Some(Span(1))),
+            })
             .into();
         connection
     }
@@ -798,7 +803,7 @@ mod tests {
             ("double(initial_rtt_ns) / 1e9 < 0.1", true),
             (r#"ending in ["reset", "refused"]"#, true),
             (r#"client.addr.startsWith("127.")"#, true),
-            (r#"verdict.matches("(?i)complete")"#, true),
+            (r#"verdict.matches("(?i)closed NORMALLY")"#, true),
             (r#"verdict.matches(ending)"#, false),
             (r#"matches(server.addr, "^127[.]")"#, true),
             (r#"history.contains("S")"#, true),
@@ -807,7 +812,7 @@ mod tests {
             ("size(findings) == 2", true),
             (r#"findings.exists(f, f.name == "zero_window" && f.side == "server" && f.frame > 8)"#, true),
             (r#"findings.all(f, f.name == "zero_window")"#, false),
-            (r#"findings.exists_one(f, f.note.contains("was") && f.frame == 7)"#, true),
+            (r#"findings.exists_one(f, f.note.contains("advanced") && f.frame == 7)"#, true),
             (r#"findings.filter(f, f.side == "client").size() == 1"#, true),
             (r#"first > timestamp("2020-01-01T00:00:00Z")"#, true),
             (r#"last - first < duration("1h")"#, true),

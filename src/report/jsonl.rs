@@ -1,19 +1,24 @@
 //! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::field::{Findings, Frame, connection_fields, end_fields, side_fields};
+use super::field::{Code, Findings, Frame, connection_fields, end_fields, reason_fields, side_fields};
+use super::wording::{English, Wording};
 use crate::calls::{Arg, Effect, Process, SocketId};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
-    CallEvent, Cause, Closer, ConnState, Connection, ConnectionId, Ending, Event, EventId, EventKind, FindingAt, Phase,
-    Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Totals, TransitionEvent,
+    Closer, ConnState, Connection, ConnectionId, Ending, FindingAt, Left, Range, Side, SideSummary, Totals, Verdict,
 };
 use crate::kernel::{TcpInfo, TimerKind, Witness};
+use crate::story::{
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Phase, SegmentEvent, Story, TimerEvent,
+    TransitionEvent,
+};
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Oddities, Options, Tunnel};
@@ -214,19 +219,58 @@ impl Lines {
     }
 
     fn side(&mut self, side: &SideSummary) {
-        side_fields! { object (self, side) }
+        side_fields! { begun (self, side) }
+        self.text("}");
+    }
+
+    /// The verdict as data: its code, and what else a verdict with that code has.
+    fn reason(&mut self, verdict: &Verdict) {
+        reason_fields! { begun (self, verdict) }
+        match *verdict {
+            Verdict::Closed { first, left } => {
+                self.text(r#","first":"#).name(first.name());
+                self.text(r#","left_in":"#).put(match left {
+                    Left::TimeWait => Some(State::TimeWait),
+                    Left::LastAck => Some(State::LastAck),
+                    Left::Nothing => None,
+                });
+            }
+            Verdict::ClosedTogether { waiting } => {
+                self.text(r#","waiting":"#).text(match waiting {
+                    [true, true] => r#"["client","server"]"#,
+                    [true, false] => r#"["client"]"#,
+                    [false, true] => r#"["server"]"#,
+                    [false, false] => "[]",
+                });
+            }
+            Verdict::HalfClosed { by, in_close_wait } => {
+                self.text(r#","by":"#).name(by.name()).text(r#","in_close_wait":"#).put(in_close_wait);
+            }
+            Verdict::Reset { by, .. } => _ = self.text(r#","by":"#).name(by.name()),
+            Verdict::Unanswered { syns, lasted } => {
+                self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).put(lasted);
+            }
+            Verdict::Refused
+            | Verdict::OnlyResets
+            | Verdict::OnlySynsWithReset
+            | Verdict::Midstream
+            | Verdict::Established
+            | Verdict::HandshakeUnfinished
+            | Verdict::Open => {}
+        }
+        self.text("}");
     }
 
     fn end(&mut self, end: SocketAddr) -> &mut Self {
-        end_fields! { object (self, end) }
-        self
+        end_fields! { begun (self, end) }
+        self.text("}")
     }
 
     /// The fields of a finding, and the end of its object.
-    fn finding(&mut self, FindingAt { finding, frame, side, note }: &FindingAt) -> &mut Self {
-        self.text(r#""name":"#).name(finding.name());
-        self.text(r#","frame":"#).put(*frame).text(r#","side":"#).name(side.name());
-        self.text(r#","note":"#).put(note.as_str()).text("}")
+    fn finding(&mut self, at: &FindingAt) -> &mut Self {
+        self.text(r#""name":"#).name(at.finding.name());
+        self.text(r#","frame":"#).put(at.frame).text(r#","side":"#).name(at.side.name());
+        self.text(r#","note":"#).put(&*English.finding(at)).text("}")
     }
 
     fn text(&mut self, text: &str) -> &mut Self {
@@ -263,8 +307,8 @@ macro_rules! members {
     };
 }
 
-/// Writes an object.
-macro_rules! object {
+/// Writes the beginning of an object and its members.
+macro_rules! begun {
     (($out:ident, $of:expr) |$bound:ident| rows {
         $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
         $($rows:tt)*
@@ -273,7 +317,6 @@ macro_rules! object {
         $out.text(concat!("{\"", stringify!($name), "\":")).put($value);
         block! { $out rows { $($rows)* } }
         $(block! { $out $block { $($more)* } })*
-        $out.text("}");
     };
 }
 
@@ -299,9 +342,12 @@ macro_rules! block {
     ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $($out.text(concat!(",\"", stringify!($name), "\":")).side($of);)*
     };
+    ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $($out.text(concat!(",\"", stringify!($name), "\":")).reason($of);)*
+    };
 }
 
-use {block, members, object};
+use {begun, block, members};
 
 /// What can be written as the value of a field, without a serializer in between.
 trait Put {
@@ -358,6 +404,18 @@ macro_rules! words {
 }
 
 words! { State ConnState Closer Ending }
+
+impl Put for Code {
+    fn put(self, out: &mut Lines) {
+        out.name(self.0);
+    }
+}
+
+impl Put for Cow<'_, str> {
+    fn put(self, out: &mut Lines) {
+        out.put(&*self);
+    }
+}
 
 impl Put for IpAddr {
     fn put(self, out: &mut Lines) {
@@ -485,7 +543,7 @@ struct CallLine<'a> {
     peer: Option<End>,
     tcp_info: Option<&'a TcpInfo>,
     preview: Preview<'a>,
-    note: Option<&'a str>,
+    note: Option<Cow<'static, str>>,
 }
 
 impl<'a> CallLine<'a> {
@@ -513,7 +571,7 @@ impl<'a> CallLine<'a> {
             peer: call.peer.map(End::from),
             tcp_info: call.info.as_ref(),
             preview: Preview(&call.preview),
-            note: joined.note.as_deref(),
+            note: joined.remark.as_ref().map(|remark| English.remark(remark)),
         }
     }
 }
@@ -531,6 +589,7 @@ struct SegmentLine<'a> {
     octets: u32,
     stream: Option<Range>,
     cause: CauseField<'a>,
+    why: WhyField<'a>,
     findings: FindingNames,
     raw_seq: u32,
     raw_ack: Option<u32>,
@@ -538,7 +597,7 @@ struct SegmentLine<'a> {
     options: OptionsField<'a>,
     oddities: OdditiesField,
     preview: Preview<'a>,
-    note: Option<&'a str>,
+    note: Option<Cow<'static, str>>,
     bytes_in_flight: Option<u32>,
     acks_frame: Option<u64>,
     ack_rtt_ns: Option<Span>,
@@ -561,6 +620,7 @@ impl<'a> SegmentLine<'a> {
             octets: segment.len,
             stream: joined.stream,
             cause: CauseField(&joined.cause),
+            why: WhyField::of_segment(&joined.cause),
             findings: FindingNames(joined.findings),
             raw_seq: segment.seq.0,
             raw_ack: joined.ack.map(|_| segment.ack.0),
@@ -568,7 +628,7 @@ impl<'a> SegmentLine<'a> {
             options: OptionsField::from(&segment.options),
             oddities: OdditiesField(segment.oddities),
             preview: Preview(&joined.preview),
-            note: joined.note.as_deref(),
+            note: joined.cause.why.as_ref().map(|why| English.why(why)),
             bytes_in_flight: joined.timing.in_flight,
             acks_frame: joined.timing.acks_frame,
             ack_rtt_ns: joined.timing.ack_rtt,
@@ -576,6 +636,30 @@ impl<'a> SegmentLine<'a> {
             timestamp_rtt_ns: joined.timing.timestamp_rtt,
             tunnel: joined.tunnel.iter().map(TunnelField::of).collect(),
         }
+    }
+}
+
+/// On what a cause rests.
+#[derive(Serialize)]
+struct WhyField<'a> {
+    evidence: &'static str,
+    rule: Option<&'static str>,
+    by: Cow<'a, [Witness]>,
+}
+
+impl<'a> WhyField<'a> {
+    fn of_segment(cause: &Cause) -> Self {
+        let by = match cause.evidence {
+            Evidence::Witnessed(witness) => vec![witness],
+            Evidence::Joined(_) | Evidence::Inferred(_) => Vec::new(),
+        };
+        Self { evidence: cause.evidence.name(), rule: cause.evidence.rule().map(Join::name), by: by.into() }
+    }
+
+    fn of_transition(moved: &'a TransitionEvent) -> Self {
+        let evidence = if moved.is_inferred() { "inferred" } else { "witnessed" };
+        let by = if moved.is_inferred() { &[] } else { &moved.evidence[..] };
+        Self { evidence, rule: Some(moved.rule.name()), by: by.into() }
     }
 }
 
@@ -604,7 +688,8 @@ struct TransitionLine<'a> {
     cause: Option<EventId>,
     rule: &'static str,
     evidence: &'a [Witness],
-    disagreement: Option<&'a str>,
+    why: WhyField<'a>,
+    disagreement: Option<Cow<'static, str>>,
 }
 
 impl<'a> TransitionLine<'a> {
@@ -617,24 +702,25 @@ impl<'a> TransitionLine<'a> {
             cause: moved.cause,
             rule: moved.rule.name(),
             evidence: &moved.evidence,
-            disagreement: moved.disagreement.as_deref(),
+            why: WhyField::of_transition(moved),
+            disagreement: moved.disagreement.as_ref().map(|disagreement| English.disagreement(disagreement)),
         }
     }
 }
 
 #[derive(Serialize)]
-struct TimerLine<'a> {
+struct TimerLine {
     #[serde(flatten)]
     head: Head,
     side: Side,
     name: &'static str,
     remaining_ns: Span,
     cause: Option<EventId>,
-    owner: Option<&'a str>,
+    owner: Option<String>,
 }
 
-impl<'a> TimerLine<'a> {
-    fn of(event: &Event, timer: &'a TimerEvent) -> Self {
+impl TimerLine {
+    fn of(event: &Event, timer: &TimerEvent) -> Self {
         let name = match timer.kind {
             TimerKind::Retransmission => "retransmission",
             TimerKind::KeepAlive => "keep-alive",
@@ -647,7 +733,7 @@ impl<'a> TimerLine<'a> {
             name,
             remaining_ns: timer.remaining,
             cause: timer.cause,
-            owner: timer.owner.as_deref(),
+            owner: timer.owner.as_ref().map(|owner| format!("{} ({})", owner.comm, owner.pid)),
         }
     }
 }
@@ -710,7 +796,7 @@ struct InterfaceLine<'a> {
 }
 
 /// Arguments as an object, in the order in which the call takes them.
-struct Args<'a>(&'a [(std::borrow::Cow<'static, str>, Arg)]);
+struct Args<'a>(&'a [(Cow<'static, str>, Arg)]);
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -723,7 +809,7 @@ struct CauseField<'a>(&'a Cause);
 
 impl Serialize for CauseField<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Cause { calls, kernel, of, inferred } = self.0;
+        let Cause { calls, kernel, of, unwatched, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
         match (kernel, &calls[..]) {
             (None, []) => {
@@ -740,7 +826,7 @@ impl Serialize for CauseField<'_> {
                 }
             }
         }
-        if *inferred {
+        if *unwatched {
             map.serialize_entry("inferred", &true)?;
         }
         map.end()
@@ -818,7 +904,9 @@ const GATHERED: usize = 64 * 1024;
 mod tests {
     use super::*;
     use crate::calls::Call;
-    use crate::flow::{Mechanism, Timing};
+    use crate::flow::{Detail, Disagreement};
+    use crate::report::sample;
+    use crate::story::{Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq, TunnelKind};
     use serde_json::{Value, json};
@@ -878,7 +966,7 @@ mod tests {
             server_state: None,
             closed_by: Some(Closer::Client),
             ending: Ending::HalfClosed,
-            verdict: "The client closed \"first\"\n\u{1b}[2J\u{9b}\u{202e}π".into(),
+            verdict: Verdict::Unanswered { syns: 3, lasted: Some(Span(7_000)) },
             client_to_server: side.clone(),
             server_to_client: SideSummary::default(),
             findings: vec![
@@ -886,12 +974,22 @@ mod tests {
                     finding: Finding::Retransmission,
                     frame: Some(7),
                     side: Side::Client,
-                    note: "\u{7f}".into(),
+                    detail: Detail::Since(Some(Span(2_500))),
                 },
-                FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, note: "b".into() },
+                FindingAt {
+                    finding: Finding::StateDisagreement,
+                    frame: None,
+                    side: Side::Server,
+                    detail: disagreement(),
+                },
             ],
             findings_omitted: 2,
         }
+    }
+
+    fn disagreement() -> Detail {
+        let (witness, segments) = (Witness::SockDiag, Some(State::Closed));
+        Detail::Disagreement(Box::new(Disagreement { witness, said: None, segments, after: None }))
     }
 
     fn event(id: u64, kind: EventKind) -> Event {
@@ -944,7 +1042,7 @@ mod tests {
             frames: vec![1],
             brought_by: vec![],
             completed_by: Some(2),
-            note: None,
+            remark: None,
         }
     }
 
@@ -994,12 +1092,11 @@ mod tests {
                 },
             ]
             .into(),
-            note: Some("late".into()),
         }
     }
 
     fn cause(calls: &[u64], kernel: Option<Mechanism>, of: Option<u64>) -> Cause {
-        Cause { calls: calls.iter().copied().map(EventId).collect(), kernel, of: of.map(EventId), inferred: false }
+        Cause { calls: calls.iter().copied().map(EventId).collect(), kernel, of: of.map(EventId), ..sample::by(&[]) }
     }
 
     fn story() -> Story {
@@ -1010,14 +1107,19 @@ mod tests {
             cause: Some(EventId(0)),
             rule: Rule::ActiveOpen,
             evidence: vec![Witness::Segments, Witness::TcpInfo, Witness::SockDiag],
-            disagreement: Some("sock_diag says LISTEN".into()),
+            disagreement: Some(Disagreement {
+                witness: Witness::SockDiag,
+                said: Some(State::Listen),
+                segments: None,
+                after: None,
+            }),
         };
         let timer = TimerEvent {
             side: Side::Client,
             kind: TimerKind::TimeWait,
             remaining: Span::from_millis(59_700),
             cause: Some(EventId(0)),
-            owner: Some("echo (1)".into()),
+            owner: Some(Process { pid: 1, tid: 1, comm: "echo\u{202e}".into() }),
         };
         let mut events = vec![
             event(0, EventKind::Call(Box::new(call()))),
@@ -1028,7 +1130,7 @@ mod tests {
                 4,
                 EventKind::Segment(Box::new(segment(cause(&[0], Some(Mechanism::RetransmissionTimeout), Some(1))))),
             ),
-            event(5, EventKind::Segment(Box::new(segment(Cause { inferred: true, ..cause(&[], None, None) })))),
+            event(5, EventKind::Segment(Box::new(segment(Cause { unwatched: true, ..cause(&[], None, None) })))),
             event(6, EventKind::Transition(transition)),
             event(7, EventKind::Timer(timer)),
         ];
@@ -1071,11 +1173,12 @@ mod tests {
         assert_eq!(line["server_state"], Value::Null);
         assert_eq!(line["closed_by"], "client");
         assert_eq!(line["ending"], "half-closed");
-        assert_eq!(line["verdict"], connection().verdict);
+        assert_eq!(line["verdict"], "Unanswered: 3 SYNs in 7.0 µs, and nothing came back.");
+        assert_eq!(line["reason"], json!({"code": "unanswered", "syns": 3, "lasted_ns": 7_000}));
         assert_eq!(
             line["findings"],
-            json!([{"name": "retransmission", "frame": 7, "side": "client", "note": "\u{7f}"},
-                   {"name": "state_disagreement", "frame": null, "side": "server", "note": "b"}])
+            json!([{"name": "retransmission", "frame": 7, "side": "client", "note": "Retransmission, 2.5 µs after the stream last advanced."},
+                   {"name": "state_disagreement", "frame": null, "side": "server", "note": "sock_diag said no such socket, the segments say CLOSED"}])
         );
         // The line is written by hand; serde's own derivation knows every field of a side.
         assert_eq!(line["client_to_server"], serde_json::to_value(connection().client_to_server).unwrap());
@@ -1112,7 +1215,7 @@ mod tests {
         let mut out = Vec::new();
         Jsonl::new(&mut out).story(&story()).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains('π'));
+        assert!(text.contains('µ'));
         assert_eq!(text.chars().find(|c| *c != '\n' && steers(*c)), None);
     }
 

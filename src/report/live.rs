@@ -7,10 +7,9 @@ use super::style::{Charset, Clock, Paint, Style};
 use super::text::{Line, counted, escape, grouped};
 use super::{Csv, Jsonl, Origin, Table, clock};
 use crate::capture::CaptureStats;
-use crate::flow::{
-    Connection, ConnectionId, Ending, Event, EventId, EventKind, Phase, Side, Step, Totals, TransitionEvent,
-};
+use crate::flow::{Connection, ConnectionId, Ending, Side, Step, Totals};
 use crate::kernel::Witness;
+use crate::story::{Event, EventId, EventKind, Phase, TransitionEvent};
 use crate::tcp::{Rule, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment};
@@ -176,7 +175,7 @@ impl<'a> Lines<'a> {
         }
         said.push_str(". ");
         line.push(Paint::Plain, said);
-        line.push(Paint::Plain, escape(&connection.verdict, &self.style));
+        line.push(Paint::Plain, escape(&self.style.wording().verdict(&connection.verdict), &self.style));
         line.write(self.out, &self.style)
     }
 

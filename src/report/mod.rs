@@ -19,6 +19,7 @@ mod summary;
 mod table;
 mod text;
 pub mod timeline;
+pub mod wording;
 
 pub use annotate::comments;
 pub use csv::{Csv, Origin};

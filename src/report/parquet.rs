@@ -1,5 +1,6 @@
 //! Parquet: columns of connections or findings, for engines that query many captures at once.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -195,7 +196,7 @@ mod tests {
     use parquet::record::{Field as Part, Row};
 
     use super::*;
-    use crate::flow::Side;
+    use crate::flow::{Detail, Side};
     use crate::report::sample;
     use crate::tcp::Finding;
 
@@ -233,7 +234,7 @@ mod tests {
             assert_eq!(row["client_to_server"]["octets"], 10);
             assert!(row["server_to_client"]["mss"].is_null());
             assert_eq!(row["midstream"], false);
-            assert_eq!(row["verdict"], connection.verdict.as_str());
+            assert_eq!(row["verdict"], &*English.verdict(&connection.verdict));
             let names = row.as_object().unwrap().values().map(|part| part.as_object().map_or(1, |part| part.len()));
             assert_eq!(names.sum::<usize>(), Field::all().count());
         }
@@ -242,9 +243,9 @@ mod tests {
     #[test]
     fn a_finding_reads_back() {
         let mut connection = sample::echo().connections.remove(0);
-        let note = "again, once".into();
+        let detail = Detail::Since(None);
         connection.findings =
-            vec![FindingAt { finding: Finding::Retransmission, frame: None, side: Side::Client, note }];
+            vec![FindingAt { finding: Finding::Retransmission, frame: None, side: Side::Client, detail }];
         let mut table = Parquet::of_findings(Vec::new()).unwrap();
         table.finding(&connection, &connection.findings[0]).unwrap();
         let rows = rows(table.finish().unwrap());

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
-use crate::flow::{Closer, Connection, Ending, Event, EventKind, Side, SideSummary, TimerEvent, Totals};
+use crate::calls::Process;
+use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
 use crate::kernel::TimerKind;
+use crate::story::{Event, EventKind, TimerEvent};
 use crate::tcp::{Rule, State};
 use crate::time::{Span, Timestamp};
 
@@ -121,7 +123,7 @@ impl Summary<'_> {
         for at in connection.findings.iter().take(MOST_FINDINGS) {
             let frame = at.frame.map_or(String::new(), |frame| format!(" in #{frame}"));
             let name = at.finding.name().replace('_', " ");
-            let said = format!("{name}{frame} ({}): {}", at.side.name(), escape(&at.note, style));
+            let said = format!("{name}{frame} ({}): {}", at.side.name(), escape(&style.wording().finding(at), style));
             let paint = if at.finding == crate::tcp::Finding::StateDisagreement { Paint::Bad } else { Paint::Plain };
             self.page.entry("finding", &said, paint)?;
         }
@@ -129,11 +131,15 @@ impl Summary<'_> {
         if more > 0 {
             self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
         }
-        self.page.entry("verdict", &escape(&connection.verdict, style), Paint::Strong)
+        self.page.entry("verdict", &escape(&style.wording().verdict(&connection.verdict), style), Paint::Strong)
     }
 
     /// Who ended it, and how.
     fn closing(&self) -> String {
+        let peer = match self.connection.closed_by {
+            Some(Closer::Server) => "the client",
+            _ => "the server",
+        };
         let who = match self.connection.closed_by {
             Some(Closer::Client) => "the client",
             Some(Closer::Server) => "the server",
@@ -142,7 +148,7 @@ impl Summary<'_> {
         };
         match self.connection.ending {
             Ending::Fin if self.connection.closed_by == Some(Closer::Both) => format!("{who}: the FINs crossed"),
-            Ending::Fin => format!("{who} first, with FIN; the other end answered with its own"),
+            Ending::Fin => format!("{who} first, with FIN; {peer} then sent its own"),
             Ending::Reset => format!("{who}, with RST"),
             Ending::Refused => format!("{who}, with RST in answer to the SYN"),
             Ending::HalfClosed => format!("{who} only: the other direction is still open"),
@@ -238,8 +244,9 @@ impl Summary<'_> {
     ) -> String {
         let style = self.page.style;
         let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
-        let owner = timer.and_then(|(_, timer)| timer.owner.as_deref());
-        let owner = owner.map_or(String::new(), |owner| format!(", once of {}", escape(owner, style)));
+        let owner = timer.and_then(|(_, timer)| timer.owner.as_ref());
+        let of = |owner: &Process| format!(" (socket last owned by {}, pid {})", escape(&owner.comm, style), owner.pid);
+        let owner = owner.map_or(String::new(), of);
         let mut said = format!("on the {}{owner}: ", side.name());
         match (left, timer) {
             (Some(at), _) => {
@@ -287,7 +294,7 @@ const MOST_FINDINGS: usize = 12;
 mod tests {
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::ConnectionId;
+    use crate::flow::{ConnectionId, Verdict};
     use crate::kernel::Witness;
     use crate::report::sample::Teller;
 
@@ -303,7 +310,7 @@ mod tests {
                 t.moved(at, side, (State::TimeWait, State::Closed), timer, &[Witness::SockDiag]);
             }
         }
-        let story = t.summed_up(Ending::Fin, Some(Closer::Both), "Closed.");
+        let story = t.summed_up(Ending::Fin, Some(Closer::Both), Verdict::Open);
         let events: Vec<&Event> = story.events.iter().collect();
         let mut out = Vec::new();
         write(&mut out, &events, &story.connections[0], &Style::plain(100)).unwrap();
@@ -313,7 +320,7 @@ mod tests {
     #[test]
     fn time_wait_says_how_long_still_and_until_when() {
         let said = summary(&[Side::Client], None);
-        assert!(said.contains("on the client, once of echo-client (4711): 59.9 s left"), "{said}");
+        assert!(said.contains("on the client (socket last owned by echo-client, pid 4711): 59.9 s left"), "{said}");
         assert!(said.contains("over at 05:54:22 UTC"), "{said}");
         assert!(said.contains("can be started again at once"), "{said}");
     }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::{Kind, Unit};
-use crate::flow::{Closer, ConnState, Connection, Ending, FindingAt};
+use crate::flow::{Closer, ConnState, Connection, Ending, FindingAt, Verdict};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -161,6 +161,27 @@ impl<'a> Datum<'a> for &'a str {
     #[inline]
     fn value(self) -> Value<'a> {
         Value::Text(Cow::Borrowed(self))
+    }
+}
+
+impl<'a> Datum<'a> for Cow<'a, str> {
+    const KIND: Kind = Kind::Text;
+
+    #[inline]
+    fn value(self) -> Value<'a> {
+        Value::Text(self)
+    }
+}
+
+/// The code of a verdict.
+pub(in crate::report) struct Code(pub(in crate::report) &'static str);
+
+impl<'a> Datum<'a> for Code {
+    const KIND: Kind = Kind::Word(Verdict::CODES);
+
+    #[inline]
+    fn value(self) -> Value<'a> {
+        self.0.value()
     }
 }
 

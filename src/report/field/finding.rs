@@ -3,6 +3,7 @@
 use super::Kind;
 use super::datum::{Datum, Frame, Value, names};
 use crate::flow::{Connection, FindingAt, Side};
+use crate::report::wording::{English, Wording};
 use crate::tcp::Finding;
 
 /// One column of a table of findings.
@@ -49,5 +50,5 @@ const LIST: &[FindingField] = list! {
     "server.port", false, Kind::Number, |c, _| c.server.port().value();
     "side", true, Kind::Word(&[Side::Client.name(), Side::Server.name()]), |_, f| f.side.name().value();
     "name", true, Kind::Word(names!(Finding)), |_, f| f.finding.name().value();
-    "note", true, Kind::Text, |_, f| f.note.as_str().value();
+    "note", true, Kind::Text, |_, f| English.finding(f).value();
 };

@@ -3,7 +3,7 @@
 //! A row reads as a field of a structure does: its sentence, its name, the type of its value, the unit that it counts in where the type
 //! does not say so, its heading in the table where it has a column there, and the value.
 //! Rows stand in blocks, in the order of the `connection` line: `rows` are fields of the object that the list describes, `mostly_zero`
-//! are counts that are nearly always 0, all of them; `ends` and `sides` are objects within it, whose fields the other two lists name.
+//! are counts that are nearly always 0, all of them; `ends`, `reasons` and `sides` are objects within it, whose fields the other lists name.
 //!
 //! Each list hands itself to the macro `$with`, behind the arguments in brackets, and so becomes [`Field`](super::Field)s in one place
 //! and the writer of the `connection` line in another, which has no value in between.
@@ -51,8 +51,12 @@ macro_rules! connection_fields {
                 closed_by: Option<Closer> = c.closed_by;
                 /// How it ended.
                 ending: Ending, as "ending" = c.ending;
-                /// Its life and ending in one or two sentences.
-                verdict: &str, as "verdict" = c.verdict.as_str();
+                /// Its life and ending in one or two sentences, always in English.
+                verdict: Cow<'static, str>, as "verdict" = English.verdict(&c.verdict);
+            }
+            reasons {
+                /// The verdict as data: a code, and the facts that it rests on.
+                reason = &c.verdict;
             }
             sides {
                 /// What the client sent, and what was measured on it.
@@ -65,6 +69,18 @@ macro_rules! connection_fields {
                 findings: Findings, in Findings = Findings::of(c);
                 /// Findings that were counted but are not in that list.
                 findings_omitted: u64, in Findings = c.findings_omitted;
+            }
+        }
+    };
+}
+
+/// Hands on those fields of a verdict `v` that every one has.
+macro_rules! reason_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |v|
+            rows {
+                /// What the verdict says. Resets: in_handshake before it was complete; octets_after_close for octets that came after its sender's FIN; after_own_fin, after_peers_fin; keep_alives_unanswered; abort with ACK, no_connection without, while neither end had closed.
+                code: Code = Code(v.code());
             }
         }
     };
@@ -150,4 +166,4 @@ macro_rules! side_fields {
     };
 }
 
-pub(in crate::report) use {connection_fields, end_fields, side_fields};
+pub(in crate::report) use {connection_fields, end_fields, reason_fields, side_fields};

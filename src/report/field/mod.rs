@@ -5,16 +5,18 @@ mod finding;
 mod list;
 mod reference;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::wording::{English, Wording};
 use crate::flow::{Closer, ConnState, Connection, Ending};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
 pub use datum::Value;
-pub(super) use datum::{Datum, Findings, Frame};
+pub(super) use datum::{Code, Datum, Findings, Frame};
 pub(super) use finding::FindingField;
-pub(super) use list::{connection_fields, end_fields, side_fields};
+pub(super) use list::{connection_fields, end_fields, reason_fields, side_fields};
 pub use reference::fields_help;
 
 /// One field of a connection.
@@ -254,6 +256,14 @@ macro_rules! block {
             fields: side_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
         },)*]
     };
+    ($c:ident reasons { $($(#[doc = $doc:literal])* $name:ident = $of:expr;)* }) => {
+        &[$(Group {
+            name: stringify!($name),
+            doc: concat!($($doc),*),
+            heading: None,
+            fields: reason_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
+        },)*]
+    };
 }
 
 macro_rules! unit {
@@ -322,6 +332,8 @@ mod tests {
             let mut expected = BTreeMap::new();
             flat("", &serde_json::from_slice(&line).unwrap(), &mut expected);
             expected.remove("type");
+            // What else a reason has depends on its code.
+            expected.retain(|name, _| name == "reason.code" || !name.starts_with("reason."));
             let told: BTreeMap<_, _> = Field::all()
                 .filter(|field| field.kind != Kind::Findings)
                 .map(|field| (field.name.to_owned(), json(field.of(&connection))))
@@ -373,6 +385,7 @@ mod tests {
             let object = match name {
                 "" => "connection",
                 "client" | "server" => "end",
+                "reason" => "reason",
                 _ => "side_summary",
             };
             let described = &schema["$defs"][object];
@@ -387,7 +400,9 @@ mod tests {
                 let names: Vec<_> =
                     group.fields.iter().copied().flatten().map(|field| &field.name[name.len() + 1..]).collect();
                 assert_eq!(described["required"], serde_json::json!(names), "{object}");
-                assert_eq!(described["properties"].as_object().unwrap().len(), names.len(), "{object}");
+                // What else a reason has depends on its code.
+                let others = described["properties"].as_object().unwrap().len() - names.len();
+                assert!(others == 0 || object == "reason", "{object}");
             }
             for field in group.fields.iter().copied().flatten() {
                 let name = field.name.rsplit('.').next().unwrap();

@@ -14,8 +14,9 @@ use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
 use crate::calls::Process;
-use crate::flow::{Connection, ConnectionId, Event, EventKind, Side, Story};
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
+use crate::story::{Event, EventKind, Story};
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
@@ -225,12 +226,12 @@ impl Used {
             }
             What::Segment(segment) => {
                 self.segments = true;
-                self.inferred |= segment.cause.inferred;
+                self.inferred |= segment.cause.is_inferred();
                 self.kernel |= segment.cause.kernel.is_some();
             }
             What::Run(run) => {
                 (self.segments, self.runs) = (true, true);
-                self.inferred |= run.iter().any(|segment| segment.cause.inferred);
+                self.inferred |= run.iter().any(|segment| segment.cause.is_inferred());
                 self.kernel |= run.iter().any(|segment| segment.cause.kernel.is_some());
             }
             What::Timer(_) => {
@@ -263,7 +264,7 @@ impl Used {
             parts.push("kernel: sent without a call asking for it".to_owned());
         }
         if self.inferred {
-            parts.push("~ inferred from the segments alone".to_owned());
+            parts.push("~ inferred by a rule, not witnessed".to_owned());
         }
         if !self.witnesses.is_empty() {
             let named: Vec<_> =
@@ -299,8 +300,10 @@ mod tests {
 
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::{Ending, Phase, Timing};
+    use crate::flow::{Ending, Verdict};
+    use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Color, sample};
+    use crate::story::{Phase, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
 
@@ -364,7 +367,7 @@ mod tests {
             let cause = if width <= 100 { "by send (timeout #3)" } else { "kernel timeout, repeats #3 by send" };
             assert!(text.contains(cause), "{text}");
             let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(said.contains("segments allow ESTABLISHED only"), "{text}");
+            assert!(said.contains("the segments say ESTABLISHED"), "{text}");
         }
     }
 
@@ -377,7 +380,7 @@ mod tests {
         for n in 0..5 {
             t.segment(1 + n, Side::Client, Flags::ACK, (1 + n * 10, 1, 10), sample::by(&[send]));
         }
-        let story = t.summed_up(Ending::Open, None, "Open.");
+        let story = t.summed_up(Ending::Open, None, Verdict::Open);
         let text = drawn(&story, &Style::plain(120));
         assert!(text.contains("#1-#5 5 ACK len 50 seq 1-50"), "{text}");
         let each = drawn(&story, &Style { detail: Detail::Every, ..Style::plain(120) });
@@ -400,7 +403,7 @@ mod tests {
             let id = t.segment(n * 10, side, Flags::ACK, place, sample::by(&[send]));
             t.segment_mut(id).timing = timing;
         }
-        let story = t.summed_up(Ending::Open, None, "Open.");
+        let story = t.summed_up(Ending::Open, None, Verdict::Open);
         let every = Style { detail: Detail::Every, ..Style::plain(139) };
         for (style, is_told) in [(Style::plain(160), true), (every, true), (Style::plain(139), false)] {
             let text = drawn(&story, &style);
@@ -434,7 +437,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/timeline.md");
         let document = std::fs::read_to_string(path).unwrap();
         for rule in Rule::ALL {
-            let row = format!("| `{}` | {} |", rule.name(), rule.sentence());
+            let row = format!("| `{}` | {} |", rule.name(), English.rule(*rule));
             assert!(document.contains(&row), "docs/timeline.md lacks: {row}");
         }
         for finding in Finding::ALL {

@@ -2,11 +2,12 @@
 
 use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
-use crate::flow::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, TimerEvent};
+use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
+use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};
@@ -293,9 +294,9 @@ pub(super) enum Said {
 
 /// What made an end send a segment: the calls, the kernel, or what segments alone let one conclude.
 pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style: &Style) -> Line {
-    let Cause { calls, kernel, of, inferred } = &segment.cause;
+    let Cause { calls, kernel, of, why, .. } = &segment.cause;
     let mut line = Line::default();
-    if *inferred {
+    if segment.cause.is_inferred() {
         line.push(Paint::Warn, "~");
     }
     let by_calls = match calls[..] {
@@ -304,10 +305,13 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
     };
     let Some(mechanism) = kernel else { return line.joined(by_calls) };
     if *mechanism == Mechanism::Unknown {
-        let said = segment.note.as_deref().unwrap_or("cause not known");
-        // The mark says that nobody watched.
-        let said = if *inferred { said.trim_end_matches(", not watched") } else { said };
-        return line.with(Paint::Kernel, escape(said, style));
+        let said = match why {
+            // The mark says that it was not watched.
+            Some(Why::Unwatched(kind)) => style.wording().unwatched(*kind).into(),
+            Some(why) => style.wording().why(why),
+            None => "cause not known".into(),
+        };
+        return line.with(Paint::Kernel, escape(&said, style));
     }
     let of = of.and_then(|of| index.event(of)).and_then(|event| match &event.kind {
         EventKind::Segment(segment) if *mechanism == Mechanism::Handshake && said == Said::InFull => {
@@ -469,7 +473,10 @@ pub(super) fn timer(
     let since = timer
         .cause
         .map(|cause| Line::of(Paint::Dim, "since ").with(paint_of(timer.side), called(index, &[cause], style)));
-    let owner = timer.owner.as_ref().map(|owner| Line::of(Paint::Dim, "by ").with(Paint::Plain, escape(owner, style)));
+    let owner = timer.owner.as_ref().map(|owner| {
+        let owner = format!("{} ({})", escape(&owner.comm, style), owner.pid);
+        Line::of(Paint::Dim, "by ").with(Paint::Plain, owner)
+    });
     match (since, owner) {
         (Some(since), Some(owner)) if since.width() + 1 + owner.width() <= width => {
             lines.push(since.with(Paint::Plain, " ").joined(owner));
