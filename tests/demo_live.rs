@@ -339,7 +339,7 @@ fn played(scenario: &Scenario) -> Recording {
 fn check_ground(recording: &Recording) {
     let expected = if geteuid().is_root() { Ground::Host } else { Ground::OwnUserAndNetwork };
     assert_eq!(recording.ground, expected);
-    let told = recording.notices.iter().any(|notice| notice.contains("namespace of its own"));
+    let told = recording.notices.iter().any(|notice| notice.contains("in a private network namespace"));
     assert_eq!(told, expected != Ground::Host, "{:?}", recording.notices);
 }
 

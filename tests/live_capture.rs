@@ -333,10 +333,7 @@ fn bad_options() {
     for (options, named) in [
         (&["-i", "nowhere0"][..], &["'nowhere0'", "lo", "any"][..]),
         (&["-i", "a\u{1b}[31m"], &["\\u{1b}"]),
-        (
-            &["-i", "lo", "tcp", "prot", "80"],
-            &["\"tcp prot 80\"", "can't parse filter expression: syntax error", "pcap-filter(7)"],
-        ),
+        (&["-i", "lo", "tcp", "prot", "80"], &["\"tcp prot 80\"", "cannot be used: syntax error", "pcap-filter(7)"]),
         (&["-i", "lo", "-w", "a.txt"], &["a.txt", ".pcapng"]),
         (&["-i", "lo", "-w", "/nowhere/a.pcap"], &["/nowhere"]),
         (&["-i", "lo", "-w", "a.pcap", "--files", "3"], &["--rotate-size"]),

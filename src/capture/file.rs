@@ -127,6 +127,21 @@ impl FileSource {
         }
     }
 
+    /// Gives the attached records away, so that their memory is freed as soon as they are understood.
+    pub fn take_attachments(&mut self) -> Vec<Vec<u8>> {
+        match &mut self.format {
+            Format::Pcap(_) => Vec::new(),
+            Format::Pcapng(pcapng) => pcapng.take_attachments(),
+        }
+    }
+
+    /// Keeps no attached records, which can be large.
+    pub fn leave_attachments(&mut self) {
+        if let Format::Pcapng(pcapng) = &mut self.format {
+            pcapng.leave_attachments();
+        }
+    }
+
     /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
     pub fn dropped(&self) -> Option<u64> {
         match &self.format {

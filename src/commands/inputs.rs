@@ -54,10 +54,10 @@ impl Inputs {
         }
     }
 
-    /// The failure of a filter that does not compile, `why` being libpcap's word: names both readings of its first word.
+    /// The failure of a filter that does not compile, `why` being what is wrong with it: names both readings of its first word.
     pub fn not_a_filter(filter: &str, why: &impl fmt::Display) -> Failure {
         let first = filter.split_whitespace().next().unwrap_or(filter);
-        Failure::new(format!("`{first}` is no file, and `{filter}` is not a filter: {why}"))
+        Failure::new(format!("`{first}` is no file, and {why}"))
     }
 }
 
@@ -96,9 +96,14 @@ mod tests {
 
     #[test]
     fn both_readings_of_a_bad_filter_are_named() {
-        let Failure::Told(message) = Inputs::not_a_filter("trace2.cap extra", &"syntax error") else {
+        let Failure::Told(message) =
+            Inputs::not_a_filter("trace2.cap extra", &"the filter \"trace2.cap extra\" cannot be used: syntax error")
+        else {
             panic!("not told")
         };
-        assert_eq!(message, "`trace2.cap` is no file, and `trace2.cap extra` is not a filter: syntax error");
+        assert_eq!(
+            message,
+            "`trace2.cap` is no file, and the filter \"trace2.cap extra\" cannot be used: syntax error"
+        );
     }
 }

@@ -99,13 +99,21 @@ impl Failure {
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Told(format!("standard output: {error}")),
+            _ => Self::Told(format!("standard output: {}", reason(error))),
         }
     }
 
     /// The failure of reading or writing a file.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        Self::Told(format!("{}: {error}", path.display()))
+        Self::Told(format!("{}: {}", path.display(), reason(error)))
+    }
+}
+
+/// What the system says is wrong, without its number, which says it again.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
     }
 }
 

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
-use crate::calls::Kept;
+use crate::calls::{Kept, Room};
 use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
 use crate::cli::Analyze;
 
@@ -60,18 +60,34 @@ impl Source {
         }
     }
 
+    fn files_mut(&mut self) -> &mut [FileSource] {
+        match self {
+            Self::One(file) => std::slice::from_mut(&mut **file),
+            Self::Many(files) => files.sources_mut(),
+        }
+    }
+
+    /// Has the files keep none of the calls and answers that they carry.
+    pub(super) fn leave_kept(&mut self) {
+        self.files_mut().iter_mut().for_each(FileSource::leave_attachments);
+    }
+
     /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
-    pub(super) fn kept(&self) -> (Kept, Outcome) {
+    ///
+    /// Notices are a file's words, so they are told as these.
+    pub(super) fn kept(&mut self) -> (Kept, Outcome) {
         let mut all = Kept::default();
         let mut outcome = Outcome::Done;
-        for file in self.files() {
-            for attachment in file.attachments() {
-                match Kept::from_bytes(attachment) {
+        let mut room = Room::default();
+        for file in self.files_mut() {
+            let before = room.omitted();
+            for attachment in file.take_attachments() {
+                match Kept::read(&attachment, &mut room) {
                     Ok(None) => {}
                     Ok(Some(kept)) => {
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
-                        all.notices.extend(kept.notices);
+                        all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
                     }
                     Err(error) => {
                         complain(&format!(
@@ -81,6 +97,14 @@ impl Source {
                         outcome = Outcome::Incomplete;
                     }
                 }
+            }
+            let omitted = room.omitted() - before;
+            if omitted > 0 {
+                complain(&format!(
+                    "{}: {omitted} of the calls, answers and notices kept in it are left out: there is room for those before",
+                    file.name()
+                ));
+                outcome = Outcome::Incomplete;
             }
         }
         (all, outcome)
@@ -107,6 +131,11 @@ impl Source {
     pub(super) fn dropped(&self) -> Option<u64> {
         self.files().iter().filter_map(FileSource::dropped).reduce(u64::saturating_add)
     }
+}
+
+/// What a file says of itself, in quotes: it may say anything, and it is not this program that says it.
+fn said_by(file: &str, notice: &str) -> String {
+    format!("{file}: a note kept in this file says \"{}\"", notice.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// How many octets of all files together are read ahead.
@@ -155,7 +184,11 @@ fn allow(files: usize) -> Result<(), Failure> {
 const OTHERS: u64 = 32;
 
 /// The filters asked for, all of which a frame must match.
-pub(super) struct Filters(Vec<Filter>);
+pub(super) struct Filters {
+    filters: Vec<Filter>,
+    tried: u64,
+    matched: u64,
+}
 
 impl Filters {
     pub(super) fn compile(inputs: &Inputs, options: &Analyze) -> Result<Self, Failure> {
@@ -164,17 +197,30 @@ impl Filters {
             filters.push(Filter::compile(filter).map_err(|error| Inputs::not_a_filter(filter, &error))?);
         }
         if let Some(filter) = &options.filter {
-            filters.push(Filter::compile(filter).map_err(|error| Failure::new(format!("--filter: {error}")))?);
+            filters.push(Filter::compile(filter).map_err(|error| Failure::new(error.message))?);
         }
-        Ok(Self(filters))
+        Ok(Self { filters, tried: 0, matched: 0 })
     }
 
     pub(super) fn matches(&mut self, frame: &Frame<'_>) -> Result<bool, CaptureError> {
-        for filter in &mut self.0 {
+        self.tried += 1;
+        for filter in &mut self.filters {
             if !filter.matches(frame)? {
                 return Ok(false);
             }
         }
+        self.matched += 1;
         Ok(true)
+    }
+
+    /// Counts anew, for a capture that is read again.
+    pub(super) fn count_anew(&mut self) {
+        (self.tried, self.matched) = (0, 0);
+    }
+
+    /// That the filters match no frame of the capture, in one line.
+    pub(super) fn in_vain(&self) -> Option<String> {
+        let in_vain = !self.filters.is_empty() && self.matched == 0 && self.tried > 0;
+        in_vain.then(|| format!("filter: 0 of {} frames match", self.tried))
     }
 }

@@ -3,7 +3,10 @@
 mod cause;
 mod edge;
 mod event;
+mod fanout;
+mod lookback;
 mod matching;
+mod path;
 #[cfg(test)]
 mod script;
 mod teller;
