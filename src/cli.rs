@@ -1,6 +1,7 @@
 //! The command line: its options, their help and their examples.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,7 +50,7 @@ pub enum Command {
     /// Captures on a network interface and prints one line for each TCP connection that opens, changes state or ends.
     /// Ctrl-C ends it with a table of the connections and the counts, those of packets that the kernel dropped among them.
     ///
-    /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; files belong to the user who called sudo.
+    /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; under sudo, files belong to the user who called it.
     #[command(after_help = LIVE_EXAMPLES)]
     Live(Live),
     /// List the interfaces that can be captured, and why others cannot
@@ -158,6 +159,9 @@ pub struct Demo {
     /// Keep the capture in a file: pcapng with the calls in it, or pcap, by its ending
     #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub save: Option<PathBuf>,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -214,6 +218,9 @@ pub struct Analyze {
     /// The folder for the tables of --format parquet, connections.parquet and findings.parquet; it is made where it is not there
     #[arg(long, short = 'o', value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// The options of `live`.
@@ -264,6 +271,9 @@ pub struct Live {
     /// How long a closed connection must be quiet before its record is final; later segments are counted as late
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub linger: u64,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// The form of what `live` tells.
@@ -314,11 +324,20 @@ pub struct Man {
     pub dir: Option<PathBuf>,
 }
 
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Ended {
+    /// Help or the version was asked for and printed (0), or a usage error was told on standard error (2).
+    Told(ExitCode),
+    /// Help or the version was asked for, and standard output does not take it.
+    Unwritten(io::Error),
+}
+
 /// Reads the command line.
 ///
 /// # Errors
-/// The exit status after help or the version was asked for and printed (0), or after a usage error was told on standard error (2).
-pub fn parse() -> Result<Cli, ExitCode> {
+/// See [`Ended`].
+pub fn parse() -> Result<Cli, Ended> {
     let parsed = Cli::try_parse().and_then(|cli| match contradiction(&cli) {
         None => Ok(cli),
         Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
@@ -326,9 +345,11 @@ pub fn parse() -> Result<Cli, ExitCode> {
     parsed.map_err(|error| {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let error = visible(error, &arguments);
-        // Nobody may be left to read it: a closed output is no failure of the command line.
-        let _ = error.print();
-        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+        // Nobody may be left to read it: a closed output is no failure of the command line. One that takes nothing is.
+        match error.print().and_then(|()| io::stdout().flush()) {
+            Err(failure) if !error.use_stderr() => Ended::Unwritten(failure),
+            _ => Ended::Told(ExitCode::from(if error.use_stderr() { 2 } else { 0 })),
+        }
     })
 }
 

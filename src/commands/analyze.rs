@@ -23,8 +23,9 @@ use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let interrupt = Interrupt::catch()?;
-    let inputs = Inputs::among(&options.arguments, |path| path.exists())?;
+    let mut inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     source::once_each(&inputs)?;
+    source::give_up_privilege(&mut inputs, options)?;
     let stdout = io::stdout();
     // Rows that come one by one are read one by one.
     let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options)?.streams() {

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::geteuid;
 
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::{Kept, Room};
-use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
+use crate::capture::{self, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -27,14 +28,17 @@ impl Source {
     /// # Errors
     /// None can be read, or there are more than can be open at once.
     pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
-        let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
+        let open = |place: usize, file: &PathBuf| match inputs.held(place) {
+            Some(held) => FileSource::open_held(file, held, &interrupt.flag()),
+            None => FileSource::open_until(file, &interrupt.flag()),
+        };
         if let [file] = &inputs.files[..] {
-            return Ok((Self::One(Box::new(open(file)?)), Vec::new()));
+            return Ok((Self::One(Box::new(open(0, file)?)), Vec::new()));
         }
         allow(inputs.files.len())?;
         let (mut sources, mut left_out) = (Vec::new(), Vec::new());
-        for file in &inputs.files {
-            match open(file) {
+        for (place, file) in inputs.files.iter().enumerate() {
+            match open(place, file) {
                 Ok(source) => sources.push(source),
                 Err(error) => left_out.push(error),
             }
@@ -136,6 +140,25 @@ impl Source {
 /// What a file says of itself, in quotes: it may say anything, and it is not this program that says it.
 fn said_by(file: &str, notice: &str) -> String {
     format!("{file}: a note kept in this file says \"{}\"", notice.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Gives up what privilege the process has before anything of the files is read: root opens them first.
+///
+/// # Errors
+/// It cannot be given up.
+pub(super) fn give_up_privilege(inputs: &mut Inputs, options: &Analyze) -> Result<(), Failure> {
+    if geteuid().is_root() {
+        // Where not all can be open at once, those that are left must be readable by the user whom root becomes.
+        let wanted = inputs.files.len() as u64 + OTHERS;
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && wanted > soft
+        {
+            _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+        }
+        inputs.hold();
+    }
+    let successor = Successor { user: options.user.clone(), writes: options.output.clone() };
+    Ok(capture::give_up_privilege(&successor)?)
 }
 
 /// How many octets of all files together are read ahead.

@@ -16,7 +16,7 @@ use std::{fmt, mem};
 use nix::errno::Errno;
 
 use crate::calls::{Call, Effect, Recorder, Whereabouts};
-use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Successor, Tap, Tape};
 use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::wire::Decoder;
@@ -49,6 +49,8 @@ pub struct Scenario {
     pub mtu: Option<u32>,
     /// On which loopback interface it is played.
     pub place: Place,
+    /// Whom root becomes once the capture is open.
+    pub successor: Successor,
     /// Ends the experiment early once it is set, as a signal handler may do.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -88,6 +90,7 @@ impl Default for Scenario {
             clients: 1,
             mtu: None,
             place: Place::WherePermitted,
+            successor: Successor::default(),
             interrupt: Arc::default(),
         }
     }
@@ -182,7 +185,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     check(scenario)?;
     let mut notices = Vec::new();
     let Opened { live, marks, reservation, claim, ground } = open(scenario, &mut notices)?;
-    host::give_up_privilege(ground)?;
+    host::give_up_privilege(ground, reservation.address.port(), &scenario.successor)?;
     let address = reservation.address;
     if scenario.port != 0 && address.port() != scenario.port {
         notices.push(format!("port {} is busy: port {} is used instead", scenario.port, address.port()));
