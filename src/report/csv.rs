@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::field::{Field, FindingField, Value};
+use super::field::{
+    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, reason_fields,
+    side_fields,
+};
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
+use super::wording::{English, Wording};
 use crate::flow::{Connection, FindingAt};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Writes connections, or findings, as records.
 ///
@@ -16,8 +20,6 @@ use crate::time::Timestamp;
 /// Text that begins with `=`, `+`, `-` or `@` gets a leading `'`, so that no spreadsheet takes it for a formula; numbers never do.
 pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
-    /// The fields of a connection, in order.
-    columns: Vec<&'static Field>,
     text: String,
     file: Option<String>,
 }
@@ -56,11 +58,8 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
         self.begin()?;
-        for field in &self.columns {
-            self.text.clear();
-            write(&mut self.text, &field.of(connection));
-            self.writer.write_field(&self.text)?;
-        }
+        connection_fields! { cells (self, connection) }
+        self.cell(&Findings::of(connection).value())?;
         self.end()
     }
 
@@ -71,9 +70,7 @@ impl<'a> Csv<'a> {
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         self.begin()?;
         for field in FindingField::all() {
-            self.text.clear();
-            write(&mut self.text, &field.of(connection, finding));
-            self.writer.write_field(&self.text)?;
+            self.cell(&field.of(connection, finding))?;
         }
         self.end()
     }
@@ -101,7 +98,7 @@ impl<'a> Csv<'a> {
             Origin::First(_) => writer.write_record(std::iter::once(FILE).chain(names))?,
             Origin::Further(_) => {}
         }
-        Ok(Self { writer, columns: Field::columns().collect(), text: String::new(), file })
+        Ok(Self { writer, text: String::new(), file })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -111,11 +108,53 @@ impl<'a> Csv<'a> {
         }
     }
 
+    #[inline(always)]
+    fn datum<'v, T: Datum<'v>>(&mut self, datum: T) -> io::Result<()> {
+        if matches!(T::KIND, Kind::Findings) { Ok(()) } else { self.cell(&datum.value()) }
+    }
+
+    /// Writes a value; where its kind is known when this is compiled, nothing is asked about it later.
+    #[inline(always)]
+    fn cell(&mut self, value: &Value<'_>) -> io::Result<()> {
+        self.text.clear();
+        write(&mut self.text, value);
+        Ok(self.writer.write_field(&self.text)?)
+    }
+
     fn end(&mut self) -> io::Result<()> {
         Ok(self.writer.write_record(None::<&[u8]>)?)
     }
 }
 
+/// Writes the values of a list of fields, but for the number of findings, which is the last column.
+macro_rules! cells {
+    (($out:ident, $of:expr) |$bound:ident| $($block:ident { $($rows:tt)* })*) => {
+        let $bound = $of;
+        $(block! { $out $block { $($rows)* } })*
+    };
+}
+
+/// Writes the values of one block of the list.
+macro_rules! block {
+    ($out:ident ends { $($(#[$doc:meta])* $name:ident, as $heading:literal = $of:expr;)* }) => {
+        $(end_fields! { cells ($out, $of) })*
+    };
+    ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(reason_fields! { cells ($out, $of) })*
+    };
+    ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(side_fields! { cells ($out, $of) })*
+    };
+    ($out:ident $rows:ident { $(
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
+    )* }) => {
+        $($out.datum($value)?;)*
+    };
+}
+
+use {block, cells};
+
+#[inline(always)]
 fn write(out: &mut String, value: &Value<'_>) {
     match value {
         Value::Null => {}
