@@ -9,7 +9,7 @@ use clap::builder::styling::{self, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::report::{self, Style};
+use crate::report::{self, Style, fields_help};
 use crate::session::Memory;
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
@@ -17,7 +17,7 @@ use crate::session::Memory;
 /// Three witnesses see a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
 /// tcpflow puts the three on one clock and joins them into one timeline, in which every line names its cause.
 #[derive(Parser, Clone, PartialEq, Debug)]
-#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = 100, styles = STYLES)]
+#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = HELP_WIDTH, styles = STYLES)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
@@ -44,7 +44,7 @@ pub enum Command {
     /// Reads capture files (pcap or pcapng, also compressed) and prints one line for each TCP connection: its ends, duration, octets, the states of both ends, how it ended, and a verdict.
     /// With --timeline, draws each connection's calls, segments and states in order of time.
     /// Reading a file needs no privilege.
-    #[command(after_help = ANALYZE_EXAMPLES, override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
+    #[command(after_help = ANALYZE_EXAMPLES, after_long_help = analyze_reference(), override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
     Analyze(Analyze),
     /// Show connections on an interface as they open, change state and end
     ///
@@ -456,6 +456,14 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     }
     None
 }
+
+/// The examples of `analyze`, and the fields that its options name.
+fn analyze_reference() -> String {
+    format!("{ANALYZE_EXAMPLES}\n\n{}", fields_help(HELP_WIDTH))
+}
+
+/// Columns of the help at most, as `max_term_width` above has it.
+const HELP_WIDTH: usize = 100;
 
 /// Help and usage errors have bold and underline alone, which every theme keeps legible.
 const STYLES: Styles = Styles::styled()

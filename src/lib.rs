@@ -2,7 +2,7 @@
 //!
 //! The path of a packet, module by module; each names only those before it:
 //! [`time`] → [`capture`] (bytes to frames) → [`wire`] (frames to segments) → [`tcp`] (segments to states and findings) →
-//! [`kernel`] and [`calls`] (the other two witnesses) → [`flow`] (connections, and the joins).
+//! [`kernel`] and [`calls`] (the other two witnesses) → [`flow`] (connections) → [`story`] (the joins, as a timeline).
 
 pub mod time;
 
@@ -17,6 +17,8 @@ pub mod kernel;
 pub mod calls;
 
 pub mod flow;
+
+pub mod story;
 
 pub mod session;
 

@@ -13,11 +13,9 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{
-    self, Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Observed, Step, Story, Totals,
-    Trace,
-};
+use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
+use crate::story::{self, Observed, Story, Trace};
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
 
 /// Where a run tells what it found.
@@ -382,7 +380,7 @@ impl Session {
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
-        flow::tell(&traces, connections, calls, evidence, totals)
+        story::tell(&traces, connections, calls, evidence, totals)
     }
 
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
@@ -408,7 +406,7 @@ const MOST_READ: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::EventKind;
+    use crate::story::EventKind;
 
     /// Segments of one octet from one end, each in IPv4 without a link layer.
     struct Octets {

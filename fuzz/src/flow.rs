@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 
 use tcpflow::calls::{Call, Effect, Process, SocketId};
 use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
-use tcpflow::flow::{Connection, Limits, SideSummary, Story, Totals};
+use tcpflow::flow::{Connection, Limits, SideSummary, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
+use tcpflow::report::wording::{English, Wording};
 use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
 use tcpflow::session::{Keep, Session, Sink, Watch};
+use tcpflow::story::Story;
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
@@ -126,7 +128,8 @@ fn check_connections(connections: &[Connection], totals: &Totals, frames: u64) {
     for connection in connections {
         assert!(connection.first_frame <= connection.last_frame && connection.last_frame <= frames);
         assert!(connection.completeness < 64);
-        assert!(!connection.verdict.is_empty() && !connection.verdict.contains('\n'));
+        let verdict = English.verdict(&connection.verdict);
+        assert!(verdict.ends_with('.') && !verdict.contains('\n'), "{verdict}");
         assert!(connection.history.len() < 1_000);
         check_side(&connection.client_to_server);
         check_side(&connection.server_to_client);

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
 use tcpflow::calls::{Call, Effect, Kept, PREVIEW, Room};
-use tcpflow::flow::{EventKind, Story};
 use tcpflow::report::Jsonl;
 use tcpflow::session::{Keep, Session};
+use tcpflow::story::{EventKind, Story};
 use tcpflow::time::{Span, Timestamp};
 
 use super::flow::{Captured, Frames, check_outputs, check_story};

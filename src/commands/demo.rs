@@ -16,11 +16,12 @@ use super::{Failure, Outcome, complain, look, memory};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
-use crate::flow::{Side, Story};
+use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::lab::{self, Place, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Memory, Session};
+use crate::story::Story;
 use crate::time::Span;
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {

@@ -154,7 +154,7 @@ fn sequence(options: &Analyze) -> Result<Sequence, Failure> {
     let Some(field) = Field::named(name) else {
         let way_out = match Field::like(name) {
             Some(like) => format!("did you mean `{like}`?"),
-            None => "the `connection` line of --format jsonl shows them all".to_owned(),
+            None => "`tcpflow analyze --help` lists them all".to_owned(),
         };
         return Err(Failure::new(format!("--sort: no field is named `{}`; {way_out}", name.escape_default())));
     };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::key::{Key, Place};
-use super::{ConnState, Connection, ConnectionId, Ending, Side, SideSummary, Step};
+use super::{ConnState, Connection, ConnectionId, Ending, Side, SideSummary, Step, Verdict};
 use crate::tcp::{Endpoint, FindingSet, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Oddities, Options, Segment, Seq};
@@ -175,7 +175,7 @@ impl<K: Key> Attempt<K> {
             server_state: None,
             closed_by: None,
             ending: Ending::Unanswered,
-            verdict: super::verdict::ONE_SYN.into(),
+            verdict: Verdict::Unanswered { syns: 1, lasted: None },
             client_to_server: SideSummary {
                 segments: 1,
                 syn: 1,

@@ -1,11 +1,14 @@
 //! What is told of one connection: who, how much, how it ended, and a verdict.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side};
+use super::{ConnectionId, Side, Verdict};
+use crate::kernel::Witness;
 use crate::tcp::{Finding, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::Tunnel;
 
 /// The summary of one connection.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,8 +45,8 @@ pub struct Connection {
     pub closed_by: Option<Closer>,
     /// How it ended.
     pub ending: Ending,
-    /// One sentence on its life and end.
-    pub verdict: String,
+    /// How it ended, with what that rests on.
+    pub verdict: Verdict,
     /// What the client sent.
     pub client_to_server: SideSummary,
     /// What the server sent.
@@ -52,6 +55,13 @@ pub struct Connection {
     pub findings: Vec<FindingAt>,
     /// How many findings were counted but not kept.
     pub findings_omitted: u64,
+}
+
+impl Connection {
+    /// From its first segment to its last, where both have times.
+    pub fn duration(&self) -> Option<Span> {
+        self.first.zip(self.last).map(|(first, last)| last.since(first))
+    }
 }
 
 /// What one end sent, and what was measured on it.
@@ -124,6 +134,9 @@ pub enum Closer {
 }
 
 impl Closer {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Server, Self::Both];
+
     /// `client`, `server` or `both`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -162,6 +175,10 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Each of them.
+    pub const ALL: &'static [Self] =
+        &[Self::Fin, Self::Reset, Self::Refused, Self::Unanswered, Self::HalfClosed, Self::Open];
+
     /// Its name in every output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -214,6 +231,23 @@ pub enum ConnState {
 }
 
 impl ConnState {
+    /// Each of them, in the order in which Zeek's documentation lists them.
+    pub const ALL: &'static [Self] = &[
+        Self::S0,
+        Self::S1,
+        Self::Sf,
+        Self::Rej,
+        Self::S2,
+        Self::S3,
+        Self::Rsto,
+        Self::Rstr,
+        Self::Rstos0,
+        Self::Rstrh,
+        Self::Sh,
+        Self::Shr,
+        Self::Oth,
+    ];
+
     /// Zeek's name for it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -243,8 +277,36 @@ pub struct FindingAt {
     pub frame: Option<u64>,
     /// The end that sent the frame, or that it is about.
     pub side: Side,
-    /// One sentence.
-    pub note: String,
+    /// What else is known of it.
+    pub detail: Detail,
+}
+
+/// The facts of one finding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// Its name says all.
+    None,
+    /// How long before it the stream had advanced last; `None` where the capture does not say.
+    Since(Option<Span>),
+    /// Which one it is of those that are alike: of the duplicate acknowledgements.
+    Number(u32),
+    /// The tunnels that a segment came in, and those of the first segment of its end; outermost first.
+    Tunnels(Box<[Box<[Tunnel]>; 2]>),
+    /// What a witness said, and what the segments say.
+    Disagreement(Box<Disagreement>),
+}
+
+/// A witness's word for the state of an end, which no state fits that the segments show at that time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disagreement {
+    /// Who said it.
+    pub witness: Witness,
+    /// The state it said; `None`: that there is no socket.
+    pub said: Option<State>,
+    /// The state by the segments; `None` where it is not known.
+    pub segments: Option<State>,
+    /// The call after which it was asked.
+    pub after: Option<Cow<'static, str>>,
 }
 
 /// Counts over a whole capture.

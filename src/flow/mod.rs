@@ -1,43 +1,26 @@
-//! Connections: two ends and two directions each, the table that finds them, and the joins of calls, segments and states.
+//! Connections: two ends and two directions each, the table that finds them, and their verdicts as data.
 
 mod attempt;
 mod bundle;
-mod cause;
 mod connection;
-mod edge;
 mod ended;
-mod event;
-mod fanout;
 mod history;
 mod key;
-mod lookback;
-mod matching;
-mod path;
+mod range;
 mod record;
-#[cfg(test)]
-mod script;
 mod slab;
-mod story;
 mod table;
-mod timing;
-mod trace;
 mod verdict;
 
-pub use bundle::{Bundle, Finder};
-pub use connection::{Closer, ConnState, Connection, Ending, Evicted, FindingAt, SideSummary, Totals};
-pub use edge::{Edge, Join};
-pub use ended::Ended;
-pub use event::{
-    CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, Range, SegmentEvent, Story, TimerEvent,
-    TransitionEvent,
-};
-
-pub use story::tell;
-pub use table::{FlowTable, Limits, Tally};
-pub use timing::Timing;
-pub use trace::{Observed, Trace};
-
 use crate::tcp::{FindingSet, Move};
+pub use bundle::{Bundle, Finder};
+pub use connection::{
+    Closer, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, SideSummary, Totals,
+};
+pub use ended::Ended;
+pub use range::Range;
+pub use table::{FlowTable, Limits, Tally};
+pub use verdict::{Left, ResetKind, Verdict};
 
 /// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]

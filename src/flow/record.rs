@@ -3,7 +3,7 @@
 use super::history::{History, Signs, side_of};
 use super::key::{Key, Place};
 use super::verdict::{self, Reset, ResetKind};
-use super::{Connection, ConnectionId, FindingAt, Range, SideSummary, Step};
+use super::{Connection, ConnectionId, Detail, FindingAt, Range, SideSummary, Step};
 use crate::tcp::{Conversation, Direction, Endpoint, Finding, Judgement, Moves, State, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment};
@@ -100,8 +100,23 @@ struct Remark {
     finding: Finding,
     direction: Direction,
     frame: u64,
-    /// What the note says in numbers: nanoseconds, or how many.
+    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is.
     amount: i64,
+}
+
+impl Remark {
+    fn detail(&self) -> Detail {
+        match self.finding {
+            Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
+            Finding::Retransmission
+            | Finding::FastRetransmission
+            | Finding::SpuriousRetransmission
+            | Finding::OutOfOrder
+            | Finding::Reordered
+            | Finding::SentAgain => Detail::Since((self.amount >= 0).then_some(Span(self.amount))),
+            _ => Detail::None,
+        }
+    }
 }
 
 impl Client {
@@ -441,9 +456,12 @@ impl<K: Key> Record<K> {
                 && !judged.findings.contains(Finding::ResetOutOfWindow)
                 && let Some(kind) = self.reset_kind(direction)
             {
-                let kind = if gives_up && kind == ResetKind::Abort { ResetKind::KeepAlivesUnanswered } else { kind };
-                let with_ack = flags.contains(Flags::ACK);
-                self.closing.reset = Some(Reset { by: direction, kind, with_ack });
+                let kind = match kind {
+                    ResetKind::Abort if gives_up => ResetKind::KeepAlivesUnanswered,
+                    ResetKind::Abort if !flags.contains(Flags::ACK) => ResetKind::NoConnection,
+                    _ => kind,
+                };
+                self.closing.reset = Some(Reset { by: direction, kind });
             }
             return;
         }
@@ -541,7 +559,7 @@ impl<K: Key> Record<K> {
             finding: remark.finding,
             frame: Some(remark.frame),
             side: side_of(remark.direction, client),
-            note: verdict::note(remark.finding, remark.amount),
+            detail: remark.detail(),
         };
         trouble.remarks.iter().map(tell).collect()
     }

@@ -851,6 +851,7 @@ mod tests {
 
     use super::*;
     use crate::flow::{Closer, ConnState, Ending, Side};
+    use crate::flow::{ResetKind, Verdict};
     use crate::tcp::State;
     use crate::wire::script::{self, From};
     use crate::wire::{Flags, Oddities, Seq};
@@ -910,7 +911,7 @@ mod tests {
         assert_eq!(connection.completeness, 31);
         assert_eq!((connection.client_state, connection.server_state), (Some(State::TimeWait), Some(State::Closed)));
         assert_eq!(connection.client_to_server.octets, 10);
-        assert!(connection.verdict.contains("client sent the first FIN"), "{}", connection.verdict);
+        assert_eq!(connection.verdict, Verdict::Closed { first: Side::Client, left: crate::flow::Left::TimeWait });
     }
 
     #[test]
@@ -950,7 +951,11 @@ mod tests {
         assert_eq!((connection.ending, connection.closed_by), (Ending::Unanswered, None));
         assert_eq!(connection.conn_state, ConnState::S0);
         assert_eq!(connection.client_to_server.syn, 3);
-        assert_eq!(connection.verdict, "Unanswered: 3 SYNs in 3.0 s, and nothing came back.");
+        assert!(
+            matches!(connection.verdict, Verdict::Unanswered { syns: 3, lasted: Some(_) }),
+            "{:?}",
+            connection.verdict
+        );
         assert_eq!(connection.client_state, Some(State::SynSent));
     }
 
@@ -958,7 +963,7 @@ mod tests {
     fn a_syn_with_reset_is_no_unanswered_syn() {
         let connection = only("0 < SR 100(0) = 0 inconsistent_flags");
         assert_eq!((connection.ending, connection.closed_by, connection.completeness), (Ending::Open, None, 1));
-        assert!(connection.verdict.starts_with("Only SYNs with RST were captured"), "{}", connection.verdict);
+        assert_eq!(connection.verdict, Verdict::OnlySynsWithReset);
     }
 
     /// tshark 4.0: on a fresh 4-tuple the RST of the first segment counts once a second segment came, on a used one at once.
@@ -973,7 +978,7 @@ mod tests {
         );
         let completeness: Vec<_> = connections.iter().map(|connection| connection.completeness).collect();
         assert_eq!(completeness, [37, 33, 1, 1]);
-        assert!(connections[1].verdict.starts_with("Only SYNs with RST were captured"), "{}", connections[1].verdict);
+        assert_eq!(connections[1].verdict, Verdict::OnlySynsWithReset);
         let fresh = only("0 < SR 100(0)\n 1 < SR 100(0)");
         assert_eq!(fresh.completeness, 33);
     }
@@ -987,7 +992,7 @@ mod tests {
              41 < R  102(0)",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Reset, Some(Closer::Client)));
-        assert!(connection.verdict.contains("after the client had closed"), "{}", connection.verdict);
+        assert_eq!(connection.verdict, Verdict::Reset { by: Side::Client, kind: ResetKind::OctetsAfterClose });
     }
 
     #[test]
@@ -999,7 +1004,7 @@ mod tests {
              3000000 < R. 101(0) ack 301",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Reset, Some(Closer::Client)));
-        assert!(connection.verdict.contains("the server answered its keep-alives no more"), "{}", connection.verdict);
+        assert_eq!(connection.verdict, Verdict::Reset { by: Side::Client, kind: ResetKind::KeepAlivesUnanswered });
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::wording::{English, Wording};
 use crate::calls::Call;
-use crate::flow::{EventKind, SegmentEvent, Story};
+use crate::story::{EventKind, SegmentEvent, Story};
 
 /// The comments on each frame of the story: what caused it, which states it moved, and which calls it let return.
 pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
@@ -26,8 +27,8 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 });
                 let Some(frame) = frame else { continue };
                 let from = transition.from.map_or("unknown", |state| state.name());
-                let text =
-                    format!("{}: {from} -> {}. {}", transition.side.name(), transition.to, transition.rule.sentence());
+                let rule = English.rule(transition.rule);
+                let text = format!("{}: {from} -> {}. {rule}", transition.side.name(), transition.to);
                 comments.entry(frame).or_default().push(text);
             }
             EventKind::Call(call) => {
@@ -60,8 +61,8 @@ fn cause(story: &Story, segment: &SegmentEvent) -> String {
             text.push_str(&format!(" of frame {}", of.segment.frame));
         }
     }
-    if let Some(note) = &segment.note {
-        text.push_str(&format!(" ({note})"));
+    if let Some(why) = &segment.cause.why {
+        text.push_str(&format!(" ({})", English.why(why)));
     }
     plain(&text)
 }

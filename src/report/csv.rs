@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
-use super::field::{Field, Value};
+use super::field::{
+    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, reason_fields,
+    side_fields,
+};
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
+use super::wording::{English, Wording};
 use crate::flow::{Connection, FindingAt};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Writes connections, or findings, as records.
 ///
@@ -38,8 +41,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output, here as in the others.
     pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        let names = Field::all().map(|field| field.name);
-        Self::with_header(out, origin, names.chain(std::iter::once(FINDINGS)))
+        Self::with_header(out, origin, Field::columns().map(|field| field.name))
     }
 
     /// A writer of the header of findings, and then of [`Csv::finding`].
@@ -47,7 +49,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output.
     pub fn of_findings(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        Self::with_header(out, origin, OF_FINDING)
+        Self::with_header(out, origin, FindingField::all().map(|field| field.name))
     }
 
     /// Writes one connection: its fields, and how many findings it has.
@@ -56,12 +58,8 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
         self.begin()?;
-        for field in Field::all() {
-            self.text.clear();
-            write(&mut self.text, &field.of(connection));
-            self.writer.write_field(&self.text)?;
-        }
-        self.number(connection.findings.len() as u64 + connection.findings_omitted)?;
+        connection_fields! { cells (self, connection) }
+        self.cell(&Findings::of(connection).value())?;
         self.end()
     }
 
@@ -71,17 +69,9 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         self.begin()?;
-        match finding.frame {
-            Some(frame) => self.number(frame)?,
-            None => self.writer.write_field("")?,
+        for field in FindingField::all() {
+            self.cell(&field.of(connection, finding))?;
         }
-        self.number(connection.id.0)?;
-        for end in [connection.client, connection.server] {
-            self.end_of(end)?;
-        }
-        self.writer.write_field(finding.side.name())?;
-        self.writer.write_field(finding.finding.name())?;
-        self.writer.write_field(&*cell(&finding.note))?;
         self.end()
     }
 
@@ -118,15 +108,17 @@ impl<'a> Csv<'a> {
         }
     }
 
-    fn number(&mut self, number: u64) -> io::Result<()> {
-        Ok(self.writer.write_field(itoa::Buffer::new().format(number))?)
+    #[inline(always)]
+    fn datum<'v, T: Datum<'v>>(&mut self, datum: T) -> io::Result<()> {
+        if matches!(T::KIND, Kind::Findings) { Ok(()) } else { self.cell(&datum.value()) }
     }
 
-    fn end_of(&mut self, end: SocketAddr) -> io::Result<()> {
+    /// Writes a value; where its kind is known when this is compiled, nothing is asked about it later.
+    #[inline(always)]
+    fn cell(&mut self, value: &Value<'_>) -> io::Result<()> {
         self.text.clear();
-        push_address(&mut self.text, end.ip());
-        self.writer.write_field(&self.text)?;
-        self.number(end.port().into())
+        write(&mut self.text, value);
+        Ok(self.writer.write_field(&self.text)?)
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -134,6 +126,35 @@ impl<'a> Csv<'a> {
     }
 }
 
+/// Writes the values of a list of fields, but for the number of findings, which is the last column.
+macro_rules! cells {
+    (($out:ident, $of:expr) |$bound:ident| $($block:ident { $($rows:tt)* })*) => {
+        let $bound = $of;
+        $(block! { $out $block { $($rows)* } })*
+    };
+}
+
+/// Writes the values of one block of the list.
+macro_rules! block {
+    ($out:ident ends { $($(#[$doc:meta])* $name:ident, as $heading:literal = $of:expr;)* }) => {
+        $(end_fields! { cells ($out, $of) })*
+    };
+    ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(reason_fields! { cells ($out, $of) })*
+    };
+    ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(side_fields! { cells ($out, $of) })*
+    };
+    ($out:ident $rows:ident { $(
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
+    )* }) => {
+        $($out.datum($value)?;)*
+    };
+}
+
+use {block, cells};
+
+#[inline(always)]
 fn write(out: &mut String, value: &Value<'_>) {
     match value {
         Value::Null => {}
@@ -168,31 +189,28 @@ fn cell(text: &str) -> Cow<'_, str> {
 }
 
 const FILE: &str = "file";
-const FINDINGS: &str = "findings";
-
-const OF_FINDING: [&str; 9] =
-    ["frame", "connection", "client.addr", "client.port", "server.addr", "server.port", "side", "name", "note"];
-
 /// Octets that are written together.
 const GATHERED: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Side;
+    use crate::flow::{Detail, Side, Verdict};
     use crate::report::sample;
+    use crate::report::wording::{English, Wording};
     use crate::tcp::Finding;
+    use crate::time::Span;
 
     fn connection() -> Connection {
         let mut connection = sample::echo().connections.remove(0);
-        connection.verdict = "a \"comma\", and\u{1b}[2J\nmore".into();
+        connection.verdict = Verdict::Refused;
         connection.server_to_client.mss = None;
         connection.client = "[2001:db8::1]:50634".parse().unwrap();
         connection.findings = vec![FindingAt {
             finding: Finding::Retransmission,
             frame: Some(7),
             side: Side::Client,
-            note: "again, once".into(),
+            detail: Detail::Since(Some(Span(1_500_000))),
         }];
         connection
     }
@@ -218,7 +236,7 @@ mod tests {
         assert_eq!(value("server_to_client.mss"), "");
         assert_eq!(value("midstream"), "false");
         assert_eq!(value("findings"), "1");
-        assert_eq!(value("verdict"), "a \"comma\", and\\x1b[2J\\x0amore");
+        assert_eq!(value("verdict").as_str(), English.verdict(&Verdict::Refused));
         assert_eq!(value("first").split_once('.').unwrap().1.len(), 9);
     }
 
@@ -242,7 +260,7 @@ mod tests {
         assert_eq!(
             text,
             "frame,connection,client.addr,client.port,server.addr,server.port,side,name,note\n\
-             7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"again, once\"\n"
+             7,0,2001:db8::1,50634,127.0.0.1,8888,client,retransmission,\"Retransmission, 1.5 ms after the stream last advanced.\"\n"
         );
     }
 
@@ -271,15 +289,13 @@ mod tests {
             ("a=1", "a=1"),
             ("", ""),
         ] {
-            let (mut out, mut connection) = (Vec::new(), connection());
-            connection.verdict = text.into();
-            connection.findings[0].note = text.into();
+            let (mut out, connection) = (Vec::new(), connection());
             let mut csv = Csv::of_findings(&mut out, Origin::First(text)).unwrap();
             csv.finding(&connection, &connection.findings[0]).unwrap();
             csv.flush().unwrap();
             drop(csv);
             let record = records(&out).pop().unwrap();
-            assert_eq!([&record[0], record.last().unwrap()], [expected, expected]);
+            assert_eq!(record[0], expected);
             let mut of_text = String::new();
             write(&mut of_text, &Value::Text(text.into()));
             assert_eq!(of_text, expected);

@@ -57,7 +57,7 @@ impl FindingList {
                 Line::of(Paint::Plain, connection.id.0.to_string()),
                 Line::of(side, finding.side.name()),
                 Line::of(Paint::Warn, finding.finding.name()),
-                Line::of(Paint::Plain, escape(&finding.note, &self.style)),
+                Line::of(Paint::Plain, escape(&self.style.wording().finding(finding), &self.style)),
             ],
         )
     }
@@ -84,7 +84,9 @@ const SIDE: usize = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Detail;
     use crate::report::sample;
+    use crate::time::Span;
 
     #[test]
     fn each_finding_is_a_line_that_fits_the_page() {
@@ -93,7 +95,7 @@ mod tests {
             finding: Finding::SpuriousRetransmission,
             frame: Some(12),
             side: Side::Server,
-            note: "octets\u{1b}[1m ".repeat(30),
+            detail: Detail::Since(Some(Span::from_millis(1_500))),
         }];
         connection.findings_omitted = 2;
         for width in [Style::NARROWEST, 80, 120] {
@@ -106,7 +108,6 @@ mod tests {
             assert_eq!(lines.len(), 3, "{text}");
             assert!(lines[1].starts_with("       12      0 server"), "{text}");
             assert!(lines[2].ends_with("and 2 findings more of connection 0"), "{text}");
-            assert!(!text.contains('\u{1b}'), "{text}");
             assert!(lines.iter().take(2).all(|line| line.chars().count() <= width.max(54)), "{width}\n{text}");
         }
     }

@@ -5,10 +5,14 @@ use std::net::SocketAddr;
 
 use crate::calls::{Arg, Call, Effect, Process, SocketId};
 use crate::flow::{
-    CallEvent, Cause, Closer, ConnState, Connection, ConnectionId, Ending, Event, EventId, EventKind, Mechanism, Phase,
-    Range, SegmentEvent, Side, SideSummary, Story, TimerEvent, Timing, TransitionEvent,
+    Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, Side, SideSummary,
+    Verdict,
 };
 use crate::kernel::{TimerKind, Witness};
+use crate::story::{
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Mechanism, Phase, Remark, SegmentEvent, Story,
+    TimerEvent, Timing, TransitionEvent, Why,
+};
 use crate::tcp::{Finding, FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Options, Segment, Seq};
@@ -83,7 +87,7 @@ impl Teller {
             frames: Vec::new(),
             brought_by: Vec::new(),
             completed_by: None,
-            note: None,
+            remark: None,
         };
         self.push(moment(entered), EventKind::Call(Box::new(event)))
     }
@@ -145,7 +149,6 @@ impl Teller {
             cause,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
-            note: None,
         };
         self.push(moment(at), EventKind::Segment(Box::new(event)))
     }
@@ -178,9 +181,9 @@ impl Teller {
         self.push(moment(at), EventKind::Transition(event))
     }
 
-    pub(super) fn disagree(&mut self, id: EventId, said: &str) {
+    pub(super) fn disagree(&mut self, id: EventId, said: Disagreement) {
         match &mut self.story.events[id.0 as usize].kind {
-            EventKind::Transition(transition) => transition.disagreement = Some(said.to_owned()),
+            EventKind::Transition(transition) => transition.disagreement = Some(said),
             other => panic!("not a transition: {other:?}"),
         }
     }
@@ -191,13 +194,13 @@ impl Teller {
             kind: TimerKind::TimeWait,
             remaining: Span::from_millis(remaining),
             cause: Some(cause),
-            owner: Some("echo-client (4711)".to_owned()),
+            owner: Some(Process { pid: 4711, tid: 4712, comm: "echo-client".to_owned() }),
         };
         self.push(moment(at), EventKind::Timer(timer))
     }
 
     /// Adds the connection's summary, counted from what was told of it.
-    pub(super) fn summed_up(mut self, ending: Ending, closed_by: Option<Closer>, verdict: &str) -> Story {
+    pub(super) fn summed_up(mut self, ending: Ending, closed_by: Option<Closer>, verdict: Verdict) -> Story {
         let id = self.connection.unwrap_or(ConnectionId(0));
         let mut sides = [SideSummary::default(), SideSummary::default()];
         let mut ends = (None, None);
@@ -230,7 +233,7 @@ impl Teller {
             server_state: Some(State::Closed),
             closed_by,
             ending,
-            verdict: verdict.to_owned(),
+            verdict,
             client_to_server,
             server_to_client,
             findings: Vec::new(),
@@ -245,12 +248,15 @@ impl Teller {
 
 /// Sent because of calls.
 pub(super) fn by(calls: &[EventId]) -> Cause {
-    Cause { calls: calls.to_vec(), kernel: None, of: None, inferred: false }
+    let evidence = Evidence::Joined(Join::Octets);
+    Cause { calls: calls.to_vec(), kernel: None, of: None, evidence, why: None, unwatched: false }
 }
 
 /// Sent by the kernel, on account of a segment.
 pub(super) fn kernel(mechanism: Mechanism, of: EventId) -> Cause {
-    Cause { calls: Vec::new(), kernel: Some(mechanism), of: Some(of), inferred: false }
+    let rule = Join::Kernel(mechanism);
+    let evidence = if mechanism.is_joined() { Evidence::Joined(rule) } else { Evidence::Inferred(rule) };
+    Cause { kernel: Some(mechanism), of: Some(of), evidence, ..by(&[]) }
 }
 
 /// An echo of `helloworld` over loopback; the client closes first.
@@ -268,7 +274,7 @@ pub(super) fn echo() -> Story {
     t.call((14, 16), Server, "setsockopt(SOL_SOCKET, SO_REUSEADDR, [1], 4)", Effect::Option, 3, 0);
     t.call((20, 24), Server, "bind(127.0.0.1:8888, 16)", Effect::Bind, 3, 0);
     let listen = t.call((28, 41), Server, "listen(5)", Effect::Listen, 3, 0);
-    t.call_mut(listen).note = Some("nothing goes on the wire: from now on the kernel itself answers SYNs".to_owned());
+    t.call_mut(listen).remark = Some(Remark::KernelAnswersSyns);
     t.moved(41, Server, (Closed, Listen), listen, &[TcpInfo]);
     t.connection = Some(ConnectionId(0));
     let accept = t.call((47, 238), Server, "accept(127.0.0.1:50634, [16])", Effect::Accept, 3, 5);
@@ -321,11 +327,7 @@ pub(super) fn echo() -> Story {
     for (call, frame) in [(connect, 1), (send, 4), (send_back, 6), (close, 8), (close_back, 9)] {
         t.call_mut(call).frames = vec![frame];
     }
-    t.summed_up(
-        Ending::Fin,
-        Some(Closer::Client),
-        "A complete conversation: 10 octets went each way, the client closed first and waits in TIME-WAIT.",
-    )
+    t.summed_up(Ending::Fin, Some(Closer::Client), Verdict::Closed { first: Client, left: Left::TimeWait })
 }
 
 /// Octets that are sent twice, to a server whose kernel says another state than its segments, by a process with a hostile name.
@@ -342,7 +344,12 @@ pub(super) fn troubled() -> Story {
     let moved = t.moved(30, Client, (SynSent, Established), answer, &[Witness::Segments]);
     t.disagree(
         moved,
-        "TCP_INFO said CLOSE-WAIT between 31 and 33 microseconds, when the segments allow ESTABLISHED only",
+        Disagreement {
+            witness: Witness::TcpInfo,
+            said: Some(CloseWait),
+            segments: Some(Established),
+            after: Some("connect".into()),
+        },
     );
     t.call_mut(connect).completed_by = Some(2);
     t.phase = Phase::Data;
@@ -359,13 +366,13 @@ pub(super) fn troubled() -> Story {
     );
     let segment = t.segment_mut(again);
     segment.findings = [Finding::Retransmission].into_iter().collect();
-    segment.note = Some("no acknowledgement came before the retransmission timer ran out".to_owned());
+    segment.cause.why = Some(Why::TimerExpired);
     t.moved(200_110, Server, (Established, CloseWait), again, &[Witness::Segments, Witness::TcpInfo]);
     let waits = t.call((200_200, 200_300), Server, "recv(4096, 0)", Effect::Receive, 5, 0);
     t.call_mut(waits).call.returned = None;
     t.call_mut(waits).call.result = None;
     t.segment(200_250, Server, Flags::RST, (1, 0, 0), kernel(Mechanism::Reset, again));
-    t.summed_up(Ending::Reset, Some(Closer::Server), "Reset by the server\u{9b}31m.")
+    t.summed_up(Ending::Reset, Some(Closer::Server), Verdict::Reset { by: Server, kind: ResetKind::NoConnection })
 }
 
 fn moment(micros: i64) -> Timestamp {

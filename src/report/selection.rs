@@ -140,9 +140,8 @@ impl<'a> Ordered<'a> {
 
 /// How much memory a connection takes while it is held, about.
 pub fn cost(connection: &Connection) -> usize {
-    let texts = connection.verdict.len() + connection.history.len();
-    let findings = connection.findings.iter().map(|finding| size_of::<FindingAt>() + finding.note.len() + ALLOCATION);
-    2 * size_of::<Connection>() + texts + findings.sum::<usize>()
+    let findings = connection.findings.len() * (size_of::<FindingAt>() + ALLOCATION);
+    2 * size_of::<Connection>() + connection.history.len() + findings
 }
 
 /// What an allocation takes besides what it holds.

@@ -4,6 +4,7 @@ use std::sync::Once;
 
 use colored::{ColoredString, Colorize};
 
+use super::wording::{English, Wording};
 use crate::time::Span;
 
 /// How a text report is drawn.
@@ -78,6 +79,11 @@ impl Style {
     pub const LADDER: usize = 100;
     /// More columns than these are left empty: a line that long is not followed by the eye.
     pub const WIDEST: usize = 180;
+
+    /// The language of its sentences.
+    pub(super) const fn wording(&self) -> &'static dyn Wording {
+        &English
+    }
 
     /// A style of `width` columns without colour, in Unicode, with elapsed time.
     pub const fn plain(width: usize) -> Self {

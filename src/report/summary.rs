@@ -7,8 +7,10 @@ use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
 use super::timeline::is_retransmission;
-use crate::flow::{Closer, Connection, Ending, Event, EventKind, SegmentEvent, Side, SideSummary, TimerEvent, Totals};
+use crate::calls::Process;
+use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
 use crate::kernel::TimerKind;
+use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Span, Timestamp};
 
@@ -135,7 +137,7 @@ impl<'a> Summary<'a> {
             let is_copy = at.frame.is_some_and(|frame| copies.contains_key(&frame));
             let note = match is_copy && is_retransmission(at.finding) {
                 true => "By the rule alone: the frame was captured twice, and nothing was retransmitted.".into(),
-                false => escape(&at.note, style),
+                false => escape(&style.wording().finding(at), style),
             };
             let said = format!("{name}{frame} ({}): {note}", at.side.name());
             let paint = if at.finding == Finding::StateDisagreement { Paint::Bad } else { Paint::Plain };
@@ -145,7 +147,7 @@ impl<'a> Summary<'a> {
         if more > 0 {
             self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
         }
-        self.page.entry("verdict", &escape(&connection.verdict, style), Paint::Strong)
+        self.page.entry("verdict", &escape(&style.wording().verdict(&connection.verdict), style), Paint::Strong)
     }
 
     /// The segments that were captured twice, by their frames.
@@ -297,9 +299,11 @@ impl<'a> Summary<'a> {
     ) -> String {
         let style = self.page.style;
         let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
-        let owner = timer.and_then(|(_, timer)| timer.owner.as_deref());
-        let owner =
-            owner.map_or(String::new(), |owner| format!(", whose socket was last owned by {}", escape(owner, style)));
+        let owner = timer.and_then(|(_, timer)| timer.owner.as_ref());
+        let of = |owner: &Process| {
+            format!(", whose socket was last owned by {} ({})", escape(&owner.comm, style), owner.pid)
+        };
+        let owner = owner.map_or(String::new(), of);
         let mut said = format!("on the {}{owner}: ", side.name());
         match (left, timer) {
             (Some(at), _) => {
@@ -347,7 +351,7 @@ const MOST_FINDINGS: usize = 12;
 mod tests {
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::ConnectionId;
+    use crate::flow::{ConnectionId, Verdict};
     use crate::kernel::Witness;
     use crate::report::sample::Teller;
 
@@ -363,7 +367,7 @@ mod tests {
                 t.moved(at, side, (State::TimeWait, State::Closed), timer, &[Witness::SockDiag]);
             }
         }
-        let story = t.summed_up(Ending::Fin, Some(Closer::Both), "Closed.");
+        let story = t.summed_up(Ending::Fin, Some(Closer::Both), Verdict::Open);
         let events: Vec<&Event> = story.events.iter().collect();
         let mut out = Vec::new();
         write(&mut out, &events, &story.connections[0], &Style::plain(100)).unwrap();

@@ -66,10 +66,10 @@ pub struct Move {
 pub type Moves = [Option<Move>; 2];
 
 macro_rules! rules {
-    ($($variant:ident = $name:literal, $sentence:literal;)*) => {
-        /// The arms of the machine, each one sentence; numbers are sections of RFC 9293.
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The arms of the machine; numbers are sections of RFC 9293.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Rule { $(#[doc = $sentence] $variant,)* }
+        pub enum Rule { $($(#[$doc])* $variant,)* }
 
         impl Rule {
             /// Every arm.
@@ -79,40 +79,59 @@ macro_rules! rules {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
-
-            /// Its sentence.
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Self::$variant => $sentence,)* }
-            }
         }
     };
 }
 
 rules! {
-    PassiveOpen = "passive-open", "listen() makes the socket wait for connections (3.10.1).";
-    ListenerClosed = "listener-closed", "close() of a listening socket ends the waiting (3.10.4).";
-    ActiveOpen = "active-open", "The end sends a SYN: connect() asked for it (3.10.1).";
-    SynTaken = "syn-taken", "A listening end takes a SYN and answers with SYN-ACK, which shows that it did (3.10.7.2).";
-    SimultaneousOpen = "simultaneous-open", "A SYN arrives while the end's own SYN is unanswered: the SYNs crossed (3.10.7.3).";
-    SynAckTaken = "syn-ack-taken", "A SYN-ACK acknowledges the end's SYN: connect() can return (3.10.7.3).";
-    SynAcked = "syn-acked", "The ACK of the end's SYN ends the handshake: accept() can return (3.10.7.4).";
-    AckUnseen = "ack-unseen", "The end goes on as only an open one does: what opened it was not captured.";
-    Refused = "refused", "The end answers a SYN with RST: nobody listens on that port (3.10.7.1).";
-    ConnectRefused = "connect-refused", "A RST answers the end's SYN: connect() fails with ECONNREFUSED (3.10.7.3).";
-    HandshakeReset = "handshake-reset", "A RST ends a half-open connection: the passive end listens again (3.10.7.4).";
-    CloseSent = "close-sent", "The end sends its FIN first: close() or shutdown() asked for it (3.10.4).";
-    CloseAnswered = "close-answered", "The end sends its FIN after it received the peer's (3.10.4).";
-    FinAcked = "fin-acked", "The ACK of the end's FIN arrives; the peer may still send (3.10.7.4).";
-    FinTaken = "fin-taken", "The peer's FIN arrives in sequence: recv() returns 0 after the last octet (3.10.7.4).";
-    FinsCrossed = "fins-crossed", "The peer's FIN arrives while the end's own FIN is unacknowledged: the FINs crossed (3.10.7.4).";
-    LastFinTaken = "last-fin-taken", "The peer's FIN arrives after the end's own was acknowledged: the active closer waits 2 MSL (3.10.7.4).";
-    CrossedFinAcked = "crossed-fin-acked", "The ACK of the end's FIN arrives after the FINs crossed: the end waits 2 MSL (3.10.7.4).";
-    LastAck = "last-ack", "The ACK of the end's FIN arrives, and the peer had closed before: the end is done (3.10.7.4).";
-    Reset = "reset", "A RST in the window ends the connection at once (3.10.7.4).";
-    Aborted = "aborted", "The end sends RST and forgets the connection (3.10.5).";
-    TimeWaitOver = "time-wait-over", "The TIME-WAIT timer ran out, and the kernel removed the socket (3.10.8).";
-    TimeWaitReused = "time-wait-reused", "A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).";
-    OpenBothWays = "open-both-ways", "The end sent octets and took octets: it is open, though its handshake was not captured.";
+    /// listen() makes the socket wait for connections (3.10.1).
+    PassiveOpen = "passive-open",
+    /// close() of a listening socket ends the waiting (3.10.4).
+    ListenerClosed = "listener-closed",
+    /// The end sends a SYN: connect() asked for it (3.10.1).
+    ActiveOpen = "active-open",
+    /// A listening end takes a SYN and answers with SYN-ACK, which shows that it did (3.10.7.2).
+    SynTaken = "syn-taken",
+    /// A SYN arrives while the end's own SYN is unanswered: the SYNs crossed (3.10.7.3).
+    SimultaneousOpen = "simultaneous-open",
+    /// A SYN-ACK acknowledges the end's SYN: connect() can return (3.10.7.3).
+    SynAckTaken = "syn-ack-taken",
+    /// The ACK of the end's SYN ends the handshake: accept() can return (3.10.7.4).
+    SynAcked = "syn-acked",
+    /// The end goes on as only an open one does: what opened it was not captured.
+    AckUnseen = "ack-unseen",
+    /// The end answers a SYN with RST: the port is closed (3.10.7.1).
+    Refused = "refused",
+    /// A RST answers the end's SYN: connect() fails with ECONNREFUSED (3.10.7.3).
+    ConnectRefused = "connect-refused",
+    /// A RST ends a half-open connection: the passive end listens again (3.10.7.4).
+    HandshakeReset = "handshake-reset",
+    /// The end sends its FIN first: close() or shutdown() asked for it (3.10.4).
+    CloseSent = "close-sent",
+    /// The end sends its FIN after it received the peer's (3.10.4).
+    CloseAnswered = "close-answered",
+    /// The ACK of the end's FIN arrives; the peer may still send (3.10.7.4).
+    FinAcked = "fin-acked",
+    /// The peer's FIN arrives in sequence: recv() returns 0 after the last octet (3.10.7.4).
+    FinTaken = "fin-taken",
+    /// The peer's FIN arrives while the end's own FIN is unacknowledged: the FINs crossed (3.10.7.4).
+    FinsCrossed = "fins-crossed",
+    /// The peer's FIN arrives after the end's own was acknowledged: the active closer waits 2 MSL (3.10.7.4).
+    LastFinTaken = "last-fin-taken",
+    /// The ACK of the end's FIN arrives after the FINs crossed: the end waits 2 MSL (3.10.7.4).
+    CrossedFinAcked = "crossed-fin-acked",
+    /// The ACK of the end's FIN arrives, and the peer had closed before: the end is done (3.10.7.4).
+    LastAck = "last-ack",
+    /// A RST in the window ends the connection at once (3.10.7.4).
+    Reset = "reset",
+    /// The end sends RST and forgets the connection (3.10.5).
+    Aborted = "aborted",
+    /// The TIME-WAIT timer ran out, and the kernel removed the socket (3.10.8).
+    TimeWaitOver = "time-wait-over",
+    /// A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).
+    TimeWaitReused = "time-wait-reused",
+    /// The end sent octets and took octets: it is open, though its handshake was not captured.
+    OpenBothWays = "open-both-ways",
 }
 
 /// An end whose past was not seen.

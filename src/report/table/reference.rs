@@ -15,7 +15,7 @@ use crate::time::{Span, Timestamp};
 
 impl Table {
     /// Writes one connection.
-    pub(super) fn reference_row(&self, out: &mut dyn Write, connection: &Connection) -> io::Result<()> {
+    pub(super) fn reference_row(&self, out: &mut dyn Write, connection: &Connection, verdict: &str) -> io::Result<()> {
         let micro = if self.style.charset == Charset::Unicode { "µ" } else { "u" };
         self.line(out, |column| match column {
             Column::Id => Line::of(Paint::Plain, connection.id.0.to_string()),
@@ -38,13 +38,19 @@ impl Table {
                 };
                 Line::of(paint, connection.ending.name())
             }
-            Column::Verdict => Line::of(Paint::Plain, escape(&connection.verdict, &self.style)),
+            Column::Verdict => Line::of(Paint::Plain, escape(verdict, &self.style)),
         })?;
-        self.reference_rest(out, connection, micro)
+        self.reference_rest(out, connection, verdict, micro)
     }
 
     /// Tells below the row what has no column.
-    fn reference_rest(&self, out: &mut dyn Write, connection: &Connection, micro: &str) -> io::Result<()> {
+    fn reference_rest(
+        &self,
+        out: &mut dyn Write,
+        connection: &Connection,
+        verdict: &str,
+        micro: &str,
+    ) -> io::Result<()> {
         if self.below.is_empty() {
             return Ok(());
         }
@@ -66,7 +72,7 @@ impl Table {
             )),
             Column::ClientState => Some(format!("client in {}", named(connection.client_state))),
             Column::ServerState => Some(format!("server in {}", named(connection.server_state))),
-            Column::Verdict => Some(escape(&connection.verdict, &self.style)),
+            Column::Verdict => Some(escape(verdict, &self.style)),
             Column::Received | Column::Id | Column::Client | Column::Server | Column::Ending => None,
         });
         let text = parts.collect::<Vec<_>>().join("; ");

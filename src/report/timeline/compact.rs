@@ -8,9 +8,10 @@ use super::View;
 use super::ladder::bracketed;
 use super::plan::{Form, Moved, Row, What, is_inferred};
 use super::words::{self, Said, SegmentWords, paint_of};
-use crate::flow::{Phase, Side};
+use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, write_beside};
+use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows as lines: time, call, segment, both states.
@@ -182,7 +183,8 @@ impl<'a> Page<'a> {
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
             let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
-            write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
+            let said = self.style.wording().disagreement(said);
+            write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
     }

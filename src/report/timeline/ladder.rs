@@ -1,5 +1,6 @@
 //! The ladder: client left, wire in the middle, server right, time in a column of its own.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
@@ -8,9 +9,10 @@ use super::plan::{Form, Lane, Moved, Row, What};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use super::{View, process};
 use crate::calls::Effect;
-use crate::flow::{Phase, Side};
+use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, wrap, write_beside};
+use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows under a head, with a rule before each phase.
@@ -156,7 +158,11 @@ impl<'a> Page<'a> {
                 // That the peer's FIN is why recv returned 0 is on the line already.
                 let is_plain = call.call.effect == Effect::Receive && call.call.result == Some(0);
                 if *form != Form::Entry && (self.is_roomy() || !is_plain) {
-                    self.note(call.note.as_deref(), text_width(*side), &mut cell.outer);
+                    self.note(
+                        call.remark.as_ref().map(|remark| self.style.wording().remark(remark)),
+                        text_width(*side),
+                        &mut cell.outer,
+                    );
                 }
             }
             What::Segment(segment) => {
@@ -166,9 +172,13 @@ impl<'a> Page<'a> {
                 let fits = in_full.width() <= text_width(segment.from);
                 cells[end].inner.push(if fits { in_full } else { cause(Said::Shortly) });
                 wire = self.arrow(segment.from, words::segment(segment, self.style));
-                let said = segment.cause.kernel == Some(crate::flow::Mechanism::Unknown);
+                let said = segment.cause.kernel == Some(crate::story::Mechanism::Unknown);
                 if self.is_roomy() && !said {
-                    self.note(segment.note.as_deref(), text_width(segment.from), &mut cells[end].notes);
+                    self.note(
+                        segment.cause.why.as_ref().map(|why| self.style.wording().why(why)),
+                        text_width(segment.from),
+                        &mut cells[end].notes,
+                    );
                 }
             }
             What::Run(run) => {
@@ -301,9 +311,9 @@ impl<'a> Page<'a> {
         ways.into_iter().find(|line| line.width() <= width).unwrap_or(last)
     }
 
-    fn note(&self, note: Option<&str>, width: usize, lines: &mut Vec<Line>) {
+    fn note(&self, note: Option<Cow<'_, str>>, width: usize, lines: &mut Vec<Line>) {
         let Some(note) = note else { return };
-        let said = escape(note, self.style);
+        let said = escape(&note, self.style);
         let wrapped = wrap(&said, width.saturating_sub(2), self.glyphs.ellipsis);
         for (at, text) in wrapped.into_iter().enumerate() {
             let before = if at == 0 { self.glyphs.note } else { " " };
@@ -388,7 +398,8 @@ impl<'a> Page<'a> {
             let Some(said) = &moved.transition.disagreement else { continue };
             let mut head = Line::of(Paint::Plain, " ".repeat(self.time + 2));
             head.push(Paint::Alarm, format!("!! DISAGREEMENT at the {}:", moved.transition.side.name()));
-            write_beside(out, head, &escape(said, self.style), Paint::Bad, self.style)?;
+            let said = self.style.wording().disagreement(said);
+            write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
     }

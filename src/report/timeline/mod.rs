@@ -15,8 +15,9 @@ use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
 use crate::calls::Process;
-use crate::flow::{Connection, ConnectionId, Event, EventKind, Side, Story};
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
+use crate::story::{Event, EventKind, Story};
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
@@ -226,12 +227,12 @@ impl Used {
             }
             What::Segment(segment) => {
                 self.segments = true;
-                self.inferred |= segment.cause.inferred;
+                self.inferred |= segment.cause.is_inferred();
                 self.kernel |= segment.cause.kernel.is_some();
             }
             What::Run(run) => {
                 (self.segments, self.runs) = (true, true);
-                self.inferred |= run.iter().any(|segment| segment.cause.inferred);
+                self.inferred |= run.iter().any(|segment| segment.cause.is_inferred());
                 self.kernel |= run.iter().any(|segment| segment.cause.kernel.is_some());
             }
             What::Timer(_) => {
@@ -264,7 +265,7 @@ impl Used {
             parts.push("kernel: sent by the kernel itself, for no call".to_owned());
         }
         if self.inferred {
-            parts.push("~ inferred from the segments alone".to_owned());
+            parts.push("~ inferred by a rule, not witnessed".to_owned());
         }
         if !self.witnesses.is_empty() {
             let named: Vec<_> =
@@ -300,8 +301,10 @@ mod tests {
 
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::{Ending, Phase, Timing};
+    use crate::flow::{Ending, ResetKind, Verdict};
+    use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Clock, Color, sample};
+    use crate::story::{Mechanism, Phase, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
 
@@ -338,10 +341,10 @@ mod tests {
         t.segment(2, Side::Client, Flags::ACK, (11, 1, 10), sample::by(&[send]));
         let copy = t.segment(3, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
         t.segment_mut(copy).findings = [Finding::SpuriousRetransmission, Finding::CapturedTwice].into_iter().collect();
-        t.segment_mut(copy).cause.kernel = Some(crate::flow::Mechanism::RetransmissionTimeout);
+        t.segment_mut(copy).cause.kernel = Some(Mechanism::RetransmissionTimeout);
         let again = t.segment(300_000, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
         t.segment_mut(again).findings.insert(Finding::Retransmission);
-        let mut story = t.summed_up(Ending::Open, None, "Open.");
+        let mut story = t.summed_up(Ending::Open, None, Verdict::Open);
         story.connections[0].client_to_server.retransmissions = 2;
         for width in [60, 80, 100, 128, 160] {
             let text = drawn(&story, &Style::plain(width));
@@ -357,8 +360,8 @@ mod tests {
     /// What decides is there at every width, unbroken; only the verdict may go on on the next line.
     #[test]
     fn nothing_that_decides_is_cut() {
-        let verdict = "Stalled: the server's window was full for 12.0 s, the client probed it 7 times, and then the server's process \
-                       was killed, so that its kernel answered with RST and 14 600 octets were never read.";
+        let reset = Verdict::Reset { by: Side::Server, kind: ResetKind::OctetsAfterClose };
+        let verdict = English.verdict(&reset);
         let calls = [
             ("connect(127.0.0.1:8888, 16)", Effect::Connect, Some("ECONNREFUSED")),
             ("setsockopt(SOL_SOCKET, SO_REUSEADDR, 1, 4)", Effect::Option, Some("EPROTONOSUPPORT")),
@@ -400,7 +403,7 @@ mod tests {
                 segment.window = if *finding == Finding::ZeroWindow { 0 } else { 65_536 };
             }
         }
-        let story = t.summed_up(Ending::Reset, None, verdict);
+        let story = t.summed_up(Ending::Reset, None, reset);
         for (width, clock) in
             (60..=200).flat_map(|width| [Clock::Elapsed, Clock::TimeOfDay, Clock::Epoch].map(|clock| (width, clock)))
         {
@@ -427,7 +430,7 @@ mod tests {
             }
             assert_eq!(count("win 0"), 2, "{width}:\n{rows}");
             let said = summary.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(said.contains(verdict), "{width}: {said}");
+            assert!(said.contains(&*verdict), "{width}: {said}");
         }
     }
 
@@ -468,7 +471,7 @@ mod tests {
             let cause = if width <= 100 { "by send (timeout #3)" } else { "kernel timeout, repeats #3 by send" };
             assert!(text.contains(cause), "{text}");
             let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(said.contains("segments allow ESTABLISHED only"), "{text}");
+            assert!(said.contains("the segments say ESTABLISHED"), "{text}");
         }
     }
 
@@ -481,7 +484,7 @@ mod tests {
         for n in 0..5 {
             t.segment(1 + n, Side::Client, Flags::ACK, (1 + n * 10, 1, 10), sample::by(&[send]));
         }
-        let story = t.summed_up(Ending::Open, None, "Open.");
+        let story = t.summed_up(Ending::Open, None, Verdict::Open);
         let text = drawn(&story, &Style::plain(120));
         assert!(text.contains("#1-#5 5 segments, 50 octets ─") && text.contains("│  seq 1-50 "), "{text}");
         let each = drawn(&story, &Style { detail: Detail::Every, ..Style::plain(120) });
@@ -504,7 +507,7 @@ mod tests {
             let id = t.segment(n * 10, side, Flags::ACK, place, sample::by(&[send]));
             t.segment_mut(id).timing = timing;
         }
-        let story = t.summed_up(Ending::Open, None, "Open.");
+        let story = t.summed_up(Ending::Open, None, Verdict::Open);
         let every = Style { detail: Detail::Every, ..Style::plain(139) };
         for (style, is_told) in [(Style::plain(160), true), (every, true), (Style::plain(139), false)] {
             let text = drawn(&story, &style);
@@ -538,7 +541,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/timeline.md");
         let document = std::fs::read_to_string(path).unwrap();
         for rule in Rule::ALL {
-            let row = format!("| `{}` | {} |", rule.name(), rule.sentence());
+            let row = format!("| `{}` | {} |", rule.name(), English.rule(*rule));
             assert!(document.contains(&row), "docs/timeline.md lacks: {row}");
         }
         for finding in Finding::ALL {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::calls::{Effect, SocketId};
-use crate::flow::{
-    CallEvent, Connection, ConnectionId, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, Story,
-    TimerEvent, TransitionEvent,
-};
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
+use crate::story::{
+    CallEvent, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
+};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::Flags;

@@ -4,11 +4,12 @@ use unicode_width::UnicodeWidthStr;
 
 use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
-use crate::flow::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, Side, TimerEvent};
+use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
+use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};
@@ -320,7 +321,7 @@ pub(super) enum Said {
 
 /// What made an end send a segment: the calls, the kernel, or what segments alone let one conclude.
 pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style: &Style) -> Line {
-    let Cause { calls, kernel, of, inferred } = &segment.cause;
+    let Cause { calls, kernel, of, why, .. } = &segment.cause;
     let mut line = Line::default();
     if segment.findings.contains(Finding::CapturedTwice) {
         // Nothing made an end send it: it is not a segment of its own.
@@ -332,7 +333,7 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
             },
         );
     }
-    if *inferred {
+    if segment.cause.is_inferred() {
         line.push(Paint::Warn, "~");
     }
     let by_calls = match calls[..] {
@@ -341,12 +342,15 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
     };
     let Some(mechanism) = kernel else { return line.joined(by_calls) };
     if *mechanism == Mechanism::Unknown {
-        let said = segment.note.as_deref().unwrap_or("cause not known");
-        // The mark says that nobody watched.
-        let said = if *inferred { said.trim_end_matches(", not watched") } else { said };
+        let said = match why {
+            // The mark says that it was not watched.
+            Some(Why::Unwatched(kind)) => style.wording().unwatched(*kind).into(),
+            Some(why) => style.wording().why(why),
+            None => "cause not known".into(),
+        };
         // Blue is the kernel's; a call that nobody watched is the end's own.
-        let paint = if *inferred { paint_of(segment.from) } else { Paint::Plain };
-        return line.with(paint, escape(said, style));
+        let paint = if segment.cause.is_inferred() { paint_of(segment.from) } else { Paint::Plain };
+        return line.with(paint, escape(&said, style));
     }
     let of = of.and_then(|of| index.event(of)).and_then(|event| match &event.kind {
         EventKind::Segment(segment) if *mechanism == Mechanism::Handshake && said == Said::InFull => {
@@ -508,7 +512,10 @@ pub(super) fn timer(
     let call = timer
         .cause
         .map(|cause| Line::of(Paint::Dim, "after ").with(paint_of(timer.side), called(index, &[cause], style)));
-    let owner = timer.owner.as_ref().map(|owner| Line::of(Paint::Dim, "by ").with(Paint::Plain, escape(owner, style)));
+    let owner = timer.owner.as_ref().map(|owner| {
+        let owner = format!("{} ({})", escape(&owner.comm, style), owner.pid);
+        Line::of(Paint::Dim, "by ").with(Paint::Plain, owner)
+    });
     match (call, owner) {
         (Some(call), Some(owner)) if call.width() + 1 + owner.width() <= width => {
             lines.push(call.with(Paint::Plain, " ").joined(owner));

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{ConnectionId, Range, Side, Trace};
+use super::Trace;
 use crate::calls::{Call, Effect, SocketId};
+use crate::flow::{ConnectionId, Range, Side};
 use crate::time::Timestamp;
 
 /// An index into the calls of a story.

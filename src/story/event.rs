@@ -2,8 +2,9 @@
 
 use std::ops;
 
-use super::{Connection, ConnectionId, Side, Timing, Totals};
-use crate::calls::Call;
+use super::{Evidence, Remark, Timing, Why};
+use crate::calls::{Call, Process};
+use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -13,39 +14,6 @@ use crate::wire::{Segment, Tunnel};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 #[serde(transparent)]
 pub struct EventId(pub u64);
-
-/// Positions in one direction's stream of octets, `from` included and `to` not; the first octet is at 0.
-///
-/// Positions are counted from the octet after the SYN; in midstream from the first octet seen.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-pub struct Range {
-    /// The first position.
-    pub from: u64,
-    /// The position after the last.
-    pub to: u64,
-}
-
-impl Range {
-    /// The positions from `from` on, `octets` of them.
-    pub const fn of(from: u64, octets: u64) -> Self {
-        Self { from, to: from.saturating_add(octets) }
-    }
-
-    /// Whether the two share a position.
-    pub const fn overlaps(self, other: Self) -> bool {
-        self.from < other.to && other.from < self.to
-    }
-
-    /// How many positions it holds.
-    pub const fn len(self) -> u64 {
-        self.to.saturating_sub(self.from)
-    }
-
-    /// Whether it holds none.
-    pub const fn is_empty(self) -> bool {
-        self.to <= self.from
-    }
-}
 
 /// Everything that is told of a capture: its events in time order, its connections, and the counts.
 #[derive(Clone, Debug, Default)]
@@ -126,8 +94,8 @@ pub struct CallEvent {
     pub brought_by: Vec<u64>,
     /// The frame that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
     pub completed_by: Option<u64>,
-    /// One sentence on what it did, or why nothing was seen of it, where that is not plain from the frames.
-    pub note: Option<String>,
+    /// What it did, or why nothing was seen of it, where that is not plain from the frames.
+    pub remark: Option<Remark>,
 }
 
 /// A segment, joined to what caused it.
@@ -155,8 +123,6 @@ pub struct SegmentEvent {
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
-    /// One sentence on the cause where it is not plain, such as why an acknowledgement came late.
-    pub note: Option<String>,
 }
 
 /// What caused a segment.
@@ -168,8 +134,19 @@ pub struct Cause {
     pub kernel: Option<Mechanism>,
     /// The segment that the kernel's mechanism answers or repeats.
     pub of: Option<EventId>,
-    /// Whether the cause was concluded from segments alone, no call having been watched.
-    pub inferred: bool,
+    /// On what that rests.
+    pub evidence: Evidence,
+    /// The reason, where it is not plain: why an acknowledgement came late.
+    pub why: Option<Why>,
+    /// Whether no call of the segment's sender was watched.
+    pub unwatched: bool,
+}
+
+impl Cause {
+    /// Whether a rule concluded it.
+    pub const fn is_inferred(&self) -> bool {
+        matches!(self.evidence, Evidence::Inferred(_))
+    }
 }
 
 /// What a kernel does without being asked by a call.
@@ -202,6 +179,11 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Whether an acknowledgement number or the 4-tuple joins it to the segment that it answers; all others are concluded by a rule.
+    pub const fn is_joined(self) -> bool {
+        matches!(self, Self::Handshake | Self::Ack | Self::Reset)
+    }
+
     /// Its name in machine-readable output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -236,8 +218,15 @@ pub struct TransitionEvent {
     pub rule: Rule,
     /// Every witness that agrees, ascending; empty never.
     pub evidence: Vec<Witness>,
-    /// What a witness said that disagrees, one sentence; such a transition is a finding.
-    pub disagreement: Option<String>,
+    /// What a witness said that disagrees; it is a finding, too.
+    pub disagreement: Option<Disagreement>,
+}
+
+impl TransitionEvent {
+    /// Whether it rests on the segments alone.
+    pub fn is_inferred(&self) -> bool {
+        self.evidence == [Witness::Segments]
+    }
 }
 
 /// A kernel timer, as sock_diag showed it.
@@ -251,6 +240,6 @@ pub struct TimerEvent {
     pub remaining: Span,
     /// The call that the state goes back to (the close that made this end the active closer).
     pub cause: Option<EventId>,
-    /// The process that owned the socket, as `comm (pid)`, remembered from its calls.
-    pub owner: Option<String>,
+    /// The process that owned the socket last, remembered from its calls.
+    pub owner: Option<Process>,
 }

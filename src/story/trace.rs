@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side, Step};
+use crate::flow::{ConnectionId, Side, Step};
 use crate::wire::{Segment, Tunnel};
 
 /// The segments of one connection, in the order of capture, with what each did.

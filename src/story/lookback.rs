@@ -2,8 +2,9 @@
 
 use std::cell::OnceCell;
 
+use super::Trace;
 use super::cause::slot;
-use super::{Side, Trace};
+use crate::flow::Side;
 
 /// Where an end reported a loss, in the order of capture: a duplicate acknowledgement, or a SACK block.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Side;
+use crate::flow::Side;
 use crate::tcp::{Finding, FindingSet};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq};

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{
-    ConnState, Connection, ConnectionId, Ending, EventKind, Observed, Range, Side, SideSummary, Step, Story, Totals,
-    Trace, tell,
-};
+use super::{EventKind, Observed, Story, Trace, tell};
 use crate::calls::{Call, Effect, Process, SocketId};
+use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -107,7 +105,7 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
                     if let Some(of) = segment.cause.of {
                         text += &format!(" of {}", of.0);
                     }
-                    if segment.cause.inferred {
+                    if segment.cause.is_inferred() {
                         text += " inferred";
                     }
                     text
@@ -155,7 +153,7 @@ fn summary() -> Connection {
         server_state: None,
         closed_by: None,
         ending: Ending::Open,
-        verdict: String::new(),
+        verdict: Verdict::Open,
         client_to_server: SideSummary::default(),
         server_to_client: SideSummary::default(),
         findings: Vec::new(),

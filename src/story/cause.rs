@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use super::fanout::FanOut;
 use super::lookback::{Reports, Starts};
 use super::matching::{CallIndex, EndCalls, Joined, is_entered};
-use super::{Mechanism, Observed, Range, Side, Trace};
+use super::{Evidence, Join, Mechanism, Observed, Trace, Unwatched, Why};
 use crate::calls::Call;
+use crate::flow::{Range, Side};
 use crate::tcp::Finding;
 use crate::time::Span;
 use crate::wire::Flags;
@@ -17,8 +18,24 @@ pub(super) struct Found {
     pub(super) calls: Vec<CallIndex>,
     pub(super) kernel: Option<Mechanism>,
     pub(super) of: Option<usize>,
-    pub(super) inferred: bool,
-    pub(super) note: Option<String>,
+    /// Whether calls wrote octets that it carries.
+    pub(super) writes: bool,
+    pub(super) why: Option<Why>,
+    /// Whether no call of the sender was watched.
+    pub(super) unwatched: bool,
+}
+
+impl Found {
+    /// On what it rests, being the cause of a segment with these flags.
+    pub(super) fn evidence(&self, flags: Flags) -> Evidence {
+        match self.kernel {
+            Some(mechanism) if mechanism.is_joined() => Evidence::Joined(Join::Kernel(mechanism)),
+            Some(mechanism) => Evidence::Inferred(Join::Kernel(mechanism)),
+            None if flags.contains(Flags::RST) => Evidence::Joined(Join::Abort),
+            None if flags.contains(Flags::SYN) => Evidence::Joined(Join::Connect),
+            None => Evidence::Joined(if self.writes { Join::Octets } else { Join::Close }),
+        }
+    }
 }
 
 /// Walks the segments of one connection in order and finds the cause of each.
@@ -75,7 +92,8 @@ impl<'a> Causes<'a> {
         let observed = &self.trace.segments[index];
         let side = self.trace.sender(&observed.segment);
         let mut found = self.find(index, observed, side);
-        found.inferred = found.calls.is_empty() && self.ends[slot(side)].is_none();
+        found.writes = observed.step.stream.is_some();
+        found.unwatched = found.calls.is_empty() && self.ends[slot(side)].is_none();
         self.remember(index, observed, side);
         found
     }
@@ -90,25 +108,13 @@ impl<'a> Causes<'a> {
             return self.syn(observed, side);
         }
         if findings.contains(Finding::KeepAlive) && self.has_no_room(side.peer()) {
-            return kernel(
-                Mechanism::ZeroWindowProbe,
-                self.sent(side.peer()).last,
-                "the peer's window is 0: an octet number that was acknowledged provokes an answer (Wireshark's rule says keep-alive)",
-            );
+            return kernel(Mechanism::ZeroWindowProbe, self.sent(side.peer()).last, Why::NoRoomOldOctet);
         }
         if findings.contains(Finding::KeepAlive) {
-            return kernel(
-                Mechanism::KeepAlive,
-                self.sent(side).last,
-                "SO_KEEPALIVE: the connection was idle, the kernel asks whether the peer is there",
-            );
+            return kernel(Mechanism::KeepAlive, self.sent(side).last, Why::Idle);
         }
         if findings.contains(Finding::ZeroWindowProbe) {
-            let mut found = kernel(
-                Mechanism::ZeroWindowProbe,
-                self.sent(side.peer()).last,
-                "the peer's window is 0: the kernel asks whether it has opened",
-            );
+            let mut found = kernel(Mechanism::ZeroWindowProbe, self.sent(side.peer()).last, Why::NoRoom);
             found.calls = observed.step.stream.map(|range| self.writers(side, range)).unwrap_or_default();
             return found;
         }
@@ -122,26 +128,21 @@ impl<'a> Causes<'a> {
         let answers = observed.segment.flags.contains(Flags::ACK);
         let own = self.sent(side);
         if let Some(first) = if answers { own.syn_ack } else { own.syn } {
-            let mut found =
-                kernel(Mechanism::RetransmissionTimeout, Some(first), "no answer came in time: the same SYN again");
+            let mut found = kernel(Mechanism::RetransmissionTimeout, Some(first), Why::SynUnanswered);
             found.calls = if answers { Vec::new() } else { self.connect(side) };
             return found;
         }
         if answers && own.syn.is_some() {
             let crossed = self.sent(side.peer()).syn.or(own.syn);
-            return kernel(Mechanism::Handshake, crossed, "the SYNs crossed: each end acknowledges the other's");
+            return kernel(Mechanism::Handshake, crossed, Why::SynsCrossed);
         }
         if answers {
-            return kernel(
-                Mechanism::Handshake,
-                self.sent(side.peer()).syn,
-                "the kernel answers for a listening socket; accept() is not needed for it",
-            );
+            return kernel(Mechanism::Handshake, self.sent(side.peer()).syn, Why::Listening);
         }
         let calls = self.connect(side);
-        let note = calls.is_empty().then(|| "a connect(), not watched".to_owned());
+        let why = calls.is_empty().then_some(Why::Unwatched(Unwatched::Connect));
         let unknown = calls.is_empty().then_some(Mechanism::Unknown);
-        Found { calls, kernel: unknown, note, ..Found::default() }
+        Found { calls, kernel: unknown, why, ..Found::default() }
     }
 
     /// Octets for the first time or again, with or without a FIN, or a FIN alone.
@@ -153,30 +154,22 @@ impl<'a> Causes<'a> {
             calls.extend(self.closing(side, observed));
         }
         if let Some(first) = self.sent_before(observed, side) {
-            let (mechanism, note) = self.again(index, observed, side, first);
-            return Found {
-                calls,
-                kernel: Some(mechanism),
-                of: Some(first),
-                note: Some(note.to_owned()),
-                inferred: false,
-            };
+            let (mechanism, why) = self.again(index, observed, side, first);
+            return Found { calls, kernel: Some(mechanism), of: Some(first), why: Some(why), ..Found::default() };
         }
-        let note = self.why_late(observed, side, &asked_by);
-        let (unknown, note) = match (calls.is_empty(), fin, self.ends[slot(side)].is_some()) {
-            (false, ..) => (None, note),
-            (true, true, true) => {
-                (Some(Mechanism::Exit), Some("no call closed the socket: its process ended".to_owned()))
-            }
-            (true, true, false) => (Some(Mechanism::Unknown), Some("a close() or shutdown(), not watched".to_owned())),
-            (true, false, true) => (Some(Mechanism::Unknown), Some("no watched call wrote these octets".to_owned())),
-            (true, false, false) => (Some(Mechanism::Unknown), Some("a send(), not watched".to_owned())),
+        let late = self.why_late(observed, side, &asked_by);
+        let (kernel, why) = match (calls.is_empty(), fin, self.ends[slot(side)].is_some()) {
+            (false, ..) => (None, late),
+            (true, true, true) => (Some(Mechanism::Exit), Some(Why::ProcessEnded)),
+            (true, true, false) => (Some(Mechanism::Unknown), Some(Why::Unwatched(Unwatched::Close))),
+            (true, false, true) => (Some(Mechanism::Unknown), Some(Why::NotWritten)),
+            (true, false, false) => (Some(Mechanism::Unknown), Some(Why::Unwatched(Unwatched::Send))),
         };
-        Found { calls, kernel: unknown, of: None, note, inferred: false }
+        Found { calls, kernel, why, ..Found::default() }
     }
 
     /// Why octets left the host only after the calls that wrote them had returned.
-    fn why_late(&self, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<String> {
+    fn why_late(&self, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<Why> {
         let at = observed.segment.at?;
         let writer = &self.calls[*writers.last()?];
         if at <= writer.returned? {
@@ -185,7 +178,7 @@ impl<'a> Causes<'a> {
         let released = &self.trace.segments[self.sent(side.peer()).last?].segment;
         // What came before the octets were written cannot have let them go.
         released.at.filter(|at| *at >= writer.entered)?;
-        Some(format!("waited in the send buffer until the segment in frame {} let it go", released.frame))
+        Some(Why::Waited { released_by: released.frame })
     }
 
     /// The first transmission of what this segment carries, if it was sent before.
@@ -203,7 +196,7 @@ impl<'a> Causes<'a> {
         }
     }
 
-    fn again(&self, index: usize, observed: &Observed, side: Side, first: usize) -> (Mechanism, &'static str) {
+    fn again(&self, index: usize, observed: &Observed, side: Side, first: usize) -> (Mechanism, Why) {
         let findings = observed.step.findings;
         let waited = match (observed.segment.at, self.trace.segments[first].segment.at) {
             (Some(now), Some(then)) => now.since(then),
@@ -213,7 +206,7 @@ impl<'a> Causes<'a> {
         let reported = self.sides[slot(side.peer())].reports.from(first);
         let told = reported.is_some_and(|place| self.trace.segments[place].segment.frame < observed.segment.frame);
         if findings.contains(Finding::FastRetransmission) || (told && waited < MINIMUM_RTO) {
-            return (Mechanism::FastRetransmit, "duplicate acknowledgements or SACK told of a loss");
+            return (Mechanism::FastRetransmit, Why::LossReported);
         }
         let tail = observed.segment.flags.contains(Flags::FIN)
             || observed
@@ -221,12 +214,9 @@ impl<'a> Causes<'a> {
                 .stream
                 .is_some_and(|range| self.sent(side).octets.last().is_some_and(|(known, _)| known.to == range.to));
         if tail && (waited < MINIMUM_RTO || self.probes_the_tail(index, side, first, waited)) {
-            return (
-                Mechanism::TailLossProbe,
-                "nothing was acknowledged for two round trips: the last segment again, to provoke an answer",
-            );
+            return (Mechanism::TailLossProbe, Why::TailUnacknowledged);
         }
-        (Mechanism::RetransmissionTimeout, "no acknowledgement came before the retransmission timer ran out")
+        (Mechanism::RetransmissionTimeout, Why::TimerExpired)
     }
 
     /// Whether the last segment, sent again after `waited`, is a tail loss probe though a timeout could have come by then.
@@ -249,15 +239,15 @@ impl<'a> Causes<'a> {
         let findings = observed.step.findings;
         let (own, peer) = (self.sent(side), self.sent(side.peer()));
         if !observed.segment.flags.contains(Flags::ACK) {
-            return kernel(Mechanism::Unknown, None, "a segment that says nothing");
+            return kernel(Mechanism::Unknown, None, Why::Empty);
         }
         if let Some(syn_ack) = peer.syn_ack.filter(|_| own.syn.is_some() && !own.finished_handshake)
             && observed.step.ack == Some(1)
         {
-            return kernel(Mechanism::Handshake, Some(syn_ack), "ends the handshake");
+            return kernel(Mechanism::Handshake, Some(syn_ack), Why::EndsHandshake);
         }
         if findings.contains(Finding::WindowUpdate) {
-            let mut found = kernel(Mechanism::WindowUpdate, None, "reading made room in the receive buffer");
+            let mut found = kernel(Mechanism::WindowUpdate, None, Why::RoomMade);
             found.calls = self.reading(side, observed).into_iter().collect();
             return found;
         }
@@ -266,30 +256,25 @@ impl<'a> Causes<'a> {
         let advances = observed.step.ack > own.acked;
         let of = if repeats { peer.last } else { self.acknowledged(observed, peer) };
         let Some(of) = of else {
-            return kernel(Mechanism::Ack, peer.last, "acknowledges what was not captured");
+            return kernel(Mechanism::Ack, peer.last, Why::NotCaptured);
         };
         let late = advances
             && self.is_worth_a_delay(observed, of, side)
             && own.quickest.zip(self.took(observed, of)).is_some_and(|(quickest, took)| took.less(quickest) >= DELAYED);
-        let found = |mechanism, note: Option<&str>| Found {
-            kernel: Some(mechanism),
-            of: Some(of),
-            note: note.map(str::to_owned),
-            ..Found::default()
-        };
+        let found = |mechanism, why| Found { kernel: Some(mechanism), of: Some(of), why, ..Found::default() };
         if late {
-            return found(Mechanism::DelayedAck, Some("held back in the hope of octets to carry it"));
+            return found(Mechanism::DelayedAck, Some(Why::HeldBack));
         }
         let answered = &self.trace.segments[of];
         let end = answered.step.seq.saturating_add(i64::from(answered.segment.seq_len()));
         let known = observed.step.ack.is_some_and(|ack| end <= ack);
-        let note = match findings.contains(Finding::DuplicateAck) {
-            true if answered.segment.seq_len() > 0 && known => Some("all of that segment had been received before"),
-            true if !known => Some("something before this segment is missing"),
-            _ if !repeats && !advances => Some("an older acknowledgement, overtaken by a newer one"),
+        let why = match findings.contains(Finding::DuplicateAck) {
+            true if answered.segment.seq_len() > 0 && known => Some(Why::ReceivedBefore),
+            true if !known => Some(Why::GapBefore),
+            _ if !repeats && !advances => Some(Why::Overtaken),
             _ => None,
         };
-        found(Mechanism::Ack, note)
+        found(Mechanism::Ack, why)
     }
 
     /// Whether an acknowledgement may be held back (RFC 9293 section 3.8.6.3): nothing newer had been sent that would have called it forth, and it is for less than two full segments.
@@ -325,28 +310,26 @@ impl<'a> Causes<'a> {
             && peer.syn.is_some_and(|syn| !self.trace.segments[syn].segment.flags.contains(Flags::ACK))
             && own.last.is_none()
         {
-            return kernel(Mechanism::Reset, peer.syn, "nobody listens on that port");
+            return kernel(Mechanism::Reset, peer.syn, Why::PortClosed);
         }
         let unanswered = own.last.filter(|last| {
             peer.last < Some(*last)
                 && self.trace.segments[*last].step.findings.contains(Finding::KeepAlive)
                 && !self.has_no_room(side.peer())
         });
-        let gives_up = unanswered.map(|last| {
-            kernel(Mechanism::KeepAlive, Some(last), "no keep-alive was answered: the kernel gives the connection up")
-        });
+        let gives_up = unanswered.map(|last| kernel(Mechanism::KeepAlive, Some(last), Why::KeepAlivesUnanswered));
         let Some(end) = self.ends[slot(side)] else {
             if let Some(gives_up) = gives_up {
                 return gives_up;
             }
             // Linux aborts a socket with RST and ACK; what finds no socket is answered with its own number, and no ACK.
             return match observed.segment.flags.contains(Flags::ACK) {
-                true => kernel(Mechanism::Unknown, peer.last, "an abort, not watched"),
-                false => kernel(Mechanism::Reset, peer.last, "that segment found no socket that takes it"),
+                true => kernel(Mechanism::Unknown, peer.last, Why::Unwatched(Unwatched::Abort)),
+                false => kernel(Mechanism::Reset, peer.last, Why::NoSocket),
             };
         };
         let Some(closing) = end.closed_by(self.calls, at) else {
-            let refuses = || kernel(Mechanism::Reset, peer.last, "the kernel refuses this segment");
+            let refuses = || kernel(Mechanism::Reset, peer.last, Why::NotAcceptable);
             return gives_up.unwrap_or_else(refuses);
         };
         let during = self.calls[closing].returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
@@ -354,16 +337,14 @@ impl<'a> Causes<'a> {
             let lingers = end.linger_zero.is_some_and(|index| is_entered(&self.calls[index], at));
             let arrived = peer.octets.last().map_or(0, |(range, _)| range.to);
             let unread = arrived.saturating_sub(end.received_by(self.calls, at).map_or(0, |(read, _)| read.to));
-            let note = match (lingers, unread) {
-                (true, _) => "SO_LINGER with zero time: close() resets instead of sending a FIN".to_owned(),
-                (false, 0) => "the close found octets on their way that nobody will read".to_owned(),
-                (false, unread) => {
-                    format!("closed with {unread} octets unread: the peer must learn that they were lost")
-                }
+            let why = match (lingers, unread) {
+                (true, _) => Why::LingerZero,
+                (false, 0) => Why::UnreadOnTheWay,
+                (false, unread) => Why::Unread(unread),
             };
-            return Found { calls: vec![closing], note: Some(note), ..Found::default() };
+            return Found { calls: vec![closing], why: Some(why), ..Found::default() };
         }
-        kernel(Mechanism::Reset, peer.last, "the socket is closed: nobody can read these octets any more")
+        kernel(Mechanism::Reset, peer.last, Why::SocketClosed)
     }
 
     fn writers(&self, side: Side, range: Range) -> Vec<CallIndex> {
@@ -438,8 +419,8 @@ impl<'a> Causes<'a> {
     }
 }
 
-fn kernel(mechanism: Mechanism, of: Option<usize>, note: &str) -> Found {
-    Found { kernel: Some(mechanism), of, note: Some(note.to_owned()), ..Found::default() }
+fn kernel(mechanism: Mechanism, of: Option<usize>, why: Why) -> Found {
+    Found { kernel: Some(mechanism), of, why: Some(why), ..Found::default() }
 }
 
 pub(super) const fn slot(side: Side) -> usize {

@@ -10,10 +10,11 @@ use super::matching::{self, CallIndex, Joined, Traces};
 use super::path::StatePath;
 use super::timing::Stopwatch;
 use super::{
-    CallEvent, Cause, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Observed, Phase, Range,
-    SegmentEvent, Side, Story, TimerEvent, Totals, Trace, TransitionEvent,
+    CallEvent, Cause, Event, EventId, EventKind, Observed, Phase, Remark, SegmentEvent, Story, TimerEvent, Trace,
+    TransitionEvent,
 };
 use crate::calls::{Arg, Call, Effect, Process, SocketId};
+use crate::flow::{Connection, ConnectionId, Detail, Disagreement, FindingAt, Range, Side, Totals};
 use crate::kernel::{Evidence, TimerKind, Witness};
 use crate::tcp::{Finding, FindingSet, Move, Rule, State};
 use crate::time::Timestamp;
@@ -92,13 +93,6 @@ fn strayed(trace: &Trace) -> Option<usize> {
     })
 }
 
-fn through(tunnels: &[Tunnel]) -> String {
-    match tunnels {
-        [] => "none".to_owned(),
-        _ => tunnels.iter().map(Tunnel::to_string).collect::<Vec<_>>().join(", "),
-    }
-}
-
 fn with(mut findings: FindingSet, finding: Finding) -> FindingSet {
     findings.insert(finding);
     findings
@@ -140,7 +134,7 @@ impl Teller<'_> {
                 frames: Vec::new(),
                 brought_by: Vec::new(),
                 completed_by: None,
-                note: note_on(call),
+                remark: remark_on(call),
             }));
             self.push((Some(call.entered), 0), Some(call.entered), place.connection, kind);
         }
@@ -239,11 +233,12 @@ impl Teller<'_> {
                     calls: found.calls.iter().map(|call| EventId(*call as u64)).collect(),
                     kernel: found.kernel,
                     of: found.of.map(|of| EventId(drafts[of] as u64)),
-                    inferred: found.inferred,
+                    evidence: found.evidence(segment.flags),
+                    why: found.why,
+                    unwatched: found.unwatched,
                 },
                 preview: observed.preview.clone(),
                 tunnel: observed.tunnel.clone(),
-                note: found.note,
             }));
             let draft = self.push(order, segment.at, Some(trace.id), kind);
             drafts.push(draft);
@@ -296,12 +291,9 @@ impl Teller<'_> {
         let strayed = &trace.segments[place];
         let side = trace.sender(&strayed.segment);
         let first = trace.segments.iter().find(|observed| trace.sender(&observed.segment) == side);
-        let note = format!(
-            "It came in {}, the segments of its end before in {}: connections of two networks with the same addresses and ports may be one here.",
-            through(&strayed.tunnel),
-            through(first.map_or(&[], |first| &first.tunnel)),
-        );
-        let finding = FindingAt { finding: Finding::OtherTunnel, frame: Some(strayed.segment.frame), side, note };
+        let before = first.map(|first| first.tunnel.clone()).unwrap_or_default();
+        let detail = Detail::Tunnels(Box::new([strayed.tunnel.clone(), before]));
+        let finding = FindingAt { finding: Finding::OtherTunnel, frame: Some(strayed.segment.frame), side, detail };
         if let Ok(place) = self.connections.binary_search_by_key(&trace.id, |connection| connection.id) {
             self.connections[place].findings.insert(0, finding);
         }
@@ -387,11 +379,10 @@ impl Teller<'_> {
                 let event = self.call_event(index);
                 event.completed_by.get_or_insert(segment.frame);
                 if is_accept && segment.at.is_some_and(|at| at < entered) {
-                    event.note = Some("the kernel had completed the handshake before accept() was called".to_owned());
+                    event.remark = Some(Remark::HandshakeWasComplete);
                 }
                 if is_end {
-                    event.note =
-                        Some(format!("the peer closed its direction: frame {} carried the FIN", segment.frame));
+                    event.remark = Some(Remark::PeerClosed { frame: segment.frame });
                 }
             }
         }
@@ -421,8 +412,8 @@ impl Teller<'_> {
                 (_, _, Some(socket)) => EndKey::Listener(socket),
                 _ => continue,
             };
-            let said = format!("TCP_INFO after {}() said {}", call.name, info.state);
-            self.testify(key, Witness::TcpInfo, |state| state == info.state, (info.asked, info.answered), &said);
+            let said = Said { by: Witness::TcpInfo, state: Some(info.state), after: Some(&call.name) };
+            self.testify(key, said, |state| state == info.state, (info.asked, info.answered));
         }
     }
 
@@ -439,14 +430,9 @@ impl Teller<'_> {
         for answer in answers {
             let Some((key, connection, side)) = self.place_of(answer, &listeners) else { continue };
             let Some((connection, side)) = connection.zip(side) else {
-                let said = answer.state.map_or("no such socket".to_owned(), |state| state.to_string());
-                self.testify(
-                    key,
-                    Witness::SockDiag,
-                    |state| state == answer.state.unwrap_or(State::Closed),
-                    (answer.asked, answer.answered),
-                    &format!("sock_diag said {said}"),
-                );
+                let said = Said { by: Witness::SockDiag, state: answer.state, after: None };
+                let fits = |state| state == answer.state.unwrap_or(State::Closed);
+                self.testify(key, said, fits, (answer.asked, answer.answered));
                 continue;
             };
             let timer = self.timers.get(&(connection, side)).copied();
@@ -472,11 +458,8 @@ impl Teller<'_> {
                 // A 4-tuple without a socket: closed, or back at the listening socket, which has no 4-tuple.
                 None => matches!(state, State::Closed | State::Listen),
             };
-            let said = match answer.state {
-                Some(state) => format!("sock_diag said {state}"),
-                None => "sock_diag has no such socket".to_owned(),
-            };
-            self.testify(key, Witness::SockDiag, fits, (answer.asked, answer.answered), &said);
+            let said = Said { by: Witness::SockDiag, state: answer.state, after: None };
+            self.testify(key, said, fits, (answer.asked, answer.answered));
             let running = answer
                 .timer
                 .filter(|running| running.kind == TimerKind::TimeWait && answer.state == Some(State::TimeWait));
@@ -487,10 +470,7 @@ impl Teller<'_> {
                     kind: running.kind,
                     remaining: running.remaining,
                     cause: closing.map(|call| EventId(call as u64)),
-                    owner: closing.map(|call| {
-                        let process = &self.calls[call].process;
-                        format!("{} ({})", process.comm, process.pid)
-                    }),
+                    owner: closing.map(|call| self.calls[call].process.clone()),
                 });
                 let draft = self.push((Some(answer.answered), u64::MAX), Some(answer.answered), Some(connection), kind);
                 self.timers.insert((connection, side), draft);
@@ -537,41 +517,41 @@ impl Teller<'_> {
     fn testify(
         &mut self,
         key: EndKey,
-        witness: Witness,
+        said: Said<'_>,
         fits: impl Fn(State) -> bool,
         (asked, answered): (Timestamp, Timestamp),
-        said: &str,
     ) {
         let Some(path) = self.paths.get(&key) else { return };
         match path.fitting(fits, asked, answered) {
             Ok(None) => {}
             Ok(Some(draft)) => {
                 let evidence = &mut self.transition(draft).evidence;
-                if let Err(place) = evidence.binary_search(&witness) {
-                    evidence.insert(place, witness);
+                if let Err(place) = evidence.binary_search(&said.by) {
+                    evidence.insert(place, said.by);
                 }
             }
             Err(state) => {
-                let machine = state.map_or("an unknown state", State::name);
-                let text = format!("{said}, the segments say {machine}");
+                let after = said.after.cloned();
+                let disagreement = Disagreement { witness: said.by, said: said.state, segments: state, after };
                 if let Some(draft) = path.draft_at(answered) {
-                    self.transition(draft).disagreement.get_or_insert(text.clone());
+                    self.transition(draft).disagreement.get_or_insert(disagreement.clone());
                 }
                 if let EndKey::End(id, side) = key {
-                    self.disagree(id, side, text, answered);
+                    self.disagree(id, side, disagreement, answered);
                 }
             }
         }
     }
 
-    fn disagree(&mut self, id: ConnectionId, side: Side, note: String, answered: Timestamp) {
+    fn disagree(&mut self, id: ConnectionId, side: Side, disagreement: Disagreement, answered: Timestamp) {
         let frame = self.traces.of(id).and_then(|trace| {
             let earliest = self.earliest.entry(id).or_insert_with(|| earliest_from(trace));
             let before = earliest.partition_point(|at| *at <= Some(answered));
             trace.segments[..before].last().map(|observed| observed.segment.frame)
         });
         if let Ok(place) = self.connections.binary_search_by_key(&id, |connection| connection.id) {
-            let finding = FindingAt { finding: Finding::StateDisagreement, frame, side, note };
+            let detail = Detail::Disagreement(Box::new(disagreement));
+            let finding = FindingAt { finding: Finding::StateDisagreement, frame, side, detail };
             let connection = &mut self.connections[place];
             self.disagreements.entry(id).and_modify(|count| *count += 1).or_insert(1);
             match self.disagreements[&id] <= MOST_DISAGREEMENTS {
@@ -631,13 +611,7 @@ impl Teller<'_> {
                 longest.0.is_none_or(|over| over > call.entered).then_some((longest.1, side))
             });
             if let Some((id, side)) = holder {
-                let note = format!(
-                    "port {} is held by connection {}, whose {} end is in TIME-WAIT; SO_REUSEADDR before bind() would allow it",
-                    asked.port(),
-                    id.0,
-                    side.name()
-                );
-                self.call_event(index).note = Some(note);
+                self.call_event(index).remark = Some(Remark::PortHeld { port: asked.port(), connection: id, side });
             }
         }
     }
@@ -880,28 +854,32 @@ fn hollow(call: &Call) -> Call {
 }
 
 /// What is worth saying of a call by itself.
-fn note_on(call: &Call) -> Option<String> {
+fn remark_on(call: &Call) -> Option<Remark> {
     let errno = call.errno.as_deref();
-    let note = match (call.effect, errno, call.result) {
-        (Effect::Listen, None, _) => "nothing goes on the wire: from now on the kernel itself answers SYNs",
-        (Effect::Send, None, Some(0)) => "0 octets: no segment is sent, TCP has no empty message",
-        (Effect::CloseCopy, None, _) => "copies of the descriptor remain: nothing is sent",
-        (Effect::ShutdownRead, None, _) => "nothing goes on the wire: TCP cannot tell the peer to stop",
-        (Effect::LingerZero, None, _) => "the next close resets the connection instead of closing it in order",
-        (Effect::Bind, Some("EADDRINUSE"), _) => {
-            "the port is still taken, by a listening socket or by a connection in TIME-WAIT; SO_REUSEADDR allows the latter"
-        }
-        (Effect::Connect, Some("ECONNREFUSED"), _) => "the answer to the SYN was RST: nobody listens on that port",
-        (Effect::Connect, Some("ETIMEDOUT"), _) => "no SYN was answered",
-        (Effect::Connect, Some("EINPROGRESS"), _) => "nonblocking: the handshake goes on after the call",
-        (Effect::Send, Some("EPIPE"), _) => {
-            "the connection is closed for sending: the kernel also raised SIGPIPE unless told not to"
-        }
-        (Effect::Receive | Effect::Send, Some("ECONNRESET"), _) => "the peer reset the connection",
-        (Effect::Receive | Effect::Send | Effect::Accept, Some("EAGAIN"), _) => "nonblocking: nothing to do right now",
+    Some(match (call.effect, errno, call.result) {
+        (Effect::Listen, None, _) => Remark::KernelAnswersSyns,
+        (Effect::Send, None, Some(0)) => Remark::EmptySend,
+        (Effect::CloseCopy, None, _) => Remark::CopiesRemain,
+        (Effect::ShutdownRead, None, _) => Remark::OnlyReadingEnds,
+        (Effect::LingerZero, None, _) => Remark::NextCloseResets,
+        (Effect::Bind, Some("EADDRINUSE"), _) => Remark::PortTaken,
+        (Effect::Connect, Some("ECONNREFUSED"), _) => Remark::Refused,
+        (Effect::Connect, Some("ETIMEDOUT"), _) => Remark::SynUnanswered,
+        (Effect::Connect, Some("EINPROGRESS"), _) => Remark::HandshakeGoesOn,
+        (Effect::Send, Some("EPIPE"), _) => Remark::ClosedForSending,
+        (Effect::Receive | Effect::Send, Some("ECONNRESET"), _) => Remark::PeerReset,
+        (Effect::Receive | Effect::Send | Effect::Accept, Some("EAGAIN"), _) => Remark::WouldBlock,
         _ => return None,
-    };
-    Some(note.to_owned())
+    })
+}
+
+/// A witness's word for the state of an end.
+struct Said<'a> {
+    by: Witness,
+    /// `None`: there is no such socket.
+    state: Option<State>,
+    /// The call after which it was asked.
+    after: Option<&'a Cow<'static, str>>,
 }
 
 /// How many disagreements of witnesses are findings of a connection; further ones are counted.
@@ -911,9 +889,10 @@ const MOST_DISAGREEMENTS: usize = 1000;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Join;
     use super::super::script::{lines, story};
+    use super::super::{Join, Why};
     use super::*;
+    use crate::wire::TunnelKind;
 
     fn check(script: &str, expected: &str) {
         let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -1069,7 +1048,7 @@ mod tests {
             "
             14 client send [0,10) sent [4, 5]
             15 #4 PSH,ACK by [14]
-            16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15
+            16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
             17 #6 ACK kernel ack of 16
             ",
         );
@@ -1143,10 +1122,10 @@ mod tests {
             "{SET_UP} 40..45 client send 10\n 42 < P. 1(10) ack 1\n 50..55 server recv 4\n 60..65 server close 0\n 62 > R. 1(0) ack 11"
         ));
         let note = story.events.iter().find_map(|event| match &event.kind {
-            EventKind::Segment(segment) if segment.segment.flags.contains(Flags::RST) => segment.note.clone(),
+            EventKind::Segment(segment) if segment.segment.flags.contains(Flags::RST) => segment.cause.why,
             _ => None,
         });
-        assert!(note.is_some_and(|note| note.contains("6 octets unread")), "four of ten were read");
+        assert_eq!(note, Some(Why::Unread(6)), "four of ten were read");
     }
 
     #[test]
@@ -1192,7 +1171,7 @@ mod tests {
             1 client connect sent [1] done by 2
             2 #1 SYN by [1]
             3 client CLOSED>SYN-SENT of 1
-            4 #2 RST,ACK kernel reset of 2 inferred
+            4 #2 RST,ACK kernel reset of 2
             5 server ?>CLOSED of 4
             6 client SYN-SENT>CLOSED of 4 [Segments, TcpInfo]
             ",
@@ -1267,12 +1246,12 @@ mod tests {
             2 #2 SYN kernel unknown inferred
             3 server CLOSED>SYN-SENT of 2
             4 client SYN-SENT>SYN-RECEIVED of 2
-            5 #3 SYN,ACK kernel handshake of 2 inferred
+            5 #3 SYN,ACK kernel handshake of 2
             6 server SYN-SENT>ESTABLISHED of 5
-            7 #4 SYN,ACK kernel handshake of 0 inferred
+            7 #4 SYN,ACK kernel handshake of 0
             8 client SYN-RECEIVED>ESTABLISHED of 7
-            9 #5 ACK kernel handshake of 7 inferred
-            10 #6 ACK kernel handshake of 5 inferred
+            9 #5 ACK kernel handshake of 7
+            10 #6 ACK kernel handshake of 5
             11 #7 SYN,ACK kernel retransmission_timeout of 7 inferred
             ",
         );
@@ -1293,13 +1272,13 @@ mod tests {
             "
             0 #1 SYN kernel unknown inferred
             1 client CLOSED>SYN-SENT of 0
-            2 #2 SYN,ACK kernel handshake of 0 inferred
+            2 #2 SYN,ACK kernel handshake of 0
             3 server LISTEN>SYN-RECEIVED of 0
             4 client SYN-SENT>ESTABLISHED of 2
-            5 #3 ACK kernel handshake of 2 inferred
+            5 #3 ACK kernel handshake of 2
             6 server SYN-RECEIVED>ESTABLISHED of 5
             7 #4 PSH,ACK kernel unknown inferred
-            8 #5 ACK kernel ack of 7 inferred
+            8 #5 ACK kernel ack of 7
             9 #6 PSH,ACK kernel unknown inferred
             10 #7 ACK kernel delayed_ack of 9 inferred
             ",
@@ -1319,9 +1298,9 @@ mod tests {
             "
             14 client send [0,10) sent [4, 5, 6, 7]
             15 #4 PSH,ACK by [14]
-            16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15
-            17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15
-            18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15
+            16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15 inferred
+            17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+            18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
             ",
         );
     }
@@ -1337,11 +1316,11 @@ mod tests {
             4000000 < R. 1(0) ack 1
             ",
             "
-            14 #4 ACK kernel keep_alive of 12
+            14 #4 ACK kernel keep_alive of 12 inferred
             15 #5 ACK kernel ack of 14
-            16 #6 ACK kernel keep_alive of 14
-            17 #7 ACK kernel keep_alive of 16
-            18 #8 RST,ACK kernel keep_alive of 17
+            16 #6 ACK kernel keep_alive of 14 inferred
+            17 #7 ACK kernel keep_alive of 16 inferred
+            18 #8 RST,ACK kernel keep_alive of 17 inferred
             19 client ESTABLISHED>CLOSED of 18
             20 server ESTABLISHED>CLOSED of 18
             ",
@@ -1388,7 +1367,8 @@ mod tests {
         let mixed = story(&format!("{one} 3 < . 1(0) ack 1 vni:8\n 4 > . 1(0) ack 1\n 5 < . 1(0) ack 1 vni:8"));
         let [finding] = &mixed.connections[0].findings[..] else { panic!("{:?}", mixed.connections[0].findings) };
         assert_eq!((finding.finding, finding.frame, finding.side), (Finding::OtherTunnel, Some(4), Side::Client));
-        assert!(finding.note.contains("in VXLAN 8, ") && finding.note.contains("in VXLAN 7:"), "{}", finding.note);
+        let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
+        assert_eq!(finding.detail, Detail::Tunnels(Box::new([[vxlan(8)].into(), [vxlan(7)].into()])));
         let marked = mixed.events.iter().filter_map(|event| match &event.kind {
             EventKind::Segment(segment) if segment.findings.contains(Finding::OtherTunnel) => Some(segment),
             _ => None,
@@ -1398,7 +1378,7 @@ mod tests {
     }
 
     #[test]
-    fn from_segments_alone_every_cause_is_inferred() {
+    fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
         check(
             "
             7 < S 0(0)
@@ -1410,10 +1390,10 @@ mod tests {
             "
             0 #1 SYN kernel unknown inferred
             1 client CLOSED>SYN-SENT of 0
-            2 #2 SYN,ACK kernel handshake of 0 inferred
+            2 #2 SYN,ACK kernel handshake of 0
             3 server LISTEN>SYN-RECEIVED of 0
             4 client SYN-SENT>ESTABLISHED of 2
-            5 #3 ACK kernel handshake of 2 inferred
+            5 #3 ACK kernel handshake of 2
             6 server SYN-RECEIVED>ESTABLISHED of 5
             7 #4 PSH,ACK kernel unknown inferred
             8 #5 ACK kernel delayed_ack of 7 inferred

@@ -1,0 +1,159 @@
+//! Why the kernel sent a segment, and what is worth saying of a call: facts, which the reports put into words.
+
+use super::Join;
+use crate::flow::{ConnectionId, Side};
+use crate::kernel::Witness;
+
+/// On what a cause rests.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Evidence {
+    /// A witness said so.
+    Witnessed(Witness),
+    /// Octets, the 4-tuple or an acknowledgement number join the two.
+    Joined(Join),
+    /// A rule concluded it.
+    Inferred(Join),
+}
+
+impl Evidence {
+    /// `witnessed`, `joined` or `inferred`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Witnessed(_) => "witnessed",
+            Self::Joined(_) => "joined",
+            Self::Inferred(_) => "inferred",
+        }
+    }
+
+    /// The rule that joined or concluded; `None` for what was witnessed.
+    pub const fn rule(self) -> Option<Join> {
+        match self {
+            Self::Witnessed(_) => None,
+            Self::Joined(rule) | Self::Inferred(rule) => Some(rule),
+        }
+    }
+}
+
+/// The reason for a segment, where it is not plain from its cause.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Why {
+    /// No call of its sender was watched; it follows from a call of this kind.
+    Unwatched(Unwatched),
+    /// No call that was watched wrote its octets.
+    NotWritten,
+    /// No call closed the socket: its process ended.
+    ProcessEnded,
+    /// It has neither ACK nor octets nor any other flag that means something.
+    Empty,
+    /// A listening socket is answered for by the kernel; accept() is not needed.
+    Listening,
+    /// The SYNs crossed: each end acknowledges the other's.
+    SynsCrossed,
+    /// It ends the handshake.
+    EndsHandshake,
+    /// No answer to the SYN came in time.
+    SynUnanswered,
+    /// The retransmission timer ran out.
+    TimerExpired,
+    /// Nothing was acknowledged for two round trips: the last segment is sent again to provoke an answer.
+    TailUnacknowledged,
+    /// Duplicate acknowledgements or SACK reported a loss.
+    LossReported,
+    /// The connection was idle (SO_KEEPALIVE).
+    Idle,
+    /// No keep-alive was answered: the kernel gives the connection up.
+    KeepAlivesUnanswered,
+    /// The peer's window is 0.
+    NoRoom,
+    /// The peer's window is 0, and the probe is an octet that was acknowledged: Wireshark's rule says keep-alive.
+    NoRoomOldOctet,
+    /// A read made room in the receive buffer.
+    RoomMade,
+    /// The acknowledgement was held back, so that octets could carry it.
+    HeldBack,
+    /// It acknowledges what was not captured.
+    NotCaptured,
+    /// All of the segment that it answers had been received before.
+    ReceivedBefore,
+    /// Something before the segment that it answers is missing.
+    GapBefore,
+    /// An older acknowledgement, overtaken by a newer one.
+    Overtaken,
+    /// Its octets waited in the send buffer until the segment in this frame arrived.
+    Waited {
+        /// The frame.
+        released_by: u64,
+    },
+    /// The port is closed, or a firewall rejected the connection.
+    PortClosed,
+    /// No socket takes the segment that it answers.
+    NoSocket,
+    /// The kernel refuses the segment that it answers.
+    NotAcceptable,
+    /// The socket is closed: nobody can read the octets that it answers.
+    SocketClosed,
+    /// SO_LINGER with a time of zero: close() resets.
+    LingerZero,
+    /// The socket was closed with octets on their way to it.
+    UnreadOnTheWay,
+    /// The socket was closed with so many octets unread.
+    Unread(u64),
+}
+
+/// The kind of call that a segment follows from, though none was watched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Unwatched {
+    /// A connect.
+    Connect,
+    /// A send or its kin.
+    Send,
+    /// A close or shutdown.
+    Close,
+    /// What aborts a connection.
+    Abort,
+}
+
+/// What is worth saying of a call, where it is not plain from its frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Remark {
+    /// listen(): nothing goes on the wire, and the kernel answers SYNs from now on.
+    KernelAnswersSyns,
+    /// A send of 0 octets: no segment.
+    EmptySend,
+    /// Copies of the closed descriptor remain.
+    CopiesRemain,
+    /// SHUT_RD: nothing goes on the wire.
+    OnlyReadingEnds,
+    /// SO_LINGER with a time of zero was set.
+    NextCloseResets,
+    /// bind() failed: the port is taken.
+    PortTaken,
+    /// bind() failed: a connection in TIME-WAIT has the port.
+    PortHeld {
+        /// The port.
+        port: u16,
+        /// The connection.
+        connection: ConnectionId,
+        /// Its end that is in TIME-WAIT.
+        side: Side,
+    },
+    /// The SYN was answered with RST.
+    Refused,
+    /// No SYN was answered.
+    SynUnanswered,
+    /// Nonblocking: the handshake goes on after the call.
+    HandshakeGoesOn,
+    /// EPIPE: the connection is closed for sending.
+    ClosedForSending,
+    /// The peer reset the connection.
+    PeerReset,
+    /// Nonblocking: nothing to do right now.
+    WouldBlock,
+    /// The handshake was complete before accept() was called.
+    HandshakeWasComplete,
+    /// recv() of 0: the peer closed its direction.
+    PeerClosed {
+        /// The frame with its FIN.
+        frame: u64,
+    },
+}
