@@ -1,8 +1,8 @@
 //! The classic capture file of libpcap, in its variants.
 
-use super::LinkType;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
+use super::{LinkType, SeenAt};
 use crate::time::Timestamp;
 
 /// What the file header said about the records that follow.
@@ -66,6 +66,11 @@ impl Pcap {
         Ok(Self { big_endian, fraction, record_header, lengths, link: LinkType(link) })
     }
 
+    /// How its frames begin.
+    pub(super) fn link(&self) -> LinkType {
+        self.link
+    }
+
     /// Reads the next record into `record`, and leaves its bytes in the input's window; whether there was one.
     ///
     /// Inlined, the record stays in registers: taken out of a `Result` it would be written to memory and read again, for every packet.
@@ -100,6 +105,7 @@ impl Pcap {
             begin,
             captured,
             wire_len: original.max(captured),
+            seen: SeenAt::default(),
         };
         Ok(true)
     }

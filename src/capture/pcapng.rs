@@ -2,16 +2,18 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::LinkType;
 use super::attachment::Joiner;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
+use super::point::Points;
+use super::{CapturePoint, Heading, LinkType, PointId, SeenAt};
 use crate::time::Timestamp;
 
 /// The section that is being read, and what was learnt on the way.
 pub(super) struct Pcapng {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    points: Points,
     attachments: Joiner,
     /// Drops of the interfaces of sections that are over.
     dropped: Option<u64>,
@@ -23,6 +25,7 @@ pub(super) struct Pcapng {
 
 struct Interface {
     link: LinkType,
+    point: PointId,
     snap_len: u32,
     clock: Clock,
     dropped: Option<u64>,
@@ -54,10 +57,11 @@ impl Pcapng {
     }
 
     /// Begins before the first section; nothing is read yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(file: &str) -> Self {
         Self {
             big_endian: false,
             interfaces: Vec::new(),
+            points: Points::new(file),
             attachments: Joiner::default(),
             dropped: None,
             options: 0..0,
@@ -79,9 +83,9 @@ impl Pcapng {
             if kind == ENHANCED_PACKET {
                 let length = word(self.big_endian, head, 4);
                 let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
-                let record = self.enhanced(input, whole)?;
+                let mut record = self.enhanced(input, whole)?;
                 if self.options.len() >= 4 {
-                    self.check(input.bytes(self.options.clone()), *number);
+                    record.seen.heading = self.heading(input.bytes(self.options.clone()), *number);
                 }
                 *number += 1;
                 input.consume(whole);
@@ -92,6 +96,11 @@ impl Pcapng {
                 return Ok(Some(record));
             }
         }
+    }
+
+    /// The interfaces described so far.
+    pub(super) fn points(&self) -> &[CapturePoint] {
+        self.points.known()
     }
 
     /// The comments that the packet read last carries.
@@ -127,6 +136,25 @@ impl Pcapng {
         }
     }
 
+    /// Which way a packet was going, by its options; those that run past the end of their block are taken note of.
+    fn heading(&mut self, options: &[u8], number: u64) -> Heading {
+        let mut heading = Heading::Unknown;
+        let big_endian = self.big_endian;
+        let whole = each_option(big_endian, options, |code, value| {
+            if let (EPB_FLAGS, Some(flags)) = (code, value.first_chunk::<4>()) {
+                heading = match word(big_endian, flags, 0) & 3 {
+                    1 => Heading::Inbound,
+                    2 => Heading::Outbound,
+                    _ => Heading::Unknown,
+                };
+            }
+        });
+        if whole.is_break() {
+            self.overrun.get_or_insert(number);
+        }
+        heading
+    }
+
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
     #[inline]
     fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Broken> {
@@ -154,8 +182,8 @@ impl Pcapng {
         let (index, high, low, captured, original) = (field(8), field(12), field(16), field(20), field(24));
         let interface = self.interface(index)?;
         let ticks = u64::from(high) << 32 | u64::from(low);
-        let (link, at) = (interface.link, interface.clock.moment(ticks));
-        self.packet(input, whole, 28, link, Some(at), captured, original)
+        let (link, point, at) = (interface.link, interface.point, interface.clock.moment(ticks));
+        self.packet(input, whole, 28, (link, point), Some(at), captured, original)
     }
 
     /// Lengths that fit, and the place of the packet's bytes and options.
@@ -166,7 +194,7 @@ impl Pcapng {
         input: &Input,
         whole: usize,
         fixed: usize,
-        link: LinkType,
+        (link, point): (LinkType, PointId),
         at: Option<Timestamp>,
         captured: u32,
         original: u32,
@@ -183,7 +211,8 @@ impl Pcapng {
         let begin = input.position() + fixed;
         let options = begin + (captured as usize).next_multiple_of(4).min(room);
         self.options = options..begin + room;
-        Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
+        let seen = SeenAt { point, ..SeenAt::default() };
+        Ok(Record { at, link, begin, captured, wire_len: original.max(captured), seen })
     }
 
     fn interface(&self, index: u32) -> Result<&Interface, Broken> {
@@ -221,10 +250,12 @@ impl Pcapng {
         let field = |at| word(self.big_endian, block, at);
         let record = match kind {
             INTERFACE => {
-                let interface = Interface::read(self.big_endian, &block[8..whole - 4]);
+                let mut interface = Interface::read(self.big_endian, &block[8..whole - 4]);
                 if self.interfaces.len() >= MAX_INTERFACES {
                     return Err(Broken::Damaged(format!("it describes more than {MAX_INTERFACES} interfaces")));
                 }
+                let [name, description] = Interface::names(self.big_endian, &block[8..whole - 4]);
+                interface.point = self.points.number(self.interfaces.len(), interface.link, name, description);
                 self.interfaces.push(interface);
                 None
             }
@@ -233,8 +264,9 @@ impl Pcapng {
                 let (high, low, captured, original) = (field(12), field(16), field(20), field(24));
                 let interface = self.interface(index)?;
                 let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
-                let record = self.packet(input, whole, 28, interface.link, Some(at), captured, original)?;
-                self.check(input.bytes(self.options.clone()), *number);
+                let place = (interface.link, interface.point);
+                let mut record = self.packet(input, whole, 28, place, Some(at), captured, original)?;
+                record.seen.heading = self.heading(input.bytes(self.options.clone()), *number);
                 Some(record)
             }
             SIMPLE_PACKET => {
@@ -243,7 +275,8 @@ impl Pcapng {
                 let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
                 // Its padding is not to be told from its bytes where even the snap length does not say.
                 let captured = original.min(snap_len).min((whole - 16) as u32);
-                let mut record = self.packet(input, whole, 12, interface.link, None, captured, original)?;
+                let place = (interface.link, interface.point);
+                let mut record = self.packet(input, whole, 12, place, None, captured, original)?;
                 record.wire_len = original.max(captured);
                 self.options = 0..0;
                 Some(record)
@@ -342,10 +375,22 @@ impl Interface {
         });
         Self {
             link: LinkType(link as u16),
+            point: PointId::default(),
             snap_len: word(big_endian, body, 4),
             clock: Clock { resolution, offset },
             dropped: None,
         }
+    }
+
+    /// Its name and its description, empty where there is none.
+    fn names(big_endian: bool, body: &[u8]) -> [&[u8]; 2] {
+        let [mut name, mut description]: [&[u8]; 2] = [&[], &[]];
+        _ = each_option(big_endian, &body[8..], |code, value| match code {
+            IF_NAME => name = value,
+            IF_DESCRIPTION => description = value,
+            _ => {}
+        });
+        [name, description]
     }
 }
 
@@ -419,6 +464,9 @@ pub(super) const STATISTICS: u32 = 5;
 pub(super) const ENHANCED_PACKET: u32 = 6;
 pub(super) const OPT_COMMENT: u16 = 1;
 pub(super) const OPT_CUSTOM_BINARY: u16 = 2989;
+const EPB_FLAGS: u16 = 2;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 pub(super) const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 pub(super) const ISB_IFDROP: u16 = 5;

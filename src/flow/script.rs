@@ -7,6 +7,7 @@ use super::{
     Trace, tell,
 };
 use crate::calls::{Call, Effect, Process, SocketId};
+use crate::capture::SeenAt;
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -60,7 +61,13 @@ pub(super) fn story(script: &str) -> Story {
                 };
                 let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
                 let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
-                segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
+                segments.push(Observed {
+                    segment,
+                    step,
+                    preview: Vec::new(),
+                    tunnel: tunnel.collect(),
+                    seen: SeenAt::default(),
+                });
             }
             "diag" => evidence.push(answer(&words)),
             _ => calls.push(call(&words)),
@@ -201,6 +208,7 @@ fn segment(frame: u64, words: &[&str]) -> Segment {
         urgent: 0,
         checksum: 0,
         ip_id: None,
+        ttl: 64,
         oddities: Oddities::empty(),
         options: Options::default(),
         seq: Seq(seq.parse().expect("seq")),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{ConnectionId, Side, Step};
+use crate::capture::SeenAt;
 use crate::wire::{Segment, Tunnel};
 
 /// The segments of one connection, in the order of capture, with what each did.
@@ -29,6 +30,8 @@ pub struct Observed {
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
+    /// Where its frame was captured, and which way it was going there.
+    pub seen: SeenAt,
 }
 
 impl Trace {

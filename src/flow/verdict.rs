@@ -17,6 +17,8 @@ pub(super) struct Facts<'a> {
     pub(super) completeness: u8,
     pub(super) lasted: Option<Span>,
     pub(super) midstream: bool,
+    /// How many of the client's segments are copies of frames that were captured before.
+    pub(super) copies: u64,
 }
 
 /// The RST that ended a connection.
@@ -171,7 +173,7 @@ impl Facts<'_> {
     }
 
     fn write_unanswered(&self, text: &mut String) -> fmt::Result {
-        let syns = self.streams[0].segments();
+        let syns = self.streams[0].segments().saturating_sub(self.copies);
         match (syns, self.lasted) {
             (1, _) => text.write_str(ONE_SYN),
             (_, None) => write!(text, "Unanswered: {syns} SYNs, and nothing came back."),
