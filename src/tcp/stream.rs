@@ -87,6 +87,9 @@ impl Conversation {
         let (newest_id, next) = (fwd.newest_id, fwd.next);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
+        if !findings.is_empty() && is_repeat(findings) && !findings.contains(Finding::KeepAlive) {
+            fwd.irregular.get_or_insert_default();
+        }
         let earlier = fwd.irregular.as_mut().map(|irregular| &mut irregular.earlier);
         let is_copy = fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
         let known = fwd.unique_octets();
@@ -97,9 +100,6 @@ impl Conversation {
             fwd.irregular.get_or_insert_default();
             rev.irregular.get_or_insert_default();
         } else if !findings.is_empty() {
-            if REPEATS.iter().any(|repeat| findings.contains(*repeat)) {
-                fwd.irregular.get_or_insert_default();
-            }
             judge_by_identification(newest_id, segment, fwd.unique_octets() > known, &mut findings);
         }
         if segment.options.sack_blocks > 0 && tells_of_duplicates(segment) {
@@ -913,7 +913,7 @@ impl Rtt {
         if segment.seq_len() == 0 || segment.flags.contains(Flags::RST) {
             return;
         }
-        let is_repeat = REPEATS.iter().any(|repeat| findings.contains(*repeat));
+        let is_repeat = is_repeat(findings);
         if self.timed_at.is_none() {
             if !is_repeat {
                 (self.timed_at, self.timed_end) = (segment.at, segment.end());
@@ -943,6 +943,10 @@ impl Rtt {
         let mean = self.sum.checked_div(self.samples.into())?;
         Some((Span(self.shortest.nanos()), Span(i64::try_from(mean).unwrap_or(i64::MAX)), Span(self.longest.nanos())))
     }
+}
+
+fn is_repeat(findings: FindingSet) -> bool {
+    REPEATS.iter().any(|repeat| findings.contains(*repeat))
 }
 
 /// The findings of a segment that repeats sequence space, so that a time measured on it would be ambiguous.
@@ -1156,6 +1160,7 @@ mod tests {
              62   < P. 101(10) ack 301 id 80 = retransmission
              63   < P. 121(10) ack 301 id 81
              64   < P. 131(10) ack 301 id 82
+             64.5 < P. 141(10) ack 301 id 83
              65   < P. 111(10) ack 301 id 78 = out_of_order captured_twice",
         );
     }
