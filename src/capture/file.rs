@@ -14,7 +14,7 @@ use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::point::Points;
-use super::{CaptureError, CapturePoint, Frame, FrameSource, Heading, LinkType, PointId, SeenAt, shown};
+use super::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt, shown};
 use crate::time::Timestamp;
 
 /// A capture file, read once from front to end in bounded memory.
@@ -233,7 +233,7 @@ impl FileSource {
             link: record.link,
             bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
             wire_len: record.wire_len,
-            seen: record.seen,
+            seen: self.format.seen(),
         }
     }
 
@@ -258,19 +258,11 @@ pub(super) struct Record {
     pub(super) begin: usize,
     pub(super) captured: u32,
     pub(super) wire_len: u32,
-    pub(super) seen: SeenAt,
 }
 
 impl Record {
     /// What stands where none was read yet.
-    const NONE: Self = Self {
-        at: None,
-        link: LinkType(0),
-        begin: 0,
-        captured: 0,
-        wire_len: 0,
-        seen: SeenAt { point: PointId(0), heading: Heading::Unknown, interface: None },
-    };
+    const NONE: Self = Self { at: None, link: LinkType(0), begin: 0, captured: 0, wire_len: 0 };
 }
 
 /// Why a file can be read no further.
@@ -354,6 +346,15 @@ impl Format {
             return Ok(Self::Pcapng(Pcapng::new(name)));
         }
         Err(Broken::Foreign(foreign(head)))
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    fn seen(&self) -> SeenAt {
+        match self {
+            Self::Pcap(..) => SeenAt::default(),
+            Self::Pcapng(pcapng) => pcapng.seen(),
+        }
     }
 
     /// After which frame an option overran its block.

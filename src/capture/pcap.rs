@@ -1,8 +1,8 @@
 //! The classic capture file of libpcap, in its variants.
 
+use super::LinkType;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
-use super::{LinkType, SeenAt};
 use crate::time::Timestamp;
 
 /// What the file header said about the records that follow.
@@ -105,7 +105,6 @@ impl Pcap {
             begin,
             captured,
             wire_len: original.max(captured),
-            seen: SeenAt::default(),
         };
         Ok(true)
     }

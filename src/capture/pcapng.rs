@@ -14,6 +14,9 @@ pub(super) struct Pcapng {
     big_endian: bool,
     interfaces: Vec<Interface>,
     points: Points,
+    /// Where the packet read last was captured, and which way it was going.
+    point: PointId,
+    heading: Heading,
     attachments: Joiner,
     /// Drops of the interfaces of sections that are over.
     dropped: Option<u64>,
@@ -62,6 +65,8 @@ impl Pcapng {
             big_endian: false,
             interfaces: Vec::new(),
             points: Points::new(file),
+            point: PointId::default(),
+            heading: Heading::Unknown,
             attachments: Joiner::default(),
             dropped: None,
             options: 0..0,
@@ -83,9 +88,9 @@ impl Pcapng {
             if kind == ENHANCED_PACKET {
                 let length = word(self.big_endian, head, 4);
                 let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
-                let mut record = self.enhanced(input, whole)?;
+                let record = self.enhanced(input, whole)?;
                 if self.options.len() >= 4 {
-                    record.seen.heading = self.heading(input.bytes(self.options.clone()), *number);
+                    self.take_options(input.bytes(self.options.clone()), *number);
                 }
                 *number += 1;
                 input.consume(whole);
@@ -101,6 +106,12 @@ impl Pcapng {
     /// The interfaces described so far.
     pub(super) fn points(&self) -> &[CapturePoint] {
         self.points.known()
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    pub(super) fn seen(&self) -> SeenAt {
+        SeenAt { point: self.point, heading: self.heading, interface: None }
     }
 
     /// The comments that the packet read last carries.
@@ -136,13 +147,12 @@ impl Pcapng {
         }
     }
 
-    /// Which way a packet was going, by its options; those that run past the end of their block are taken note of.
-    fn heading(&mut self, options: &[u8], number: u64) -> Heading {
-        let mut heading = Heading::Unknown;
+    /// Takes note which way a packet was going, by its options, and of those that run past the end of their block.
+    fn take_options(&mut self, options: &[u8], number: u64) {
         let big_endian = self.big_endian;
         let whole = each_option(big_endian, options, |code, value| {
             if let (EPB_FLAGS, Some(flags)) = (code, value.first_chunk::<4>()) {
-                heading = match word(big_endian, flags, 0) & 3 {
+                self.heading = match word(big_endian, flags, 0) & 3 {
                     1 => Heading::Inbound,
                     2 => Heading::Outbound,
                     _ => Heading::Unknown,
@@ -152,7 +162,6 @@ impl Pcapng {
         if whole.is_break() {
             self.overrun.get_or_insert(number);
         }
-        heading
     }
 
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
@@ -211,8 +220,8 @@ impl Pcapng {
         let begin = input.position() + fixed;
         let options = begin + (captured as usize).next_multiple_of(4).min(room);
         self.options = options..begin + room;
-        let seen = SeenAt { point, ..SeenAt::default() };
-        Ok(Record { at, link, begin, captured, wire_len: original.max(captured), seen })
+        (self.point, self.heading) = (point, Heading::Unknown);
+        Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
     }
 
     fn interface(&self, index: u32) -> Result<&Interface, Broken> {
@@ -265,8 +274,8 @@ impl Pcapng {
                 let interface = self.interface(index)?;
                 let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
                 let place = (interface.link, interface.point);
-                let mut record = self.packet(input, whole, 28, place, Some(at), captured, original)?;
-                record.seen.heading = self.heading(input.bytes(self.options.clone()), *number);
+                let record = self.packet(input, whole, 28, place, Some(at), captured, original)?;
+                self.take_options(input.bytes(self.options.clone()), *number);
                 Some(record)
             }
             SIMPLE_PACKET => {

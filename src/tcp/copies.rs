@@ -28,6 +28,7 @@ impl Copies {
     /// Whether `segment` is the copy of one of those that are remembered; if it is none, it is remembered.
     ///
     /// One that `advances` the stream was not sent before, so it is no copy.
+    #[inline]
     pub(super) fn saw_before(
         &mut self,
         earlier: Option<&mut Earlier>,
@@ -38,51 +39,49 @@ impl Copies {
         let digest = digest(segment);
         let entry = digest & !TICKS | 1 << TICKS.count_ones();
         let tick = (now >> 19) as u32;
-        let identified = segment.ip_id.is_some_and(|id| id != 0);
-        if !advances && (identified || segment.seq_len() > 0) {
+        if !advances {
+            let identified = segment.ip_id.is_some_and(|id| id != 0);
             let longest = if identified { IDENTIFIED } else { 1 };
-            let holds = |recent: &[u32; 2]| {
-                let seen = recent.iter().find(|seen| **seen & !TICKS == entry);
-                seen.is_some_and(|seen| tick.wrapping_sub(*seen) & TICKS <= longest)
-            };
-            if holds(&self.recent)
-                || earlier
-                    .as_ref()
-                    .is_some_and(|earlier| holds(&earlier.before) || earlier.holds(digest, tick as u16, longest as u16))
+            if (identified || segment.seq_len() > 0)
+                && (holds(self.recent, entry, tick, longest)
+                    || earlier.as_ref().is_some_and(|earlier| earlier.holds(digest, tick, longest)))
             {
                 return true;
             }
         }
         if let Some(earlier) = earlier {
-            if earlier.is_empty() {
-                earlier.before = self.recent;
-            }
-            earlier.add(digest, tick as u16);
+            earlier.add(self.recent, digest, tick);
         }
         self.recent = [entry | tick & TICKS, self.recent[0]];
         false
     }
 }
 
+#[inline]
+fn holds(recent: [u32; 2], entry: u32, tick: u32, longest: u32) -> bool {
+    let seen = recent.iter().find(|seen| **seen & !TICKS == entry);
+    seen.is_some_and(|seen| tick.wrapping_sub(*seen) & TICKS <= longest)
+}
+
 impl Earlier {
-    fn is_empty(&self) -> bool {
-        self.digests[0] == 0
-    }
-
-    fn add(&mut self, digest: u32, tick: u16) {
+    /// Remembers one more; `recent` holds the two before it.
+    #[inline]
+    fn add(&mut self, recent: [u32; 2], digest: u32, tick: u32) {
+        if self.digests[0] == 0 {
+            self.before = recent;
+        }
         let place = usize::from(self.next) % REACH;
-        (self.digests[place], self.ticks[place]) = (digest | 1, tick);
-        self.next = (place + 1) as u8;
+        (self.digests[place], self.ticks[place]) = (digest | 1, tick as u16);
+        self.next = self.next.wrapping_add(1);
     }
 
-    fn holds(&self, digest: u32, tick: u16, longest: u16) -> bool {
+    #[inline(never)]
+    fn holds(&self, digest: u32, tick: u32, longest: u32) -> bool {
         // All are compared, so that the compiler can do that at once; that one is the same is rare.
         let same = self.digests.iter().fold(false, |same, seen| same | (*seen == digest | 1));
-        same && self
-            .digests
-            .iter()
-            .zip(&self.ticks)
-            .any(|(seen, then)| *seen == digest | 1 && tick.wrapping_sub(*then) <= longest)
+        let in_time = |then: &u16| (tick as u16).wrapping_sub(*then) <= longest as u16;
+        same && self.digests.iter().zip(&self.ticks).any(|(seen, then)| *seen == digest | 1 && in_time(then))
+            || holds(self.before, digest & !TICKS | 1 << TICKS.count_ones(), tick, longest)
     }
 }
 

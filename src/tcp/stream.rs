@@ -92,7 +92,7 @@ impl Conversation {
         }
         let earlier = fwd.irregular.as_mut().map(|irregular| &mut irregular.earlier);
         let is_copy = fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
-        let known = fwd.unique_octets();
+        let known = if findings.is_empty() { 0 } else { fwd.unique_octets() };
         let position = fwd.octets.take(&mut fwd.irregular, segment);
         if is_copy {
             findings.insert(Finding::CapturedTwice);
