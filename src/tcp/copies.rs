@@ -13,7 +13,7 @@ pub(super) struct Copies {
     recent: [u32; 2],
 }
 
-/// More segments of a direction in which something was sent or captured again: the last [`REACH`] since then, and the two before that.
+/// More segments of a direction in which frames are captured twice, or seem to be: the last [`REACH`] since that was seen, and the two before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Earlier {
     /// As in [`Copies`].
