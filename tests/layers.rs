@@ -144,6 +144,17 @@ fn every_file_begins_with_one_line_that_says_what_it_is() {
     }
 }
 
+#[test]
+fn no_file_names_one_that_names_it() {
+    let graph = Graph::of(&sources());
+    let circles: Vec<_> = graph.circles().iter().map(|circle| format!("src/{{{}}}", circle.join(", "))).collect();
+    assert!(
+        circles.is_empty(),
+        "each of these files names the next, and the last one the first:\n{}\n",
+        circles.join("\n")
+    );
+}
+
 /// The rules above are worth nothing if the reader below sees nothing.
 #[test]
 fn the_reader_sees_what_it_must() {
@@ -207,6 +218,162 @@ impl Source {
     fn climbs(&self) -> bool {
         let depth = self.name.split('/').filter(|part| *part != "mod.rs").count();
         climbs(&self.tokens, depth)
+    }
+}
+
+/// Which file names which, by paths; a name that a `mod.rs` hands on stands for the file that it is from.
+struct Graph {
+    names: Vec<String>,
+    named: Vec<BTreeSet<usize>>,
+}
+
+impl Graph {
+    fn of(files: &[Source]) -> Self {
+        let module = |name: &str| -> Vec<String> {
+            let path = name.trim_end_matches(".rs").trim_end_matches("/mod");
+            path.split('/').map(str::to_owned).collect()
+        };
+        let modules: BTreeMap<_, _> = files.iter().enumerate().map(|(at, file)| (module(&file.name), at)).collect();
+        // What the `pub use` of a module hands on, by the module's path and the name.
+        let mut handed_on: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+        for (path, at) in &modules {
+            for used in public_uses(&files[*at].without_tests) {
+                let absolute = absolute(path, &used, &modules);
+                if let (Some(absolute), Some(name)) = (absolute, used.last()) {
+                    handed_on.insert([&path[..], std::slice::from_ref(name)].concat(), absolute);
+                }
+            }
+        }
+        let mut named = vec![BTreeSet::new(); files.len()];
+        for (path, at) in &modules {
+            for used in paths(&without_public_uses(&files[*at].without_tests)) {
+                let Some(mut used) = absolute(path, &used, &modules) else { continue };
+                for _ in 0..4 {
+                    let from = (1..=used.len()).rev().find_map(|count| handed_on.get(&used[..count]));
+                    match from {
+                        Some(from) => used = from.clone(),
+                        None => break,
+                    }
+                }
+                let file = (1..=used.len()).rev().find_map(|count| modules.get(&used[..count]));
+                if let Some(file) = file.filter(|file| *file != at) {
+                    named[*at].insert(*file);
+                }
+            }
+        }
+        Self { names: files.iter().map(|file| file.name.clone()).collect(), named }
+    }
+
+    /// One circle for each two files of which each can be reached from the other, the shortest there is; each circle once.
+    fn circles(&self) -> BTreeSet<Vec<&str>> {
+        let mut circles = BTreeSet::new();
+        for start in 0..self.names.len() {
+            // Breadth first, so that the way back is the shortest.
+            let mut before: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut queue = std::collections::VecDeque::from([start]);
+            while let Some(at) = queue.pop_front() {
+                for next in &self.named[at] {
+                    if !before.contains_key(next) {
+                        before.insert(*next, at);
+                        queue.push_back(*next);
+                    }
+                }
+            }
+            if let Some(mut at) = before.get(&start).copied() {
+                let mut circle = vec![start];
+                while at != start {
+                    circle.push(at);
+                    at = before[&at];
+                }
+                circle.reverse();
+                let first = circle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+                circle.rotate_left(first);
+                circles.insert(circle.iter().map(|at| self.names[*at].as_str()).collect());
+            }
+        }
+        circles
+    }
+}
+
+/// A path from the crate's root; `None` where it begins with something else than `crate`, `super`, `self` or a module of this one.
+fn absolute(module: &[String], path: &[String], modules: &BTreeMap<Vec<String>, usize>) -> Option<Vec<String>> {
+    let mut from = module.to_vec();
+    let mut rest = path;
+    match rest.first()?.as_str() {
+        "crate" => {
+            from.clear();
+            rest = &rest[1..];
+        }
+        "self" => rest = &rest[1..],
+        "super" => {
+            while let Some(rest_of) = rest.strip_prefix(&["super".to_owned()]) {
+                from.pop()?;
+                rest = rest_of;
+            }
+        }
+        child if path.len() > 1 && modules.contains_key(&[module, &[child.to_owned()]].concat()) => {}
+        _ => return None,
+    }
+    from.extend(rest.iter().cloned());
+    Some(from)
+}
+
+/// The paths of all `pub use`, of whatever visibility.
+fn public_uses(tokens: &TokenStream) -> Vec<Vec<String>> {
+    statements(tokens)
+        .into_iter()
+        .filter(is_public_use)
+        .flat_map(|statement| {
+            let path = statement
+                .into_iter()
+                .skip_while(|token| !matches!(token, TokenTree::Ident(ident) if ident == "use"))
+                .skip(1);
+            paths(&path.collect())
+        })
+        .collect()
+}
+
+fn without_public_uses(tokens: &TokenStream) -> TokenStream {
+    statements(tokens).into_iter().filter(|statement| !is_public_use(statement)).flatten().collect()
+}
+
+/// Tokens up to each semicolon or block, outside of any group.
+fn statements(tokens: &TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut statements = vec![Vec::new()];
+    for token in tokens.clone() {
+        let ends = match &token {
+            TokenTree::Punct(punct) => punct.as_char() == ';',
+            TokenTree::Group(group) => {
+                let in_use = statements.last().is_some_and(|last: &Vec<TokenTree>| {
+                    last.iter().any(|token| matches!(token, TokenTree::Ident(ident) if ident == "use"))
+                });
+                group.delimiter() == proc_macro2::Delimiter::Brace && !in_use
+            }
+            _ => false,
+        };
+        if let Some(last) = statements.last_mut() {
+            last.push(token);
+        }
+        if ends {
+            statements.push(Vec::new());
+        }
+    }
+    statements
+}
+
+fn is_public_use(statement: &Vec<TokenTree>) -> bool {
+    let mut words = statement.iter().filter_map(|token| match token {
+        TokenTree::Ident(ident) => Some(ident.to_string()),
+        _ => None,
+    });
+    let mut is_public = false;
+    // Attributes have no words of their own outside of groups.
+    loop {
+        match words.next().as_deref() {
+            Some("pub") => is_public = true,
+            Some("use") => return is_public,
+            _ => return false,
+        }
     }
 }
 
