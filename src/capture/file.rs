@@ -14,8 +14,8 @@ use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::point::Points;
-use super::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt, shown};
-use crate::time::Timestamp;
+use super::record::{Damage, Record};
+use super::{CaptureError, CapturePoint, Frame, FrameSource, SeenAt, shown};
 
 /// A capture file, read once from front to end in bounded memory.
 ///
@@ -152,9 +152,9 @@ impl FileSource {
     fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
         let counted = Counted { reader, count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted)).map_err(|error| Broken::from(error).told(&name, 0))?;
+        let reader = decompressed(Box::new(counted)).map_err(|error| Damage::from(error).told(&name, 0))?;
         let mut input = Input::new(reader);
-        let format = Format::open(&mut input, &name).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        let format = Format::open(&mut input, &name).map_err(|damage| damage.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -215,7 +215,7 @@ impl FileSource {
                     *record = next.unwrap_or(Record::NONE);
                     Ok(more)
                 }
-                Err(broken) => Err(broken),
+                Err(damage) => Err(damage),
             },
         };
         match next {
@@ -239,88 +239,14 @@ impl FileSource {
 
     /// Ends the reading, and says why it ended where the file is not whole.
     #[cold]
-    fn end(&mut self, end: Result<bool, Broken>) -> Result<bool, CaptureError> {
+    fn end(&mut self, end: Result<bool, Damage>) -> Result<bool, CaptureError> {
         self.finished = true;
-        if let Err(broken) = end {
-            return Err(broken.explain(&self.name, self.number, &mut self.input));
+        if let Err(damage) = end {
+            return Err(damage.explain(&self.name, self.number, &mut self.input));
         }
         match self.input.take_failure() {
-            Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
+            Some(error) => Err(Damage::from(error).told(&self.name, self.number)),
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
-        }
-    }
-}
-
-/// One packet record, its bytes still in the input's window.
-pub(super) struct Record {
-    pub(super) at: Option<Timestamp>,
-    pub(super) link: LinkType,
-    pub(super) begin: usize,
-    pub(super) captured: u32,
-    pub(super) wire_len: u32,
-}
-
-impl Record {
-    /// What stands where none was read yet.
-    const NONE: Self = Self { at: None, link: LinkType(0), begin: 0, captured: 0, wire_len: 0 };
-}
-
-/// Why a file can be read no further.
-pub(super) enum Broken {
-    /// It ends where it should go on: at which place.
-    Cut(&'static str),
-    /// It says what cannot be: what.
-    Damaged(String),
-    /// It is nothing that can be read: what it is, and the way out.
-    Foreign(String),
-    /// It has no octets.
-    Empty,
-    /// Reading or decompressing failed.
-    Failed(io::Error),
-}
-
-impl Broken {
-    pub(super) fn oversized(captured: u32) -> Self {
-        Self::Damaged(format!(
-            "the next one claims {captured} captured octets, and no capture holds more than {MAX_CAPTURED}"
-        ))
-    }
-
-    /// A reader that failed looks like an early end: what it said is the reason.
-    fn explain(self, name: &str, frames: u64, input: &mut Input) -> CaptureError {
-        input.take_failure().map_or(self, Self::from).told(name, frames)
-    }
-
-    fn told(self, name: &str, frames: u64) -> CaptureError {
-        let place = if frames == 0 { "before its first frame".into() } else { format!("after frame {frames}") };
-        CaptureError::new(match self {
-            Self::Cut(_) if frames == 0 => format!(
-                "{name} is cut short before its first frame: nothing of it can be read; copy or capture it again"
-            ),
-            Self::Cut(place_in) => format!(
-                "{name} is cut short after frame {frames}, {place_in}: \
-                 it was copied or stopped while being written; the frames before that were read"
-            ),
-            Self::Damaged(what) if frames == 0 => format!("{name} is damaged before its first frame: {what}"),
-            Self::Damaged(what) => {
-                format!("{name} is damaged after frame {frames}: {what}; the frames before that were read")
-            }
-            Self::Foreign(what) => format!("{name} is not a capture that can be read: {what}"),
-            Self::Empty => {
-                format!("{name} is empty: a capture has at least a file header, so nothing was ever written to it")
-            }
-            Self::Failed(error) => format!("{name} cannot be read further {place}: {error}"),
-        })
-    }
-}
-
-/// What decompression says of its data is said of the file; the rest are the system's errors.
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Cut("within its compressed data"),
-            io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
-            _ => Self::Failed(error),
         }
     }
 }
@@ -331,10 +257,10 @@ enum Format {
 }
 
 impl Format {
-    fn open(input: &mut Input, name: &str) -> Result<Self, Broken> {
+    fn open(input: &mut Input, name: &str) -> Result<Self, Damage> {
         let head = input.peek(12);
         if head.is_empty() {
-            return Err(Broken::Empty);
+            return Err(Damage::Empty);
         }
         if Pcap::recognises(head) {
             let pcap = Pcap::open(input)?;
@@ -345,7 +271,7 @@ impl Format {
         if Pcapng::recognises(head) {
             return Ok(Self::Pcapng(Pcapng::new(name)));
         }
-        Err(Broken::Foreign(foreign(head)))
+        Err(Damage::Foreign(foreign(head)))
     }
 
     /// Where the packet read last was captured.
@@ -411,6 +337,3 @@ impl Read for Counted {
         }
     }
 }
-
-/// As much of one frame as tcpdump or Wireshark ever write or read.
-pub(super) const MAX_CAPTURED: u32 = 262_144;

@@ -14,18 +14,21 @@ mod pcap;
 mod pcapng;
 mod point;
 mod privilege;
+mod record;
 mod series;
+mod tape;
 mod writer;
 
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter};
 pub use filter::Filter;
 pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
-pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};
+pub use live::{CaptureStats, Delivery, Live, Manner, OpenError, Scope, Tap};
 pub use merged::Merged;
 pub use point::{CapturePoint, Heading, PointId, SeenAt};
 pub use privilege::{give_up_privilege, ways_to_capture};
 pub use series::{Rotation, Series, Written};
+pub use tape::{Markers, OwnedFrame, Replay, Tape};
 pub use writer::Writer;
 
 use crate::time::Timestamp;

@@ -3,9 +3,9 @@
 use std::ops::{ControlFlow, Range};
 
 use super::attachment::Joiner;
-use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
 use super::point::Points;
+use super::record::{Damage, MAX_CAPTURED, Record};
 use super::{CapturePoint, Heading, LinkType, PointId, SeenAt};
 use crate::time::Timestamp;
 
@@ -78,11 +78,11 @@ impl Pcapng {
     ///
     /// `number` counts it; and it counts those blocks in between that Wireshark shows as frames of their own.
     #[inline(never)]
-    pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Broken> {
+    pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Damage> {
         loop {
             let head = input.peek(BLOCK_HEADER);
             if head.len() < BLOCK_HEADER {
-                return if head.is_empty() { Ok(None) } else { Err(Broken::Cut("in the header of the next block")) };
+                return if head.is_empty() { Ok(None) } else { Err(Damage::Cut("in the header of the next block")) };
             }
             let kind = word(self.big_endian, head, 0);
             if kind == ENHANCED_PACKET {
@@ -166,18 +166,18 @@ impl Pcapng {
 
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
     #[inline]
-    fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Broken> {
+    fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Damage> {
         let padded = padded(length);
         if padded < least || padded > MAX_BLOCK {
-            return Err(Broken::Damaged(format!("{what} claims a length of {length} octets")));
+            return Err(Damage::Impossible(format!("{what} claims a length of {length} octets")));
         }
         let block = input.peek(padded);
         if block.len() < padded {
-            return Err(Broken::Cut("within the next block"));
+            return Err(Damage::Cut("within the next block"));
         }
         let trailer = word(self.big_endian, block, padded - 4);
         if trailer != length && self::padded(trailer) != padded {
-            return Err(Broken::Damaged(format!(
+            return Err(Damage::Impossible(format!(
                 "{what} claims {length} octets at its beginning and {trailer} at its end"
             )));
         }
@@ -185,7 +185,7 @@ impl Pcapng {
     }
 
     #[inline]
-    fn enhanced(&mut self, input: &mut Input, whole: usize) -> Result<Record, Broken> {
+    fn enhanced(&mut self, input: &mut Input, whole: usize) -> Result<Record, Damage> {
         let block = input.peek(whole);
         let field = |at| word(self.big_endian, block, at);
         let (index, high, low, captured, original) = (field(8), field(12), field(16), field(20), field(24));
@@ -207,13 +207,13 @@ impl Pcapng {
         at: Option<Timestamp>,
         captured: u32,
         original: u32,
-    ) -> Result<Record, Broken> {
+    ) -> Result<Record, Damage> {
         if captured > MAX_CAPTURED {
-            return Err(Broken::oversized(captured));
+            return Err(Damage::oversized(captured));
         }
         let room = whole - fixed - 4;
         if captured as usize > room {
-            return Err(Broken::Damaged(format!(
+            return Err(Damage::Impossible(format!(
                 "the next one claims {captured} captured octets, and its block has room for {room}"
             )));
         }
@@ -224,9 +224,9 @@ impl Pcapng {
         Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
     }
 
-    fn interface(&self, index: u32) -> Result<&Interface, Broken> {
+    fn interface(&self, index: u32) -> Result<&Interface, Damage> {
         self.interfaces.get(index as usize).ok_or_else(|| {
-            Broken::Damaged(format!(
+            Damage::Impossible(format!(
                 "the next one names interface {index}, and there are {} in its section",
                 self.interfaces.len()
             ))
@@ -235,7 +235,7 @@ impl Pcapng {
 
     /// Anything but an enhanced packet block.
     #[inline(never)]
-    fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Broken> {
+    fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Damage> {
         if kind == SECTION {
             self.section(input, *number)?;
             return Ok(None);
@@ -261,7 +261,7 @@ impl Pcapng {
             INTERFACE => {
                 let mut interface = Interface::read(self.big_endian, &block[8..whole - 4]);
                 if self.interfaces.len() >= MAX_INTERFACES {
-                    return Err(Broken::Damaged(format!("it describes more than {MAX_INTERFACES} interfaces")));
+                    return Err(Damage::Impossible(format!("it describes more than {MAX_INTERFACES} interfaces")));
                 }
                 let [name, description] = Interface::names(self.big_endian, &block[8..whole - 4]);
                 interface.point = self.points.number(self.interfaces.len(), interface.link, name, description);
@@ -308,7 +308,7 @@ impl Pcapng {
                     _ => {}
                 });
                 if too_large {
-                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes".into()));
+                    return Err(Damage::Impossible("it carries more attached records than tcpflow ever writes".into()));
                 }
                 if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
                     interface.dropped = Some(drops);
@@ -321,22 +321,22 @@ impl Pcapng {
     }
 
     /// Begins a section, which may have another byte order than the one before.
-    fn section(&mut self, input: &mut Input, number: u64) -> Result<(), Broken> {
+    fn section(&mut self, input: &mut Input, number: u64) -> Result<(), Damage> {
         let head = input.peek(28);
         if head.len() < 28 {
-            return Err(Broken::Cut("in a section header"));
+            return Err(Damage::Cut("in a section header"));
         }
         self.big_endian = match head[8..12] {
             [0x1a, 0x2b, 0x3c, 0x4d] => true,
             [0x4d, 0x3c, 0x2b, 0x1a] => false,
-            _ => return Err(Broken::Damaged("a section header does not say its byte order".into())),
+            _ => return Err(Damage::Impossible("a section header does not say its byte order".into())),
         };
         let length = word(self.big_endian, head, 4);
         let version = word(self.big_endian, head, 12);
         let (major, minor) =
             if self.big_endian { (version >> 16, version & 0xffff) } else { (version & 0xffff, version >> 16) };
         if major != 1 || !matches!(minor, 0 | 2) {
-            return Err(Broken::Damaged(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
+            return Err(Damage::Impossible(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
         }
         let whole = self.whole_block(input, length, "a section header", 28)?;
         self.check(&input.peek(whole)[24..whole - 4], number);
@@ -347,16 +347,16 @@ impl Pcapng {
     }
 
     /// Passes over a block of another kind, however long it is.
-    fn skip_block(&self, input: &mut Input, kind: u32, length: u32, number: &mut u64) -> Result<(), Broken> {
+    fn skip_block(&self, input: &mut Input, kind: u32, length: u32, number: &mut u64) -> Result<(), Damage> {
         let whole = padded(length);
         if whole < BLOCK_HEADER + 4 {
-            return Err(Broken::Damaged(format!("a block of type {kind:#x} claims a length of {length} octets")));
+            return Err(Damage::Impossible(format!("a block of type {kind:#x} claims a length of {length} octets")));
         }
         let mut left = whole;
         while left > 0 {
             let step = left.min(SKIP_STEP);
             if input.peek(step).len() < step {
-                return Err(Broken::Cut("within the next block"));
+                return Err(Damage::Cut("within the next block"));
             }
             input.consume(step);
             left -= step;

@@ -479,7 +479,7 @@ const SHB_OS: u16 = 3;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
-const SNAP_LEN: u32 = super::file::MAX_CAPTURED;
+const SNAP_LEN: u32 = super::record::MAX_CAPTURED;
 const STATISTICS_BLOCK: usize = 1 << 20;
 const BUFFER: usize = 256 << 10;
 

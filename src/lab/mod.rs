@@ -16,7 +16,7 @@ use std::{fmt, mem};
 use nix::errno::Errno;
 
 use crate::calls::{Call, Effect, Recorder, Whereabouts};
-use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+use crate::capture::{CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Replay, Tap, Tape};
 use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::wire::Decoder;
@@ -181,7 +181,7 @@ impl std::error::Error for LabError {}
 pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     check(scenario)?;
     let mut notices = Vec::new();
-    let Opened { live, marks, reservation, claim, ground } = open(scenario, &mut notices)?;
+    let Opened { live, markers, reservation, claim, ground } = open(scenario, &mut notices)?;
     host::give_up_privilege(ground)?;
     let address = reservation.address;
     if scenario.port != 0 && address.port() != scenario.port {
@@ -203,7 +203,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
             let _ = decoder.decode(frame, |segment, _| seen.add(u64::from(segment.len > 0), segment.len.into()));
         }
     };
-    let tape = Tape::start(live, marks, count).map_err(|error| LabError::new(error.message))?;
+    let tape = Tape::start(live, markers, count).map_err(|error| LabError::new(error.message))?;
     let stage = Stage::of(scenario, address, seen);
     let (mut calls, failures) = play(&stage, reservation);
     let interrupted = scenario.interrupt.load(Ordering::Acquire);
@@ -293,7 +293,7 @@ fn least_mtu(address: IpAddr) -> u32 {
 /// A capture that is open, on the ground where the experiment will be played.
 struct Opened {
     live: Live,
-    marks: Marks,
+    markers: Markers,
     reservation: Reservation,
     claim: Claim,
     ground: Ground,
@@ -368,20 +368,20 @@ fn open_on(scenario: &Scenario, ground: Ground) -> Result<Opened, Barrier> {
         }
         errno => Barrier::Anywhere(format!("port {} cannot be used: {}", scenario.port, errno.desc())),
     })?;
-    let marks = Marks::over(scenario.address).map_err(|_| no_address())?;
+    let markers = Markers::over(scenario.address).map_err(|_| no_address())?;
     let live = Live::open(Tap {
         interface: LOOPBACK.to_owned(),
         filter: format!(
             "(tcp and host {} and port {}) or {}",
             scenario.address,
             reservation.address.port(),
-            marks.filter()
+            markers.filter()
         ),
         snap_len: snap_len(scenario),
         buffer: buffer(scenario),
     });
     match live {
-        Ok(live) => Ok(Opened { live, marks, reservation, claim, ground }),
+        Ok(live) => Ok(Opened { live, markers, reservation, claim, ground }),
         Err(OpenError::Permission(error)) => {
             Err(Barrier::Here { what: error.message, way_out: host::ways_out(scenario.mtu) })
         }
@@ -586,7 +586,7 @@ mod tests {
     #[test]
     fn no_segment_of_a_scenario_is_cut() {
         let of = |size, mtu| Scenario { messages: vec![vec![0; size]], mtu, ..Scenario::default() };
-        assert!(snap_len(&of(0, None)) >= 256, "the marks come through, too");
+        assert!(snap_len(&of(0, None)) >= 256, "the markers come through, too");
         assert!(snap_len(&of(20_000, None)) >= 14 + 60 + 60 + 20_000);
         assert_eq!(snap_len(&of(1_000_000, None)), 14 + 65_536);
         assert_eq!(snap_len(&of(1_000_000, Some(1500))), 14 + 1500);
