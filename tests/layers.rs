@@ -314,6 +314,10 @@ fn absolute(module: &[String], path: &[String], modules: &BTreeMap<Vec<String>, 
         child if path.len() > 1 && modules.contains_key(&[module, &[child.to_owned()]].concat()) => {}
         _ => return None,
     }
+    // A visibility, as `pub(super)`, names nothing.
+    if rest.is_empty() {
+        return None;
+    }
     from.extend(rest.iter().cloned());
     Some(from)
 }
@@ -322,7 +326,7 @@ fn absolute(module: &[String], path: &[String], modules: &BTreeMap<Vec<String>, 
 fn public_uses(tokens: &TokenStream) -> Vec<Vec<String>> {
     statements(tokens)
         .into_iter()
-        .filter(is_public_use)
+        .filter(|statement| is_public_use(statement))
         .flat_map(|statement| {
             let path = statement
                 .into_iter()
@@ -361,7 +365,7 @@ fn statements(tokens: &TokenStream) -> Vec<Vec<TokenTree>> {
     statements
 }
 
-fn is_public_use(statement: &Vec<TokenTree>) -> bool {
+fn is_public_use(statement: &[TokenTree]) -> bool {
     let mut words = statement.iter().filter_map(|token| match token {
         TokenTree::Ident(ident) => Some(ident.to_string()),
         _ => None,
