@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tcpflow::calls::{Arg, Call, Effect, Kept, Process, SocketId};
-use tcpflow::kernel::{Evidence, Timer, TimerKind};
+use tcpflow::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
@@ -406,7 +406,50 @@ fn kept_seeds() -> Seeds {
         uid: 1_000,
     };
     let kept = Kept { calls: vec![call], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
-    vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())]
+    let mut seeds = vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())];
+    // Sends of an octet whose octets are sent again and again, listeners that come and go, words that nothing fits.
+    let sockets = [(Effect::Connect, 0), (Effect::Send, 1), (Effect::Receive, 1)];
+    let mut many = Kept::default();
+    for (effect, octets) in
+        sockets.into_iter().chain([(Effect::Send, 1), (Effect::Receive, 1)].into_iter().cycle()).take(200)
+    {
+        let mut call = bare(effect, many.calls.len() as i64);
+        call.octets = (octets > 0).then_some(octets);
+        many.calls.push(call);
+    }
+    seeds.push(("many-sends".to_owned(), many.to_bytes()));
+    let mut listening = Kept::default();
+    for number in 0..120 {
+        let mut call = bare([Effect::Listen, Effect::Close][number % 2], number as i64);
+        let (asked, answered) = (Timestamp::from_nanos(0), call.entered);
+        call.info = TcpInfo::from_bytes(&[5], asked, answered);
+        listening.calls.push(call);
+    }
+    seeds.push(("many-listeners".to_owned(), listening.to_bytes()));
+    seeds
+}
+
+/// A call of one socket with nothing that need not be there.
+fn bare(effect: Effect, number: i64) -> Call {
+    let entered = Timestamp::from_nanos(1_700_000_000_000_000_000).after(Span(number));
+    Call {
+        entered,
+        returned: Some(entered),
+        process: Process { pid: 7, tid: 8, comm: String::new() },
+        name: "x".into(),
+        effect,
+        fd: None,
+        socket: Some(SocketId(1)),
+        args: Vec::new(),
+        result: None,
+        errno: None,
+        octets: None,
+        accepted: None,
+        local: Some("10.0.0.1:40000".parse().expect("an address")),
+        peer: Some("10.0.0.2:80".parse().expect("an address")),
+        info: None,
+        preview: Vec::new(),
+    }
 }
 
 /// SYN, SYN-ACK, ACK and two octets of an IPv4 connection.

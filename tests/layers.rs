@@ -18,6 +18,7 @@ const PURE: &[&str] = &["time", "wire", "tcp", "flow", "session", "report"];
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
     ("bitflags", &["wire", "tcp", "flow"]),
+    ("caps", &["capture/privilege.rs"]),
     ("cel", &["report/expression.rs"]),
     ("chrono", &["commands", "report/expression.rs"]),
     ("clap", &["cli.rs", "commands/completions.rs", "commands/man.rs"]),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::TcpInfo;
 use crate::time::Timestamp;
 
-pub use kept::Kept;
+pub use kept::{Damaged, Kept, Room};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
 
 /// One call of a program on a socket, or a process exit that closed it.

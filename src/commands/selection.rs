@@ -83,6 +83,12 @@ impl Selection {
     pub(super) fn undecided(&self) -> Option<String> {
         undecided(self.condition.as_ref()?)
     }
+
+    /// That the condition holds for no connection, in one line.
+    pub(super) fn in_vain(&self) -> Option<String> {
+        let tried = self.condition.as_ref()?.in_vain()?;
+        Some(format!("--where: 0 of {tried} connections match"))
+    }
 }
 
 /// Reads what `--where` says.

@@ -1,5 +1,9 @@
 //! Why each segment was sent: the calls whose octets it carries or that asked for it, or what the kernel did by itself.
 
+use std::cell::RefCell;
+
+use super::fanout::FanOut;
+use super::lookback::{Reports, Starts};
 use super::matching::{CallIndex, EndCalls, Joined, is_entered};
 use super::{Mechanism, Observed, Range, Side, Trace};
 use crate::calls::Call;
@@ -23,6 +27,9 @@ pub(super) struct Causes<'a> {
     calls: &'a [Call],
     ends: [Option<&'a EndCalls>; 2],
     sides: [Sent; 2],
+    starts: Starts,
+    /// The joins of segments and the sends whose octets they carry.
+    written: RefCell<FanOut>,
 }
 
 /// What one end has sent so far.
@@ -46,12 +53,21 @@ struct Sent {
     acked: Option<i64>,
     /// The shortest time that an answer of it took to pass the place of capture: the path there and back, and nothing held back.
     quickest: Option<Span>,
+    /// Where it reported a loss.
+    reports: Reports,
 }
 
 impl<'a> Causes<'a> {
     pub(super) fn new(trace: &'a Trace, calls: &'a [Call], joined: &'a Joined) -> Self {
         let end = |side| joined.ends.get(&(trace.id, side)).filter(|end| !end.all.is_empty());
-        Self { trace, calls, ends: [end(Side::Client), end(Side::Server)], sides: [Sent::default(), Sent::default()] }
+        let ends = [end(Side::Client), end(Side::Server)];
+        let written = RefCell::new(FanOut::of(trace.segments.len(), joined.count(trace.id)));
+        Self { trace, calls, ends, sides: [Sent::default(), Sent::default()], starts: Starts::default(), written }
+    }
+
+    /// How many joins of segments and sends were left out: there are too many.
+    pub(super) fn omitted(&self) -> u64 {
+        self.written.borrow().omitted()
     }
 
     /// The cause of segment `index`; to be called for every segment once, in order.
@@ -193,12 +209,9 @@ impl<'a> Causes<'a> {
             (Some(now), Some(then)) => now.since(then),
             _ => Span(0),
         };
-        let told = self.trace.segments[first..]
-            .iter()
-            .take(LOOK_BACK)
-            .take_while(|later| later.segment.frame < observed.segment.frame)
-            .filter(|later| self.trace.sender(&later.segment) != side)
-            .any(|later| later.step.findings.contains(Finding::DuplicateAck) || later.segment.options.sack_blocks > 0);
+        // Of a socket that is connected to itself the peer has sent nothing.
+        let reported = self.sides[slot(side.peer())].reports.from(first);
+        let told = reported.is_some_and(|place| self.trace.segments[place].segment.frame < observed.segment.frame);
         if findings.contains(Finding::FastRetransmission) || (told && waited < MINIMUM_RTO) {
             return (Mechanism::FastRetransmit, "duplicate acknowledgements or SACK told of a loss");
         }
@@ -222,18 +235,14 @@ impl<'a> Causes<'a> {
     fn probes_the_tail(&self, index: usize, side: Side, first: usize, waited: Span) -> bool {
         let segments = &self.trace.segments;
         let seq = segments[index].step.seq;
-        let same = |other: &&Observed| {
-            other.step.seq == seq && other.segment.seq_len() > 0 && self.trace.sender(&other.segment) == side
-        };
-        if segments[first + 1..index].iter().rev().take(LOOK_BACK).any(|other| same(&other)) {
+        if self.starts.any_between(self.trace, side, seq, first, index) {
             return false;
         }
         if self.sent(side.peer()).acked.is_some_and(|acked| acked < segments[first].step.seq) {
             return true;
         }
-        let next = segments[index + 1..].iter().take(LOOK_BACK).find(same).and_then(|next| next.segment.at);
-        next.zip(segments[index].segment.at)
-            .is_some_and(|(next, now)| next.since(now).as_nanos() < waited.as_nanos() / 2 * 3)
+        let next = self.starts.next(self.trace, side, seq, index).and_then(|next| segments[next].segment.at);
+        next.zip(segments[index].segment.at).is_some_and(|(next, now)| next.since(now) < waited.times(3, 2))
     }
 
     fn acknowledgement(&self, observed: &Observed, side: Side) -> Found {
@@ -261,9 +270,7 @@ impl<'a> Causes<'a> {
         };
         let late = advances
             && self.is_worth_a_delay(observed, of, side)
-            && own.quickest.zip(self.took(observed, of)).is_some_and(|(quickest, took)| {
-                took.as_nanos().saturating_sub(quickest.as_nanos()) >= DELAYED.as_nanos()
-            });
+            && own.quickest.zip(self.took(observed, of)).is_some_and(|(quickest, took)| took.less(quickest) >= DELAYED);
         let found = |mechanism, note: Option<&str>| Found {
             kernel: Some(mechanism),
             of: Some(of),
@@ -360,7 +367,7 @@ impl<'a> Causes<'a> {
     }
 
     fn writers(&self, side: Side, range: Range) -> Vec<CallIndex> {
-        self.ends[slot(side)].map(|end| end.writers(range).collect()).unwrap_or_default()
+        self.ends[slot(side)].map(|end| self.written.borrow_mut().take(end.writers(range))).unwrap_or_default()
     }
 
     fn connect(&self, side: Side) -> Vec<CallIndex> {
@@ -394,6 +401,9 @@ impl<'a> Causes<'a> {
         let took = answered.filter(|_| flags.contains(Flags::ACK)).and_then(|of| self.took(observed, of));
         let sent = &mut self.sides[slot(side)];
         sent.last = Some(index);
+        if observed.step.findings.contains(Finding::DuplicateAck) || observed.segment.options.sack_blocks > 0 {
+            sent.reports.add(index);
+        }
         if flags.contains(Flags::RST) {
             return;
         }
@@ -447,6 +457,3 @@ const SMALLEST_MSS: i64 = 536;
 
 /// Linux's shortest retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
 const MINIMUM_RTO: Span = Span::from_millis(200);
-
-/// How many segments are looked through for the one that an acknowledgement answers.
-const LOOK_BACK: usize = 4096;

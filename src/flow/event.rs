@@ -56,6 +56,8 @@ pub struct Story {
     pub connections: Vec<Connection>,
     /// Counts over the whole capture.
     pub totals: Totals,
+    /// How many joins of calls and segments are left out: a connection has them in proportion to its segments and calls.
+    pub joins_omitted: u64,
 }
 
 impl ops::Index<EventId> for Story {

@@ -19,6 +19,14 @@ pub(super) struct Joined {
     pub(super) ends: HashMap<(ConnectionId, Side), EndCalls>,
 }
 
+impl Joined {
+    /// How many calls were made on a connection.
+    pub(super) fn count(&self, connection: ConnectionId) -> usize {
+        let of = |side| self.ends.get(&(connection, side)).map_or(0, |end: &EndCalls| end.all.len());
+        of(Side::Client) + of(Side::Server)
+    }
+}
+
 /// Where a call belongs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
@@ -47,12 +55,12 @@ pub(super) struct EndCalls {
 
 impl EndCalls {
     /// The sends that wrote any of these positions.
-    pub(super) fn writers(&self, range: Range) -> impl Iterator<Item = CallIndex> + '_ {
+    pub(super) fn writers(&self, range: Range) -> impl ExactSizeIterator<Item = CallIndex> + '_ {
         overlapping(&self.sends, range)
     }
 
     /// The receives that read any of these positions.
-    pub(super) fn readers(&self, range: Range) -> impl Iterator<Item = CallIndex> + '_ {
+    pub(super) fn readers(&self, range: Range) -> impl ExactSizeIterator<Item = CallIndex> + '_ {
         overlapping(&self.receives, range)
     }
 
@@ -92,9 +100,10 @@ pub(super) fn closes(call: &Call) -> bool {
 }
 
 /// Entries of an ascending list of ranges without overlaps that share a position with `range`.
-fn overlapping(list: &[(Range, CallIndex)], range: Range) -> impl Iterator<Item = CallIndex> + '_ {
+fn overlapping(list: &[(Range, CallIndex)], range: Range) -> impl ExactSizeIterator<Item = CallIndex> + '_ {
     let start = list.partition_point(|(known, _)| known.to <= range.from);
-    list[start..].iter().take_while(move |(known, _)| known.overlaps(range)).map(|(_, index)| *index)
+    let end = start + list[start..].partition_point(|(known, _)| known.overlaps(range));
+    list[start..end].iter().map(|(_, index)| *index)
 }
 
 /// Joins each call to the end of the connection it was made on, and gives each send and receive its positions in the stream.

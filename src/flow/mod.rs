@@ -7,9 +7,12 @@ mod connection;
 mod edge;
 mod ended;
 mod event;
+mod fanout;
 mod history;
 mod key;
+mod lookback;
 mod matching;
+mod path;
 mod record;
 #[cfg(test)]
 mod script;

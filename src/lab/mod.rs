@@ -40,7 +40,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     scenario::check(scenario)?;
     let mut notices = Vec::new();
     let Opened { live, markers, reservation, claim, ground } = opening::open(scenario, &mut notices)?;
-    host::give_up_privilege(ground)?;
+    host::give_up_privilege(ground, reservation.address.port(), &scenario.successor)?;
     let address = reservation.address;
     if scenario.port != 0 && address.port() != scenario.port {
         notices.push(format!("port {} is busy: port {} is used instead", scenario.port, address.port()));

@@ -36,7 +36,7 @@ pub(super) fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Ope
             .map_err(|error| LabError::new(format!("{error}; {}", host::ways_out(scenario.mtu))))?;
         if let Some(mtu) = scenario.mtu {
             notices
-                .push(format!("played in a network namespace of its own, where the MTU of {LOOPBACK} is {mtu} octets"));
+                .push(format!("running in a private network namespace, where the MTU of {LOOPBACK} is {mtu} octets"));
         }
         return open_on(scenario, ground).map_err(LabError::from);
     }
@@ -45,7 +45,8 @@ pub(super) fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Ope
         Err(Barrier::Here { what, way_out }) if scenario.place == Place::WherePermitted => {
             let ground = host::enter_namespace(None)
                 .map_err(|error| LabError::new(format!("{what}, and {error}; {way_out}")))?;
-            notices.push(format!("{what}: played on {LOOPBACK} of a network namespace of its own"));
+            let who = if nix::unistd::geteuid().is_root() { "running" } else { "running without root," };
+            notices.push(format!("{what}: {who} in a private network namespace"));
             open_on(scenario, ground).map_err(LabError::from)
         }
         Err(barrier) => Err(LabError::from(barrier)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::LabError;
+use crate::capture::Successor;
 use crate::flow::Side;
 
 /// An experiment: what is played, and on which ground.
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub mtu: Option<u32>,
     /// On which loopback interface it is played.
     pub place: Place,
+    /// Whom root becomes once the capture is open.
+    pub successor: Successor,
     /// Ends the experiment early once it is set, as a signal handler may do.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -67,6 +70,7 @@ impl Default for Scenario {
             clients: 1,
             mtu: None,
             place: Place::WherePermitted,
+            successor: Successor::default(),
             interrupt: Arc::default(),
         }
     }

@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 ///
 /// Columns have the names of [`Field`]; what is not known is empty, moments are decimal seconds since the epoch.
 /// No control character gets out, whatever a note holds: `\x1b` instead.
+/// Text that begins with `=`, `+`, `-` or `@` gets a leading `'`, so that no spreadsheet takes it for a formula; numbers never do.
 pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
     text: String,
@@ -80,7 +81,7 @@ impl<'a> Csv<'a> {
         }
         self.writer.write_field(finding.side.name())?;
         self.writer.write_field(finding.finding.name())?;
-        self.writer.write_field(&*clean(&finding.note))?;
+        self.writer.write_field(&*cell(&finding.note))?;
         self.end()
     }
 
@@ -100,7 +101,7 @@ impl<'a> Csv<'a> {
         let mut writer = csv::WriterBuilder::new().buffer_capacity(GATHERED).from_writer(out);
         let file = match origin {
             Origin::Only => None,
-            Origin::First(file) | Origin::Further(file) => Some(clean(file).into_owned()),
+            Origin::First(file) | Origin::Further(file) => Some(cell(file).into_owned()),
         };
         match origin {
             Origin::Only => writer.write_record(names)?,
@@ -139,7 +140,7 @@ fn write(out: &mut String, value: &Value<'_>) {
         Value::Truth(truth) => out.push_str(if *truth { "true" } else { "false" }),
         Value::Number(number) => out.push_str(itoa::Buffer::new().format(*number)),
         Value::Moment(at) => write_moment(out, *at),
-        Value::Text(text) => out.push_str(&clean(text)),
+        Value::Text(text) => out.push_str(&cell(text)),
         Value::Address(address) => push_address(out, *address),
     }
 }
@@ -155,8 +156,15 @@ fn write_moment(out: &mut String, at: Timestamp) {
 }
 
 /// Text without control characters, as every terminal and every reader of lines takes it.
-fn clean(text: &str) -> Cow<'_, str> {
-    shown(text, &Style::plain(Style::WIDEST))
+///
+/// What a spreadsheet would take for a formula gets a `'` before it, which makes it text there.
+/// A tab or a carriage return at its beginning, which spreadsheets pass over, is escaped and so is none.
+fn cell(text: &str) -> Cow<'_, str> {
+    let shown = shown(text, &Style::plain(Style::WIDEST));
+    match shown.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => Cow::Owned(format!("'{shown}")),
+        false => shown,
+    }
 }
 
 const FILE: &str = "file";
@@ -249,5 +257,41 @@ mod tests {
         let records = records(&out);
         let names: Vec<_> = records.iter().map(|record| (&record[0][..], &record[1][..], record.len())).collect();
         assert_eq!(names, [("file", "frame", 10), ("a, b.pcap", "7", 10), ("\\x1b.pcap", "7", 10)]);
+    }
+
+    #[test]
+    fn text_is_never_taken_for_a_formula_and_numbers_stay_numbers() {
+        for (text, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "\\x09=1"),
+            ("\r=1", "\\x0d=1"),
+            ("a=1", "a=1"),
+            ("", ""),
+        ] {
+            let (mut out, mut connection) = (Vec::new(), connection());
+            connection.verdict = text.into();
+            connection.findings[0].note = text.into();
+            let mut csv = Csv::of_findings(&mut out, Origin::First(text)).unwrap();
+            csv.finding(&connection, &connection.findings[0]).unwrap();
+            csv.flush().unwrap();
+            drop(csv);
+            let record = records(&out).pop().unwrap();
+            assert_eq!([&record[0], record.last().unwrap()], [expected, expected]);
+            let mut of_text = String::new();
+            write(&mut of_text, &Value::Text(text.into()));
+            assert_eq!(of_text, expected);
+        }
+        for (value, expected) in [
+            (Value::Number(-5), "-5"),
+            (Value::Moment(Timestamp::from_nanos(-1)), "-0.000000001"),
+            (Value::Address("::1".parse().unwrap()), "::1"),
+        ] {
+            let mut of_number = String::new();
+            write(&mut of_number, &value);
+            assert_eq!(of_number, expected);
+        }
     }
 }

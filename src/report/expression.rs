@@ -13,7 +13,7 @@ use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelMapKey, CelNull, C
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::field::{Field, Kind, Value};
 use crate::flow::{Connection, FindingAt};
@@ -25,6 +25,8 @@ pub struct Expression {
     condition: IdedExpr,
     named: Named,
     undecided: Option<Undecided>,
+    tried: u64,
+    held: u64,
 }
 
 /// What is wrong with an expression, and where.
@@ -81,21 +83,29 @@ impl Expression {
         if depth(program.expression()) > DEEPEST {
             return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
         }
+        let places = program.source_info();
         let mut reader =
-            Reader { env: &env, places: program.source_info(), named: Named::default(), scope: Vec::new(), loops: 0 };
+            Reader { env: &env, places, named: Named::default(), scope: Vec::new(), loops: 0, patterns: Vec::new() };
         let mut condition = program.expression().clone();
         let kind = reader.read(&mut condition)?;
         if !matches!(kind, Type::Truth | Type::Any) {
             return Err(Wrong::whole(format!("this is {kind}, not a condition; compare it with something")));
         }
         let named = reader.named;
-        Ok(Self { env, condition, named, undecided: None })
+        Ok(Self { env, condition, named, undecided: None, tried: 0, held: 0 })
     }
 
     /// Whether `connection` is one of those described.
     ///
     /// What cannot be decided because a field is not known for it, is not; what cannot for another reason is counted, too.
     pub fn matches(&mut self, connection: &Connection) -> bool {
+        let holds = self.holds(connection);
+        self.tried += 1;
+        self.held += u64::from(holds);
+        holds
+    }
+
+    fn holds(&mut self, connection: &Connection) -> bool {
         if self.named.findings_again && connection.findings.len() > MOST_AGAIN {
             return self.cannot_decide(format!(
                 "it goes through the findings again for each element of a list, and there are more than {MOST_AGAIN}"
@@ -127,6 +137,11 @@ impl Expression {
     fn cannot_decide(&mut self, why: String) -> bool {
         self.undecided.get_or_insert(Undecided { connections: 0, why }).connections += 1;
         false
+    }
+
+    /// How many connections it was tried on, where it held for none of them.
+    pub fn in_vain(&self) -> Option<u64> {
+        (self.tried > 0 && self.held == 0).then_some(self.tried)
     }
 
     /// For how many connections it could not be decided, and why not.
@@ -260,6 +275,8 @@ struct Reader<'a> {
     scope: Vec<(String, Type)>,
     /// How many macros this is in, in what they do with each element.
     loops: usize,
+    /// The regular expressions, each once.
+    patterns: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -384,6 +401,9 @@ impl Reader<'_> {
         for arg in &mut call.args {
             kinds.push(self.read(arg)?);
         }
+        if let ("matches", Some(pattern)) = (&*call.func_name, call.args.last()) {
+            self.pattern(pattern)?;
+        }
         let is_function = FUNCTIONS.contains(&&*call.func_name);
         if let Some(mistake) = is_function.then(|| self.mistake(call)).flatten() {
             return Err(self.wrong(id, mistake));
@@ -435,6 +455,23 @@ impl Reader<'_> {
             ("duration", _) => Ok(Type::Duration),
             _ => Ok(Type::Any),
         }
+    }
+
+    /// That a regular expression is written out, and is not one too many to be kept compiled.
+    fn pattern(&mut self, pattern: &IdedExpr) -> Result<(), Wrong> {
+        let Expr::Literal(LiteralValue::String(text)) = &pattern.expr else {
+            let way_out = "matches takes a pattern written out in quotes; for other text there is contains";
+            return Err(self.wrong(pattern.id, way_out));
+        };
+        if self.patterns.iter().any(|known| known == text.inner()) {
+            return Ok(());
+        }
+        if self.patterns.len() == MOST_PATTERNS {
+            let way_out = "join some of them as one, such as matches(\"one|other\")";
+            return Err(self.wrong(pattern.id, format!("more than {MOST_PATTERNS} patterns; {way_out}")));
+        }
+        self.patterns.push(text.inner().to_owned());
+        Ok(())
     }
 
     /// Why a function cannot take what is written out for it, such as a regular expression or a moment; it would fail for every connection.
@@ -586,8 +623,15 @@ fn environment() -> Env {
 
 /// Whether a regular expression matches somewhere in a text.
 fn matches(text: &CelString<'_>, pattern: &CelString<'_>) -> Result<CelBool, ExecutionError> {
-    let compiled = |pattern: &str| match Regex::new(pattern) {
+    let build = |pattern: &str| {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN).build()
+    };
+    let compiled = |pattern: &str| match build(pattern) {
         Ok(compiled) => Ok(compiled),
+        Err(regex::Error::CompiledTooBig(_)) => {
+            Err(format!("a pattern that takes more than {} MiB: write fewer repetitions", LARGEST_PATTERN >> 20))
+        }
         // The other lines of the error draw where in the pattern it is.
         Err(error) => Err(error.to_string().lines().last().unwrap_or_default().to_owned()),
     };
@@ -716,8 +760,10 @@ const MOST_AGAIN: usize = 1000;
 /// The deepest that is decided for each connection; a stack of 4 MB carries more than that.
 const DEEPEST: usize = 40;
 
-/// How many compiled patterns are kept.
+/// How many patterns an expression has, all of which are kept compiled.
 const MOST_PATTERNS: usize = 16;
+/// The octets of a compiled pattern, and of what it keeps while it matches.
+const LARGEST_PATTERN: usize = 1 << 20;
 
 /// How the library calls the type of null.
 const NULL: &str = "null_type";
@@ -814,7 +860,7 @@ mod tests {
             (r#"ending in ["reset", "refused"]"#, true),
             (r#"client.addr.startsWith("127.")"#, true),
             (r#"verdict.matches("(?i)complete")"#, true),
-            (r#"verdict.matches(ending)"#, false),
+            (r#"verdict.contains(ending)"#, false),
             (r#"matches(server.addr, "^127[.]")"#, true),
             (r#"history.contains("S")"#, true),
             ("midstream", false),
@@ -915,6 +961,31 @@ mod tests {
         assert_eq!(wrong(&"!".repeat(301)), "more than 300 operators and brackets");
         assert!(wrong(&("1".to_owned() + &"+1".repeat(60) + " > 1")).starts_with("nested more than 40 deep"));
         assert_eq!(wrong(&"!".repeat(5000)), "longer than 4000 octets");
+    }
+
+    #[test]
+    fn patterns_are_written_out_few_and_small() {
+        for pattern in ["ending", "ending + \"x\"", "string(id)", "[\"a\"][0]"] {
+            let told = wrong(&format!("verdict.matches({pattern})"));
+            assert!(told.ends_with("matches takes a pattern written out in quotes; for other text there is contains"));
+            assert!(told.starts_with("column "), "{told}");
+        }
+        assert!(wrong("[\"a\"].exists(p, verdict.matches(p))").contains("written out"));
+        assert!(wrong("matches(verdict, ending)").contains("written out"));
+        let patterns = |count: usize| {
+            let each: Vec<_> = (0..count).map(|number| format!("verdict.matches(\"x{number}\")")).collect();
+            format!("{} || verdict.matches(\"x0\")", each.join(" || "))
+        };
+        assert!(!holds(&patterns(MOST_PATTERNS)));
+        let told = wrong(&patterns(MOST_PATTERNS + 1));
+        assert!(
+            told.ends_with("more than 16 patterns; join some of them as one, such as matches(\"one|other\")"),
+            "{told}"
+        );
+        COMPILED.with_borrow(|known| assert!(known.len() <= MOST_PATTERNS));
+        assert!(wrong("verdict.matches(\"(?:a{1000}){1000}\")").contains("more than 1 MiB: write fewer repetitions"));
+        let deep = format!("verdict.matches(\"{}\")", "(?:".repeat(DEEPEST_BRACKETS));
+        assert!(wrong(&deep).contains("brackets in one another"), "those of a pattern count, too");
     }
 
     #[test]

@@ -1006,7 +1006,7 @@ mod tests {
         events[3].at = None;
         let totals =
             Totals { frames: 10, segments: 9, connections: 1, late_segments: 1, dropped: Some(0), ..Totals::default() };
-        Story { events, connections: vec![connection()], totals }
+        Story { events, connections: vec![connection()], totals, joins_omitted: 0 }
     }
 
     fn schema() -> Value {

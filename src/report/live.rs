@@ -5,13 +5,14 @@ use std::io::{self, Write};
 
 use super::style::{Charset, Clock, Paint, Style};
 use super::text::{Line, counted, escape, grouped};
+use super::timeline::is_retransmission;
 use super::{Csv, Jsonl, Origin, Table, clock};
 use crate::capture::CaptureStats;
 use crate::flow::{
     Connection, ConnectionId, Ending, Event, EventId, EventKind, Phase, Side, Step, Totals, TransitionEvent,
 };
 use crate::kernel::Witness;
-use crate::tcp::{Rule, State};
+use crate::tcp::{Finding, Rule, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment};
 
@@ -170,9 +171,9 @@ impl<'a> Lines<'a> {
         let [sent, received] =
             [&connection.client_to_server, &connection.server_to_client].map(|way| grouped(way.octets));
         said.push_str(&format!(", octets {sent} {}, {received} {}", glyphs.becomes, glyphs.because));
-        let again = connection.client_to_server.retransmissions + connection.server_to_client.retransmissions;
+        let again = retransmitted(connection);
         if again > 0 {
-            said.push_str(&format!(", {} sent again", counted(again, "segment")));
+            said.push_str(&format!(", {} retransmitted", counted(again, "segment")));
         }
         said.push_str(". ");
         line.push(Paint::Plain, said);
@@ -186,7 +187,7 @@ impl<'a> Lines<'a> {
             writeln!(self.out)?;
             if self.earlier > 0 {
                 let earlier = counted(self.earlier, "connection");
-                self.say(Paint::Dim, &format!("{earlier} that ended earlier, told above, are left out here"))?;
+                self.say(Paint::Dim, &format!("{earlier} that ended earlier are listed above and left out here"))?;
             }
             self.recent.make_contiguous().sort_by_key(|connection| connection.id);
             let table = Table::new(&self.style);
@@ -215,13 +216,20 @@ impl<'a> Lines<'a> {
     fn counters(&mut self, stats: Option<&CaptureStats>) -> io::Result<()> {
         let said = match stats {
             None => "the kernel gives no counters of drops".to_owned(),
-            Some(stats) => format!(
-                "{}: {} received, {} dropped by the kernel, {} by the interface",
-                escape(&stats.interface, &self.style),
-                counted(stats.received, "packet"),
-                grouped(stats.dropped),
-                grouped(stats.if_dropped)
-            ),
+            Some(stats) => {
+                // The kernel shows each packet to a capture of the loopback interface as it leaves and as it arrives.
+                let how = match stats.interface == LOOPBACK {
+                    true => "counted, each leaving and arriving;",
+                    false => "received,",
+                };
+                format!(
+                    "{}: {} {how} {} dropped by the kernel, {} by the interface",
+                    escape(&stats.interface, &self.style),
+                    counted(stats.received, "packet"),
+                    grouped(stats.dropped),
+                    grouped(stats.if_dropped)
+                )
+            }
         };
         let lacks = stats.is_some_and(|stats| stats.dropped + stats.if_dropped > 0);
         self.say(if lacks { Paint::Bad } else { Paint::Dim }, &said)
@@ -295,7 +303,7 @@ impl Teller for Lines<'_> {
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         let time = self.time(now);
         let said = format!(
-            "the kernel dropped {}: {} in all; what is told of connections may lack them",
+            "the kernel dropped {}: {} in all; the lines above may lack them",
             counted(new, "packet"),
             grouped(stats.dropped)
         );
@@ -473,6 +481,17 @@ impl Teller for CsvRecords<'_> {
     }
 }
 
+/// How many segments were retransmitted; those that were only captured twice are none, as far as the findings that are kept tell.
+fn retransmitted(connection: &Connection) -> u64 {
+    let frames = |wanted: fn(Finding) -> bool| -> BTreeSet<u64> {
+        connection.findings.iter().filter(|at| wanted(at.finding)).filter_map(|at| at.frame).collect()
+    };
+    let copies = frames(|finding| finding == Finding::CapturedTwice);
+    let copies = copies.intersection(&frames(is_retransmission)).count() as u64;
+    let by_rule = connection.client_to_server.retransmissions + connection.server_to_client.retransmissions;
+    by_rule.saturating_sub(copies)
+}
+
 /// The part of its life in which a connection is, having just moved by `rule`.
 fn phase(connection: &Connection, rule: Rule) -> Phase {
     let closing = [&connection.client_to_server, &connection.server_to_client].iter().any(|way| way.fin + way.rst > 0);
@@ -512,6 +531,8 @@ const STATE: usize = 12;
 /// Below these columns nothing is aligned, from the others on times have microseconds.
 const NARROW: usize = 98;
 const WIDE: usize = 104;
+/// The name of the loopback interface.
+const LOOPBACK: &str = "lo";
 /// How many connections that were told are in the table at the end.
 const RECENT: usize = 1000;
 /// How many open connections the periodic table has at most.
@@ -595,6 +616,36 @@ mod tests {
         assert!(lines[end].contains(" fin after 6.00 ms, octets 7 →, 0 ←. Closed normally: "), "{text}");
         assert!(lines[end + 1].is_empty() && lines[end + 3].contains("TIME-WAIT    CLOSED       fin"), "{text}");
         assert_eq!(lines.last(), Some(&"eth\\x1b0: 7 packets received, 0 dropped by the kernel, 0 by the interface"));
+    }
+
+    #[test]
+    fn on_loopback_it_is_said_that_the_kernel_counts_each_packet_twice() {
+        let text = told(&Style::plain(120), CLOSED, &[50_000], |lines, mut table| {
+            table.finish(|connection| lines.left(connection)).unwrap();
+            let stats = CaptureStats { interface: "lo".to_owned(), received: 14, ..CaptureStats::default() };
+            lines
+                .finish(&Totals { frames: 7, segments: 7, connections: 1, ..Totals::default() }, Some(&stats))
+                .unwrap();
+        });
+        let last: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(last[1], "1 connection, 7 segments, 7 frames");
+        assert_eq!(
+            last[0],
+            "lo: 14 packets counted, each leaving and arriving; 0 dropped by the kernel, 0 by the interface"
+        );
+    }
+
+    #[test]
+    fn a_segment_captured_twice_is_not_told_as_retransmitted() {
+        let script = "0  < S  100(0)
+                      1  > S. 300(0) ack 101
+                      2  < .  101(0) ack 301
+                      3  < P. 101(7) ack 301 id 7
+                      3.01 < P. 101(7) ack 301 id 7
+                      400 < P. 101(7) ack 301 id 8
+                      401 > R. 301(0) ack 108";
+        let text = told(&Style::plain(180), script, &[50_000], finished);
+        assert!(text.contains(", 1 segment retransmitted. "), "{text}");
     }
 
     #[test]

@@ -29,6 +29,6 @@ pub use jsonl::Jsonl;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered};
-pub use style::{Charset, Clock, Color, Detail, Style};
+pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
 pub use text::escape;

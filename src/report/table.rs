@@ -255,7 +255,7 @@ impl Table {
             }
         }
         let room = self.style.columns().saturating_sub(INDENT);
-        let (before, after) = &self.paints.dim;
+        let (before, after) = &self.paints.plain;
         each_wrapped(said, room, self.style.glyphs().ellipsis, |line| {
             text.push_str(before);
             fill(text, INDENT);
