@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::allowance::Heeding;
 use super::compression::decompressed;
 use super::input::Input;
 use super::patient::Patient;
@@ -15,7 +17,7 @@ use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::point::Points;
 use super::record::{Damage, Record};
-use super::{CaptureError, CapturePoint, Frame, FrameSource, SeenAt, shown};
+use super::{Allowance, CaptureError, CapturePoint, Frame, FrameSource, SeenAt, shown};
 
 /// A capture file, read once from front to end in bounded memory.
 ///
@@ -36,14 +38,15 @@ impl FileSource {
     /// # Errors
     /// The file cannot be opened, is empty, or is not a capture.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        Self::open_until(path, &Arc::default())
+        Self::open_within(path, &Allowance::default())
     }
 
-    /// Opens a capture as [`FileSource::open`] does; where it is a stream, waiting for more of it ends as an error once `stop` is set.
+    /// Opens a capture as [`FileSource::open`] does; it takes no more than what is allowed, and reading it, or waiting for more of it, ends as an error once `stop` is set.
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn open_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open_within(path: &Path, allowance: &Allowance) -> Result<Self, CaptureError> {
+        let stop = &allowance.stop;
         if path == Path::new("-") {
             let input = io::stdin();
             if input.is_terminal() {
@@ -61,12 +64,12 @@ impl FileSource {
             // A file that the shell opened is one all the same.
             return match file.metadata() {
                 Ok(metadata) if metadata.is_file() => {
-                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()))
+                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()), allowance)
                 }
-                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None),
+                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None, allowance),
             };
         }
-        Self::open_held(path, hold(path)?, stop)
+        Self::open_held(path, hold(path)?, allowance)
     }
 
     /// Reads a capture that was opened with [`hold`] from its beginning, `path` being what errors call it.
@@ -75,7 +78,7 @@ impl FileSource {
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn open_held(path: &Path, file: Arc<File>, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open_held(path: &Path, file: Arc<File>, allowance: &Allowance) -> Result<Self, CaptureError> {
         let name = shown(&path.to_string_lossy());
         let failed = |error: io::Error| cannot_be_opened(&name, &error);
         let metadata = file.metadata().map_err(failed)?;
@@ -85,9 +88,9 @@ impl FileSource {
         match metadata.is_file() {
             true => {
                 (&*file).rewind().map_err(failed)?;
-                Self::from_sized(name, Box::new(file), Some(metadata.len()))
+                Self::from_sized(name, Box::new(file), Some(metadata.len()), allowance)
             }
-            false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None),
+            false => Self::from_sized(name, Box::new(Patient::new(file, &allowance.stop)), None, allowance),
         }
     }
 
@@ -96,7 +99,19 @@ impl FileSource {
     /// # Errors
     /// It is empty, or is not a capture.
     pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
-        Self::from_sized(shown(name), reader, None)
+        Self::from_reader_within(name, reader, &Allowance::default())
+    }
+
+    /// The same, which takes no more than what is allowed.
+    ///
+    /// # Errors
+    /// As [`FileSource::from_reader`].
+    pub fn from_reader_within(
+        name: &str,
+        reader: Box<dyn Read + Send>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
+        Self::from_sized(shown(name), reader, None, allowance)
     }
 
     /// Reads no more than `octets` at a time: where many files are open at once, their buffers add up.
@@ -137,13 +152,6 @@ impl FileSource {
         }
     }
 
-    /// Keeps no attached records, which can be large.
-    pub fn leave_attachments(&mut self) {
-        if let Format::Pcapng(pcapng) = &mut self.format {
-            pcapng.leave_attachments();
-        }
-    }
-
     /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
     pub fn dropped(&self) -> Option<u64> {
         match &self.format {
@@ -165,12 +173,21 @@ impl FileSource {
         &self.name
     }
 
-    fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
+    fn from_sized(
+        name: String,
+        reader: Box<dyn Read + Send>,
+        size: Option<u64>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { reader, count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted)).map_err(|error| Damage::from(error).told(&name, 0))?;
-        let mut input = Input::new(reader);
-        let format = Format::open(&mut input, &name).map_err(|damage| damage.explain(&name, 0, &mut input))?;
+        // What is passed over, and what a few octets decompress to, may be endless.
+        let counted =
+            Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
+        let reader =
+            decompressed(Box::new(counted), &allowance.windows).map_err(|error| Damage::from(error).told(&name, 0))?;
+        let mut input = Input::new(Box::new(Heeding::new(reader, &allowance.stop)));
+        let format =
+            Format::open(&mut input, &name, allowance).map_err(|damage| damage.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -203,14 +220,16 @@ impl FrameSource for FileSource {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError> {
         for taken in 0..most {
             let mut record = Record::NONE;
             if !self.advance(&mut record)? {
                 return Ok(taken);
             }
-            on(self.frame(&record))?;
+            if on(self.frame(&record))?.is_break() {
+                return Ok(taken + 1);
+            }
         }
         Ok(most)
     }
@@ -258,8 +277,11 @@ impl FileSource {
     fn end(&mut self, end: Result<bool, Damage>) -> Result<bool, CaptureError> {
         self.finished = true;
         if let Err(damage) = end {
-            return Err(damage.explain(&self.name, self.number, &mut self.input));
+            let error = damage.explain(&self.name, self.number, &mut self.input);
+            self.input.close();
+            return Err(error);
         }
+        self.input.close();
         match self.input.take_failure() {
             Some(error) => Err(Damage::from(error).told(&self.name, self.number)),
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
@@ -296,7 +318,7 @@ enum Format {
 }
 
 impl Format {
-    fn open(input: &mut Input, name: &str) -> Result<Self, Damage> {
+    fn open(input: &mut Input, name: &str, allowance: &Allowance) -> Result<Self, Damage> {
         let head = input.peek(12);
         if head.is_empty() {
             return Err(Damage::Empty);
@@ -308,7 +330,7 @@ impl Format {
             return Ok(Self::Pcap(pcap, points));
         }
         if Pcapng::recognises(head) {
-            return Ok(Self::Pcapng(Pcapng::new(name)));
+            return Ok(Self::Pcapng(Pcapng::new(name, allowance.attachments.as_ref())));
         }
         Err(Damage::Foreign(foreign(head)))
     }

@@ -1,5 +1,6 @@
 //! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
 
+mod allowance;
 mod attachment;
 mod compression;
 mod feed;
@@ -20,6 +21,7 @@ mod series;
 mod tape;
 mod writer;
 
+pub use allowance::{Allowance, Share};
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;
@@ -32,6 +34,8 @@ pub use privilege::{LowPorts, Successor, give_up_privilege, give_up_privilege_in
 pub use series::{Rotation, Series, Written};
 pub use tape::{Markers, OwnedFrame, Replay, Tape};
 pub use writer::Writer;
+
+use std::ops::ControlFlow;
 
 use crate::time::Timestamp;
 
@@ -90,7 +94,7 @@ pub trait FrameSource {
         &[]
     }
 
-    /// Hands the next frames to `on`, at most `most` of them; returns how many: fewer than that only at the end.
+    /// Hands the next frames to `on`, at most `most` of them, until it breaks off; returns how many: fewer than that only at the end, or where `on` broke off.
     ///
     /// It is what [`next_frame`](Self::next_frame) yields, and faster where it is done for millions.
     ///
@@ -99,14 +103,15 @@ pub trait FrameSource {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError>
     where
         Self: Sized,
     {
         for taken in 0..most {
             match self.next_frame()? {
-                Some(frame) => on(frame)?,
+                Some(frame) if on(frame)?.is_break() => return Ok(taken + 1),
+                Some(_) => {}
                 None => return Ok(taken),
             }
         }

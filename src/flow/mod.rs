@@ -24,7 +24,7 @@ mod trace;
 mod verdict;
 
 pub use bundle::{Bundle, Finder};
-pub use connection::{Closer, ConnState, Connection, Ending, FindingAt, SideSummary, Totals};
+pub use connection::{Closer, ConnState, Connection, Ending, Evicted, FindingAt, SideSummary, Totals};
 pub use edge::{Edge, Join};
 pub use ended::Ended;
 pub use event::{

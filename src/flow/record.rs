@@ -321,8 +321,26 @@ impl<K: Key> Record<K> {
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
-            findings_omitted: self.trouble.as_ref().map_or(0, |trouble| trouble.omitted),
+            findings_omitted: self.omitted(),
         }
+    }
+
+    /// How much memory it takes besides its slot: its findings, and the holes in its streams.
+    #[inline]
+    pub(super) fn extra(&self) -> usize {
+        let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
+        self.conversation.extra() + self.trouble.as_deref().map_or(0, trouble)
+    }
+
+    /// Gives back what only further segments would need; returns how much it takes now.
+    pub(super) fn settle(&mut self) -> usize {
+        self.conversation.settle();
+        size_of::<Self>() + self.extra()
+    }
+
+    /// How many findings it did not keep.
+    pub(super) fn omitted(&self) -> u64 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.omitted)
     }
 
     /// Whether this is no connection, but what is left in an empty slot.

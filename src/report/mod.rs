@@ -28,7 +28,7 @@ pub use findings::FindingList;
 pub use jsonl::Jsonl;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
-pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered};
+pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
 pub use text::escape;

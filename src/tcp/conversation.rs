@@ -44,6 +44,17 @@ pub struct Judgement {
 }
 
 impl Conversation {
+    /// How much memory its directions take besides what every conversation does.
+    #[inline]
+    pub fn extra(&self) -> usize {
+        self.streams.iter().map(Stream::extra).sum()
+    }
+
+    /// Gives back what only further segments would need.
+    pub fn settle(&mut self) {
+        self.streams.iter_mut().for_each(Stream::settle);
+    }
+
     /// Judges `segment`, which travels in `direction`, and remembers it.
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Judgement {
         let rtt = self.initial_rtt().map_or(0, Span::as_nanos);

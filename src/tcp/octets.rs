@@ -90,6 +90,16 @@ impl Octets {
 }
 
 impl Gaps {
+    /// How much memory they take besides their own.
+    pub(super) fn room(&self) -> usize {
+        self.others.capacity() * size_of::<(i64, i64)>()
+    }
+
+    /// Forgets where they are: nothing more comes.
+    pub(super) fn settle(&mut self) {
+        self.others = Vec::new();
+    }
+
     /// Whether a segment that begins at `from` is the newest, the one before having begun at `end`.
     ///
     /// One further ahead than any window reaches is, only if the one before it was there, too: else its number is wrong,

@@ -309,6 +309,22 @@ impl Stream {
         seq.is_before(expected) || seq.since(expected) as u32 > room && seq.is_after(furthest)
     }
 
+    /// How much memory it takes besides what every direction does.
+    #[inline]
+    pub(super) fn extra(&self) -> usize {
+        self.irregular
+            .as_ref()
+            .map_or(0, |irregular| size_of::<Irregular>() + irregular.gaps.as_ref().map_or(0, Gaps::room))
+    }
+
+    /// Gives back what only further segments would need; what was counted stays.
+    pub(super) fn settle(&mut self) {
+        match &mut self.irregular {
+            Some(irregular) if irregular.gaps.is_some() => irregular.gaps.iter_mut().for_each(Gaps::settle),
+            irregular => *irregular = None,
+        }
+    }
+
     /// Takes the octets of a segment, and says at which position they begin.
     #[inline]
     pub(super) fn take_octets(&mut self, segment: &Segment) -> i64 {
