@@ -811,13 +811,16 @@ fn windows_of_all_files_together_have_a_bound() {
     let order = Order::Little;
     let record = [order.words(&[0, 0, 150_000, 150_000]), vec![0; 150_000]].concat();
     let capture = [order.pcap(MICRO, (2, 4), 1), record.repeat(20)].concat();
-    let compressed = zstd::bulk::compress(&capture, 1).unwrap();
-    // It looks back on all of its three megabytes.
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    zstd.window_log(21).unwrap();
+    zstd.write_all(&capture).unwrap();
+    // It looks back on two megabytes.
+    let compressed = zstd.finish().unwrap();
     let allowance = Allowance { windows: Share::new(4 << 20), ..Allowance::default() };
     let open = || FileSource::from_reader_within("capture", Box::new(Cursor::new(compressed.clone())), &allowance);
     let mut first = open().unwrap();
     let refused = open().err().unwrap().message;
-    assert!(refused.contains("of what --memory gives to that 0 MiB are left"), "{refused}");
+    assert!(refused.contains("of what --memory gives to that 1 MiB are left"), "{refused}");
     assert_eq!(drain(&mut first).frames.len(), 20);
     // One that was read to its end needs its window no more.
     assert_eq!(drain(&mut open().unwrap()).frames.len(), 20);

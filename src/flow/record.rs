@@ -43,6 +43,8 @@ struct Trouble {
     /// The first findings, at most [`Limits::findings`](super::table::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
+    /// How much memory the table counts for the connection besides its slot.
+    weight: usize,
 }
 
 /// Who is held for the client, and why.
@@ -330,6 +332,25 @@ impl<K: Key> Record<K> {
     pub(super) fn extra(&self) -> usize {
         let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
         self.conversation.extra() + self.trouble.as_deref().map_or(0, trouble)
+    }
+
+    /// How much memory is counted for it besides its slot.
+    pub(super) fn weight(&self) -> usize {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.weight)
+    }
+
+    /// Weighs it anew.
+    pub(super) fn weigh(&mut self) -> usize {
+        if self.extra() == 0 {
+            return 0;
+        }
+        // What holes alone take is kept there, too.
+        self.trouble.get_or_insert_default();
+        let extra = self.extra();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.weight = extra;
+        }
+        extra
     }
 
     /// Gives back what only further segments would need; returns how much it takes now.

@@ -106,7 +106,7 @@ impl FlowTable {
 
     /// An empty table.
     pub fn with_limits(limits: Limits) -> Self {
-        Self { common: Common { limits, ..Common::default() }, ..Self::default() }
+        Self { common: Common::new(limits, Finder::default()), ..Self::default() }
     }
 
     /// Takes a segment; `None` when its connection was told already.
@@ -232,7 +232,7 @@ impl FlowTable {
         }
         let tally = self.tally();
         let (limits, finder) = (self.common.limits, self.common.finder.clone());
-        *self = Self { common: Common { limits, finder, ..Common::default() }, ..Self::default() };
+        *self = Self { common: Common::new(limits, finder), ..Self::default() };
         Ok(tally)
     }
 
@@ -268,10 +268,11 @@ impl fmt::Debug for FlowTable {
 }
 
 /// What the connections of both address families have in common.
-#[derive(Default)]
 struct Common {
     finder: Finder,
     limits: Limits,
+    /// How many findings a connection may keep now.
+    findings: usize,
     tally: Tally,
     /// The number of the next connection.
     next: u64,
@@ -286,16 +287,43 @@ struct Common {
     past: Past,
 }
 
+impl Default for Common {
+    fn default() -> Self {
+        Self::new(Limits::default(), Finder::default())
+    }
+}
+
 impl Common {
-    /// How many findings a connection may keep now.
-    #[inline]
-    fn findings(&self) -> usize {
-        if self.extra <= self.limits.octets / 4 * 3 { self.limits.findings } else { self.limits.findings.min(FEW) }
+    fn new(limits: Limits, finder: Finder) -> Self {
+        Self {
+            finder,
+            limits,
+            findings: limits.findings,
+            tally: Tally::default(),
+            next: 0,
+            quoted: 0,
+            now: None,
+            extra: 0,
+            ended: Ended::default(),
+            past: Past::default(),
+        }
+    }
+
+    /// Takes note of how much memory a record takes now.
+    fn weigh<K: Lots>(&mut self, record: &mut Record<K>) {
+        let before = record.weight();
+        self.set_extra(self.extra - before + record.weigh());
+    }
+
+    fn set_extra(&mut self, octets: usize) {
+        self.extra = octets;
+        let is_short = octets > self.limits.octets / 4 * 3;
+        self.findings = if is_short { self.limits.findings.min(FEW) } else { self.limits.findings };
     }
 
     /// Takes note of a record that is in the table no more.
     fn end<K: Lots>(&mut self, record: Record<K>) {
-        self.extra -= record.extra();
+        self.set_extra(self.extra - record.weight());
         self.tally.omitted += record.omitted();
         self.ended.add_record(record);
     }
@@ -456,16 +484,18 @@ impl<K: Lots> Flows<K> {
             common.end(std::mem::replace(record, new));
             opened = Some(&[Finding::PortReuse]);
         }
-        let (was_over, extra) = (record.is_over(), record.extra());
-        let step = record.observe(from, segment, opened, common.findings());
-        let now_extra = record.extra();
-        common.extra = common.extra + now_extra - extra;
-        if record.is_over() && !was_over {
-            let id = record.id;
-            self.wait_for_late(slot, id, common);
-        }
-        if now_extra > extra && common.extra > common.limits.octets {
-            self.make_room(slot, common);
+        let was_over = record.is_over();
+        let step = record.observe(from, segment, opened, common.findings);
+        // Where nothing is found and the segment carries no control, nothing has grown.
+        if !step.findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
+            common.weigh(record);
+            let (is_over, id) = (record.is_over() && !was_over, record.id);
+            if is_over {
+                self.wait_for_late(slot, id, common);
+            }
+            if common.extra > common.limits.octets {
+                self.make_room(slot, common);
+            }
         }
         step
     }
@@ -514,8 +544,8 @@ impl<K: Lots> Flows<K> {
         let attempt = self.leave_row(slot);
         let syn = attempt.segment();
         let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-        record.observe(attempt.from(), &syn, Some(&[]), common.findings());
-        common.extra += record.extra();
+        record.observe(attempt.from(), &syn, Some(&[]), common.findings);
+        common.weigh(&mut record);
         self.put_instead(slot, hash, record)
     }
 
@@ -536,8 +566,8 @@ impl<K: Lots> Flows<K> {
     /// The first segment of a connection that has a record at once.
     fn start(&mut self, slot: u32, from: Place, segment: &Segment, findings: &[Finding], common: &mut Common) -> Step {
         let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings), common.findings());
-        common.extra += record.extra();
+        let step = record.observe(from, segment, Some(findings), common.findings);
+        common.weigh(record);
         if record.is_over() {
             let id = record.id;
             self.wait_for_late(slot, id, common);
@@ -572,9 +602,7 @@ impl<K: Lots> Flows<K> {
                         common.end(before);
                     }
                 } else {
-                    let extra = record.extra();
                     record.quote(from, quote);
-                    common.extra = common.extra + record.extra() - extra;
                 }
             }
             Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
@@ -585,10 +613,7 @@ impl<K: Lots> Flows<K> {
             Some(Found::Attempt(slot)) => {
                 if quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
                     let grown = self.promote(slot, hash, common);
-                    let record = self.records.at_mut(grown);
-                    let extra = record.extra();
-                    record.quote(from, quote);
-                    common.extra = common.extra + record.extra() - extra;
+                    self.records.at_mut(grown).quote(from, quote);
                 }
             }
         }
@@ -711,7 +736,7 @@ impl<K: Lots> Flows<K> {
         for _ in 0..LOOKED_AT.min(slots) {
             self.hand = (self.hand + 1) % slots;
             let record = self.records.at(self.hand);
-            if record.extra() > 0 && !record.is_empty() {
+            if record.weight() > 0 && !record.is_empty() {
                 quietest = quietest.min((record.last_at(), self.hand));
             }
         }
