@@ -278,7 +278,7 @@ fn holes_and_findings_of_all_connections_together_have_a_bound() {
 }
 
 /// The command as somebody who may have no further thread, and no further process.
-fn without_threads(program: &std::path::Path) -> Command {
+fn without_threads(program: &Path) -> Command {
     use std::os::unix::process::CommandExt;
 
     let mut command = Command::new(program);
@@ -302,7 +302,7 @@ fn without_threads(program: &std::path::Path) -> Command {
 
 #[test]
 fn where_there_can_be_no_thread_one_does_all_the_work() {
-    let shell = without_threads(std::path::Path::new("/bin/sh")).args(["-c", "(exit 0) & wait"]).output();
+    let shell = without_threads(Path::new("/bin/sh")).args(["-c", "(exit 0) & wait"]).output();
     assert!(!shell.expect("a shell").stderr.is_empty(), "it may fork: nothing is shown by this test");
     // Where everybody may read it.
     let folder = std::env::temp_dir().join(format!("tcpflow-one-thread-{}", std::process::id()));

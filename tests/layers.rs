@@ -55,9 +55,6 @@ const CIRCLES: &[&str] = &[
     "flow/record.rs flow/verdict.rs",
     "report/timeline/compact.rs report/timeline/mod.rs",
     "report/timeline/ladder.rs report/timeline/mod.rs",
-    "wire/decoder.rs wire/fragments.rs",
-    "wire/decoder.rs wire/tunnel.rs",
-    "wire/link.rs wire/tunnel.rs",
 ];
 
 #[test]

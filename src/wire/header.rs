@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use pnet::packet::tcp::{self, TcpPacket};
 
-use super::decoder::{Checksums, Ip, Part, Walk, Way};
+use super::decoder::{Checksums, Ip, Walk, Way};
+use super::part::Part;
 use super::{Flags, Oddities, Options, Segment, Seq, Skip};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 
-use super::decoder::{Ip, Part, Walk, Way};
+use super::decoder::{Ip, Walk, Way};
 use super::fragments::{Fragment, Key};
+use super::part::Part;
 use super::{Oddities, Segment, Skip, TunnelKind};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
