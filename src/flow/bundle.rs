@@ -241,6 +241,9 @@ impl Item {
     }
 }
 
+/// How many segments are best taken at a time: what they need of memory is fetched for all of them together.
+pub(super) const AT_ONCE: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;

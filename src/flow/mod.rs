@@ -3,13 +3,19 @@
 mod attempt;
 mod bundle;
 mod cause;
+mod common;
 mod connection;
 mod edge;
 mod ended;
+mod entry;
 mod event;
+mod expiry;
 mod fanout;
+mod flows;
+mod half_open;
 mod history;
 mod key;
+mod limits;
 mod lookback;
 mod matching;
 mod path;
@@ -32,8 +38,9 @@ pub use event::{
     TransitionEvent,
 };
 
+pub use limits::{Limits, Tally};
 pub use story::tell;
-pub use table::{FlowTable, Limits, Tally};
+pub use table::FlowTable;
 pub use timing::Timing;
 pub use trace::{Observed, Trace};
 

@@ -40,7 +40,7 @@ struct Trouble {
     signs: [Signs; 2],
     /// How often the counts of SYN, FIN and RST came round to 0, by direction.
     rounds: [[u32; 3]; 2],
-    /// The first findings, at most [`Limits::findings`](super::table::Limits).
+    /// The first findings, at most [`Limits::findings`](super::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
     /// How much memory the table counts for the connection besides its slot.
