@@ -395,8 +395,9 @@ impl Session {
         self.totals.connections = counts.connections;
         self.totals.numbers = counts.numbers;
         self.totals.late_segments = counts.late_segments;
-        self.totals.let_go = counts.let_go;
-        self.totals.evicted = Evicted { connections: counts.let_go, segments: self.left_out, findings: counts.omitted };
+        self.totals.let_go = counts.evicted;
+        self.totals.evicted =
+            Evicted { connections: counts.evicted, segments: self.left_out, findings: counts.omitted };
         Ok(std::mem::take(&mut self.totals))
     }
 }

@@ -6,10 +6,10 @@ use hashbrown::HashTable;
 
 use super::attempt::{Attempt, NONE};
 use super::bundle::{AT_ONCE, Finder};
-use super::common::Common;
-use super::ended::Lots;
+use super::ended::Family;
 use super::entry::{Entry, Found, Left};
-use super::key::Place;
+use super::key::KeySide;
+use super::ledger::Ledger;
 use super::record::Record;
 use super::slab::Slab;
 use super::{Connection, Step};
@@ -23,11 +23,11 @@ pub(super) struct Flows<K> {
     pub(super) records: Slab<Record<K>>,
     pub(super) attempts: Slab<Attempt<K>>,
     /// The oldest and the youngest attempt.
-    pub(super) row: [u32; 2],
-    /// Slots and numbers of connections that are over, in the order in which that came about.
-    pub(super) over: VecDeque<(u32, u64)>,
-    /// Where to look for the next one to let go.
-    pub(super) hand: u32,
+    pub(super) lru: [u32; 2],
+    /// Slots and numbers of closed connections, in the order in which that came about.
+    pub(super) closed: VecDeque<(u32, u64)>,
+    /// Where the search for the next one to evict goes on.
+    pub(super) clock_hand: u32,
 }
 
 impl<K> Default for Flows<K>
@@ -40,29 +40,29 @@ where
             index: HashTable::new(),
             records: Slab::default(),
             attempts: Slab::default(),
-            row: [NONE; 2],
-            over: VecDeque::new(),
-            hand: 0,
+            lru: [NONE; 2],
+            closed: VecDeque::new(),
+            clock_hand: 0,
         }
     }
 }
 
-impl<K: Lots> Flows<K> {
+impl<K: Family> Flows<K> {
     pub(super) fn observe(
         &mut self,
         hash: u64,
         key: K,
-        from: Place,
+        from: KeySide,
         segment: &Segment,
-        common: &mut Common,
+        ledger: &mut Ledger,
     ) -> Option<Step> {
-        common.now = segment.at.or(common.now);
+        ledger.now = segment.at.or(ledger.now);
         let Some(entry) = self.find(hash, key) else {
-            return self.open(hash, key, from, segment, common);
+            return self.open(hash, key, from, segment, ledger);
         };
         match entry.found() {
-            Found::Record(slot) => Some(self.follow(slot, key, from, segment, common)),
-            Found::Attempt(slot) => Some(self.grow(slot, hash, from, segment, common)),
+            Found::Record(slot) => Some(self.follow(slot, key, from, segment, ledger)),
+            Found::Attempt(slot) => Some(self.grow(slot, hash, from, segment, ledger)),
         }
     }
 
@@ -89,29 +89,29 @@ impl<K: Lots> Flows<K> {
     }
 
     /// A segment of a connection that has a record.
-    pub(super) fn follow(&mut self, slot: u32, key: K, from: Place, segment: &Segment, common: &mut Common) -> Step {
+    pub(super) fn follow(&mut self, slot: u32, key: K, from: KeySide, segment: &Segment, ledger: &mut Ledger) -> Step {
         let record = self.records.at_mut(slot);
         let mut opened: Option<&[Finding]> = None;
         if record.is_empty() {
             record.begin_quoted(from, segment);
-            (common.quoted, common.tally.connections) = (common.quoted - 1, common.tally.connections + 1);
+            (ledger.quoted, ledger.tally.connections) = (ledger.quoted - 1, ledger.tally.connections + 1);
             opened = Some(&[]);
         } else if record.is_outlived_by(from, segment) {
-            let new = Record::new(key, from, common.next_id(), segment);
-            common.end(std::mem::replace(record, new));
+            let new = Record::new(key, from, ledger.next_id(), segment);
+            ledger.end(std::mem::replace(record, new));
             opened = Some(&[Finding::PortReuse]);
         }
-        let was_over = record.is_over();
-        let step = record.observe(from, segment, opened, common.findings);
+        let was_closed = record.is_closed();
+        let step = record.observe(from, segment, opened, ledger.findings);
         // Where nothing is found and the segment carries no control, nothing has grown.
         if !step.findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
-            common.weigh(record);
-            let (is_over, id) = (record.is_over() && !was_over, record.id);
-            if is_over {
-                self.wait_for_late(slot, id, common);
+            ledger.weigh(record);
+            let (is_closed, id) = (record.is_closed() && !was_closed, record.id);
+            if is_closed {
+                self.wait_for_late(slot, id, ledger);
             }
-            if common.extra > common.limits.octets {
-                self.make_room(slot, common);
+            if ledger.extra > ledger.limits.octets {
+                self.make_room(slot, ledger);
             }
         }
         step
@@ -122,28 +122,28 @@ impl<K: Lots> Flows<K> {
         &mut self,
         hash: u64,
         key: K,
-        from: Place,
+        from: KeySide,
         segment: &Segment,
-        common: &mut Common,
+        ledger: &mut Ledger,
     ) -> Option<Step> {
         let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
-        if !opens && common.past.holds(hash) {
-            common.tally.late_segments += 1;
+        if !opens && ledger.recently_closed.holds(hash) {
+            ledger.tally.late_segments += 1;
             return None;
         }
-        let id = common.next_id();
+        let id = ledger.next_id();
         if let Some(attempt) = Attempt::new(key, from, id, segment) {
             let step = attempt.step(segment);
-            self.line_up(hash, attempt, &common.finder);
-            if self.attempts.len() >= common.limits.asked.saturating_add(AT_ONCE) {
-                self.let_go_of_attempts(common);
+            self.enter_lru(hash, attempt, &ledger.finder);
+            if self.attempts.len() >= ledger.limits.half_open.saturating_add(AT_ONCE) {
+                self.evict_attempts(ledger);
             }
             return Some(step);
         }
         let slot = self.records.insert(Record::new(key, from, id, segment));
-        self.enter(hash, Entry(slot), &common.finder);
-        let step = self.start(slot, from, segment, &[], common);
-        self.keep_within(common);
+        self.enter(hash, Entry(slot), &ledger.finder);
+        let step = self.start(slot, from, segment, &[], ledger);
+        self.keep_within(ledger);
         Some(step)
     }
 
@@ -151,59 +151,59 @@ impl<K: Lots> Flows<K> {
     pub(super) fn start(
         &mut self,
         slot: u32,
-        from: Place,
+        from: KeySide,
         segment: &Segment,
         findings: &[Finding],
-        common: &mut Common,
+        ledger: &mut Ledger,
     ) -> Step {
         let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings), common.findings);
-        common.weigh(record);
-        if record.is_over() {
+        let step = record.observe(from, segment, Some(findings), ledger.findings);
+        ledger.weigh(record);
+        if record.is_closed() {
             let id = record.id;
-            self.wait_for_late(slot, id, common);
+            self.wait_for_late(slot, id, ledger);
         }
-        if common.extra > common.limits.octets {
-            self.make_room(slot, common);
+        if ledger.extra > ledger.limits.octets {
+            self.make_room(slot, ledger);
         }
         step
     }
 
     /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
-    pub(super) fn quote(&mut self, key: K, from: Place, quote: &Segment, common: &mut Common) {
-        let hash = common.finder.hash_one(key);
+    pub(super) fn quote(&mut self, key: K, from: KeySide, quote: &Segment, ledger: &mut Ledger) {
+        let hash = ledger.finder.hash_one(key);
         let found = self.find(hash, key).map(Entry::found);
-        if common.quoted >= MOST_QUOTED {
+        if ledger.quoted >= MOST_QUOTED {
             return;
         }
         match found {
-            None if common.past.holds(hash) => {}
+            None if ledger.recently_closed.holds(hash) => {}
             None => {
-                common.quoted += 1;
-                let slot = self.records.insert(Record::quoted(key, common.next_number(), quote));
-                self.enter(hash, Entry(slot), &common.finder);
+                ledger.quoted += 1;
+                let slot = self.records.insert(Record::quoted(key, ledger.next_number(), quote));
+                self.enter(hash, Entry(slot), &ledger.finder);
             }
             Some(Found::Record(slot)) => {
                 let record = self.records.at_mut(slot);
                 if record.is_outlived_by(from, quote) {
-                    let before = std::mem::replace(record, Record::quoted(key, common.next_number(), quote));
-                    // What was only quoted, too, is no connection to tell.
+                    let before = std::mem::replace(record, Record::quoted(key, ledger.next_number(), quote));
+                    // What was only quoted, too, is no connection to emit.
                     if !before.is_empty() {
-                        common.quoted += 1;
-                        common.end(before);
+                        ledger.quoted += 1;
+                        ledger.end(before);
                     }
                 } else {
                     record.quote(from, quote);
                 }
             }
             Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
-                common.quoted += 1;
-                let record = Record::quoted(key, common.next_number(), quote);
-                self.replace(slot, hash, record, common);
+                ledger.quoted += 1;
+                let record = Record::quoted(key, ledger.next_number(), quote);
+                self.replace(slot, hash, record, ledger);
             }
             Some(Found::Attempt(slot)) => {
                 if quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
-                    let grown = self.promote(slot, hash, common);
+                    let grown = self.promote(slot, hash, ledger);
                     self.records.at_mut(grown).quote(from, quote);
                 }
             }
@@ -222,11 +222,11 @@ impl<K: Lots> Flows<K> {
 
     /// Where each connection is.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        let is_told = |entry: &Entry| match entry.found() {
+        let is_emitted = |entry: &Entry| match entry.found() {
             Found::Record(slot) => !self.records.at(slot).is_empty(),
             Found::Attempt(_) => true,
         };
-        self.index.iter().copied().filter(is_told)
+        self.index.iter().copied().filter(is_emitted)
     }
 
     /// Those that are left, by number.
@@ -238,7 +238,7 @@ impl<K: Lots> Flows<K> {
         left.extend(
             records.filter(|(record, _)| !record.is_empty()).map(|(record, entry)| Left::new(record.id, entry)),
         );
-        let mut slot = self.row[0];
+        let mut slot = self.lru[0];
         while slot != NONE {
             let attempt = self.attempts.at(slot);
             left.push(Left::new(attempt.id, Entry::attempt(slot)));

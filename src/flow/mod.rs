@@ -3,7 +3,6 @@
 mod attempt;
 mod bundle;
 mod cause;
-mod common;
 mod connection;
 mod edge;
 mod ended;
@@ -15,6 +14,7 @@ mod flows;
 mod half_open;
 mod history;
 mod key;
+mod ledger;
 mod limits;
 mod lookback;
 mod matching;

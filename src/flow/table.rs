@@ -1,31 +1,31 @@
-//! The table of connections: finds the one a segment belongs to, follows it, and tells it when it is over.
+//! The table of connections: finds the one a segment belongs to, follows it, and emits it once it is closed.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::bundle::{self, Bundle, Finder};
-use super::common::Common;
 use super::ended::Ended;
 use super::flows::Flows;
 use super::key::{AnyKey, Key4, Key6};
+use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
 use super::{Connection, Step};
 use crate::time::Timestamp;
 use crate::wire::Segment;
 
-/// All connections of a capture that are not told yet.
+/// All connections of a capture that are not emitted yet.
 ///
 /// Connections are numbered from 0 in the order of their first segments, as Wireshark's `tcp.stream`.
-/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection, and the old one between the same ends is told;
+/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection, and the old one between the same ends is emitted;
 /// a SYN that repeats, and a SYN-ACK with whatever number, belong to the connection that is there.
 ///
-/// A connection is told once, when no further segment can belong to it: see [`Limits`].
+/// A connection is emitted once, when no further segment can belong to it: see [`Limits`].
 /// A segment that comes after that all the same opens nothing; it is counted as late.
 #[derive(Default)]
 pub struct FlowTable {
     v4: Flows<Key4>,
     v6: Flows<Key6>,
-    common: Common,
+    ledger: Ledger,
 }
 
 impl FlowTable {
@@ -36,15 +36,15 @@ impl FlowTable {
 
     /// An empty table.
     pub fn with_limits(limits: Limits) -> Self {
-        Self { common: Common::new(limits, Finder::default()), ..Self::default() }
+        Self { ledger: Ledger::new(limits, Finder::default()), ..Self::default() }
     }
 
-    /// Takes a segment; `None` when its connection was told already.
+    /// Takes a segment; `None` when its connection was emitted already.
     pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
-        let Self { v4, v6, common } = self;
+        let Self { v4, v6, ledger } = self;
         match AnyKey::of(segment) {
-            AnyKey::V4(key, from) => v4.observe(common.finder.hash_one(key), key, from, segment, common),
-            AnyKey::V6(key, from) => v6.observe(common.finder.hash_one(key), key, from, segment, common),
+            AnyKey::V4(key, from) => v4.observe(ledger.finder.hash_one(key), key, from, segment, ledger),
+            AnyKey::V6(key, from) => v6.observe(ledger.finder.hash_one(key), key, from, segment, ledger),
         }
     }
 
@@ -52,10 +52,10 @@ impl FlowTable {
     ///
     /// It is no segment of its connection, but Wireshark gives the connection its number by it, and counts its flags for completeness.
     pub fn quote(&mut self, quote: &Segment) {
-        let Self { v4, v6, common } = self;
+        let Self { v4, v6, ledger } = self;
         match AnyKey::of(quote) {
-            AnyKey::V4(key, from) => v4.quote(key, from, quote, common),
-            AnyKey::V6(key, from) => v6.quote(key, from, quote, common),
+            AnyKey::V4(key, from) => v4.quote(key, from, quote, ledger),
+            AnyKey::V6(key, from) => v6.quote(key, from, quote, ledger),
         }
     }
 
@@ -71,13 +71,13 @@ impl FlowTable {
             // While some are followed, what the next ones need is on its way.
             let next = chunk(now.end);
             self.expect(bundle, next.clone());
-            let Self { v4, v6, common } = self;
+            let Self { v4, v6, ledger } = self;
             for place in now {
                 bundle.with(place, |hash, key, segment| {
-                    debug_assert_eq!(hash, common.finder.hash(&key), "a bundle for another table");
+                    debug_assert_eq!(hash, ledger.finder.hash(&key), "a bundle for another table");
                     let step = match key {
-                        AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, common),
-                        AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, common),
+                        AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, ledger),
+                        AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, ledger),
                     };
                     done(segment, step);
                 });
@@ -101,52 +101,52 @@ impl FlowTable {
 
     /// What a [`Bundle`] for this table is filled with.
     pub fn finder(&self) -> Finder {
-        self.common.finder.clone()
+        self.ledger.finder.clone()
     }
 
     /// How many segments are best taken at a time.
     pub const AT_ONCE: usize = bundle::AT_ONCE;
 
-    /// Tells the connections that no further segment can belong to, as far as the last segment's time shows.
+    /// Emits the connections that no further segment can belong to, as far as the last segment's time shows.
     ///
     /// # Errors
     /// The first error of `tell`; the connections after it are lost.
     pub fn take_ended<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
         self.end_quiet();
-        self.common.ended.tell(tell)
+        self.ledger.ended.tell(tell)
     }
 
     /// Hands over the connections that no further segment can belong to, in exchange for an empty `ended` to put the next ones in.
     pub fn hand_over(&mut self, ended: &mut Ended) {
         debug_assert!(ended.is_empty());
-        std::mem::swap(&mut self.common.ended, ended);
+        std::mem::swap(&mut self.ledger.ended, ended);
     }
 
     /// What it keeps at most.
     pub fn limits(&self) -> Limits {
-        self.common.limits
+        self.ledger.limits
     }
 
     /// How much memory those take that wait to be taken.
     pub fn waiting(&self) -> usize {
-        self.common.ended.octets()
+        self.ledger.ended.octets()
     }
 
     /// Ends the connections that were quiet for long enough, as far as the last segment's time shows; returns how many wait to be taken.
     pub fn end_quiet(&mut self) -> usize {
-        if let Some(now) = self.common.now {
-            self.v4.end_quiet(now, &mut self.common);
-            self.v6.end_quiet(now, &mut self.common);
+        if let Some(now) = self.ledger.now {
+            self.v4.end_quiet(now, &mut self.ledger);
+            self.v6.end_quiet(now, &mut self.ledger);
         }
-        self.common.ended.len()
+        self.ledger.ended.len()
     }
 
-    /// Tells all connections that are left, by number, and empties the table.
+    /// Emits all connections that are left, by number, and empties the table.
     ///
     /// # Errors
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
-        self.common.ended.tell(&mut tell)?;
+        self.ledger.ended.tell(&mut tell)?;
         let (left4, left6) = (self.v4.left(), self.v6.left());
         let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
         loop {
@@ -157,29 +157,29 @@ impl FlowTable {
                 (None, None) => break,
             };
             let Some(connection) = connection else { continue };
-            self.common.tally.omitted += connection.findings_omitted;
+            self.ledger.tally.omitted += connection.findings_omitted;
             tell(connection)?;
         }
         let tally = self.tally();
-        let (limits, finder) = (self.common.limits, self.common.finder.clone());
-        *self = Self { common: Common::new(limits, finder), ..Self::default() };
+        let (limits, finder) = (self.ledger.limits, self.ledger.finder.clone());
+        *self = Self { ledger: Ledger::new(limits, finder), ..Self::default() };
         Ok(tally)
     }
 
     /// Says that it is `now`, though no segment came; a live capture may be quiet for long.
     pub fn pass(&mut self, now: Timestamp) {
-        self.common.now = self.common.now.max(Some(now));
+        self.ledger.now = self.ledger.now.max(Some(now));
     }
 
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
     pub fn connection(&self, segment: &Segment) -> Option<Connection> {
         match AnyKey::of(segment) {
-            AnyKey::V4(key, _) => self.v4.summary_of(self.common.finder.hash_one(key), key),
-            AnyKey::V6(key, _) => self.v6.summary_of(self.common.finder.hash_one(key), key),
+            AnyKey::V4(key, _) => self.v4.summary_of(self.ledger.finder.hash_one(key), key),
+            AnyKey::V6(key, _) => self.v6.summary_of(self.ledger.finder.hash_one(key), key),
         }
     }
 
-    /// Shows the connections that are followed, as they stand and in no order, those that are over and not yet forgotten among them.
+    /// Shows the connections that are followed, as they stand and in no order, those that are closed and not yet emitted among them.
     pub fn each(&self, mut show: impl FnMut(Connection)) {
         self.v4.entries().for_each(|entry| show(self.v4.summary(entry)));
         self.v6.entries().for_each(|entry| show(self.v6.summary(entry)));
@@ -187,7 +187,7 @@ impl FlowTable {
 
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
-        Tally { numbers: self.common.next, ..self.common.tally }
+        Tally { numbers: self.ledger.next, ..self.ledger.tally }
     }
 }
 
@@ -648,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_told_when_it_was_quiet_for_long() {
+    fn what_is_over_is_emitted_when_it_was_quiet_for_long() {
         let limits = Limits { linger: Span::from_millis(1000), ..Limits::default() };
         let (connections, tally) = told(
             limits,
@@ -667,16 +667,16 @@ mod tests {
             connections.iter().map(|connection| (connection.client.port(), connection.ending)).collect();
         assert_eq!(order, [(1, Ending::Unanswered), (2, Ending::Refused), (3, Ending::Open)]);
         assert_eq!(connections[1].server_to_client.rst, 2);
-        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+        assert_eq!((tally.late_segments, tally.evicted), (1, 0));
     }
 
     #[test]
     fn of_too_many_attempts_the_oldest_is_let_go() {
-        let limits = Limits { asked: 10, ..Limits::default() };
+        let limits = Limits { half_open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=100).map(|port| (port, "0 < S 100(0)")));
         let order: Vec<_> = connections.iter().map(|connection| connection.id.0).collect();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
-        assert!((58..=90).contains(&tally.let_go), "{tally:?}");
+        assert!((58..=90).contains(&tally.evicted), "{tally:?}");
         assert_eq!(connections.len(), 100);
     }
 
@@ -708,10 +708,10 @@ mod tests {
     fn findings_and_holes_take_no_more_memory_than_they_may() {
         let limits = Limits { octets: 200_000, ..Limits::default() };
         let (mut table, mut told) = with_holes(limits, 200, 100, false);
-        assert!(table.common.extra <= 200_000, "{}", table.common.extra);
+        assert!(table.ledger.extra <= 200_000, "{}", table.ledger.extra);
         assert!(!told.is_empty());
         let tally = table.tally();
-        assert_eq!(tally.let_go, told.len() as u64);
+        assert_eq!(tally.evicted, told.len() as u64);
         // Each segment is in one connection, or came too late.
         let Ok(tally) = table.finish(|connection| {
             told.push(connection);
@@ -732,17 +732,17 @@ mod tests {
     fn those_that_are_over_are_told_before_others_are_let_go() {
         let limits = Limits { octets: 400_000, ..Limits::default() };
         let (table, told) = with_holes(limits, 50, 100, true);
-        assert!(table.common.extra <= 400_000, "{}", table.common.extra);
+        assert!(table.ledger.extra <= 400_000, "{}", table.ledger.extra);
         let (other, none) = with_holes(Limits::default(), 50, 100, true);
-        assert!(none.is_empty() && other.common.extra > 400_000 / 2, "{}", other.common.extra);
-        assert_eq!(table.tally().let_go, told.iter().filter(|one| one.ending == Ending::Open).count() as u64);
+        assert!(none.is_empty() && other.ledger.extra > 400_000 / 2, "{}", other.ledger.extra);
+        assert_eq!(table.tally().evicted, told.iter().filter(|one| one.ending == Ending::Open).count() as u64);
     }
 
     #[test]
     fn what_findings_and_holes_take_is_known_to_the_octet() {
-        let (mut table, _) = with_holes(Limits { over: 3, ..Limits::default() }, 20, 30, true);
+        let (mut table, _) = with_holes(Limits { closed: 3, ..Limits::default() }, 20, 30, true);
         let all: usize = (0..table.v4.records.slots()).map(|slot| table.v4.records.at(slot).extra()).sum();
-        assert_eq!(table.common.extra, all);
+        assert_eq!(table.ledger.extra, all);
         assert!(all > 0);
         table.pass(Timestamp::from_nanos(i64::MAX));
         table.end_quiet();
@@ -764,8 +764,8 @@ mod tests {
         for octets in [25_000_000_u64, 200_000_000, 1_600_000_000, 1 << 40] {
             let limits = Limits::within(octets);
             let taken = limits.octets
-                + (limits.open + limits.over) * (size_of::<Record<Key6>>() + 16)
-                + limits.asked * (size_of::<Attempt<Key4>>() + 16);
+                + (limits.open + limits.closed) * (size_of::<Record<Key6>>() + 16)
+                + limits.half_open * (size_of::<Attempt<Key4>>() + 16);
             assert!(taken as u64 <= octets, "{limits:?} take {taken}");
         }
         assert_eq!(Limits::within(u64::MAX), Limits::default());
@@ -775,16 +775,16 @@ mod tests {
     fn of_too_many_open_ones_a_quiet_one_is_let_go() {
         let limits = Limits { open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 < . 101(1) ack 301")));
-        assert_eq!((connections.len(), tally.connections, tally.let_go), (300, 300, 290));
+        assert_eq!((connections.len(), tally.connections, tally.evicted), (300, 300, 290));
     }
 
     #[test]
-    fn of_too_many_that_are_over_the_first_is_told() {
-        let limits = Limits { over: 2, ..Limits::default() };
+    fn of_too_many_that_are_over_the_first_is_emitted() {
+        let limits = Limits { closed: 2, ..Limits::default() };
         let lines = (1..=5).flat_map(|port| [(port, "0 < S 100(0)"), (port, "1 > R. 0(0) ack 101")]);
         let (connections, tally) = told(limits, lines.chain([(1, "2 > R. 0(0) ack 101")]));
         assert_eq!(connections.iter().map(|connection| connection.id.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+        assert_eq!((tally.late_segments, tally.evicted), (1, 0));
     }
 
     proptest! {

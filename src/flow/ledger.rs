@@ -1,14 +1,14 @@
-//! What the connections of both address families have in common: counts, limits, and those that were told last.
+//! What the connections of both address families have in common: counts, limits, and those that were emitted last.
 
 use super::bundle::Finder;
-use super::ended::{Ended, Lots};
+use super::ended::{Ended, Family};
 use super::limits::{Limits, Tally};
 use super::record::Record;
 use super::slab;
 use crate::time::Timestamp;
 
 /// What the connections of both address families have in common.
-pub(super) struct Common {
+pub(super) struct Ledger {
     pub(super) finder: Finder,
     pub(super) limits: Limits,
     /// How many findings a connection may keep now.
@@ -22,18 +22,18 @@ pub(super) struct Common {
     pub(super) now: Option<Timestamp>,
     /// How many octets the findings and holes of the connections in the table take.
     pub(super) extra: usize,
-    /// Connections that were taken out and not yet told.
+    /// Connections that were taken out and not yet emitted.
     pub(super) ended: Ended,
-    pub(super) past: Past,
+    pub(super) recently_closed: RecentlyClosed,
 }
 
-impl Default for Common {
+impl Default for Ledger {
     fn default() -> Self {
         Self::new(Limits::default(), Finder::default())
     }
 }
 
-impl Common {
+impl Ledger {
     pub(super) fn new(limits: Limits, finder: Finder) -> Self {
         Self {
             finder,
@@ -45,12 +45,12 @@ impl Common {
             now: None,
             extra: 0,
             ended: Ended::default(),
-            past: Past::default(),
+            recently_closed: RecentlyClosed::default(),
         }
     }
 
     /// Takes note of how much memory a record takes now.
-    pub(super) fn weigh<K: Lots>(&mut self, record: &mut Record<K>) {
+    pub(super) fn weigh<K: Family>(&mut self, record: &mut Record<K>) {
         let before = record.weight();
         self.set_extra(self.extra - before + record.weigh());
     }
@@ -62,7 +62,7 @@ impl Common {
     }
 
     /// Takes note of a record that is in the table no more.
-    pub(super) fn end<K: Lots>(&mut self, record: Record<K>) {
+    pub(super) fn end<K: Family>(&mut self, record: Record<K>) {
         self.set_extra(self.extra - record.weight());
         self.tally.omitted += record.omitted();
         self.ended.add_record(record);
@@ -84,13 +84,13 @@ impl Common {
     }
 }
 
-/// The connections that were told last, by the hashes of their keys: each pushes out another one, now and then.
+/// The connections that were emitted last, by the hashes of their keys: each pushes out another one, now and then.
 #[derive(Default)]
-pub(super) struct Past {
+pub(super) struct RecentlyClosed {
     hashes: Vec<u64>,
 }
 
-impl Past {
+impl RecentlyClosed {
     pub(super) fn remember(&mut self, hash: u64) {
         if self.hashes.is_empty() {
             self.hashes = vec![0; REMEMBERED];
@@ -112,5 +112,5 @@ impl Past {
 
 /// How many findings of a connection are kept where there is little memory left.
 const FEW: usize = 4;
-/// How many told connections are remembered, to know a late segment.
+/// How many emitted connections are remembered, to know a late segment.
 const REMEMBERED: usize = 1 << 16;
