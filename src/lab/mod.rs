@@ -22,7 +22,7 @@ pub use aftermath::{longest_wait, watch_time_wait};
 pub use error::LabError;
 pub use host::Ground;
 pub use recording::{Ends, Recording};
-pub use scenario::{Place, Play, Scenario};
+pub use scenario::{Loopback, Play, Scenario};
 
 use opening::Opened;
 use playing::{failed, play, start_again};
@@ -129,6 +129,6 @@ mod tests {
         let six = Scenario { mtu: Some(1279), address: "::1".parse().unwrap(), ..Scenario::default() };
         assert!(said(six).contains("1280"));
         assert!(said(Scenario { clients: 0, ..Scenario::default() }).contains("clients"));
-        assert!(said(Scenario { mtu: Some(1500), place: Place::Host, ..Scenario::default() }).contains("MTU"));
+        assert!(said(Scenario { mtu: Some(1500), loopback: Loopback::Host, ..Scenario::default() }).contains("MTU"));
     }
 }

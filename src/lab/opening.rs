@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::host::{self, Claim, Ground, LOOPBACK, Reservation};
-use super::scenario::{Place, Scenario};
+use super::scenario::{Loopback, Scenario};
 use super::{LabError, echo};
 use crate::capture::{Live, Markers, OpenError, Tap};
 
@@ -31,7 +31,7 @@ enum Barrier {
 
 /// Opens the capture where the scenario may be played; `notices` gets what the user should know of that.
 pub(super) fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Opened, LabError> {
-    if scenario.mtu.is_some() || scenario.place == Place::OwnNamespace {
+    if scenario.mtu.is_some() || scenario.loopback == Loopback::OwnNamespace {
         let ground = host::enter_namespace(scenario.mtu)
             .map_err(|error| LabError::new(format!("{error}; {}", host::ways_out(scenario.mtu))))?;
         if let Some(mtu) = scenario.mtu {
@@ -42,7 +42,7 @@ pub(super) fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Ope
     }
     match open_on(scenario, Ground::Host) {
         Ok(opened) => Ok(opened),
-        Err(Barrier::Here { what, way_out }) if scenario.place == Place::WherePermitted => {
+        Err(Barrier::Here { what, way_out }) if scenario.loopback == Loopback::WherePermitted => {
             let ground = host::enter_namespace(None)
                 .map_err(|error| LabError::new(format!("{what}, and {error}; {way_out}")))?;
             let who = if nix::unistd::geteuid().is_root() { "running" } else { "running without root," };

@@ -28,7 +28,7 @@ pub struct Scenario {
     /// The MTU of the loopback interface, which then is one of an own network namespace.
     pub mtu: Option<u32>,
     /// On which loopback interface it is played.
-    pub place: Place,
+    pub loopback: Loopback,
     /// Whom root becomes once the capture is open.
     pub successor: Successor,
     /// Ends the experiment early once it is set, as a signal handler may do.
@@ -48,7 +48,7 @@ pub enum Play {
 
 /// On which loopback interface an experiment is played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum Loopback {
     /// The host's own where capturing is permitted, that of an own namespace otherwise.
     WherePermitted,
     /// The host's own.
@@ -69,7 +69,7 @@ impl Default for Scenario {
             first_close: Side::Client,
             clients: 1,
             mtu: None,
-            place: Place::WherePermitted,
+            loopback: Loopback::WherePermitted,
             successor: Successor::default(),
             interrupt: Arc::default(),
         }
@@ -110,7 +110,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), LabError> {
         ))
     } else if scenario.mtu.is_some_and(|mtu| mtu > 65536) {
         Some("the MTU of a loopback interface is at most 65536 octets".to_owned())
-    } else if scenario.mtu.is_some() && scenario.place == Place::Host {
+    } else if scenario.mtu.is_some() && scenario.loopback == Loopback::Host {
         Some("the host's own loopback interface keeps its MTU".to_owned())
     } else if scenario.clients == 0 || scenario.clients > MOST_CLIENTS {
         Some(format!("there can be 1 to {MOST_CLIENTS} clients"))
