@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what each capture of a folder costs `tcpflow analyze`, in every form of its output, and misses no mark silently.
 
-    scripts/hostile_check.py DIR... [--bin target/release/tcpflow] [--memory 500M] [--seconds 10] [--octets 500M]
+    scripts/hostile_check.py DIR... [--bin PROGRAM] [--memory 500M] [--seconds 10] [--octets 500M]
 
 Prints a row for each file and form that missed a mark, the worst of the others, and how many there were.
 Exit status 1 where one took longer or more memory than it may, ended by a signal, or with a status other than those of the contract:
@@ -69,10 +69,16 @@ class Run:
         return f"{self.seconds:8.2f} s {self.peak / 1e6:8.1f} MB  {self.status:3}  {self.form:15} {self.path.name}  {why}"
 
 
+def built():
+    """The release build, where cargo puts it."""
+    folder = subprocess.run([Path(__file__).with_name("target.sh")], capture_output=True, text=True, check=True).stdout
+    return f"{folder.strip()}/release/tcpflow"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
-    parser.add_argument("--bin", default="target/release/tcpflow")
+    parser.add_argument("--bin", default=built(), help="tcpflow; by default the release build")
     parser.add_argument("--memory", default="500M", help="what the command is told")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--octets", type=octets, default="500M", help="how much memory it may take")

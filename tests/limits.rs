@@ -32,11 +32,11 @@ fn each_limit_has_a_test_that_reaches_it() {
         gather(&root().join(folder), &mut tests);
     }
     for [what, _, _, told, test] in bounds() {
-        assert!(told.len() > 10, "{what}: what happens?");
+        assert!(told.len() > 7, "{what}: what happens?");
         let names = spans(&test);
         assert!(!names.is_empty(), "{what} has no test");
         for name in names {
-            let is_test = tests.contains(&format!("fn {name}()")) || tests.contains(&format!("fn {name}(\n"));
+            let is_test = tests.contains(&format!("fn {name}("));
             assert!(is_test, "{what}: there is no test {name}");
         }
     }
