@@ -22,7 +22,7 @@ use tcpflow::calls::{Call, Effect};
 use tcpflow::capture::{FrameSource, Live, Tap};
 use tcpflow::flow::Side;
 use tcpflow::kernel::{Evidence, TimerKind};
-use tcpflow::lab::{Ground, Place, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
+use tcpflow::lab::{Ground, Loopback, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
 use tcpflow::tcp::State;
 use tcpflow::time::Span;
 use tcpflow::wire::{Decoder, Flags, Segment};
@@ -93,7 +93,7 @@ fn echo_v6() {
 }
 
 fn echo_in_own_namespace() {
-    let scenario = Scenario { place: Place::OwnNamespace, ..Scenario::default() };
+    let scenario = Scenario { loopback: Loopback::OwnNamespace, ..Scenario::default() };
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
     assert_ne!(recording.ground, Ground::Host);
@@ -198,7 +198,7 @@ fn only_messages_of_no_octets() {
 fn busy_port() {
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = busy.local_addr().unwrap().port();
-    let scenario = Scenario { port, place: Place::Host, ..Scenario::default() };
+    let scenario = Scenario { port, loopback: Loopback::Host, ..Scenario::default() };
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
     assert_ne!(recording.address.port(), port);
@@ -206,7 +206,7 @@ fn busy_port() {
 }
 
 fn interrupted() {
-    let scenario = Scenario { rounds: u32::MAX, place: Place::Host, ..Scenario::default() };
+    let scenario = Scenario { rounds: u32::MAX, loopback: Loopback::Host, ..Scenario::default() };
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, scenario.interrupt.clone()).unwrap();
     // As Ctrl-C would, in the middle: once the client is there. A thread of this process would keep it from giving up root.
     let watcher = "until cat /proc/$PPID/task/*/comm 2>/dev/null | grep -qx echo-client; do :; done; kill -USR1 $PPID";
@@ -227,7 +227,7 @@ fn interrupted() {
 
 fn strangers_are_left_out() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let scenario = Scenario { port: port.port(), rounds: 200, place: Place::Host, ..Scenario::default() };
+    let scenario = Scenario { port: port.port(), rounds: 200, loopback: Loopback::Host, ..Scenario::default() };
     // A thread of this process would keep it from giving up root.
     let mut stranger = Command::new(env::current_exe().unwrap());
     stranger.env(STRANGER, port.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -272,7 +272,7 @@ fn what_was_captured_before_the_stop_is_read() {
 }
 
 fn sudo_is_given_up() {
-    let scenario = Scenario { place: Place::Host, ..Scenario::default() };
+    let scenario = Scenario { loopback: Loopback::Host, ..Scenario::default() };
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
@@ -294,7 +294,7 @@ fn sudo_is_given_up() {
 }
 
 fn host_loopback_is_denied_with_a_way_out() {
-    let error = run(&Scenario { place: Place::Host, ..Scenario::default() }).unwrap_err().to_string();
+    let error = run(&Scenario { loopback: Loopback::Host, ..Scenario::default() }).unwrap_err().to_string();
     assert!(
         error.contains("no permission to capture on lo") && error.contains("sudo setcap cap_net_raw+ep /"),
         "{error}"

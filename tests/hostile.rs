@@ -167,7 +167,14 @@ fn timeline(name: &str, attached: &[u8], frames: impl FnOnce(&mut dyn FnMut(&[u8
     frames(&mut |octets| {
         number += 1;
         let at = Some(Timestamp::from_parts(1_700_000_001, number as u32 * 1000));
-        let frame = Frame { number, at, link: LinkType::RAW, bytes: octets, wire_len: octets.len() as u32 };
+        let frame = Frame {
+            number,
+            at,
+            link: LinkType::RAW,
+            bytes: octets,
+            wire_len: octets.len() as u32,
+            seen: Default::default(),
+        };
         writer.write(&frame, &[]).expect("a frame is written");
     });
     writer.attach(attached).expect("there is room");

@@ -50,6 +50,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("zstd", &["capture"]),
 ];
 
+/// Files that name each other all the same; a circle that is untied must leave this list, and none may join it.
+const CIRCLES: &[&str] = &[
+    "flow/cause.rs flow/lookback.rs",
+    "flow/record.rs flow/verdict.rs",
+    "report/timeline/compact.rs report/timeline/mod.rs",
+    "report/timeline/ladder.rs report/timeline/mod.rs",
+];
+
 #[test]
 fn each_module_names_only_those_before_it() {
     let mut wrong = Vec::new();
@@ -146,6 +154,17 @@ fn every_file_begins_with_one_line_that_says_what_it_is() {
     }
 }
 
+#[test]
+fn no_file_names_one_that_names_it() {
+    let graph = Graph::of(&sources());
+    let circles: BTreeSet<_> = graph.circles().iter().map(|circle| circle.join(" ")).collect();
+    let known: BTreeSet<_> = CIRCLES.iter().map(|circle| circle.to_string()).collect();
+    assert_eq!(
+        circles, known,
+        "each of these files names the next, and the last one the first; what is here, and CIRCLES"
+    );
+}
+
 /// The rules above are worth nothing if the reader below sees nothing.
 #[test]
 fn the_reader_sees_what_it_must() {
@@ -173,6 +192,32 @@ fn the_reader_sees_what_it_must() {
     assert!(climbing("flow/key.rs", "use super::super::report;"));
     assert!(!climbing("flow/key.rs", "use super::Side;"));
     assert!(!climbing("time.rs", "mod tests { use super::*; }"));
+
+    let circles = |files: &[(&str, &str)]| {
+        let source = |(name, text): &(&str, &str)| {
+            let tokens: TokenStream = text.parse().unwrap();
+            Source::new((*name).into(), String::new(), tokens.clone(), tokens)
+        };
+        let files: Vec<_> = files.iter().map(source).collect();
+        let graph = Graph::of(&files);
+        graph.circles().iter().map(|circle| circle.join(" ")).collect::<Vec<_>>()
+    };
+    let module =
+        ("a/mod.rs", "mod x; mod y; mod z; pub use x::X; pub(crate) use self::{y::Y, z::Z}; fn f() -> u8 { 0 }");
+    assert_eq!(
+        circles(&[
+            module,
+            ("a/x.rs", "use super::Y;"),
+            ("a/y.rs", "fn f() { crate::a::z::g() }"),
+            ("a/z.rs", "use super::{X, y};")
+        ]),
+        ["a/x.rs a/y.rs a/z.rs", "a/y.rs a/z.rs"]
+    );
+    let own = ("a/y.rs", "pub(super) struct Y; fn g() { super::f(); }");
+    assert_eq!(circles(&[module, ("a/x.rs", "use super::{f, Y};"), own, ("a/z.rs", "pub struct Z;")]), [""; 0]);
+    let calling = ("a/mod.rs", "mod x; use x::X; fn f() { X }");
+    assert_eq!(circles(&[calling, ("a/x.rs", "pub use super::f;"), ("b.rs", "use crate::a::f;")]), [""; 0]);
+    assert_eq!(circles(&[calling, ("a/x.rs", "use super::f;")]), ["a/mod.rs a/x.rs"]);
 }
 
 struct Source {
@@ -209,6 +254,166 @@ impl Source {
     fn climbs(&self) -> bool {
         let depth = self.name.split('/').filter(|part| *part != "mod.rs").count();
         climbs(&self.tokens, depth)
+    }
+}
+
+/// Which file names which, by paths; a name that a `mod.rs` hands on stands for the file that it is from.
+struct Graph {
+    names: Vec<String>,
+    named: Vec<BTreeSet<usize>>,
+}
+
+impl Graph {
+    fn of(files: &[Source]) -> Self {
+        let module = |name: &str| -> Vec<String> {
+            let path = name.trim_end_matches(".rs").trim_end_matches("/mod");
+            path.split('/').map(str::to_owned).collect()
+        };
+        let modules: BTreeMap<_, _> = files.iter().enumerate().map(|(at, file)| (module(&file.name), at)).collect();
+        // What the `pub use` of a module hands on, by the module's path and the name.
+        let mut handed_on: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+        for (path, at) in &modules {
+            for used in public_uses(&files[*at].without_tests) {
+                let absolute = absolute(path, &used, &modules);
+                if let (Some(absolute), Some(name)) = (absolute, used.last()) {
+                    handed_on.insert([&path[..], std::slice::from_ref(name)].concat(), absolute);
+                }
+            }
+        }
+        let mut named = vec![BTreeSet::new(); files.len()];
+        for (path, at) in &modules {
+            for used in paths(&without_public_uses(&files[*at].without_tests)) {
+                let Some(mut used) = absolute(path, &used, &modules) else { continue };
+                for _ in 0..4 {
+                    let from = (1..=used.len()).rev().find_map(|count| handed_on.get(&used[..count]));
+                    match from {
+                        Some(from) => used = from.clone(),
+                        None => break,
+                    }
+                }
+                let file = (1..=used.len()).rev().find_map(|count| modules.get(&used[..count]));
+                if let Some(file) = file.filter(|file| *file != at) {
+                    named[*at].insert(*file);
+                }
+            }
+        }
+        Self { names: files.iter().map(|file| file.name.clone()).collect(), named }
+    }
+
+    /// One circle for each two files of which each can be reached from the other, the shortest there is; each circle once.
+    fn circles(&self) -> BTreeSet<Vec<&str>> {
+        let mut circles = BTreeSet::new();
+        for start in 0..self.names.len() {
+            // Breadth first, so that the way back is the shortest.
+            let mut before: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut queue = std::collections::VecDeque::from([start]);
+            while let Some(at) = queue.pop_front() {
+                for next in &self.named[at] {
+                    if !before.contains_key(next) {
+                        before.insert(*next, at);
+                        queue.push_back(*next);
+                    }
+                }
+            }
+            if let Some(mut at) = before.get(&start).copied() {
+                let mut circle = vec![start];
+                while at != start {
+                    circle.push(at);
+                    at = before[&at];
+                }
+                circle.reverse();
+                let first = circle.iter().enumerate().min_by_key(|(_, at)| **at).map_or(0, |(place, _)| place);
+                circle.rotate_left(first);
+                circles.insert(circle.iter().map(|at| self.names[*at].as_str()).collect());
+            }
+        }
+        circles
+    }
+}
+
+/// A path from the crate's root; `None` where it begins with something else than `crate`, `super`, `self` or a module of this one.
+fn absolute(module: &[String], path: &[String], modules: &BTreeMap<Vec<String>, usize>) -> Option<Vec<String>> {
+    let mut from = module.to_vec();
+    let mut rest = path;
+    match rest.first()?.as_str() {
+        "crate" => {
+            from.clear();
+            rest = &rest[1..];
+        }
+        "self" => rest = &rest[1..],
+        "super" => {
+            while let Some(rest_of) = rest.strip_prefix(&["super".to_owned()]) {
+                from.pop()?;
+                rest = rest_of;
+            }
+        }
+        child if path.len() > 1 && modules.contains_key(&[module, &[child.to_owned()]].concat()) => {}
+        _ => return None,
+    }
+    // A visibility, as `pub(super)`, names nothing.
+    if rest.is_empty() {
+        return None;
+    }
+    from.extend(rest.iter().cloned());
+    Some(from)
+}
+
+/// The paths of all `pub use`, of whatever visibility.
+fn public_uses(tokens: &TokenStream) -> Vec<Vec<String>> {
+    statements(tokens)
+        .into_iter()
+        .filter(|statement| is_public_use(statement))
+        .flat_map(|statement| {
+            let path = statement
+                .into_iter()
+                .skip_while(|token| !matches!(token, TokenTree::Ident(ident) if ident == "use"))
+                .skip(1);
+            paths(&path.collect())
+        })
+        .collect()
+}
+
+fn without_public_uses(tokens: &TokenStream) -> TokenStream {
+    statements(tokens).into_iter().filter(|statement| !is_public_use(statement)).flatten().collect()
+}
+
+/// Tokens up to each semicolon or block, outside of any group.
+fn statements(tokens: &TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut statements = vec![Vec::new()];
+    for token in tokens.clone() {
+        let ends = match &token {
+            TokenTree::Punct(punct) => punct.as_char() == ';',
+            TokenTree::Group(group) => {
+                let in_use = statements.last().is_some_and(|last: &Vec<TokenTree>| {
+                    last.iter().any(|token| matches!(token, TokenTree::Ident(ident) if ident == "use"))
+                });
+                group.delimiter() == proc_macro2::Delimiter::Brace && !in_use
+            }
+            _ => false,
+        };
+        if let Some(last) = statements.last_mut() {
+            last.push(token);
+        }
+        if ends {
+            statements.push(Vec::new());
+        }
+    }
+    statements
+}
+
+fn is_public_use(statement: &[TokenTree]) -> bool {
+    let mut words = statement.iter().filter_map(|token| match token {
+        TokenTree::Ident(ident) => Some(ident.to_string()),
+        _ => None,
+    });
+    let mut is_public = false;
+    // Attributes have no words of their own outside of groups.
+    loop {
+        match words.next().as_deref() {
+            Some("pub") => is_public = true,
+            Some("use") => return is_public,
+            _ => return false,
+        }
     }
 }
 

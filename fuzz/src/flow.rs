@@ -67,8 +67,8 @@ fn summarize(script: &Script, limits: Limits) -> Told {
 fn tight(looks: u8) -> Limits {
     Limits {
         linger: Span::from_millis([0, 10_000][usize::from(looks & 1)]),
-        over: usize::from(looks >> 1 & 1),
-        asked: 1,
+        closed: usize::from(looks >> 1 & 1),
+        half_open: 1,
         open: 1 + usize::from(looks >> 2 & 1),
         findings: usize::from(looks >> 3) * 2,
         octets: [usize::MAX, 700][usize::from(looks >> 1 & 1)],
@@ -239,7 +239,14 @@ pub(super) struct Captured {
 impl Captured {
     fn frame(&self) -> Frame<'_> {
         let Self { number, at, octets, wire_len } = self;
-        Frame { number: *number, at: *at, link: LinkType::RAW, bytes: octets, wire_len: *wire_len }
+        Frame {
+            number: *number,
+            at: *at,
+            link: LinkType::RAW,
+            bytes: octets,
+            wire_len: *wire_len,
+            seen: Default::default(),
+        }
     }
 }
 

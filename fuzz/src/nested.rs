@@ -18,7 +18,14 @@ pub fn nested(octets: &[u8]) {
     let Built { octets, headers, segments } = frame;
     let mut decoder = Decoder::new().with_tunnels();
     let mut seen = 0;
-    let frame = Frame { number: 1, at: None, link: LinkType(101), bytes: &octets, wire_len: octets.len() as u32 };
+    let frame = Frame {
+        number: 1,
+        at: None,
+        link: LinkType(101),
+        bytes: &octets,
+        wire_len: octets.len() as u32,
+        seen: Default::default(),
+    };
     let decoded = decoder.decode(&frame, |_, _| seen += 1);
     let steps = u64::from(decoder.steps());
     assert!(steps <= 3 * headers + 1, "{steps} steps for {headers} headers");

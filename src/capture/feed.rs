@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::live::{GATHERING, now};
-use super::{CaptureError, CaptureStats, Frame, LinkType, Live};
+use super::{CaptureError, CapturePoint, CaptureStats, Frame, FrameSource, LinkType, Live, SeenAt};
 use crate::time::Timestamp;
 
 /// The packets of a live capture, in batches that wait until they are asked for.
@@ -17,6 +17,7 @@ pub struct Feed {
     from: From,
     spare: Sender<Batch>,
     stop: StopOnDrop,
+    points: Vec<CapturePoint>,
 }
 
 /// Ends the thread also when nobody stops the feed.
@@ -73,7 +74,8 @@ impl Batch {
         self.heads.iter().zip(number..).map(move |(head, number)| {
             let bytes = &self.bytes[begin..head.end as usize];
             begin = head.end as usize;
-            Frame { number, at: Some(head.at), link: self.link, wire_len: head.wire_len, bytes }
+            let (link, seen) = (self.link, SeenAt::default());
+            Frame { number, at: Some(head.at), link, wire_len: head.wire_len, bytes, seen }
         })
     }
 
@@ -95,6 +97,7 @@ impl Feed {
     /// Where there can be no thread, packets are read when they are asked for, and until then only the kernel's buffer holds them.
     pub fn start(live: Live) -> Self {
         let stop = StopOnDrop(live.stop_switch());
+        let points = live.points().to_vec();
         let (to_owner, from_thread) = mpsc::sync_channel(WAITING);
         let (spare, back) = mpsc::channel();
         let reader = Arc::new(Mutex::new(Some(Reader::new(live, stop.0.clone(), back))));
@@ -111,7 +114,12 @@ impl Feed {
             Ok(_) => From::Thread(from_thread),
             Err(_) => taken(&reader).map_or(From::Thread(from_thread), |reader| From::Here(Box::new(reader))),
         };
-        Self { from, spare, stop }
+        Self { from, spare, stop, points }
+    }
+
+    /// Where its packets are captured, as [`FrameSource::points`] has it.
+    pub fn points(&self) -> &[CapturePoint] {
+        &self.points
     }
 
     /// Waits at most `patience` for the next batch.

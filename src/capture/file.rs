@@ -15,8 +15,9 @@ use super::input::Input;
 use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::{Allowance, CaptureError, Frame, FrameSource, LinkType, shown};
-use crate::time::Timestamp;
+use super::point::Points;
+use super::record::{Damage, Record};
+use super::{Allowance, CaptureError, CapturePoint, Frame, FrameSource, SeenAt, shown};
 
 /// A capture file, read once from front to end in bounded memory.
 ///
@@ -138,7 +139,7 @@ impl FileSource {
     /// They stand at its end: all of them are known once there is no next frame.
     pub fn attachments(&self) -> &[Vec<u8>] {
         match &self.format {
-            Format::Pcap(_) => &[],
+            Format::Pcap(..) => &[],
             Format::Pcapng(pcapng) => pcapng.attachments(),
         }
     }
@@ -146,7 +147,7 @@ impl FileSource {
     /// Gives the attached records away, so that their memory is freed as soon as they are understood.
     pub fn take_attachments(&mut self) -> Vec<Vec<u8>> {
         match &mut self.format {
-            Format::Pcap(_) => Vec::new(),
+            Format::Pcap(..) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.take_attachments(),
         }
     }
@@ -154,7 +155,7 @@ impl FileSource {
     /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
     pub fn dropped(&self) -> Option<u64> {
         match &self.format {
-            Format::Pcap(_) => None,
+            Format::Pcap(..) => None,
             Format::Pcapng(pcapng) => pcapng.dropped(),
         }
     }
@@ -162,7 +163,7 @@ impl FileSource {
     /// The comments on the frame that was read last.
     pub fn comments(&self) -> Vec<String> {
         match &self.format {
-            Format::Pcap(_) => Vec::new(),
+            Format::Pcap(..) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.comments(&self.input),
         }
     }
@@ -183,9 +184,10 @@ impl FileSource {
         let counted =
             Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
         let reader =
-            decompressed(Box::new(counted), &allowance.windows).map_err(|error| Broken::from(error).told(&name, 0))?;
+            decompressed(Box::new(counted), &allowance.windows).map_err(|error| Damage::from(error).told(&name, 0))?;
         let mut input = Input::new(Box::new(Heeding::new(reader, &allowance.stop)));
-        let format = Format::open(&mut input, allowance).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        let format =
+            Format::open(&mut input, &name, allowance).map_err(|damage| damage.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -205,6 +207,13 @@ impl FrameSource for FileSource {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         let mut record = Record::NONE;
         Ok(self.advance(&mut record)?.then(|| self.frame(&record)))
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        match &self.format {
+            Format::Pcap(_, points) => points.known(),
+            Format::Pcapng(pcapng) => pcapng.points(),
+        }
     }
 
     #[inline]
@@ -234,14 +243,14 @@ impl FileSource {
             return Ok(false);
         }
         let next = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
+            Format::Pcap(pcap, _) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
             Format::Pcapng(pcapng) => match pcapng.next(&mut self.input, &mut self.number) {
                 Ok(next) => {
                     let more = next.is_some();
                     *record = next.unwrap_or(Record::NONE);
                     Ok(more)
                 }
-                Err(broken) => Err(broken),
+                Err(damage) => Err(damage),
             },
         };
         match next {
@@ -259,21 +268,22 @@ impl FileSource {
             link: record.link,
             bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
             wire_len: record.wire_len,
+            seen: self.format.seen(),
         }
     }
 
     /// Ends the reading, and says why it ended where the file is not whole.
     #[cold]
-    fn end(&mut self, end: Result<bool, Broken>) -> Result<bool, CaptureError> {
+    fn end(&mut self, end: Result<bool, Damage>) -> Result<bool, CaptureError> {
         self.finished = true;
-        if let Err(broken) = end {
-            let error = broken.explain(&self.name, self.number, &mut self.input);
+        if let Err(damage) = end {
+            let error = damage.explain(&self.name, self.number, &mut self.input);
             self.input.close();
             return Err(error);
         }
         self.input.close();
         match self.input.take_failure() {
-            Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
+            Some(error) => Err(Damage::from(error).told(&self.name, self.number)),
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
         }
     }
@@ -302,104 +312,42 @@ fn cannot_be_opened(name: &str, error: &io::Error) -> CaptureError {
     })
 }
 
-/// One packet record, its bytes still in the input's window.
-pub(super) struct Record {
-    pub(super) at: Option<Timestamp>,
-    pub(super) link: LinkType,
-    pub(super) begin: usize,
-    pub(super) captured: u32,
-    pub(super) wire_len: u32,
-}
-
-impl Record {
-    /// What stands where none was read yet.
-    const NONE: Self = Self { at: None, link: LinkType(0), begin: 0, captured: 0, wire_len: 0 };
-}
-
-/// Why a file can be read no further.
-pub(super) enum Broken {
-    /// It ends where it should go on: at which place.
-    Cut(&'static str),
-    /// It says what cannot be: what.
-    Damaged(String),
-    /// It is nothing that can be read: what it is, and the way out.
-    Foreign(String),
-    /// It has no octets.
-    Empty,
-    /// Reading or decompressing failed.
-    Failed(io::Error),
-}
-
-impl Broken {
-    pub(super) fn oversized(captured: u32) -> Self {
-        Self::Damaged(format!(
-            "the next one claims {captured} captured octets, and no capture holds more than {MAX_CAPTURED}"
-        ))
-    }
-
-    /// A reader that failed looks like an early end: what it said is the reason.
-    fn explain(self, name: &str, frames: u64, input: &mut Input) -> CaptureError {
-        input.take_failure().map_or(self, Self::from).told(name, frames)
-    }
-
-    fn told(self, name: &str, frames: u64) -> CaptureError {
-        let place = if frames == 0 { "before its first frame".into() } else { format!("after frame {frames}") };
-        CaptureError::new(match self {
-            Self::Cut(_) if frames == 0 => format!(
-                "{name} is cut short before its first frame: nothing of it can be read; copy or capture it again"
-            ),
-            Self::Cut(place_in) => format!(
-                "{name} is cut short after frame {frames}, {place_in}: \
-                 it was copied or stopped while being written; the frames before that were read"
-            ),
-            Self::Damaged(what) if frames == 0 => format!("{name} is damaged before its first frame: {what}"),
-            Self::Damaged(what) => {
-                format!("{name} is damaged after frame {frames}: {what}; the frames before that were read")
-            }
-            Self::Foreign(what) => format!("{name} is not a capture that can be read: {what}"),
-            Self::Empty => {
-                format!("{name} is empty: a capture has at least a file header, so nothing was ever written to it")
-            }
-            Self::Failed(error) => format!("{name} cannot be read further {place}: {error}"),
-        })
-    }
-}
-
-/// What decompression says of its data is said of the file; the rest are the system's errors.
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Cut("within its compressed data"),
-            io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
-            _ => Self::Failed(error),
-        }
-    }
-}
-
 enum Format {
-    Pcap(Pcap),
+    Pcap(Pcap, Points),
     Pcapng(Pcapng),
 }
 
 impl Format {
-    fn open(input: &mut Input, allowance: &Allowance) -> Result<Self, Broken> {
+    fn open(input: &mut Input, name: &str, allowance: &Allowance) -> Result<Self, Damage> {
         let head = input.peek(12);
         if head.is_empty() {
-            return Err(Broken::Empty);
+            return Err(Damage::Empty);
         }
         if Pcap::recognises(head) {
-            return Pcap::open(input).map(Self::Pcap);
+            let pcap = Pcap::open(input)?;
+            let mut points = Points::new(name);
+            points.number(0, pcap.link(), b"", b"");
+            return Ok(Self::Pcap(pcap, points));
         }
         if Pcapng::recognises(head) {
-            return Ok(Self::Pcapng(Pcapng::new(allowance.attachments.as_ref())));
+            return Ok(Self::Pcapng(Pcapng::new(name, allowance.attachments.as_ref())));
         }
-        Err(Broken::Foreign(foreign(head)))
+        Err(Damage::Foreign(foreign(head)))
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    fn seen(&self) -> SeenAt {
+        match self {
+            Self::Pcap(..) => SeenAt::default(),
+            Self::Pcapng(pcapng) => pcapng.seen(),
+        }
     }
 
     /// After which frame an option overran its block.
     fn overrun(&self) -> Option<u64> {
         match self {
-            Self::Pcap(_) => None,
+            Self::Pcap(..) => None,
             Self::Pcapng(pcapng) => pcapng.overrun(),
         }
     }
@@ -450,6 +398,3 @@ impl Read for Counted {
         }
     }
 }
-
-/// As much of one frame as tcpdump or Wireshark ever write or read.
-pub(super) const MAX_CAPTURED: u32 = 262_144;

@@ -6,8 +6,7 @@ use pcap::{Device, IfFlags, Linktype};
 use serde::Serialize;
 
 use super::filter::dlt;
-use super::live::ANY;
-use super::{CaptureError, LinkType, Live, OpenError, Tap, shown, ways_to_capture};
+use super::{CaptureError, LinkType, shown};
 
 /// One interface as libpcap knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -80,20 +79,6 @@ pub fn default_interface() -> String {
     chosen.map_or_else(|| ANY.to_owned(), |interface| interface.name)
 }
 
-impl Interface {
-    /// Opens the interface for a moment to learn its link type, or why nothing can be captured on it.
-    pub fn try_out(&mut self) {
-        let tap = Tap { interface: self.name.clone(), filter: String::new(), snap_len: 64, buffer: 1 << 16 };
-        match Live::open(tap) {
-            Ok(live) => self.link = Some(live.link().into()),
-            Err(OpenError::Permission(_)) => {
-                self.why_not = Some(format!("no permission (root or CAP_NET_RAW has it): {}", ways_to_capture()));
-            }
-            Err(OpenError::Other(error)) => self.why_not = Some(error.message),
-        }
-    }
-}
-
 impl From<LinkType> for Link {
     fn from(link: LinkType) -> Self {
         let name = Linktype(dlt(link)).get_name().unwrap_or_else(|_| format!("LINKTYPE {}", link.0));
@@ -128,3 +113,6 @@ impl From<&pcap::Address> for Address {
         Self { addr: address.addr, prefix }
     }
 }
+
+/// The name by which libpcap captures on all interfaces at once.
+pub(super) const ANY: &str = "any";

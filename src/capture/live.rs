@@ -1,11 +1,8 @@
-//! Frames from a live interface, by libpcap; and a capture in a thread of its own that is proven to run before, and drained after.
+//! Frames from a live interface, by libpcap.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -16,7 +13,10 @@ use pcap::{Active, Capture, Error, Precision};
 use serde::{Deserialize, Serialize};
 
 use super::filter::unusable;
-use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use super::interfaces::ANY;
+use super::{
+    CaptureError, CapturePoint, Frame, FrameSource, Interface, LinkType, SeenAt, interfaces, shown, ways_to_capture,
+};
 use crate::time::Timestamp;
 
 /// What to capture, and with how much room.
@@ -87,7 +87,7 @@ pub enum Scope {
 pub struct Live {
     capture: Capture<Active>,
     tap: Tap,
-    link: LinkType,
+    point: CapturePoint,
     number: u64,
     bytes: Vec<u8>,
     stop: Arc<AtomicBool>,
@@ -144,7 +144,8 @@ impl Live {
         let link = link_type(capture.get_datalink().0);
         capture.filter(filter, true).map_err(|error| OpenError::Other(unusable(filter, link, &error)))?;
         let (number, counted) = (0, Counted::default());
-        Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
+        let point = CapturePoint { file: None, interface: Some(shown(interface)), description: None, link };
+        Ok(Self { capture, tap, point, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
     }
 
     /// The interface captured on.
@@ -159,7 +160,7 @@ impl Live {
 
     /// How its frames begin.
     pub fn link(&self) -> LinkType {
-        self.link
+        self.point.link
     }
 
     /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields what had been captured by then, and then `None`,
@@ -216,6 +217,20 @@ impl Live {
     }
 }
 
+impl Interface {
+    /// Opens the interface for a moment to learn its link type, or why nothing can be captured on it.
+    pub fn try_out(&mut self) {
+        let tap = Tap { interface: self.name.clone(), filter: String::new(), snap_len: 64, buffer: 1 << 16 };
+        match Live::open(tap) {
+            Ok(live) => self.link = Some(live.link().into()),
+            Err(OpenError::Permission(_)) => {
+                self.why_not = Some(format!("no permission (root or CAP_NET_RAW has it): {}", ways_to_capture()));
+            }
+            Err(OpenError::Other(error)) => self.why_not = Some(error.message),
+        }
+    }
+}
+
 /// libpcap counts in 32 bits, which a long capture fills.
 #[derive(Clone, Copy, Default)]
 struct Counted {
@@ -251,9 +266,10 @@ impl FrameSource for Live {
                     return Ok(Some(Frame {
                         number: self.number,
                         at: Some(at),
-                        link: self.link,
+                        link: self.point.link,
                         wire_len: packet.header.len,
                         bytes: &self.bytes,
+                        seen: SeenAt::default(),
                     }));
                 }
                 Err(Error::TimeoutExpired) if self.until.is_some() => return Ok(None),
@@ -265,6 +281,10 @@ impl FrameSource for Live {
                 }
             }
         }
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        std::slice::from_ref(&self.point)
     }
 }
 
@@ -281,218 +301,6 @@ pub struct CaptureStats {
     pub if_dropped: u64,
     /// Whether everything was read that had been captured: a mark sent after the last packet was seen to come through.
     pub drained: bool,
-}
-
-/// One captured frame with its bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OwnedFrame {
-    /// See [`Frame::number`].
-    pub number: u64,
-    /// See [`Frame::at`].
-    pub at: Option<Timestamp>,
-    /// See [`Frame::link`].
-    pub link: LinkType,
-    /// See [`Frame::bytes`].
-    pub bytes: Box<[u8]>,
-    /// See [`Frame::wire_len`].
-    pub wire_len: u32,
-}
-
-impl OwnedFrame {
-    /// The frame as a source would yield it.
-    pub fn as_frame(&self) -> Frame<'_> {
-        Frame { number: self.number, at: self.at, link: self.link, bytes: &self.bytes, wire_len: self.wire_len }
-    }
-}
-
-/// Yields frames that are kept in memory.
-#[derive(Clone, Debug)]
-pub struct Replay<'a> {
-    frames: std::slice::Iter<'a, OwnedFrame>,
-}
-
-impl<'a> Replay<'a> {
-    /// Yields `frames` in their order.
-    pub fn of(frames: &'a [OwnedFrame]) -> Self {
-        Self { frames: frames.iter() }
-    }
-}
-
-impl FrameSource for Replay<'_> {
-    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        Ok(self.frames.next().map(OwnedFrame::as_frame))
-    }
-}
-
-/// Datagrams sent over the captured interface to mark the beginning and the end of a capture; they are not frames of it.
-#[derive(Debug)]
-pub struct Marks {
-    socket: UdpSocket,
-    address: SocketAddr,
-    nonce: u64,
-}
-
-impl Marks {
-    /// Takes a free port of `loopback` for them.
-    ///
-    /// # Errors
-    /// The kernel's, such as `EADDRNOTAVAIL` where there is no such address.
-    pub fn over(loopback: IpAddr) -> std::io::Result<Self> {
-        use std::hash::{BuildHasher, RandomState};
-        let socket = UdpSocket::bind((loopback, 0))?;
-        let address = socket.local_addr()?;
-        // Connected to itself, it neither takes nor answers anybody else's datagrams.
-        socket.connect(address)?;
-        Ok(Self { socket, address, nonce: RandomState::new().hash_one(address) })
-    }
-
-    /// The filter that lets them through, in tcpdump's syntax.
-    pub fn filter(&self) -> String {
-        format!("(udp and src port {0} and dst port {0})", self.address.port())
-    }
-
-    // Short enough for the smallest MTU that IPv4 knows.
-    fn begin(&self) -> String {
-        format!("tcpflow begins {:016x}", self.nonce)
-    }
-
-    fn end(&self) -> String {
-        format!("tcpflow ends {:016x}", self.nonce)
-    }
-}
-
-/// A capture in a thread of its own, which keeps all frames between two marks.
-pub struct Tape {
-    marks: Marks,
-    stop: StopOnDrop,
-    from_thread: Receiver<Message>,
-    interface: String,
-}
-
-/// Ends the thread also when nobody stops the tape.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-enum Message {
-    Begun,
-    Done(Result<(Vec<OwnedFrame>, CaptureStats), CaptureError>),
-}
-
-impl Tape {
-    /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
-    ///
-    /// The filter of `live` must let `marks` through. `on_frame` sees each frame as soon as it is read, in the thread that reads.
-    ///
-    /// # Errors
-    /// When the mark did not come, or the capture broke.
-    pub fn start(
-        live: Live,
-        marks: Marks,
-        on_frame: impl FnMut(&Frame<'_>) + Send + 'static,
-    ) -> Result<Self, CaptureError> {
-        let stop = StopOnDrop(live.stop_switch());
-        let interface = live.tap.interface.clone();
-        let (begin, end) = (marks.begin().into_bytes(), marks.end().into_bytes());
-        let (to_owner, from_thread) = mpsc::channel();
-        let broken =
-            |what: &dyn std::fmt::Display| CaptureError { message: format!("cannot capture on {interface}: {what}") };
-        thread::Builder::new()
-            .name("capture".to_owned())
-            .spawn(move || {
-                let mut live = live;
-                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), on_frame);
-                drop(to_owner.send(Message::Done(result)));
-                // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
-            })
-            .map_err(|error| broken(&error))?;
-        marks.socket.send(marks.begin().as_bytes()).map_err(|error| broken(&error))?;
-        match await_message(&from_thread) {
-            Ok(Message::Begun) => Ok(Self { marks, stop, from_thread, interface }),
-            Ok(Message::Done(Err(error))) => Err(error),
-            Ok(Message::Done(Ok(_))) | Err(_) => {
-                Err(broken(&"a datagram sent through it was not seen; does a firewall drop local traffic?"))
-            }
-        }
-    }
-
-    /// Sends the end mark, reads until it is seen, and hands out all frames before it, numbered from 1.
-    ///
-    /// # Errors
-    /// When the capture broke.
-    pub fn stop(self) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
-        let broken = |what: &dyn std::fmt::Display| CaptureError {
-            message: format!("the capture on {} broke: {what}", self.interface),
-        };
-        self.marks.socket.send(self.marks.end().as_bytes()).map_err(|error| broken(&error))?;
-        loop {
-            match await_message(&self.from_thread) {
-                Ok(Message::Done(result)) => return result,
-                Ok(Message::Begun) => {}
-                // Either the mark itself was dropped: what was read is still good, and the counters say how much is missing. Or the
-                // thread did not run all the while: then it reads what waits for it, the mark too.
-                Err(RecvTimeoutError::Timeout) if !self.stop.0.swap(true, Ordering::AcqRel) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    let result = self.from_thread.recv().map_err(|error| broken(&error))?;
-                    if let Message::Done(result) = result {
-                        return result;
-                    }
-                }
-                Err(error) => return Err(broken(&error)),
-            }
-        }
-    }
-}
-
-/// Waits for as long as a mark may take, in steps: while this process is stopped, the thread that it waits for is stopped, too, and no more
-/// than one of them passes.
-fn await_message(from_thread: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
-    for _ in 0..STEPS {
-        match from_thread.recv_timeout(LIMIT / STEPS) {
-            Err(RecvTimeoutError::Timeout) => {}
-            result => return result,
-        }
-    }
-    Err(RecvTimeoutError::Timeout)
-}
-
-/// Keeps the frames from the begin mark to the end mark, or to the stop.
-fn keep(
-    live: &mut Live,
-    begin: &[u8],
-    end: &[u8],
-    begun: impl FnOnce(),
-    mut on_frame: impl FnMut(&Frame<'_>),
-) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
-    let mut frames = Vec::new();
-    let mut begun = Some(begun);
-    let mut drained = false;
-    while let Some(frame) = live.next_frame()? {
-        if frame.bytes.ends_with(end) {
-            drained = true;
-            break;
-        }
-        if frame.bytes.ends_with(begin) {
-            if let Some(begun) = begun.take() {
-                begun();
-            }
-            continue;
-        }
-        on_frame(&frame);
-        frames.push(OwnedFrame {
-            number: frames.len() as u64 + 1,
-            at: frame.at,
-            link: frame.link,
-            bytes: frame.bytes.into(),
-            wire_len: frame.wire_len,
-        });
-    }
-    let stats = live.stats()?;
-    Ok((frames, CaptureStats { drained, ..stats }))
 }
 
 /// The time on the clock by which packets are stamped.
@@ -520,7 +328,7 @@ fn link_type(dlt: i32) -> LinkType {
 
 fn unknown(interface: &str) -> String {
     let name = shown(interface);
-    match super::interfaces() {
+    match interfaces() {
         Ok(known) if !known.is_empty() => {
             let known: Vec<_> = known.iter().map(|interface| shown(&interface.name)).collect();
             format!("no interface is called '{name}'; there are: {}", known.join(", "))
@@ -541,19 +349,11 @@ fn told(error: &Error) -> String {
     shown(error.to_string().trim_start_matches("libpcap error: "))
 }
 
-/// The name by which libpcap captures on all interfaces at once.
-pub(super) const ANY: &str = "any";
-
 /// How long the kernel gathers packets before it hands them over.
 pub(super) const GATHERING: Duration = Duration::from_millis(50);
 
 /// How long libpcap waits for a packet before it looks whether it should stop.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How long a mark may take to come through.
-const LIMIT: Duration = Duration::from_secs(3);
-/// In how many steps that is waited for.
-const STEPS: u32 = 30;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! The classic capture file of libpcap, in its variants.
 
 use super::LinkType;
-use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
+use super::record::{Damage, MAX_CAPTURED, Record};
 use crate::time::Timestamp;
 
 /// What the file header said about the records that follow.
@@ -32,14 +32,14 @@ impl Pcap {
     }
 
     /// Reads the file header.
-    pub(super) fn open(input: &mut Input) -> Result<Self, Broken> {
+    pub(super) fn open(input: &mut Input) -> Result<Self, Damage> {
         let header = input.peek(FILE_HEADER);
         if header.len() < FILE_HEADER {
-            return Err(Broken::Cut("in its file header"));
+            return Err(Damage::Cut("in its file header"));
         }
         let (magic, rest) = header.split_first_chunk::<4>().expect("the header is longer");
         let Some((big_endian, variant)) = variant(*magic) else {
-            return Err(Broken::Damaged("it does not begin as a capture".into()));
+            return Err(Damage::Impossible("it does not begin as a capture".into()));
         };
         let half = |at: usize| {
             let bytes = [rest[at], rest[at + 1]];
@@ -66,14 +66,19 @@ impl Pcap {
         Ok(Self { big_endian, fraction, record_header, lengths, link: LinkType(link) })
     }
 
+    /// How its frames begin.
+    pub(super) fn link(&self) -> LinkType {
+        self.link
+    }
+
     /// Reads the next record into `record`, and leaves its bytes in the input's window; whether there was one.
     ///
     /// Inlined, the record stays in registers: taken out of a `Result` it would be written to memory and read again, for every packet.
     #[inline(always)]
-    pub(super) fn next(&self, input: &mut Input, record: &mut Record) -> Result<bool, Broken> {
+    pub(super) fn next(&self, input: &mut Input, record: &mut Record) -> Result<bool, Damage> {
         let header = input.peek(self.record_header);
         if header.len() < self.record_header {
-            return if header.is_empty() { Ok(false) } else { Err(Broken::Cut("in the header of the next one")) };
+            return if header.is_empty() { Ok(false) } else { Err(Damage::Cut("in the header of the next one")) };
         }
         let header = header.first_chunk::<16>().expect("a record's header is longer");
         let seconds = word(self.big_endian, header, 0);
@@ -85,11 +90,11 @@ impl Pcap {
             Lengths::Either => (first.min(second), first.max(second)),
         };
         if captured > MAX_CAPTURED {
-            return Err(Broken::oversized(captured));
+            return Err(Damage::oversized(captured));
         }
         let whole = self.record_header + captured as usize;
         if input.peek(whole).len() < whole {
-            return Err(Broken::Cut("within the next one"));
+            return Err(Damage::Cut("within the next one"));
         }
         let begin = input.position() + self.record_header;
         input.consume(whole);

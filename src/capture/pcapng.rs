@@ -2,17 +2,22 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::LinkType;
 use super::allowance::Share;
 use super::attachment::Joiner;
-use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
+use super::point::Points;
+use super::record::{Damage, MAX_CAPTURED, Record};
+use super::{CapturePoint, Heading, LinkType, PointId, SeenAt};
 use crate::time::Timestamp;
 
 /// The section that is being read, and what was learnt on the way.
 pub(super) struct Pcapng {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    points: Points,
+    /// Where the packet read last was captured, and which way it was going.
+    point: PointId,
+    heading: Heading,
     attachments: Joiner,
     /// Drops of the interfaces of sections that are over.
     dropped: Option<u64>,
@@ -24,6 +29,7 @@ pub(super) struct Pcapng {
 
 struct Interface {
     link: LinkType,
+    point: PointId,
     snap_len: u32,
     clock: Clock,
     dropped: Option<u64>,
@@ -57,10 +63,13 @@ impl Pcapng {
     /// Begins before the first section; nothing is read yet.
     ///
     /// What is attached to it is taken out of `attachments`, or passed over.
-    pub(super) fn new(attachments: Option<&Share>) -> Self {
+    pub(super) fn new(file: &str, attachments: Option<&Share>) -> Self {
         Self {
             big_endian: false,
             interfaces: Vec::new(),
+            points: Points::new(file),
+            point: PointId::default(),
+            heading: Heading::Unknown,
             attachments: Joiner::new(attachments),
             dropped: None,
             options: 0..0,
@@ -72,11 +81,11 @@ impl Pcapng {
     ///
     /// `number` counts it; and it counts those blocks in between that Wireshark shows as frames of their own.
     #[inline(never)]
-    pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Broken> {
+    pub(super) fn next(&mut self, input: &mut Input, number: &mut u64) -> Result<Option<Record>, Damage> {
         loop {
             let head = input.peek(BLOCK_HEADER);
             if head.len() < BLOCK_HEADER {
-                return if head.is_empty() { Ok(None) } else { Err(Broken::Cut("in the header of the next block")) };
+                return if head.is_empty() { Ok(None) } else { Err(Damage::Cut("in the header of the next block")) };
             }
             let kind = word(self.big_endian, head, 0);
             if kind == ENHANCED_PACKET {
@@ -84,7 +93,7 @@ impl Pcapng {
                 let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
                 let record = self.enhanced(input, whole)?;
                 if self.options.len() >= 4 {
-                    self.check(input.bytes(self.options.clone()), *number);
+                    self.take_options(input.bytes(self.options.clone()), *number);
                 }
                 *number += 1;
                 input.consume(whole);
@@ -95,6 +104,17 @@ impl Pcapng {
                 return Ok(Some(record));
             }
         }
+    }
+
+    /// The interfaces described so far.
+    pub(super) fn points(&self) -> &[CapturePoint] {
+        self.points.known()
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    pub(super) fn seen(&self) -> SeenAt {
+        SeenAt { point: self.point, heading: self.heading, interface: None }
     }
 
     /// The comments that the packet read last carries.
@@ -135,20 +155,37 @@ impl Pcapng {
         }
     }
 
+    /// Takes note which way a packet was going, by its options, and of those that run past the end of their block.
+    fn take_options(&mut self, options: &[u8], number: u64) {
+        let big_endian = self.big_endian;
+        let whole = each_option(big_endian, options, |code, value| {
+            if let (EPB_FLAGS, Some(flags)) = (code, value.first_chunk::<4>()) {
+                self.heading = match word(big_endian, flags, 0) & 3 {
+                    1 => Heading::Inbound,
+                    2 => Heading::Outbound,
+                    _ => Heading::Unknown,
+                };
+            }
+        });
+        if whole.is_break() {
+            self.overrun.get_or_insert(number);
+        }
+    }
+
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
     #[inline]
-    fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Broken> {
+    fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Damage> {
         let padded = padded(length);
         if padded < least || padded > MAX_BLOCK {
-            return Err(Broken::Damaged(format!("{what} claims a length of {length} octets")));
+            return Err(Damage::Impossible(format!("{what} claims a length of {length} octets")));
         }
         let block = input.peek(padded);
         if block.len() < padded {
-            return Err(Broken::Cut("within the next block"));
+            return Err(Damage::Cut("within the next block"));
         }
         let trailer = word(self.big_endian, block, padded - 4);
         if trailer != length && self::padded(trailer) != padded {
-            return Err(Broken::Damaged(format!(
+            return Err(Damage::Impossible(format!(
                 "{what} claims {length} octets at its beginning and {trailer} at its end"
             )));
         }
@@ -156,14 +193,14 @@ impl Pcapng {
     }
 
     #[inline]
-    fn enhanced(&mut self, input: &mut Input, whole: usize) -> Result<Record, Broken> {
+    fn enhanced(&mut self, input: &mut Input, whole: usize) -> Result<Record, Damage> {
         let block = input.peek(whole);
         let field = |at| word(self.big_endian, block, at);
         let (index, high, low, captured, original) = (field(8), field(12), field(16), field(20), field(24));
         let interface = self.interface(index)?;
         let ticks = u64::from(high) << 32 | u64::from(low);
-        let (link, at) = (interface.link, interface.clock.moment(ticks));
-        self.packet(input, whole, 28, link, Some(at), captured, original)
+        let (link, point, at) = (interface.link, interface.point, interface.clock.moment(ticks));
+        self.packet(input, whole, 28, (link, point), Some(at), captured, original)
     }
 
     /// Lengths that fit, and the place of the packet's bytes and options.
@@ -174,29 +211,30 @@ impl Pcapng {
         input: &Input,
         whole: usize,
         fixed: usize,
-        link: LinkType,
+        (link, point): (LinkType, PointId),
         at: Option<Timestamp>,
         captured: u32,
         original: u32,
-    ) -> Result<Record, Broken> {
+    ) -> Result<Record, Damage> {
         if captured > MAX_CAPTURED {
-            return Err(Broken::oversized(captured));
+            return Err(Damage::oversized(captured));
         }
         let room = whole - fixed - 4;
         if captured as usize > room {
-            return Err(Broken::Damaged(format!(
+            return Err(Damage::Impossible(format!(
                 "the next one claims {captured} captured octets, and its block has room for {room}"
             )));
         }
         let begin = input.position() + fixed;
         let options = begin + (captured as usize).next_multiple_of(4).min(room);
         self.options = options..begin + room;
+        (self.point, self.heading) = (point, Heading::Unknown);
         Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
     }
 
-    fn interface(&self, index: u32) -> Result<&Interface, Broken> {
+    fn interface(&self, index: u32) -> Result<&Interface, Damage> {
         self.interfaces.get(index as usize).ok_or_else(|| {
-            Broken::Damaged(format!(
+            Damage::Impossible(format!(
                 "the next one names interface {index}, and there are {} in its section",
                 self.interfaces.len()
             ))
@@ -205,7 +243,7 @@ impl Pcapng {
 
     /// Anything but an enhanced packet block.
     #[inline(never)]
-    fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Broken> {
+    fn other_block(&mut self, input: &mut Input, kind: u32, number: &mut u64) -> Result<Option<Record>, Damage> {
         if kind == SECTION {
             self.section(input, *number)?;
             return Ok(None);
@@ -229,10 +267,12 @@ impl Pcapng {
         let field = |at| word(self.big_endian, block, at);
         let record = match kind {
             INTERFACE => {
-                let interface = Interface::read(self.big_endian, &block[8..whole - 4]);
+                let mut interface = Interface::read(self.big_endian, &block[8..whole - 4]);
                 if self.interfaces.len() >= MAX_INTERFACES {
-                    return Err(Broken::Damaged(format!("it describes more than {MAX_INTERFACES} interfaces")));
+                    return Err(Damage::Impossible(format!("it describes more than {MAX_INTERFACES} interfaces")));
                 }
+                let [name, description] = Interface::names(self.big_endian, &block[8..whole - 4]);
+                interface.point = self.points.number(self.interfaces.len(), interface.link, name, description);
                 self.interfaces.push(interface);
                 None
             }
@@ -241,8 +281,9 @@ impl Pcapng {
                 let (high, low, captured, original) = (field(12), field(16), field(20), field(24));
                 let interface = self.interface(index)?;
                 let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
-                let record = self.packet(input, whole, 28, interface.link, Some(at), captured, original)?;
-                self.check(input.bytes(self.options.clone()), *number);
+                let place = (interface.link, interface.point);
+                let record = self.packet(input, whole, 28, place, Some(at), captured, original)?;
+                self.take_options(input.bytes(self.options.clone()), *number);
                 Some(record)
             }
             SIMPLE_PACKET => {
@@ -251,7 +292,8 @@ impl Pcapng {
                 let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
                 // Its padding is not to be told from its bytes where even the snap length does not say.
                 let captured = original.min(snap_len).min((whole - 16) as u32);
-                let mut record = self.packet(input, whole, 12, interface.link, None, captured, original)?;
+                let place = (interface.link, interface.point);
+                let mut record = self.packet(input, whole, 12, place, None, captured, original)?;
                 record.wire_len = original.max(captured);
                 self.options = 0..0;
                 Some(record)
@@ -274,7 +316,7 @@ impl Pcapng {
                     _ => {}
                 });
                 if too_large {
-                    return Err(Broken::Damaged(
+                    return Err(Damage::Impossible(
                         "it carries more attached records than tcpflow ever writes, or than --memory leaves room for"
                             .into(),
                     ));
@@ -290,22 +332,22 @@ impl Pcapng {
     }
 
     /// Begins a section, which may have another byte order than the one before.
-    fn section(&mut self, input: &mut Input, number: u64) -> Result<(), Broken> {
+    fn section(&mut self, input: &mut Input, number: u64) -> Result<(), Damage> {
         let head = input.peek(28);
         if head.len() < 28 {
-            return Err(Broken::Cut("in a section header"));
+            return Err(Damage::Cut("in a section header"));
         }
         self.big_endian = match head[8..12] {
             [0x1a, 0x2b, 0x3c, 0x4d] => true,
             [0x4d, 0x3c, 0x2b, 0x1a] => false,
-            _ => return Err(Broken::Damaged("a section header does not say its byte order".into())),
+            _ => return Err(Damage::Impossible("a section header does not say its byte order".into())),
         };
         let length = word(self.big_endian, head, 4);
         let version = word(self.big_endian, head, 12);
         let (major, minor) =
             if self.big_endian { (version >> 16, version & 0xffff) } else { (version & 0xffff, version >> 16) };
         if major != 1 || !matches!(minor, 0 | 2) {
-            return Err(Broken::Damaged(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
+            return Err(Damage::Impossible(format!("a section has version {major}.{minor}, and 1.0 is what is known")));
         }
         let whole = self.whole_block(input, length, "a section header", 28)?;
         self.check(&input.peek(whole)[24..whole - 4], number);
@@ -316,16 +358,16 @@ impl Pcapng {
     }
 
     /// Passes over a block of another kind, however long it is.
-    fn skip_block(&self, input: &mut Input, kind: u32, length: u32, number: &mut u64) -> Result<(), Broken> {
+    fn skip_block(&self, input: &mut Input, kind: u32, length: u32, number: &mut u64) -> Result<(), Damage> {
         let whole = padded(length);
         if whole < BLOCK_HEADER + 4 {
-            return Err(Broken::Damaged(format!("a block of type {kind:#x} claims a length of {length} octets")));
+            return Err(Damage::Impossible(format!("a block of type {kind:#x} claims a length of {length} octets")));
         }
         let mut left = whole;
         while left > 0 {
             let step = left.min(SKIP_STEP);
             if input.peek(step).len() < step {
-                return Err(Broken::Cut("within the next block"));
+                return Err(Damage::Cut("within the next block"));
             }
             input.consume(step);
             left -= step;
@@ -353,10 +395,22 @@ impl Interface {
         });
         Self {
             link: LinkType(link as u16),
+            point: PointId::default(),
             snap_len: word(big_endian, body, 4),
             clock: Clock { resolution, offset },
             dropped: None,
         }
+    }
+
+    /// Its name and its description, empty where there is none.
+    fn names(big_endian: bool, body: &[u8]) -> [&[u8]; 2] {
+        let [mut name, mut description]: [&[u8]; 2] = [&[], &[]];
+        _ = each_option(big_endian, &body[8..], |code, value| match code {
+            IF_NAME => name = value,
+            IF_DESCRIPTION => description = value,
+            _ => {}
+        });
+        [name, description]
     }
 }
 
@@ -430,6 +484,9 @@ pub(super) const STATISTICS: u32 = 5;
 pub(super) const ENHANCED_PACKET: u32 = 6;
 pub(super) const OPT_COMMENT: u16 = 1;
 pub(super) const OPT_CUSTOM_BINARY: u16 = 2989;
+const EPB_FLAGS: u16 = 2;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 pub(super) const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 pub(super) const ISB_IFDROP: u16 = 5;

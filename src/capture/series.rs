@@ -175,7 +175,7 @@ fn name(path: &Path, rotation: &Rotation, number: u64) -> PathBuf {
 mod tests {
     use std::fs;
 
-    use super::super::{FileSource, FrameSource, LinkType};
+    use super::super::{FileSource, FrameSource, LinkType, SeenAt};
     use super::*;
 
     /// A folder of its own for each test, gone with it.
@@ -214,7 +214,7 @@ mod tests {
 
     fn frame(seconds: i64) -> Frame<'static> {
         let at = Some(Timestamp::from_parts(seconds, 0));
-        Frame { number: 1, at, link: LinkType::RAW, bytes: &[7; 100], wire_len: 100 }
+        Frame { number: 1, at, link: LinkType::RAW, bytes: &[7; 100], wire_len: 100, seen: SeenAt::default() }
     }
 
     #[test]

@@ -444,7 +444,7 @@ const SHB_OS: u16 = 3;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
-const SNAP_LEN: u32 = super::file::MAX_CAPTURED;
+const SNAP_LEN: u32 = super::record::MAX_CAPTURED;
 const STATISTICS_BLOCK: usize = 1 << 20;
 const BUFFER: usize = 256 << 10;
 
@@ -480,7 +480,7 @@ mod tests {
     }
 
     fn frame(link: LinkType, nanos: i64, bytes: &[u8], wire_len: u32) -> Frame<'_> {
-        Frame { number: 1, at: Some(Timestamp::from_nanos(nanos)), link, bytes, wire_len }
+        Frame { number: 1, at: Some(Timestamp::from_nanos(nanos)), link, bytes, wire_len, seen: Default::default() }
     }
 
     const NOW: i64 = 1_795_223_276_320_071_123;

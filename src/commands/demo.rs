@@ -18,7 +18,7 @@ use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
 use crate::flow::Side;
 use crate::kernel::Evidence;
-use crate::lab::{self, Place, Play, Recording, Scenario};
+use crate::lab::{self, Loopback, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
@@ -109,7 +109,7 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         first_close: if server_first { Side::Server } else { Side::Client },
         clients: options.clients.into(),
         mtu: options.mtu,
-        place: Place::WherePermitted,
+        loopback: Loopback::WherePermitted,
         successor: Successor { user: options.user.clone(), writes: options.save.clone() },
         interrupt,
     }

@@ -120,7 +120,7 @@ fn shared<S: FrameSource + Send, W: FnMut(&Frame<'_>) -> Result<bool, CaptureErr
         let room = session.limits().octets / 8;
         let spare = (0..UNTOLD).map(|_| Ended::default()).collect();
         let out = VecDeque::new();
-        let mut follower = Follower { session, returned: Vec::new(), emptied, over: say, free, spare, out, room };
+        let mut follower = Follower { session, returned: Vec::new(), emptied, reports: say, free, spare, out, room };
         let halt = &halt;
         let follow = move || follower.run(&filled, &[halt, stop]);
         // Neither does anything before it is given batches, so that nothing is lost where there is only one of them.
@@ -129,7 +129,7 @@ fn shared<S: FrameSource + Send, W: FnMut(&Frame<'_>) -> Result<bool, CaptureErr
         if sharing == Sharing::Three {
             let read = move || {
                 for word in empty {
-                    if let Word::Emptied(batches) = word {
+                    if let Message::Emptied(batches) = word {
                         fill(batches);
                     }
                 }
@@ -138,17 +138,17 @@ fn shared<S: FrameSource + Send, W: FnMut(&Frame<'_>) -> Result<bool, CaptureErr
         } else {
             reading = Some(fill);
         }
-        let _ = begin.send(Word::Emptied((0..AHEAD).map(|_| Batch::default()).collect()));
+        let _ = begin.send(Message::Emptied((0..AHEAD).map(|_| Batch::default()).collect()));
         drop(begin);
 
         for word in said {
             let Report { mut ended, frame, damage } = match (word, &mut reading) {
-                (Word::Over(report), _) => report,
-                (Word::Emptied(batches), Some(fill)) => {
+                (Message::Report(report), _) => report,
+                (Message::Emptied(batches), Some(fill)) => {
                     fill(batches);
                     continue;
                 }
-                (Word::Emptied(_), None) => continue,
+                (Message::Emptied(_), None) => continue,
             };
             ended
                 .tell(|connection| sink.connection(connection))
@@ -167,10 +167,10 @@ fn shared<S: FrameSource + Send, W: FnMut(&Frame<'_>) -> Result<bool, CaptureErr
 }
 
 /// What the follower says.
-enum Word {
+enum Message {
     /// Batches that were followed, to be filled again.
     Emptied(Vec<Batch>),
-    Over(Report),
+    Report(Report),
 }
 
 /// What the follower has to tell now and then.
@@ -185,15 +185,15 @@ struct Report {
 type Filled = (Batch, Result<More, CaptureError>);
 
 /// Whoever has no use for what is sent has had enough.
-struct Gone;
+struct HungUp;
 
 /// Follows the connections, batch by batch.
 struct Follower<'a> {
     session: &'a mut Session,
     /// Batches that are handed back together: each time the reader is woken costs more than a batch.
     returned: Vec<Batch>,
-    emptied: Sender<Word>,
-    over: Sender<Word>,
+    emptied: Sender<Message>,
+    reports: Sender<Message>,
     free: Receiver<Ended>,
     /// What reports are made of.
     spare: Vec<Ended>,
@@ -242,19 +242,19 @@ impl Follower<'_> {
     }
 
     /// Hands over what has ended.
-    fn report(&mut self, frame: u64, damage: Option<CaptureError>) -> Result<(), Gone> {
+    fn report(&mut self, frame: u64, damage: Option<CaptureError>) -> Result<(), HungUp> {
         let octets = self.session.waiting();
         while let Ok(told) = self.free.try_recv() {
             self.take_back(told);
         }
         while self.spare.is_empty() || !self.out.is_empty() && self.out.iter().sum::<usize>() + octets > self.room {
-            let told = self.free.recv().map_err(|_| Gone)?;
+            let told = self.free.recv().map_err(|_| HungUp)?;
             self.take_back(told);
         }
-        let mut ended = self.spare.pop().ok_or(Gone)?;
+        let mut ended = self.spare.pop().ok_or(HungUp)?;
         self.session.hand_over(&mut ended);
         self.out.push_back(octets);
-        self.over.send(Word::Over(Report { ended, frame, damage })).map_err(|_| Gone)
+        self.reports.send(Message::Report(Report { ended, frame, damage })).map_err(|_| HungUp)
     }
 
     /// Takes back what was told.
@@ -265,7 +265,7 @@ impl Follower<'_> {
 
     fn hand_back(&mut self) {
         if !self.returned.is_empty() {
-            let _ = self.emptied.send(Word::Emptied(std::mem::take(&mut self.returned)));
+            let _ = self.emptied.send(Message::Emptied(std::mem::take(&mut self.returned)));
         }
     }
 }
@@ -324,7 +324,14 @@ mod tests {
             self.bytes = [ip, tcp].concat();
             let number = u64::from(self.made);
             let at = Some(Timestamp::from_nanos(number as i64 * 10_000_000));
-            Ok(Some(Frame { number, at, link: LinkType::RAW, bytes: &self.bytes, wire_len: 40 }))
+            Ok(Some(Frame {
+                number,
+                at,
+                link: LinkType::RAW,
+                bytes: &self.bytes,
+                wire_len: 40,
+                seen: Default::default(),
+            }))
         }
     }
 

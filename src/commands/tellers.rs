@@ -158,6 +158,7 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
+    #[expect(clippy::borrowed_box, reason = "it is boxes that wait")]
     fn new(page: &Page<'_>, out: &'a mut dyn Write) -> Self {
         let order = (page.order == Sequence::Number)
             .then(|| ByNumber::new(MOST_WAITING, page.room, |row: &Box<[u8]>| row.len() + ROW));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::key::{Key, Place};
+use super::key::{Key, KeySide};
 use super::{ConnState, Connection, ConnectionId, Ending, Side, SideSummary, Step, Verdict};
 use crate::tcp::{Endpoint, FindingSet, State};
 use crate::time::Timestamp;
@@ -46,7 +46,7 @@ bitflags::bitflags! {
 
 impl<K: Key> Attempt<K> {
     /// The attempt that begins with `segment`; `None` when that is not a SYN of the plain kind.
-    pub(super) fn new(key: K, from: Place, id: u64, segment: &Segment) -> Option<Self> {
+    pub(super) fn new(key: K, from: KeySide, id: u64, segment: &Segment) -> Option<Self> {
         let Segment { at, frame, seq, window, checksum, flags, ref options, .. } = *segment;
         let timestamps = options.timestamps.unwrap_or_default();
         let kept = Options {
@@ -72,7 +72,7 @@ impl<K: Key> Attempt<K> {
         has.set(Has::IP_ID, segment.ip_id.is_some());
         has.set(Has::ECE, flags.contains(Flags::ECE));
         has.set(Has::CWR, flags.contains(Flags::CWR));
-        has.set(Has::FROM_HIGHER, from == Place::Higher);
+        has.set(Has::FROM_HIGHER, from == KeySide::Higher);
         Some(Self {
             at,
             id,
@@ -92,8 +92,8 @@ impl<K: Key> Attempt<K> {
     }
 
     /// The place in the key of the end that sent it.
-    pub(super) fn from(&self) -> Place {
-        if self.has.contains(Has::FROM_HIGHER) { Place::Higher } else { Place::Lower }
+    pub(super) fn from(&self) -> KeySide {
+        if self.has.contains(Has::FROM_HIGHER) { KeySide::Higher } else { KeySide::Lower }
     }
 
     /// When it was captured.
@@ -102,11 +102,11 @@ impl<K: Key> Attempt<K> {
     }
 
     /// Whether `segment` is a SYN that opens another connection between the same ends.
-    pub(super) fn is_outlived_by(&self, from: Place, segment: &Segment) -> bool {
+    pub(super) fn is_outlived_by(&self, from: KeySide, segment: &Segment) -> bool {
         from == self.from() && segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN && segment.seq.0 != self.seq
     }
 
-    /// The SYN as it was decoded.
+    /// The SYN as it was decoded, but for its time to live, which a connection is not judged by.
     pub(super) fn segment(&self) -> Segment {
         let [src, dst] = self.ends();
         let has = |what| self.has.contains(what);
@@ -127,6 +127,7 @@ impl<K: Key> Attempt<K> {
             urgent: 0,
             checksum: self.checksum,
             ip_id: has(Has::IP_ID).then_some(self.ip_id),
+            ttl: 0,
             len: 0,
             oddities: Oddities::from_bits_truncate(self.oddities),
             options: Options {
@@ -195,7 +196,7 @@ impl<K: Key> Attempt<K> {
     /// The end that sent it, then the other.
     fn ends(&self) -> [SocketAddr; 2] {
         let [lower, higher] = self.key.ends();
-        if self.from() == Place::Lower { [lower, higher] } else { [higher, lower] }
+        if self.from() == KeySide::Lower { [lower, higher] } else { [higher, lower] }
     }
 
     fn mss(&self) -> Option<u16> {
@@ -207,5 +208,5 @@ impl<K: Key> Attempt<K> {
     }
 }
 
-/// No slot: the end of a row of attempts.
+/// No slot: the end of the list of attempts.
 pub(super) const NONE: u32 = u32::MAX;

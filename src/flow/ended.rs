@@ -1,4 +1,4 @@
-//! Connections that are over, as small as they were while they were followed, until somebody wants to know about them.
+//! Closed connections, as small as they were while they were followed, until somebody wants to know about them.
 
 use super::Connection;
 use super::attempt::Attempt;
@@ -7,18 +7,18 @@ use super::record::Record;
 
 /// Connections that have ended, in the order in which they did.
 ///
-/// What [`FlowTable`](super::FlowTable) hands over becomes a [`Connection`] only when it is told, so that another thread can do that.
+/// What [`FlowTable`](super::FlowTable) hands over becomes a [`Connection`] only when it is emitted, so that another thread can do that.
 #[derive(Debug, Default)]
 pub struct Ended {
     order: Vec<Kind>,
     octets: usize,
-    v4: Lot<Key4>,
-    v6: Lot<Key6>,
+    v4: EndedOf<Key4>,
+    v6: EndedOf<Key6>,
 }
 
 /// Those of one address family.
 #[derive(Debug)]
-pub(super) struct Lot<K> {
+pub(super) struct EndedOf<K> {
     records: Vec<Record<K>>,
     attempts: Vec<Attempt<K>>,
 }
@@ -76,27 +76,27 @@ impl Ended {
         self.v6.clear();
     }
 
-    pub(super) fn add_record<K: Lots>(&mut self, mut record: Record<K>) {
+    pub(super) fn add_record<K: Family>(&mut self, mut record: Record<K>) {
         self.octets += record.settle();
         self.order.push(K::RECORD);
-        K::lot(self).records.push(record);
+        K::ended(self).records.push(record);
     }
 
-    pub(super) fn add_attempt<K: Lots>(&mut self, attempt: Attempt<K>) {
+    pub(super) fn add_attempt<K: Family>(&mut self, attempt: Attempt<K>) {
         self.octets += size_of::<Attempt<K>>();
         self.order.push(K::ATTEMPT);
-        K::lot(self).attempts.push(attempt);
+        K::ended(self).attempts.push(attempt);
     }
 }
 
-impl<K> Lot<K> {
+impl<K> EndedOf<K> {
     fn clear(&mut self) {
         self.records.clear();
         self.attempts.clear();
     }
 }
 
-/// How far a lot has been told.
+/// How far those of a family have been told.
 #[derive(Default)]
 struct Places {
     records: usize,
@@ -115,34 +115,34 @@ impl Places {
     }
 }
 
-impl<K> Default for Lot<K> {
+impl<K> Default for EndedOf<K> {
     fn default() -> Self {
         Self { records: Vec::new(), attempts: Vec::new() }
     }
 }
 
-/// A key whose connections have a lot of their own.
-pub(super) trait Lots: Key {
+/// A key whose connections are of one address family.
+pub(super) trait Family: Key {
     const RECORD: Kind;
     const ATTEMPT: Kind;
 
-    fn lot(ended: &mut Ended) -> &mut Lot<Self>;
+    fn ended(ended: &mut Ended) -> &mut EndedOf<Self>;
 }
 
-impl Lots for Key4 {
+impl Family for Key4 {
     const RECORD: Kind = Kind::Record4;
     const ATTEMPT: Kind = Kind::Attempt4;
 
-    fn lot(ended: &mut Ended) -> &mut Lot<Self> {
+    fn ended(ended: &mut Ended) -> &mut EndedOf<Self> {
         &mut ended.v4
     }
 }
 
-impl Lots for Key6 {
+impl Family for Key6 {
     const RECORD: Kind = Kind::Record6;
     const ATTEMPT: Kind = Kind::Attempt6;
 
-    fn lot(ended: &mut Ended) -> &mut Lot<Self> {
+    fn ended(ended: &mut Ended) -> &mut EndedOf<Self> {
         &mut ended.v6
     }
 }

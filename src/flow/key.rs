@@ -35,13 +35,13 @@ pub(super) struct Key6 {
 /// A segment's key, and whether its sender is the lower or the higher end of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AnyKey {
-    V4(Key4, Place),
-    V6(Key6, Place),
+    V4(Key4, KeySide),
+    V6(Key6, KeySide),
 }
 
 /// An end's place in its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Place {
+pub(super) enum KeySide {
     /// The lower address, or of equal ones the lower port; also both ends of a connection with itself.
     #[default]
     Lower,
@@ -49,7 +49,7 @@ pub(super) enum Place {
     Higher,
 }
 
-impl Place {
+impl KeySide {
     /// The direction of a segment whose sender has this place, when the first segment's sender had the place `first`.
     pub(super) fn direction(self, first: Self) -> Direction {
         if self == first { Direction::First } else { Direction::Second }
@@ -74,9 +74,9 @@ impl AnyKey {
             (src, dst) => {
                 let (from, to) = ((wide(*src), segment.src_port), (wide(*dst), segment.dst_port));
                 if from <= to {
-                    Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, Place::Lower)
+                    Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, KeySide::Lower)
                 } else {
-                    Self::V6(Key6 { addresses: [to.0, from.0], ports: [to.1, from.1] }, Place::Higher)
+                    Self::V6(Key6 { addresses: [to.0, from.0], ports: [to.1, from.1] }, KeySide::Higher)
                 }
             }
         }
@@ -88,7 +88,7 @@ impl AnyKey {
     #[inline]
     pub(super) fn v4(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Self {
         let (from, to) = ((src.0.to_bits(), src.1), (dst.0.to_bits(), dst.1));
-        let (lower, higher, place) = if from <= to { (from, to, Place::Lower) } else { (to, from, Place::Higher) };
+        let (lower, higher, place) = if from <= to { (from, to, KeySide::Lower) } else { (to, from, KeySide::Higher) };
         let addresses = u64::from(lower.0) << 32 | u64::from(higher.0);
         let ports = u32::from(lower.1) << 16 | u32::from(higher.1);
         Self::V4(Key4 { addresses, ports }, place)

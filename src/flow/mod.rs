@@ -4,8 +4,14 @@ mod attempt;
 mod bundle;
 mod connection;
 mod ended;
+mod entry;
+mod expiry;
+mod flows;
+mod half_open;
 mod history;
 mod key;
+mod ledger;
+mod limits;
 mod range;
 mod record;
 mod slab;
@@ -18,8 +24,9 @@ pub use connection::{
     Closer, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, SideSummary, Totals,
 };
 pub use ended::Ended;
+pub use limits::{Limits, Tally};
 pub use range::Range;
-pub use table::{FlowTable, Limits, Tally};
+pub use table::FlowTable;
 pub use verdict::{Left, ResetKind, Verdict};
 
 /// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.

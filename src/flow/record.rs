@@ -1,7 +1,7 @@
 //! What the table keeps of one connection while it lives, and how that becomes its summary.
 
 use super::history::{History, Signs, side_of};
-use super::key::{Key, Place};
+use super::key::{Key, KeySide};
 use super::verdict::{self, Reset, ResetKind};
 use super::{Connection, ConnectionId, Detail, FindingAt, Range, SideSummary, Step};
 use crate::tcp::{Conversation, Direction, Endpoint, Finding, Judgement, Moves, State, Stream};
@@ -26,7 +26,7 @@ pub(super) struct Record<K> {
     closing: Closing,
     client: Client,
     /// The place in the key of the end whose segment came first.
-    pub(super) first: Place,
+    pub(super) first: KeySide,
     completeness: u8,
     /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
     first_adds: u8,
@@ -40,7 +40,7 @@ struct Trouble {
     signs: [Signs; 2],
     /// How often the counts of SYN, FIN and RST came round to 0, by direction.
     rounds: [[u32; 3]; 2],
-    /// The first findings, at most [`Limits::findings`](super::table::Limits).
+    /// The first findings, at most [`Limits::findings`](super::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
     /// How much memory the table counts for the connection besides its slot.
@@ -82,7 +82,7 @@ bitflags::bitflags! {
         /// Octets went in the second direction to an end that had sent its FIN.
         const SECOND_INTO_CLOSED = 8;
         /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
-        const OVER = 16;
+        const CLOSED = 16;
     }
 }
 
@@ -130,7 +130,7 @@ impl Client {
 
 impl<K: Key> Record<K> {
     /// A connection that begins with `segment`, whose sender has the place `from` in the key.
-    pub(super) fn new(key: K, from: Place, id: u64, segment: &Segment) -> Self {
+    pub(super) fn new(key: K, from: KeySide, id: u64, segment: &Segment) -> Self {
         let opens = is_opening(segment.flags) && !segment.has_short_header();
         // Whoever gets a segment that cannot be read has nothing of it.
         let is_asked = opens && !segment.is_unreadable();
@@ -156,7 +156,7 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes note of a header that was quoted.
-    pub(super) fn quote(&mut self, from: Place, quote: &Segment) {
+    pub(super) fn quote(&mut self, from: KeySide, quote: &Segment) {
         self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
         if !self.is_empty() {
             self.conversation.quote(from.direction(self.first), quote);
@@ -164,7 +164,7 @@ impl<K: Key> Record<K> {
     }
 
     /// Begins with the first segment of a connection that was only quoted so far.
-    pub(super) fn begin_quoted(&mut self, from: Place, segment: &Segment) {
+    pub(super) fn begin_quoted(&mut self, from: KeySide, segment: &Segment) {
         let begun = Self::new(self.key, from, self.id, segment);
         // It is not new to Wireshark, which therefore does not look whether a SYN opens it.
         let completeness = self.completeness | begun.first_adds;
@@ -172,12 +172,18 @@ impl<K: Key> Record<K> {
     }
 
     /// Whether `segment` is a SYN that opens another connection between the same ends.
-    pub(super) fn is_outlived_by(&self, from: Place, segment: &Segment) -> bool {
+    pub(super) fn is_outlived_by(&self, from: KeySide, segment: &Segment) -> bool {
         is_opening(segment.flags) && self.conversation.is_outlived_by(from.direction(self.first), segment)
     }
 
     /// Takes a segment of the connection; `opened` holds the findings about its being the first one.
-    pub(super) fn observe(&mut self, from: Place, segment: &Segment, opened: Option<&[Finding]>, most: usize) -> Step {
+    pub(super) fn observe(
+        &mut self,
+        from: KeySide,
+        segment: &Segment,
+        opened: Option<&[Finding]>,
+        most: usize,
+    ) -> Step {
         let direction = from.direction(self.first);
         if segment.is_unreadable() {
             return self.observe_unreadable(direction, segment, opened, most);
@@ -307,11 +313,15 @@ impl<K: Key> Record<K> {
             completeness: self.completeness,
             lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
+            copies: self
+                .trouble
+                .as_ref()
+                .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
         };
         let ending = facts.ending();
         let end_of = |direction| match place(direction) {
-            Place::Lower => ends[0],
-            Place::Higher => ends[1],
+            KeySide::Lower => ends[0],
+            KeySide::Higher => ends[1],
         };
         Connection {
             id: ConnectionId(self.id),
@@ -342,7 +352,7 @@ impl<K: Key> Record<K> {
     #[inline]
     pub(super) fn extra(&self) -> usize {
         let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
-        self.conversation.room() + self.trouble.as_deref().map_or(0, trouble)
+        self.conversation.extra() + self.trouble.as_deref().map_or(0, trouble)
     }
 
     /// How much memory is counted for it besides its slot.
@@ -386,8 +396,8 @@ impl<K: Key> Record<K> {
     }
 
     /// Whether only late segments are to be expected.
-    pub(super) fn is_over(&self) -> bool {
-        self.closing.course.contains(Course::OVER)
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.course.contains(Course::CLOSED)
     }
 
     /// When its last segment was captured.
@@ -450,7 +460,7 @@ impl<K: Key> Record<K> {
         let peer = direction.reverse();
         if flags.contains(Flags::RST) {
             if !judged.findings.contains(Finding::ResetOutOfWindow) {
-                self.closing.course |= Course::OVER;
+                self.closing.course |= Course::CLOSED;
             }
             if self.closing.reset.is_none()
                 && !judged.findings.contains(Finding::ResetOutOfWindow)
@@ -481,7 +491,7 @@ impl<K: Key> Record<K> {
                     .stream(peer)
                     .fin_end()
                     .is_some_and(|end| flags.contains(Flags::ACK) && !segment.ack.is_before(end));
-                self.closing.course |= Course::SECOND_FIN | Course::OVER;
+                self.closing.course |= Course::SECOND_FIN | Course::CLOSED;
                 self.closing.course.set(Course::CROSSED, !taken);
             }
             Some(_) => {}

@@ -1,101 +1,31 @@
-//! The table of connections: finds the one a segment belongs to, follows it, and tells it when it is over.
+//! The table of connections: finds the one a segment belongs to, follows it, and emits it once it is closed.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
-use hashbrown::HashTable;
-
-use super::attempt::{Attempt, NONE};
-use super::bundle::{Bundle, Finder};
-use super::ended::{Ended, Lots};
-use super::key::{AnyKey, Key4, Key6, Place};
-use super::record::Record;
-use super::slab::{self, Slab};
+use super::bundle::{self, Bundle, Finder};
+use super::ended::Ended;
+use super::flows::Flows;
+use super::key::{AnyKey, Key4, Key6};
+use super::ledger::Ledger;
+use super::limits::{Limits, Tally};
 use super::{Connection, Step};
-use crate::tcp::Finding;
-use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Segment};
+use crate::time::Timestamp;
+use crate::wire::Segment;
 
-/// All connections of a capture that are not told yet.
+/// All connections of a capture that are not emitted yet.
 ///
 /// Connections are numbered from 0 in the order of their first segments, as Wireshark's `tcp.stream`.
-/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection, and the old one between the same ends is told;
+/// A SYN without ACK whose sequence number differs from the first of its direction opens a new connection, and the old one between the same ends is emitted;
 /// a SYN that repeats, and a SYN-ACK with whatever number, belong to the connection that is there.
 ///
-/// A connection is told once, when no further segment can belong to it: see [`Limits`].
+/// A connection is emitted once, when no further segment can belong to it: see [`Limits`].
 /// A segment that comes after that all the same opens nothing; it is counted as late.
 #[derive(Default)]
 pub struct FlowTable {
     v4: Flows<Key4>,
     v6: Flows<Key6>,
-    common: Common,
-}
-
-/// When a connection is told before the capture ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// A connection that is over (both FINs or a RST seen), or of which only one SYN was seen, is told when it was quiet for so long, by the capture's own time.
-    pub linger: Span,
-    /// At most so many that are over are waited with, for late segments; beyond that the one that was over first is told.
-    pub over: usize,
-    /// At most so many of which only one SYN was seen are kept, or a few more; beyond that the oldest are let go.
-    pub asked: usize,
-    /// At most so many others are kept; beyond that one is let go: of sixteen that are looked at in turn, the one that was quiet for longest.
-    pub open: usize,
-    /// At most so many findings of each connection are kept; the others are counted.
-    pub findings: usize,
-    /// So many octets at most are for findings, and for the holes in streams, of all connections together.
-    ///
-    /// When three quarters are taken, connections keep no more than four further findings each, and the others are counted.
-    /// When all are, one connection that is over is told, or else one is let go: of seventeen that are looked at, the one with findings or holes that was quiet for longest.
-    pub octets: usize,
-}
-
-impl Limits {
-    /// The default limits, or smaller ones where all connections together are to take no more than so many octets, or a few more.
-    pub fn within(octets: u64) -> Self {
-        let usual = Self::default();
-        let fit = |share: u64, size: usize| usize::try_from(share / size as u64).unwrap_or(usize::MAX);
-        // Each with its entry in the index, of which there is a larger one while it grows.
-        let index = 4 * size_of::<Entry>();
-        Self {
-            over: usual.over.min(fit(octets / 16, size_of::<Record<Key6>>() + index)),
-            open: usual.open.min(fit(octets / 16 * 5, size_of::<Record<Key6>>() + index)),
-            asked: usual.asked.min(fit(octets / 8, size_of::<Attempt<Key4>>() + index)),
-            octets: usual.octets.min(usize::try_from(octets / 8 * 3).unwrap_or(usize::MAX)),
-            ..usual
-        }
-    }
-}
-
-/// One hour; 16,384 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings; 600 MB.
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            linger: Span::from_millis(3_600_000),
-            over: 1 << 14,
-            asked: 1 << 21,
-            open: 1 << 20,
-            findings: 100,
-            octets: 600_000_000,
-        }
-    }
-}
-
-/// What a table counted over its whole life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    /// Connections opened.
-    pub connections: u64,
-    /// Segments that came after their connection had been told.
-    pub late_segments: u64,
-    /// Connections that were told before they were over, because there were too many.
-    pub let_go: u64,
-    /// Findings of those told so far that were counted and not kept, because there were too many.
-    pub omitted: u64,
-    /// Numbers given: those of the connections, and of those that nothing but ICMP errors quoted.
-    pub numbers: u64,
+    ledger: Ledger,
 }
 
 impl FlowTable {
@@ -106,15 +36,15 @@ impl FlowTable {
 
     /// An empty table.
     pub fn with_limits(limits: Limits) -> Self {
-        Self { common: Common::new(limits, Finder::default()), ..Self::default() }
+        Self { ledger: Ledger::new(limits, Finder::default()), ..Self::default() }
     }
 
-    /// Takes a segment; `None` when its connection was told already.
+    /// Takes a segment; `None` when its connection was emitted already.
     pub fn observe(&mut self, segment: &Segment) -> Option<Step> {
-        let Self { v4, v6, common } = self;
+        let Self { v4, v6, ledger } = self;
         match AnyKey::of(segment) {
-            AnyKey::V4(key, from) => v4.observe(common.finder.hash_one(key), key, from, segment, common),
-            AnyKey::V6(key, from) => v6.observe(common.finder.hash_one(key), key, from, segment, common),
+            AnyKey::V4(key, from) => v4.observe(ledger.finder.hash_one(key), key, from, segment, ledger),
+            AnyKey::V6(key, from) => v6.observe(ledger.finder.hash_one(key), key, from, segment, ledger),
         }
     }
 
@@ -122,10 +52,10 @@ impl FlowTable {
     ///
     /// It is no segment of its connection, but Wireshark gives the connection its number by it, and counts its flags for completeness.
     pub fn quote(&mut self, quote: &Segment) {
-        let Self { v4, v6, common } = self;
+        let Self { v4, v6, ledger } = self;
         match AnyKey::of(quote) {
-            AnyKey::V4(key, from) => v4.quote(key, from, quote, common),
-            AnyKey::V6(key, from) => v6.quote(key, from, quote, common),
+            AnyKey::V4(key, from) => v4.quote(key, from, quote, ledger),
+            AnyKey::V6(key, from) => v6.quote(key, from, quote, ledger),
         }
     }
 
@@ -141,13 +71,13 @@ impl FlowTable {
             // While some are followed, what the next ones need is on its way.
             let next = chunk(now.end);
             self.expect(bundle, next.clone());
-            let Self { v4, v6, common } = self;
+            let Self { v4, v6, ledger } = self;
             for place in now {
                 bundle.with(place, |hash, key, segment| {
-                    debug_assert_eq!(hash, common.finder.hash(&key), "a bundle for another table");
+                    debug_assert_eq!(hash, ledger.finder.hash(&key), "a bundle for another table");
                     let step = match key {
-                        AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, common),
-                        AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, common),
+                        AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, ledger),
+                        AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, ledger),
                     };
                     done(segment, step);
                 });
@@ -171,52 +101,52 @@ impl FlowTable {
 
     /// What a [`Bundle`] for this table is filled with.
     pub fn finder(&self) -> Finder {
-        self.common.finder.clone()
+        self.ledger.finder.clone()
     }
 
     /// How many segments are best taken at a time.
-    pub const AT_ONCE: usize = 16;
+    pub const AT_ONCE: usize = bundle::AT_ONCE;
 
-    /// Tells the connections that no further segment can belong to, as far as the last segment's time shows.
+    /// Emits the connections that no further segment can belong to, as far as the last segment's time shows.
     ///
     /// # Errors
     /// The first error of `tell`; the connections after it are lost.
     pub fn take_ended<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
         self.end_quiet();
-        self.common.ended.tell(tell)
+        self.ledger.ended.tell(tell)
     }
 
     /// Hands over the connections that no further segment can belong to, in exchange for an empty `ended` to put the next ones in.
     pub fn hand_over(&mut self, ended: &mut Ended) {
         debug_assert!(ended.is_empty());
-        std::mem::swap(&mut self.common.ended, ended);
+        std::mem::swap(&mut self.ledger.ended, ended);
     }
 
     /// What it keeps at most.
     pub fn limits(&self) -> Limits {
-        self.common.limits
+        self.ledger.limits
     }
 
     /// How much memory those take that wait to be taken.
     pub fn waiting(&self) -> usize {
-        self.common.ended.octets()
+        self.ledger.ended.octets()
     }
 
     /// Ends the connections that were quiet for long enough, as far as the last segment's time shows; returns how many wait to be taken.
     pub fn end_quiet(&mut self) -> usize {
-        if let Some(now) = self.common.now {
-            self.v4.end_quiet(now, &mut self.common);
-            self.v6.end_quiet(now, &mut self.common);
+        if let Some(now) = self.ledger.now {
+            self.v4.end_quiet(now, &mut self.ledger);
+            self.v6.end_quiet(now, &mut self.ledger);
         }
-        self.common.ended.len()
+        self.ledger.ended.len()
     }
 
-    /// Tells all connections that are left, by number, and empties the table.
+    /// Emits all connections that are left, by number, and empties the table.
     ///
     /// # Errors
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
-        self.common.ended.tell(&mut tell)?;
+        self.ledger.ended.tell(&mut tell)?;
         let (left4, left6) = (self.v4.left(), self.v6.left());
         let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
         loop {
@@ -227,29 +157,29 @@ impl FlowTable {
                 (None, None) => break,
             };
             let Some(connection) = connection else { continue };
-            self.common.tally.omitted += connection.findings_omitted;
+            self.ledger.tally.omitted += connection.findings_omitted;
             tell(connection)?;
         }
         let tally = self.tally();
-        let (limits, finder) = (self.common.limits, self.common.finder.clone());
-        *self = Self { common: Common::new(limits, finder), ..Self::default() };
+        let (limits, finder) = (self.ledger.limits, self.ledger.finder.clone());
+        *self = Self { ledger: Ledger::new(limits, finder), ..Self::default() };
         Ok(tally)
     }
 
     /// Says that it is `now`, though no segment came; a live capture may be quiet for long.
     pub fn pass(&mut self, now: Timestamp) {
-        self.common.now = self.common.now.max(Some(now));
+        self.ledger.now = self.ledger.now.max(Some(now));
     }
 
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.
     pub fn connection(&self, segment: &Segment) -> Option<Connection> {
         match AnyKey::of(segment) {
-            AnyKey::V4(key, _) => self.v4.summary_of(self.common.finder.hash_one(key), key),
-            AnyKey::V6(key, _) => self.v6.summary_of(self.common.finder.hash_one(key), key),
+            AnyKey::V4(key, _) => self.v4.summary_of(self.ledger.finder.hash_one(key), key),
+            AnyKey::V6(key, _) => self.v6.summary_of(self.ledger.finder.hash_one(key), key),
         }
     }
 
-    /// Shows the connections that are followed, as they stand and in no order, those that are over and not yet forgotten among them.
+    /// Shows the connections that are followed, as they stand and in no order, those that are closed and not yet emitted among them.
     pub fn each(&self, mut show: impl FnMut(Connection)) {
         self.v4.entries().for_each(|entry| show(self.v4.summary(entry)));
         self.v6.entries().for_each(|entry| show(self.v6.summary(entry)));
@@ -257,7 +187,7 @@ impl FlowTable {
 
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
-        Tally { numbers: self.common.next, ..self.common.tally }
+        Tally { numbers: self.ledger.next, ..self.ledger.tally }
     }
 }
 
@@ -267,576 +197,22 @@ impl fmt::Debug for FlowTable {
     }
 }
 
-/// What the connections of both address families have in common.
-struct Common {
-    finder: Finder,
-    limits: Limits,
-    /// How many findings a connection may keep now.
-    findings: usize,
-    tally: Tally,
-    /// The number of the next connection.
-    next: u64,
-    /// Connections that are only quoted so far.
-    quoted: usize,
-    /// The time of the last segment that had one.
-    now: Option<Timestamp>,
-    /// How many octets the findings and holes of the connections in the table take.
-    extra: usize,
-    /// Connections that were taken out and not yet told.
-    ended: Ended,
-    past: Past,
-}
-
-impl Default for Common {
-    fn default() -> Self {
-        Self::new(Limits::default(), Finder::default())
-    }
-}
-
-impl Common {
-    fn new(limits: Limits, finder: Finder) -> Self {
-        Self {
-            finder,
-            limits,
-            findings: limits.findings,
-            tally: Tally::default(),
-            next: 0,
-            quoted: 0,
-            now: None,
-            extra: 0,
-            ended: Ended::default(),
-            past: Past::default(),
-        }
-    }
-
-    /// Takes note of how much memory a record takes now.
-    fn weigh<K: Lots>(&mut self, record: &mut Record<K>) {
-        let before = record.weight();
-        self.set_extra(self.extra - before + record.weigh());
-    }
-
-    fn set_extra(&mut self, octets: usize) {
-        self.extra = octets;
-        let is_short = octets > self.limits.octets / 4 * 3;
-        self.findings = if is_short { self.limits.findings.min(FEW) } else { self.limits.findings };
-    }
-
-    /// Takes note of a record that is in the table no more.
-    fn end<K: Lots>(&mut self, record: Record<K>) {
-        self.set_extra(self.extra - record.weight());
-        self.tally.omitted += record.omitted();
-        self.ended.add_record(record);
-    }
-
-    fn next_id(&mut self) -> u64 {
-        self.tally.connections += 1;
-        self.next_number()
-    }
-
-    fn next_number(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
-    }
-
-    /// Whether something last seen at `last` was quiet for long enough.
-    fn is_quiet(&self, now: Timestamp, last: Option<Timestamp>) -> bool {
-        last.is_some_and(|last| now.since(last) > self.limits.linger)
-    }
-}
-
-/// The connections that were told last, by the hashes of their keys: each pushes out another one, now and then.
-#[derive(Default)]
-struct Past {
-    hashes: Vec<u64>,
-}
-
-impl Past {
-    fn remember(&mut self, hash: u64) {
-        if self.hashes.is_empty() {
-            self.hashes = vec![0; REMEMBERED];
-        }
-        self.hashes[(hash >> 40) as usize % REMEMBERED] = hash;
-    }
-
-    /// Has the place of a hash fetched.
-    fn prefetch(&self, hash: u64) {
-        if let Some(place) = self.hashes.get((hash >> 40) as usize % REMEMBERED) {
-            slab::prefetch(std::ptr::from_ref(place).cast());
-        }
-    }
-
-    fn holds(&self, hash: u64) -> bool {
-        !self.hashes.is_empty() && self.hashes[(hash >> 40) as usize % REMEMBERED] == hash
-    }
-}
-
-/// A connection's number, and below it where it is: small, because there may be millions left.
-///
-/// Of the number the lower half is enough: beyond 4,294,967,296 connections the order of those left begins anew, and nothing else is lost.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Left(u64);
-
-impl Left {
-    fn new(id: u64, entry: Entry) -> Self {
-        Self(id << 32 | u64::from(entry.0))
-    }
-
-    fn entry(self) -> Entry {
-        Entry(self.0 as u32)
-    }
-}
-
-/// The connections of one address family.
-struct Flows<K> {
-    /// Where the connection of each key is, by the key's hash.
-    index: HashTable<Entry>,
-    records: Slab<Record<K>>,
-    attempts: Slab<Attempt<K>>,
-    /// The oldest and the youngest attempt.
-    row: [u32; 2],
-    /// Slots and numbers of connections that are over, in the order in which that came about.
-    over: VecDeque<(u32, u64)>,
-    /// Where to look for the next one to let go.
-    hand: u32,
-}
-
-/// The slot of a record, or with the highest bit that of an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Entry(u32);
-
-/// What an entry stands for.
-enum Found {
-    Record(u32),
-    Attempt(u32),
-}
-
-impl Entry {
-    fn attempt(slot: u32) -> Self {
-        Self(slot | ATTEMPT)
-    }
-
-    fn found(self) -> Found {
-        if self.0 & ATTEMPT == 0 { Found::Record(self.0) } else { Found::Attempt(self.0 & !ATTEMPT) }
-    }
-}
-
-impl<K> Default for Flows<K>
-where
-    Slab<Record<K>>: Default,
-    Slab<Attempt<K>>: Default,
-{
-    fn default() -> Self {
-        Self {
-            index: HashTable::new(),
-            records: Slab::default(),
-            attempts: Slab::default(),
-            row: [NONE; 2],
-            over: VecDeque::new(),
-            hand: 0,
-        }
-    }
-}
-
-impl<K: Lots> Flows<K> {
-    fn observe(&mut self, hash: u64, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
-        common.now = segment.at.or(common.now);
-        let Some(entry) = self.find(hash, key) else {
-            return self.open(hash, key, from, segment, common);
-        };
-        match entry.found() {
-            Found::Record(slot) => Some(self.follow(slot, key, from, segment, common)),
-            Found::Attempt(slot) => Some(self.grow(slot, hash, from, segment, common)),
-        }
-    }
-
-    fn find(&self, hash: u64, key: K) -> Option<Entry> {
-        let is_it = |entry: &Entry| match entry.found() {
-            Found::Record(slot) => self.records.at(slot).key == key,
-            Found::Attempt(slot) => self.attempts.at(slot).key == key,
-        };
-        self.index.find(hash, is_it).copied()
-    }
-
-    /// What the index has for a hash, not compared with the key: nearly always the right one.
-    fn likely(&self, hash: u64) -> Option<Entry> {
-        self.index.find(hash, |_| true).copied()
-    }
-
-    /// Has what is most likely the connection with this hash fetched.
-    fn prefetch(&self, hash: u64) {
-        match self.likely(hash).map(Entry::found) {
-            Some(Found::Record(slot)) => self.records.prefetch(slot),
-            Some(Found::Attempt(slot)) => self.attempts.prefetch(slot),
-            None => {}
-        }
-    }
-
-    /// A segment of a connection that has a record.
-    fn follow(&mut self, slot: u32, key: K, from: Place, segment: &Segment, common: &mut Common) -> Step {
-        let record = self.records.at_mut(slot);
-        let mut opened: Option<&[Finding]> = None;
-        if record.is_empty() {
-            record.begin_quoted(from, segment);
-            (common.quoted, common.tally.connections) = (common.quoted - 1, common.tally.connections + 1);
-            opened = Some(&[]);
-        } else if record.is_outlived_by(from, segment) {
-            let new = Record::new(key, from, common.next_id(), segment);
-            common.end(std::mem::replace(record, new));
-            opened = Some(&[Finding::PortReuse]);
-        }
-        let was_over = record.is_over();
-        let step = record.observe(from, segment, opened, common.findings);
-        // Where nothing is found and the segment carries no control, nothing has grown.
-        if !step.findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
-            common.weigh(record);
-            let (is_over, id) = (record.is_over() && !was_over, record.id);
-            if is_over {
-                self.wait_for_late(slot, id, common);
-            }
-            if common.extra > common.limits.octets {
-                self.make_room(slot, common);
-            }
-        }
-        step
-    }
-
-    /// A segment between ends that have no connection.
-    fn open(&mut self, hash: u64, key: K, from: Place, segment: &Segment, common: &mut Common) -> Option<Step> {
-        let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
-        if !opens && common.past.holds(hash) {
-            common.tally.late_segments += 1;
-            return None;
-        }
-        let id = common.next_id();
-        if let Some(attempt) = Attempt::new(key, from, id, segment) {
-            let step = attempt.step(segment);
-            self.line_up(hash, attempt, &common.finder);
-            if self.attempts.len() >= common.limits.asked.saturating_add(FlowTable::AT_ONCE) {
-                self.let_go_of_attempts(common);
-            }
-            return Some(step);
-        }
-        let slot = self.records.insert(Record::new(key, from, id, segment));
-        self.enter(hash, Entry(slot), &common.finder);
-        let step = self.start(slot, from, segment, &[], common);
-        self.keep_within(common);
-        Some(step)
-    }
-
-    /// A segment of a connection of which only one SYN was seen so far.
-    fn grow(&mut self, slot: u32, hash: u64, from: Place, segment: &Segment, common: &mut Common) -> Step {
-        let attempt = self.attempts.at(slot);
-        let key = attempt.key;
-        let step = if attempt.is_outlived_by(from, segment) {
-            let record = Record::new(key, from, common.next_id(), segment);
-            let grown = self.replace(slot, hash, record, common);
-            self.start(grown, from, segment, &[Finding::PortReuse], common)
-        } else {
-            let grown = self.promote(slot, hash, common);
-            self.follow(grown, key, from, segment, common)
-        };
-        self.keep_within(common);
-        step
-    }
-
-    /// Gives an attempt a record in which its SYN has been followed.
-    fn promote(&mut self, slot: u32, hash: u64, common: &mut Common) -> u32 {
-        let attempt = self.leave_row(slot);
-        let syn = attempt.segment();
-        let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-        record.observe(attempt.from(), &syn, Some(&[]), common.findings);
-        common.weigh(&mut record);
-        self.put_instead(slot, hash, record)
-    }
-
-    /// Takes an attempt out, to be told, and puts the record of another connection into its place.
-    fn replace(&mut self, slot: u32, hash: u64, record: Record<K>, common: &mut Common) -> u32 {
-        common.ended.add_attempt(self.leave_row(slot));
-        self.put_instead(slot, hash, record)
-    }
-
-    fn put_instead(&mut self, slot: u32, hash: u64, record: Record<K>) -> u32 {
-        let grown = self.records.insert(record);
-        if let Some(entry) = self.index.find_mut(hash, |entry| *entry == Entry::attempt(slot)) {
-            *entry = Entry(grown);
-        }
-        grown
-    }
-
-    /// The first segment of a connection that has a record at once.
-    fn start(&mut self, slot: u32, from: Place, segment: &Segment, findings: &[Finding], common: &mut Common) -> Step {
-        let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings), common.findings);
-        common.weigh(record);
-        if record.is_over() {
-            let id = record.id;
-            self.wait_for_late(slot, id, common);
-        }
-        if common.extra > common.limits.octets {
-            self.make_room(slot, common);
-        }
-        step
-    }
-
-    /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
-    fn quote(&mut self, key: K, from: Place, quote: &Segment, common: &mut Common) {
-        let hash = common.finder.hash_one(key);
-        let found = self.find(hash, key).map(Entry::found);
-        if common.quoted >= MOST_QUOTED {
-            return;
-        }
-        match found {
-            None if common.past.holds(hash) => {}
-            None => {
-                common.quoted += 1;
-                let slot = self.records.insert(Record::quoted(key, common.next_number(), quote));
-                self.enter(hash, Entry(slot), &common.finder);
-            }
-            Some(Found::Record(slot)) => {
-                let record = self.records.at_mut(slot);
-                if record.is_outlived_by(from, quote) {
-                    let before = std::mem::replace(record, Record::quoted(key, common.next_number(), quote));
-                    // What was only quoted, too, is no connection to tell.
-                    if !before.is_empty() {
-                        common.quoted += 1;
-                        common.end(before);
-                    }
-                } else {
-                    record.quote(from, quote);
-                }
-            }
-            Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
-                common.quoted += 1;
-                let record = Record::quoted(key, common.next_number(), quote);
-                self.replace(slot, hash, record, common);
-            }
-            Some(Found::Attempt(slot)) => {
-                if quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
-                    let grown = self.promote(slot, hash, common);
-                    self.records.at_mut(grown).quote(from, quote);
-                }
-            }
-        }
-    }
-
-    fn wait_for_late(&mut self, slot: u32, id: u64, common: &mut Common) {
-        self.over.push_back((slot, id));
-        while self.over.len() > common.limits.over {
-            let Some((slot, id)) = self.over.pop_front() else { return };
-            if let Some((soon, _)) = self.over.get(2 * SOON) {
-                self.records.prefetch(*soon);
-            }
-            if let Some((soon, _)) = self.over.get(SOON) {
-                let hash = common.finder.hash_one(self.records.at(*soon).key);
-                std::hint::black_box(self.likely(hash));
-                common.past.prefetch(hash);
-            }
-            if self.records.at(slot).is(id) {
-                self.end(slot, common);
-            }
-        }
-    }
-
-    /// Takes out what was quiet for long enough.
-    fn end_quiet(&mut self, now: Timestamp, common: &mut Common) {
-        while let Some(&(slot, id)) = self.over.front() {
-            let record = self.records.at(slot);
-            let is_there = record.is(id);
-            if is_there && !common.is_quiet(now, record.last_at()) {
-                break;
-            }
-            self.over.pop_front();
-            if is_there {
-                self.end(slot, common);
-            }
-        }
-        while self.row[0] != NONE && common.is_quiet(now, self.attempts.at(self.row[0]).at()) {
-            self.end_oldest_attempt(common);
-        }
-    }
-
-    /// Lets go of a connection when there are more open ones than there may be.
-    fn keep_within(&mut self, common: &mut Common) {
-        if self.records.len() - self.over.len().min(self.records.len()) <= common.limits.open {
-            return;
-        }
-        let slots = self.records.slots();
-        let mut quietest: Option<(Option<Timestamp>, u32)> = None;
-        for _ in 0..LOOKED_AT.min(slots) {
-            self.hand = (self.hand + 1) % slots;
-            let record = self.records.at(self.hand);
-            if record.is_empty() || record.is_over() {
-                continue;
-            }
-            let found = (record.last_at(), self.hand);
-            if quietest.is_none_or(|quietest| found.0 < quietest.0) {
-                quietest = Some(found);
-            }
-        }
-        if let Some((_, slot)) = quietest {
-            common.tally.let_go += 1;
-            self.end(slot, common);
-        }
-    }
-
-    /// Lets go of the oldest attempts, several at a time so that the waits for memory overlap.
-    fn let_go_of_attempts(&mut self, common: &mut Common) {
-        let (mut slot, mut touched) = (self.row[0], 0);
-        for _ in 0..FlowTable::AT_ONCE {
-            if slot == NONE {
-                break;
-            }
-            let attempt = self.attempts.at(slot);
-            let hash = common.finder.hash_one(attempt.key);
-            touched ^= u32::from(self.likely(hash).is_some()) ^ u32::from(common.past.holds(hash));
-            slot = attempt.neighbours[1];
-        }
-        std::hint::black_box(touched);
-        while self.attempts.len() > common.limits.asked {
-            common.tally.let_go += 1;
-            self.end_oldest_attempt(common);
-        }
-    }
-
-    fn end_oldest_attempt(&mut self, common: &mut Common) {
-        let slot = self.row[0];
-        let hash = common.finder.hash_one(self.attempts.at(slot).key);
-        if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry::attempt(slot)) {
-            entry.remove();
-        }
-        common.past.remember(hash);
-        common.ended.add_attempt(self.leave_row(slot));
-    }
-
-    /// Takes out a record.
-    fn end(&mut self, slot: u32, common: &mut Common) {
-        let record = self.records.take(slot);
-        let hash = common.finder.hash_one(record.key);
-        if let Ok(entry) = self.index.find_entry(hash, |entry| *entry == Entry(slot)) {
-            entry.remove();
-        }
-        common.past.remember(hash);
-        common.end(record);
-    }
-
-    /// Makes room for findings and holes, those of the connection in `slot` having grown: what is over is told, or else one is let go.
-    #[cold]
-    fn make_room(&mut self, slot: u32, common: &mut Common) {
-        while common.extra > common.limits.octets {
-            let Some((slot, id)) = self.over.pop_front() else { break };
-            if self.records.at(slot).is(id) {
-                self.end(slot, common);
-            }
-        }
-        if common.extra <= common.limits.octets || self.records.at(slot).is_empty() {
-            return;
-        }
-        let slots = self.records.slots();
-        let mut quietest = (self.records.at(slot).last_at(), slot);
-        for _ in 0..LOOKED_AT.min(slots) {
-            self.hand = (self.hand + 1) % slots;
-            let record = self.records.at(self.hand);
-            if record.weight() > 0 && !record.is_empty() {
-                quietest = quietest.min((record.last_at(), self.hand));
-            }
-        }
-        common.tally.let_go += 1;
-        self.end(quietest.1, common);
-    }
-
-    fn enter(&mut self, hash: u64, entry: Entry, finder: &Finder) {
-        let Self { index, records, attempts, .. } = self;
-        index.insert_unique(hash, entry, |entry| {
-            finder.hash_one(match entry.found() {
-                Found::Record(slot) => records.at(slot).key,
-                Found::Attempt(slot) => attempts.at(slot).key,
-            })
-        });
-    }
-
-    /// Puts an attempt at the end of the row, the youngest.
-    fn line_up(&mut self, hash: u64, mut attempt: Attempt<K>, finder: &Finder) {
-        attempt.neighbours = [self.row[1], NONE];
-        let slot = self.attempts.insert(attempt);
-        match self.row[1] {
-            NONE => self.row[0] = slot,
-            last => self.attempts.at_mut(last).neighbours[1] = slot,
-        }
-        self.row[1] = slot;
-        self.enter(hash, Entry::attempt(slot), finder);
-    }
-
-    fn leave_row(&mut self, slot: u32) -> Attempt<K> {
-        let attempt = self.attempts.take(slot);
-        let [before, after] = attempt.neighbours;
-        match before {
-            NONE => self.row[0] = after,
-            before => self.attempts.at_mut(before).neighbours[1] = after,
-        }
-        match after {
-            NONE => self.row[1] = before,
-            after => self.attempts.at_mut(after).neighbours[0] = before,
-        }
-        attempt
-    }
-
-    /// Where each connection is.
-    fn entries(&self) -> impl Iterator<Item = Entry> {
-        let is_told = |entry: &Entry| match entry.found() {
-            Found::Record(slot) => !self.records.at(slot).is_empty(),
-            Found::Attempt(_) => true,
-        };
-        self.index.iter().copied().filter(is_told)
-    }
-
-    /// Those that are left, by number.
-    fn left(&mut self) -> Vec<Left> {
-        // Nothing is looked for any more, and the index takes more room than this list.
-        let most = std::mem::take(&mut self.index).len();
-        let mut left = Vec::with_capacity(most);
-        let records = (0..self.records.slots()).map(|slot| (self.records.at(slot), Entry(slot)));
-        left.extend(
-            records.filter(|(record, _)| !record.is_empty()).map(|(record, entry)| Left::new(record.id, entry)),
-        );
-        let mut slot = self.row[0];
-        while slot != NONE {
-            let attempt = self.attempts.at(slot);
-            left.push(Left::new(attempt.id, Entry::attempt(slot)));
-            slot = attempt.neighbours[1];
-        }
-        left.sort_unstable();
-        left
-    }
-
-    fn summary_of(&self, hash: u64, key: K) -> Option<Connection> {
-        let entry = self.find(hash, key)?;
-        let only_quoted = matches!(entry.found(), Found::Record(slot) if self.records.at(slot).is_empty());
-        (!only_quoted).then(|| self.summary(entry))
-    }
-
-    fn summary(&self, entry: Entry) -> Connection {
-        match entry.found() {
-            Found::Record(slot) => self.records.at(slot).summary(),
-            Found::Attempt(slot) => self.attempts.at(slot).summary(),
-        }
-    }
-}
-
-/// Marks an entry that stands for an attempt.
-const ATTEMPT: u32 = 1 << 31;
-/// How long before it is taken out a connection is fetched.
-const SOON: usize = 4;
-/// How many connections are looked at to find one to let go.
-const LOOKED_AT: u32 = 16;
-/// How many findings of a connection are kept where there is little memory left.
-const FEW: usize = 4;
-/// How many connections are remembered that are only quoted.
-const MOST_QUOTED: usize = 1 << 16;
-/// How many told connections are remembered, to know a late segment.
-const REMEMBERED: usize = 1 << 16;
-
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::super::attempt::Attempt;
+    use super::super::record::Record;
+    use super::*;
+    use crate::flow::{Closer, ConnState, Ending, Side};
+    use crate::flow::{ResetKind, Verdict};
+    use crate::tcp::State;
+    use crate::time::Span;
+    use crate::wire::script::{self, From};
+    use crate::wire::{Flags, Oddities, Seq};
+
     #[test]
     fn a_live_connection_takes_less_than_400_octets() {
         // With its entry in the index.
@@ -844,17 +220,6 @@ mod tests {
         assert_eq!(size_of::<Attempt<Key4>>(), 64);
         assert_eq!(size_of::<crate::tcp::Stream>(), 128);
     }
-
-    use std::convert::Infallible;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::flow::{Closer, ConnState, Ending, Side};
-    use crate::flow::{ResetKind, Verdict};
-    use crate::tcp::State;
-    use crate::wire::script::{self, From};
-    use crate::wire::{Flags, Oddities, Seq};
 
     /// Follows a script whose lines end in the number of the segment's connection and its findings; returns all connections by number.
     fn check(script: &str) -> Vec<Connection> {
@@ -1288,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_told_when_it_was_quiet_for_long() {
+    fn what_is_over_is_emitted_when_it_was_quiet_for_long() {
         let limits = Limits { linger: Span::from_millis(1000), ..Limits::default() };
         let (connections, tally) = told(
             limits,
@@ -1307,16 +672,16 @@ mod tests {
             connections.iter().map(|connection| (connection.client.port(), connection.ending)).collect();
         assert_eq!(order, [(1, Ending::Unanswered), (2, Ending::Refused), (3, Ending::Open)]);
         assert_eq!(connections[1].server_to_client.rst, 2);
-        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+        assert_eq!((tally.late_segments, tally.evicted), (1, 0));
     }
 
     #[test]
     fn of_too_many_attempts_the_oldest_is_let_go() {
-        let limits = Limits { asked: 10, ..Limits::default() };
+        let limits = Limits { half_open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=100).map(|port| (port, "0 < S 100(0)")));
         let order: Vec<_> = connections.iter().map(|connection| connection.id.0).collect();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
-        assert!((58..=90).contains(&tally.let_go), "{tally:?}");
+        assert!((58..=90).contains(&tally.evicted), "{tally:?}");
         assert_eq!(connections.len(), 100);
     }
 
@@ -1348,10 +713,10 @@ mod tests {
     fn findings_and_holes_take_no_more_memory_than_they_may() {
         let limits = Limits { octets: 200_000, ..Limits::default() };
         let (mut table, mut told) = with_holes(limits, 200, 100, false);
-        assert!(table.common.extra <= 200_000, "{}", table.common.extra);
+        assert!(table.ledger.extra <= 200_000, "{}", table.ledger.extra);
         assert!(!told.is_empty());
         let tally = table.tally();
-        assert_eq!(tally.let_go, told.len() as u64);
+        assert_eq!(tally.evicted, told.len() as u64);
         // Each segment is in one connection, or came too late.
         let Ok(tally) = table.finish(|connection| {
             told.push(connection);
@@ -1372,17 +737,17 @@ mod tests {
     fn those_that_are_over_are_told_before_others_are_let_go() {
         let limits = Limits { octets: 400_000, ..Limits::default() };
         let (table, told) = with_holes(limits, 50, 100, true);
-        assert!(table.common.extra <= 400_000, "{}", table.common.extra);
+        assert!(table.ledger.extra <= 400_000, "{}", table.ledger.extra);
         let (other, none) = with_holes(Limits::default(), 50, 100, true);
-        assert!(none.is_empty() && other.common.extra > 400_000 / 2, "{}", other.common.extra);
-        assert_eq!(table.tally().let_go, told.iter().filter(|one| one.ending == Ending::Open).count() as u64);
+        assert!(none.is_empty() && other.ledger.extra > 400_000 / 2, "{}", other.ledger.extra);
+        assert_eq!(table.tally().evicted, told.iter().filter(|one| one.ending == Ending::Open).count() as u64);
     }
 
     #[test]
     fn what_findings_and_holes_take_is_known_to_the_octet() {
-        let (mut table, _) = with_holes(Limits { over: 3, ..Limits::default() }, 20, 30, true);
+        let (mut table, _) = with_holes(Limits { closed: 3, ..Limits::default() }, 20, 30, true);
         let all: usize = (0..table.v4.records.slots()).map(|slot| table.v4.records.at(slot).extra()).sum();
-        assert_eq!(table.common.extra, all);
+        assert_eq!(table.ledger.extra, all);
         assert!(all > 0);
         table.pass(Timestamp::from_nanos(i64::MAX));
         table.end_quiet();
@@ -1404,8 +769,8 @@ mod tests {
         for octets in [25_000_000_u64, 200_000_000, 1_600_000_000, 1 << 40] {
             let limits = Limits::within(octets);
             let taken = limits.octets
-                + (limits.open + limits.over) * (size_of::<Record<Key6>>() + 16)
-                + limits.asked * (size_of::<Attempt<Key4>>() + 16);
+                + (limits.open + limits.closed) * (size_of::<Record<Key6>>() + 16)
+                + limits.half_open * (size_of::<Attempt<Key4>>() + 16);
             assert!(taken as u64 <= octets, "{limits:?} take {taken}");
         }
         assert_eq!(Limits::within(u64::MAX), Limits::default());
@@ -1415,16 +780,16 @@ mod tests {
     fn of_too_many_open_ones_a_quiet_one_is_let_go() {
         let limits = Limits { open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 < . 101(1) ack 301")));
-        assert_eq!((connections.len(), tally.connections, tally.let_go), (300, 300, 290));
+        assert_eq!((connections.len(), tally.connections, tally.evicted), (300, 300, 290));
     }
 
     #[test]
-    fn of_too_many_that_are_over_the_first_is_told() {
-        let limits = Limits { over: 2, ..Limits::default() };
+    fn of_too_many_that_are_over_the_first_is_emitted() {
+        let limits = Limits { closed: 2, ..Limits::default() };
         let lines = (1..=5).flat_map(|port| [(port, "0 < S 100(0)"), (port, "1 > R. 0(0) ack 101")]);
         let (connections, tally) = told(limits, lines.chain([(1, "2 > R. 0(0) ack 101")]));
         assert_eq!(connections.iter().map(|connection| connection.id.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        assert_eq!((tally.late_segments, tally.let_go), (1, 0));
+        assert_eq!((tally.late_segments, tally.evicted), (1, 0));
     }
 
     proptest! {
@@ -1446,7 +811,7 @@ mod tests {
             segment.flags.set(Flags::ECE | Flags::CWR, ecn);
             let AnyKey::V4(key, from) = AnyKey::of(&segment) else { panic!("IPv4") };
             let attempt = Attempt::new(key, from, 5, &segment).expect("plain");
-            prop_assert_eq!(attempt.segment(), segment);
+            prop_assert_eq!(attempt.segment(), Segment { ttl: 0, ..segment });
             let mut record = Record::new(key, from, 5, &segment);
             let step = record.observe(from, &segment, Some(&[]), 100);
             prop_assert_eq!(format!("{:?}", attempt.step(&segment)), format!("{step:?}"));

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Ends, LabError, Recording, any_like};
+use super::host::any_like;
+use super::{Ends, LabError, Recording};
 use crate::kernel::{Evidence, SockDiag};
 use crate::tcp::State;
 use crate::time::Span;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
-use super::host::Reservation;
+use super::host::{Reservation, any_like};
 use super::stage::{Client, Failure, Stage, WINDOW};
 use crate::calls::{Recorder, Socket, Wait};
 use crate::flow::Side;
@@ -32,7 +32,7 @@ fn serve_on(
     calls.bind(listening, stage.address).map_err(|errno| ("bind", errno))?;
     calls.listen(listening, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
     drop(reservation);
-    let answer = SockDiag::open().and_then(|mut kernel| kernel.lookup(stage.address, super::any_like(stage.address)));
+    let answer = SockDiag::open().and_then(|mut kernel| kernel.lookup(stage.address, any_like(stage.address)));
     stage.sock_diag_answers.store(answer.is_ok_and(|evidence| evidence.state.is_some()), Ordering::Release);
 
     let mut served = 0;

@@ -134,6 +134,7 @@ impl Teller {
             len: len as u32,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             oddities: crate::wire::Oddities::default(),
             options,
         };

@@ -73,7 +73,8 @@ mod tests {
         for octets in [1, 100_000_000, 500_000_000, 4_000_000_000, 64_000_000_000] {
             let memory = Memory::new(octets);
             let limits = memory.table();
-            let table = limits.octets as u64 + 512 * (limits.open + limits.over) as u64 + 96 * limits.asked as u64;
+            let table =
+                limits.octets as u64 + 512 * (limits.open + limits.closed) as u64 + 96 * limits.half_open as u64;
             assert!(table <= memory.octets() / 10 * 5, "{octets}: {limits:?}");
             assert!(memory.windows() + memory.rows() + table <= memory.octets(), "{octets}");
             let timeline = memory.calls() + memory.call_events() + SEGMENT * memory.segments();

@@ -63,7 +63,7 @@ impl Watch {
 }
 
 fn with(totals: Totals, tally: Tally) -> Totals {
-    let Tally { connections, late_segments, let_go, omitted, numbers } = tally;
+    let Tally { connections, late_segments, evicted: let_go, omitted, numbers } = tally;
     let evicted = Evicted { connections: let_go, findings: omitted, ..totals.evicted };
     Totals { connections, late_segments, let_go, evicted, numbers, ..totals }
 }

@@ -15,7 +15,7 @@ pub(super) type CallIndex = usize;
 #[derive(Debug, Default)]
 pub(super) struct Joined {
     /// For each call, in the order given.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<KeySide>,
     /// For each end that was watched.
     pub(super) ends: HashMap<(ConnectionId, Side), EndCalls>,
 }
@@ -30,7 +30,7 @@ impl Joined {
 
 /// Where a call belongs.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct KeySide {
     pub(super) connection: Option<ConnectionId>,
     pub(super) side: Option<Side>,
     /// Positions it wrote in its own direction, or read in the peer's.
@@ -118,7 +118,7 @@ pub(super) fn join(calls: &[Call], traces: &Traces<'_>) -> Joined {
     for (index, call) in calls.iter().enumerate() {
         let socket = if call.effect == Effect::Accept { call.accepted.or(call.socket) } else { call.socket };
         let home = socket.and_then(|socket| sockets.get(&socket)).copied().unwrap_or_default();
-        let mut place = Place { connection: home.connection, side: home.side, stream: None };
+        let mut place = KeySide { connection: home.connection, side: home.side, stream: None };
         if let (Some(connection), Some(side)) = (place.connection, place.side) {
             let end = joined.ends.entry((connection, side)).or_default();
             end.add(index, call);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{EventKind, Observed, Story, Trace, tell};
 use crate::calls::{Call, Effect, Process, SocketId};
+use crate::capture::SeenAt;
 use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
@@ -58,7 +59,13 @@ pub(super) fn story(script: &str) -> Story {
                 };
                 let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
                 let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
-                segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
+                segments.push(Observed {
+                    segment,
+                    step,
+                    preview: Vec::new(),
+                    tunnel: tunnel.collect(),
+                    seen: SeenAt::default(),
+                });
             }
             "diag" => evidence.push(answer(&words)),
             _ => calls.push(call(&words)),
@@ -199,6 +206,7 @@ fn segment(frame: u64, words: &[&str]) -> Segment {
         urgent: 0,
         checksum: 0,
         ip_id: None,
+        ttl: 64,
         oddities: Oddities::empty(),
         options: Options::default(),
         seq: Seq(seq.parse().expect("seq")),

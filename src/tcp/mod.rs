@@ -1,11 +1,17 @@
 //! The TCP model: the states of RFC 9293, one end's machine, and one direction's octets.
 
+mod analysis;
+mod conversation;
+mod copies;
 mod endpoint;
 mod finding;
+mod octets;
+mod round_trips;
 mod state;
 mod stream;
 
+pub use conversation::{Conversation, Judgement};
 pub use endpoint::{Endpoint, Move, Moves, Rule};
 pub use finding::{Finding, FindingSet};
 pub use state::State;
-pub use stream::{Conversation, Direction, Judgement, Stream};
+pub use stream::{Direction, Stream};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::decoder::Part;
+use super::part::Part;
 use crate::time::{Span, Timestamp};
 
 /// What fragments of one packet have in common (RFC 791 section 3.2, RFC 8200 section 4.5).

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use pnet::packet::tcp::{self, TcpPacket};
 
-use super::decoder::{Checksums, Ip, Part, Walk, Way};
+use super::decoder::{Checksums, Ip, Walk, Way};
+use super::part::Part;
 use super::{Flags, Oddities, Options, Segment, Seq, Skip};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
@@ -40,6 +41,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             urgent: header.get_urgent_ptr(),
             checksum: header.get_checksum(),
             ip_id: ip.id,
+            ttl: ip.ttl,
             len: 0,
             oddities,
             options: Options::default(),

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use pnet::packet::ipv4::Ipv4Packet;
 use pnet::packet::ipv6::Ipv6Packet;
 
-use super::decoder::{Ip, Part, Walk, Way};
+use super::decoder::{Ip, Walk, Way};
 use super::fragments::{Fragment, Key};
+use super::part::Part;
 use super::{Oddities, Segment, Skip, TunnelKind};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
@@ -46,6 +47,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             src: IpAddr::V4(header.get_source()),
             dst: IpAddr::V4(header.get_destination()),
             id: Some(header.get_identification()),
+            ttl: header.get_ttl(),
             congestion_experienced: header.get_ecn() == 3,
         };
         let protocol = header.get_next_level_protocol().0;
@@ -89,6 +91,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             src: IpAddr::V6(header.get_source()),
             dst: IpAddr::V6(header.get_destination()),
             id: None,
+            ttl: header.get_hop_limit(),
             congestion_experienced: header.get_traffic_class() & 3 == 3,
         };
         self.extensions(&ip, header.get_next_header().0, rest, lies, way)

@@ -2,7 +2,8 @@
 
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
 
-use super::decoder::{Ip, Part, Walk, Way};
+use super::decoder::{Ip, Walk, Way};
+use super::part::Part;
 use super::{Segment, Skip, TunnelKind};
 use crate::capture::LinkType;
 

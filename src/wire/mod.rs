@@ -1,10 +1,12 @@
 //! Bytes to segments: link layers, tunnels, IP and its fragments, the TCP header and its options.
 
 mod decoder;
+mod encapsulation;
 mod fragments;
 mod header;
 mod ip;
 mod link;
+mod part;
 #[cfg(test)]
 pub(crate) mod script;
 mod segment;

@@ -10,7 +10,8 @@ use crate::time::Timestamp;
 fn decode(decoder: &mut Decoder, link: u16, bytes: &[u8], wire_len: usize) -> Result<Vec<(Segment, Vec<u8>)>, Skip> {
     let mut found = Vec::new();
     let at = Some(Timestamp::from_nanos(0));
-    let frame = Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32 };
+    let frame =
+        Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32, seen: Default::default() };
     decoder.decode(&frame, |segment, payload| found.push((*segment, payload.to_vec())))?;
     Ok(found)
 }
@@ -361,7 +362,14 @@ fn of_an_aggregate_no_more_is_followed_than_may_be_sent_as_one() {
     assert_eq!(subframe.len(), 64);
     for (count, segments, whole) in [(1, 1, true), (179, 179, true), (180, 179, false), (4000, 179, false)] {
         let frame = join(&[&[0x88, 1], &[0; 22], &[0x80, 0], &subframe.repeat(count)]);
-        let frame = Frame { number: 1, at: None, link: LinkType(105), bytes: &frame, wire_len: frame.len() as u32 };
+        let frame = Frame {
+            number: 1,
+            at: None,
+            link: LinkType(105),
+            bytes: &frame,
+            wire_len: frame.len() as u32,
+            seen: Default::default(),
+        };
         let mut seen = 0;
         let decoded = Decoder::new().decode(&frame, |_, _| seen += 1);
         assert_eq!((seen, decoded), (segments, if whole { Ok(()) } else { Err(Skip::OverBudget) }));
@@ -383,7 +391,14 @@ fn a_frame_takes_no_more_steps_than_its_octets_are_worth() {
     let mut decoder = Decoder::new();
     let mut told = |frame: &[u8]| {
         let mut count = 0;
-        let frame = Frame { number: 1, at: None, link: LinkType(105), bytes: frame, wire_len: frame.len() as u32 };
+        let frame = Frame {
+            number: 1,
+            at: None,
+            link: LinkType(105),
+            bytes: frame,
+            wire_len: frame.len() as u32,
+            seen: Default::default(),
+        };
         let decoded = decoder.decode(&frame, |_, _| count += 1);
         (decoded, count, decoder.steps())
     };

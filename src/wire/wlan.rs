@@ -1,6 +1,7 @@
 //! IEEE 802.11, with a radiotap header or without, down to IP.
 
-use super::decoder::{Part, Walk, Way};
+use super::decoder::{Walk, Way};
+use super::part::Part;
 use super::{Segment, Skip};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {

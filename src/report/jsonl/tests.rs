@@ -161,6 +161,7 @@ fn segment(cause: Cause) -> SegmentEvent {
             urgent: 0,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             len: 10,
             oddities: Oddities::CUT | Oddities::CONGESTION_EXPERIENCED,
             options,

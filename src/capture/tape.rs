@@ -1,0 +1,232 @@
+//! A capture in a thread of its own that is proven to run before, and drained after; and its frames, kept in memory.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::{CaptureError, CaptureStats, Frame, FrameSource, LinkType, Live, SeenAt};
+use crate::time::Timestamp;
+
+/// One captured frame with its bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnedFrame {
+    /// See [`Frame::number`].
+    pub number: u64,
+    /// See [`Frame::at`].
+    pub at: Option<Timestamp>,
+    /// See [`Frame::link`].
+    pub link: LinkType,
+    /// See [`Frame::bytes`].
+    pub bytes: Box<[u8]>,
+    /// See [`Frame::wire_len`].
+    pub wire_len: u32,
+    /// See [`Frame::seen`].
+    pub seen: SeenAt,
+}
+
+impl OwnedFrame {
+    /// The frame as a source would yield it.
+    pub fn as_frame(&self) -> Frame<'_> {
+        let Self { number, at, link, ref bytes, wire_len, seen } = *self;
+        Frame { number, at, link, bytes, wire_len, seen }
+    }
+}
+
+/// Yields frames that are kept in memory.
+#[derive(Clone, Debug)]
+pub struct Replay<'a> {
+    frames: std::slice::Iter<'a, OwnedFrame>,
+}
+
+impl<'a> Replay<'a> {
+    /// Yields `frames` in their order.
+    pub fn of(frames: &'a [OwnedFrame]) -> Self {
+        Self { frames: frames.iter() }
+    }
+}
+
+impl FrameSource for Replay<'_> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        Ok(self.frames.next().map(OwnedFrame::as_frame))
+    }
+}
+
+/// Datagrams sent over the captured interface to mark the beginning and the end of a capture; they are not frames of it.
+#[derive(Debug)]
+pub struct Markers {
+    socket: UdpSocket,
+    address: SocketAddr,
+    nonce: u64,
+}
+
+impl Markers {
+    /// Takes a free port of `loopback` for them.
+    ///
+    /// # Errors
+    /// The kernel's, such as `EADDRNOTAVAIL` where there is no such address.
+    pub fn over(loopback: IpAddr) -> std::io::Result<Self> {
+        use std::hash::{BuildHasher, RandomState};
+        let socket = UdpSocket::bind((loopback, 0))?;
+        let address = socket.local_addr()?;
+        // Connected to itself, it neither takes nor answers anybody else's datagrams.
+        socket.connect(address)?;
+        Ok(Self { socket, address, nonce: RandomState::new().hash_one(address) })
+    }
+
+    /// The filter that lets them through, in tcpdump's syntax.
+    pub fn filter(&self) -> String {
+        format!("(udp and src port {0} and dst port {0})", self.address.port())
+    }
+
+    // Short enough for the smallest MTU that IPv4 knows.
+    fn begin(&self) -> String {
+        format!("tcpflow begins {:016x}", self.nonce)
+    }
+
+    fn end(&self) -> String {
+        format!("tcpflow ends {:016x}", self.nonce)
+    }
+}
+
+/// A capture in a thread of its own, which keeps all frames between two markers.
+pub struct Tape {
+    markers: Markers,
+    stop: StopOnDrop,
+    from_thread: Receiver<Message>,
+    interface: String,
+}
+
+/// Ends the thread also when nobody stops the tape.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+enum Message {
+    Begun,
+    Done(Result<(Vec<OwnedFrame>, CaptureStats), CaptureError>),
+}
+
+impl Tape {
+    /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
+    ///
+    /// The filter of `live` must let `markers` through. `on_frame` sees each frame as soon as it is read, in the thread that reads.
+    ///
+    /// # Errors
+    /// When the mark did not come, or the capture broke.
+    pub fn start(
+        live: Live,
+        markers: Markers,
+        on_frame: impl FnMut(&Frame<'_>) + Send + 'static,
+    ) -> Result<Self, CaptureError> {
+        let stop = StopOnDrop(live.stop_switch());
+        let interface = live.interface().to_owned();
+        let (begin, end) = (markers.begin().into_bytes(), markers.end().into_bytes());
+        let (to_owner, from_thread) = mpsc::channel();
+        let broken =
+            |what: &dyn std::fmt::Display| CaptureError { message: format!("cannot capture on {interface}: {what}") };
+        thread::Builder::new()
+            .name("capture".to_owned())
+            .spawn(move || {
+                let mut live = live;
+                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), on_frame);
+                drop(to_owner.send(Message::Done(result)));
+                // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
+            })
+            .map_err(|error| broken(&error))?;
+        markers.socket.send(markers.begin().as_bytes()).map_err(|error| broken(&error))?;
+        match await_message(&from_thread) {
+            Ok(Message::Begun) => Ok(Self { markers, stop, from_thread, interface }),
+            Ok(Message::Done(Err(error))) => Err(error),
+            Ok(Message::Done(Ok(_))) | Err(_) => {
+                Err(broken(&"a datagram sent through it was not seen; does a firewall drop local traffic?"))
+            }
+        }
+    }
+
+    /// Sends the end mark, reads until it is seen, and hands out all frames before it, numbered from 1.
+    ///
+    /// # Errors
+    /// When the capture broke.
+    pub fn stop(self) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
+        let broken = |what: &dyn std::fmt::Display| CaptureError {
+            message: format!("the capture on {} broke: {what}", self.interface),
+        };
+        self.markers.socket.send(self.markers.end().as_bytes()).map_err(|error| broken(&error))?;
+        loop {
+            match await_message(&self.from_thread) {
+                Ok(Message::Done(result)) => return result,
+                Ok(Message::Begun) => {}
+                // Either the mark itself was dropped: what was read is still good, and the counters say how much is missing. Or the
+                // thread did not run all the while: then it reads what waits for it, the mark too.
+                Err(RecvTimeoutError::Timeout) if !self.stop.0.swap(true, Ordering::AcqRel) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    let result = self.from_thread.recv().map_err(|error| broken(&error))?;
+                    if let Message::Done(result) = result {
+                        return result;
+                    }
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+}
+
+/// Waits for as long as a mark may take, in steps: while this process is stopped, the thread that it waits for is stopped, too, and no more
+/// than one of them passes.
+fn await_message(from_thread: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+    for _ in 0..STEPS {
+        match from_thread.recv_timeout(LIMIT / STEPS) {
+            Err(RecvTimeoutError::Timeout) => {}
+            result => return result,
+        }
+    }
+    Err(RecvTimeoutError::Timeout)
+}
+
+/// Keeps the frames from the begin mark to the end mark, or to the stop.
+fn keep(
+    live: &mut Live,
+    begin: &[u8],
+    end: &[u8],
+    begun: impl FnOnce(),
+    mut on_frame: impl FnMut(&Frame<'_>),
+) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
+    let mut frames = Vec::new();
+    let mut begun = Some(begun);
+    let mut drained = false;
+    while let Some(frame) = live.next_frame()? {
+        if frame.bytes.ends_with(end) {
+            drained = true;
+            break;
+        }
+        if frame.bytes.ends_with(begin) {
+            if let Some(begun) = begun.take() {
+                begun();
+            }
+            continue;
+        }
+        on_frame(&frame);
+        frames.push(OwnedFrame {
+            number: frames.len() as u64 + 1,
+            at: frame.at,
+            link: frame.link,
+            bytes: frame.bytes.into(),
+            wire_len: frame.wire_len,
+            seen: frame.seen,
+        });
+    }
+    let stats = live.stats()?;
+    Ok((frames, CaptureStats { drained, ..stats }))
+}
+
+/// How long a mark may take to come through.
+const LIMIT: Duration = Duration::from_secs(3);
+/// In how many steps that is waited for.
+const STEPS: u32 = 30;
