@@ -222,11 +222,11 @@ impl<K: Family> Flows<K> {
 
     /// Where each connection is.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
-        let is_emitted = |entry: &Entry| match entry.found() {
+        let is_connection = |entry: &Entry| match entry.found() {
             Found::Record(slot) => !self.records.at(slot).is_empty(),
             Found::Attempt(_) => true,
         };
-        self.index.iter().copied().filter(is_emitted)
+        self.index.iter().copied().filter(is_connection)
     }
 
     /// Those that are left, by number.

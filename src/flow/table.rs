@@ -653,7 +653,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_emitted_when_it_was_quiet_for_long() {
+    fn what_is_closed_is_emitted_when_it_was_quiet_for_long() {
         let limits = Limits { linger: Span::from_millis(1000), ..Limits::default() };
         let (connections, tally) = told(
             limits,
@@ -676,7 +676,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_attempts_the_oldest_is_let_go() {
+    fn of_too_many_attempts_the_oldest_is_evicted() {
         let limits = Limits { half_open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=100).map(|port| (port, "0 < S 100(0)")));
         let order: Vec<_> = connections.iter().map(|connection| connection.id.0).collect();
@@ -734,7 +734,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_over_are_told_before_others_are_let_go() {
+    fn closed_ones_are_emitted_before_others_are_evicted() {
         let limits = Limits { octets: 400_000, ..Limits::default() };
         let (table, told) = with_holes(limits, 50, 100, true);
         assert!(table.ledger.extra <= 400_000, "{}", table.ledger.extra);
@@ -777,14 +777,14 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_open_ones_a_quiet_one_is_let_go() {
+    fn of_too_many_open_ones_a_quiet_one_is_evicted() {
         let limits = Limits { open: 10, ..Limits::default() };
         let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 < . 101(1) ack 301")));
         assert_eq!((connections.len(), tally.connections, tally.evicted), (300, 300, 290));
     }
 
     #[test]
-    fn of_too_many_that_are_over_the_first_is_emitted() {
+    fn of_too_many_closed_ones_the_first_is_emitted() {
         let limits = Limits { closed: 2, ..Limits::default() };
         let lines = (1..=5).flat_map(|port| [(port, "0 < S 100(0)"), (port, "1 > R. 0(0) ack 101")]);
         let (connections, tally) = told(limits, lines.chain([(1, "2 > R. 0(0) ack 101")]));
