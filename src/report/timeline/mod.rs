@@ -567,6 +567,35 @@ mod tests {
     }
 
     #[test]
+    fn more_than_two_lanes_are_drawn_as_lines_each_under_its_letter() {
+        let mut t = sample::Teller::new();
+        t.phase = Phase::Data;
+        for (connection, at, pid) in [(0, 100, 1), (1, 200, 2)] {
+            t.connection = Some(ConnectionId(connection));
+            for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
+                let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
+                t.call_mut(id).call.process.pid = pid;
+                t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
+            }
+        }
+        let story = t.story;
+        let index = Index::new(&story);
+        for width in [60, 120, 160] {
+            let style = Style::plain(width);
+            let sheet = Sheet { index: &index, connection: None, origin: Timestamp::from_nanos(0), style: &style };
+            let mut out = Vec::new();
+            let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
+            assert_eq!(view.lanes.len(), 3);
+            draw(&mut out, &sheet, view, &mut Used::default()).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+            for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
+                assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_blocked_call_is_seen_to_start_and_to_return() {
         let text = drawn(&sample::echo(), &Style::plain(160));
         let line = |wanted: &str| text.lines().position(|line| line.contains(wanted)).expect(wanted);

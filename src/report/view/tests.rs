@@ -5,6 +5,7 @@ use super::*;
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::sample;
+use crate::story::{EventKind, Story};
 use crate::wire::Flags;
 
 /// The rows that are left of these segments: who sends, how many octets; each is 1 µs after the one before.
@@ -69,4 +70,80 @@ fn a_crowd_of_open_calls_takes_few_slots_and_each_is_drawn_entering_and_returnin
     assert_eq!(last.at, None, "what never returns is told last");
     let returned: Vec<_> = rows.iter().filter_map(|row| row.at).collect();
     assert!(returned.is_sorted(), "returns are in order of time");
+}
+
+/// A client (1) that talks to a proxy (2), which talks to a server (3): a request through both connections.
+fn proxied() -> Story {
+    let mut t = sample::Teller::new();
+    t.phase = Phase::Data;
+    let hop = |t: &mut sample::Teller, connection: u64, at: i64, sender: u32, receiver: u32| {
+        t.connection = Some(ConnectionId(connection));
+        let send = t.call((at, at + 9), Side::Client, "send(10, 0)", Effect::Send, 4, 10);
+        let segment = t.segment(at + 2, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        let recv = t.call((at + 4, at + 8), Side::Server, "recv(64, 0)", Effect::Receive, 5, 10);
+        t.call_mut(send).call.process.pid = sender;
+        let frame = t.segment_mut(segment).segment.frame;
+        let received = t.call_mut(recv);
+        received.call.process.pid = receiver;
+        (received.brought_by, received.completed_by) = (vec![frame], Some(frame));
+    };
+    // The connection of the proxy to the server comes first: lanes do not depend on the order.
+    hop(&mut t, 1, 100, 2, 3);
+    hop(&mut t, 0, 200, 1, 2);
+    t.story
+}
+
+#[test]
+fn a_process_with_ends_of_two_connections_has_one_lane_between_their_peers() {
+    let story = proxied();
+    let index = Index::new(&story);
+    let view = View::of_several(&index, &[ConnectionId(1), ConnectionId(0)]);
+    let pids: Vec<_> = view.lanes.iter().map(|lane| lane.process.unwrap().pid).collect();
+    assert_eq!(pids, [1, 2, 3]);
+    let segments: Vec<_> = view
+        .rows
+        .iter()
+        .filter_map(|row| match row.what {
+            What::Segment { from, to, .. } => Some((from.0, to.0)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(segments, [(1, 2), (0, 1)]);
+    assert!(view.rows.iter().all(|row| row.slots.len() == 3 && row.states.len() == 3));
+}
+
+#[test]
+fn edges_lead_from_calls_over_segments_to_the_calls_that_they_let_return() {
+    let story = proxied();
+    let index = Index::new(&story);
+    let view = View::of_several(&index, &[ConnectionId(1)]);
+    let edges: Vec<_> = view.edges(&index).map(|edge| (edge.from.0, edge.to.0, edge.kind)).collect();
+    assert_eq!(edges, [(0, 1, EdgeKind::Sends), (1, 2, EdgeKind::Brings), (1, 2, EdgeKind::Completes)]);
+    let all = View::of_one(&index, &story.events.iter().collect::<Vec<_>>());
+    assert!(all.edges(&index).all(|edge| edge.from < edge.to && index.event(edge.to).is_some()));
+    assert_eq!(all.edges(&index).count(), 6);
+}
+
+#[test]
+fn every_cause_of_the_echo_is_an_edge() {
+    let story = sample::echo();
+    let index = Index::new(&story);
+    let view = View::of_one(&index, &story.events.iter().collect::<Vec<_>>());
+    let edges: Vec<_> = view.edges(&index).collect();
+    let count = |kind| edges.iter().filter(|edge| edge.kind == kind).count();
+    let mut named = [0; 4];
+    for event in &story.events {
+        match &event.kind {
+            EventKind::Call(call) => named[0] += call.brought_by.len() + usize::from(call.completed_by.is_some()),
+            EventKind::Segment(segment) => {
+                named[1] += segment.cause.calls.len();
+                named[2] += usize::from(segment.cause.of.is_some());
+            }
+            EventKind::Transition(transition) => named[3] += usize::from(transition.cause.is_some()),
+            EventKind::Timer(_) => {}
+        }
+    }
+    use EdgeKind::{Brings, Causes, Completes, Moves, Sends};
+    assert_eq!([count(Brings) + count(Completes), count(Sends), count(Causes), count(Moves)], named);
+    assert!(named.iter().all(|number| *number > 0), "{named:?}");
 }
