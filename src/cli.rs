@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::report::{self, Style, fields_help};
+use crate::session::Memory;
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
@@ -156,6 +157,9 @@ pub struct Demo {
     /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
+    /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
     /// Keep the capture in a file: pcapng with the calls in it, or pcap, by its ending
     #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub save: Option<PathBuf>,
@@ -215,6 +219,9 @@ pub struct Analyze {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub format: Form,
+    /// How much memory to take at most (k, M, G, Ki, Mi and Gi are understood): what it does not hold is told early or left out, and counted [default: a quarter of the machine's, at most 4G]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
     /// The folder for the tables of --format parquet, connections.parquet and findings.parquet; it is made where it is not there
     #[arg(long, short = 'o', value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
@@ -268,6 +275,9 @@ pub struct Live {
     /// Promiscuous mode: capture every packet on the link, not only this host's
     #[arg(long, short = 'p')]
     pub promiscuous: bool,
+    /// How much memory to take at most, besides the kernel's buffer: what it does not hold is told early, and counted [default: a quarter of the machine's, at most 4G]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
     /// How long a closed connection must be quiet before its record is final; later segments are counted as late
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub linger: u64,
@@ -389,6 +399,14 @@ fn octets(text: &str) -> Result<u64, String> {
     match number.checked_mul(unit) {
         Some(octets @ 4096..=0xff_ffff_ffff) => Ok(octets),
         _ => Err("from 4096 octets to a terabyte".to_owned()),
+    }
+}
+
+/// A number of octets that is enough to run with.
+fn memory(text: &str) -> Result<u64, String> {
+    match octets(text)? {
+        octets if octets >= Memory::LEAST => Ok(octets),
+        _ => Err(format!("no less than {}M", Memory::LEAST / 1_000_000)),
     }
 }
 

@@ -1,7 +1,9 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
+mod memory;
 mod watch;
 
+pub use memory::Memory;
 pub use watch::Watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +13,7 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{Bundle, Connection, ConnectionId, Ended, Finder, FlowTable, Limits, Step, Totals};
+use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{self, Observed, Story, Trace};
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
@@ -52,8 +54,8 @@ pub enum Keep {
     All,
     /// Of all of them, but no more than so many segments: the first ones.
     First(u64),
-    /// These.
-    Only(BTreeSet<ConnectionId>),
+    /// Those of these connections, but no more than so many segments.
+    Only(BTreeSet<ConnectionId>, u64),
 }
 
 impl Keep {
@@ -61,15 +63,15 @@ impl Keep {
         match self {
             Self::Nothing => false,
             Self::All | Self::First(_) => true,
-            Self::Only(ids) => ids.contains(&id),
+            Self::Only(ids, _) => ids.contains(&id),
         }
     }
 
     /// How many segments it keeps at most.
     fn most(&self) -> u64 {
         match self {
-            Self::First(most) => *most,
-            Self::Nothing | Self::All | Self::Only(_) => u64::MAX,
+            Self::First(most) | Self::Only(_, most) => *most,
+            Self::Nothing | Self::All => u64::MAX,
         }
     }
 }
@@ -118,6 +120,8 @@ pub struct Batch {
     quotes: Vec<(usize, Segment)>,
     frames: u64,
     last: u64,
+    /// How many octets the frames had, those that were not wanted among them.
+    read: usize,
     skipped: Skipped,
     unread: Option<LinkType>,
 }
@@ -139,19 +143,24 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
 
     /// Fills `batch`, whose contents it forgets, with the next frames of `source` that are wanted.
     ///
+    /// It is full with so many frames, or before that with more segments or octets than so many frames are likely to have.
+    ///
     /// # Errors
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
         let Self { decoder, finder, wanted, previews, most } = self;
+        let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
                 batch.add(decoder, finder, &frame, *previews);
             }
-            Ok(())
+            batch.read += frame.bytes.len();
+            full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(if taken == *most { More::Frames } else { More::Nothing })
+        Ok(if full || taken == *most { More::Frames } else { More::Nothing })
     }
 }
 
@@ -162,7 +171,7 @@ impl Batch {
         self.lens.clear();
         self.tunnels.clear();
         self.quotes.clear();
-        (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
+        (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
 
     #[inline(always)]
@@ -241,7 +250,7 @@ impl Session {
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
-            Keep::All | Keep::First(_) | Keep::Only(_) => (Decoder::default().with_tunnels(), Previews::Kept),
+            Keep::All | Keep::First(_) | Keep::Only(..) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
         Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH }
     }
@@ -320,6 +329,16 @@ impl Session {
         0
     }
 
+    /// The limits on what the table of connections keeps.
+    pub fn limits(&self) -> Limits {
+        self.table.limits()
+    }
+
+    /// How many octets those take that wait to be handed over.
+    pub fn waiting(&self) -> usize {
+        self.table.waiting()
+    }
+
     /// Hands over the connections that have ended, in exchange for an empty `ended`.
     pub fn hand_over(&mut self, ended: &mut Ended) {
         self.table.hand_over(ended);
@@ -340,7 +359,7 @@ impl Session {
         Ok(totals)
     }
 
-    /// How many segments were not kept because [`Keep::First`] has a limit.
+    /// How many segments were not kept because [`Keep`] has a limit.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -370,6 +389,7 @@ impl Session {
         self.totals.numbers = counts.numbers;
         self.totals.late_segments = counts.late_segments;
         self.totals.let_go = counts.let_go;
+        self.totals.evicted = Evicted { connections: counts.let_go, segments: self.left_out, findings: counts.omitted };
         Ok(std::mem::take(&mut self.totals))
     }
 }
@@ -378,6 +398,10 @@ impl Session {
 const BATCH: usize = 512;
 /// How many make one of a stream.
 const SMALL_BATCH: usize = 128;
+/// With so many segments a batch is full, whatever the frames: one frame of an A-MSDU may hold 4,096.
+const MOST_SEGMENTS: usize = 2 * BATCH;
+/// With so many octets read a batch is full: between two looks at an interrupt no more is decoded.
+const MOST_READ: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -403,6 +427,33 @@ mod tests {
             let number = self.read.into();
             Ok(Some(Frame { number, at: None, link: LinkType(101), bytes: &self.bytes, wire_len: 41 }))
         }
+    }
+
+    /// One frame over and over.
+    struct Same(LinkType, Vec<u8>);
+
+    impl FrameSource for Same {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            Ok(Some(Frame { number: 1, at: None, link: self.0, bytes: &self.1, wire_len: self.1.len() as u32 }))
+        }
+    }
+
+    #[test]
+    fn batches_are_bounded_in_frames_segments_and_octets() {
+        let fill = |mut source: Same| {
+            let session = Session::new(Keep::All);
+            let mut batch = Batch::default();
+            let more = session.reader(|_: &Frame<'_>| Ok(true)).fill(&mut source, &mut batch);
+            assert!(matches!(more, Ok(More::Frames)));
+            (batch.frames, batch.segments.len())
+        };
+        assert_eq!(fill(Same(LinkType::RAW, vec![0x45])), (512, 0));
+        assert_eq!(fill(Same(LinkType::RAW, vec![0; 262_144])), (16, 0));
+        // Aggregates of 100 segments each.
+        let ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..], &[0x50; 20]].concat();
+        let subframe = [&[0; 12][..], &[0, 48, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip, &[0, 0]].concat();
+        let frame = [&[0x88, 1][..], &[0; 22], &[0x80, 0], &subframe.repeat(100)].concat();
+        assert_eq!(fill(Same(LinkType(105), frame)), (11, 1100));
     }
 
     #[test]

@@ -265,6 +265,19 @@ fn a_stream_that_is_named_twice_is_told() {
 }
 
 #[test]
+fn less_memory_than_is_enough_for_anything_is_refused() {
+    let echo = capture("echo-v4.pcapng");
+    for command in ["analyze", "live", "demo"] {
+        let mut tcpflow = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+        let output = tcpflow.args([command, "--memory", "63M"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said.contains("no less than 64M"), "{said}");
+    }
+    assert!(stdout(&["analyze", "--memory", "64M", "--format", "jsonl", &echo]).contains("\"evicted\":"));
+}
+
+#[test]
 fn as_many_files_are_opened_as_the_system_allows() {
     let echo = capture("echo-v4.pcapng");
     let limited = |limit: &str| {

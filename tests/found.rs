@@ -29,6 +29,34 @@ fn the_flow_engine_stands_every_case() {
 }
 
 #[test]
+fn nested_tunnels_and_aggregates_stand_every_seed() {
+    nested_seeds().iter().for_each(|(_, case)| targets::nested(case));
+}
+
+/// Beside the cases kept: every stack of two kinds of header, as deep as is followed and deeper, and some at random.
+#[test]
+fn however_headers_are_nested_each_is_decoded_once() {
+    for inner in [0, 1] {
+        for depth in [1, 2, 8, 15, 16, 17, 39] {
+            for (one, other) in (0..64).flat_map(|one| (0..8).map(move |other| (one, other))) {
+                let layers = (0..depth).map(|layer| if layer % 2 == 0 { one } else { other });
+                targets::nested(&std::iter::once(inner).chain(layers).collect::<Vec<_>>());
+            }
+        }
+    }
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        let case: Vec<u8> = (0..12)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 56) as u8
+            })
+            .collect();
+        targets::nested(&case);
+    }
+}
+
+#[test]
 fn kept_calls_stand_every_case() {
     each_case("kept", targets::kept);
 }
@@ -42,6 +70,7 @@ fn the_seeds_are_those_made_here() {
         ("decoder", decoder_seeds()),
         ("flow", flow_seeds()),
         ("kept", kept_seeds()),
+        ("nested", nested_seeds()),
     ] {
         let folder = root().join("fuzz/seeds").join(target);
         for (name, octets) in seeds {
@@ -372,6 +401,23 @@ fn flow_seeds() -> Seeds {
         [&[0][..], &other(&opening, 3), &[192 + 3, 0, 9, 224 + 5, 0, 192 + 6]].concat(),
     ));
     seeds
+}
+
+/// An innermost packet, TCP or not, and the headers around it from the inside out.
+fn nested_seeds() -> Seeds {
+    let layers: [(&str, &[u8]); 6] = [
+        ("gtp", &[0; 15]),
+        ("vxlan", &[1; 5]),
+        ("gre-and-ip", &[2, 3, 4, 5, 6, 2, 3]),
+        ("aggregate", &[255]),
+        ("aggregates-in-each-other", &[127, 127, 63]),
+        ("aggregate-of-tunnels", &[0, 0, 0, 1, 1, 247]),
+    ];
+    let kinds = [("tcp", 0), ("other", 1)];
+    let seed = |(name, layers): (&str, &[u8])| {
+        kinds.map(|(kind, inner)| (format!("{name}-{kind}"), [&[inner], layers].concat()))
+    };
+    layers.into_iter().flat_map(seed).collect()
 }
 
 fn kept_seeds() -> Seeds {

@@ -40,7 +40,9 @@ pub fn decoder(octets: &[u8]) {
                 assert!(decoded.is_err() && segments == 0, "a frame that is a segment and quotes one");
                 assert_eq!(quote.frame, number);
             }
-            assert!(segments < 64, "{segments} segments in a frame");
+            // Sixteen octets of a TCP header are the least that is a segment, behind twenty of an IP header.
+            assert!(36 * segments <= 36 + captured, "{segments} segments in {captured} octets");
+            assert!(decoder.steps() as usize <= 33 + captured / 8, "{} steps for {captured} octets", decoder.steps());
             assert!(decoder.tunnels().len() <= 16, "{:?}", decoder.tunnels());
         }
     }

@@ -1,6 +1,7 @@
 //! The octets are a capture file, of whatever format they begin as.
 
 use std::io::{self, Cursor, Read};
+use std::ops::ControlFlow;
 
 use tcpflow::capture::{FileSource, Frame, FrameSource};
 
@@ -38,7 +39,7 @@ fn read(reader: Box<dyn Read + Send>, together: usize) -> (Vec<(u64, usize, u64)
             let most = together.min(MOST - taken);
             let taken = source.next_frames(most, |frame| {
                 take(frame);
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             });
             taken.map(|count| count < most)
         };

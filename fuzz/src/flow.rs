@@ -71,6 +71,7 @@ fn tight(looks: u8) -> Limits {
         asked: 1,
         open: 1 + usize::from(looks >> 2 & 1),
         findings: usize::from(looks >> 3) * 2,
+        octets: [usize::MAX, 700][usize::from(looks >> 1 & 1)],
     }
 }
 

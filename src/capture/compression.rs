@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
 use std::ops::Range;
 
+use super::allowance::{Share, Taken};
 use flate2::bufread::GzDecoder;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use lz4_flex::frame::{self, FrameDecoder};
@@ -17,7 +18,9 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 ///
 /// # Errors
 /// The first octets cannot be read.
-pub(super) fn decompressed(mut reader: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+///
+/// What it takes to look back on is taken out of `windows`.
+pub(super) fn decompressed(mut reader: Box<dyn Read + Send>, windows: &Share) -> io::Result<Box<dyn Read + Send>> {
     loop {
         let mut head = Vec::with_capacity(MAGIC);
         reader.by_ref().take(MAGIC as u64).read_to_end(&mut head)?;
@@ -33,8 +36,8 @@ pub(super) fn decompressed(mut reader: Box<dyn Read + Send>) -> io::Result<Box<d
         let raw = BufReader::with_capacity(BUFFER, head.chain(Outside(reader)));
         let (form, decoder): (_, Box<dyn Read + Send>) = match start {
             [0x1f, 0x8b, ..] => (Form::Gzip, Box::new(Gzip::new(raw))),
-            ZSTD => (Form::Zstd, Box::new(Zstd::new(raw)?)),
-            _ => (Form::Lz4, Box::new(Lz4::Between(raw, None))),
+            ZSTD => (Form::Zstd, Box::new(Zstd::new(raw, windows)?)),
+            _ => (Form::Lz4, Box::new(Lz4 { place: Lz4Place::Between(raw, None), window: windows.begin() })),
         };
         return Ok(Box::new(Explained { form, decoder }));
     }
@@ -316,17 +319,28 @@ struct Zstd {
     held: Vec<u8>,
     /// Why no more octets come.
     failure: Option<io::Error>,
+    /// The memory for the largest window so far.
+    window: Taken,
 }
 
 impl Zstd {
-    fn new(raw: Raw) -> io::Result<Self> {
+    fn new(raw: Raw, windows: &Share) -> io::Result<Self> {
         let decoder = Decoder::new()?;
-        Ok(Self { raw, decoder, wanted: START, inside: false, held: Vec::new(), failure: None })
+        let window = windows.begin();
+        Ok(Self { raw, decoder, wanted: START, inside: false, held: Vec::new(), failure: None, window })
     }
 
     /// Gives the decoder what it wants, and keeps in it what it makes of that; `false` at the end.
     fn take(&mut self) -> io::Result<bool> {
         let wanted = self.wanted.min(BLOCK);
+        if !self.inside {
+            self.hold(LONGEST_HEAD);
+            let window = zstd_window(&self.held).saturating_add(2 * BLOCK as u64);
+            // A window that no memory would be enough for is the decoder's to refuse.
+            if window <= LARGEST_WINDOW + 2 * BLOCK as u64 && !self.window.grow_to(window) {
+                return Err(too_large(window, &self.window));
+            }
+        }
         let whole = self.held.is_empty() && self.raw.buffer().len() >= wanted;
         if !whole {
             self.hold(wanted);
@@ -341,7 +355,10 @@ impl Zstd {
         if !self.inside {
             self.decoder.reinit()?;
         }
-        let mut octets = InBuffer::around(if whole { &self.raw.buffer()[..wanted] } else { &self.held });
+        let mut octets = InBuffer::around(match whole {
+            true => &self.raw.buffer()[..wanted],
+            false => &self.held[..wanted.min(self.held.len())],
+        });
         let next = self.decoder.run(&mut octets, &mut OutBuffer::around(&mut [][..]))?;
         let taken = octets.pos();
         if whole {
@@ -386,8 +403,51 @@ impl Read for Zstd {
     }
 }
 
-/// Frames one after the other, each with a decoder of its own, because its blocks may be of another size; skippable ones are passed over.
-enum Lz4 {
+/// How far a frame of zstd that begins so looks back (RFC 8878 section 3.1.1.1); 0 where that cannot be told.
+fn zstd_window(head: &[u8]) -> u64 {
+    let Some([magic @ .., descriptor]) = head.first_chunk::<5>() else { return 0 };
+    let Some(&first) = head.get(5).filter(|_| *magic == ZSTD) else { return 0 };
+    if descriptor & 0x20 == 0 {
+        let base = 1_u64 << (10 + (first >> 3));
+        return base + base / 8 * u64::from(first & 7);
+    }
+    // One segment: it looks back on all of its content, whose size is told after the dictionary's number.
+    let at = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let Some(octets) = head.get(at..at + size) else { return 0 };
+    let content = octets.iter().rev().fold(0, |content, octet| content << 8 | u64::from(*octet));
+    content + if size == 2 { 256 } else { 0 }
+}
+
+/// How much memory the blocks of an lz4 frame take that begins with that magic number and goes on so.
+fn lz4_blocks(magic: [u8; MAGIC], head: &[u8]) -> u64 {
+    let block = match (magic, head) {
+        (LEGACY_FRAME, _) => 8 << 20,
+        (_, [_, size, ..]) => 1 << (8 + 2 * u32::from(size >> 4 & 7)),
+        _ => 4 << 20,
+    };
+    3 * block
+}
+
+/// The error of compressed data that looks back further than there is memory for.
+fn too_large(octets: u64, window: &Taken) -> io::Error {
+    let mebi = |octets: u64| octets.div_ceil(1 << 20);
+    let error = io::Error::other(format!(
+        "decompressing it takes {} MiB, and of what --memory gives to that {} MiB are left: say a larger --memory, or read fewer compressed files at once",
+        mebi(octets),
+        window.most() >> 20,
+    ));
+    io::Error::other(Untouched(error))
+}
+
+/// Frames one after the other, and the memory that the blocks of the largest so far take.
+struct Lz4 {
+    place: Lz4Place,
+    window: Taken,
+}
+
+/// Each frame has a decoder of its own, because its blocks may be of another size; skippable ones are passed over.
+enum Lz4Place {
     /// With the first octets of the next frame, where they were read already.
     Between(Raw, Option<[u8; MAGIC]>),
     Frame(Box<FrameDecoder<Lz4Frame>>),
@@ -396,6 +456,13 @@ enum Lz4 {
 
 impl Read for Lz4 {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Self { place, window } = self;
+        place.read(into, window)
+    }
+}
+
+impl Lz4Place {
+    fn read(&mut self, into: &mut [u8], window: &mut Taken) -> io::Result<usize> {
         loop {
             *self = match std::mem::replace(self, Self::Over) {
                 Self::Over => return Ok(0),
@@ -416,6 +483,10 @@ impl Read for Lz4 {
                             Self::Between(raw, None)
                         }
                         Some(magic @ (FRAME | LEGACY_FRAME)) => {
+                            let blocks = lz4_blocks(magic, raw.fill_buf()?);
+                            if !window.grow_to(blocks) {
+                                return Err(too_large(blocks, window));
+                            }
                             let left = (magic == LEGACY_FRAME).then_some(0);
                             let frame = Lz4Frame { held: magic.to_vec(), raw, left, next: None };
                             Self::Frame(Box::new(FrameDecoder::new(frame)))
@@ -512,5 +583,9 @@ const BUFFER: usize = 64 << 10;
 const INFLATED: usize = 32 << 10;
 /// Of a frame of zstd, what tells how long its header is, and no block yet.
 const START: usize = 5;
+/// A frame of zstd tells everything about itself in so many octets.
+const LONGEST_HEAD: usize = 18;
+/// Further no frame of zstd may look back: the library's bound.
+const LARGEST_WINDOW: u64 = 128 << 20;
 /// No block of zstd is longer, with the header of the next.
 const BLOCK: usize = (128 << 10) + 3;

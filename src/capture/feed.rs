@@ -1,8 +1,8 @@
 //! A thread that takes packets off a live capture into batches, so that whoever follows them never makes the kernel drop any.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 ///
 /// Up to 64 MiB of them wait, or twice that for a moment; after that the kernel's buffer fills, and then the kernel drops packets and counts them.
 pub struct Feed {
-    from_thread: Receiver<Fed>,
+    from: From,
     spare: Sender<Batch>,
     stop: StopOnDrop,
 }
@@ -92,24 +92,35 @@ impl Batch {
 impl Feed {
     /// Starts the thread that reads `live`, which was opened with [`Delivery::Gathered`](super::Delivery::Gathered).
     ///
-    /// # Errors
-    /// There can be no thread.
-    pub fn start(live: Live) -> Result<Self, CaptureError> {
+    /// Where there can be no thread, packets are read when they are asked for, and until then only the kernel's buffer holds them.
+    pub fn start(live: Live) -> Self {
         let stop = StopOnDrop(live.stop_switch());
         let (to_owner, from_thread) = mpsc::sync_channel(WAITING);
         let (spare, back) = mpsc::channel();
-        let switch = stop.0.clone();
-        thread::Builder::new()
+        let reader = Arc::new(Mutex::new(Some(Reader::new(live, stop.0.clone(), back))));
+        let of_thread = Arc::clone(&reader);
+        let thread = thread::Builder::new()
             .name("capture".to_owned())
             // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
-            .spawn(move || Reader { live, back, to_owner, stop: switch }.run())
-            .map_err(|error| CaptureError::new(format!("there can be no thread for the capture: {error}")))?;
-        Ok(Self { from_thread, spare, stop })
+            .spawn(move || {
+                if let Some(reader) = taken(&of_thread) {
+                    reader.run(&to_owner);
+                }
+            });
+        let from = match thread {
+            Ok(_) => From::Thread(from_thread),
+            Err(_) => taken(&reader).map_or(From::Thread(from_thread), |reader| From::Here(Box::new(reader))),
+        };
+        Self { from, spare, stop }
     }
 
     /// Waits at most `patience` for the next batch.
-    pub fn next(&self, patience: Duration) -> Fed {
-        match self.from_thread.recv_timeout(patience) {
+    pub fn next(&mut self, patience: Duration) -> Fed {
+        let from_thread = match &mut self.from {
+            From::Thread(from_thread) => from_thread,
+            From::Here(reader) => return reader.next(patience),
+        };
+        match from_thread.recv_timeout(patience) {
             Ok(fed) => fed,
             Err(RecvTimeoutError::Timeout) => Fed::Nothing,
             Err(RecvTimeoutError::Disconnected) => {
@@ -131,52 +142,58 @@ impl Feed {
     }
 }
 
-/// What runs in the thread.
+/// Who reads the packets.
+enum From {
+    Thread(Receiver<Fed>),
+    Here(Box<Reader>),
+}
+
+fn taken(reader: &Mutex<Option<Reader>>) -> Option<Reader> {
+    reader.lock().ok().and_then(|mut reader| reader.take())
+}
+
+/// Reads packets off a live capture.
 struct Reader {
     live: Live,
     back: Receiver<Batch>,
-    to_owner: SyncSender<Fed>,
     stop: Arc<AtomicBool>,
+    /// As many packets as fit a batch, however long they are.
+    most: usize,
+    /// When the kernel was last asked for its counters.
+    asked: Instant,
+    /// Since the stop: what was captured later is not wanted, and when it is too late for anything.
+    until: Option<(Timestamp, Instant)>,
+    is_over: bool,
 }
 
 impl Reader {
-    fn run(mut self) {
-        let broken = self.read().err();
-        let stats = self.live.stats().ok();
-        // The owner may have gone; then nobody wants to know.
-        _ = self.to_owner.send(Fed::Ended { stats, broken });
+    fn new(live: Live, stop: Arc<AtomicBool>, back: Receiver<Batch>) -> Self {
+        let most = (LARGEST / live.snap_len().max(1) as usize).clamp(1, MOST);
+        Self { live, back, stop, most, asked: Instant::now(), until: None, is_over: false }
     }
 
-    fn read(&mut self) -> Result<(), CaptureError> {
-        // As many as fit a batch, however long they are.
-        let most = (LARGEST / self.live.snap_len().max(1) as usize).clamp(1, MOST);
+    /// What runs in the thread.
+    fn run(mut self, to_owner: &SyncSender<Fed>) {
+        let broken = self.read(to_owner).err();
+        let stats = self.live.stats().ok();
+        // The owner may have gone; then nobody wants to know.
+        _ = to_owner.send(Fed::Ended { stats, broken });
+    }
+
+    fn read(&mut self, to_owner: &SyncSender<Fed>) -> Result<(), CaptureError> {
         let mut batch = self.empty();
-        let mut asked = Instant::now();
-        let mut until = None;
         loop {
-            if until.is_none() && self.stop.load(Ordering::Acquire) {
-                until = Some((now(), Instant::now() + DRAINING));
-            }
-            let mut late = false;
-            let taken = self.live.gather(2 * GATHERING, most, |at, wire_len, bytes| match until {
-                Some((end, _)) if at > end => late = true,
-                _ => batch.push(at, wire_len, bytes),
-            })?;
-            if asked.elapsed() >= ASKING {
-                asked = Instant::now();
-                batch.stats = self.live.stats().ok();
-            }
-            let drained = until.is_some_and(|(_, limit)| taken == 0 || late || Instant::now() >= limit);
+            let drained = self.gather(&mut batch, 2 * GATHERING)?;
             if batch.heads.is_empty() && batch.stats.is_none() {
                 // Nothing to tell.
             } else if drained || batch.bytes.len() >= LARGEST {
-                if self.to_owner.send(Fed::Batch(batch)).is_err() {
+                if to_owner.send(Fed::Batch(batch)).is_err() {
                     return Ok(());
                 }
                 batch = self.empty();
             } else {
                 // While the owner is behind, the batch grows.
-                batch = match self.to_owner.try_send(Fed::Batch(batch)) {
+                batch = match to_owner.try_send(Fed::Batch(batch)) {
                     Ok(()) => self.empty(),
                     Err(TrySendError::Full(Fed::Batch(batch))) => batch,
                     Err(_) => return Ok(()),
@@ -186,6 +203,40 @@ impl Reader {
                 return Ok(());
             }
         }
+    }
+
+    /// What runs without a thread.
+    fn next(&mut self, patience: Duration) -> Fed {
+        let mut broken = None;
+        if !self.is_over {
+            let mut batch = self.empty();
+            match self.gather(&mut batch, patience.min(2 * GATHERING)) {
+                Ok(drained) => self.is_over = drained,
+                Err(error) => (self.is_over, broken) = (true, Some(error)),
+            }
+            if broken.is_none() && !(batch.heads.is_empty() && batch.stats.is_none()) {
+                return Fed::Batch(batch);
+            }
+        }
+        if self.is_over { Fed::Ended { stats: self.live.stats().ok(), broken } } else { Fed::Nothing }
+    }
+
+    /// Takes what has come into `batch`; whether that was the last of it.
+    fn gather(&mut self, batch: &mut Batch, patience: Duration) -> Result<bool, CaptureError> {
+        if self.until.is_none() && self.stop.load(Ordering::Acquire) {
+            self.until = Some((now(), Instant::now() + DRAINING));
+        }
+        let Self { live, until, .. } = self;
+        let mut late = false;
+        let taken = live.gather(patience, self.most, |at, wire_len, bytes| match until {
+            Some((end, _)) if at > *end => late = true,
+            _ => batch.push(at, wire_len, bytes),
+        })?;
+        if self.asked.elapsed() >= ASKING {
+            self.asked = Instant::now();
+            batch.stats = self.live.stats().ok();
+        }
+        Ok(self.until.is_some_and(|(_, limit)| taken == 0 || late || Instant::now() >= limit))
     }
 
     fn empty(&self) -> Batch {

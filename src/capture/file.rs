@@ -2,18 +2,20 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek};
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::allowance::Heeding;
 use super::compression::decompressed;
 use super::input::Input;
 use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use super::{Allowance, CaptureError, Frame, FrameSource, LinkType, shown};
 use crate::time::Timestamp;
 
 /// A capture file, read once from front to end in bounded memory.
@@ -35,14 +37,15 @@ impl FileSource {
     /// # Errors
     /// The file cannot be opened, is empty, or is not a capture.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        Self::open_until(path, &Arc::default())
+        Self::open_within(path, &Allowance::default())
     }
 
-    /// Opens a capture as [`FileSource::open`] does; where it is a stream, waiting for more of it ends as an error once `stop` is set.
+    /// Opens a capture as [`FileSource::open`] does; it takes no more than what is allowed, and reading it, or waiting for more of it, ends as an error once `stop` is set.
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn open_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open_within(path: &Path, allowance: &Allowance) -> Result<Self, CaptureError> {
+        let stop = &allowance.stop;
         if path == Path::new("-") {
             let input = io::stdin();
             if input.is_terminal() {
@@ -60,12 +63,12 @@ impl FileSource {
             // A file that the shell opened is one all the same.
             return match file.metadata() {
                 Ok(metadata) if metadata.is_file() => {
-                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()))
+                    Self::from_sized(name.into(), Box::new(file), Some(metadata.len()), allowance)
                 }
-                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None),
+                _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None, allowance),
             };
         }
-        Self::open_held(path, hold(path)?, stop)
+        Self::open_held(path, hold(path)?, allowance)
     }
 
     /// Reads a capture that was opened with [`hold`] from its beginning, `path` being what errors call it.
@@ -74,7 +77,7 @@ impl FileSource {
     ///
     /// # Errors
     /// As [`FileSource::open`].
-    pub fn open_held(path: &Path, file: Arc<File>, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open_held(path: &Path, file: Arc<File>, allowance: &Allowance) -> Result<Self, CaptureError> {
         let name = shown(&path.to_string_lossy());
         let failed = |error: io::Error| cannot_be_opened(&name, &error);
         let metadata = file.metadata().map_err(failed)?;
@@ -84,9 +87,9 @@ impl FileSource {
         match metadata.is_file() {
             true => {
                 (&*file).rewind().map_err(failed)?;
-                Self::from_sized(name, Box::new(file), Some(metadata.len()))
+                Self::from_sized(name, Box::new(file), Some(metadata.len()), allowance)
             }
-            false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None),
+            false => Self::from_sized(name, Box::new(Patient::new(file, &allowance.stop)), None, allowance),
         }
     }
 
@@ -95,7 +98,19 @@ impl FileSource {
     /// # Errors
     /// It is empty, or is not a capture.
     pub fn from_reader(name: &str, reader: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
-        Self::from_sized(shown(name), reader, None)
+        Self::from_reader_within(name, reader, &Allowance::default())
+    }
+
+    /// The same, which takes no more than what is allowed.
+    ///
+    /// # Errors
+    /// As [`FileSource::from_reader`].
+    pub fn from_reader_within(
+        name: &str,
+        reader: Box<dyn Read + Send>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
+        Self::from_sized(shown(name), reader, None, allowance)
     }
 
     /// Reads no more than `octets` at a time: where many files are open at once, their buffers add up.
@@ -136,13 +151,6 @@ impl FileSource {
         }
     }
 
-    /// Keeps no attached records, which can be large.
-    pub fn leave_attachments(&mut self) {
-        if let Format::Pcapng(pcapng) = &mut self.format {
-            pcapng.leave_attachments();
-        }
-    }
-
     /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
     pub fn dropped(&self) -> Option<u64> {
         match &self.format {
@@ -164,12 +172,20 @@ impl FileSource {
         &self.name
     }
 
-    fn from_sized(name: String, reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
+    fn from_sized(
+        name: String,
+        reader: Box<dyn Read + Send>,
+        size: Option<u64>,
+        allowance: &Allowance,
+    ) -> Result<Self, CaptureError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { reader, count: Arc::clone(&bytes_read) };
-        let reader = decompressed(Box::new(counted)).map_err(|error| Broken::from(error).told(&name, 0))?;
-        let mut input = Input::new(reader);
-        let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        // What is passed over, and what a few octets decompress to, may be endless.
+        let counted =
+            Counted { reader: Box::new(Heeding::new(reader, &allowance.stop)), count: Arc::clone(&bytes_read) };
+        let reader =
+            decompressed(Box::new(counted), &allowance.windows).map_err(|error| Broken::from(error).told(&name, 0))?;
+        let mut input = Input::new(Box::new(Heeding::new(reader, &allowance.stop)));
+        let format = Format::open(&mut input, allowance).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -195,14 +211,16 @@ impl FrameSource for FileSource {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError> {
         for taken in 0..most {
             let mut record = Record::NONE;
             if !self.advance(&mut record)? {
                 return Ok(taken);
             }
-            on(self.frame(&record))?;
+            if on(self.frame(&record))?.is_break() {
+                return Ok(taken + 1);
+            }
         }
         Ok(most)
     }
@@ -249,8 +267,11 @@ impl FileSource {
     fn end(&mut self, end: Result<bool, Broken>) -> Result<bool, CaptureError> {
         self.finished = true;
         if let Err(broken) = end {
-            return Err(broken.explain(&self.name, self.number, &mut self.input));
+            let error = broken.explain(&self.name, self.number, &mut self.input);
+            self.input.close();
+            return Err(error);
         }
+        self.input.close();
         match self.input.take_failure() {
             Some(error) => Err(Broken::from(error).told(&self.name, self.number)),
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
@@ -361,7 +382,7 @@ enum Format {
 }
 
 impl Format {
-    fn open(input: &mut Input) -> Result<Self, Broken> {
+    fn open(input: &mut Input, allowance: &Allowance) -> Result<Self, Broken> {
         let head = input.peek(12);
         if head.is_empty() {
             return Err(Broken::Empty);
@@ -370,7 +391,7 @@ impl Format {
             return Pcap::open(input).map(Self::Pcap);
         }
         if Pcapng::recognises(head) {
-            return Ok(Self::Pcapng(Pcapng::new()));
+            return Ok(Self::Pcapng(Pcapng::new(allowance.attachments.as_ref())));
         }
         Err(Broken::Foreign(foreign(head)))
     }

@@ -76,6 +76,12 @@ impl Input {
         self.failure.take()
     }
 
+    /// Gives back what the reader took: nothing more is read.
+    pub(super) fn close(&mut self) {
+        self.reader = Box::new(io::empty());
+        self.ended = true;
+    }
+
     #[cold]
     #[inline(never)]
     fn fill(&mut self, count: usize) {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
 
 use super::{CaptureError, Frame, FrameSource, LinkType};
 use crate::time::Timestamp;
@@ -111,7 +112,7 @@ impl<S: FrameSource> FrameSource for Merged<S> {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError> {
         if let [source] = &mut self.sources[..] {
             let number = &mut self.number;
@@ -122,7 +123,8 @@ impl<S: FrameSource> FrameSource for Merged<S> {
         }
         for taken in 0..most {
             match self.next_frame()? {
-                Some(frame) => on(frame)?,
+                Some(frame) if on(frame)?.is_break() => return Ok(taken + 1),
+                Some(_) => {}
                 None => return Ok(taken),
             }
         }
@@ -179,7 +181,7 @@ mod tests {
                 1 => merged.next_frame().map(|frame| usize::from(frame.map(&mut take).is_some())),
                 _ => merged.next_frames(most, |frame| {
                     take(frame);
-                    Ok(())
+                    Ok(ControlFlow::Continue(()))
                 }),
             };
             match taken {

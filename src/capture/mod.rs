@@ -1,5 +1,6 @@
 //! Where frames come from and where they are kept: capture files, live interfaces, and the writer.
 
+mod allowance;
 mod attachment;
 mod compression;
 mod feed;
@@ -17,6 +18,7 @@ mod privilege;
 mod series;
 mod writer;
 
+pub use allowance::{Allowance, Share};
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;
@@ -27,6 +29,8 @@ pub use place::NewFile;
 pub use privilege::{LowPorts, Successor, give_up_privilege, give_up_privilege_inside, ways_to_capture};
 pub use series::{Rotation, Series, Written};
 pub use writer::Writer;
+
+use std::ops::ControlFlow;
 
 use crate::time::Timestamp;
 
@@ -68,7 +72,7 @@ pub trait FrameSource {
     /// A [`CaptureError`] says where the source broke; frames before it were good, and no frame follows it.
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError>;
 
-    /// Hands the next frames to `on`, at most `most` of them; returns how many: fewer than that only at the end.
+    /// Hands the next frames to `on`, at most `most` of them, until it breaks off; returns how many: fewer than that only at the end, or where `on` broke off.
     ///
     /// It is what [`next_frame`](Self::next_frame) yields, and faster where it is done for millions.
     ///
@@ -77,14 +81,15 @@ pub trait FrameSource {
     fn next_frames(
         &mut self,
         most: usize,
-        mut on: impl FnMut(Frame<'_>) -> Result<(), CaptureError>,
+        mut on: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, CaptureError>,
     ) -> Result<usize, CaptureError>
     where
         Self: Sized,
     {
         for taken in 0..most {
             match self.next_frame()? {
-                Some(frame) => on(frame)?,
+                Some(frame) if on(frame)?.is_break() => return Ok(taken + 1),
+                Some(_) => {}
                 None => return Ok(taken),
             }
         }

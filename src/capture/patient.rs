@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::allowance::interrupted;
+
 /// Reads a pipe or a device; waits for what it has to give only until `stop` is set.
 ///
 /// A signal alone does not end the wait: the system goes on with a read that it broke off.
@@ -27,8 +29,7 @@ impl Read for Patient {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                // Of another kind than `Interrupted`, after which readers try again.
-                return Err(io::Error::other("interrupted"));
+                return Err(interrupted());
             }
             let mut wanted = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut wanted, PollTimeout::from(LOOK_UP)) {

@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use super::LinkType;
+use super::allowance::Share;
 use super::attachment::Joiner;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
@@ -54,11 +55,13 @@ impl Pcapng {
     }
 
     /// Begins before the first section; nothing is read yet.
-    pub(super) fn new() -> Self {
+    ///
+    /// What is attached to it is taken out of `attachments`, or passed over.
+    pub(super) fn new(attachments: Option<&Share>) -> Self {
         Self {
             big_endian: false,
             interfaces: Vec::new(),
-            attachments: Joiner::default(),
+            attachments: Joiner::new(attachments),
             dropped: None,
             options: 0..0,
             overrun: None,
@@ -113,11 +116,6 @@ impl Pcapng {
     /// Gives away what was put into the capture by its writer, as far as it was read.
     pub(super) fn take_attachments(&mut self) -> Vec<Vec<u8>> {
         self.attachments.take()
-    }
-
-    /// Passes over what was put into the capture by its writer.
-    pub(super) fn leave_attachments(&mut self) {
-        self.attachments.leave();
     }
 
     /// How many packets the capturing side says it dropped, as far as it was read.
@@ -276,7 +274,10 @@ impl Pcapng {
                     _ => {}
                 });
                 if too_large {
-                    return Err(Broken::Damaged("it carries more attached records than tcpflow ever writes".into()));
+                    return Err(Broken::Damaged(
+                        "it carries more attached records than tcpflow ever writes, or than --memory leaves room for"
+                            .into(),
+                    ));
                 }
                 if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
                     interface.dropped = Some(drops);

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::compression::decompressed;
-use super::{CaptureError, FileSource, FrameSource, LinkType};
+use super::{Allowance, CaptureError, FileSource, FrameSource, LinkType, Share};
 use crate::time::Timestamp;
 
 /// A frame's number, its nanoseconds, its link type, its bytes, and its length on the wire.
@@ -434,7 +434,8 @@ impl Read for Pieces {
 /// where they come in pieces of one size and are asked for in pieces of another.
 fn decompressed_in_pieces(compressed: &[u8], come: usize, asked: usize) -> (Vec<u8>, Option<String>) {
     let mut octets = Vec::new();
-    let mut reader = match decompressed(Box::new(Pieces(Cursor::new(compressed.to_vec()), come))) {
+    let mut reader = match decompressed(Box::new(Pieces(Cursor::new(compressed.to_vec()), come)), &Share::new(u64::MAX))
+    {
         Ok(reader) => reader,
         Err(error) => return (octets, Some(format!("{:?}: {error}", error.kind()))),
     };
@@ -738,6 +739,47 @@ fn a_capture_that_is_cut_short_yields_the_frames_before_the_cut() {
             assert!(error.starts_with("test is cut short after frame 1"), "cut to {length}: {error}");
         }
         assert_eq!(read(&bytes[..first]).error, None);
+    }
+}
+
+#[test]
+fn more_interfaces_than_any_section_has_are_damage() {
+    let order = Order::Little;
+    let interface = order.words(&[1, 20, 1, 0, 20]);
+    let told = read(&[order.section(), interface.repeat(65_537)].concat());
+    assert!(told.error.is_some_and(|error| error.contains("more than 65536 interfaces")));
+    assert_eq!(read(&[order.section(), interface.repeat(65_536)].concat()).error, None);
+}
+
+#[test]
+fn windows_of_all_files_together_have_a_bound() {
+    let order = Order::Little;
+    let record = [order.words(&[0, 0, 150_000, 150_000]), vec![0; 150_000]].concat();
+    let capture = [order.pcap(MICRO, (2, 4), 1), record.repeat(20)].concat();
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    zstd.window_log(21).unwrap();
+    zstd.write_all(&capture).unwrap();
+    // It looks back on two megabytes.
+    let compressed = zstd.finish().unwrap();
+    let allowance = Allowance { windows: Share::new(4 << 20), ..Allowance::default() };
+    let open = || FileSource::from_reader_within("capture", Box::new(Cursor::new(compressed.clone())), &allowance);
+    let mut first = open().unwrap();
+    let refused = open().err().unwrap().message;
+    assert!(refused.contains("of what --memory gives to that 1 MiB are left"), "{refused}");
+    assert_eq!(drain(&mut first).frames.len(), 20);
+    // One that was read to its end needs its window no more.
+    assert_eq!(drain(&mut open().unwrap()).frames.len(), 20);
+
+    let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(
+        lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max4MB),
+        Vec::new(),
+    );
+    lz4.write_all(&capture).unwrap();
+    let lz4 = lz4.finish().unwrap();
+    for (room, is_enough) in [(11 << 20, false), (12 << 20, true)] {
+        let allowance = Allowance { windows: Share::new(room), ..Allowance::default() };
+        let opened = FileSource::from_reader_within("capture", Box::new(Cursor::new(lz4.clone())), &allowance);
+        assert_eq!(opened.is_ok(), is_enough, "{room}");
     }
 }
 

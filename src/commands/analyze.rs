@@ -13,12 +13,12 @@ use super::selection::Selection;
 use super::source::{self, Filters, Source};
 use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
-use super::{Failure, Inputs, Outcome, complain, look};
-use crate::capture::{CaptureError, Frame, LinkType};
+use super::{Failure, Inputs, Outcome, complain, look, memory};
+use crate::capture::{Allowance, CaptureError, Frame, LinkType, Share};
 use crate::cli::{Analyze, Form, Look};
-use crate::flow::{ConnectionId, Limits};
+use crate::flow::ConnectionId;
 use crate::report::{self, Ids, Jsonl, Origin, Style};
-use crate::session::{Broken, Keep, Session, Sink};
+use crate::session::{Broken, Keep, Memory, Session, Sink};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
@@ -27,8 +27,9 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     source::once_each(&inputs)?;
     source::give_up_privilege(&mut inputs, options)?;
     let stdout = io::stdout();
+    let memory = memory::of(options.memory);
     // Rows that come one by one are read one by one.
-    let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options)?.streams() {
+    let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options, memory)?.streams() {
         true => Box::new(stdout.lock()),
         false => Box::new(BufWriter::new(stdout.lock())),
     };
@@ -82,6 +83,7 @@ struct Run<'a> {
     inputs: Inputs,
     filters: Filters,
     selection: Selection,
+    memory: Memory,
     interrupt: Interrupt,
     show: Show,
     turn: Turn,
@@ -124,7 +126,9 @@ impl<'a> Run<'a> {
         interrupt: &Interrupt,
         turn: Turn,
     ) -> Result<Self, Failure> {
-        let selection = Selection::read(options)?;
+        interrupt.begin();
+        let memory = memory::of(options.memory);
+        let selection = Selection::read(options, memory)?;
         Ok(Self {
             options,
             look,
@@ -133,6 +137,7 @@ impl<'a> Run<'a> {
             inputs,
             show: show(options, &selection),
             selection,
+            memory,
             interrupt: interrupt.clone(),
             turn,
             has_begun: false,
@@ -150,7 +155,7 @@ impl<'a> Run<'a> {
 
     /// Opens the capture, and says which it is where each is told for itself.
     fn open(&mut self, out: &mut dyn Write) -> Result<Source, Failure> {
-        let (source, left_out) = Source::open(&self.inputs, &self.interrupt)?;
+        let (source, left_out) = Source::open(&self.inputs, &self.allowance(self.options.timeline))?;
         self.left_out = left_out;
         self.has_begun = true;
         let name = self.inputs.name();
@@ -166,17 +171,26 @@ impl<'a> Run<'a> {
         Ok(source)
     }
 
+    /// What reading the capture may take; the calls that it carries are for timelines only.
+    fn allowance(&self, with_calls: bool) -> Allowance {
+        Allowance {
+            stop: self.interrupt.flag(),
+            windows: Share::new(self.memory.windows()),
+            attachments: with_calls.then(|| Share::new(self.memory.calls())),
+        }
+    }
+
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let mut source = self.open(out)?;
-        source.leave_kept();
         let began = OnceLock::new();
         let name = self.inputs.name();
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
         let subject = if options.findings { Subject::Findings } else { Subject::Connections };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let order = if selection.is_by_number() { Sequence::Number } else { Sequence::Given };
-        let page = Page { look, style: *style, began: &began, names, order };
+        let room = usize::try_from(self.memory.rows()).unwrap_or(usize::MAX);
+        let page = Page { look, style: *style, began: &began, names, order, room };
         let watch = Watch::new(interrupt, &source, *show, *style);
         let mut uncovered;
         let out: &mut dyn Write = if io::stdout().is_terminal() {
@@ -192,19 +206,18 @@ impl<'a> Run<'a> {
                 .map_err(|error| Failure::output(&error))?,
         };
         let mut sink = selection.before(told);
-        let mut session = Session::new(Keep::Nothing);
+        let mut limits = self.memory.table();
         if options.findings || options.format == Form::Parquet {
-            session = session.with_limits(Limits { findings: MOST_FINDINGS, ..Limits::default() });
+            limits.findings = MOST_FINDINGS;
         }
+        let mut session = Session::new(Keep::Nothing).with_limits(limits);
         // A table's errors name their file; those of standard output do not.
         let failed = |error: io::Error| match &options.output {
             Some(_) => Failure::new(error.to_string()),
             None => Failure::output(&error),
         };
         *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
-        if *turn == Turn::Only {
-            interrupt.done();
-        }
+        interrupt.done();
         let unread = session.unread();
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
@@ -224,21 +237,20 @@ impl<'a> Run<'a> {
     fn timeline(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let chosen = self.chosen()?;
         let keep = match &chosen {
-            None => Keep::First(MOST_SEGMENTS),
-            Some(ids) => Keep::Only(ids.clone()),
+            None => Keep::First(MOST_SEGMENTS.min(self.memory.segments())),
+            Some(ids) => Keep::Only(ids.clone(), self.memory.segments()),
         };
         let mut source = self.open(out)?;
         self.filters.count_anew();
         let began = OnceLock::new();
-        let mut session = Session::new(keep);
+        let most = MOST_SEGMENTS.min(self.memory.segments());
+        let mut session = Session::new(keep).with_limits(self.memory.table());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
-        if self.turn == Turn::Only {
-            self.interrupt.done();
-        }
+        self.interrupt.done();
         let unread = session.unread();
-        let (kept, whole) = source.kept();
+        let (kept, whole) = source.kept(self.memory.call_events());
         self.whole = whole;
         for notice in &kept.notices {
             complain(notice);
@@ -261,10 +273,20 @@ impl<'a> Run<'a> {
             self.whole = Outcome::Incomplete;
         }
         if left_out > 0 {
-            complain(&format!(
-                "a timeline of all connections holds {MOST_SEGMENTS} segments, and {left_out} later ones are left out: \
-                 -c ID or --where EXPR chooses connections and holds all of theirs (--where true: of every one)"
-            ));
+            let (memory, held) = (self.memory.octets() / 1_000_000, self.memory.segments());
+            complain(&match &chosen {
+                None if most == MOST_SEGMENTS => format!(
+                    "a timeline of all connections holds {MOST_SEGMENTS} segments, and {left_out} later ones are left out: \
+                     -c ID or --where EXPR chooses connections and holds all of theirs (--where true: of every one)"
+                ),
+                None => format!(
+                    "{memory} MB of memory hold {most} segments, and {left_out} later ones are left out: \
+                     -c ID or --where EXPR chooses connections, and --memory says how much there is"
+                ),
+                Some(_) => format!(
+                    "{memory} MB of memory hold {held} segments, and {left_out} later ones are left out: say a larger --memory"
+                ),
+            });
             self.whole = Outcome::Incomplete;
         }
         let style = look::at(self.look, self.style, began.get().copied());
@@ -293,10 +315,9 @@ impl<'a> Run<'a> {
         }
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
-        let (mut source, _) = Source::open(&self.inputs, &self.interrupt)?;
-        source.leave_kept();
+        let (mut source, _) = Source::open(&self.inputs, &self.allowance(false))?;
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
-        let mut session = Session::new(Keep::Nothing);
+        let mut session = Session::new(Keep::Nothing).with_limits(self.memory.table());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
             .map_err(|error| Failure::output(&error))?;
@@ -313,6 +334,10 @@ impl<'a> Run<'a> {
         let mut outcome = self.whole;
         if self.interrupt.is_pressed() {
             complain(&INTERRUPTED);
+            outcome = Outcome::Incomplete;
+        }
+        if let Some(disorder) = self.selection.disorder() {
+            complain(&disorder);
             outcome = Outcome::Incomplete;
         }
         if let Some(undecided) = self.selection.undecided() {
@@ -360,12 +385,13 @@ fn read(
         }
         Ok(wanted)
     };
+    let stop = watch.stop();
     let go_on = |frame| watch.go_on(frame);
     // One for each kind of source, so that the way from its octets to a segment is compiled as a whole.
     let sharing = Sharing::fitting(source.size().is_none());
     let ended = match source {
-        Source::One(file) => pipeline::run(session, &mut **file, sharing, wanted, go_on, sink),
-        Source::Many(files) => pipeline::run(session, files, sharing, wanted, go_on, sink),
+        Source::One(file) => pipeline::run(session, &mut **file, sharing, wanted, &stop, go_on, sink),
+        Source::Many(files) => pipeline::run(session, files, sharing, wanted, &stop, go_on, sink),
     };
     match ended {
         Ok(()) => Ok(None),
@@ -421,7 +447,7 @@ fn absence(id: ConnectionId, numbers: u64) -> String {
     format!("connection {} is not in this capture, {known}", id.0)
 }
 
-/// How many segments a timeline of all connections holds: about a gigabyte.
+/// How many segments a timeline of all connections holds, where there is memory for so many.
 const MOST_SEGMENTS: u64 = 1_000_000;
 /// How many findings of one connection are kept where findings are what is asked for.
 const MOST_FINDINGS: usize = 100_000;

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::outlet::Outlet;
 use super::progress::{Countdown, Show};
-use super::{Failure, Outcome, complain, look};
+use super::{Failure, Outcome, complain, look, memory};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
@@ -20,7 +20,7 @@ use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::lab::{self, Place, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
-use crate::session::{Keep, Session};
+use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
 use crate::time::Span;
 
@@ -29,6 +29,7 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         Writer::check(path)?;
     }
     let interrupt = Interrupt::catch()?;
+    let memory = memory::of(options.memory);
     let mut style = look::at(look, look::style(look), Some(crate::kernel::now()));
     let recording =
         lab::run(&scenario(options, interrupt.flag())).map_err(|error| Failure::new(format!("demo: {error}")))?;
@@ -43,14 +44,14 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| options.wait) {
         style.room_until = longest;
         if options.format == Format::Text {
-            told = report::timeline::begin(&mut begun, &tell(&recording, &evidence), &style);
+            told = report::timeline::begin(&mut begun, &tell(&recording, &evidence, memory), &style);
             told = told.and_then(|()| out.write_all(&begun)).and_then(|()| out.flush());
         }
         if told.is_ok() {
             wait(&recording, longest, &mut evidence, &style)?;
         }
     }
-    let story = tell(&recording, &evidence);
+    let story = tell(&recording, &evidence, memory);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
     let saved = options.save.as_ref().map_or(Ok(()), |path| {
         let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
@@ -80,8 +81,8 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
 }
 
 /// The story of what was recorded, with what the kernel has said until now.
-fn tell(recording: &Recording, evidence: &[Evidence]) -> Story {
-    let mut session = Session::new(Keep::All);
+fn tell(recording: &Recording, evidence: &[Evidence], memory: Memory) -> Story {
+    let mut session = Session::new(Keep::First(memory.segments())).with_limits(memory.table());
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     session.story(recording.calls.clone(), evidence, Some(recording.capture.dropped))

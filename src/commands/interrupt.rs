@@ -94,6 +94,11 @@ impl Interrupt {
     pub(super) fn done(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
+
+    /// Something is there again that the first one is to end in order.
+    pub(super) fn begin(&self) {
+        self.done.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Has a write beyond the limit on the size of files (RLIMIT_FSIZE) fail as any other does, instead of ending the process.

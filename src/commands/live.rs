@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::interrupt::Interrupt;
 use super::outlet::{Outlet, Overflow, Valve};
 use super::selection;
-use super::{Failure, Outcome, complain, look};
+use super::{Failure, Outcome, complain, look, memory};
 use crate::capture::{
     Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Frame, Link, Live as Capture, Manner, OpenError, Rotation,
     Scope, Series, Successor, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
@@ -53,7 +53,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         keeper.take(Series::create(path, rotation, &name)?);
     }
     let link = Link::from(capture.link()).name;
-    let feed = Feed::start(capture)?;
+    let mut feed = Feed::start(capture);
     complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
 
     let begun = now();
@@ -70,7 +70,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
         LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
     };
-    let limits = Limits { linger: seconds(options.linger), ..Limits::default() };
+    let limits = Limits { linger: seconds(options.linger), ..memory::of(options.memory).table() };
     let mut run = Run {
         watch: Watch::new(limits),
         teller,

@@ -9,6 +9,7 @@ mod interrupt;
 mod live;
 mod look;
 mod man;
+mod memory;
 mod names;
 mod outlet;
 mod pipeline;

@@ -14,21 +14,24 @@ pub(super) fn resolved(addresses: BTreeSet<IpAddr>) -> BTreeMap<IpAddr, String> 
     let asked = addresses.len().min(MOST);
     let queue = Arc::new(Mutex::new(addresses.into_iter().take(MOST)));
     let (answer, answers) = mpsc::channel();
-    for _ in 0..AT_ONCE.min(asked) {
-        let (queue, answer) = (Arc::clone(&queue), answer.clone());
-        // A resolver can hang for longer than anybody waits: the thread is left behind then.
-        thread::spawn(move || {
-            loop {
-                let Some(address) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
-                let name = dns_lookup::lookup_addr(&address).ok();
-                if answer.send((address, name)).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    drop(answer);
     let until = Instant::now() + PATIENCE;
+    let ask = move || {
+        while Instant::now() < until {
+            let Some(address) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
+            let name = dns_lookup::lookup_addr(&address).ok();
+            if answer.send((address, name)).is_err() {
+                return;
+            }
+        }
+    };
+    // A resolver can hang for longer than anybody waits: its thread is left behind then.
+    let threads = (0..AT_ONCE.min(asked)).map_while(|_| thread::Builder::new().spawn(ask.clone()).ok()).count();
+    // Where there can be no thread, the last question may take longer than it should.
+    if threads == 0 {
+        ask()
+    } else {
+        drop(ask)
+    }
     let mut names = BTreeMap::new();
     while let Ok((address, name)) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
         // Where there is no name the resolver gives the address back.

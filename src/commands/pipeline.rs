@@ -1,5 +1,6 @@
 //! A run over a capture on as many cores as it has work for: reading and decoding, following the connections, and telling those that have ended.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use crate::capture::{CaptureError, Frame, FrameSource};
 use crate::flow::Ended;
-use crate::session::{Batch, Broken, More, Session, Sink};
+use crate::session::{Batch, Broken, More, Reader, Session, Sink};
 
 /// How the work is shared out; the result is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,9 @@ impl Sharing {
 
 /// Takes frames from `source` through `session` into `sink`, as [`Session::run`] does and with the same result.
 ///
+/// Where there can be no thread, all of it is done in this one.
+/// Once `stop` is set nothing further is read, and what was seen until then is told.
+///
 /// # Errors
 /// As [`Session::run`].
 pub(super) fn run<S: FrameSource + Send>(
@@ -36,6 +40,7 @@ pub(super) fn run<S: FrameSource + Send>(
     source: &mut S,
     sharing: Sharing,
     wanted: impl FnMut(&Frame<'_>) -> Result<bool, CaptureError> + Send,
+    stop: &AtomicBool,
     mut go_on: impl FnMut(u64) -> ControlFlow<()>,
     sink: &mut dyn Sink,
 ) -> Result<(), Broken> {
@@ -43,13 +48,48 @@ pub(super) fn run<S: FrameSource + Send>(
     if sharing == Sharing::Three {
         reader = reader.in_small_batches();
     }
-    let mut first = Batch::default();
-    let read = reader.fill(source, &mut first);
-    session.take(&first, sink)?;
+    let mut batch = Batch::default();
+    let mut more = |session: &mut Session, reader: &mut Reader<_>, source: &mut S, sink: &mut dyn Sink| {
+        let read = reader.fill(source, &mut batch);
+        session.take(&batch, sink)?;
+        let more = read.map_err(Broken::Capture)? == More::Frames && !stop.load(Ordering::Relaxed);
+        Ok::<_, Broken>(if more { Some(batch.last_frame()) } else { None })
+    };
     // Most captures are small: threads for the rest of them would cost more than they save.
-    if read.map_err(Broken::Capture)? == More::Nothing || go_on(first.last_frame()).is_break() {
-        return Ok(());
+    match more(session, &mut reader, source, sink)? {
+        Some(frame) if go_on(frame).is_continue() => {}
+        _ => return Ok(()),
     }
+    match shared(session, &mut reader, source, sharing, stop, &mut go_on, sink) {
+        Ok(()) => return Ok(()),
+        Err(Unshared::Broken(broken)) => return Err(broken),
+        Err(Unshared::NoThread) => {}
+    }
+    while let Some(frame) = more(session, &mut reader, source, sink)? {
+        if go_on(frame).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Why work that was to be shared out was not, or not to its end.
+enum Unshared {
+    /// The system lets this process have no further thread; nothing was read.
+    NoThread,
+    Broken(Broken),
+}
+
+/// Does the same in several threads.
+fn shared<S: FrameSource + Send, W: FnMut(&Frame<'_>) -> Result<bool, CaptureError> + Send>(
+    session: &mut Session,
+    reader: &mut Reader<W>,
+    source: &mut S,
+    sharing: Sharing,
+    stop: &AtomicBool,
+    go_on: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    sink: &mut dyn Sink,
+) -> Result<(), Unshared> {
     let halt = AtomicBool::new(false);
     thread::scope(|scope| {
         // A channel closes when the thread at its other end has had enough.
@@ -57,7 +97,7 @@ pub(super) fn run<S: FrameSource + Send>(
         let mut filler = Some(move |batches: Vec<Batch>| {
             for mut batch in batches {
                 let read = reader.fill(source, &mut batch);
-                let more = matches!(read, Ok(More::Frames));
+                let more = matches!(read, Ok(More::Frames)) && !stop.load(Ordering::Relaxed);
                 if full.send((batch, read)).is_err() || !more {
                     return ControlFlow::Break(());
                 }
@@ -71,28 +111,35 @@ pub(super) fn run<S: FrameSource + Send>(
         };
         let (say, said) = mpsc::channel();
         let mut emptied = say.clone();
+        let (to_reader, empty) = mpsc::channel();
+        if sharing == Sharing::Three {
+            emptied = to_reader;
+        }
+        let (told, free) = mpsc::channel();
+        let begin = emptied.clone();
+        let room = session.limits().octets / 8;
+        let spare = (0..UNTOLD).map(|_| Ended::default()).collect();
+        let out = VecDeque::new();
+        let mut follower = Follower { session, returned: Vec::new(), emptied, over: say, free, spare, out, room };
+        let halt = &halt;
+        let follow = move || follower.run(&filled, &[halt, stop]);
+        // Neither does anything before it is given batches, so that nothing is lost where there is only one of them.
+        thread::Builder::new().spawn_scoped(scope, follow).map_err(|_| Unshared::NoThread)?;
         let mut reading = None;
         if sharing == Sharing::Three {
-            let (to_reader, empty) = mpsc::channel();
-            emptied = to_reader;
-            scope.spawn(move || {
+            let read = move || {
                 for word in empty {
                     if let Word::Emptied(batches) = word {
                         fill(batches);
                     }
                 }
-            });
+            };
+            thread::Builder::new().spawn_scoped(scope, read).map_err(|_| Unshared::NoThread)?;
         } else {
             reading = Some(fill);
         }
-        let _ = emptied.send(Word::Emptied((0..AHEAD).map(|_| Batch::default()).collect()));
-        let (told, free) = mpsc::channel();
-        for _ in 0..UNTOLD {
-            let _ = told.send(Ended::default());
-        }
-        let mut follower = Follower { session, returned: Vec::new(), emptied, over: say, free };
-        let halt = &halt;
-        scope.spawn(move || follower.run(&filled, halt));
+        let _ = begin.send(Word::Emptied((0..AHEAD).map(|_| Batch::default()).collect()));
+        drop(begin);
 
         for word in said {
             let Report { mut ended, frame, damage } = match (word, &mut reading) {
@@ -103,10 +150,12 @@ pub(super) fn run<S: FrameSource + Send>(
                 }
                 (Word::Emptied(_), None) => continue,
             };
-            ended.tell(|connection| sink.connection(connection))?;
+            ended
+                .tell(|connection| sink.connection(connection))
+                .map_err(|error| Unshared::Broken(Broken::Output(error)))?;
             let _ = told.send(ended);
             if let Some(damage) = damage {
-                return Err(Broken::Capture(damage));
+                return Err(Unshared::Broken(Broken::Capture(damage)));
             }
             // What has ended before the follower heeds it is told all the same.
             if go_on(frame).is_break() {
@@ -146,10 +195,15 @@ struct Follower<'a> {
     emptied: Sender<Word>,
     over: Sender<Word>,
     free: Receiver<Ended>,
+    /// What reports are made of.
+    spare: Vec<Ended>,
+    /// How many octets each report takes that is not told yet, the first of them first, and how many all of them may.
+    out: VecDeque<usize>,
+    room: usize,
 }
 
 impl Follower<'_> {
-    fn run(&mut self, filled: &Receiver<Filled>, halt: &AtomicBool) {
+    fn run(&mut self, filled: &Receiver<Filled>, halts: &[&AtomicBool]) {
         let (mut frame, mut waiting, mut silent) = (0, 0, 0);
         loop {
             let next = match filled.recv_timeout(PATIENCE) {
@@ -170,7 +224,7 @@ impl Follower<'_> {
             frame = batch.last_frame();
             silent += 1;
             self.returned.push(batch);
-            let last = !matches!(read, Ok(More::Frames)) || halt.load(Ordering::Relaxed);
+            let last = !matches!(read, Ok(More::Frames)) || halts.iter().any(|halt| halt.load(Ordering::Relaxed));
             if last {
                 let _ = self.report(frame, read.err());
                 return;
@@ -178,7 +232,7 @@ impl Follower<'_> {
             if self.returned.len() >= AHEAD / 2 {
                 self.hand_back();
             }
-            if waiting >= TOLD_TOGETHER || silent >= MOST_SILENT {
+            if waiting >= TOLD_TOGETHER || silent >= MOST_SILENT || self.session.waiting() > self.room / UNTOLD {
                 if self.report(frame, None).is_err() {
                     return;
                 }
@@ -189,9 +243,24 @@ impl Follower<'_> {
 
     /// Hands over what has ended.
     fn report(&mut self, frame: u64, damage: Option<CaptureError>) -> Result<(), Gone> {
-        let mut ended = self.free.recv().map_err(|_| Gone)?;
+        let octets = self.session.waiting();
+        while let Ok(told) = self.free.try_recv() {
+            self.take_back(told);
+        }
+        while self.spare.is_empty() || !self.out.is_empty() && self.out.iter().sum::<usize>() + octets > self.room {
+            let told = self.free.recv().map_err(|_| Gone)?;
+            self.take_back(told);
+        }
+        let mut ended = self.spare.pop().ok_or(Gone)?;
         self.session.hand_over(&mut ended);
+        self.out.push_back(octets);
         self.over.send(Word::Over(Report { ended, frame, damage })).map_err(|_| Gone)
+    }
+
+    /// Takes back what was told.
+    fn take_back(&mut self, told: Ended) {
+        self.spare.push(told);
+        self.out.pop_front();
     }
 
     fn hand_back(&mut self) {
@@ -280,7 +349,9 @@ mod tests {
         let mut told = Told::default();
         let go_on = |_| ControlFlow::Continue(());
         let run = match sharing {
-            Some(sharing) => run(&mut session, &mut source, sharing, |_| Ok(true), go_on, &mut told),
+            Some(sharing) => {
+                run(&mut session, &mut source, sharing, |_| Ok(true), &AtomicBool::new(false), go_on, &mut told)
+            }
             None => session.run(&mut source, |_| Ok(true), go_on, &mut told),
         };
         let damage = match run {
@@ -315,7 +386,7 @@ mod tests {
             let mut source = Syns::new(u32::MAX, false);
             let mut told = Told::default();
             let stop = |frame| if frame >= 10_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let run = run(&mut session, &mut source, sharing, |_| Ok(true), stop, &mut told);
+            let run = run(&mut session, &mut source, sharing, |_| Ok(true), &AtomicBool::new(false), stop, &mut told);
             assert!(run.is_ok());
             let totals = session.finish(&mut told).expect("nothing is written");
             assert!((10_000..=1_000_000).contains(&totals.frames), "{sharing:?}: {}", totals.frames);
@@ -339,7 +410,7 @@ mod tests {
             let mut session = Session::default();
             let mut source = Syns::new(u32::MAX, false);
             let go_on = |_| ControlFlow::Continue(());
-            let run = run(&mut session, &mut source, sharing, |_| Ok(true), go_on, &mut Full);
+            let run = run(&mut session, &mut source, sharing, |_| Ok(true), &AtomicBool::new(false), go_on, &mut Full);
             assert!(matches!(run, Err(Broken::Output(error)) if error.kind() == io::ErrorKind::StorageFull));
         }
     }

@@ -1,12 +1,13 @@
 //! Which connections the options of `analyze` ask for, and in which order.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::Failure;
 use crate::cli::{Analyze, Form};
 use crate::flow::ConnectionId;
 use crate::report::{Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
-use crate::session::Sink;
+use crate::session::{Memory, Sink};
 
 /// In which order connections are told.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,10 @@ pub(super) struct Selection {
     condition: Option<Expression>,
     sequence: Sequence,
     top: Option<usize>,
+    /// How many octets connections may take that are held to be put in order.
+    room: usize,
+    /// How often that was too little.
+    short: Cell<u64>,
 }
 
 impl Selection {
@@ -36,7 +41,7 @@ impl Selection {
     ///
     /// # Errors
     /// An expression is wrong, or no field has that name.
-    pub(super) fn read(options: &Analyze) -> Result<Self, Failure> {
+    pub(super) fn read(options: &Analyze, memory: Memory) -> Result<Self, Failure> {
         let condition = options.condition.as_deref().map(condition).transpose()?;
         let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
         Ok(Self {
@@ -45,6 +50,8 @@ impl Selection {
             condition,
             sequence: sequence(options)?,
             top: options.top.map(|top| top as usize),
+            room: usize::try_from(memory.rows()).unwrap_or(usize::MAX),
+            short: Cell::new(0),
         })
     }
 
@@ -66,7 +73,7 @@ impl Selection {
     /// Stands before `sink`.
     pub(super) fn before<'a>(&'a mut self, mut sink: Box<dyn Sink + 'a>) -> Box<dyn Sink + 'a> {
         match (self.sequence, self.top) {
-            (Sequence::By(order), top) => sink = Box::new(Ordered::new(order, top, sink)),
+            (Sequence::By(order), top) => sink = Box::new(Ordered::new(order, top, self.room, &self.short, sink)),
             (Sequence::Ending, Some(top)) => sink = Box::new(First::new(top, sink)),
             (Sequence::Ending, None) | (Sequence::Number, _) => {}
         }
@@ -77,6 +84,23 @@ impl Selection {
             sink = Box::new(Chosen::new(self.chosen.clone(), &mut self.absent, sink));
         }
         sink
+    }
+
+    /// That there was too little memory for the order asked for, in one line.
+    pub(super) fn disorder(&self) -> Option<String> {
+        match (self.short.get(), self.top) {
+            (0, _) => None,
+            (_, Some(_)) => Some(format!(
+                "--top: {} octets hold fewer connections than that, and the last of them are left out: say a larger --memory",
+                self.room
+            )),
+            (times, None) => Some(format!(
+                "--sort: {} octets do not hold all connections, which come in {} parts, each of them in order: \
+                 --top N holds only N, a larger --memory more",
+                self.room,
+                times + 1
+            )),
+        }
     }
 
     /// What the condition could not decide, in one line.

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 
-use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::{Kept, Room};
-use crate::capture::{self, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
+use crate::capture::{self, Allowance, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -21,16 +20,16 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens the files; an interrupt ends the wait for a stream.
+    /// Opens the files, which together take no more than is allowed; an interrupt ends their reading.
     ///
     /// Of several files, those that cannot be read are left out, and yielded as what is wrong with each.
     ///
     /// # Errors
     /// None can be read, or there are more than can be open at once.
-    pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
+    pub(super) fn open(inputs: &Inputs, allowance: &Allowance) -> Result<(Self, Vec<CaptureError>), Failure> {
         let open = |place: usize, file: &PathBuf| match inputs.held(place) {
-            Some(held) => FileSource::open_held(file, held, &interrupt.flag()),
-            None => FileSource::open_until(file, &interrupt.flag()),
+            Some(held) => FileSource::open_held(file, held, allowance),
+            None => FileSource::open_within(file, allowance),
         };
         if let [file] = &inputs.files[..] {
             return Ok((Self::One(Box::new(open(0, file)?)), Vec::new()));
@@ -71,18 +70,13 @@ impl Source {
         }
     }
 
-    /// Has the files keep none of the calls and answers that they carry.
-    pub(super) fn leave_kept(&mut self) {
-        self.files_mut().iter_mut().for_each(FileSource::leave_attachments);
-    }
-
     /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
     ///
-    /// Notices are a file's words, so they are told as these.
-    pub(super) fn kept(&mut self) -> (Kept, Outcome) {
+    /// As events they take no more than `octets`. Notices are a file's words, so they are told as these.
+    pub(super) fn kept(&mut self, octets: u64) -> (Kept, Outcome) {
         let mut all = Kept::default();
         let mut outcome = Outcome::Done;
-        let mut room = Room::default();
+        let mut room = Room::of(usize::try_from(octets).unwrap_or(usize::MAX));
         for file in self.files_mut() {
             let before = room.omitted();
             for attachment in file.take_attachments() {

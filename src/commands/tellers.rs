@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{look, names};
 use crate::cli::{Form, Look};
 use crate::flow::{Connection, ConnectionId, Totals};
-use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table};
+use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table, cost};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -39,6 +39,8 @@ pub(super) struct Page<'a> {
     /// Whether names stand for addresses.
     pub(super) names: Names,
     pub(super) order: Sequence,
+    /// How many octets what waits for its turn may take.
+    pub(super) room: usize,
 }
 
 /// Whether names stand for addresses.
@@ -74,13 +76,13 @@ pub(super) fn teller<'a>(
 ) -> io::Result<Box<dyn Sink + 'a>> {
     Ok(match (form, subject) {
         (Form::Text, Subject::Connections) => {
-            Box::new(Rows { page, table: None, told: 0, held: Vec::new(), queue: Queue::new(page.order, out) })
+            Box::new(Rows { page, table: None, told: 0, held: Vec::new(), queue: Queue::new(&page, out), octets: 0 })
         }
         (Form::Text, Subject::Findings) => Box::new(Remarks {
             list: FindingList::new(&page.style),
             table: page.table(),
             told: 0,
-            queue: Queue::new(page.order, out),
+            queue: Queue::new(&page, out),
         }),
         (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
         (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
@@ -156,8 +158,9 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    fn new(order: Sequence, out: &'a mut dyn Write) -> Self {
-        let order = (order == Sequence::Number).then(|| ByNumber::new(MOST_WAITING));
+    fn new(page: &Page<'_>, out: &'a mut dyn Write) -> Self {
+        let order = (page.order == Sequence::Number)
+            .then(|| ByNumber::new(MOST_WAITING, page.room, |row: &Box<[u8]>| row.len() + ROW));
         Self { order, head: Vec::new(), row: Vec::new(), out }
     }
 
@@ -196,8 +199,9 @@ struct Rows<'a> {
     /// Laid out for the first row.
     table: Option<Table>,
     told: u64,
-    /// What waits for its names.
+    /// What waits for its names, and how many octets that takes.
     held: Vec<Connection>,
+    octets: usize,
     queue: Queue<'a>,
 }
 
@@ -210,20 +214,10 @@ impl Rows<'_> {
         self.told += 1;
         self.queue.tell(connection.id, |out| table.row(out, connection))
     }
-}
 
-impl Sink for Rows<'_> {
-    fn connection(&mut self, connection: Connection) -> io::Result<()> {
-        match self.page.names {
-            Names::Never => self.row(&connection),
-            Names::Resolved => {
-                self.held.push(connection);
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+    /// Tells those that wait for their names.
+    fn tell_held(&mut self) -> io::Result<()> {
+        self.octets = 0;
         let mut held = std::mem::take(&mut self.held);
         if self.queue.order.is_some() {
             held.sort_by_key(|connection| connection.id);
@@ -232,9 +226,24 @@ impl Sink for Rows<'_> {
             let names = names::resolved(names::addresses(&held));
             self.table = Some(self.page.table().with_names(names));
         }
-        for connection in &held {
-            self.row(connection)?;
+        held.iter().try_for_each(|connection| self.row(connection))
+    }
+}
+
+impl Sink for Rows<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        match self.page.names {
+            Names::Never => self.row(&connection),
+            Names::Resolved => {
+                self.octets += cost(&connection);
+                self.held.push(connection);
+                if self.octets > self.page.room { self.tell_held() } else { Ok(()) }
+            }
         }
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.tell_held()?;
         let table = self.table.get_or_insert_with(|| self.page.table());
         self.queue.finish(|out| table.totals(out, totals, self.told))
     }
@@ -267,3 +276,5 @@ impl Sink for Remarks<'_> {
 
 /// How many connections' rows wait for those with lower numbers.
 const MOST_WAITING: usize = 1 << 15;
+/// What a row that waits takes besides its octets: at worst it stands alone on its shelf.
+const ROW: usize = 320;

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
@@ -50,6 +52,11 @@ impl<'a> Watch<'a> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What is set once nobody wants to go on.
+    pub(super) fn stop(&self) -> Arc<AtomicBool> {
+        self.interrupt.flag()
     }
 
     /// What is written to the terminal through this takes the bar off it first.

@@ -326,6 +326,19 @@ pub struct Totals {
     pub late_segments: u64,
     /// Connections that were told before they were over, because there were too many (see [`super::Limits`]).
     pub let_go: u64,
+    /// What was not kept for want of memory, or beyond what is ever kept.
+    pub evicted: Evicted,
     /// Frames the kernel's capture buffer dropped, of a live capture.
     pub dropped: Option<u64>,
+}
+
+/// What was seen and counted, but not kept until it would have been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct Evicted {
+    /// Connections that were told before they were over: as many as were let go.
+    pub connections: u64,
+    /// Segments that a timeline leaves out.
+    pub segments: u64,
+    /// Findings that no connection lists.
+    pub findings: u64,
 }

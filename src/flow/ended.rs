@@ -11,6 +11,7 @@ use super::record::Record;
 #[derive(Debug, Default)]
 pub struct Ended {
     order: Vec<Kind>,
+    octets: usize,
     v4: Lot<Key4>,
     v6: Lot<Key6>,
 }
@@ -34,6 +35,11 @@ impl Ended {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// How much memory they take, their findings counted.
+    pub fn octets(&self) -> usize {
+        self.octets
     }
 
     /// Whether there is none.
@@ -65,16 +71,19 @@ impl Ended {
 
     fn clear(&mut self) {
         self.order.clear();
+        self.octets = 0;
         self.v4.clear();
         self.v6.clear();
     }
 
-    pub(super) fn add_record<K: Lots>(&mut self, record: Record<K>) {
+    pub(super) fn add_record<K: Lots>(&mut self, mut record: Record<K>) {
+        self.octets += record.settle();
         self.order.push(K::RECORD);
         K::lot(self).records.push(record);
     }
 
     pub(super) fn add_attempt<K: Lots>(&mut self, attempt: Attempt<K>) {
+        self.octets += size_of::<Attempt<K>>();
         self.order.push(K::ATTEMPT);
         K::lot(self).attempts.push(attempt);
     }

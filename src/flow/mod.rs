@@ -14,7 +14,9 @@ mod verdict;
 
 use crate::tcp::{FindingSet, Move};
 pub use bundle::{Bundle, Finder};
-pub use connection::{Closer, ConnState, Connection, Detail, Disagreement, Ending, FindingAt, SideSummary, Totals};
+pub use connection::{
+    Closer, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, SideSummary, Totals,
+};
 pub use ended::Ended;
 pub use range::Range;
 pub use table::{FlowTable, Limits, Tally};

@@ -43,6 +43,8 @@ struct Trouble {
     /// The first findings, at most [`Limits::findings`](super::table::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
+    /// How much memory the table counts for the connection besides its slot.
+    weight: usize,
 }
 
 /// Who is held for the client, and why.
@@ -332,8 +334,45 @@ impl<K: Key> Record<K> {
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
-            findings_omitted: self.trouble.as_ref().map_or(0, |trouble| trouble.omitted),
+            findings_omitted: self.omitted(),
         }
+    }
+
+    /// How much memory it takes besides its slot: its findings, and the holes in its streams.
+    #[inline]
+    pub(super) fn extra(&self) -> usize {
+        let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
+        self.conversation.room() + self.trouble.as_deref().map_or(0, trouble)
+    }
+
+    /// How much memory is counted for it besides its slot.
+    pub(super) fn weight(&self) -> usize {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.weight)
+    }
+
+    /// Weighs it anew.
+    pub(super) fn weigh(&mut self) -> usize {
+        if self.extra() == 0 {
+            return 0;
+        }
+        // What holes alone take is kept there, too.
+        self.trouble.get_or_insert_default();
+        let extra = self.extra();
+        if let Some(trouble) = &mut self.trouble {
+            trouble.weight = extra;
+        }
+        extra
+    }
+
+    /// Gives back what only further segments would need; returns how much it takes now.
+    pub(super) fn settle(&mut self) -> usize {
+        self.conversation.settle();
+        size_of::<Self>() + self.extra()
+    }
+
+    /// How many findings it did not keep.
+    pub(super) fn omitted(&self) -> u64 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.omitted)
     }
 
     /// Whether this is no connection, but what is left in an empty slot.

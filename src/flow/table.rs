@@ -45,12 +45,41 @@ pub struct Limits {
     pub open: usize,
     /// At most so many findings of each connection are kept; the others are counted.
     pub findings: usize,
+    /// So many octets at most are for findings, and for the holes in streams, of all connections together.
+    ///
+    /// When three quarters are taken, connections keep no more than four further findings each, and the others are counted.
+    /// When all are, one connection that is over is told, or else one is let go: of seventeen that are looked at, the one with findings or holes that was quiet for longest.
+    pub octets: usize,
 }
 
-/// One hour; 16,384 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings.
+impl Limits {
+    /// The default limits, or smaller ones where all connections together are to take no more than so many octets, or a few more.
+    pub fn within(octets: u64) -> Self {
+        let usual = Self::default();
+        let fit = |share: u64, size: usize| usize::try_from(share / size as u64).unwrap_or(usize::MAX);
+        // Each with its entry in the index, of which there is a larger one while it grows.
+        let index = 4 * size_of::<Entry>();
+        Self {
+            over: usual.over.min(fit(octets / 16, size_of::<Record<Key6>>() + index)),
+            open: usual.open.min(fit(octets / 16 * 5, size_of::<Record<Key6>>() + index)),
+            asked: usual.asked.min(fit(octets / 8, size_of::<Attempt<Key4>>() + index)),
+            octets: usual.octets.min(usize::try_from(octets / 8 * 3).unwrap_or(usize::MAX)),
+            ..usual
+        }
+    }
+}
+
+/// One hour; 16,384 that are over, 2,097,152 that only asked, 1,048,576 others; a hundred findings; 600 MB.
 impl Default for Limits {
     fn default() -> Self {
-        Self { linger: Span::from_millis(3_600_000), over: 1 << 14, asked: 1 << 21, open: 1 << 20, findings: 100 }
+        Self {
+            linger: Span::from_millis(3_600_000),
+            over: 1 << 14,
+            asked: 1 << 21,
+            open: 1 << 20,
+            findings: 100,
+            octets: 600_000_000,
+        }
     }
 }
 
@@ -63,6 +92,8 @@ pub struct Tally {
     pub late_segments: u64,
     /// Connections that were told before they were over, because there were too many.
     pub let_go: u64,
+    /// Findings of those told so far that were counted and not kept, because there were too many.
+    pub omitted: u64,
     /// Numbers given: those of the connections, and of those that nothing but ICMP errors quoted.
     pub numbers: u64,
 }
@@ -75,7 +106,7 @@ impl FlowTable {
 
     /// An empty table.
     pub fn with_limits(limits: Limits) -> Self {
-        Self { common: Common { limits, ..Common::default() }, ..Self::default() }
+        Self { common: Common::new(limits, Finder::default()), ..Self::default() }
     }
 
     /// Takes a segment; `None` when its connection was told already.
@@ -161,6 +192,16 @@ impl FlowTable {
         std::mem::swap(&mut self.common.ended, ended);
     }
 
+    /// What it keeps at most.
+    pub fn limits(&self) -> Limits {
+        self.common.limits
+    }
+
+    /// How much memory those take that wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.common.ended.octets()
+    }
+
     /// Ends the connections that were quiet for long enough, as far as the last segment's time shows; returns how many wait to be taken.
     pub fn end_quiet(&mut self) -> usize {
         if let Some(now) = self.common.now {
@@ -185,11 +226,13 @@ impl FlowTable {
                 (Some(_), None) => left4.next().map(|left| self.v4.summary(left.entry())),
                 (None, None) => break,
             };
-            connection.map_or(Ok(()), &mut tell)?;
+            let Some(connection) = connection else { continue };
+            self.common.tally.omitted += connection.findings_omitted;
+            tell(connection)?;
         }
         let tally = self.tally();
         let (limits, finder) = (self.common.limits, self.common.finder.clone());
-        *self = Self { common: Common { limits, finder, ..Common::default() }, ..Self::default() };
+        *self = Self { common: Common::new(limits, finder), ..Self::default() };
         Ok(tally)
     }
 
@@ -225,10 +268,11 @@ impl fmt::Debug for FlowTable {
 }
 
 /// What the connections of both address families have in common.
-#[derive(Default)]
 struct Common {
     finder: Finder,
     limits: Limits,
+    /// How many findings a connection may keep now.
+    findings: usize,
     tally: Tally,
     /// The number of the next connection.
     next: u64,
@@ -236,12 +280,54 @@ struct Common {
     quoted: usize,
     /// The time of the last segment that had one.
     now: Option<Timestamp>,
+    /// How many octets the findings and holes of the connections in the table take.
+    extra: usize,
     /// Connections that were taken out and not yet told.
     ended: Ended,
     past: Past,
 }
 
+impl Default for Common {
+    fn default() -> Self {
+        Self::new(Limits::default(), Finder::default())
+    }
+}
+
 impl Common {
+    fn new(limits: Limits, finder: Finder) -> Self {
+        Self {
+            finder,
+            limits,
+            findings: limits.findings,
+            tally: Tally::default(),
+            next: 0,
+            quoted: 0,
+            now: None,
+            extra: 0,
+            ended: Ended::default(),
+            past: Past::default(),
+        }
+    }
+
+    /// Takes note of how much memory a record takes now.
+    fn weigh<K: Lots>(&mut self, record: &mut Record<K>) {
+        let before = record.weight();
+        self.set_extra(self.extra - before + record.weigh());
+    }
+
+    fn set_extra(&mut self, octets: usize) {
+        self.extra = octets;
+        let is_short = octets > self.limits.octets / 4 * 3;
+        self.findings = if is_short { self.limits.findings.min(FEW) } else { self.limits.findings };
+    }
+
+    /// Takes note of a record that is in the table no more.
+    fn end<K: Lots>(&mut self, record: Record<K>) {
+        self.set_extra(self.extra - record.weight());
+        self.tally.omitted += record.omitted();
+        self.ended.add_record(record);
+    }
+
     fn next_id(&mut self) -> u64 {
         self.tally.connections += 1;
         self.next_number()
@@ -395,14 +481,21 @@ impl<K: Lots> Flows<K> {
             opened = Some(&[]);
         } else if record.is_outlived_by(from, segment) {
             let new = Record::new(key, from, common.next_id(), segment);
-            common.ended.add_record(std::mem::replace(record, new));
+            common.end(std::mem::replace(record, new));
             opened = Some(&[Finding::PortReuse]);
         }
         let was_over = record.is_over();
-        let step = record.observe(from, segment, opened, common.limits.findings);
-        if record.is_over() && !was_over {
-            let id = record.id;
-            self.wait_for_late(slot, id, common);
+        let step = record.observe(from, segment, opened, common.findings);
+        // Where nothing is found and the segment carries no control, nothing has grown.
+        if !step.findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
+            common.weigh(record);
+            let (is_over, id) = (record.is_over() && !was_over, record.id);
+            if is_over {
+                self.wait_for_late(slot, id, common);
+            }
+            if common.extra > common.limits.octets {
+                self.make_room(slot, common);
+            }
         }
         step
     }
@@ -447,11 +540,12 @@ impl<K: Lots> Flows<K> {
     }
 
     /// Gives an attempt a record in which its SYN has been followed.
-    fn promote(&mut self, slot: u32, hash: u64, common: &Common) -> u32 {
+    fn promote(&mut self, slot: u32, hash: u64, common: &mut Common) -> u32 {
         let attempt = self.leave_row(slot);
         let syn = attempt.segment();
         let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-        record.observe(attempt.from(), &syn, Some(&[]), common.limits.findings);
+        record.observe(attempt.from(), &syn, Some(&[]), common.findings);
+        common.weigh(&mut record);
         self.put_instead(slot, hash, record)
     }
 
@@ -472,10 +566,14 @@ impl<K: Lots> Flows<K> {
     /// The first segment of a connection that has a record at once.
     fn start(&mut self, slot: u32, from: Place, segment: &Segment, findings: &[Finding], common: &mut Common) -> Step {
         let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings), common.limits.findings);
+        let step = record.observe(from, segment, Some(findings), common.findings);
+        common.weigh(record);
         if record.is_over() {
             let id = record.id;
             self.wait_for_late(slot, id, common);
+        }
+        if common.extra > common.limits.octets {
+            self.make_room(slot, common);
         }
         step
     }
@@ -501,7 +599,7 @@ impl<K: Lots> Flows<K> {
                     // What was only quoted, too, is no connection to tell.
                     if !before.is_empty() {
                         common.quoted += 1;
-                        common.ended.add_record(before);
+                        common.end(before);
                     }
                 } else {
                     record.quote(from, quote);
@@ -618,7 +716,32 @@ impl<K: Lots> Flows<K> {
             entry.remove();
         }
         common.past.remember(hash);
-        common.ended.add_record(record);
+        common.end(record);
+    }
+
+    /// Makes room for findings and holes, those of the connection in `slot` having grown: what is over is told, or else one is let go.
+    #[cold]
+    fn make_room(&mut self, slot: u32, common: &mut Common) {
+        while common.extra > common.limits.octets {
+            let Some((slot, id)) = self.over.pop_front() else { break };
+            if self.records.at(slot).is(id) {
+                self.end(slot, common);
+            }
+        }
+        if common.extra <= common.limits.octets || self.records.at(slot).is_empty() {
+            return;
+        }
+        let slots = self.records.slots();
+        let mut quietest = (self.records.at(slot).last_at(), slot);
+        for _ in 0..LOOKED_AT.min(slots) {
+            self.hand = (self.hand + 1) % slots;
+            let record = self.records.at(self.hand);
+            if record.weight() > 0 && !record.is_empty() {
+                quietest = quietest.min((record.last_at(), self.hand));
+            }
+        }
+        common.tally.let_go += 1;
+        self.end(quietest.1, common);
     }
 
     fn enter(&mut self, hash: u64, entry: Entry, finder: &Finder) {
@@ -705,6 +828,8 @@ const ATTEMPT: u32 = 1 << 31;
 const SOON: usize = 4;
 /// How many connections are looked at to find one to let go.
 const LOOKED_AT: u32 = 16;
+/// How many findings of a connection are kept where there is little memory left.
+const FEW: usize = 4;
 /// How many connections are remembered that are only quoted.
 const MOST_QUOTED: usize = 1 << 16;
 /// How many told connections are remembered, to know a late segment.
@@ -1193,6 +1318,97 @@ mod tests {
         assert_eq!(order, (0..100).collect::<Vec<_>>());
         assert!((58..=90).contains(&tally.let_go), "{tally:?}");
         assert_eq!(connections.len(), 100);
+    }
+
+    /// Connections of `count` clients, each with `holes` holes; their order is that of the rounds.
+    fn with_holes(limits: Limits, count: u32, holes: u32, closing: bool) -> (FlowTable, Vec<Connection>) {
+        let mut table = FlowTable::with_limits(limits);
+        let mut told = Vec::new();
+        let mut frame = 0;
+        for round in 0..=holes {
+            for client in 0..count {
+                frame += 1;
+                let mut segment = script::read("0 < . 1(4) ack 1").next().expect("a line").1;
+                segment.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
+                (segment.frame, segment.seq) = (frame, Seq(1 + 16 * round));
+                if closing && round == holes {
+                    segment.flags |= Flags::RST;
+                }
+                table.observe(&segment);
+                let Ok(()) = table.take_ended(|connection| {
+                    told.push(connection);
+                    Ok::<_, Infallible>(())
+                });
+            }
+        }
+        (table, told)
+    }
+
+    #[test]
+    fn findings_and_holes_take_no_more_memory_than_they_may() {
+        let limits = Limits { octets: 200_000, ..Limits::default() };
+        let (mut table, mut told) = with_holes(limits, 200, 100, false);
+        assert!(table.common.extra <= 200_000, "{}", table.common.extra);
+        assert!(!told.is_empty());
+        let tally = table.tally();
+        assert_eq!(tally.let_go, told.len() as u64);
+        // Each segment is in one connection, or came too late.
+        let Ok(tally) = table.finish(|connection| {
+            told.push(connection);
+            Ok::<_, Infallible>(())
+        });
+        let counted: u64 = told.iter().map(|one| one.client_to_server.segments + one.server_to_client.segments).sum();
+        assert_eq!(counted + tally.late_segments, 200 * 101);
+        // What was found is counted, if not listed.
+        let (listed, omitted) = told.iter().fold((0, 0), |(listed, omitted), one| {
+            (listed + one.findings.len() as u64, omitted + one.findings_omitted)
+        });
+        assert_eq!(omitted, tally.omitted);
+        assert!(omitted > 0 && listed > 0);
+        assert!(told.iter().all(|one| one.findings.len() <= 100));
+    }
+
+    #[test]
+    fn those_that_are_over_are_told_before_others_are_let_go() {
+        let limits = Limits { octets: 400_000, ..Limits::default() };
+        let (table, told) = with_holes(limits, 50, 100, true);
+        assert!(table.common.extra <= 400_000, "{}", table.common.extra);
+        let (other, none) = with_holes(Limits::default(), 50, 100, true);
+        assert!(none.is_empty() && other.common.extra > 400_000 / 2, "{}", other.common.extra);
+        assert_eq!(table.tally().let_go, told.iter().filter(|one| one.ending == Ending::Open).count() as u64);
+    }
+
+    #[test]
+    fn what_findings_and_holes_take_is_known_to_the_octet() {
+        let (mut table, _) = with_holes(Limits { over: 3, ..Limits::default() }, 20, 30, true);
+        let all: usize = (0..table.v4.records.slots()).map(|slot| table.v4.records.at(slot).extra()).sum();
+        assert_eq!(table.common.extra, all);
+        assert!(all > 0);
+        table.pass(Timestamp::from_nanos(i64::MAX));
+        table.end_quiet();
+    }
+
+    #[test]
+    fn of_too_many_that_are_only_quoted_the_first_are_known() {
+        let mut table = FlowTable::new();
+        for client in 0..70_000 {
+            let mut quote = script::read("0 < . 1(4) ack 1").next().expect("a line").1;
+            quote.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
+            table.quote(&quote);
+        }
+        assert_eq!((table.tally().numbers, table.tally().connections), (1 << 16, 0));
+    }
+
+    #[test]
+    fn limits_fit_the_memory_there_is() {
+        for octets in [25_000_000_u64, 200_000_000, 1_600_000_000, 1 << 40] {
+            let limits = Limits::within(octets);
+            let taken = limits.octets
+                + (limits.open + limits.over) * (size_of::<Record<Key6>>() + 16)
+                + limits.asked * (size_of::<Attempt<Key4>>() + 16);
+            assert!(taken as u64 <= octets, "{limits:?} take {taken}");
+        }
+        assert_eq!(Limits::within(u64::MAX), Limits::default());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Which connections are told, and in which order: sinks that hand on to the sink of a teller.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io;
 
 use super::expression::Expression;
 use super::field::{Field, Value};
-use crate::flow::{Connection, ConnectionId, Totals};
+use crate::flow::{Connection, ConnectionId, FindingAt, Totals};
 use crate::session::Sink;
 
 /// Hands on only the connections with these ids.
@@ -97,20 +98,54 @@ impl Order {
 }
 
 /// Holds connections back to hand them on in order: all of them, or as many as come first.
+///
+/// Where they would take more memory than they may, those held are handed on in order, and the others after them, in order again;
+/// of those that come first, only as many are held as there is room for.
 pub struct Ordered<'a> {
     order: Order,
     most: usize,
+    is_limited: bool,
+    /// How much memory those held take, and how much they may.
+    octets: usize,
+    room: usize,
+    /// How often that was too little.
+    short: &'a Cell<u64>,
     /// The last in order stands at the top, to make room for one that comes before it.
     held: BinaryHeap<Held>,
     sink: Box<dyn Sink + 'a>,
 }
 
 impl<'a> Ordered<'a> {
-    /// Hands on to `sink` in this order; with `most` only that many, and no more are ever held.
-    pub fn new(order: Order, most: Option<usize>, sink: Box<dyn Sink + 'a>) -> Self {
-        Self { order, most: most.unwrap_or(usize::MAX), held: BinaryHeap::new(), sink }
+    /// Hands on to `sink` in this order; with `most` only that many, and no more are ever held; they take no more than `room` octets, and where that is too little, `short` counts it.
+    pub fn new(order: Order, most: Option<usize>, room: usize, short: &'a Cell<u64>, sink: Box<dyn Sink + 'a>) -> Self {
+        let is_limited = most.is_some();
+        let most = most.unwrap_or(usize::MAX);
+        Self { order, most, is_limited, octets: 0, room, short, held: BinaryHeap::new(), sink }
+    }
+
+    fn pop(&mut self) {
+        if let Some(last) = self.held.pop() {
+            self.octets -= cost(&last.connection);
+        }
+    }
+
+    fn hand_on(&mut self) -> io::Result<()> {
+        self.octets = 0;
+        std::mem::take(&mut self.held)
+            .into_sorted_vec()
+            .into_iter()
+            .try_for_each(|held| self.sink.connection(held.connection))
     }
 }
+
+/// How much memory a connection takes while it is held, about.
+pub fn cost(connection: &Connection) -> usize {
+    let findings = connection.findings.len() * (size_of::<FindingAt>() + ALLOCATION);
+    2 * size_of::<Connection>() + connection.history.len() + findings
+}
+
+/// What an allocation takes besides what it holds.
+const ALLOCATION: usize = 16;
 
 impl Sink for Ordered<'_> {
     fn connection(&mut self, connection: Connection) -> io::Result<()> {
@@ -123,17 +158,29 @@ impl Sink for Ordered<'_> {
             if !last.is_some_and(comes_before) {
                 return Ok(());
             }
-            self.held.pop();
         }
         let (direction, key) = (self.order.direction, key.into_owned());
+        if self.held.len() >= self.most {
+            self.pop();
+        }
+        self.octets += cost(&connection);
         self.held.push(Held { direction, key, connection });
+        if self.octets <= self.room || self.held.len() < 2 {
+            return Ok(());
+        }
+        self.short.set(self.short.get() + 1);
+        if !self.is_limited {
+            return self.hand_on();
+        }
+        while self.octets > self.room && self.held.len() > 1 {
+            self.pop();
+        }
+        self.most = self.held.len();
         Ok(())
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        for held in std::mem::take(&mut self.held).into_sorted_vec() {
-            self.sink.connection(held.connection)?;
-        }
+        self.hand_on()?;
         self.sink.finish(totals)
     }
 }
@@ -167,11 +214,15 @@ impl Eq for Held {}
 /// Puts what is told of connections in order by number, as far as a bounded memory allows.
 ///
 /// All of it waits until the capture ends, and then comes by number, but for what follows without a gap from 0 on.
-/// Only when more than `most` wait, the first of them is handed on before that, and so are those that follow it without a gap.
+/// Only when more than `most` wait, or they take more than `room` octets, the first of them is handed on before that, and so are those that follow it without a gap.
 /// So whatever ended long after those with the next numbers comes later than its number says.
 #[derive(Debug)]
 pub struct ByNumber<T> {
     most: usize,
+    room: usize,
+    /// How many octets one takes.
+    weigh: fn(&T) -> usize,
+    octets: usize,
     /// Those that wait, [`SHELF`] numbers to a shelf; none of these is empty.
     waiting: BTreeMap<u64, Box<Shelf<T>>>,
     /// How many wait.
@@ -186,9 +237,9 @@ type Shelf<T> = [Option<T>; SHELF as usize];
 const SHELF: u64 = 16;
 
 impl<T> ByNumber<T> {
-    /// Of which no more than `most` ever wait.
-    pub fn new(most: usize) -> Self {
-        Self { most, waiting: BTreeMap::new(), held: 0, next: 0 }
+    /// Of which no more than `most` ever wait, nor more than take `room` octets, as `weigh` says.
+    pub fn new(most: usize, room: usize, weigh: fn(&T) -> usize) -> Self {
+        Self { most, room, weigh, octets: 0, waiting: BTreeMap::new(), held: 0, next: 0 }
     }
 
     /// Takes what is told of the connection `id`, and hands on what needs to wait no longer.
@@ -201,16 +252,22 @@ impl<T> ByNumber<T> {
             hand_on(told)?;
         } else {
             let shelf = self.waiting.entry(id.0 / SHELF).or_insert_with(|| Box::new(std::array::from_fn(|_| None)));
+            self.octets += (self.weigh)(&told);
             match shelf[(id.0 % SHELF) as usize].replace(told) {
-                Some(before) => hand_on(before)?,
+                Some(before) => {
+                    self.octets -= (self.weigh)(&before);
+                    hand_on(before)?;
+                }
                 None => self.held += 1,
             }
-            if self.held <= self.most {
+            if self.held <= self.most && self.octets <= self.room {
                 return Ok(());
             }
-            let Some((shelf, place)) = self.first() else { return Ok(()) };
-            self.next = shelf * SHELF + place + 1;
-            self.take(shelf, place).map_or(Ok(()), &mut hand_on)?;
+            while self.held > self.most || self.octets > self.room {
+                let Some((shelf, place)) = self.first() else { return Ok(()) };
+                self.next = shelf * SHELF + place + 1;
+                self.take(shelf, place).map_or(Ok(()), &mut hand_on)?;
+            }
         }
         while self.held > 0
             && let Some(told) = self.take(self.next / SHELF, self.next % SHELF)
@@ -226,7 +283,7 @@ impl<T> ByNumber<T> {
     /// # Errors
     /// The first error of `hand_on`.
     pub fn finish<E>(&mut self, hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
-        self.held = 0;
+        (self.held, self.octets) = (0, 0);
         std::mem::take(&mut self.waiting)
             .into_values()
             .flat_map(|shelf| shelf.into_iter().flatten())
@@ -248,6 +305,7 @@ impl<T> ByNumber<T> {
             self.waiting.remove(&shelf);
         }
         self.held -= 1;
+        self.octets -= (self.weigh)(&told);
         Some(told)
     }
 }
@@ -345,7 +403,22 @@ mod tests {
 
     fn by_time(times: &[Option<i64>], direction: Direction, most: Option<usize>) -> Vec<u64> {
         let order = Order::by(Field::named("initial_rtt_ns").unwrap(), direction);
-        told(times, |sink| Box::new(Ordered::new(order, most, sink)))
+        let short: &Cell<u64> = Box::leak(Box::default());
+        let told = told(times, |sink| Box::new(Ordered::new(order, most, usize::MAX, short, sink)));
+        assert_eq!(short.get(), 0);
+        told
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_all_of_them_each_part_is_in_order() {
+        let times = [Some(5), Some(3), Some(4), Some(2), Some(1), Some(9)];
+        let order = Order::by(Field::named("initial_rtt_ns").unwrap(), Direction::Ascending);
+        let room = 5 * cost(&sample::echo().connections[0]) / 2;
+        let short: &Cell<u64> = Box::leak(Box::default());
+        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, None, room, short, sink))), [1, 2, 0, 4, 3, 5]);
+        assert_eq!(short.get(), 2);
+        assert_eq!(told(&times, |sink| Box::new(Ordered::new(order, Some(4), room, short, sink))), [4, 3]);
+        assert_eq!(short.get(), 3);
     }
 
     #[test]
@@ -382,7 +455,14 @@ mod tests {
     }
 
     fn by_number(ids: &[u64], most: usize) -> Vec<u64> {
-        let (mut order, mut told) = (ByNumber::new(most), Vec::new());
+        let told = by_number_in(ids, most, usize::MAX);
+        // Octets bound them in the same way as their number does.
+        assert_eq!(by_number_in(ids, usize::MAX, most), told);
+        told
+    }
+
+    fn by_number_in(ids: &[u64], most: usize, room: usize) -> Vec<u64> {
+        let (mut order, mut told) = (ByNumber::new(most, room, |_| 1), Vec::new());
         for id in ids {
             let Ok(()) = order.put(ConnectionId(*id), *id, |id| tell(&mut told, id));
         }

@@ -50,7 +50,9 @@ pub(super) fn skipped(totals: &Totals) -> Option<String> {
         (s.link_type, "of a link type that is not read"),
         (s.fragment, "IP fragments without the rest"),
         (s.too_deep, "nested too deep in tunnels"),
+        (s.over_budget, "with more headers or subframes than are followed"),
         (totals.late_segments, "segments after their connection was reported"),
+        (totals.let_go, "connections reported before they were closed, for want of memory"),
     ];
     let said: Vec<String> =
         reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", super::text::grouped(*n))).collect();

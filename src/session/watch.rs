@@ -1,7 +1,7 @@
 //! A run over a capture that goes on: what each segment does is told at once, and connections can be seen while they live.
 
 use crate::capture::Frame;
-use crate::flow::{Connection, FlowTable, Limits, Step, Tally, Totals};
+use crate::flow::{Connection, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::time::Timestamp;
 use crate::wire::{Decoder, Segment};
 
@@ -63,6 +63,7 @@ impl Watch {
 }
 
 fn with(totals: Totals, tally: Tally) -> Totals {
-    let Tally { connections, late_segments, let_go, numbers } = tally;
-    Totals { connections, late_segments, let_go, numbers, ..totals }
+    let Tally { connections, late_segments, let_go, omitted, numbers } = tally;
+    let evicted = Evicted { connections: let_go, findings: omitted, ..totals.evicted };
+    Totals { connections, late_segments, let_go, evicted, numbers, ..totals }
 }

@@ -61,6 +61,18 @@ pub struct Judgement {
 }
 
 impl Conversation {
+    /// How much memory the holes in both directions take, besides what every conversation does.
+    #[inline]
+    pub fn room(&self) -> usize {
+        let [first, second] = &self.streams;
+        first.octets.room() + second.octets.room()
+    }
+
+    /// Gives back what only further segments would need.
+    pub fn settle(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.octets.settle());
+    }
+
     /// Judges `segment`, which travels in `direction`, and remembers it.
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Judgement {
         let rtt = self.initial_rtt().map_or(0, Span::as_nanos);
@@ -732,6 +744,18 @@ impl Octets {
         match &self.apart {
             None => self.end_seq,
             Some(apart) => self.end_seq.plus((apart.in_order - self.end) as u32),
+        }
+    }
+
+    /// How much memory its holes take.
+    fn room(&self) -> usize {
+        self.apart.as_ref().map_or(0, |apart| size_of::<Apart>() + apart.others.capacity() * size_of::<(i64, i64)>())
+    }
+
+    /// Forgets where its holes are: nothing more comes, and what was counted stays.
+    fn settle(&mut self) {
+        if let Some(apart) = &mut self.apart {
+            apart.others = Vec::new();
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Decoder {
     pub(super) fragments: Fragments,
     checksums: Checksums,
     quote: Option<Segment>,
+    /// How many steps the last frame took.
+    steps: u32,
     /// The tunnels of the last frame, where they are asked for.
     tunnels: Option<Vec<Tunnel>>,
 }
@@ -66,9 +68,24 @@ impl Decoder {
             quote: &mut self.quote,
             tunnels: &mut self.tunnels,
             on: &mut on,
+            steps: 0,
+            budget: budget(frame.bytes.len()),
+            is_over: false,
         };
         let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
-        walk.link(frame.link, part, Way { oddities: Oddities::empty(), depth: 0, fragment: false, quoted: false })
+        let way = Way { oddities: Oddities::empty(), depth: 0, fragment: false, quoted: false };
+        let found = walk.link(frame.link, part, way);
+        let Walk { steps, is_over, .. } = walk;
+        self.steps = steps;
+        if is_over { Err(Skip::OverBudget) } else { found }
+    }
+
+    /// How many steps the last frame took: what it costs is counted in headers that can hold a header of their own kind, and in subframes of an A-MSDU.
+    ///
+    /// A frame may take 32 steps, and one more for every eight octets of it and of the packet that its fragment completes;
+    /// and of an A-MSDU no more is followed than may be sent as one, 11,454 octets.
+    pub fn steps(&self) -> u32 {
+        self.steps
     }
 
     /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment.
@@ -95,9 +112,45 @@ pub(super) struct Walk<'w, F> {
     /// Where the tunnels go that are entered, if anybody asked for them.
     pub(super) tunnels: &'w mut Option<Vec<Tunnel>>,
     pub(super) on: &'w mut F,
+    /// How many steps were taken.
+    pub(super) steps: u32,
+    /// How many may be.
+    pub(super) budget: u32,
+    /// Whether some of the frame is not looked at, because that would be too much.
+    pub(super) is_over: bool,
 }
 
 impl<F> Walk<'_, F> {
+    /// The way one header further down, which takes a step of the frame's budget.
+    #[inline]
+    pub(super) fn deeper(&mut self, mut way: Way) -> Result<Way, Skip> {
+        self.step()?;
+        way.depth += 1;
+        if way.depth > MAX_DEPTH { Err(Skip::TooDeep) } else { Ok(way) }
+    }
+
+    /// Takes a step of the frame's budget: each header that can hold a header of its own kind is one, and each subframe of an A-MSDU.
+    #[inline]
+    pub(super) fn step(&mut self) -> Result<(), Skip> {
+        if self.steps >= self.budget {
+            return Err(self.over());
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// Leaves the rest of the frame, because it would be too much.
+    #[cold]
+    pub(super) fn over(&mut self) -> Skip {
+        self.is_over = true;
+        Skip::OverBudget
+    }
+
+    /// A packet of so many octets was put together from fragments: it is decoded as the frames that brought it would have been.
+    pub(super) fn reassembled(&mut self, octets: usize) {
+        self.budget = self.budget.saturating_add(budget(octets) - budget(0));
+    }
+
     /// Takes note that a tunnel is entered; `ip` carries it, and none where it is a matter of the link layer.
     #[inline]
     pub(super) fn enter(&mut self, kind: TunnelKind, id: Option<u32>, ip: Option<&Ip>) {
@@ -134,13 +187,6 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// The way one header further down.
-    #[inline]
-    pub(super) fn deeper(mut self) -> Result<Self, Skip> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(Skip::TooDeep) } else { Ok(self) }
-    }
-
     /// The same way, with one thing more to tell.
     #[inline]
     pub(super) fn with(mut self, oddity: Oddities) -> Self {
@@ -231,5 +277,12 @@ pub(super) struct Ip {
     pub(super) congestion_experienced: bool,
 }
 
+/// The steps that a frame of so many captured octets may take: no header that counts as one is shorter than these eight octets.
+const fn budget(octets: usize) -> u32 {
+    (2 * MAX_DEPTH as usize + octets / OCTETS_A_STEP) as u32
+}
+
 /// Room for half a dozen tunnels in each other: each takes an IP header, and most a link-layer header too.
 const MAX_DEPTH: u8 = 16;
+/// How many octets of a frame stand for a step; a step costs some tens of nanoseconds.
+const OCTETS_A_STEP: usize = 8;

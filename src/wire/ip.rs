@@ -22,7 +22,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// An IPv4 packet (RFC 791).
     #[inline]
     pub(super) fn ipv4(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let mut way = way.deeper()?;
+        let mut way = self.deeper(way)?;
         way.fragment = false;
         let header = Ipv4Packet::new(part.bytes).ok_or_else(|| part.short(20))?;
         let header_len = usize::from(header.get_header_length()) * 4;
@@ -68,7 +68,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
 
     /// An IPv6 packet (RFC 8200).
     pub(super) fn ipv6(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let mut way = way.deeper()?;
+        let mut way = self.deeper(way)?;
         way.fragment = false;
         let header = Ipv6Packet::new(part.bytes).ok_or_else(|| part.short(40))?;
         if header.get_version() != 6 {
@@ -149,7 +149,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             }
             AUTHENTICATION => {
                 let [next, words] = *part.head::<2>()?;
-                self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, false, way.deeper()?)
+                let way = self.deeper(way)?;
+                self.extensions(ip, next, part.after((usize::from(words) + 2) * 4)?, false, way)
             }
             // EtherIP: a version and zeros, then Ethernet.
             97 => {
@@ -159,7 +160,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             137 => self.labelled(Some(ip), part, inside),
             // Extension headers of IPv6, which Wireshark follows in IPv4, too.
             DESTINATION_OPTIONS | ROUTING | FRAGMENT | HOP_BY_HOP if ip.src.is_ipv4() => {
-                self.extensions(ip, protocol, part, false, way.deeper()?)
+                let way = self.deeper(way)?;
+                self.extensions(ip, protocol, part, false, way)
             }
             ICMP if ip.src.is_ipv4() => self.icmp(&[3, 4, 11, 12], part, way),
             ICMP_V6 if ip.src.is_ipv6() => self.icmp(&[1, 2, 3, 4], part, way),
@@ -191,21 +193,31 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 Err(Skip::Fragment)
             };
         }
+        // Its place in the packet may be far behind what is there: that room is cleared.
+        for _ in 0..STEPS_A_FRAGMENT {
+            self.step()?;
+        }
         match self.fragments.add(key, &fragment, self.at) {
-            Some((protocol, bytes)) => self.upper(ip, protocol, Part::whole(&bytes), way.with(Oddities::FRAGMENTED)),
+            Some((protocol, bytes)) => {
+                self.reassembled(bytes.len());
+                self.upper(ip, protocol, Part::whole(&bytes), way.with(Oddities::FRAGMENTED))
+            }
             None => Err(Skip::Fragment),
         }
     }
 
     fn upper(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
         if ip.src.is_ipv6() {
-            self.extensions(ip, protocol, part, false, way.deeper()?)
+            let way = self.deeper(way)?;
+            self.extensions(ip, protocol, part, false, way)
         } else {
             self.transport(ip, protocol, part, way)
         }
     }
 }
 
+/// What a fragment costs: as much as so many headers.
+const STEPS_A_FRAGMENT: u32 = 4;
 const HOP_BY_HOP: u8 = 0;
 const ICMP: u8 = 1;
 const IPV4_INSIDE: u8 = 4;

@@ -20,7 +20,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// An Ethernet frame from its destination address on; padding and check sequence are left to IP's length.
     #[inline]
     pub(super) fn ethernet(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let way = way.deeper()?;
+        let way = self.deeper(way)?;
         let header = EthernetPacket::new(part.bytes).ok_or_else(|| part.short(14))?;
         let kind = header.get_ethertype();
         let rest = part.after(14)?;
@@ -48,7 +48,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 0x88e7 => {
                     let rest = part.after(4)?;
                     self.enter(TunnelKind::Pbb, Some(part.word(0)? & 0x00ff_ffff), None);
-                    return self.ethernet(rest, way.deeper()?);
+                    let way = self.deeper(way)?;
+                    return self.ethernet(rest, way);
                 }
                 // MACsec, where it protects without encrypting: tag control, packet number, perhaps a channel identifier.
                 0x88e5 => {
@@ -160,7 +161,10 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             0x0031 if rest.octet(1)? == 1 => self.ethernet(rest.after(2)?, way),
             // Multilink: whole packets only; the four bits say first and last fragment.
             0x003d => match rest.octet(0)? {
-                flags if flags & 0xc0 == 0xc0 => self.ppp(rest.after(4)?, way.deeper()?),
+                flags if flags & 0xc0 == 0xc0 => {
+                    let way = self.deeper(way)?;
+                    self.ppp(rest.after(4)?, way)
+                }
                 _ => Err(Skip::Fragment),
             },
             _ => Err(Skip::NotTcp),
@@ -188,7 +192,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
 
     #[inline(never)]
     fn other_link(&mut self, link: LinkType, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let way = way.deeper()?;
+        let way = self.deeper(way)?;
         match link.0 {
             // Symantec's firewall: an address, an EtherType, and what is not known.
             99 => self.ethertype(part.half(6)?, part.after(44)?, way),

@@ -32,6 +32,10 @@ pub enum Skip {
     Fragment,
     /// It sits deeper in tunnels than is followed.
     TooDeep,
+    /// It has more headers than a frame of its length may have decoded, or aggregates more than may be sent at once: what of it follows was not looked at.
+    ///
+    /// It alone may come with segments: those before that.
+    OverBudget,
 }
 
 /// How many frames were skipped, by reason.
@@ -49,6 +53,8 @@ pub struct Skipped {
     pub fragment: u64,
     /// See [`Skip::TooDeep`].
     pub too_deep: u64,
+    /// See [`Skip::OverBudget`].
+    pub over_budget: u64,
 }
 
 impl Skipped {
@@ -60,6 +66,7 @@ impl Skipped {
         self.link_type += other.link_type;
         self.fragment += other.fragment;
         self.too_deep += other.too_deep;
+        self.over_budget += other.over_budget;
     }
 
     /// Counts one more.
@@ -71,6 +78,7 @@ impl Skipped {
             Skip::LinkType => &mut self.link_type,
             Skip::Fragment => &mut self.fragment,
             Skip::TooDeep => &mut self.too_deep,
+            Skip::OverBudget => &mut self.over_budget,
         } += 1;
     }
 }

@@ -339,6 +339,62 @@ fn what_is_no_segment_says_why() {
 }
 
 #[test]
+fn tunnels_in_each_other_take_a_step_for_each_header() {
+    // Either port of each would do, and what is innermost is not TCP: nothing ends the search but its bound.
+    let tunnel = |inner: Vec<u8>| {
+        let gtp = join(&[&[0x30, 0xff, 0, 0, 0, 0, 0, 7], &inner]);
+        ipv4(17, &join(&[&[8, 0x68, 13, 0x3a], &(8 + gtp.len() as u16).to_be_bytes(), &[0, 0], &gtp]))
+    };
+    for depth in 1..=14 {
+        let frame = (0..depth).fold(ipv4(250, &[0; 40]), |inner, _| tunnel(inner));
+        let mut decoder = Decoder::new();
+        assert_eq!(decode(&mut decoder, 101, &frame, frame.len()), Err(Skip::NotTcp));
+        // The link layer, and one IP header each.
+        assert_eq!(decoder.steps(), 2 + depth);
+    }
+}
+
+#[test]
+fn of_an_aggregate_no_more_is_followed_than_may_be_sent_as_one() {
+    let body = join(&[SNAP, &ipv4(6, &tcp(0x10, &[], &[]))]);
+    let subframe = join(&[&[0; 12], &(body.len() as u16).to_be_bytes(), &body, &[0, 0]]);
+    assert_eq!(subframe.len(), 64);
+    for (count, segments, whole) in [(1, 1, true), (179, 179, true), (180, 179, false), (4000, 179, false)] {
+        let frame = join(&[&[0x88, 1], &[0; 22], &[0x80, 0], &subframe.repeat(count)]);
+        let frame = Frame { number: 1, at: None, link: LinkType(105), bytes: &frame, wire_len: frame.len() as u32 };
+        let mut seen = 0;
+        let decoded = Decoder::new().decode(&frame, |_, _| seen += 1);
+        assert_eq!((seen, decoded), (segments, if whole { Ok(()) } else { Err(Skip::OverBudget) }));
+    }
+}
+
+#[test]
+fn a_frame_takes_no_more_steps_than_its_octets_are_worth() {
+    // Headers of PPP multilink, five octets each: the shortest in which another of their kind can stand.
+    let multilink = [0x3d, 0xc0, 0, 0, 0].repeat(15);
+    let session = join(&[&[0x11, 0, 0, 1], &(multilink.len() as u16).to_be_bytes(), &multilink]);
+    let subframe = |body: &[u8]| {
+        let head = join(&[&[0; 12], &(body.len() as u16).to_be_bytes(), body]);
+        join(&[&head, &vec![0; head.len().next_multiple_of(4) - head.len()]])
+    };
+    let stacks = subframe(&join(&[&SNAP[..6], &[0x88, 0x64], &session]));
+    let segments = subframe(&join(&[SNAP, &ipv4(6, &segment())]));
+    let frame = |count| join(&[&[0x88, 1], &[0; 22], &[0x80, 0], &segments, &stacks.repeat(count)]);
+    let mut decoder = Decoder::new();
+    let mut told = |frame: &[u8]| {
+        let mut count = 0;
+        let frame = Frame { number: 1, at: None, link: LinkType(105), bytes: frame, wire_len: frame.len() as u32 };
+        let decoded = decoder.decode(&frame, |_, _| count += 1);
+        (decoded, count, decoder.steps())
+    };
+    let few = frame(2);
+    assert_eq!((told(&few).0, told(&few).1), (Ok(()), 1));
+    // What stood before it was too much is told all the same.
+    let many = frame(100);
+    assert_eq!(told(&many), (Err(Skip::OverBudget), 1, 32 + many.len() as u32 / 8));
+}
+
+#[test]
 fn each_header_of_a_tunnel_in_tcp_would_be_called_outermost_first() {
     // Two subframes of one 802.11 frame are the one case of two segments in a frame.
     let subframe = |flags| {
@@ -427,6 +483,18 @@ fn a_first_fragment_that_is_cut_shows_its_header() {
     let parts = fragments(&tcp(0x10, &[], &[0; 100]), &[8]);
     let found = decode(&mut Decoder::new(), 101, &parts[0][..60], parts[0].len()).unwrap();
     assert_eq!((found[0].0.len, found[0].0.oddities), (0, Oddities::CUT));
+}
+
+#[test]
+fn a_fragment_beyond_any_packet_is_left_out() {
+    let mut decoder = Decoder::new();
+    let mut add = |offset: u16| {
+        let bytes = ipv4_with(6, offset, &[], &[7; 8]);
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::Fragment));
+        decoder.fragments.octets()
+    };
+    assert_eq!(add(8191), 0);
+    assert!(add(8190) > 65_000);
 }
 
 #[test]

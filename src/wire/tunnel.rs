@@ -198,10 +198,12 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         let rest = part.after(8)?.limited(length.checked_sub(8).ok_or(Skip::Malformed)?);
         let way = way.with(Oddities::TUNNELLED);
         // The lower port first: the other is likelier to be an ephemeral one.
-        let entered = self.entered();
+        let (entered, steps) = (self.entered(), self.steps);
         let first = self.udp_tunnel(ip, source.min(destination), rest, way);
         match first {
-            Err(Skip::NotTcp) if source != destination => {
+            // It is not what that port is for. What was taken for a tunnel and entered is one, whatever it holds:
+            // were the other port tried as well, tunnels in each other would be decoded twice at each level.
+            Err(Skip::NotTcp) if source != destination && self.steps == steps => {
                 self.leave(entered);
                 self.udp_tunnel(ip, source.max(destination), rest, way)
             }

@@ -85,8 +85,13 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         let mut result = Err(Skip::NotTcp);
         let mut rest = rest;
         let entered = self.entered();
+        let whole = rest.len;
         while rest.len > 14 {
+            if whole - rest.len >= LONGEST_AGGREGATE {
+                return Err(self.over());
+            }
             self.leave(entered);
+            self.step()?;
             let Ok(length) = rest.half(12) else { break };
             let length = usize::from(length);
             let Ok(body) = rest.after(14) else { break };
@@ -110,6 +115,8 @@ enum Padding {
     ToWords,
 }
 
+/// No A-MSDU is longer (IEEE 802.11-2020 table 9-25).
+const LONGEST_AGGREGATE: usize = 11_454;
 const DATA: u8 = 2;
 const WITHOUT_DATA: u8 = 0x4;
 const QOS: u8 = 0x8;
