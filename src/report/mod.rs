@@ -19,6 +19,7 @@ mod summary;
 mod table;
 mod text;
 pub mod timeline;
+pub mod view;
 pub mod wording;
 
 pub use self::csv::{Csv, Origin};

@@ -4,34 +4,35 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::View;
+use super::Sheet;
 use super::ladder::bracketed;
-use super::plan::{Form, Moved, Row, What, is_inferred};
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, write_beside};
+use crate::report::view::{Form, LaneId, Moved, Row, View, What};
 use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows as lines: time, call, segment, both states.
-pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io::Result<()> {
-    let page = Page::new(view, rows);
+pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>) -> io::Result<()> {
+    let page = Page::new(sheet, view);
     page.head(out)?;
     let mut phase: Option<Phase> = None;
-    let mut before = [None; 2];
-    for row in rows {
-        if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
+    let mut before = vec![None; view.lanes.len()];
+    for row in &view.rows {
+        if sheet.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
             phase = Some(row.phase);
             page.phase(out, row.phase)?;
         }
-        page.row(out, row, before)?;
-        before = row.states;
+        page.row(out, row, &before)?;
+        before.clone_from(&row.states);
     }
     Ok(())
 }
 
 struct Page<'a> {
+    sheet: &'a Sheet<'a>,
     view: &'a View<'a>,
     style: &'a Style,
     glyphs: &'static Glyphs,
@@ -43,14 +44,14 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
-        let (style, columns) = (view.style, view.style.columns());
-        let time = view.moment_width(rows);
-        let beside = columns.saturating_sub(time + 1 + 2 * (STATE + 1));
+    fn new(sheet: &'a Sheet<'a>, view: &'a View<'a>) -> Self {
+        let (style, columns) = (sheet.style, sheet.style.columns());
+        let time = sheet.moment_width(&view.rows);
+        let beside = columns.saturating_sub(time + 1 + view.lanes.len() * (STATE + 1));
         let is_narrow = beside < NARROW;
         let room = if is_narrow { columns.saturating_sub(time + 1) } else { beside };
         let call = room * 2 / 5;
-        Self { view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
+        Self { sheet, view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
     }
 
     fn head(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -60,8 +61,9 @@ impl<'a> Page<'a> {
         line.push(Paint::Plain, " ");
         line.append(Line::of(Paint::Strong, "segment").left(self.segment, self.glyphs.ellipsis));
         if !self.is_narrow {
-            line.append(Line::of(Paint::ClientStrong, "  client").left(STATE + 1, ""));
-            line.append(Line::of(Paint::ServerStrong, "  server").left(STATE + 1, ""));
+            for lane in self.lanes() {
+                line.append(Line::of(self.strong(lane), format!("  {}", self.name(lane))).left(STATE + 1, ""));
+            }
         }
         line.write(out, self.style)
     }
@@ -75,14 +77,15 @@ impl<'a> Page<'a> {
         line.write(out, self.style)
     }
 
-    fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: [Option<State>; 2]) -> io::Result<()> {
+    fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: &[Option<State>]) -> io::Result<()> {
         let room = self.call + 1 + self.segment;
         let middle = match &row.what {
-            What::Call { id, call, side, form } => {
-                let words = words::call(self.view.index, *id, call, *side, *form, self.style);
-                let mut head = self.end(*side);
+            What::Call { id, call, lane, form } => {
+                let side = self.view.lanes[lane.0].side;
+                let words = words::call(self.sheet.index, *id, call, side, *form, self.style);
+                let mut head = self.end(*lane);
                 head.push(
-                    paint_of(*side),
+                    paint_of(side),
                     match form {
                         Form::Whole => "  ".to_owned(),
                         Form::Entry => format!("{} ", self.glyphs.opens),
@@ -127,17 +130,18 @@ impl<'a> Page<'a> {
                 lines.push(line);
                 lines
             }
-            What::Segment(segment) => {
-                let cause = words::cause(self.view.index, segment, Said::Shortly, self.style);
-                self.segment(segment.from, cause, words::segment(segment, self.style))
+            What::Segment { segment, from, to } => {
+                let cause = words::cause(self.sheet.index, segment, Said::Shortly, self.style);
+                self.segment((*from, *to), cause, words::segment(segment, self.style))
             }
-            What::Run(run) => {
-                let cause = words::run_cause(self.view.index, run, Said::Shortly, self.style);
-                self.segment(run[0].from, cause, words::run(run))
+            What::Run { segments: run, from, to } => {
+                let cause = words::run_cause(self.sheet.index, run, Said::Shortly, self.style);
+                self.segment((*from, *to), cause, words::run(run))
             }
-            What::Timer(timer) => {
-                let mut line = self.end(timer.side).with(Paint::Plain, "  ");
-                for (at, part) in words::timer(self.view.index, row.at, timer, room, self.style).into_iter().enumerate()
+            What::Timer { timer, lane } => {
+                let mut line = self.end(*lane).with(Paint::Plain, "  ");
+                for (at, part) in
+                    words::timer(self.sheet.index, row.at, timer, room, self.style).into_iter().enumerate()
                 {
                     line.push(Paint::Plain, if at == 0 { "" } else { " " });
                     line.append(part);
@@ -150,7 +154,7 @@ impl<'a> Page<'a> {
             },
         };
         let mut middle = middle.into_iter();
-        let mut line = Line::of(Paint::Dim, self.view.moment(row.at)).right(self.time, "");
+        let mut line = Line::of(Paint::Dim, self.sheet.moment(row.at)).right(self.time, "");
         line.push(Paint::Plain, " ");
         line.append(middle.next().unwrap_or_default().left(room, self.glyphs.ellipsis));
         if self.is_narrow {
@@ -160,10 +164,10 @@ impl<'a> Page<'a> {
         }
         // Where an end moves twice in one moment, each state has its line.
         let (first, later): (Vec<_>, Vec<_>) = (0..row.moves.len()).partition(|at| {
-            let side = row.moves[*at].transition.side;
-            !row.moves[..*at].iter().any(|earlier| earlier.transition.side == side)
+            let lane = row.moves[*at].lane;
+            !row.moves[..*at].iter().any(|earlier| earlier.lane == lane)
         });
-        let mut states = before;
+        let mut states = before.to_vec();
         self.states(&mut line, row, &first, &mut states);
         line.write(out, self.style)?;
         self.more(out, &mut middle)?;
@@ -182,7 +186,7 @@ impl<'a> Page<'a> {
         }
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
-            let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", moved.transition.side.name()));
+            let head = Line::of(Paint::Alarm, format!("!! {} DISAGREES:", self.name(moved.lane)));
             let said = self.style.wording().disagreement(said);
             write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
@@ -194,18 +198,18 @@ impl<'a> Page<'a> {
         lines.try_for_each(|line| Line::of(Paint::Plain, " ".repeat(self.time + 1)).joined(line).write(out, self.style))
     }
 
-    /// Both states after some of a row's moves, marked where these changed them.
-    fn states(&self, line: &mut Line, row: &Row<'_>, moves: &[usize], states: &mut [Option<State>; 2]) {
-        for side in [Side::Client, Side::Server] {
-            let end = side as usize;
-            let moved = moves.iter().map(|at| &row.moves[*at]).find(|moved| moved.transition.side == side);
+    /// The states of all lanes after some of a row's moves, marked where these changed them.
+    fn states(&self, line: &mut Line, row: &Row<'_>, moves: &[usize], states: &mut [Option<State>]) {
+        for lane in self.lanes() {
+            let end = lane.0;
+            let moved = moves.iter().map(|at| &row.moves[*at]).find(|moved| moved.lane == lane);
             // A listening socket's move is not one of the connection.
             let moved = moved.filter(|moved| {
                 let to = Some(moved.transition.to);
                 !moved.listener || (row.states[end] == to && states[end] != to)
             });
             let (mark, paint) = match moved {
-                Some(moved) if is_inferred(moved.transition) => ("~", Paint::State),
+                Some(moved) if moved.transition.is_inferred() => ("~", Paint::State),
                 Some(_) => ("*", Paint::State),
                 None => (" ", Paint::Dim),
             };
@@ -217,15 +221,13 @@ impl<'a> Page<'a> {
 
     /// Where the states stand on a page too narrow for them beside the rest.
     fn indent(&self) -> Line {
-        let columns = (self.time + 5).min(self.style.columns() - 2 * (STATE + 1));
+        let states = self.view.lanes.len() * (STATE + 1);
+        let columns = (self.time + 5).min(self.style.columns().saturating_sub(states));
         Line::of(Paint::Plain, " ".repeat(columns))
     }
 
-    fn segment(&self, from: Side, cause: Line, words: SegmentWords) -> Vec<Line> {
-        let arrow = match from {
-            Side::Client => self.glyphs.becomes,
-            Side::Server => self.glyphs.because,
-        };
+    fn segment(&self, (from, to): (LaneId, LaneId), cause: Line, words: SegmentWords) -> Vec<Line> {
+        let arrow = if from < to { self.glyphs.becomes } else { self.glyphs.because };
         let room = self.call + 1 + self.segment;
         // A long cause may take the room of the label's last parts, but not of frame, flags and octets.
         let call = self.end(from).joined(cause);
@@ -235,7 +237,10 @@ impl<'a> Page<'a> {
         let mut line = causes.next().unwrap_or_default();
         let gap = self.call.saturating_sub(line.width());
         line.push(Paint::Plain, " ".repeat(gap + 1));
-        line.push(paint_of(from), arrow);
+        line.push(paint_of(self.view.lanes[from.0].side), arrow);
+        if self.view.lanes.len() > 2 {
+            line.append(self.end(to).cut(1, ""));
+        }
         let mut more: Vec<Line> = causes.collect();
         let mut overflown = false;
         // What decides comes before where the segment lies, and has a line of its own where it must.
@@ -266,24 +271,52 @@ impl<'a> Page<'a> {
     }
 
     fn moved(&self, moved: &Moved<'_>, room: usize) -> Vec<Line> {
-        let mut line = self.end(moved.transition.side).with(Paint::Plain, "  ");
+        let mut line = self.end(moved.lane).with(Paint::Plain, "  ");
         if let Some(way) = words::moved(moved, self.style).into_iter().find(|way| way.width() + 4 <= room) {
             line.append(way);
         }
-        if let Some(why) = words::moved_by(self.view.index, moved, self.style) {
+        if let Some(why) = words::moved_by(self.sheet.index, moved, self.style) {
             line.push(Paint::Plain, " ");
             line.append(why);
         }
         line.wrapped(room, CONTINUED)
     }
 
-    fn end(&self, side: Side) -> Line {
-        let (letter, paint) = match side {
-            Side::Client => ("C ", Paint::ClientStrong),
-            Side::Server => ("S ", Paint::ServerStrong),
-        };
-        Line::of(paint, letter)
+    fn lanes(&self) -> impl Iterator<Item = LaneId> + use<> {
+        (0..self.view.lanes.len()).map(LaneId)
     }
+
+    /// The letter that a lane's lines begin with: C and S of two, A, B and so on of more.
+    fn end(&self, lane: LaneId) -> Line {
+        let letter = match self.view.lanes[lane.0].side {
+            Side::Client if self.view.lanes.len() <= 2 => 'C',
+            Side::Server if self.view.lanes.len() <= 2 => 'S',
+            _ => letter(lane),
+        };
+        Line::of(self.strong(lane), format!("{letter} "))
+    }
+
+    /// How a lane is called: by its side of two, by its letter and its process of more.
+    fn name(&self, lane: LaneId) -> String {
+        let end = &self.view.lanes[lane.0];
+        match end.process {
+            _ if self.view.lanes.len() <= 2 => end.side.name().to_owned(),
+            Some(process) => format!("{} {}", letter(lane), escape(&process.comm, self.style)),
+            None => format!("{} {}", letter(lane), end.side.name()),
+        }
+    }
+
+    fn strong(&self, lane: LaneId) -> Paint {
+        match self.view.lanes[lane.0].side {
+            Side::Client => Paint::ClientStrong,
+            Side::Server => Paint::ServerStrong,
+        }
+    }
+}
+
+/// A, B and so on; with more than 26 lanes from A again.
+fn letter(lane: LaneId) -> char {
+    char::from(b'A' + (lane.0 % 26) as u8)
 }
 
 /// Where a line goes on that had no room.

@@ -5,35 +5,36 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::plan::{Form, Lane, Moved, Row, What};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
-use super::{View, process};
+use super::{Sheet, process};
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, wrap, write_beside};
+use crate::report::view::{Form, LaneId, Moved, Row, Slot, View, What};
 use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows under a head, with a rule before each phase.
-pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io::Result<()> {
-    let page = Page::new(view, rows);
+pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>) -> io::Result<()> {
+    let page = Page::new(sheet, view);
     page.head(out)?;
     let mut phase = None;
-    let mut states = [None; 2];
-    let mut speaking = [Side::Client, Side::Server].map(|side| view.process(side));
-    for row in rows {
-        if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
+    let mut states = vec![None; view.lanes.len()];
+    let mut speaking = [Side::Client, Side::Server].map(|side| sheet.process(side));
+    for row in &view.rows {
+        if sheet.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
             phase = Some(row.phase);
-            page.phase(out, row.phase, states)?;
+            page.phase(out, row.phase, &states)?;
         }
-        states = row.states;
+        states.clone_from(&row.states);
         // A process that the head does not name is named where it begins to speak.
-        if let What::Call { call, side, form: Form::Whole | Form::Entry, .. } = &row.what {
-            let speaker = process(&call.call.process, view.style);
-            let last = &mut speaking[*side as usize];
+        if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
+            let side = side_of(*lane);
+            let speaker = process(&call.call.process, sheet.style);
+            let last = &mut speaking[side as usize];
             if last.as_ref() != Some(&speaker) {
-                page.speaker(out, row, *side, &speaker)?;
+                page.speaker(out, row, side, &speaker)?;
                 *last = Some(speaker);
             }
         }
@@ -44,7 +45,7 @@ pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io
 
 /// Where the columns lie: time, two spaces, client, wire with its lifelines, server.
 struct Page<'a> {
-    view: &'a View<'a>,
+    sheet: &'a Sheet<'a>,
     style: &'a Style,
     glyphs: &'static Glyphs,
     time: usize,
@@ -55,20 +56,20 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
-        let (style, columns) = (view.style, view.style.columns());
-        let time = view.moment_width(rows);
-        if view.connection.is_none() {
+    fn new(sheet: &'a Sheet<'a>, view: &View<'_>) -> Self {
+        let (style, columns) = (sheet.style, sheet.style.columns());
+        let time = sheet.moment_width(&view.rows);
+        if sheet.connection.is_none() {
             // Without a connection there is no wire, and one end's calls may have the page to themselves.
-            let of_client = |row: &Row<'_>| matches!(row.what, What::Call { side: Side::Client, .. });
+            let of_client = |row: &Row<'_>| matches!(row.what, What::Call { lane: LEFT, .. });
             let ends = columns.saturating_sub(time + 2);
-            let client = if rows.iter().any(of_client) { ends / 2 } else { 0 };
-            return Self { view, style, glyphs: style.glyphs(), time, client, wire: 0, server: ends - client };
+            let client = if view.rows.iter().any(of_client) { ends / 2 } else { 0 };
+            return Self { sheet, style, glyphs: style.glyphs(), time, client, wire: 0, server: ends - client };
         }
         let wire = (28 + columns.saturating_sub(100) / 2).min(54);
         // A space on either side of the wire, two after the time.
         let ends = columns.saturating_sub(time + 2 + 1 + wire + 1);
-        Self { view, style, glyphs: style.glyphs(), time, client: ends / 2, wire, server: ends - ends / 2 }
+        Self { sheet, style, glyphs: style.glyphs(), time, client: ends / 2, wire, server: ends - ends / 2 }
     }
 
     /// Roomy pages show what narrow ones leave out: notes, durations, windows.
@@ -84,14 +85,14 @@ impl<'a> Page<'a> {
     }
 
     fn head(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(connection) = self.view.connection else { return Ok(()) };
+        let Some(connection) = self.sheet.connection else { return Ok(()) };
         let mut ends = [Side::Client, Side::Server].map(|side| {
             let (name, strong) = match side {
                 Side::Client => ("CLIENT", Paint::ClientStrong),
                 Side::Server => ("SERVER", Paint::ServerStrong),
             };
             let mut line = Line::of(strong, name);
-            match self.view.process(side) {
+            match self.sheet.process(side) {
                 Some(process) => line.push(paint_of(side), format!(" {process}")),
                 None => {
                     let room = self.width_of(side).saturating_sub(line.width());
@@ -124,12 +125,12 @@ impl<'a> Page<'a> {
     }
 
     /// A rule across the page, with the phase's name and the state in which each end enters it.
-    fn phase(&self, out: &mut dyn Write, phase: Phase, states: [Option<State>; 2]) -> io::Result<()> {
+    fn phase(&self, out: &mut dyn Write, phase: Phase, states: &[Option<State>]) -> io::Result<()> {
         let rule = self.glyphs.rule;
         let (name, purpose) = words::phase(phase);
         let mut left = Line::of(Paint::Dim, rule.repeat(2)).with(Paint::Strong, format!(" {name} "));
         let state = |state: Option<State>| state.map_or(String::new(), |state| format!(" {state} "));
-        let [client, server] = states.map(state);
+        let [client, server] = [LEFT, RIGHT].map(|lane| state(states[lane.0]));
         let room = self.time + 2 + self.client + 1;
         let wanted = left.width() + purpose.width() + 2 + client.width() + 3;
         if wanted <= room {
@@ -149,56 +150,59 @@ impl<'a> Page<'a> {
     fn row(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
         let mut cells = [Cell::default(), Cell::default()];
         let mut wire = Vec::new();
-        let text_width = |side: Side| self.width_of(side).saturating_sub(2 * row.lanes[side as usize].len());
+        let text_width = |side: Side| self.width_of(side).saturating_sub(2 * row.slots[side as usize].len());
         match &row.what {
-            What::Call { id, call, side, form } => {
-                let words = words::call(self.view.index, *id, call, *side, *form, self.style);
-                let cell = &mut cells[*side as usize];
-                cell.outer = self.call(words, text_width(*side));
+            What::Call { id, call, lane, form } => {
+                let side = side_of(*lane);
+                let words = words::call(self.sheet.index, *id, call, side, *form, self.style);
+                let cell = &mut cells[side as usize];
+                cell.outer = self.call(words, text_width(side));
                 // That the peer's FIN is why recv returned 0 is on the line already.
                 let is_plain = call.call.effect == Effect::Receive && call.call.result == Some(0);
                 if *form != Form::Entry && (self.is_roomy() || !is_plain) {
                     self.note(
                         call.remark.as_ref().map(|remark| self.style.wording().remark(remark)),
-                        text_width(*side),
+                        text_width(side),
                         &mut cell.outer,
                     );
                 }
             }
-            What::Segment(segment) => {
-                let end = segment.from as usize;
-                let cause = |said| words::cause(self.view.index, segment, said, self.style);
+            What::Segment { segment, from, .. } => {
+                let from = side_of(*from);
+                let end = from as usize;
+                let cause = |said| words::cause(self.sheet.index, segment, said, self.style);
                 let in_full = cause(Said::InFull);
-                let fits = in_full.width() <= text_width(segment.from);
+                let fits = in_full.width() <= text_width(from);
                 cells[end].inner.push(if fits { in_full } else { cause(Said::Shortly) });
-                wire = self.arrow(segment.from, words::segment(segment, self.style));
+                wire = self.arrow(from, words::segment(segment, self.style));
                 let said = segment.cause.kernel == Some(crate::story::Mechanism::Unknown);
                 if self.is_roomy() && !said {
                     self.note(
                         segment.cause.why.as_ref().map(|why| self.style.wording().why(why)),
-                        text_width(segment.from),
+                        text_width(from),
                         &mut cells[end].notes,
                     );
                 }
             }
-            What::Run(run) => {
-                let from = run[0].from;
-                cells[from as usize].inner.push(words::run_cause(self.view.index, run, Said::InFull, self.style));
+            What::Run { segments: run, from, .. } => {
+                let from = side_of(*from);
+                cells[from as usize].inner.push(words::run_cause(self.sheet.index, run, Said::InFull, self.style));
                 wire = self.arrow(from, words::run(run));
             }
-            What::Timer(timer) => {
-                let cell = &mut cells[timer.side as usize];
+            What::Timer { timer, lane } => {
+                let side = side_of(*lane);
+                let cell = &mut cells[side as usize];
                 cell.stacked = true;
-                cell.inner = words::timer(self.view.index, row.at, timer, text_width(timer.side), self.style);
+                cell.inner = words::timer(self.sheet.index, row.at, timer, text_width(side), self.style);
             }
             What::Moves => {}
         }
         for moved in &row.moves {
-            let side = moved.transition.side;
+            let side = side_of(moved.lane);
             let width = text_width(side);
             cells[side as usize].inner.push(self.moved(moved, width));
             if matches!(row.what, What::Moves) {
-                cells[side as usize].inner.extend(words::moved_by(self.view.index, moved, self.style));
+                cells[side as usize].inner.extend(words::moved_by(self.sheet.index, moved, self.style));
             }
         }
         let [client, server] = cells;
@@ -206,9 +210,11 @@ impl<'a> Page<'a> {
         let server = server.lines(Side::Server, text_width(Side::Server), self.glyphs);
         let height = client.len().max(server.len()).max(wire.len()).max(1);
         for at in 0..height {
-            let moment = if at == 0 { self.view.moment(row.at) } else { String::new() };
-            let left = self.lanes(&row.lanes[0], at, Side::Client).joined(client.get(at).cloned().unwrap_or_default());
-            let right = self.lanes(&row.lanes[1], at, Side::Server).joined(server.get(at).cloned().unwrap_or_default());
+            let moment = if at == 0 { self.sheet.moment(row.at) } else { String::new() };
+            let left =
+                self.slots(&row.slots[LEFT.0], at, Side::Client).joined(client.get(at).cloned().unwrap_or_default());
+            let right =
+                self.slots(&row.slots[RIGHT.0], at, Side::Server).joined(server.get(at).cloned().unwrap_or_default());
             self.line(out, moment, left, wire.get(at).cloned(), right)?;
         }
         self.disagreements(out, row)
@@ -217,11 +223,10 @@ impl<'a> Page<'a> {
     /// The name of a process, on a line above its first call.
     fn speaker(&self, out: &mut dyn Write, row: &Row<'_>, side: Side, name: &str) -> io::Result<()> {
         let [left, right] = [Side::Client, Side::Server].map(|end| {
-            let lanes = &row.lanes[end as usize];
-            let opened = |lane: &Lane| if *lane == Lane::Opens { Lane::Free } else { *lane };
-            let lanes: Vec<Lane> = lanes.iter().map(opened).collect();
+            let opened = |slot: &Slot| if *slot == Slot::Opens { Slot::Free } else { *slot };
+            let slots: Vec<Slot> = row.slots[end as usize].iter().map(opened).collect();
             let said = if end == side { format!("{name}:") } else { String::new() };
-            self.lanes(&lanes, 1, end).with(Paint::Dim, said)
+            self.slots(&slots, 1, end).with(Paint::Dim, said)
         });
         self.line(out, String::new(), left, None, right)
     }
@@ -377,15 +382,15 @@ impl<'a> Page<'a> {
     }
 
     /// The lines beside open calls, on the `at`-th line of a row.
-    fn lanes(&self, lanes: &[Lane], at: usize, side: Side) -> Line {
+    fn slots(&self, slots: &[Slot], at: usize, side: Side) -> Line {
         let mut line = Line::default();
-        for lane in lanes {
-            let symbol = match (lane, at) {
-                (Lane::Opens, 0) => self.glyphs.opens,
-                (Lane::Closes, 0) => self.glyphs.closes,
-                (Lane::Hangs, 0) => self.glyphs.hangs,
-                (Lane::Opens | Lane::Waits, _) => self.glyphs.waits,
-                (Lane::Free | Lane::Closes | Lane::Hangs, _) => " ",
+        for slot in slots {
+            let symbol = match (slot, at) {
+                (Slot::Opens, 0) => self.glyphs.opens,
+                (Slot::Closes, 0) => self.glyphs.closes,
+                (Slot::Hangs, 0) => self.glyphs.hangs,
+                (Slot::Opens | Slot::Waits, _) => self.glyphs.waits,
+                (Slot::Free | Slot::Closes | Slot::Hangs, _) => " ",
             };
             line.push(paint_of(side), format!("{symbol} "));
         }
@@ -403,6 +408,15 @@ impl<'a> Page<'a> {
         }
         Ok(())
     }
+}
+
+/// The two lanes of a ladder.
+const LEFT: LaneId = LaneId(0);
+const RIGHT: LaneId = LaneId(1);
+
+/// The side of the wire on which a lane lies.
+fn side_of(lane: LaneId) -> Side {
+    if lane == LEFT { Side::Client } else { Side::Server }
 }
 
 /// The first arguments in brackets, with the ellipsis for those left out; nothing where a call is only named.

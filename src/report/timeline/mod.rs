@@ -2,18 +2,17 @@
 
 mod compact;
 mod ladder;
-mod plan;
 mod words;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use self::plan::{Index, Row, What};
 pub(super) use self::words::is_retransmission;
 use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
+use super::view::{Form, Index, Row, View, What};
 use crate::calls::Process;
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
@@ -37,14 +36,14 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let alone = story.connections.len() <= 1 && story.totals.connections <= 1;
     if !alone || connections.is_empty() {
-        let rows = plan::rows(&index, index.events_of(None));
-        if !rows.is_empty() {
+        let view = View::of_one(&index, index.events_of(None));
+        if !view.rows.is_empty() {
             let title = Line::of(Paint::Strong, "sockets without a connection of their own");
             let date = Line::of(Paint::Dim, format!("  {}", clock::date(origin, style)));
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(out, &View { index: &index, connection: None, origin, style }, rows, &mut used)?;
+            draw(out, &Sheet { index: &index, connection: None, origin, style }, view, &mut used)?;
             writeln!(out)?;
         }
         if connections.len() > 1 {
@@ -61,15 +60,15 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     }
     for connection in &connections {
         let own = index.events_of(Some(connection.id));
-        let rows = if alone {
+        let view = if alone {
             let all: Vec<&Event> = story.events.iter().collect();
-            plan::rows(&index, &all)
+            View::of_one(&index, &all)
         } else {
-            plan::rows(&index, own)
+            View::of_one(&index, own)
         };
-        let view = View { index: &index, connection: Some(connection), origin, style };
-        view.title(out)?;
-        draw(out, &view, rows, &mut used)?;
+        let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
+        sheet.title(out)?;
+        draw(out, &sheet, view, &mut used)?;
         writeln!(out)?;
         summary::write(out, own, connection, style)?;
         writeln!(out)?;
@@ -91,20 +90,20 @@ pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<()
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
-    let view = View { index: &index, connection: Some(connection), origin, style };
-    view.title(out)?;
-    draw(out, &view, plan::rows(&index, &all), &mut Used::default())
+    let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
+    sheet.title(out)?;
+    draw(out, &sheet, View::of_one(&index, &all), &mut Used::default())
 }
 
-/// What every row of one ladder needs to be drawn.
-struct View<'a> {
+/// What every row of a view needs to be drawn, beside the view.
+struct Sheet<'a> {
     index: &'a Index<'a>,
     connection: Option<&'a Connection>,
     origin: Timestamp,
     style: &'a Style,
 }
 
-impl View<'_> {
+impl Sheet<'_> {
     /// The moment as its column has it, or nothing where the capture does not say.
     fn moment(&self, at: Option<Timestamp>) -> String {
         at.map_or(String::new(), |at| clock::moment(at, self.origin, self.style))
@@ -182,19 +181,20 @@ fn process(process: &Process, style: &Style) -> String {
     format!("{} ({})", escape(&process.comm, style), process.pid)
 }
 
-fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, used: &mut Used) -> io::Result<()> {
-    let rows = match view.style.detail {
-        Detail::Runs => plan::folded(rows),
-        Detail::Every => rows,
+/// Draws a view as a ladder, or as compact lines where that has no room, or no two lanes.
+fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, used: &mut Used) -> io::Result<()> {
+    let view = match sheet.style.detail {
+        Detail::Runs => view.folded(),
+        Detail::Every => view,
     };
-    for row in &rows {
+    for row in &view.rows {
         used.see(row);
     }
-    if view.style.columns() >= Style::LADDER {
-        ladder::draw(out, view, &rows)
+    if sheet.style.columns() >= Style::LADDER && view.lanes.len() == 2 {
+        ladder::draw(out, sheet, &view)
     } else {
         used.compact = true;
-        compact::draw(out, view, &rows)
+        compact::draw(out, sheet, &view)
     }
 }
 
@@ -214,7 +214,7 @@ struct Used {
 impl Used {
     fn see(&mut self, row: &Row<'_>) {
         for moved in &row.moves {
-            if plan::is_inferred(moved.transition) {
+            if moved.transition.is_inferred() {
                 self.inferred = true;
             } else {
                 self.witnesses.extend(&moved.transition.evidence);
@@ -222,20 +222,20 @@ impl Used {
         }
         match &row.what {
             What::Call { call, form, .. } => {
-                self.opened |= *form == plan::Form::Entry;
+                self.opened |= *form == Form::Entry;
                 self.answered |= call.completed_by.is_some();
             }
-            What::Segment(segment) => {
+            What::Segment { segment, .. } => {
                 self.segments = true;
                 self.inferred |= segment.cause.is_inferred();
                 self.kernel |= segment.cause.kernel.is_some();
             }
-            What::Run(run) => {
+            What::Run { segments: run, .. } => {
                 (self.segments, self.runs) = (true, true);
                 self.inferred |= run.iter().any(|segment| segment.cause.is_inferred());
                 self.kernel |= run.iter().any(|segment| segment.cause.kernel.is_some());
             }
-            What::Timer(_) => {
+            What::Timer { .. } => {
                 self.witnesses.insert(Witness::SockDiag);
             }
             What::Moves => {}
@@ -564,6 +564,35 @@ mod tests {
             bare.push_str(if at == 0 { piece } else { piece.split_once('m').unwrap().1 });
         }
         assert_eq!(bare, drawn(&story, &plain));
+    }
+
+    #[test]
+    fn more_than_two_lanes_are_drawn_as_lines_each_under_its_letter() {
+        let mut t = sample::Teller::new();
+        t.phase = Phase::Data;
+        for (connection, at, pid) in [(0, 100, 1), (1, 200, 2)] {
+            t.connection = Some(ConnectionId(connection));
+            for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
+                let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
+                t.call_mut(id).call.process.pid = pid;
+                t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
+            }
+        }
+        let story = t.story;
+        let index = Index::new(&story);
+        for width in [60, 120, 160] {
+            let style = Style::plain(width);
+            let sheet = Sheet { index: &index, connection: None, origin: Timestamp::from_nanos(0), style: &style };
+            let mut out = Vec::new();
+            let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
+            assert_eq!(view.lanes.len(), 3);
+            draw(&mut out, &sheet, view, &mut Used::default()).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+            for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
+                assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
+            }
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
 use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
+use crate::report::view::{Form, Index, Moved};
 use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
@@ -420,7 +420,7 @@ pub(super) fn moved(moved: &Moved<'_>, style: &Style) -> Vec<Line> {
     let from = transition.from.map_or("?", State::name);
     let to = transition.to.name();
     let marks = marks(&transition.evidence);
-    let inferred = if is_inferred(transition) { "~" } else { "" };
+    let inferred = if moved.transition.is_inferred() { "~" } else { "" };
     let build = |before: &str, arrow: String, after: String| {
         let mut line = Line::default();
         if moved.listener && !before.is_empty() {

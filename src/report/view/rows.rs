@@ -1,0 +1,221 @@
+//! The rows of a view: a story's events in the order in which they are shown, with calls opened and closed.
+
+use std::collections::BTreeMap;
+
+use super::{Form, Index, LaneId, Lanes, Moved, Row, Slot, What};
+use crate::calls::Effect;
+use crate::story::{CallEvent, Event, EventId, EventKind, Phase};
+use crate::tcp::State;
+use crate::time::Timestamp;
+
+/// The rows of `events`, in order, with the return of each call where it happened.
+pub(super) fn rows<'a>(index: &Index<'a>, lanes: &Lanes<'a>, events: &[&'a Event]) -> Vec<Row<'a>> {
+    let ahead = Ahead::of(events);
+    let mut plan = Plan {
+        rows: Vec::new(),
+        open: BTreeMap::new(),
+        hanging: Vec::new(),
+        slots: vec![[false; SLOTS]; lanes.len()],
+        states: vec![None; lanes.len()],
+        began: vec![false; lanes.len()],
+        phase: Phase::SetUp,
+    };
+    for (at, event) in events.iter().enumerate() {
+        if let Some(now) = event.at {
+            plan.close_before(now);
+        }
+        plan.phase = event.phase;
+        match &event.kind {
+            EventKind::Call(call) => {
+                let lane = lanes.of(event, index.side(call));
+                let form = if ahead.is_seen_open(call, event, at) { Form::Entry } else { Form::Whole };
+                plan.call(event, call, lane, form);
+            }
+            EventKind::Segment(segment) => {
+                let [from, to] = [segment.from, segment.from.peer()].map(|side| lanes.of(event, side));
+                plan.push(event.at, What::Segment { segment, from, to });
+            }
+            EventKind::Timer(timer) => {
+                plan.push(event.at, What::Timer { timer, lane: lanes.of(event, timer.side) });
+            }
+            EventKind::Transition(transition) => {
+                let lane = lanes.of(event, transition.side);
+                plan.moved(event, Moved { transition, lane, listener: event.connection.is_none() });
+            }
+        }
+    }
+    plan.close_all();
+    plan.rows
+}
+
+/// What comes after each event, found without walking there.
+struct Ahead<'a, 'b> {
+    events: &'b [&'a Event],
+    /// The latest time up to each event.
+    latest: Vec<Option<Timestamp>>,
+    /// The place of the next segment from each event on, or the end.
+    segment: Vec<usize>,
+}
+
+impl<'a, 'b> Ahead<'a, 'b> {
+    fn of(events: &'b [&'a Event]) -> Self {
+        let mut latest = Vec::with_capacity(events.len());
+        let mut so_far = None;
+        for event in events {
+            so_far = so_far.max(event.at);
+            latest.push(so_far);
+        }
+        let mut segment = vec![events.len(); events.len() + 1];
+        for at in (0..events.len()).rev() {
+            let is_one = matches!(events[at].kind, EventKind::Segment(_));
+            segment[at] = if is_one { at } else { segment[at + 1] };
+        }
+        Self { events, latest, segment }
+    }
+
+    /// Whether something happened between a call's entry, which is event `at`, and its return that makes it worth two rows.
+    fn is_seen_open(&self, call: &CallEvent, event: &Event, at: usize) -> bool {
+        if call.call.effect == Effect::Exit {
+            return false;
+        }
+        let end = match call.call.returned {
+            Some(returned) => self.latest.partition_point(|latest| *latest <= Some(returned)),
+            None => self.events.len(),
+        };
+        if self.segment[at + 1] < end {
+            return true;
+        }
+        let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+        let own = |next: &Event| match &next.kind {
+            EventKind::Transition(transition) => transition.cause == Some(event.id),
+            _ => false,
+        };
+        waits && self.events.get(at + 1..end).is_some_and(|between| between.iter().any(|next| !own(next)))
+    }
+}
+
+struct Plan<'a> {
+    rows: Vec<Row<'a>>,
+    /// The open calls that will return, by the time of it and the order in which they were entered.
+    open: BTreeMap<(Timestamp, EventId), Open<'a>>,
+    /// The open calls that will not.
+    hanging: Vec<Open<'a>>,
+    /// Which slots are taken, in each lane.
+    slots: Vec<[bool; SLOTS]>,
+    /// The state of each lane.
+    states: Vec<Option<State>>,
+    /// Whether a lane's own socket has moved, after which its listening socket no longer speaks for it.
+    began: Vec<bool>,
+    phase: Phase,
+}
+
+struct Open<'a> {
+    id: EventId,
+    call: &'a CallEvent,
+    lane: LaneId,
+    /// Its slot; more calls than there are slots do without.
+    slot: Option<usize>,
+}
+
+impl<'a> Plan<'a> {
+    fn push(&mut self, at: Option<Timestamp>, what: What<'a>) {
+        let slots = self.slots.iter().map(waiting).collect();
+        self.rows.push(Row { at, phase: self.phase, what, moves: Vec::new(), slots, states: self.states.clone() });
+    }
+
+    fn call(&mut self, event: &Event, call: &'a CallEvent, lane: LaneId, form: Form) {
+        let id = event.id;
+        self.push(event.at, What::Call { id, call, lane, form });
+        if form != Form::Entry {
+            return;
+        }
+        let slots = &mut self.slots[lane.0];
+        let slot = slots.iter().position(|taken| !taken);
+        if let Some(slot) = slot {
+            slots[slot] = true;
+            self.mark(lane, slot, Slot::Opens);
+        }
+        let open = Open { id, call, lane, slot };
+        match call.call.returned {
+            Some(returned) => _ = self.open.insert((returned, id), open),
+            None => self.hanging.push(open),
+        }
+    }
+
+    /// Adds a transition to the row that brought it about, or gives it one of its own.
+    fn moved(&mut self, event: &Event, moved: Moved<'a>) {
+        let transition = moved.transition;
+        let fits = self.rows.last().is_some_and(|row| {
+            let same_moment = event.at.is_none() || event.at == row.at;
+            match &row.what {
+                What::Call { id, call, form: Form::Whole, .. } => {
+                    let answered = call.call.info.as_ref().map(|info| info.answered);
+                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned).max(row.at)
+                }
+                What::Call { id, .. } => same_moment && transition.cause == Some(*id),
+                _ => same_moment,
+            }
+        });
+        if !fits {
+            self.push(event.at, What::Moves);
+        }
+        let end = moved.lane.0;
+        if !moved.listener {
+            self.began[end] = true;
+        }
+        if !moved.listener || !self.began[end] {
+            self.states[end] = Some(transition.to);
+        }
+        if let Some(row) = self.rows.last_mut() {
+            row.states.clone_from(&self.states);
+            row.moves.push(moved);
+        }
+    }
+
+    fn close_before(&mut self, now: Timestamp) {
+        while let Some(due) = self.open.first_entry().filter(|due| due.key().0 < now) {
+            let ((returned, _), open) = due.remove_entry();
+            self.close(open, Some(returned), Form::Return);
+        }
+    }
+
+    fn close_all(&mut self) {
+        while let Some(((returned, _), open)) = self.open.pop_first() {
+            self.close(open, Some(returned), Form::Return);
+        }
+        for open in std::mem::take(&mut self.hanging) {
+            self.close(open, None, Form::Unreturned);
+        }
+    }
+
+    fn close(&mut self, open: Open<'a>, returned: Option<Timestamp>, form: Form) {
+        let Open { id, call, lane, slot } = open;
+        self.push(returned, What::Call { id, call, lane, form });
+        if let Some(slot) = slot {
+            self.mark(lane, slot, if form == Form::Return { Slot::Closes } else { Slot::Hangs });
+            self.slots[lane.0][slot] = false;
+        }
+    }
+
+    fn mark(&mut self, lane: LaneId, at: usize, slot: Slot) {
+        if let Some(row) = self.rows.last_mut() {
+            set(&mut row.slots[lane.0], at, slot);
+        }
+    }
+}
+
+/// The slots of a lane up to the last that is taken, all of whose calls wait.
+fn waiting(slots: &[bool; SLOTS]) -> Vec<Slot> {
+    let used = slots.iter().rposition(|taken| *taken).map_or(0, |last| last + 1);
+    slots[..used].iter().map(|taken| if *taken { Slot::Waits } else { Slot::Free }).collect()
+}
+
+/// How many open calls have a slot in a lane at the same time: more would leave no room for what is said.
+pub(super) const SLOTS: usize = 6;
+
+fn set(slots: &mut Vec<Slot>, at: usize, slot: Slot) {
+    if slots.len() <= at {
+        slots.resize(at + 1, Slot::Free);
+    }
+    slots[at] = slot;
+}
