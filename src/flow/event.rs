@@ -3,7 +3,7 @@
 use std::ops;
 
 use super::{Connection, ConnectionId, Side, Timing, Totals};
-use crate::calls::Call;
+use crate::calls::{Call, Threads};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -54,6 +54,8 @@ pub struct Story {
     pub events: Vec<Event>,
     /// The connections the events name, by id in ascending order.
     pub connections: Vec<Connection>,
+    /// The threads that made the calls.
+    pub threads: Threads,
     /// Counts over the whole capture.
     pub totals: Totals,
 }

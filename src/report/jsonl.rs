@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::calls::{Arg, Effect, Process, SocketId};
+use crate::calls::{Arg, Effect, Errno, SocketId, Threads};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{
     CallEvent, Cause, Closer, Connection, ConnectionId, Event, EventId, EventKind, FindingAt, Phase, Range,
@@ -39,7 +39,7 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
         for event in &story.events {
-            self.event(event)?;
+            self.event(event, &story.threads)?;
         }
         for connection in &story.connections {
             self.connection(connection)?;
@@ -47,13 +47,13 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `threads` are those that made the calls.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+    pub fn event(&mut self, event: &Event, threads: &Threads) -> io::Result<()> {
         match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call))?,
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, threads))?,
             EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
             EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer))?,
@@ -420,14 +420,14 @@ struct CallLine<'a> {
     head: Head,
     returned: Option<Timestamp>,
     side: Option<Side>,
-    process: &'a Process,
+    process: Option<ProcessField<'a>>,
     name: &'a str,
     effect: Effect,
     fd: Option<i32>,
     socket: Option<SocketId>,
     args: Args<'a>,
     result: Option<i64>,
-    errno: Option<&'a str>,
+    errno: Option<Errno>,
     octets: Option<u64>,
     stream: Option<Range>,
     frames: &'a [u64],
@@ -441,31 +441,44 @@ struct CallLine<'a> {
     note: Option<&'a str>,
 }
 
+/// The thread that made a call.
+#[derive(Serialize)]
+struct ProcessField<'a> {
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+}
+
 impl<'a> CallLine<'a> {
-    fn of(event: &Event, joined: &'a CallEvent) -> Self {
+    fn of(event: &Event, joined: &'a CallEvent, threads: &'a Threads) -> Self {
         let call = &joined.call;
+        let process = threads.get(call.thread());
         Self {
             head: Head::of(event, "call"),
-            returned: call.returned,
+            returned: call.returned_at(),
             side: joined.side,
-            process: &call.process,
-            name: &call.name,
-            effect: call.effect,
-            fd: call.fd,
-            socket: call.socket,
-            args: Args(&call.args),
-            result: call.result,
-            errno: call.errno.as_deref(),
-            octets: call.octets,
+            process: process.map(|(thread, process)| ProcessField {
+                pid: process.pid,
+                tid: thread.tid,
+                comm: &thread.comm,
+            }),
+            name: call.name(),
+            effect: call.effect(),
+            fd: call.fd(),
+            socket: call.socket(),
+            args: Args(call.args()),
+            result: call.result(),
+            errno: call.errno(),
+            octets: call.octets(),
             stream: joined.stream,
             frames: &joined.frames,
             brought_by: &joined.brought_by,
             completed_by: joined.completed_by,
-            accepted: call.accepted,
-            local: call.local.map(End::from),
-            peer: call.peer.map(End::from),
-            tcp_info: call.info.as_ref(),
-            preview: Preview(&call.preview),
+            accepted: call.accepted(),
+            local: call.local().map(End::from),
+            peer: call.peer().map(End::from),
+            tcp_info: call.info(),
+            preview: Preview(call.preview()),
             note: joined.note.as_deref(),
         }
     }
@@ -663,7 +676,7 @@ struct InterfaceLine<'a> {
 }
 
 /// Arguments as an object, in the order in which the call takes them.
-struct Args<'a>(&'a [(std::borrow::Cow<'static, str>, Arg)]);
+struct Args<'a>(Vec<(std::borrow::Cow<'a, str>, Arg)>);
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -786,7 +799,7 @@ const GATHERED: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::Call;
+    use crate::calls::{Call, CallId, Op, Process, Returned, Role, SocketUse, Thread, ThreadId};
     use crate::flow::{Closer, ConnState, Ending, Mechanism, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::{Flags, Segment, Seq, TunnelKind};
@@ -878,36 +891,34 @@ mod tests {
         CallEvent {
             side: Some(Side::Client),
             call: Call {
+                id: CallId { thread: ThreadId(0), n: 0 },
                 entered: at,
-                returned: None,
-                process: Process { pid: 1, tid: 2, comm: "echo\u{1b}".into() },
-                name: "connect".into(),
-                effect: Effect::Connect,
-                fd: Some(5),
-                socket: Some(SocketId(9)),
-                args: vec![("addr".into(), Arg::Text("127.0.0.1:3000".into())), ("n".into(), Arg::Int(-1))],
-                result: Some(-1),
-                errno: Some("ECONNREFUSED".into()),
-                octets: Some(10),
-                accepted: None,
-                local: Some("127.0.0.1:50634".parse().unwrap()),
-                peer: None,
-                info: Some(TcpInfo {
-                    asked: at,
-                    answered: at,
-                    state: State::SynSent,
-                    rtt_us: 1,
-                    rttvar_us: 2,
-                    snd_cwnd: 3,
-                    snd_mss: 4,
-                    unacked: 5,
-                    retransmits: 6,
-                    total_retrans: 7,
-                    bytes_acked: 8,
-                    bytes_received: 9,
-                    notsent_bytes: 10,
+                op: Op::Connect { address: Some("127.0.0.1:3000".parse().unwrap()) },
+                sockets: vec![SocketUse {
+                    local: Some("127.0.0.1:50634".parse().unwrap()),
+                    info: Some(TcpInfo {
+                        asked: at,
+                        answered: at,
+                        state: State::SynSent,
+                        rtt_us: 1,
+                        rttvar_us: 2,
+                        snd_cwnd: 3,
+                        snd_mss: 4,
+                        unacked: 5,
+                        retransmits: 6,
+                        total_retrans: 7,
+                        bytes_acked: 8,
+                        bytes_received: 9,
+                        notsent_bytes: 10,
+                    }),
+                    ..SocketUse::of(SocketId(9), 5, Role::On)
+                }],
+                returned: Some(Returned {
+                    at,
+                    result: Err(Errno::ECONNREFUSED),
+                    octets: Some(10),
+                    preview: b"hi\n\\\xff".to_vec(),
                 }),
-                preview: b"hi\n\\\xff".to_vec(),
             },
             stream: Some(Range::of(0, 10)),
             frames: vec![1],
@@ -1005,7 +1016,10 @@ mod tests {
         events[3].at = None;
         let totals =
             Totals { frames: 10, segments: 9, connections: 1, late_segments: 1, dropped: Some(0), ..Totals::default() };
-        Story { events, connections: vec![connection()], totals }
+        let mut threads = Threads::default();
+        let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
+        threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
+        Story { events, connections: vec![connection()], threads, totals }
     }
 
     fn schema() -> Value {
@@ -1070,7 +1084,7 @@ mod tests {
         assert_eq!(lines[3]["cause"], json!({"kernel": "ack", "of": 1}));
         assert_eq!(lines[4]["cause"], json!({"kernel": "retransmission_timeout", "of": 1, "calls": [0]}));
         assert_eq!(lines[5]["cause"], json!({"kernel": "unknown", "of": null, "inferred": true}));
-        assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "n": -1}));
+        assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "addrlen": 16}));
         assert_eq!(lines[0]["preview"], r"hi\n\\\xff");
         assert_eq!(lines[1]["flags"], "PSH,ACK");
         assert_eq!(lines[1]["oddities"], json!(["cut", "congestion_experienced"]));
