@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tcpflow::calls::{Arg, Call, Effect, Kept, Process, SocketId};
+use tcpflow::calls::{
+    Call, CallId, Errno, Kept, MessageFlags, Op, Process, Returned, Role, Sending, SocketId, SocketUse, Thread, Threads,
+};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
@@ -377,23 +379,31 @@ fn flow_seeds() -> Seeds {
 fn kept_seeds() -> Seeds {
     let at = Timestamp::from_nanos(1_700_000_000_000_000_001);
     let end = |text: &str| text.parse().expect("an address");
-    let call = Call {
-        entered: at,
-        returned: Some(at.after(Span(5_000))),
-        process: Process { pid: 7, tid: 8, comm: "echo \u{1b}[1m".into() },
-        name: "send".into(),
-        effect: Effect::Send,
-        fd: Some(3),
-        socket: Some(SocketId(1)),
-        args: vec![("flags".into(), Arg::Text("MSG_NOSIGNAL".into())), ("length".into(), Arg::Int(-1))],
-        result: Some(10),
-        errno: Some("EPIPE".into()),
-        octets: Some(10),
-        accepted: Some(SocketId(2)),
+    let mut threads = Threads::default();
+    let process = threads.add_process(Process { pid: 7, comm: "echo \u{1b}[1m".into() });
+    let thread = threads.add(Thread { process, tid: 8, comm: "echo \u{1b}[1m".into() });
+    let on = SocketUse {
         local: Some(end("127.0.0.1:40000")),
         peer: Some(end("[::1]:3000")),
-        info: None,
-        preview: b"helloworld".to_vec(),
+        ..SocketUse::of(SocketId(1), 3, Role::On)
+    };
+    let call = Call {
+        id: CallId { thread, n: 0 },
+        entered: at,
+        op: Op::Send { by: Sending::SendMsg, len: 10, flags: MessageFlags::MSG_NOSIGNAL },
+        sockets: vec![on, SocketUse::of(SocketId(2), 4, Role::Passed)],
+        returned: Some(Returned {
+            at: at.after(Span(5_000)),
+            result: Ok(10),
+            octets: Some(10),
+            preview: b"helloworld".to_vec(),
+        }),
+    };
+    let refused = Call {
+        id: CallId { thread, n: 1 },
+        op: Op::Connect { address: Some(end("127.0.0.1:1")) },
+        returned: Some(Returned { at, result: Err(Errno::ECONNREFUSED), octets: None, preview: Vec::new() }),
+        ..call.clone()
     };
     let evidence = Evidence {
         asked: at,
@@ -405,7 +415,8 @@ fn kept_seeds() -> Seeds {
         inode: 9,
         uid: 1_000,
     };
-    let kept = Kept { calls: vec![call], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
+    let kept =
+        Kept { threads, calls: vec![call, refused], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
     vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())]
 }
 

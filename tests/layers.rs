@@ -18,7 +18,7 @@ const PURE: &[&str] = &["time", "wire", "tcp", "flow", "story", "session", "repo
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("bitflags", &["wire", "tcp", "flow"]),
+    ("bitflags", &["wire", "tcp", "calls", "flow"]),
     ("cel", &["report/expression.rs"]),
     ("chrono", &["commands", "report/expression.rs"]),
     ("clap", &["cli.rs", "commands/completions.rs", "commands/man.rs"]),

@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
             complain(notice);
         }
         let left_out = session.left_out();
-        let story = session.story(kept.calls, &kept.evidence, source.dropped());
+        let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }

@@ -59,7 +59,8 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     let told = told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error));
     // Whatever becomes of one, the other is not lost: a full disk or a closed pipe.
     if let Some(path) = &options.save {
-        let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
+        let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+        let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
         save(path, &recording, &story, &kept)?;
     }
     told?;
@@ -79,7 +80,8 @@ fn tell(recording: &Recording, evidence: &[Evidence]) -> Story {
     let mut session = Session::new(Keep::All);
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
-    session.story(recording.calls.clone(), evidence, Some(recording.capture.dropped))
+    let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+    session.story(threads, calls, evidence, Some(recording.capture.dropped))
 }
 
 fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {

@@ -68,7 +68,8 @@ impl Source {
             for attachment in file.attachments() {
                 match Kept::from_bytes(attachment) {
                     Ok(None) => {}
-                    Ok(Some(kept)) => {
+                    Ok(Some(mut kept)) => {
+                        all.threads.adopt(kept.threads, &mut kept.calls);
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
                         all.notices.extend(kept.notices);

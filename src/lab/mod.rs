@@ -9,13 +9,13 @@ mod supervision;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::{fmt, mem};
 
 use nix::errno::Errno;
 
-use crate::calls::{Call, Effect, Recorder, Whereabouts};
+use crate::calls::{Call, Effect, Recorder, Threads, Whereabouts};
 use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
 use crate::flow::Side;
 use crate::kernel::Evidence;
@@ -124,6 +124,8 @@ pub struct Ends {
 pub struct Recording {
     /// The frames on the wire, in the order of their capture, numbered from 1.
     pub frames: Vec<OwnedFrame>,
+    /// The threads of all actors.
+    pub threads: Threads,
     /// The calls of all threads, by time of entry.
     pub calls: Vec<Call>,
     /// What sock_diag said, by time: of each end that closed first, right afterwards; of both ends of each connection after the last call,
@@ -250,13 +252,14 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         notices.push(format!("{foreign} frames of other connections to {address} were left out"));
     }
     let strangers = calls.len();
-    calls.retain(|call| call.accepted.is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer));
+    calls.retain(|call| call.accepted().is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer()));
     if calls.len() < strangers {
         notices.push(format!("{} connections of other programs to {address} were closed", strangers - calls.len()));
     }
     calls.sort_by_key(|call| call.entered);
     let interrupt = scenario.interrupt.clone();
-    Ok(Recording { frames, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
+    let threads = stage.threads.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Recording { frames, threads, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
 }
 
 fn check(scenario: &Scenario) -> Result<(), LabError> {
@@ -444,7 +447,7 @@ fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String,
             let (to_us, actor) = (done.clone(), name.clone());
             let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
                 host::stay_on(processor);
-                let played = act(whereabouts, part);
+                let played = act(&stage.threads, whereabouts, part);
                 drop(to_us.send((actor, played)));
             });
             match spawned {
@@ -482,8 +485,9 @@ fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>) {
     let whereabouts = Whereabouts::default();
     let part: Part<'_> = Box::new(|calls| echo::start_again(stage, calls));
     thread::scope(|scope| {
-        let actor =
-            thread::Builder::new().name("second-server".to_owned()).spawn_scoped(scope, || act(&whereabouts, part));
+        let actor = thread::Builder::new()
+            .name("second-server".to_owned())
+            .spawn_scoped(scope, || act(&stage.threads, &whereabouts, part));
         match actor.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(played)) => played,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
@@ -496,8 +500,8 @@ fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>) {
 type Part<'a> = Box<dyn FnOnce(&mut Recorder<'_>) -> Result<(), Failure> + Send + 'a>;
 
 /// Plays one part in this thread, and returns its calls too when it failed.
-fn act(whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
-    let mut calls = Recorder::of_this_thread(whereabouts);
+fn act(threads: &Mutex<Threads>, whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
+    let mut calls = Recorder::of_this_thread(threads, whereabouts);
     let result = part(&mut calls);
     (calls.into_calls(), result)
 }
@@ -526,9 +530,9 @@ fn failed(scenario: &Scenario, address: SocketAddr, actor: &str, call: &str, err
 
 /// The connections that were asked for, by the calls.
 fn ends_of(calls: &[Call]) -> Vec<Ends> {
-    let mut connects: Vec<_> = calls.iter().filter(|call| call.effect == Effect::Connect).collect();
+    let mut connects: Vec<_> = calls.iter().filter(|call| call.effect() == Effect::Connect).collect();
     connects.sort_by_key(|call| call.entered);
-    connects.into_iter().filter_map(|call| Some(Ends { client: call.local?, server: call.peer? })).collect()
+    connects.into_iter().filter_map(|call| Some(Ends { client: call.local()?, server: call.peer()? })).collect()
 }
 
 /// The frames of these connections, numbered anew, and how many others there were: on a host's own loopback interface there may be

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::wording::{English, Wording};
-use crate::calls::{Arg, Effect, Process, SocketId};
+use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Closer, Connection, ConnectionId, FindingAt, Left, Range, Side, SideSummary, Totals, Verdict};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
@@ -42,7 +42,7 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
         for event in &story.events {
-            self.event(event)?;
+            self.event(event, &story.threads)?;
         }
         for connection in &story.connections {
             self.connection(connection)?;
@@ -50,16 +50,16 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `threads` are those that made the calls.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+    pub fn event(&mut self, event: &Event, threads: &Threads) -> io::Result<()> {
         match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call))?,
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, threads))?,
             EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, threads))?,
         }
         self.end_line()
     }
@@ -462,14 +462,14 @@ struct CallLine<'a> {
     head: Head,
     returned: Option<Timestamp>,
     side: Option<Side>,
-    process: &'a Process,
+    process: Option<ProcessField<'a>>,
     name: &'a str,
     effect: Effect,
     fd: Option<i32>,
     socket: Option<SocketId>,
     args: Args<'a>,
     result: Option<i64>,
-    errno: Option<&'a str>,
+    errno: Option<Errno>,
     octets: Option<u64>,
     stream: Option<Range>,
     frames: &'a [u64],
@@ -483,31 +483,44 @@ struct CallLine<'a> {
     note: Option<Cow<'static, str>>,
 }
 
+/// The thread that made a call.
+#[derive(Serialize)]
+struct ProcessField<'a> {
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+}
+
 impl<'a> CallLine<'a> {
-    fn of(event: &Event, joined: &'a CallEvent) -> Self {
+    fn of(event: &Event, joined: &'a CallEvent, threads: &'a Threads) -> Self {
         let call = &joined.call;
+        let process = threads.get(call.thread());
         Self {
             head: Head::of(event, "call"),
-            returned: call.returned,
+            returned: call.returned_at(),
             side: joined.side,
-            process: &call.process,
-            name: &call.name,
-            effect: call.effect,
-            fd: call.fd,
-            socket: call.socket,
-            args: Args(&call.args),
-            result: call.result,
-            errno: call.errno.as_deref(),
-            octets: call.octets,
+            process: process.map(|(thread, process)| ProcessField {
+                pid: process.pid,
+                tid: thread.tid,
+                comm: &thread.comm,
+            }),
+            name: call.name(),
+            effect: call.effect(),
+            fd: call.fd(),
+            socket: call.socket(),
+            args: Args(call.args()),
+            result: call.result(),
+            errno: call.errno(),
+            octets: call.octets(),
             stream: joined.stream,
             frames: &joined.frames,
             brought_by: &joined.brought_by,
             completed_by: joined.completed_by,
-            accepted: call.accepted,
-            local: call.local.map(End::from),
-            peer: call.peer.map(End::from),
-            tcp_info: call.info.as_ref(),
-            preview: Preview(&call.preview),
+            accepted: call.accepted(),
+            local: call.local().map(End::from),
+            peer: call.peer().map(End::from),
+            tcp_info: call.info(),
+            preview: Preview(call.preview()),
             note: joined.remark.as_ref().map(|remark| English.remark(remark)),
         }
     }
@@ -657,7 +670,7 @@ struct TimerLine {
 }
 
 impl TimerLine {
-    fn of(event: &Event, timer: &TimerEvent) -> Self {
+    fn of(event: &Event, timer: &TimerEvent, threads: &Threads) -> Self {
         let name = match timer.kind {
             TimerKind::Retransmission => "retransmission",
             TimerKind::KeepAlive => "keep-alive",
@@ -670,9 +683,13 @@ impl TimerLine {
             name,
             remaining_ns: timer.remaining,
             cause: timer.cause,
-            owner: timer.owner.as_ref().map(|owner| format!("{} ({})", owner.comm, owner.pid)),
+            owner: timer.owner.and_then(|owner| threads.get(owner)).map(named),
         }
     }
+}
+
+fn named((thread, process): (&Thread, &Process)) -> String {
+    format!("{} ({})", thread.comm, process.pid)
 }
 
 #[derive(Serialize)]
@@ -733,7 +750,7 @@ struct InterfaceLine<'a> {
 }
 
 /// Arguments as an object, in the order in which the call takes them.
-struct Args<'a>(&'a [(Cow<'static, str>, Arg)]);
+struct Args<'a>(Vec<(Cow<'a, str>, Arg)>);
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -856,7 +873,7 @@ const GATHERED: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::Call;
+    use crate::calls::{Call, CallId, Op, Returned, Role, SocketUse, ThreadId};
     use crate::flow::{Closer, ConnState, Detail, Disagreement, Ending};
     use crate::report::sample;
     use crate::story::{Mechanism, Timing};
@@ -960,36 +977,34 @@ mod tests {
         CallEvent {
             side: Some(Side::Client),
             call: Call {
+                id: CallId { thread: ThreadId(0), n: 0 },
                 entered: at,
-                returned: None,
-                process: Process { pid: 1, tid: 2, comm: "echo\u{1b}".into() },
-                name: "connect".into(),
-                effect: Effect::Connect,
-                fd: Some(5),
-                socket: Some(SocketId(9)),
-                args: vec![("addr".into(), Arg::Text("127.0.0.1:3000".into())), ("n".into(), Arg::Int(-1))],
-                result: Some(-1),
-                errno: Some("ECONNREFUSED".into()),
-                octets: Some(10),
-                accepted: None,
-                local: Some("127.0.0.1:50634".parse().unwrap()),
-                peer: None,
-                info: Some(TcpInfo {
-                    asked: at,
-                    answered: at,
-                    state: State::SynSent,
-                    rtt_us: 1,
-                    rttvar_us: 2,
-                    snd_cwnd: 3,
-                    snd_mss: 4,
-                    unacked: 5,
-                    retransmits: 6,
-                    total_retrans: 7,
-                    bytes_acked: 8,
-                    bytes_received: 9,
-                    notsent_bytes: 10,
+                op: Op::Connect { address: Some("127.0.0.1:3000".parse().unwrap()) },
+                sockets: vec![SocketUse {
+                    local: Some("127.0.0.1:50634".parse().unwrap()),
+                    info: Some(TcpInfo {
+                        asked: at,
+                        answered: at,
+                        state: State::SynSent,
+                        rtt_us: 1,
+                        rttvar_us: 2,
+                        snd_cwnd: 3,
+                        snd_mss: 4,
+                        unacked: 5,
+                        retransmits: 6,
+                        total_retrans: 7,
+                        bytes_acked: 8,
+                        bytes_received: 9,
+                        notsent_bytes: 10,
+                    }),
+                    ..SocketUse::of(SocketId(9), 5, Role::On)
+                }],
+                returned: Some(Returned {
+                    at,
+                    result: Err(Errno::ECONNREFUSED),
+                    octets: Some(10),
+                    preview: b"hi\n\\\xff".to_vec(),
                 }),
-                preview: b"hi\n\\\xff".to_vec(),
             },
             stream: Some(Range::of(0, 10)),
             frames: vec![1],
@@ -1072,7 +1087,7 @@ mod tests {
             kind: TimerKind::TimeWait,
             remaining: Span::from_millis(59_700),
             cause: Some(EventId(0)),
-            owner: Some(Process { pid: 1, tid: 1, comm: "echo\u{202e}".into() }),
+            owner: Some(ThreadId(0)),
         };
         let mut events = vec![
             event(0, EventKind::Call(Box::new(call()))),
@@ -1091,7 +1106,10 @@ mod tests {
         events[3].at = None;
         let totals =
             Totals { frames: 10, segments: 9, connections: 1, late_segments: 1, dropped: Some(0), ..Totals::default() };
-        Story { events, connections: vec![connection()], totals }
+        let mut threads = Threads::default();
+        let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
+        threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
+        Story { events, connections: vec![connection()], threads, totals }
     }
 
     fn schema() -> Value {
@@ -1157,7 +1175,7 @@ mod tests {
         assert_eq!(lines[3]["cause"], json!({"kernel": "ack", "of": 1}));
         assert_eq!(lines[4]["cause"], json!({"kernel": "retransmission_timeout", "of": 1, "calls": [0]}));
         assert_eq!(lines[5]["cause"], json!({"kernel": "unknown", "of": null, "inferred": true}));
-        assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "n": -1}));
+        assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "addrlen": 16}));
         assert_eq!(lines[0]["preview"], r"hi\n\\\xff");
         assert_eq!(lines[1]["flags"], "PSH,ACK");
         assert_eq!(lines[1]["oddities"], json!(["cut", "congestion_experienced"]));

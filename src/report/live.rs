@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::style::{Charset, Clock, Paint, Style};
 use super::text::{Line, counted, escape, grouped};
 use super::{Csv, Jsonl, Origin, Table, clock};
+use crate::calls::Threads;
 use crate::capture::CaptureStats;
 use crate::flow::{Connection, ConnectionId, Ending, Side, Step, Totals};
 use crate::kernel::Witness;
@@ -391,7 +392,7 @@ impl Teller for JsonLines<'_> {
                 phase: phase(connection, moved.rule),
                 kind: EventKind::Transition(transition),
             };
-            self.jsonl.event(&event)?;
+            self.jsonl.event(&event, &Threads::default())?;
         }
         Ok(())
     }

@@ -156,7 +156,7 @@ impl<'a> Causes<'a> {
     fn why_late(&self, observed: &Observed, side: Side, writers: &[CallIndex]) -> Option<Why> {
         let at = observed.segment.at?;
         let writer = &self.calls[*writers.last()?];
-        if at <= writer.returned? {
+        if at <= writer.returned_at()? {
             return None;
         }
         let released = &self.trace.segments[self.sent(side.peer()).last?].segment;
@@ -325,7 +325,7 @@ impl<'a> Causes<'a> {
             let refuses = || kernel(Mechanism::Reset, peer.last, Why::NotAcceptable);
             return gives_up.unwrap_or_else(refuses);
         };
-        let during = self.calls[closing].returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
+        let during = self.calls[closing].returned_at().is_none_or(|returned| at.is_none_or(|at| at <= returned));
         if during || own.fin.is_none() {
             let lingers = end.linger_zero.is_some_and(|index| is_entered(&self.calls[index], at));
             let arrived = peer.octets.last().map_or(0, |(range, _)| range.to);

@@ -111,7 +111,7 @@ impl Story {
     fn to_segment(&self, event: &Event, segment: &SegmentEvent, edges: &mut Vec<Edge>) {
         for &cause in &segment.cause.calls {
             let EventKind::Call(call) = &self[cause].kind else { continue };
-            let rule = match call.call.effect {
+            let rule = match call.call.effect() {
                 Effect::Connect => Join::Connect,
                 Effect::Send => Join::Octets,
                 Effect::Receive => Join::Room,

@@ -3,7 +3,7 @@
 use std::ops;
 
 use super::{Evidence, Remark, Timing, Why};
-use crate::calls::{Call, Process};
+use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
@@ -22,6 +22,8 @@ pub struct Story {
     pub events: Vec<Event>,
     /// The connections the events name, by id in ascending order.
     pub connections: Vec<Connection>,
+    /// The threads that made the calls.
+    pub threads: Threads,
     /// Counts over the whole capture.
     pub totals: Totals,
 }
@@ -238,6 +240,6 @@ pub struct TimerEvent {
     pub remaining: Span,
     /// The call that the state goes back to (the close that made this end the active closer).
     pub cause: Option<EventId>,
-    /// The process that owned the socket last, remembered from its calls.
-    pub owner: Option<Process>,
+    /// The thread that closed the socket, which owned it last.
+    pub owner: Option<ThreadId>,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Trace;
-use crate::calls::{Call, Effect, SocketId};
+use crate::calls::{Call, Effect, Lifetime, Lifetimes, Role};
 use crate::flow::{ConnectionId, Range, Side};
 use crate::time::Timestamp;
 
@@ -74,7 +74,7 @@ impl EndCalls {
         if closes(call) {
             self.closings.push(index);
         }
-        match call.effect {
+        match call.effect() {
             Effect::Connect => _ = self.connect.get_or_insert(index),
             Effect::LingerZero => _ = self.linger_zero.get_or_insert(index),
             _ => {}
@@ -89,7 +89,7 @@ pub(super) fn is_entered(call: &Call, moment: Option<Timestamp>) -> bool {
 
 /// Whether a call ends the sending direction of its socket, and did so.
 pub(super) fn closes(call: &Call) -> bool {
-    matches!(call.effect, Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno.is_none()
+    matches!(call.effect(), Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno().is_none()
 }
 
 /// Entries of an ascending list of ranges without overlaps that share a position with `range`.
@@ -100,21 +100,23 @@ fn overlapping(list: &[(Range, CallIndex)], range: Range) -> impl Iterator<Item 
 
 /// Joins each call to the end of the connection it was made on, and gives each send and receive its positions in the stream.
 ///
-/// A socket belongs to the connection whose 4-tuple it has; where a port was used again, to the one whose first segment lies in the interval of its `connect`, or is the last before its `accept` returned.
+/// A life of a socket belongs to the connection whose 4-tuple it has; where a port was used again, to the one whose first segment lies in the interval of its `connect`, or is the last before its `accept` returned.
 /// A `connect` that failed has lost its local port: it is joined by the address it asked for and by its interval.
 /// `calls` are in the order in which they were entered.
 pub(super) fn join(calls: &[Call], traces: &Traces<'_>) -> Joined {
-    let sockets = homes(calls, traces);
+    let lives: Vec<Lives> =
+        calls.iter().zip(Lifetimes::of(calls)).map(|(call, lives)| Lives::of(call, &lives)).collect();
+    let homes = homes(calls, &lives, traces);
     let mut joined = Joined::default();
-    for (index, call) in calls.iter().enumerate() {
-        let socket = if call.effect == Effect::Accept { call.accepted.or(call.socket) } else { call.socket };
-        let home = socket.and_then(|socket| sockets.get(&socket)).copied().unwrap_or_default();
+    for (index, (call, lives)) in calls.iter().zip(&lives).enumerate() {
+        let life = if call.effect() == Effect::Accept { lives.accepted.or(lives.own) } else { lives.own };
+        let home = life.and_then(|life| homes.get(&life)).copied().unwrap_or_default();
         let mut place = Place { connection: home.connection, side: home.side, stream: None };
         if let (Some(connection), Some(side)) = (place.connection, place.side) {
             let end = joined.ends.entry((connection, side)).or_default();
             end.add(index, call);
-            if let Some(octets) = call.octets.filter(|octets| *octets > 0) {
-                let list = match call.effect {
+            if let Some(octets) = call.octets().filter(|octets| *octets > 0) {
+                let list = match call.effect() {
                     Effect::Send => Some(&mut end.sends),
                     Effect::Receive => Some(&mut end.receives),
                     _ => None,
@@ -138,37 +140,54 @@ struct Home {
     side: Option<Side>,
 }
 
-/// Finds the end that each socket is.
-fn homes(calls: &[Call], traces: &Traces<'_>) -> HashMap<SocketId, Home> {
-    let mut homes: HashMap<SocketId, Home> = HashMap::new();
-    for call in calls {
-        match call.effect {
+/// The lives of sockets that a call belongs to.
+struct Lives {
+    /// Of the socket it was made on, or that it made.
+    own: Option<Lifetime>,
+    /// Of the one that accept returned.
+    accepted: Option<Lifetime>,
+}
+
+impl Lives {
+    fn of(call: &Call, lives: &[Option<Lifetime>]) -> Self {
+        let made = call.sockets.iter().position(|used| used.role == Role::Made);
+        let accepted = made.filter(|_| call.effect() == Effect::Accept);
+        let of = |place: usize| lives.get(place).copied().flatten();
+        Self { own: of(0), accepted: accepted.and_then(of) }
+    }
+}
+
+/// Finds the end that each life of a socket is.
+fn homes(calls: &[Call], lives: &[Lives], traces: &Traces<'_>) -> HashMap<Lifetime, Home> {
+    let mut homes: HashMap<Lifetime, Home> = HashMap::new();
+    for (call, Lives { own, accepted }) in calls.iter().zip(lives) {
+        match call.effect() {
             Effect::Connect => {
-                let Some(socket) = call.socket else { continue };
-                let home = homes.entry(socket).or_default();
+                let Some(life) = *own else { continue };
+                let home = homes.entry(life).or_default();
                 home.side = Some(Side::Client);
                 if home.connection.is_none() {
                     home.connection = traces.connected(call).map(|trace| trace.id);
                 }
             }
             Effect::Accept => {
-                if let Some(listener) = call.socket {
+                if let Some(listener) = *own {
                     homes.entry(listener).or_default().side = Some(Side::Server);
                 }
-                if let Some(socket) = call.accepted {
+                if let Some(life) = *accepted {
                     let connection = traces.accepted(call).map(|trace| trace.id);
-                    homes.insert(socket, Home { connection, side: Some(Side::Server) });
+                    homes.insert(life, Home { connection, side: Some(Side::Server) });
                 }
             }
             Effect::Listen => {
-                if let Some(socket) = call.socket {
-                    homes.entry(socket).or_default().side = Some(Side::Server);
+                if let Some(life) = *own {
+                    homes.entry(life).or_default().side = Some(Side::Server);
                 }
             }
             // Until it connects, a socket that asks for a port of its own is taken for a server's.
             Effect::Bind => {
-                if let Some(socket) = call.socket {
-                    homes.entry(socket).or_default().side.get_or_insert(Side::Server);
+                if let Some(life) = *own {
+                    homes.entry(life).or_default().side.get_or_insert(Side::Server);
                 }
             }
             _ => {}
@@ -214,8 +233,8 @@ impl<'a> Traces<'a> {
 
     /// The connection whose SYN this `connect` sent.
     fn connected(&self, call: &Call) -> Option<&'a Trace> {
-        let peer = end(call.peer?);
-        let list = match call.local.filter(|local| local.port() != 0) {
+        let peer = end(call.peer()?);
+        let list = match call.local().filter(|local| local.port() != 0) {
             Some(local) => self.by_ends.get(&(end(local), peer)),
             None => self.by_server.get(&peer),
         }?;
@@ -224,13 +243,13 @@ impl<'a> Traces<'a> {
             _ => list.get(list.partition_point(|(first, _)| *first < Some(call.entered)))?,
         };
         // A nonblocking connect returns before its SYN is answered, but not before the SYN was sent.
-        let in_time = first.is_none() || call.returned.is_none_or(|returned| *first <= Some(returned));
+        let in_time = first.is_none() || call.returned_at().is_none_or(|returned| *first <= Some(returned));
         in_time.then(|| &self.all[*place])
     }
 
     /// The connection that this `accept` took off the queue: its first segment came before the call returned.
     fn accepted(&self, call: &Call) -> Option<&'a Trace> {
-        self.latest(call.peer?, call.local?, call.returned)
+        self.latest(call.peer()?, call.local()?, call.returned_at())
     }
 
     /// The last connection between these ends that began by `moment`.

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{EventKind, Observed, Story, Trace, tell};
-use crate::calls::{Call, Effect, Process, SocketId};
+use crate::calls::{
+    Call, CallId, Domain, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
+    Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+};
 use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
@@ -19,8 +22,34 @@ use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
 ///
 /// Times are microseconds.
 pub(super) fn story(script: &str) -> Story {
+    stories(script, [client().port(); 2])
+}
+
+/// Tells the story of a script of two connections, the second one after a line `----`, with the ports of their clients.
+pub(super) fn stories(script: &str, ports: [u16; 2]) -> Story {
     let mut calls = Vec::new();
     let mut evidence = Vec::new();
+    let mut traces = Vec::new();
+    let mut frames = 0;
+    for (id, (part, port)) in (0..).map(ConnectionId).zip(script.split("----").zip(ports)) {
+        let client = SocketAddr::new(client().ip(), port);
+        let segments = part_of(part, id, client, &mut frames, &mut calls, &mut evidence);
+        traces.push(Trace { id, client, server: server(), segments });
+    }
+    let connections = traces.iter().map(|trace| summary(trace.id)).collect();
+    traces.retain(|trace| !trace.segments.is_empty());
+    tell(&traces, connections, threads(), calls, &evidence, Totals::default())
+}
+
+/// The segments of one connection of a script; its calls and answers are added to those before.
+fn part_of(
+    script: &str,
+    id: ConnectionId,
+    client: SocketAddr,
+    frames: &mut u64,
+    calls: &mut Vec<Call>,
+    evidence: &mut Vec<Evidence>,
+) -> Vec<Observed> {
     let mut segments: Vec<Observed> = Vec::new();
     let mut ends = [Endpoint::closed(), Endpoint::unknown()];
     let mut in_order = [0u32; 2];
@@ -28,8 +57,9 @@ pub(super) fn story(script: &str) -> Story {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[1] {
             "<" | ">" => {
-                let mut segment = segment(segments.len() as u64 + 1, &words);
+                let mut segment = segment(*frames + 1, client, &words);
                 segment.at = Some(time(words[0]));
+                *frames += 1;
                 let from = usize::from(words[1] == ">");
                 if !segment.seq.is_after(Seq(in_order[from])) {
                     in_order[from] = in_order[from].max(segment.end().0);
@@ -46,7 +76,7 @@ pub(super) fn story(script: &str) -> Story {
                     Finding::ALL.iter().copied().filter(|finding| words.contains(&finding.name())).collect();
                 let octets = u64::from(segment.len);
                 let step = Step {
-                    connection: ConnectionId(0),
+                    connection: id,
                     from: sides[from],
                     opened: segments.is_empty(),
                     findings,
@@ -61,13 +91,10 @@ pub(super) fn story(script: &str) -> Story {
                 segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
             }
             "diag" => evidence.push(answer(&words)),
-            _ => calls.push(call(&words)),
+            _ => calls.push(call(calls.len() as u64, client, &words)),
         }
     }
-    let trace = Trace { id: ConnectionId(0), client: client(), server: server(), segments };
-    let connection = summary();
-    let traces = if trace.segments.is_empty() { Vec::new() } else { vec![trace] };
-    tell(&traces, vec![connection], calls, &evidence, Totals::default())
+    segments
 }
 
 /// The story in one line an event, events numbered from 0.
@@ -78,7 +105,7 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         .map(|event| {
             let what = match &event.kind {
                 EventKind::Call(call) => {
-                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), call.call.name);
+                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), named(&call.call));
                     if let Some(stream) = call.stream {
                         text += &format!(" [{},{})", stream.from, stream.to);
                     }
@@ -135,9 +162,9 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         .collect()
 }
 
-fn summary() -> Connection {
+fn summary(id: ConnectionId) -> Connection {
     Connection {
-        id: ConnectionId(0),
+        id,
         client: client(),
         server: server(),
         midstream: false,
@@ -173,7 +200,7 @@ fn time(word: &str) -> Timestamp {
     Timestamp::from_nanos(word.parse::<i64>().expect("microseconds") * 1000)
 }
 
-fn segment(frame: u64, words: &[&str]) -> Segment {
+fn segment(frame: u64, client: SocketAddr, words: &[&str]) -> Segment {
     let (seq, len) = words[3].split_once('(').expect("seq(len)");
     let flags = words[2].chars().fold(Flags::empty(), |flags, letter| {
         flags
@@ -187,7 +214,7 @@ fn segment(frame: u64, words: &[&str]) -> Segment {
             }
     });
     let ack = words.iter().position(|word| *word == "ack").map_or(0, |place| words[place + 1].parse().expect("ack"));
-    let (from, to) = if words[1] == "<" { (client(), server()) } else { (server(), client()) };
+    let (from, to) = if words[1] == "<" { (client, server()) } else { (server(), client) };
     Segment {
         at: None,
         frame,
@@ -208,52 +235,80 @@ fn segment(frame: u64, words: &[&str]) -> Segment {
     }
 }
 
-fn call(words: &[&str]) -> Call {
+fn call(n: u64, client: SocketAddr, words: &[&str]) -> Call {
     let (entered, returned) = words[0].split_once("..").expect("FROM..TO");
-    let (effect, moves) = match words[2] {
-        "socket" => (Effect::Open, false),
-        "bind" => (Effect::Bind, false),
-        "listen" => (Effect::Listen, false),
-        "accept" => (Effect::Accept, false),
-        "connect" => (Effect::Connect, false),
-        "send" => (Effect::Send, true),
-        "recv" => (Effect::Receive, true),
-        "shutdown" => (Effect::ShutdownWrite, false),
-        "linger" => (Effect::LingerZero, false),
-        "close" => (Effect::Close, false),
-        "unlisten" => (Effect::Close, false),
+    let (entered, returned) = (time(entered), time(returned));
+    let result = match words[3].strip_prefix('-') {
+        Some(name) => Err(Errno::named(name).expect("an error")),
+        None => Ok(words[3].parse().expect("result")),
+    };
+    let octets = result.unwrap_or(0) as u64;
+    let is_client = words[1] == "client";
+    let (own, peer) = if is_client { (client, server()) } else { (server(), client) };
+    let flags = MessageFlags::empty();
+    let op = match words[2] {
+        "socket" => Op::Socket {
+            domain: Domain::AF_INET,
+            r#type: SocketType::SOCK_STREAM,
+            flags: SocketFlags::empty(),
+            protocol: Protocol::IPPROTO_IP,
+        },
+        "bind" => Op::Bind { address: Some(own) },
+        "listen" => Op::Listen { backlog: 5 },
+        "accept" => Op::Accept { flags: None },
+        "connect" => Op::Connect { address: Some(peer) },
+        "send" => Op::Send { by: Sending::Send, len: octets, flags },
+        "recv" => Op::Receive { by: Receiving::Recv, len: octets, flags },
+        "shutdown" => Op::Shutdown { how: How::SHUT_WR },
+        "linger" => Op::SetOption {
+            option: OptionName::Socket(SocketOption::SO_LINGER),
+            value: OptionValue::Linger { on: true, seconds: 0 },
+        },
+        "close" | "unlisten" => Op::Close,
         other => panic!("call {other}"),
     };
-    let is_client = words[1] == "client";
-    let errno = words[3].strip_prefix('-').map(|errno| errno.to_owned().into());
-    let result = if errno.is_some() { -1 } else { words[3].parse().expect("result") };
     let of_listener = !is_client && matches!(words[2], "socket" | "bind" | "listen" | "accept" | "unlisten");
-    let (entered, returned) = (time(entered), time(returned));
-    let info = words.iter().position(|word| *word == "in").map(|place| info(returned, words[place + 1]));
-    Call {
-        entered,
-        returned: Some(returned),
-        process: Process { pid: 1, tid: 1, comm: words[1].to_owned() },
-        name: words[2].to_owned().into(),
-        effect,
-        fd: None,
-        socket: Some(SocketId(if is_client {
-            1
-        } else if of_listener {
-            2
-        } else {
-            3
-        })),
-        args: Vec::new(),
-        result: Some(result),
-        octets: (moves && errno.is_none()).then_some(result as u64),
-        errno,
-        accepted: (effect == Effect::Accept).then_some(SocketId(3)),
-        local: Some(if is_client { client() } else { server() }),
-        peer: (!of_listener || effect == Effect::Accept).then(|| if is_client { server() } else { client() }),
-        info,
-        preview: Vec::new(),
+    let socket = match (is_client, of_listener) {
+        (true, _) => 1,
+        (_, true) => 2,
+        _ => 3,
+    };
+    let role = match words[2] {
+        "socket" => Role::Made,
+        "close" | "unlisten" => Role::Released,
+        _ => Role::On,
+    };
+    let used = |socket, role| SocketUse { local: Some(own), ..SocketUse::of(SocketId(socket), socket as i32, role) };
+    let mut sockets = vec![used(socket, role)];
+    if words[2] == "accept" && result.is_ok() {
+        sockets.push(used(3, Role::Made));
     }
+    let last = sockets.last_mut().expect("one");
+    last.peer = (!of_listener || words[2] == "accept").then_some(peer);
+    last.info = words.iter().position(|word| *word == "in").map(|place| info(returned, words[place + 1]));
+    let moves = matches!(words[2], "send" | "recv") && result.is_ok();
+    let returned = Returned { at: returned, result, octets: moves.then_some(octets), preview: Vec::new() };
+    let id = CallId { thread: ThreadId(u32::from(!is_client)), n };
+    Call { id, entered, op, sockets, returned: Some(returned) }
+}
+
+/// How a script calls it.
+fn named(call: &Call) -> &str {
+    let of_listener = call.socket() == Some(SocketId(2));
+    match call.effect() {
+        Effect::Close if of_listener => "unlisten",
+        Effect::LingerZero => "linger",
+        _ => call.name(),
+    }
+}
+
+fn threads() -> Threads {
+    let mut threads = Threads::default();
+    let process = threads.add_process(Process { pid: 1, comm: "test".to_owned() });
+    for comm in ["client", "server"] {
+        threads.add(Thread { process, tid: 1, comm: comm.to_owned() });
+    }
+    threads
 }
 
 fn state(word: &str) -> State {

@@ -10,7 +10,7 @@ use super::{
     CallEvent, Cause, Event, EventId, EventKind, Observed, Phase, Remark, SegmentEvent, Story, TimerEvent, Trace,
     TransitionEvent,
 };
-use crate::calls::{Arg, Call, Effect, SocketId};
+use crate::calls::{Call, Effect, Errno, Op, SocketId, Threads};
 use crate::flow::{Connection, ConnectionId, Detail, Disagreement, FindingAt, Range, Side, Totals};
 use crate::kernel::{Evidence, TimerKind, Witness};
 use crate::tcp::{Finding, FindingSet, Move, Rule, State};
@@ -24,6 +24,7 @@ use crate::wire::{Flags, Segment, Tunnel};
 pub fn tell(
     traces: &[Trace],
     connections: Vec<Connection>,
+    threads: Threads,
     mut calls: Vec<Call>,
     evidence: &[Evidence],
     totals: Totals,
@@ -40,6 +41,7 @@ pub fn tell(
         paths: HashMap::new(),
         timers: HashMap::new(),
         connections,
+        threads,
         totals,
     };
     teller.draft_calls();
@@ -66,6 +68,7 @@ struct Teller<'a> {
     /// The TIME-WAIT timer of each end that has one.
     timers: HashMap<(ConnectionId, Side), usize>,
     connections: Vec<Connection>,
+    threads: Threads,
     totals: Totals,
 }
 
@@ -215,11 +218,11 @@ impl Teller<'_> {
     /// Listening sockets have no segments: their two transitions are what `listen` and `close` did.
     fn draft_listeners(&mut self) {
         for (index, call) in self.calls.iter().enumerate() {
-            let Some(socket) = call.socket.filter(|_| call.errno.is_none() && call.returned.is_some()) else {
+            let Some(socket) = call.socket().filter(|_| call.errno().is_none() && call.returned.is_some()) else {
                 continue;
             };
             let listening = self.paths.get(&EndKey::Listener(socket)).and_then(StatePath::last) == Some(State::Listen);
-            let (from, to, rule) = match call.effect {
+            let (from, to, rule) = match call.effect() {
                 Effect::Listen if !listening => (State::Closed, State::Listen, Rule::PassiveOpen),
                 Effect::Close | Effect::Exit if listening => (State::Listen, State::Closed, Rule::ListenerClosed),
                 _ => continue,
@@ -233,10 +236,10 @@ impl Teller<'_> {
                 evidence: Vec::new(),
                 disagreement: None,
             };
-            let draft = self.push((call.returned, 0), call.returned, None, EventKind::Transition(transition));
+            let draft = self.push((call.returned_at(), 0), call.returned_at(), None, EventKind::Transition(transition));
             let path = self.paths.entry(EndKey::Listener(socket)).or_default();
             path.initial.get_or_insert(from);
-            path.steps.push((call.returned, to, draft));
+            path.steps.push((call.returned_at(), to, draft));
         }
     }
 
@@ -255,7 +258,7 @@ impl Teller<'_> {
             latest = latest.max(segment.at);
             let order = (latest, segment.frame);
             let closing = found.calls.iter().copied().find(|call| matching::closes(&self.calls[*call]));
-            let connect = found.calls.iter().copied().find(|call| self.calls[*call].effect == Effect::Connect);
+            let connect = found.calls.iter().copied().find(|call| self.calls[*call].effect() == Effect::Connect);
             self.join_writers(&found, &segment);
             self.join_readers(trace, from, observed.step.stream, &segment);
             let kind = EventKind::Segment(Box::new(SegmentEvent {
@@ -305,8 +308,9 @@ impl Teller<'_> {
                     (None, _) => draft,
                 };
                 // A shutdown enters the state at once, though the FIN waits behind the octets in the send buffer.
-                let early =
-                    call.and_then(|call| self.calls[call].returned).filter(|returned| Some(*returned) < segment.at);
+                let early = call
+                    .and_then(|call| self.calls[call].returned_at())
+                    .filter(|returned| Some(*returned) < segment.at);
                 let path = self.paths.get(&EndKey::End(trace.id, side));
                 let settled = path.and_then(|path| path.steps.last()).and_then(|(at, ..)| *at);
                 let early = early.filter(|early| settled.is_none_or(|settled| settled < *early));
@@ -369,7 +373,7 @@ impl Teller<'_> {
     fn join_writers(&mut self, found: &Found, segment: &Segment) {
         for &call in &found.calls {
             // Reading made room for a window update, but did not write it.
-            if self.calls[call].effect != Effect::Receive {
+            if self.calls[call].effect() != Effect::Receive {
                 self.call_event(call).frames.push(segment.frame);
             }
         }
@@ -379,7 +383,7 @@ impl Teller<'_> {
     fn join_readers(&mut self, trace: &Trace, from: Side, stream: Option<Range>, segment: &Segment) {
         let (Some(range), Some(end)) = (stream, self.joined.ends.get(&(trace.id, from.peer()))) else { return };
         for call in end.readers(range).collect::<Vec<_>>() {
-            let in_time = match (self.calls[call].returned, segment.at) {
+            let in_time = match (self.calls[call].returned_at(), segment.at) {
                 (Some(returned), Some(at)) => at <= returned,
                 _ => true,
             };
@@ -402,24 +406,24 @@ impl Teller<'_> {
             let answers = Answers::of(trace, side.peer());
             for &index in &end.all {
                 let call = &self.calls[index];
-                let failed = call.errno.is_some();
-                let answer = match call.effect {
+                let failed = call.errno().is_some();
+                let answer = match call.effect() {
                     Effect::Connect if failed => answers.reset,
                     Effect::Connect => answers.syn,
                     Effect::Accept => answers.ack,
-                    Effect::Receive if call.result == Some(0) => answers.fin,
+                    Effect::Receive if call.result() == Some(0) => answers.fin,
                     Effect::Receive | Effect::Send
-                        if matches!(call.errno.as_deref(), Some("ECONNRESET" | "EPIPE" | "ECONNABORTED")) =>
+                        if matches!(call.errno(), Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED)) =>
                     {
                         answers.reset
                     }
                     _ => None,
                 };
-                let completed = answer.and_then(|answer| answer.by(call.returned));
+                let completed = answer.and_then(|answer| answer.by(call.returned_at()));
                 let Some(segment) = completed else { continue };
                 let entered = call.entered;
-                let is_accept = call.effect == Effect::Accept;
-                let is_end = call.effect == Effect::Receive && call.result == Some(0);
+                let is_accept = call.effect() == Effect::Accept;
+                let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
                 let event = self.call_event(index);
                 event.completed_by.get_or_insert(segment.frame);
                 if is_accept && segment.at.is_some_and(|at| at < entered) {
@@ -449,14 +453,15 @@ impl Teller<'_> {
     /// Holds what TCP_INFO said after each call against the machine of that end.
     fn ask_tcp_info(&mut self) {
         for (index, call) in self.calls.iter().enumerate() {
-            let Some(info) = &call.info else { continue };
+            let Some(info) = call.info() else { continue };
             let place = self.joined.places[index];
-            let key = match (place.connection, place.side, call.socket) {
+            let key = match (place.connection, place.side, call.socket()) {
                 (Some(connection), Some(side), _) => EndKey::End(connection, side),
                 (_, _, Some(socket)) => EndKey::Listener(socket),
                 _ => continue,
             };
-            let said = Said { by: Witness::TcpInfo, state: Some(info.state), after: Some(&call.name) };
+            let name = std::borrow::Cow::Owned(call.name().to_owned());
+            let said = Said { by: Witness::TcpInfo, state: Some(info.state), after: Some(&name) };
             self.testify(key, said, |state| state == info.state, (info.asked, info.answered));
         }
     }
@@ -465,7 +470,7 @@ impl Teller<'_> {
     fn ask_sock_diag(&mut self, evidence: &[Evidence]) {
         let mut listeners: HashMap<SocketAddr, Vec<CallIndex>> = HashMap::new();
         for (index, call) in self.calls.iter().enumerate() {
-            if let (Effect::Listen, Some(local)) = (call.effect, call.local) {
+            if let (Effect::Listen, Some(local)) = (call.effect(), call.local()) {
                 listeners.entry(local).or_default().push(index);
             }
         }
@@ -514,7 +519,7 @@ impl Teller<'_> {
                     kind: running.kind,
                     remaining: running.remaining,
                     cause: closing.map(|call| EventId(call as u64)),
-                    owner: closing.map(|call| self.calls[call].process.clone()),
+                    owner: closing.map(|call| self.calls[call].thread()),
                 });
                 let draft = self.push((Some(answer.answered), u64::MAX), Some(answer.answered), Some(connection), kind);
                 self.timers.insert((connection, side), draft);
@@ -531,7 +536,7 @@ impl Teller<'_> {
         if answer.peer.port() == 0 {
             let listens = listeners.get(&answer.local)?;
             let before = listens.partition_point(|call| self.calls[*call].entered <= answer.answered);
-            let listener = self.calls[*listens[..before].last()?].socket?;
+            let listener = self.calls[*listens[..before].last()?].socket()?;
             return Some((EndKey::Listener(listener), None, None));
         }
         let found = |client, server, side| {
@@ -634,14 +639,10 @@ impl Teller<'_> {
     fn explain_binds(&mut self, traces: &[Trace]) {
         let mut waits = None;
         for (index, call) in self.calls.iter().enumerate() {
-            if call.effect != Effect::Bind || call.errno.as_deref() != Some("EADDRINUSE") {
+            if call.effect() != Effect::Bind || call.errno() != Some(Errno::EADDRINUSE) {
                 continue;
             }
-            let asked = call.args.iter().find_map(|(_, arg)| match arg {
-                Arg::Text(text) => text.parse::<SocketAddr>().ok(),
-                Arg::Int(_) => None,
-            });
-            let Some(asked) = asked else { continue };
+            let Op::Bind { address: Some(asked) } = call.op else { continue };
             let waits = waits.get_or_insert_with(|| self.waits(traces));
             let holder = [Side::Server, Side::Client].into_iter().find_map(|side| {
                 let waits = waits.get(&(side, asked.port()))?;
@@ -703,7 +704,7 @@ impl Teller<'_> {
             }
         }
         events.sort_by_key(|event| event.id);
-        Story { events, connections: self.connections, totals: self.totals }
+        Story { events, connections: self.connections, threads: self.threads, totals: self.totals }
     }
 }
 
@@ -796,7 +797,7 @@ impl Bounds {
         };
         let flags = event.segment.flags;
         if self.handshake.is_none() {
-            let connect = cause(&|call| call.effect == Effect::Connect);
+            let connect = cause(&|call| call.effect() == Effect::Connect);
             self.handshake = Some(Mark { call: connect.or(at), order: (at, frame) });
             if !flags.contains(Flags::SYN) {
                 self.data = self.handshake;
@@ -885,20 +886,19 @@ fn corrected(step: Move, crossed: Option<usize>) -> [Option<Move>; 2] {
 
 /// What is worth saying of a call by itself.
 fn remark_on(call: &Call) -> Option<Remark> {
-    let errno = call.errno.as_deref();
-    Some(match (call.effect, errno, call.result) {
+    Some(match (call.effect(), call.errno(), call.result()) {
         (Effect::Listen, None, _) => Remark::KernelAnswersSyns,
         (Effect::Send, None, Some(0)) => Remark::EmptySend,
         (Effect::CloseCopy, None, _) => Remark::CopiesRemain,
         (Effect::ShutdownRead, None, _) => Remark::OnlyReadingEnds,
         (Effect::LingerZero, None, _) => Remark::NextCloseResets,
-        (Effect::Bind, Some("EADDRINUSE"), _) => Remark::PortTaken,
-        (Effect::Connect, Some("ECONNREFUSED"), _) => Remark::Refused,
-        (Effect::Connect, Some("ETIMEDOUT"), _) => Remark::SynUnanswered,
-        (Effect::Connect, Some("EINPROGRESS"), _) => Remark::HandshakeGoesOn,
-        (Effect::Send, Some("EPIPE"), _) => Remark::ClosedForSending,
-        (Effect::Receive | Effect::Send, Some("ECONNRESET"), _) => Remark::PeerReset,
-        (Effect::Receive | Effect::Send | Effect::Accept, Some("EAGAIN"), _) => Remark::WouldBlock,
+        (Effect::Bind, Some(Errno::EADDRINUSE), _) => Remark::PortTaken,
+        (Effect::Connect, Some(Errno::ECONNREFUSED), _) => Remark::Refused,
+        (Effect::Connect, Some(Errno::ETIMEDOUT), _) => Remark::SynUnanswered,
+        (Effect::Connect, Some(Errno::EINPROGRESS), _) => Remark::HandshakeGoesOn,
+        (Effect::Send, Some(Errno::EPIPE), _) => Remark::ClosedForSending,
+        (Effect::Receive | Effect::Send, Some(Errno::ECONNRESET), _) => Remark::PeerReset,
+        (Effect::Receive | Effect::Send | Effect::Accept, Some(Errno::EAGAIN), _) => Remark::WouldBlock,
         _ => return None,
     })
 }
@@ -919,7 +919,7 @@ const LAG: Span = Span::from_millis(100);
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::script::{lines, story};
+    use super::super::script::{lines, stories, story};
     use super::super::{Join, Why};
     use super::*;
     use crate::wire::TunnelKind;
@@ -1215,6 +1215,84 @@ mod tests {
             24 #7 ACK kernel ack of 15
             25 client CLOSING>TIME-WAIT of 24
             ",
+        );
+    }
+
+    // ---- lifetimes -----------------------------------------------------------------------------------------------
+
+    /// Two connections of one socket or one id are told apart; `ports` are the clients' of the two.
+    fn told_apart(script: &str, ports: [u16; 2], expected: &str) {
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines(&stories(script, ports)), expected);
+    }
+
+    #[test]
+    fn a_socket_that_was_refused_and_connects_again_has_a_second_connection() {
+        told_apart(
+            "
+            1..2 client socket 3
+            5..15 client connect -ECONNREFUSED
+            7 < S 0(0)
+            8 > R. 0(0) ack 1
+            ----
+            25..35 client connect 0
+            27 < S 0(0)
+            28 > S. 0(0) ack 1
+            29 < . 1(0) ack 1
+            40..45 client send 10
+            42 < P. 1(10) ack 1
+            50..55 client close 0
+            52 < F. 11(0) ack 1
+            ",
+            [50_000, 50_001],
+            "
+            0 client socket
+            1 client connect sent [1] done by 2
+            2 #1 SYN by [1]
+            3 client CLOSED>SYN-SENT of 1
+            4 #2 RST,ACK kernel reset of 2
+            5 server ?>CLOSED of 4
+            6 client SYN-SENT>CLOSED of 4
+            7 client connect sent [3] done by 4
+            8 #3 SYN by [7]
+            9 client CLOSED>SYN-SENT of 7
+            10 #4 SYN,ACK kernel handshake of 8
+            11 server LISTEN>SYN-RECEIVED of 8
+            12 client SYN-SENT>ESTABLISHED of 10
+            13 #5 ACK kernel handshake of 10
+            14 server SYN-RECEIVED>ESTABLISHED of 13
+            15 client send [0,10) sent [6]
+            16 #6 PSH,ACK by [15]
+            17 client close sent [7]
+            18 #7 FIN,ACK by [17]
+            19 client ESTABLISHED>FIN-WAIT-1 of 17
+            20 server ESTABLISHED>CLOSE-WAIT of 18
+            ",
+        );
+    }
+
+    #[test]
+    fn an_id_used_again_writes_nothing_to_the_connection_before() {
+        let once = |at: u64| {
+            "@1..@2 client socket 3
+             @3..@7 client connect 0
+             @4 < S 0(0)
+             @5 > S. 0(0) ack 1
+             @6 < . 1(0) ack 1
+             @8..@9 client send 10
+             @8 < P. 1(10) ack 1"
+                .replace('@', &at.to_string())
+        };
+        let script = format!("{}\n20..21 client close 0\n20 < F. 11(0) ack 1\n----\n{}", once(1), once(3));
+        let story = stories(&script, [50_000, 50_001]);
+        let told = lines(&story);
+        let sends: Vec<_> = told.iter().filter(|line| line.contains("client send")).collect();
+        assert!(sends[0].ends_with("[0,10) sent [4]"), "{sends:?}");
+        assert!(sends[1].ends_with("[0,10) sent [9]"), "the second socket's octets begin at 0 again: {sends:?}");
+        let connects: Vec<_> = told.iter().filter(|line| line.contains("client connect")).collect();
+        assert!(
+            connects[0].ends_with("sent [1] done by 2") && connects[1].ends_with("sent [6] done by 7"),
+            "{connects:?}"
         );
     }
 

@@ -13,7 +13,7 @@ use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
-use crate::calls::Process;
+use crate::calls::Call;
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
 use crate::story::{Event, EventKind, Story};
@@ -70,7 +70,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
         view.title(out)?;
         draw(out, &view, rows, &mut used)?;
         writeln!(out)?;
-        summary::write(out, own, connection, style)?;
+        summary::write(out, own, connection, &story.threads, style)?;
         writeln!(out)?;
     }
     summary::totals(out, &story.totals, style)?;
@@ -170,15 +170,16 @@ impl View<'_> {
     fn process(&self, side: Side) -> Option<String> {
         let own = self.index.events_of(Some(self.connection?.id));
         own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => Some(process(&call.call.process, self.style)),
+            EventKind::Call(call) if call.side == Some(side) => process(self.index.story, &call.call, self.style),
             _ => None,
         })
     }
 }
 
 /// A process as `comm (pid)`.
-fn process(process: &Process, style: &Style) -> String {
-    format!("{} ({})", escape(&process.comm, style), process.pid)
+fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
+    let (thread, process) = story.threads.get(call.thread())?;
+    Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
 fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, used: &mut Used) -> io::Result<()> {

@@ -95,7 +95,7 @@ impl<'a> Index<'a> {
                 }
                 EventKind::Call(call) => {
                     if let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
-                        (call.call.effect, call.call.socket)
+                        (call.call.effect(), call.call.socket())
                     {
                         listeners.insert(socket);
                     }
@@ -106,7 +106,7 @@ impl<'a> Index<'a> {
         let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners };
         for event in story.events.iter().filter(|event| event.connection.is_some()) {
             if let EventKind::Call(call) = &event.kind {
-                let key = (event.connection, index.side(call), &*call.call.name);
+                let key = (event.connection, index.side(call), call.call.name());
                 counts.entry(key).or_default().push(event.id);
             }
         }
@@ -137,7 +137,7 @@ impl<'a> Index<'a> {
 
     /// The column of a call: that of its end, or for a socket without a connection that of a server if it was bound to listen.
     pub(super) fn side(&self, call: &CallEvent) -> Side {
-        call.side.unwrap_or_else(|| match call.call.socket {
+        call.side.unwrap_or_else(|| match call.call.socket() {
             Some(socket) if self.listeners.contains(&socket) => Side::Server,
             _ => Side::Client,
         })
@@ -268,17 +268,17 @@ impl<'a, 'b> Ahead<'a, 'b> {
 
     /// Whether something happened between a call's entry, which is event `at`, and its return that makes it worth two rows.
     fn is_seen_open(&self, call: &CallEvent, event: &Event, at: usize) -> bool {
-        if call.call.effect == Effect::Exit {
+        if call.call.effect() == Effect::Exit {
             return false;
         }
-        let end = match call.call.returned {
+        let end = match call.call.returned_at() {
             Some(returned) => self.latest.partition_point(|latest| *latest <= Some(returned)),
             None => self.events.len(),
         };
         if self.segment[at + 1] < end {
             return true;
         }
-        let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+        let waits = matches!(call.call.effect(), Effect::Accept | Effect::Connect | Effect::Receive);
         let own = |next: &Event| match &next.kind {
             EventKind::Transition(transition) => transition.cause == Some(event.id),
             _ => false,
@@ -328,7 +328,7 @@ impl<'a> Plan<'a> {
             self.mark(side, slot, Lane::Opens);
         }
         let open = Open { id, call, side, slot };
-        match call.call.returned {
+        match call.call.returned_at() {
             Some(returned) => _ = self.open.insert((returned, id), open),
             None => self.hanging.push(open),
         }
@@ -341,8 +341,8 @@ impl<'a> Plan<'a> {
             let same_moment = event.at.is_none() || event.at == row.at;
             match &row.what {
                 What::Call { id, call, form: Form::Whole, .. } => {
-                    let answered = call.call.info.as_ref().map(|info| info.answered);
-                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned).max(row.at)
+                    let answered = call.call.info().map(|info| info.answered);
+                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned_at()).max(row.at)
                 }
                 What::Call { id, .. } => same_moment && transition.cause == Some(*id),
                 _ => same_moment,
