@@ -1033,6 +1033,7 @@ mod tests {
                 urgent: 0,
                 checksum: 0,
                 ip_id: None,
+                ttl: 64,
                 len: 10,
                 oddities: Oddities::CUT | Oddities::CONGESTION_EXPERIENCED,
                 options,

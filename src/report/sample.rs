@@ -155,6 +155,7 @@ impl Teller {
             len: len as u32,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             oddities: crate::wire::Oddities::default(),
             options,
         };

@@ -7,6 +7,7 @@ use crate::calls::{
     Call, CallId, Domain, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
     Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
 };
+use crate::capture::SeenAt;
 use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::{Endpoint, Finding, FindingSet, State};
@@ -88,7 +89,13 @@ fn part_of(
                 };
                 let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
                 let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
-                segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
+                segments.push(Observed {
+                    segment,
+                    step,
+                    preview: Vec::new(),
+                    tunnel: tunnel.collect(),
+                    seen: SeenAt::default(),
+                });
             }
             "diag" => evidence.push(answer(&words)),
             _ => calls.push(call(calls.len() as u64, client, &words)),
@@ -226,6 +233,7 @@ fn segment(frame: u64, client: SocketAddr, words: &[&str]) -> Segment {
         urgent: 0,
         checksum: 0,
         ip_id: None,
+        ttl: 64,
         oddities: Oddities::empty(),
         options: Options::default(),
         seq: Seq(seq.parse().expect("seq")),

@@ -442,6 +442,7 @@ mod tests {
             urgent: 0,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             len,
             oddities: Oddities::empty(),
             options: Options::default(),

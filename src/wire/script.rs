@@ -62,6 +62,7 @@ fn parse(what: &str, frame: u64) -> (From, Segment) {
         urgent: 0,
         checksum: 0,
         ip_id: Some(frame as u16),
+        ttl: 64,
         len: len.trim_end_matches(')').parse().expect("len"),
         oddities: Oddities::empty(),
         options: Options::default(),
