@@ -368,7 +368,7 @@ impl Session {
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
-        story::tell(&traces, connections, threads, calls, evidence, totals)
+        story::tell(traces, connections, threads, calls, evidence, totals)
     }
 
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {

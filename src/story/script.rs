@@ -28,6 +28,21 @@ pub(super) fn story(script: &str) -> Story {
 
 /// Tells the story of a script of two connections, the second one after a line `----`, with the ports of their clients.
 pub(super) fn stories(script: &str, ports: [u16; 2]) -> Story {
+    let Recording { traces, connections, calls, evidence } = recording(script, ports);
+    tell(traces, connections, threads(), calls, &evidence, Totals::default())
+}
+
+/// What a script holds.
+#[derive(Clone)]
+pub(super) struct Recording {
+    pub(super) traces: Vec<Trace>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) calls: Vec<Call>,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+/// What a script of two connections holds, as for [`stories`].
+pub(super) fn recording(script: &str, ports: [u16; 2]) -> Recording {
     let mut calls = Vec::new();
     let mut evidence = Vec::new();
     let mut traces = Vec::new();
@@ -39,7 +54,7 @@ pub(super) fn stories(script: &str, ports: [u16; 2]) -> Story {
     }
     let connections = traces.iter().map(|trace| summary(trace.id)).collect();
     traces.retain(|trace| !trace.segments.is_empty());
-    tell(&traces, connections, threads(), calls, &evidence, Totals::default())
+    Recording { traces, connections, calls, evidence }
 }
 
 /// The segments of one connection of a script; its calls and answers are added to those before.
@@ -116,13 +131,13 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
                     if let Some(stream) = call.stream {
                         text += &format!(" [{},{})", stream.from, stream.to);
                     }
-                    if !call.frames.is_empty() {
-                        text += &format!(" sent {:?}", call.frames);
+                    if !call.sent.is_empty() {
+                        text += &format!(" sent {:?}", story.frames_of(&call.sent));
                     }
                     if !call.brought_by.is_empty() {
-                        text += &format!(" got {:?}", call.brought_by);
+                        text += &format!(" got {:?}", story.frames_of(&call.brought_by));
                     }
-                    if let Some(frame) = call.completed_by {
+                    if let Some(frame) = call.completed_by.and_then(|id| story.frame_of(id)) {
                         text += &format!(" done by {frame}");
                     }
                     text
