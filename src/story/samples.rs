@@ -156,11 +156,11 @@ impl PerConnection {
     }
 
     fn is_like(&self, place: Place, what: Expected) -> bool {
-        match (self.seen[place].ground, what) {
-            (Ground::Octets { .. } | Ground::SynAgain { .. }, Expected::Retransmission) => true,
-            (Ground::Reset(_), Expected::Reset(_)) => true,
-            _ => false,
-        }
+        matches!(
+            (self.seen[place].ground, what),
+            (Ground::Octets { .. } | Ground::SynAgain { .. }, Expected::Retransmission)
+                | (Ground::Reset(_), Expected::Reset(_))
+        )
     }
 
     /// Looks whether the kernel said that it sends the newest segment.

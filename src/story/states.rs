@@ -177,8 +177,9 @@ impl Path {
             }
         }
         let mut against = Vec::new();
-        for said in self.said[self.judged..].to_vec() {
-            match self.fitting(&said) {
+        let said = std::mem::take(&mut self.said);
+        for said in &said[self.judged..] {
+            match self.fitting(said) {
                 Ok(None) => {}
                 Ok(Some(event)) => {
                     if let Err(place) = events.transition(event).evidence.binary_search(&said.by) {
@@ -217,7 +218,8 @@ impl Path {
                 }
             }
         }
-        self.judged = self.said.len();
+        self.judged = said.len();
+        self.said = said;
         Judged { against, anew, born }
     }
 
