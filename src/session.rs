@@ -10,7 +10,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW, Threads};
-use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
+use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{self, Observed, Story, Trace};
@@ -112,6 +112,8 @@ pub struct Batch {
     /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
     octets: Vec<u8>,
     lens: Vec<u8>,
+    /// Where each segment was seen; empty unless previews are kept.
+    seen: Vec<SeenAt>,
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
@@ -160,6 +162,7 @@ impl Batch {
         self.segments.clear();
         self.octets.clear();
         self.lens.clear();
+        self.seen.clear();
         self.tunnels.clear();
         self.quotes.clear();
         (self.frames, self.skipped, self.unread) = (0, Skipped::default(), None);
@@ -169,13 +172,14 @@ impl Batch {
     fn add(&mut self, decoder: &mut Decoder, finder: &Finder, frame: &Frame<'_>, previews: Previews) {
         self.frames += 1;
         let before = self.segments.len();
-        let Self { segments, octets, lens, .. } = self;
+        let Self { segments, octets, lens, seen, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
             segments.push(finder, segment);
             if previews == Previews::Kept {
                 let preview = &payload[..payload.len().min(PREVIEW)];
                 octets.extend_from_slice(preview);
                 lens.push(preview.len() as u8);
+                seen.push(frame.seen());
             }
         });
         // Of several segments in one frame nobody says which came in what.
@@ -289,13 +293,14 @@ impl Session {
         }
         let Self { table, keep, ended, kept, held, left_out, .. } = self;
         let most = keep.most();
-        let (mut lens, mut start) = (batch.lens.iter(), 0);
+        let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
         let mut place = 0..;
         batch.follow(table, |segment, step| {
             let place = place.next();
             let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));
+            let seen = seen.next().copied().unwrap_or_default();
             let preview = &batch.octets[start..start + len];
             start += len;
             if let Some(step) = step
@@ -307,7 +312,7 @@ impl Session {
                 }
                 *held += 1;
                 let tunnel = tunnel.unwrap_or_default();
-                let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel };
+                let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel, seen };
                 kept.entry(step.connection).or_default().push(observed);
             }
         });
@@ -363,7 +368,7 @@ impl Session {
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
-        story::tell(&traces, connections, threads, calls, evidence, totals)
+        story::tell(traces, connections, threads, calls, evidence, totals)
     }
 
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
@@ -403,7 +408,14 @@ mod tests {
             let tcp = [&[48, 57, 0, 80][..], &self.read.to_be_bytes(), &[0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0, 7]];
             self.bytes = [&head[..], &tcp.concat()].concat();
             let number = self.read.into();
-            Ok(Some(Frame { number, at: None, link: LinkType(101), bytes: &self.bytes, wire_len: 41 }))
+            Ok(Some(Frame {
+                number,
+                at: None,
+                link: LinkType(101),
+                bytes: &self.bytes,
+                wire_len: 41,
+                seen: Default::default(),
+            }))
         }
     }
 

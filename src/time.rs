@@ -105,6 +105,68 @@ impl fmt::Debug for Span {
     }
 }
 
+/// A clock by which a witness stamps what it saw, and how far it is from the wall clock.
+///
+/// A clock is measured, not known: it is read between two readings of the other, which a witness does at its border and
+/// hands in as numbers. The offset holds about the moment of the measurement. `CLOCK_MONOTONIC` and the wall clock are
+/// slewed alike, so there it holds until somebody sets the wall clock; a run that lasts long measures again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Clock {
+    /// Which clock.
+    pub id: ClockId,
+    /// What is to be added to its readings for the wall clock's.
+    pub offset: Span,
+    /// How far from the truth the offset may be, in either direction; never negative.
+    pub error: Span,
+}
+
+/// The clocks that events are stamped by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockId {
+    /// `CLOCK_REALTIME`: the wall clock itself, which packets are stamped by.
+    Realtime,
+    /// `CLOCK_MONOTONIC`: since the start of the system; perf events.
+    Monotonic,
+    /// `CLOCK_TAI`: International Atomic Time, ahead of the wall clock by the leap seconds, if the system knows them; trace buffers.
+    Tai,
+}
+
+impl Clock {
+    /// The wall clock.
+    pub const WALL: Self = Self { id: ClockId::Realtime, offset: Span(0), error: Span(0) };
+
+    /// A clock that read `before` and then `after`, in nanoseconds, and between the two the wall clock read `wall`.
+    ///
+    /// The wall clock is taken to have been read halfway; how far apart the two readings are bounds the error.
+    pub fn bracketed(id: ClockId, before: i64, wall: Timestamp, after: i64) -> Self {
+        let apart = after.saturating_sub(before).max(0);
+        let halfway = before.saturating_add(apart / 2);
+        Self {
+            id,
+            offset: Span(wall.as_nanos().saturating_sub(halfway)),
+            // The half that integers round away counts as error, too.
+            error: Span(apart / 2 + apart % 2),
+        }
+    }
+
+    /// The moment at which this clock reads `nanos` nanoseconds, on the wall clock; saturating.
+    pub fn moment(self, nanos: i64) -> Timestamp {
+        Timestamp::from_nanos(nanos.saturating_add(self.offset.0))
+    }
+
+    /// What this clock reads at a moment of the wall clock, in nanoseconds; saturating.
+    pub fn reading(self, at: Timestamp) -> i64 {
+        at.as_nanos().saturating_sub(self.offset.0)
+    }
+
+    /// The one of two measurements of the same clock whose error is smaller; of two that are as good, `self`.
+    #[must_use]
+    pub fn or_better(self, other: Self) -> Self {
+        if other.error < self.error { other } else { self }
+    }
+}
+
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -148,6 +210,43 @@ mod tests {
     #[test]
     fn an_unknown_time_costs_no_room() {
         assert_eq!(size_of::<Option<Timestamp>>(), 8);
+    }
+
+    #[test]
+    fn a_clock_is_measured_between_two_readings() {
+        let wall = Timestamp::from_nanos(1_795_223_276_000_000_100);
+        let clock = Clock::bracketed(ClockId::Monotonic, 5_000, wall, 5_101);
+        assert_eq!(clock.offset, Span(1_795_223_276_000_000_100 - 5_050));
+        assert_eq!(clock.error, Span(51));
+        assert_eq!(clock.moment(5_050), wall);
+        assert_eq!(clock.reading(wall), 5_050);
+        // Whenever between the two the wall clock was read, the truth is within the error.
+        for truth in [5_000, 5_101] {
+            assert!((clock.moment(truth).since(wall)).0.abs() <= clock.error.0);
+        }
+        let narrower = Clock::bracketed(ClockId::Monotonic, 9_000, wall, 9_010);
+        assert_eq!(clock.or_better(narrower), narrower);
+        assert_eq!(narrower.or_better(clock), narrower);
+    }
+
+    #[test]
+    fn international_atomic_time_is_ahead_by_leap_seconds() {
+        let tai = Clock { id: ClockId::Tai, offset: Span(-37_000_000_000), error: Span(20) };
+        let at = tai.moment(1_795_223_313_320_071_123);
+        assert_eq!(at.to_string(), "1795223276.320071123");
+        assert_eq!(tai.reading(at), 1_795_223_313_320_071_123);
+        assert_eq!(Clock::WALL.moment(7), Timestamp::from_nanos(7));
+    }
+
+    #[test]
+    fn a_clock_that_runs_backwards_or_far_away_is_taken_as_it_is() {
+        let wall = Timestamp::from_nanos(10);
+        let backwards = Clock::bracketed(ClockId::Monotonic, 100, wall, 90);
+        assert_eq!((backwards.offset, backwards.error), (Span(-90), Span(0)));
+        let far = Clock::bracketed(ClockId::Monotonic, i64::MIN, Timestamp::from_nanos(i64::MAX), i64::MAX);
+        assert_eq!(far.error.0, i64::MAX / 2 + 1);
+        far.moment(i64::MAX);
+        far.reading(Timestamp::from_nanos(i64::MIN));
     }
 
     #[test]

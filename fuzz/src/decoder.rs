@@ -24,7 +24,14 @@ pub fn decoder(octets: &[u8]) {
             captured += bytes.len();
             number += 1;
             let at = Timestamp::from_nanos(number as i64 * 1_000);
-            let frame = Frame { number, at: Some(at), link: LinkType(link), bytes, wire_len: bytes.len() as u32 + cut };
+            let frame = Frame {
+                number,
+                at: Some(at),
+                link: LinkType(link),
+                bytes,
+                wire_len: bytes.len() as u32 + cut,
+                seen: Default::default(),
+            };
             let mut segments = 0;
             let decoded = decoder.decode(&frame, |segment, payload| {
                 segments += 1;

@@ -242,7 +242,14 @@ struct Captured {
 impl Captured {
     fn frame(&self) -> Frame<'_> {
         let Self { number, at, octets, wire_len } = self;
-        Frame { number: *number, at: *at, link: LinkType::RAW, bytes: octets, wire_len: *wire_len }
+        Frame {
+            number: *number,
+            at: *at,
+            link: LinkType::RAW,
+            bytes: octets,
+            wire_len: *wire_len,
+            seen: Default::default(),
+        }
     }
 }
 

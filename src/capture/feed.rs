@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::live::{GATHERING, now};
-use super::{CaptureError, CaptureStats, Frame, LinkType, Live};
+use super::{CaptureError, CapturePoint, CaptureStats, Frame, FrameSource, LinkType, Live, SeenAt};
 use crate::time::Timestamp;
 
 /// The packets of a live capture, in batches that wait until they are asked for.
@@ -17,6 +17,7 @@ pub struct Feed {
     from_thread: Receiver<Fed>,
     spare: Sender<Batch>,
     stop: StopOnDrop,
+    points: Vec<CapturePoint>,
 }
 
 /// Ends the thread also when nobody stops the feed.
@@ -73,7 +74,8 @@ impl Batch {
         self.heads.iter().zip(number..).map(move |(head, number)| {
             let bytes = &self.bytes[begin..head.end as usize];
             begin = head.end as usize;
-            Frame { number, at: Some(head.at), link: self.link, wire_len: head.wire_len, bytes }
+            let (link, seen) = (self.link, SeenAt::default());
+            Frame { number, at: Some(head.at), link, wire_len: head.wire_len, bytes, seen }
         })
     }
 
@@ -96,6 +98,7 @@ impl Feed {
     /// There can be no thread.
     pub fn start(live: Live) -> Result<Self, CaptureError> {
         let stop = StopOnDrop(live.stop_switch());
+        let points = live.points().to_vec();
         let (to_owner, from_thread) = mpsc::sync_channel(WAITING);
         let (spare, back) = mpsc::channel();
         let switch = stop.0.clone();
@@ -104,7 +107,12 @@ impl Feed {
             // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
             .spawn(move || Reader { live, back, to_owner, stop: switch }.run())
             .map_err(|error| CaptureError::new(format!("there can be no thread for the capture: {error}")))?;
-        Ok(Self { from_thread, spare, stop })
+        Ok(Self { from_thread, spare, stop, points })
+    }
+
+    /// Where its packets are captured, as [`FrameSource::points`] has it.
+    pub fn points(&self) -> &[CapturePoint] {
+        &self.points
     }
 
     /// Waits at most `patience` for the next batch.

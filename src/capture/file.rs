@@ -13,7 +13,8 @@ use super::input::Input;
 use super::patient::Patient;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use super::point::Points;
+use super::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt, shown};
 use crate::time::Timestamp;
 
 /// A capture file, read once from front to end in bounded memory.
@@ -122,7 +123,7 @@ impl FileSource {
     /// They stand at its end: all of them are known once there is no next frame.
     pub fn attachments(&self) -> &[Vec<u8>] {
         match &self.format {
-            Format::Pcap(_) => &[],
+            Format::Pcap(..) => &[],
             Format::Pcapng(pcapng) => pcapng.attachments(),
         }
     }
@@ -130,7 +131,7 @@ impl FileSource {
     /// How many frames the capturing side says it dropped, as far as the capture was read so far; `None` if it does not say.
     pub fn dropped(&self) -> Option<u64> {
         match &self.format {
-            Format::Pcap(_) => None,
+            Format::Pcap(..) => None,
             Format::Pcapng(pcapng) => pcapng.dropped(),
         }
     }
@@ -138,7 +139,7 @@ impl FileSource {
     /// The comments on the frame that was read last.
     pub fn comments(&self) -> Vec<String> {
         match &self.format {
-            Format::Pcap(_) => Vec::new(),
+            Format::Pcap(..) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.comments(&self.input),
         }
     }
@@ -153,7 +154,7 @@ impl FileSource {
         let counted = Counted { reader, count: Arc::clone(&bytes_read) };
         let reader = decompressed(Box::new(counted)).map_err(|error| Broken::from(error).told(&name, 0))?;
         let mut input = Input::new(reader);
-        let format = Format::open(&mut input).map_err(|broken| broken.explain(&name, 0, &mut input))?;
+        let format = Format::open(&mut input, &name).map_err(|broken| broken.explain(&name, 0, &mut input))?;
         Ok(Self { name, input, format, number: 0, finished: false, bytes_read, size })
     }
 }
@@ -173,6 +174,13 @@ impl FrameSource for FileSource {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         let mut record = Record::NONE;
         Ok(self.advance(&mut record)?.then(|| self.frame(&record)))
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        match &self.format {
+            Format::Pcap(_, points) => points.known(),
+            Format::Pcapng(pcapng) => pcapng.points(),
+        }
     }
 
     #[inline]
@@ -200,7 +208,7 @@ impl FileSource {
             return Ok(false);
         }
         let next = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
+            Format::Pcap(pcap, _) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
             Format::Pcapng(pcapng) => match pcapng.next(&mut self.input, &mut self.number) {
                 Ok(next) => {
                     let more = next.is_some();
@@ -225,6 +233,7 @@ impl FileSource {
             link: record.link,
             bytes: self.input.bytes(record.begin..record.begin + record.captured as usize),
             wire_len: record.wire_len,
+            seen: self.format.seen(),
         }
     }
 
@@ -317,29 +326,41 @@ impl From<io::Error> for Broken {
 }
 
 enum Format {
-    Pcap(Pcap),
+    Pcap(Pcap, Points),
     Pcapng(Pcapng),
 }
 
 impl Format {
-    fn open(input: &mut Input) -> Result<Self, Broken> {
+    fn open(input: &mut Input, name: &str) -> Result<Self, Broken> {
         let head = input.peek(12);
         if head.is_empty() {
             return Err(Broken::Empty);
         }
         if Pcap::recognises(head) {
-            return Pcap::open(input).map(Self::Pcap);
+            let pcap = Pcap::open(input)?;
+            let mut points = Points::new(name);
+            points.number(0, pcap.link(), b"", b"");
+            return Ok(Self::Pcap(pcap, points));
         }
         if Pcapng::recognises(head) {
-            return Ok(Self::Pcapng(Pcapng::new()));
+            return Ok(Self::Pcapng(Pcapng::new(name)));
         }
         Err(Broken::Foreign(foreign(head)))
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    fn seen(&self) -> SeenAt {
+        match self {
+            Self::Pcap(..) => SeenAt::default(),
+            Self::Pcapng(pcapng) => pcapng.seen(),
+        }
     }
 
     /// After which frame an option overran its block.
     fn overrun(&self) -> Option<u64> {
         match self {
-            Self::Pcap(_) => None,
+            Self::Pcap(..) => None,
             Self::Pcapng(pcapng) => pcapng.overrun(),
         }
     }

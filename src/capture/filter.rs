@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn frame(link: LinkType, bytes: &[u8], wire_len: u32) -> Frame<'_> {
-        Frame { number: 1, at: None, link, bytes, wire_len }
+        Frame { number: 1, at: None, link, bytes, wire_len, seen: Default::default() }
     }
 
     /// IPv4 and TCP from port 12345 to port 443.

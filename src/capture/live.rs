@@ -16,7 +16,7 @@ use pcap::{Active, Capture, Error, Precision};
 use serde::{Deserialize, Serialize};
 
 use super::filter::unusable;
-use super::{CaptureError, Frame, FrameSource, LinkType, shown};
+use super::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt, shown};
 use crate::time::Timestamp;
 
 /// What to capture, and with how much room.
@@ -87,7 +87,7 @@ pub enum Scope {
 pub struct Live {
     capture: Capture<Active>,
     tap: Tap,
-    link: LinkType,
+    point: CapturePoint,
     number: u64,
     bytes: Vec<u8>,
     stop: Arc<AtomicBool>,
@@ -144,7 +144,8 @@ impl Live {
         let link = link_type(capture.get_datalink().0);
         capture.filter(filter, true).map_err(|error| OpenError::Other(unusable(filter, link, &error)))?;
         let (number, counted) = (0, Counted::default());
-        Ok(Self { capture, tap, link, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
+        let point = CapturePoint { file: None, interface: Some(shown(interface)), description: None, link };
+        Ok(Self { capture, tap, point, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
     }
 
     /// The interface captured on.
@@ -159,7 +160,7 @@ impl Live {
 
     /// How its frames begin.
     pub fn link(&self) -> LinkType {
-        self.link
+        self.point.link
     }
 
     /// A switch that ends the capture: once it is set, [`FrameSource::next_frame`] yields what had been captured by then, and then `None`,
@@ -251,9 +252,10 @@ impl FrameSource for Live {
                     return Ok(Some(Frame {
                         number: self.number,
                         at: Some(at),
-                        link: self.link,
+                        link: self.point.link,
                         wire_len: packet.header.len,
                         bytes: &self.bytes,
+                        seen: SeenAt::default(),
                     }));
                 }
                 Err(Error::TimeoutExpired) if self.until.is_some() => return Ok(None),
@@ -265,6 +267,10 @@ impl FrameSource for Live {
                 }
             }
         }
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        std::slice::from_ref(&self.point)
     }
 }
 
@@ -296,12 +302,15 @@ pub struct OwnedFrame {
     pub bytes: Box<[u8]>,
     /// See [`Frame::wire_len`].
     pub wire_len: u32,
+    /// See [`Frame::seen`].
+    pub seen: SeenAt,
 }
 
 impl OwnedFrame {
     /// The frame as a source would yield it.
     pub fn as_frame(&self) -> Frame<'_> {
-        Frame { number: self.number, at: self.at, link: self.link, bytes: &self.bytes, wire_len: self.wire_len }
+        let Self { number, at, link, ref bytes, wire_len, seen } = *self;
+        Frame { number, at, link, bytes, wire_len, seen }
     }
 }
 
@@ -489,6 +498,7 @@ fn keep(
             link: frame.link,
             bytes: frame.bytes.into(),
             wire_len: frame.wire_len,
+            seen: frame.seen,
         });
     }
     let stats = live.stats()?;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{CaptureError, Frame, FrameSource, LinkType};
+use super::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, PointId, SeenAt};
 use crate::time::Timestamp;
 
 /// Several sources of frames merged by time, their frames numbered anew from 1.
@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 pub struct Merged<S> {
     sources: Vec<S>,
     heads: Vec<Head>,
+    /// The points of all sources, in the order in which they were met.
+    points: Vec<CapturePoint>,
     /// The next frame of each source that has one: its time, and the source's place.
     queue: BinaryHeap<Reverse<(Option<Timestamp>, usize)>>,
     /// The source whose frame was handed out last, and whose next one is not known yet.
@@ -25,6 +27,9 @@ pub struct Merged<S> {
 
 /// A source's next frame, kept while the other sources' frames come first.
 struct Head {
+    /// The numbers here of the source's points.
+    numbers: Vec<PointId>,
+    seen: SeenAt,
     at: Option<Timestamp>,
     order: Option<Timestamp>,
     link: LinkType,
@@ -37,9 +42,27 @@ impl<S: FrameSource> Merged<S> {
     pub fn new(sources: Vec<S>) -> Self {
         let heads = sources
             .iter()
-            .map(|_| Head { at: None, order: None, link: LinkType::ETHERNET, bytes: Vec::new(), wire_len: 0 })
+            .map(|_| Head {
+                numbers: Vec::new(),
+                seen: SeenAt::default(),
+                at: None,
+                order: None,
+                link: LinkType::ETHERNET,
+                bytes: Vec::new(),
+                wire_len: 0,
+            })
             .collect();
-        Self { sources, heads, queue: BinaryHeap::new(), pending: None, number: 0, started: false, broken: Vec::new() }
+        let points = Vec::new();
+        Self {
+            sources,
+            heads,
+            points,
+            queue: BinaryHeap::new(),
+            pending: None,
+            number: 0,
+            started: false,
+            broken: Vec::new(),
+        }
     }
 
     /// The sources, in the order in which they were given.
@@ -55,12 +78,26 @@ impl<S: FrameSource> Merged<S> {
                 head.order = frame.at.or(head.order);
                 head.link = frame.link;
                 head.wire_len = frame.wire_len;
+                head.seen = frame.seen;
                 head.bytes.clear();
                 head.bytes.extend_from_slice(frame.bytes);
                 self.queue.push(Reverse((head.order, index)));
+                self.number_points(index);
             }
             Ok(None) => {}
             Err(error) => self.broken.push(error.message),
+        }
+    }
+
+    /// Gives the points that a source has described since then their numbers, and its next frame that of its own.
+    fn number_points(&mut self, index: usize) {
+        let head = &mut self.heads[index];
+        for point in &self.sources[index].points()[head.numbers.len()..] {
+            head.numbers.push(PointId(self.points.len() as u32));
+            self.points.push(point.clone());
+        }
+        if let Some(number) = head.numbers.get(head.seen.point.0 as usize) {
+            head.seen.point = *number;
         }
     }
 }
@@ -99,7 +136,15 @@ impl<S: FrameSource> FrameSource for Merged<S> {
             link: head.link,
             bytes: &head.bytes,
             wire_len: head.wire_len,
+            seen: head.seen,
         }))
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        match &self.sources[..] {
+            [source] => source.points(),
+            _ => &self.points,
+        }
     }
 
     #[inline]
@@ -129,32 +174,50 @@ impl<S: FrameSource> FrameSource for Merged<S> {
 mod tests {
     use super::*;
 
-    /// Frames by their time in nanoseconds, and then perhaps an error.
+    /// Frames by their time in nanoseconds, in turn from each of its points, and then perhaps an error.
     struct Script {
         times: std::collections::VecDeque<Option<i64>>,
         name: [u8; 1],
         breaks: bool,
+        points: Vec<CapturePoint>,
+        turn: u32,
     }
 
     impl Script {
         fn new(name: u8, times: &[Option<i64>]) -> Self {
-            Self { times: times.iter().copied().collect(), name: [name], breaks: false }
+            let times = times.iter().copied().collect();
+            Self { times, name: [name], breaks: false, points: Vec::new(), turn: 0 }
+        }
+    }
+
+    impl Script {
+        /// Describes a new point with each second frame.
+        fn take_turn(&mut self) -> PointId {
+            if self.turn.is_multiple_of(2) {
+                let interface = Some(format!("{}{}", char::from(self.name[0]), self.turn / 2));
+                self.points.push(CapturePoint { file: None, interface, description: None, link: LinkType::RAW });
+            }
+            self.turn += 1;
+            PointId((self.turn - 1) / 2)
         }
     }
 
     impl FrameSource for Script {
         fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
             match self.times.pop_front() {
-                Some(at) => Ok(Some(Frame {
-                    number: 99,
-                    at: at.map(Timestamp::from_nanos),
-                    link: LinkType::RAW,
-                    bytes: &self.name,
-                    wire_len: 1,
-                })),
+                Some(at) => {
+                    let seen = SeenAt { point: self.take_turn(), ..SeenAt::default() };
+                    let at = at.map(Timestamp::from_nanos);
+                    let bytes = &self.name;
+                    Ok(Some(Frame { number: 99, at, link: LinkType::RAW, bytes, wire_len: 1, seen }))
+                }
                 None if std::mem::take(&mut self.breaks) => Err(CaptureError::new("broken")),
                 None => Ok(None),
             }
+        }
+
+        fn points(&self) -> &[CapturePoint] {
+            &self.points
         }
     }
 
@@ -193,6 +256,20 @@ mod tests {
         let a = Script::new(b'a', &[Some(1), Some(5), Some(3), Some(9)]);
         let b = Script::new(b'b', &[Some(2), None, Some(5), Some(6)]);
         assert_eq!(told(vec![a, b]), ("abbaabba".into(), None));
+    }
+
+    #[test]
+    fn the_points_of_all_sources_are_told_apart() {
+        let a = Script::new(b'a', &[Some(1), Some(2), Some(5)]);
+        let b = Script::new(b'b', &[Some(3), Some(4), Some(6)]);
+        let mut merged = Merged::new(vec![a, b]);
+        let mut seen = Vec::new();
+        while let Some(frame) = merged.next_frame().unwrap() {
+            let point = frame.seen.point;
+            seen.push(merged.points()[point.0 as usize].interface.clone().unwrap());
+        }
+        assert_eq!(seen, ["a0", "a0", "b0", "b0", "a1", "b1"]);
+        assert_eq!(merged.points().len(), 4);
     }
 
     #[test]

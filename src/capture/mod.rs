@@ -12,6 +12,7 @@ mod merged;
 mod patient;
 mod pcap;
 mod pcapng;
+mod point;
 mod privilege;
 mod series;
 mod writer;
@@ -22,6 +23,7 @@ pub use filter::Filter;
 pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
 pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};
 pub use merged::Merged;
+pub use point::{CapturePoint, Heading, PointId, SeenAt};
 pub use privilege::{give_up_privilege, ways_to_capture};
 pub use series::{Rotation, Series, Written};
 pub use writer::Writer;
@@ -41,6 +43,15 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// How many octets the frame had on the wire; more than `bytes` holds when a snap length cut it.
     pub wire_len: u32,
+    /// Where it was captured, as far as its source says.
+    pub seen: SeenAt,
+}
+
+impl Frame<'_> {
+    /// Where it was captured, with what its link-layer header says where its source does not say which way it was going.
+    pub fn seen(&self) -> SeenAt {
+        self.seen.completed(self.link, self.bytes)
+    }
 }
 
 /// A link-layer header type by its number in the LINKTYPE_ registry (tcpdump.org/linktypes.html).
@@ -65,6 +76,14 @@ pub trait FrameSource {
     /// # Errors
     /// A [`CaptureError`] says where the source broke; frames before it were good, and no frame follows it.
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError>;
+
+    /// The capture points known so far, by their [`PointId`]: that of every frame handed out is among them.
+    ///
+    /// More may follow, and those that are known keep their numbers. A source that knows nothing about where its frames
+    /// are from has none.
+    fn points(&self) -> &[CapturePoint] {
+        &[]
+    }
 
     /// Hands the next frames to `on`, at most `most` of them; returns how many: fewer than that only at the end.
     ///
@@ -93,6 +112,10 @@ pub trait FrameSource {
 impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         (**self).next_frame()
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        (**self).points()
     }
 }
 

@@ -66,6 +66,11 @@ impl Pcap {
         Ok(Self { big_endian, fraction, record_header, lengths, link: LinkType(link) })
     }
 
+    /// How its frames begin.
+    pub(super) fn link(&self) -> LinkType {
+        self.link
+    }
+
     /// Reads the next record into `record`, and leaves its bytes in the input's window; whether there was one.
     ///
     /// Inlined, the record stays in registers: taken out of a `Result` it would be written to memory and read again, for every packet.

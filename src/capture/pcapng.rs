@@ -2,16 +2,21 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::LinkType;
 use super::attachment::Joiner;
 use super::file::{Broken, MAX_CAPTURED, Record};
 use super::input::Input;
+use super::point::Points;
+use super::{CapturePoint, Heading, LinkType, PointId, SeenAt};
 use crate::time::Timestamp;
 
 /// The section that is being read, and what was learnt on the way.
 pub(super) struct Pcapng {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    points: Points,
+    /// Where the packet read last was captured, and which way it was going.
+    point: PointId,
+    heading: Heading,
     attachments: Joiner,
     /// Drops of the interfaces of sections that are over.
     dropped: Option<u64>,
@@ -23,6 +28,7 @@ pub(super) struct Pcapng {
 
 struct Interface {
     link: LinkType,
+    point: PointId,
     snap_len: u32,
     clock: Clock,
     dropped: Option<u64>,
@@ -54,10 +60,13 @@ impl Pcapng {
     }
 
     /// Begins before the first section; nothing is read yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(file: &str) -> Self {
         Self {
             big_endian: false,
             interfaces: Vec::new(),
+            points: Points::new(file),
+            point: PointId::default(),
+            heading: Heading::Unknown,
             attachments: Joiner::default(),
             dropped: None,
             options: 0..0,
@@ -81,7 +90,7 @@ impl Pcapng {
                 let whole = self.whole_block(input, length, "an enhanced packet block", 32)?;
                 let record = self.enhanced(input, whole)?;
                 if self.options.len() >= 4 {
-                    self.check(input.bytes(self.options.clone()), *number);
+                    self.take_options(input.bytes(self.options.clone()), *number);
                 }
                 *number += 1;
                 input.consume(whole);
@@ -92,6 +101,17 @@ impl Pcapng {
                 return Ok(Some(record));
             }
         }
+    }
+
+    /// The interfaces described so far.
+    pub(super) fn points(&self) -> &[CapturePoint] {
+        self.points.known()
+    }
+
+    /// Where the packet read last was captured.
+    #[inline]
+    pub(super) fn seen(&self) -> SeenAt {
+        SeenAt { point: self.point, heading: self.heading, interface: None }
     }
 
     /// The comments that the packet read last carries.
@@ -127,6 +147,23 @@ impl Pcapng {
         }
     }
 
+    /// Takes note which way a packet was going, by its options, and of those that run past the end of their block.
+    fn take_options(&mut self, options: &[u8], number: u64) {
+        let big_endian = self.big_endian;
+        let whole = each_option(big_endian, options, |code, value| {
+            if let (EPB_FLAGS, Some(flags)) = (code, value.first_chunk::<4>()) {
+                self.heading = match word(big_endian, flags, 0) & 3 {
+                    1 => Heading::Inbound,
+                    2 => Heading::Outbound,
+                    _ => Heading::Unknown,
+                };
+            }
+        });
+        if whole.is_break() {
+            self.overrun.get_or_insert(number);
+        }
+    }
+
     /// Makes the whole block lie in the window, and checks its two lengths; yields its length, padding and all.
     #[inline]
     fn whole_block(&self, input: &mut Input, length: u32, what: &str, least: usize) -> Result<usize, Broken> {
@@ -154,8 +191,8 @@ impl Pcapng {
         let (index, high, low, captured, original) = (field(8), field(12), field(16), field(20), field(24));
         let interface = self.interface(index)?;
         let ticks = u64::from(high) << 32 | u64::from(low);
-        let (link, at) = (interface.link, interface.clock.moment(ticks));
-        self.packet(input, whole, 28, link, Some(at), captured, original)
+        let (link, point, at) = (interface.link, interface.point, interface.clock.moment(ticks));
+        self.packet(input, whole, 28, (link, point), Some(at), captured, original)
     }
 
     /// Lengths that fit, and the place of the packet's bytes and options.
@@ -166,7 +203,7 @@ impl Pcapng {
         input: &Input,
         whole: usize,
         fixed: usize,
-        link: LinkType,
+        (link, point): (LinkType, PointId),
         at: Option<Timestamp>,
         captured: u32,
         original: u32,
@@ -183,6 +220,7 @@ impl Pcapng {
         let begin = input.position() + fixed;
         let options = begin + (captured as usize).next_multiple_of(4).min(room);
         self.options = options..begin + room;
+        (self.point, self.heading) = (point, Heading::Unknown);
         Ok(Record { at, link, begin, captured, wire_len: original.max(captured) })
     }
 
@@ -221,10 +259,12 @@ impl Pcapng {
         let field = |at| word(self.big_endian, block, at);
         let record = match kind {
             INTERFACE => {
-                let interface = Interface::read(self.big_endian, &block[8..whole - 4]);
+                let mut interface = Interface::read(self.big_endian, &block[8..whole - 4]);
                 if self.interfaces.len() >= MAX_INTERFACES {
                     return Err(Broken::Damaged(format!("it describes more than {MAX_INTERFACES} interfaces")));
                 }
+                let [name, description] = Interface::names(self.big_endian, &block[8..whole - 4]);
+                interface.point = self.points.number(self.interfaces.len(), interface.link, name, description);
                 self.interfaces.push(interface);
                 None
             }
@@ -233,8 +273,9 @@ impl Pcapng {
                 let (high, low, captured, original) = (field(12), field(16), field(20), field(24));
                 let interface = self.interface(index)?;
                 let at = interface.clock.moment(u64::from(high) << 32 | u64::from(low));
-                let record = self.packet(input, whole, 28, interface.link, Some(at), captured, original)?;
-                self.check(input.bytes(self.options.clone()), *number);
+                let place = (interface.link, interface.point);
+                let record = self.packet(input, whole, 28, place, Some(at), captured, original)?;
+                self.take_options(input.bytes(self.options.clone()), *number);
                 Some(record)
             }
             SIMPLE_PACKET => {
@@ -243,7 +284,8 @@ impl Pcapng {
                 let snap_len = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
                 // Its padding is not to be told from its bytes where even the snap length does not say.
                 let captured = original.min(snap_len).min((whole - 16) as u32);
-                let mut record = self.packet(input, whole, 12, interface.link, None, captured, original)?;
+                let place = (interface.link, interface.point);
+                let mut record = self.packet(input, whole, 12, place, None, captured, original)?;
                 record.wire_len = original.max(captured);
                 self.options = 0..0;
                 Some(record)
@@ -342,10 +384,22 @@ impl Interface {
         });
         Self {
             link: LinkType(link as u16),
+            point: PointId::default(),
             snap_len: word(big_endian, body, 4),
             clock: Clock { resolution, offset },
             dropped: None,
         }
+    }
+
+    /// Its name and its description, empty where there is none.
+    fn names(big_endian: bool, body: &[u8]) -> [&[u8]; 2] {
+        let [mut name, mut description]: [&[u8]; 2] = [&[], &[]];
+        _ = each_option(big_endian, &body[8..], |code, value| match code {
+            IF_NAME => name = value,
+            IF_DESCRIPTION => description = value,
+            _ => {}
+        });
+        [name, description]
     }
 }
 
@@ -419,6 +473,9 @@ pub(super) const STATISTICS: u32 = 5;
 pub(super) const ENHANCED_PACKET: u32 = 6;
 pub(super) const OPT_COMMENT: u16 = 1;
 pub(super) const OPT_CUSTOM_BINARY: u16 = 2989;
+const EPB_FLAGS: u16 = 2;
+const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 pub(super) const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 pub(super) const ISB_IFDROP: u16 = 5;

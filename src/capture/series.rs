@@ -169,7 +169,7 @@ fn name(path: &Path, rotation: &Rotation, number: u64) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FileSource, FrameSource, LinkType};
+    use super::super::{FileSource, FrameSource, LinkType, SeenAt};
     use super::*;
 
     /// A folder of its own for each test, gone with it.
@@ -208,7 +208,7 @@ mod tests {
 
     fn frame(seconds: i64) -> Frame<'static> {
         let at = Some(Timestamp::from_parts(seconds, 0));
-        Frame { number: 1, at, link: LinkType::RAW, bytes: &[7; 100], wire_len: 100 }
+        Frame { number: 1, at, link: LinkType::RAW, bytes: &[7; 100], wire_len: 100, seen: SeenAt::default() }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::compression::decompressed;
-use super::{CaptureError, FileSource, FrameSource, LinkType};
+use super::{CaptureError, FileSource, FrameSource, Heading, LinkType, SeenAt};
 use crate::time::Timestamp;
 
 /// A frame's number, its nanoseconds, its link type, its bytes, and its length on the wire.
@@ -229,6 +229,61 @@ fn each_interface_has_its_clock() {
     assert_eq!(at(9, -3, 7), -2_999_999_993);
     assert_eq!(at(0, i64::MAX, u64::MAX), i64::MAX);
     assert_eq!(at(0, i64::MIN, 0), i64::MIN + 1);
+}
+
+#[test]
+fn each_packet_says_where_it_was_seen() {
+    for order in [Order::Big, Order::Little] {
+        let flags = |bits| order.option(2, &order.words(&[bits]));
+        let named = |link, name: &[u8]| {
+            order.interface(link, 0, &[order.option(2, name), order.option(3, b"of a host")].concat())
+        };
+        let old = [order.halves(&[1, 0]), order.words(&[0, 0, 1, 1]), b"a\0\0\0".to_vec(), flags(1)].concat();
+        let cooked = [8, 0, 0, 0, 0, 0, 0, 7, 0, 1, 4, 6];
+        let section = [
+            order.section(),
+            named(1, b"eth0"),
+            order.interface(276, 0, &[]),
+            order.packet(0, 0, b"a", 1, &flags(0x8000_0001)),
+            order.packet(0, 0, b"b", 1, &[order.option(1, b"a comment"), flags(2)].concat()),
+            order.packet(1, 0, &cooked, 12, &[]),
+            order.block(2, &old),
+        ]
+        .concat();
+        let bytes =
+            [section.clone(), section, order.section(), named(1, b"eth1"), order.packet(0, 0, b"c", 1, &[])].concat();
+        let mut source = FileSource::from_reader("points.pcapng", Box::new(Cursor::new(bytes))).unwrap();
+        let mut seen = Vec::new();
+        while let Some(frame) = source.next_frame().unwrap() {
+            let SeenAt { point, heading, interface } = frame.seen();
+            seen.push((point.0, heading, interface));
+        }
+        let once = [
+            (0, Heading::Inbound, None),
+            (0, Heading::Outbound, None),
+            (1, Heading::Outbound, Some(7)),
+            (1, Heading::Inbound, None),
+        ];
+        assert_eq!(seen, [&once[..], &once, &[(2, Heading::Unknown, None)]].concat());
+        let points: Vec<_> = source
+            .points()
+            .iter()
+            .map(|point| (point.interface.as_deref(), point.description.as_deref(), point.link.0))
+            .collect();
+        assert_eq!(
+            points,
+            [(Some("eth0"), Some("of a host"), 1), (None, None, 276), (Some("eth1"), Some("of a host"), 1)]
+        );
+        assert!(source.points().iter().all(|point| point.file.as_deref() == Some("points.pcapng")));
+    }
+}
+
+#[test]
+fn a_classic_capture_is_one_point() {
+    let mut source = FileSource::from_reader("one.pcap", Box::new(Cursor::new(two_frames()))).unwrap();
+    assert_eq!(source.next_frame().unwrap().unwrap().seen(), SeenAt::default());
+    let [point] = source.points() else { panic!("{:?}", source.points()) };
+    assert_eq!((point.file.as_deref(), &point.interface, point.link), (Some("one.pcap"), &None, LinkType::ETHERNET));
 }
 
 #[test]
@@ -871,7 +926,7 @@ proptest! {
         for (nanos, bytes, beyond, comments) in &frames {
             let at = Some(Timestamp::from_nanos(*nanos));
             let wire_len = bytes.len() as u32 + beyond;
-            writer.write(&super::Frame { number: 1, at, link: LinkType::RAW, bytes, wire_len }, comments).unwrap();
+            writer.write(&super::Frame { number: 1, at, link: LinkType::RAW, bytes, wire_len, seen: SeenAt::default() }, comments).unwrap();
         }
         for attachment in attachments.iter().filter(|_| format == 1) {
             writer.attach(attachment).unwrap();

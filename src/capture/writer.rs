@@ -512,7 +512,7 @@ mod tests {
     }
 
     fn frame(link: LinkType, nanos: i64, bytes: &[u8], wire_len: u32) -> Frame<'_> {
-        Frame { number: 1, at: Some(Timestamp::from_nanos(nanos)), link, bytes, wire_len }
+        Frame { number: 1, at: Some(Timestamp::from_nanos(nanos)), link, bytes, wire_len, seen: Default::default() }
     }
 
     const NOW: i64 = 1_795_223_276_320_071_123;

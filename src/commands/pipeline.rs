@@ -255,7 +255,14 @@ mod tests {
             self.bytes = [ip, tcp].concat();
             let number = u64::from(self.made);
             let at = Some(Timestamp::from_nanos(number as i64 * 10_000_000));
-            Ok(Some(Frame { number, at, link: LinkType::RAW, bytes: &self.bytes, wire_len: 40 }))
+            Ok(Some(Frame {
+                number,
+                at,
+                link: LinkType::RAW,
+                bytes: &self.bytes,
+                wire_len: 40,
+                seen: Default::default(),
+            }))
         }
     }
 

@@ -106,7 +106,7 @@ impl<K: Key> Attempt<K> {
         from == self.from() && segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN && segment.seq.0 != self.seq
     }
 
-    /// The SYN as it was decoded.
+    /// The SYN as it was decoded, but for its time to live, which a connection is not judged by.
     pub(super) fn segment(&self) -> Segment {
         let [src, dst] = self.ends();
         let has = |what| self.has.contains(what);
@@ -127,6 +127,7 @@ impl<K: Key> Attempt<K> {
             urgent: 0,
             checksum: self.checksum,
             ip_id: has(Has::IP_ID).then_some(self.ip_id),
+            ttl: 0,
             len: 0,
             oddities: Oddities::from_bits_truncate(self.oddities),
             options: Options {

@@ -120,6 +120,7 @@ struct Item {
     mss: u16,
     frame: u16,
     window_scale: u8,
+    ttl: u8,
     holds: Holds,
 }
 
@@ -157,6 +158,7 @@ impl Item {
             mss: 0,
             frame: 0,
             window_scale: 0,
+            ttl: 0,
             holds: Holds::WHOLE,
         }
     }
@@ -203,6 +205,7 @@ impl Item {
             mss: options.mss.unwrap_or(0),
             frame,
             window_scale: options.window_scale.unwrap_or(0),
+            ttl: segment.ttl,
             holds,
         })
     }
@@ -224,6 +227,7 @@ impl Item {
             urgent: 0,
             checksum: self.checksum,
             ip_id: Some(self.ip_id),
+            ttl: self.ttl,
             len: self.len.into(),
             oddities: self.oddities,
             options: Options {
@@ -272,6 +276,7 @@ mod tests {
             flags: u16,
             oddities: u16,
             ip_id in option::of(any::<u16>()),
+            ttl: u8,
             len in prop_oneof![0..2_u32, Just(65_535), Just(65_536), any::<u32>()],
             at in option::of(any::<i64>()),
             frame in prop_oneof![0..9_u64, 65_530..65_540_u64, any::<u64>()],
@@ -295,6 +300,7 @@ mod tests {
                 urgent,
                 checksum: numbers.3,
                 ip_id,
+                ttl,
                 len,
                 oddities: Oddities::from_bits_truncate(oddities),
                 options,

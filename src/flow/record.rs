@@ -305,6 +305,10 @@ impl<K: Key> Record<K> {
             completeness: self.completeness,
             lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
+            copies: self
+                .trouble
+                .as_ref()
+                .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
         };
         let ending = facts.ending();
         let end_of = |direction| match place(direction) {

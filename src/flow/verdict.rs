@@ -154,6 +154,8 @@ pub(super) struct Facts<'a> {
     pub(super) completeness: u8,
     pub(super) lasted: Option<Span>,
     pub(super) midstream: bool,
+    /// How many of the client's segments are copies of frames that were captured before.
+    pub(super) copies: u64,
 }
 
 impl Facts<'_> {
@@ -200,7 +202,7 @@ impl Facts<'_> {
             (Ending::Reset, Some(reset)) => Verdict::Reset { by: self.side(reset.by), kind: reset.kind },
             (Ending::Refused | Ending::Reset, _) => Verdict::Refused,
             (Ending::Unanswered, _) => {
-                let syns = self.streams[0].segments();
+                let syns = self.streams[0].segments().saturating_sub(self.copies);
                 Verdict::Unanswered { syns, lasted: self.lasted.filter(|_| syns > 1) }
             }
             (Ending::Open, _) => self.open(),

@@ -1,6 +1,7 @@
 //! What the kernel says of a socket: TCP_INFO of one's own sockets, and sock_diag for those that no process holds any more.
 
 mod clock;
+mod event;
 mod sock_diag;
 mod tcp_info;
 
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
-pub use clock::now;
+pub use clock::{measure, now};
+pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
 
 /// Who testified to a state.

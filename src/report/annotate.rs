@@ -21,7 +21,7 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
             EventKind::Transition(transition) => {
                 let frame = transition.cause.and_then(|cause| {
                     frame_of[cause.0 as usize].or_else(|| match &story[cause].kind {
-                        EventKind::Call(call) => call.frames.first().copied(),
+                        EventKind::Call(call) => call.sent.first().and_then(|sent| story.frame_of(*sent)),
                         _ => None,
                     })
                 });
@@ -32,7 +32,7 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 comments.entry(frame).or_default().push(text);
             }
             EventKind::Call(call) => {
-                let Some(frame) = call.completed_by else { continue };
+                let Some(frame) = call.completed_by.and_then(|id| story.frame_of(id)) else { continue };
                 let text = format!("{} returned {}", named(story, &call.call), outcome(&call.call));
                 comments.entry(frame).or_default().push(text);
             }

@@ -42,7 +42,7 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
         for event in &story.events {
-            self.event(event, &story.threads)?;
+            self.event(event, story)?;
         }
         for connection in &story.connections {
             self.connection(connection)?;
@@ -50,16 +50,16 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `threads` are those that made the calls.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event, threads: &Threads) -> io::Result<()> {
+    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
         match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, threads))?,
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
             EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, threads))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
         }
         self.end_line()
     }
@@ -472,15 +472,24 @@ struct CallLine<'a> {
     errno: Option<Errno>,
     octets: Option<u64>,
     stream: Option<Range>,
-    frames: &'a [u64],
-    brought_by: &'a [u64],
+    frames: Vec<u64>,
+    brought_by: Vec<u64>,
     completed_by: Option<u64>,
+    edges: EdgesField<'a>,
     accepted: Option<SocketId>,
     local: Option<End>,
     peer: Option<End>,
     tcp_info: Option<&'a TcpInfo>,
     preview: Preview<'a>,
     note: Option<Cow<'static, str>>,
+}
+
+/// The segments that a call has to do with, by their ids.
+#[derive(Serialize)]
+struct EdgesField<'a> {
+    sent: &'a [EventId],
+    brought_by: &'a [EventId],
+    completed_by: Option<EventId>,
 }
 
 /// The thread that made a call.
@@ -492,9 +501,9 @@ struct ProcessField<'a> {
 }
 
 impl<'a> CallLine<'a> {
-    fn of(event: &Event, joined: &'a CallEvent, threads: &'a Threads) -> Self {
+    fn of(event: &Event, joined: &'a CallEvent, story: &'a Story) -> Self {
         let call = &joined.call;
-        let process = threads.get(call.thread());
+        let process = story.threads.get(call.thread());
         Self {
             head: Head::of(event, "call"),
             returned: call.returned_at(),
@@ -513,9 +522,10 @@ impl<'a> CallLine<'a> {
             errno: call.errno(),
             octets: call.octets(),
             stream: joined.stream,
-            frames: &joined.frames,
-            brought_by: &joined.brought_by,
-            completed_by: joined.completed_by,
+            frames: story.frames_of(&joined.sent),
+            brought_by: story.frames_of(&joined.brought_by),
+            completed_by: joined.completed_by.and_then(|id| story.frame_of(id)),
+            edges: EdgesField { sent: &joined.sent, brought_by: &joined.brought_by, completed_by: joined.completed_by },
             accepted: call.accepted(),
             local: call.local().map(End::from),
             peer: call.peer().map(End::from),
@@ -1007,9 +1017,9 @@ mod tests {
                 }),
             },
             stream: Some(Range::of(0, 10)),
-            frames: vec![1],
+            sent: vec![EventId(1)],
             brought_by: vec![],
-            completed_by: Some(2),
+            completed_by: Some(EventId(3)),
             remark: None,
         }
     }
@@ -1033,6 +1043,7 @@ mod tests {
                 urgent: 0,
                 checksum: 0,
                 ip_id: None,
+                ttl: 64,
                 len: 10,
                 oddities: Oddities::CUT | Oddities::CONGESTION_EXPERIENCED,
                 options,
@@ -1109,7 +1120,7 @@ mod tests {
         let mut threads = Threads::default();
         let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
         threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
-        Story { events, connections: vec![connection()], threads, totals }
+        Story { events, connections: vec![connection()], threads, totals, joins_omitted: 0 }
     }
 
     fn schema() -> Value {

@@ -6,11 +6,10 @@ use std::io::{self, Write};
 use super::style::{Charset, Clock, Paint, Style};
 use super::text::{Line, counted, escape, grouped};
 use super::{Csv, Jsonl, Origin, Table, clock};
-use crate::calls::Threads;
 use crate::capture::CaptureStats;
 use crate::flow::{Connection, ConnectionId, Ending, Side, Step, Totals};
 use crate::kernel::Witness;
-use crate::story::{Event, EventId, EventKind, Phase, TransitionEvent};
+use crate::story::{Event, EventId, EventKind, Phase, Story, TransitionEvent};
 use crate::tcp::{Rule, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment};
@@ -392,7 +391,7 @@ impl Teller for JsonLines<'_> {
                 phase: phase(connection, moved.rule),
                 kind: EventKind::Transition(transition),
             };
-            self.jsonl.event(&event, &Threads::default())?;
+            self.jsonl.event(&event, &Story::default())?;
         }
         Ok(())
     }

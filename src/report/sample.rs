@@ -105,7 +105,7 @@ impl Teller {
             side,
             call,
             stream: None,
-            frames: Vec::new(),
+            sent: Vec::new(),
             brought_by: Vec::new(),
             completed_by: None,
             remark: None,
@@ -155,6 +155,7 @@ impl Teller {
             len: len as u32,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             oddities: crate::wire::Oddities::default(),
             options,
         };
@@ -172,6 +173,12 @@ impl Teller {
             tunnel: Box::default(),
         };
         self.push(moment(at), EventKind::Segment(Box::new(event)))
+    }
+
+    /// The segment in that frame.
+    fn in_frame(&self, frame: u64) -> EventId {
+        let is_it = |event: &&Event| self.story.frame_of(event.id) == Some(frame);
+        self.story.events.iter().find(is_it).expect("a segment").id
     }
 
     pub(super) fn segment_mut(&mut self, id: EventId) -> &mut SegmentEvent {
@@ -343,10 +350,12 @@ pub(super) fn echo() -> Story {
     t.time_wait(712, Client, 59_996, close);
 
     for (call, frame) in [(accept, 3), (connect, 2), (recv, 4), (back, 6), (last_recv, 8)] {
-        t.call_mut(call).completed_by = Some(frame);
+        let segment = t.in_frame(frame);
+        t.call_mut(call).completed_by = Some(segment);
     }
     for (call, frame) in [(connect, 1), (send, 4), (send_back, 6), (close, 8), (close_back, 9)] {
-        t.call_mut(call).frames = vec![frame];
+        let segment = t.in_frame(frame);
+        t.call_mut(call).sent = vec![segment];
     }
     t.summed_up(Ending::Fin, Some(Closer::Client), Verdict::Closed { first: Client, left: Left::TimeWait })
 }
@@ -374,11 +383,10 @@ pub(super) fn troubled() -> Story {
             after: Some("connect".into()),
         },
     );
-    t.call_mut(connect).completed_by = Some(2);
+    t.call_mut(connect).completed_by = Some(answer);
     t.phase = Phase::Data;
     let send = t.call((100, 120), Client, "send(5, 0)", Effect::Send, 4, 5);
     t.call_mut(send).call.returned.as_mut().unwrap().preview = b"a\x1b[2Jb".to_vec();
-    t.call_mut(send).frames = vec![3, 4];
     let first = t.segment(110, Client, Flags::ACK, (1, 1, 5), by(&[send]));
     let again = t.segment(
         200_110,
@@ -387,6 +395,7 @@ pub(super) fn troubled() -> Story {
         (1, 1, 5),
         Cause { calls: vec![send], ..kernel(Mechanism::RetransmissionTimeout, first) },
     );
+    t.call_mut(send).sent = vec![first, again];
     let segment = t.segment_mut(again);
     segment.findings = [Finding::Retransmission].into_iter().collect();
     segment.cause.why = Some(Why::TimerExpired);

@@ -1,100 +1,68 @@
-//! Scripts of calls and segments on one time line, in packetdrill's manner, for the tests of the joins.
+//! Plays scripts of the one notation through the real table and timeline, for the tests of the joins.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
 
 use super::{EventKind, Observed, Story, Trace, tell};
-use crate::calls::{
-    Call, CallId, Domain, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
-    Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
-};
-use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
-use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
-use crate::tcp::{Endpoint, Finding, FindingSet, State};
-use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
+use crate::calls::{Call, Threads};
+use crate::capture::SeenAt;
+use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
+use crate::kernel::Evidence;
+use crate::script;
+use crate::tcp::{Finding, State};
 
 /// Tells the story of a script.
-///
-/// A line is one of
-/// - `TIME < FLAGS SEQ(LEN) [ack N] [finding…]`, a segment of the client (`>`: of the server), numbers relative to the ISNs, or
-/// - `FROM..TO client|server NAME RESULT [in STATE]`, a call (`-ERRNO` for one that failed; `in` is what TCP_INFO said afterwards), or
-/// - `TIME diag client|server STATE|none [REMAINING_MS]`, an answer of sock_diag.
-///
-/// Times are microseconds.
 pub(super) fn story(script: &str) -> Story {
-    stories(script, [client().port(); 2])
+    recording(script).told()
 }
 
-/// Tells the story of a script of two connections, the second one after a line `----`, with the ports of their clients.
-pub(super) fn stories(script: &str, ports: [u16; 2]) -> Story {
-    let mut calls = Vec::new();
-    let mut evidence = Vec::new();
-    let mut traces = Vec::new();
-    let mut frames = 0;
-    for (id, (part, port)) in (0..).map(ConnectionId).zip(script.split("----").zip(ports)) {
-        let client = SocketAddr::new(client().ip(), port);
-        let segments = part_of(part, id, client, &mut frames, &mut calls, &mut evidence);
-        traces.push(Trace { id, client, server: server(), segments });
+/// What a script holds.
+#[derive(Clone)]
+pub(super) struct Recording {
+    pub(super) traces: Vec<Trace>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) threads: Threads,
+    pub(super) calls: Vec<Call>,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+impl Recording {
+    pub(super) fn told(self) -> Story {
+        let Self { traces, connections, threads, calls, evidence } = self;
+        tell(traces, connections, threads, calls, &evidence, Totals::default())
     }
-    let connections = traces.iter().map(|trace| summary(trace.id)).collect();
-    traces.retain(|trace| !trace.segments.is_empty());
-    tell(&traces, connections, threads(), calls, &evidence, Totals::default())
 }
 
-/// The segments of one connection of a script; its calls and answers are added to those before.
-fn part_of(
-    script: &str,
-    id: ConnectionId,
-    client: SocketAddr,
-    frames: &mut u64,
-    calls: &mut Vec<Call>,
-    evidence: &mut Vec<Evidence>,
-) -> Vec<Observed> {
-    let mut segments: Vec<Observed> = Vec::new();
-    let mut ends = [Endpoint::closed(), Endpoint::unknown()];
-    let mut in_order = [0u32; 2];
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[1] {
-            "<" | ">" => {
-                let mut segment = segment(*frames + 1, client, &words);
-                segment.at = Some(time(words[0]));
-                *frames += 1;
-                let from = usize::from(words[1] == ">");
-                if !segment.seq.is_after(Seq(in_order[from])) {
-                    in_order[from] = in_order[from].max(segment.end().0);
-                }
-                let sides = [Side::Client, Side::Server];
-                let mut moves = [None; 4];
-                let sent = ends[from].sent(&segment).map(|step| step.map(|step| (sides[from], step)));
-                let taken = ends[1 - from].received(&segment, Seq(in_order[from]));
-                let taken = taken.map(|step| step.map(|step| (sides[1 - from], step)));
-                for (slot, step) in moves.iter_mut().zip(sent.into_iter().chain(taken).flatten()) {
-                    *slot = Some(step);
-                }
-                let findings: FindingSet =
-                    Finding::ALL.iter().copied().filter(|finding| words.contains(&finding.name())).collect();
-                let octets = u64::from(segment.len);
-                let step = Step {
-                    connection: id,
-                    from: sides[from],
-                    opened: segments.is_empty(),
-                    findings,
-                    seq: i64::from(segment.seq.0),
-                    ack: segment.flags.contains(Flags::ACK).then_some(i64::from(segment.ack.0)),
-                    window: 1000,
-                    stream: (octets > 0).then(|| Range::of(u64::from(segment.data_seq().0) - 1, octets)),
-                    moves,
-                };
-                let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
-                let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
-                segments.push(Observed { segment, step, preview: Vec::new(), tunnel: tunnel.collect() });
-            }
-            "diag" => evidence.push(answer(&words)),
-            _ => calls.push(call(calls.len() as u64, client, &words)),
+/// What a script holds; findings that stand behind `=` of a segment are those that the table has.
+pub(super) fn recording(script: &str) -> Recording {
+    let performed = script::performed(script);
+    let mut table = FlowTable::new();
+    let mut observed: Vec<(ConnectionId, Observed)> = Vec::new();
+    for placed in performed.segments {
+        let segment = placed.segment;
+        let step = table.observe(&segment).expect("not late");
+        if let Some(expected) = placed.expected {
+            let findings: Vec<_> = step.findings.iter().map(Finding::name).collect();
+            assert_eq!(findings.join(" "), expected, "frame {}", segment.frame);
         }
+        let tunnel = placed.tunnel.into();
+        let seen = SeenAt::default();
+        observed.push((step.connection, Observed { segment, step, preview: Vec::new(), tunnel, seen }));
     }
-    segments
+    let mut connections = Vec::new();
+    let Ok(_) = table.finish(|connection| {
+        connections.push(connection);
+        Ok::<_, Infallible>(())
+    });
+    connections.sort_by_key(|connection| connection.id);
+    let of = |id| observed.iter().filter(move |(of, _)| *of == id).map(|(_, observed)| observed.clone());
+    let trace = |Connection { id, client, server, .. }: &Connection| Trace {
+        id: *id,
+        client: *client,
+        server: *server,
+        segments: of(*id).collect(),
+    };
+    let traces = connections.iter().map(trace).collect();
+    Recording { traces, connections, threads: performed.threads, calls: performed.calls, evidence: performed.answers }
 }
 
 /// The story in one line an event, events numbered from 0.
@@ -105,17 +73,17 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         .map(|event| {
             let what = match &event.kind {
                 EventKind::Call(call) => {
-                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), named(&call.call));
+                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), call.call.name());
                     if let Some(stream) = call.stream {
                         text += &format!(" [{},{})", stream.from, stream.to);
                     }
-                    if !call.frames.is_empty() {
-                        text += &format!(" sent {:?}", call.frames);
+                    if !call.sent.is_empty() {
+                        text += &format!(" sent {:?}", story.frames_of(&call.sent));
                     }
                     if !call.brought_by.is_empty() {
-                        text += &format!(" got {:?}", call.brought_by);
+                        text += &format!(" got {:?}", story.frames_of(&call.brought_by));
                     }
-                    if let Some(frame) = call.completed_by {
+                    if let Some(frame) = call.completed_by.and_then(|id| story.frame_of(id)) {
                         text += &format!(" done by {frame}");
                     }
                     text
@@ -160,190 +128,4 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
             format!("{} {what}", event.id.0)
         })
         .collect()
-}
-
-fn summary(id: ConnectionId) -> Connection {
-    Connection {
-        id,
-        client: client(),
-        server: server(),
-        midstream: false,
-        first: None,
-        last: None,
-        first_frame: 1,
-        last_frame: 1,
-        completeness: 0,
-        conn_state: ConnState::Oth,
-        history: String::new(),
-        initial_rtt: None,
-        client_state: None,
-        server_state: None,
-        closed_by: None,
-        ending: Ending::Open,
-        verdict: Verdict::Open,
-        client_to_server: SideSummary::default(),
-        server_to_client: SideSummary::default(),
-        findings: Vec::new(),
-        findings_omitted: 0,
-    }
-}
-
-fn client() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 50_000))
-}
-
-fn server() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 3000))
-}
-
-fn time(word: &str) -> Timestamp {
-    Timestamp::from_nanos(word.parse::<i64>().expect("microseconds") * 1000)
-}
-
-fn segment(frame: u64, client: SocketAddr, words: &[&str]) -> Segment {
-    let (seq, len) = words[3].split_once('(').expect("seq(len)");
-    let flags = words[2].chars().fold(Flags::empty(), |flags, letter| {
-        flags
-            | match letter {
-                'S' => Flags::SYN,
-                'F' => Flags::FIN,
-                'R' => Flags::RST,
-                'P' => Flags::PSH,
-                '.' => Flags::ACK,
-                other => panic!("flag {other}"),
-            }
-    });
-    let ack = words.iter().position(|word| *word == "ack").map_or(0, |place| words[place + 1].parse().expect("ack"));
-    let (from, to) = if words[1] == "<" { (client, server()) } else { (server(), client) };
-    Segment {
-        at: None,
-        frame,
-        src: from.ip(),
-        dst: to.ip(),
-        src_port: from.port(),
-        dst_port: to.port(),
-        window: 1000,
-        urgent: 0,
-        checksum: 0,
-        ip_id: None,
-        oddities: Oddities::empty(),
-        options: Options::default(),
-        seq: Seq(seq.parse().expect("seq")),
-        ack: Seq(ack),
-        flags,
-        len: len.trim_end_matches(')').parse().expect("len"),
-    }
-}
-
-fn call(n: u64, client: SocketAddr, words: &[&str]) -> Call {
-    let (entered, returned) = words[0].split_once("..").expect("FROM..TO");
-    let (entered, returned) = (time(entered), time(returned));
-    let result = match words[3].strip_prefix('-') {
-        Some(name) => Err(Errno::named(name).expect("an error")),
-        None => Ok(words[3].parse().expect("result")),
-    };
-    let octets = result.unwrap_or(0) as u64;
-    let is_client = words[1] == "client";
-    let (own, peer) = if is_client { (client, server()) } else { (server(), client) };
-    let flags = MessageFlags::empty();
-    let op = match words[2] {
-        "socket" => Op::Socket {
-            domain: Domain::AF_INET,
-            r#type: SocketType::SOCK_STREAM,
-            flags: SocketFlags::empty(),
-            protocol: Protocol::IPPROTO_IP,
-        },
-        "bind" => Op::Bind { address: Some(own) },
-        "listen" => Op::Listen { backlog: 5 },
-        "accept" => Op::Accept { flags: None },
-        "connect" => Op::Connect { address: Some(peer) },
-        "send" => Op::Send { by: Sending::Send, len: octets, flags },
-        "recv" => Op::Receive { by: Receiving::Recv, len: octets, flags },
-        "shutdown" => Op::Shutdown { how: How::SHUT_WR },
-        "linger" => Op::SetOption {
-            option: OptionName::Socket(SocketOption::SO_LINGER),
-            value: OptionValue::Linger { on: true, seconds: 0 },
-        },
-        "close" | "unlisten" => Op::Close,
-        other => panic!("call {other}"),
-    };
-    let of_listener = !is_client && matches!(words[2], "socket" | "bind" | "listen" | "accept" | "unlisten");
-    let socket = match (is_client, of_listener) {
-        (true, _) => 1,
-        (_, true) => 2,
-        _ => 3,
-    };
-    let role = match words[2] {
-        "socket" => Role::Made,
-        "close" | "unlisten" => Role::Released,
-        _ => Role::On,
-    };
-    let used = |socket, role| SocketUse { local: Some(own), ..SocketUse::of(SocketId(socket), socket as i32, role) };
-    let mut sockets = vec![used(socket, role)];
-    if words[2] == "accept" && result.is_ok() {
-        sockets.push(used(3, Role::Made));
-    }
-    let last = sockets.last_mut().expect("one");
-    last.peer = (!of_listener || words[2] == "accept").then_some(peer);
-    last.info = words.iter().position(|word| *word == "in").map(|place| info(returned, words[place + 1]));
-    let moves = matches!(words[2], "send" | "recv") && result.is_ok();
-    let returned = Returned { at: returned, result, octets: moves.then_some(octets), preview: Vec::new() };
-    let id = CallId { thread: ThreadId(u32::from(!is_client)), n };
-    Call { id, entered, op, sockets, returned: Some(returned) }
-}
-
-/// How a script calls it.
-fn named(call: &Call) -> &str {
-    let of_listener = call.socket() == Some(SocketId(2));
-    match call.effect() {
-        Effect::Close if of_listener => "unlisten",
-        Effect::LingerZero => "linger",
-        _ => call.name(),
-    }
-}
-
-fn threads() -> Threads {
-    let mut threads = Threads::default();
-    let process = threads.add_process(Process { pid: 1, comm: "test".to_owned() });
-    for comm in ["client", "server"] {
-        threads.add(Thread { process, tid: 1, comm: comm.to_owned() });
-    }
-    threads
-}
-
-fn state(word: &str) -> State {
-    State::ALL.into_iter().find(|state| state.name() == word).expect("a state")
-}
-
-fn info(at: Timestamp, word: &str) -> TcpInfo {
-    TcpInfo {
-        asked: at,
-        answered: at,
-        state: state(word),
-        rtt_us: 0,
-        rttvar_us: 0,
-        snd_cwnd: 10,
-        snd_mss: 1460,
-        unacked: 0,
-        retransmits: 0,
-        total_retrans: 0,
-        bytes_acked: 0,
-        bytes_received: 0,
-        notsent_bytes: 0,
-    }
-}
-
-fn answer(words: &[&str]) -> Evidence {
-    let (local, peer) = if words[2] == "client" { (client(), server()) } else { (server(), client()) };
-    let remaining = words.get(4).map(|millis| Span::from_millis(millis.parse().expect("milliseconds")));
-    Evidence {
-        asked: time(words[0]),
-        answered: time(words[0]),
-        local,
-        peer,
-        state: (words[3] != "none").then(|| state(words[3])),
-        timer: remaining.map(|remaining| Timer { kind: TimerKind::TimeWait, remaining }),
-        inode: 0,
-        uid: 0,
-    }
 }

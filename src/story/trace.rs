@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::capture::SeenAt;
 use crate::flow::{ConnectionId, Side, Step};
 use crate::wire::{Segment, Tunnel};
 
@@ -29,6 +30,8 @@ pub struct Observed {
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
+    /// Where its frame was captured, and which way it was going there.
+    pub seen: SeenAt,
 }
 
 impl Trace {

@@ -130,6 +130,8 @@ rules! {
     TimeWaitOver = "time-wait-over",
     /// A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).
     TimeWaitReused = "time-wait-reused",
+    /// The kernel reports a state that no captured segment shows.
+    Witnessed = "witnessed",
     /// The end sent octets and took octets: it is open, though its handshake was not captured.
     OpenBothWays = "open-both-ways",
 }
@@ -419,6 +421,7 @@ mod tests {
             urgent: 0,
             checksum: 0,
             ip_id: None,
+            ttl: 64,
             len,
             oddities: Oddities::empty(),
             options: Options::default(),

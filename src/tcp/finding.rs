@@ -55,8 +55,12 @@ findings! {
     /// A SYN with a new initial sequence number on a 4-tuple that was used before.
     PortReuse = "port_reuse",
     /// The same frame captured a second time: not a segment sent twice.
+    ///
+    /// It has the same TCP header and IP identification as one of the two segments before it in its direction, or, once
+    /// something was sent or captured again, of the 16 before it, at most a second ago; without an identification, it takes
+    /// sequence space and came at most a millisecond after. Its time to live may be another. Ours, beside the rule's verdict.
     CapturedTwice = "captured_twice",
-    /// Flagged as a retransmission, but its IP identification is just below that of the segment that advanced the stream last:
+    /// Flagged as a retransmission, but it brings octets that were not seen before, and its IP identification is just below that of the segment that advanced the stream last:
     /// it was sent before that one, and overtaken. Ours, beside the rule's verdict.
     Reordered = "reordered",
     /// Flagged as out of order, but its IP identification is just above that of the segment that advanced the stream last:

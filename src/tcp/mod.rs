@@ -1,5 +1,6 @@
 //! The TCP model: the states of RFC 9293, one end's machine, and one direction's octets.
 
+mod copies;
 mod endpoint;
 mod finding;
 mod state;

@@ -1,5 +1,6 @@
 //! One direction's octets, and Wireshark's judgement of each segment against all that both directions sent before.
 
+use super::copies::{Copies, Earlier};
 use super::{Finding, FindingSet};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Oddities, Segment, Seq};
@@ -83,27 +84,36 @@ impl Conversation {
         if flags.contains(Flags::RST) && rev.refuses_reset(fwd, segment.seq) {
             findings.insert(Finding::ResetOutOfWindow);
         }
-        let newest_id = fwd.newest_id;
+        let (newest_id, next) = (fwd.newest_id, fwd.next);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
-        if fwd.copies.saw_before(segment, now) {
+        if !findings.is_empty() && is_repeat(findings) && !findings.contains(Finding::KeepAlive) {
+            fwd.irregular.get_or_insert_default();
+        }
+        let earlier = fwd.irregular.as_mut().map(|irregular| &mut irregular.earlier);
+        let is_copy = fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
+        let known = if findings.is_empty() { 0 } else { fwd.unique_octets() };
+        let position = fwd.octets.take(&mut fwd.irregular, segment);
+        if is_copy {
             findings.insert(Finding::CapturedTwice);
+            // Whoever captured one frame twice does so with others, of both directions.
+            fwd.irregular.get_or_insert_default();
+            rev.irregular.get_or_insert_default();
         } else if !findings.is_empty() {
-            judge_by_identification(newest_id, segment, &mut findings);
+            judge_by_identification(newest_id, segment, fwd.unique_octets() > known, &mut findings);
         }
         if segment.options.sack_blocks > 0 && tells_of_duplicates(segment) {
             findings.insert(Finding::DuplicateSack);
         }
         fwd.count(segment);
 
-        let position = fwd.octets.take(segment);
         if flags.contains(Flags::FIN) && !fwd.marks.contains(Marks::FIN) {
             fwd.marks |= Marks::FIN;
             fwd.octets.fin_end = segment.end();
         }
         fwd.rtt.sent(segment, findings);
         if acks {
-            rev.octets.acknowledged(segment.ack);
+            rev.octets.acknowledged(&mut rev.irregular, segment.ack);
             rev.rtt.acknowledged(segment);
         }
         let judgement = Judgement {
@@ -149,7 +159,7 @@ impl Conversation {
             fwd.follow_syn(segment);
         }
         if !fwd.marks.contains(Marks::BASE) {
-            fwd.octets.begin(heeded.data_seq());
+            fwd.begin(heeded.data_seq());
         }
         if short {
             if !fwd.marks.contains(Marks::BASE) {
@@ -169,7 +179,7 @@ impl Conversation {
         }
         fwd.last_at = segment.at;
         fwd.count(&heeded);
-        let position = fwd.octets.take(&heeded);
+        let position = fwd.octets.take(&mut fwd.irregular, &heeded);
         let acks = heeded.flags.contains(Flags::ACK);
         let judgement = Judgement {
             findings: oddities(segment),
@@ -268,8 +278,16 @@ pub struct Stream {
     segments: u32,
     sum: u64,
     octets: Octets,
+    irregular: Option<Box<Irregular>>,
     rtt: Rtt,
     copies: Copies,
+}
+
+/// What is kept of a direction whose segments did not simply follow one another.
+#[derive(Clone, Debug, Default)]
+struct Irregular {
+    gaps: Option<Gaps>,
+    earlier: Earlier,
 }
 
 bitflags::bitflags! {
@@ -360,7 +378,7 @@ impl Stream {
 
     /// Octets seen, each position once.
     pub fn unique_octets(&self) -> u64 {
-        self.octets.unique()
+        self.octets.unique(&self.irregular)
     }
 
     /// The first initial sequence number sent, of a SYN or SYN-ACK; `None` when none was seen.
@@ -419,13 +437,13 @@ impl Stream {
             }
             self.marks |= Marks::SYN | Marks::UNSCALED;
             if self.sum == 0 && !self.marks.contains(Marks::FIN) {
-                self.octets.begin(segment.data_seq());
+                self.begin(segment.data_seq());
             }
         }
         if !self.marks.contains(Marks::BASE) {
             self.base = if is_syn { segment.seq } else { segment.seq.minus(1) };
             self.marks |= Marks::BASE;
-            self.octets.begin(segment.data_seq());
+            self.begin(segment.data_seq());
         }
     }
 
@@ -442,12 +460,20 @@ impl Stream {
         }
     }
 
+    /// Counts the positions of octets from `at`.
+    fn begin(&mut self, at: Seq) {
+        self.octets = Octets { end: 0, end_seq: at, fin_end: at };
+        if let Some(irregular) = &mut self.irregular {
+            irregular.gaps = None;
+        }
+    }
+
     /// Learns where the direction begins, from the first acknowledgement of it.
     #[cold]
     fn meet_by_ack(&mut self, ack: Seq) {
         self.base = ack.minus(1);
         self.marks |= Marks::BASE;
-        self.octets.begin(ack);
+        self.begin(ack);
     }
 
     fn count(&mut self, segment: &Segment) {
@@ -463,7 +489,7 @@ impl Stream {
 
     /// The sequence number up to which octets and FIN have come in order.
     fn in_order(&self) -> Seq {
-        let octets = self.octets.in_order();
+        let octets = self.octets.in_order(&self.irregular);
         let fin_end = self.octets.fin_end;
         if self.marks.contains(Marks::FIN) && octets == fin_end.minus(1) { fin_end } else { octets }
     }
@@ -636,11 +662,12 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
 
 /// Our verdict on late octets where it differs from the rule's: hosts that number their datagrams one by one show what was sent first.
 #[cold]
-fn judge_by_identification(newest: u16, segment: &Segment, findings: &mut FindingSet) {
+fn judge_by_identification(newest: u16, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
     let Some(id) = segment.ip_id.filter(|id| *id != 0 && newest != 0) else { return };
     let past = id.wrapping_sub(newest) as i16;
     let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
-    if (-NEAR..0).contains(&past) && again.iter().any(|finding| findings.contains(*finding)) {
+    // Octets that were there already were not overtaken.
+    if brings_octets && (-NEAR..0).contains(&past) && again.iter().any(|finding| findings.contains(*finding)) {
         findings.insert(Finding::Reordered);
     } else if (1..=NEAR).contains(&past) && findings.contains(Finding::OutOfOrder) {
         findings.insert(Finding::SentAgain);
@@ -690,21 +717,20 @@ fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &Segment) {
 /// Which octets of one direction were seen, by their position in the stream.
 ///
 /// Positions count from the octet after the SYN, or from the first one that is known of, and go on past 2^32.
-/// While octets come in order there is one interval, from 0 to `end`; the first that do not make it a list.
+/// While octets come in order there is one interval, from 0 to `end`; the first that do not make it a list, [`Gaps`].
 #[derive(Clone, Debug, Default)]
 struct Octets {
     /// Positions are told by their distance to this one, which has the sequence number `end_seq`:
-    /// the end of the only interval, or with `apart` the highest position at which a segment began.
+    /// the end of the only interval, or with gaps the highest position at which a segment began.
     end: i64,
     end_seq: Seq,
     /// With [`Marks::FIN`]: the sequence number after the FIN.
     fin_end: Seq,
-    apart: Option<Box<Apart>>,
 }
 
 /// The intervals of a stream that has holes, or octets before the first that was seen.
 #[derive(Clone, Debug)]
-struct Apart {
+struct Gaps {
     /// The interval that grew last.
     hot: (i64, i64),
     /// The other intervals, ascending, neither touching each other nor `hot`.
@@ -716,30 +742,26 @@ struct Apart {
 }
 
 impl Octets {
-    fn begin(&mut self, at: Seq) {
-        *self = Self { end: 0, end_seq: at, fin_end: at, apart: None };
-    }
-
     fn position(&self, seq: Seq) -> i64 {
         self.end + i64::from(seq.since(self.end_seq))
     }
 
-    fn unique(&self) -> u64 {
-        self.apart.as_ref().map_or(self.end as u64, |apart| apart.unique)
+    fn unique(&self, irregular: &Option<Box<Irregular>>) -> u64 {
+        gaps(irregular).map_or(self.end as u64, |gaps| gaps.unique)
     }
 
-    fn in_order(&self) -> Seq {
-        match &self.apart {
+    fn in_order(&self, irregular: &Option<Box<Irregular>>) -> Seq {
+        match gaps(irregular) {
             None => self.end_seq,
-            Some(apart) => self.end_seq.plus((apart.in_order - self.end) as u32),
+            Some(gaps) => self.end_seq.plus((gaps.in_order - self.end) as u32),
         }
     }
 
     /// Takes the octets of a segment, and says where they begin.
-    fn take(&mut self, segment: &Segment) -> i64 {
+    fn take(&mut self, irregular: &mut Option<Box<Irregular>>, segment: &Segment) -> i64 {
         let start = segment.data_seq();
         let from = self.position(start);
-        if self.apart.is_none() {
+        if gaps(irregular).is_none() {
             if segment.len == 0 {
                 return from;
             }
@@ -752,41 +774,45 @@ impl Octets {
                 return from;
             }
         }
-        self.take_apart(segment, start, from);
+        self.take_with_gaps(irregular, segment, start, from);
         from
     }
 
     #[cold]
-    fn take_apart(&mut self, segment: &Segment, start: Seq, from: i64) {
+    fn take_with_gaps(&mut self, irregular: &mut Option<Box<Irregular>>, segment: &Segment, start: Seq, from: i64) {
         let end = self.end;
-        let apart = self.apart.get_or_insert_with(|| {
-            Box::new(Apart { hot: (0, end), others: Vec::new(), unique: end as u64, in_order: end, far: None })
-        });
+        let gaps = irregular.get_or_insert_default().gaps.get_or_insert_with(|| Gaps::after(end));
         let bare_reset = segment.flags.contains(Flags::RST) && segment.len == 0;
-        if !bare_reset && apart.is_ahead(from, end) {
+        if !bare_reset && gaps.is_ahead(from, end) {
             (self.end, self.end_seq) = (from, start);
         }
         if segment.len > 0 {
             let to = from + i64::from(segment.len);
-            apart.insert(from, to);
-            if from <= apart.in_order && apart.in_order < to {
-                apart.in_order = apart.end_of(to);
+            gaps.insert(from, to);
+            if from <= gaps.in_order && gaps.in_order < to {
+                gaps.in_order = gaps.end_of(to);
             }
         }
     }
 
     /// The receiver acknowledged up to `ack`: what was not captured before it has arrived all the same.
-    fn acknowledged(&mut self, ack: Seq) {
-        if self.apart.is_some() {
-            let position = self.position(ack);
-            if let Some(apart) = &mut self.apart {
-                apart.acknowledged(position);
-            }
+    fn acknowledged(&mut self, irregular: &mut Option<Box<Irregular>>, ack: Seq) {
+        if let Some(gaps) = irregular.as_mut().and_then(|irregular| irregular.gaps.as_mut()) {
+            gaps.acknowledged(self.position(ack));
         }
     }
 }
 
-impl Apart {
+fn gaps(irregular: &Option<Box<Irregular>>) -> Option<&Gaps> {
+    irregular.as_ref().and_then(|irregular| irregular.gaps.as_ref())
+}
+
+impl Gaps {
+    /// Those of a stream whose octets came in order up to `end`.
+    fn after(end: i64) -> Self {
+        Self { hot: (0, end), others: Vec::new(), unique: end as u64, in_order: end, far: None }
+    }
+
     /// Whether a segment that begins at `from` is the newest, the one before having begun at `end`.
     ///
     /// One further ahead than any window reaches is, only if the one before it was there, too: else its number is wrong,
@@ -887,7 +913,7 @@ impl Rtt {
         if segment.seq_len() == 0 || segment.flags.contains(Flags::RST) {
             return;
         }
-        let is_repeat = REPEATS.iter().any(|repeat| findings.contains(*repeat));
+        let is_repeat = is_repeat(findings);
         if self.timed_at.is_none() {
             if !is_repeat {
                 (self.timed_at, self.timed_end) = (segment.at, segment.end());
@@ -919,49 +945,8 @@ impl Rtt {
     }
 }
 
-/// The last two segments of one direction, to know a frame that was captured a second time.
-///
-/// A copy has the same header, checksum and IP identification; a segment that was sent again is another datagram with another identification.
-/// Where there is none to compare (IPv6, or a host that always writes 0), only a copy within half a millisecond counts, and only of a segment that takes sequence space.
-#[derive(Clone, Copy, Debug, Default)]
-struct Copies {
-    /// A digest in the upper bits, the low bits of the time in units of 2^19 ns (about half a millisecond) in the lower ones; 0 is empty.
-    recent: [u32; 2],
-}
-
-impl Copies {
-    fn saw_before(&mut self, segment: &Segment, now: i64) -> bool {
-        let digest = digest(segment) & !TICKS | 1 << TICKS.count_ones();
-        let tick = (now >> 19) as u32 & TICKS;
-        let is_same = |seen: &u32| seen & !TICKS == digest;
-        if let Some(seen) = self.recent.iter().find(|seen| is_same(seen)) {
-            let identified = segment.ip_id.is_some_and(|id| id != 0);
-            let longest = if identified { IDENTIFIED } else { 1 };
-            if (identified || segment.seq_len() > 0) && tick.wrapping_sub(*seen) & TICKS <= longest {
-                return true;
-            }
-        }
-        self.recent = [digest | tick, self.recent[0]];
-        false
-    }
-}
-
-fn digest(segment: &Segment) -> u32 {
-    let (sent, echoed) = segment.options.timestamps.unwrap_or_default();
-    let id = segment.ip_id.unwrap_or(0);
-    let parts = [
-        u64::from(segment.seq.0) << 32 | u64::from(segment.ack.0),
-        u64::from(sent) << 32 | u64::from(echoed),
-        u64::from(segment.checksum) << 48 | u64::from(id) << 32 | u64::from(segment.len) & 0xffff_ffff,
-        u64::from(segment.window) << 16 | u64::from(segment.flags.bits()),
-    ];
-    // Odd factors keep the parts apart; the upper half of the sum depends on all of their bits.
-    let sum = parts[0]
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(parts[1].wrapping_mul(0xd6e8_feb8_6659_fd93))
-        .wrapping_add(parts[2].wrapping_mul(0xa076_1d64_78bd_642f))
-        .wrapping_add(parts[3].wrapping_mul(0xe703_7ed1_a0b4_28db));
-    (sum >> 32) as u32
+fn is_repeat(findings: FindingSet) -> bool {
+    REPEATS.iter().any(|repeat| findings.contains(*repeat))
 }
 
 /// The findings of a segment that repeats sequence space, so that a time measured on it would be ambiguous.
@@ -985,15 +970,12 @@ const REORDERING: u64 = 3_000_000;
 const WIDEST_WINDOW: i64 = 1 << 30;
 /// How many separate intervals of octets are kept for a direction; past that the two lowest become one.
 const MOST_INTERVALS: usize = 4096;
-/// The bits of an entry of [`Copies`] that hold time.
-const TICKS: u32 = 0xfff;
-/// How long after a frame its copy may come, in ticks, where the IP identification tells the two apart from a retransmission: about a second.
-const IDENTIFIED: u32 = 1907;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::copies::REACH;
     use super::*;
     use crate::script::{self, Actor};
 
@@ -1150,6 +1132,61 @@ mod tests {
     }
 
     #[test]
+    fn after_the_first_copy_more_segments_may_come_between() {
+        opened(
+            "30   C > S: P. 101(10) ack 301 id 77
+             30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice
+             31   C > S: P. 111(10) ack 301 id 78
+             32   C > S: P. 121(10) ack 301 id 79
+             33   C > S: P. 131(10) ack 301 id 80
+             33.5 S > C: .  301(0)  ack 141 id 5
+             34   C > S: P. 141(10) ack 301 id 81
+             35   C > S: P. 111(10) ack 301 id 78 = spurious_retransmission captured_twice
+             36   C > S: P. 121(10) ack 301 id 83 = spurious_retransmission
+             37   S > C: P. 301(10) ack 141 id 6
+             38   S > C: P. 311(10) ack 151 id 7
+             39   S > C: P. 321(10) ack 151 id 8
+             39.5 S > C: P. 331(10) ack 151 id 9
+             40   S > C: .  301(0)  ack 141 id 5 = captured_twice
+             41   S > C: P. 301(10) ack 141 id 6 = out_of_order captured_twice",
+        );
+    }
+
+    #[test]
+    fn what_went_before_the_first_copy_is_remembered_too() {
+        opened(
+            "30   C > S: P. 101(10) ack 301 id 77
+             31   C > S: P. 111(10) ack 301 id 78
+             62   C > S: P. 101(10) ack 301 id 80 = retransmission
+             63   C > S: P. 121(10) ack 301 id 81
+             64   C > S: P. 131(10) ack 301 id 82
+             64.5 C > S: P. 141(10) ack 301 id 83
+             65   C > S: P. 111(10) ack 301 id 78 = out_of_order captured_twice",
+        );
+    }
+
+    #[test]
+    fn only_a_copy_within_a_second_and_within_reach_counts() {
+        let mut script = String::from(
+            "30 C > S: P. 101(10) ack 301 id 77\n30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice\n",
+        );
+        let mut next = 111;
+        let mut send = |script: &mut String, count| {
+            for _ in 0..count {
+                *script += &format!("31 C > S: P. {next}(1) ack 301 id {next}\n");
+                next += 1;
+            }
+        };
+        send(&mut script, REACH);
+        let in_reach = format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order captured_twice");
+        opened(&in_reach);
+        let late = format!("{script} 2032 C > S: P. 111(1) ack 301 id 111 = retransmission");
+        opened(&late);
+        send(&mut script, 1);
+        opened(&format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order"));
+    }
+
+    #[test]
     fn another_datagram_with_the_same_octets_is_no_copy() {
         opened(
             "30    C > S: P. 101(10) ack 301 id 77
@@ -1272,16 +1309,16 @@ mod tests {
         }
     }
 
-    fn octets(pieces: &[(u32, u32)], start: Seq) -> Octets {
-        let mut octets = Octets::default();
+    fn octets(pieces: &[(u32, u32)], start: Seq) -> Stream {
+        let mut stream = Stream::default();
         let (_, mut segment, _) = script::read("0 C > S: . 0(0)").next().expect("a segment");
         segment.seq = start;
-        octets.begin(start);
+        stream.begin(start);
         for &(from, len) in pieces {
             (segment.seq, segment.len) = (start.plus(from), len);
-            octets.take(&segment);
+            stream.octets.take(&mut stream.irregular, &segment);
         }
-        octets
+        stream
     }
 
     #[test]
@@ -1290,14 +1327,14 @@ mod tests {
         for wrong in [half - 1448, half, half + 1448] {
             let taken =
                 octets(&[(0, 1448), (1448, 1448), (wrong, 1448), (0, 1448), (2896, 1448), (1448, 1448)], Seq(700));
-            assert_eq!(taken.unique(), 4 * 1448, "{wrong}");
+            assert_eq!(taken.unique_octets(), 4 * 1448, "{wrong}");
         }
         // A hole of more than a window is not a wrong number: what follows is there, too.
         let hole = (1 << 30) + 5000;
         let taken =
             octets(&[(0, 1448), (hole, 1448), (hole + 1448, 1448), (hole + (1 << 30), 8), (hole + half, 8)], Seq(700));
         assert_eq!(
-            (taken.unique(), taken.position(Seq(700).plus(hole + half))),
+            (taken.unique_octets(), taken.octets.position(Seq(700).plus(hole + half))),
             (3 * 1448 + 16, i64::from(hole) + (1 << 31))
         );
     }
@@ -1315,11 +1352,11 @@ mod tests {
                 seen[from as usize..(from + len) as usize].fill(true);
             }
             let seen_once = seen.iter().filter(|seen| **seen).count() as u64;
-            prop_assert_eq!(taken.unique(), seen_once);
+            prop_assert_eq!(taken.unique_octets(), seen_once);
             let contiguous = seen.iter().position(|seen| !seen).unwrap_or(seen.len());
             prop_assert_eq!(taken.in_order(), Seq(start).plus(contiguous as u32));
             pieces.reverse();
-            prop_assert_eq!(octets(&pieces, Seq(start)).unique(), seen_once);
+            prop_assert_eq!(octets(&pieces, Seq(start)).unique_octets(), seen_once);
         }
 
         /// The same octets, cut in any way, take the same positions.

@@ -228,6 +228,8 @@ pub(super) struct Ip {
     pub(super) dst: IpAddr,
     /// Its identification; for IPv6 the lower half of the fragment header's, if it has one.
     pub(super) id: Option<u16>,
+    /// Its time to live, or its hop limit.
+    pub(super) ttl: u8,
     pub(super) congestion_experienced: bool,
 }
 

@@ -40,6 +40,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             urgent: header.get_urgent_ptr(),
             checksum: header.get_checksum(),
             ip_id: ip.id,
+            ttl: ip.ttl,
             len: 0,
             oddities,
             options: Options::default(),

@@ -46,6 +46,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             src: IpAddr::V4(header.get_source()),
             dst: IpAddr::V4(header.get_destination()),
             id: Some(header.get_identification()),
+            ttl: header.get_ttl(),
             congestion_experienced: header.get_ecn() == 3,
         };
         let protocol = header.get_next_level_protocol().0;
@@ -89,6 +90,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             src: IpAddr::V6(header.get_source()),
             dst: IpAddr::V6(header.get_destination()),
             id: None,
+            ttl: header.get_hop_limit(),
             congestion_experienced: header.get_traffic_class() & 3 == 3,
         };
         self.extensions(&ip, header.get_next_header().0, rest, lies, way)

@@ -159,6 +159,10 @@ pub struct Segment {
     ///
     /// A copy of a frame has the same one; a segment that was sent again has another, because it is another datagram.
     pub ip_id: Option<u16>,
+    /// Time to live, or the hop limit of IPv6, of the datagram that carried it, as it was where the frame was captured.
+    ///
+    /// A copy of a frame that a router forwarded in between has a lower one.
+    pub ttl: u8,
     /// Octets of payload by the IP header's length, whether captured or not (Wireshark's `tcp.len`).
     pub len: u32,
     /// What is odd about it.

@@ -10,7 +10,8 @@ use crate::time::Timestamp;
 fn decode(decoder: &mut Decoder, link: u16, bytes: &[u8], wire_len: usize) -> Result<Vec<(Segment, Vec<u8>)>, Skip> {
     let mut found = Vec::new();
     let at = Some(Timestamp::from_nanos(0));
-    let frame = Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32 };
+    let frame =
+        Frame { number: 1, at, link: LinkType(link), bytes, wire_len: wire_len as u32, seen: Default::default() };
     decoder.decode(&frame, |segment, payload| found.push((*segment, payload.to_vec())))?;
     Ok(found)
 }

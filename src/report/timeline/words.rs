@@ -86,10 +86,11 @@ pub(super) fn call(
     match (&call.brought_by[..], call.completed_by) {
         (brought @ [_, _, ..], _) => {
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
-            words.tail.push(Paint::Plain, frames(brought));
+            words.tail.push(Paint::Plain, frames(&index.story.frames_of(brought)));
             words.extras.push(Line::of(Paint::Dim, format!(" ({})", counted(brought.len() as u64, "segment"))));
         }
-        (_, Some(frame)) => {
+        (_, Some(segment)) => {
+            let frame = index.story.frame_of(segment).unwrap_or_default();
             let flags = index.segment(frame).map_or(String::new(), |segment| format!(" {}", segment.segment.flags));
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
             words.tail.push(Paint::Plain, format!("#{frame}"));
@@ -110,9 +111,9 @@ pub(super) fn call(
             words.extras.push(Line::of(Paint::Dim, " end of stream"));
         }
     }
-    if call.frames.len() > 1 {
-        let said =
-            format!(" {} {} ({})", glyphs.becomes, frames(&call.frames), counted(call.frames.len() as u64, "segment"));
+    if call.sent.len() > 1 {
+        let sent = frames(&index.story.frames_of(&call.sent));
+        let said = format!(" {} {sent} ({})", glyphs.becomes, counted(call.sent.len() as u64, "segment"));
         words.extras.insert(0, Line::of(Paint::Dim, said));
     }
     if let Some(returned) = call.call.returned_at()
@@ -335,6 +336,7 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         Mechanism::WindowUpdate => ("window update", "window update after", "window"),
         Mechanism::Reset => ("resets", "resets on", "resets on"),
         Mechanism::Exit => ("closes at exit", "closes at exit, after", "at exit"),
+        Mechanism::Recovery => ("recovery", "recovery of", "recovery"),
         Mechanism::Unknown => ("not known", "not known, after", "not known"),
     };
     let (with, alone) = if said == Said::Shortly { (short, short) } else { (with, alone) };
