@@ -35,6 +35,21 @@ fn kept_calls_stand_every_case() {
     each_case("kept", targets::kept);
 }
 
+/// The seeds, and each of them with one of its octets or lines left out.
+#[test]
+fn scripts_stand_what_is_left_out() {
+    for (_, whole) in script_seeds() {
+        targets::script(&whole);
+        for place in 0..whole.len() {
+            targets::script(&[&whole[..place], &whole[place + 1..]].concat());
+        }
+        let lines: Vec<&[u8]> = whole.split_inclusive(|octet| *octet == b'\n').collect();
+        for place in 0..lines.len() {
+            targets::script(&[lines[..place].concat(), lines[place + 1..].concat()].concat());
+        }
+    }
+}
+
 /// The seeds are made by this file: with `TCPFLOW_BLESS=1` they are written, otherwise they must be what it makes.
 #[test]
 fn the_seeds_are_those_made_here() {
@@ -44,6 +59,7 @@ fn the_seeds_are_those_made_here() {
         ("decoder", decoder_seeds()),
         ("flow", flow_seeds()),
         ("kept", kept_seeds()),
+        ("script", script_seeds()),
     ] {
         let folder = root().join("fuzz/seeds").join(target);
         for (name, octets) in seeds {
@@ -374,6 +390,33 @@ fn flow_seeds() -> Seeds {
         [&[0][..], &other(&opening, 3), &[192 + 3, 0, 9, 224 + 5, 0, 192 + 6]].concat(),
     ));
     seeds
+}
+
+fn script_seeds() -> Seeds {
+    let whole = "\
+C = 127.0.0.1:50000
+10us..35us S: accept() = 5 in ESTABLISHED
+15us..34us C: connect(to S) = 0
+20us C > S: S 100(0) win 1000 mss 1460 ws 7 sackok ts 5:0
+22us S > C: S. 300(0) ack 101
+C > S: . 101(0) ack 301
+link: drop 2nd data C>S
+40us..45us C: send(10, MSG_DONTWAIT) = 10
+C > S: P. 101(10) ack 301
+250ms C > S: P. 101(10) ack 301 = retransmission
+S > C: . 301(0) ack 111 sack 121-131,141-151 vni 7
+S: setsockopt(SO_LINGER, 0)
+after C waits in recv, S: close()
+S > C: R. 301(0) ack 111 lost
+1s.. C: recv() = -ECONNRESET
+kernel: C TIME-WAIT for 60s
+expect: C CLOSED
+expect: finding retransmission
+";
+    let scenario =
+        "# no numbers\nS: listen()\nC: connect()\nC > S: SYN\nS > C: SYN,ACK\nC > S: ACK\nlink: delay 5ms ACK S>C\n";
+    let seeds = [("whole", whole), ("scenario", scenario), ("fault", "C: send(ten)\n")];
+    seeds.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
 }
 
 fn kept_seeds() -> Seeds {

@@ -4,8 +4,10 @@ mod decoder;
 mod file_reader;
 mod flow;
 mod kept;
+mod script;
 
 pub use decoder::{LINKS, decoder};
 pub use file_reader::file_reader;
 pub use flow::flow;
 pub use kept::kept;
+pub use script::script;
