@@ -16,6 +16,8 @@ pub mod kernel;
 
 pub mod calls;
 
+pub mod script;
+
 pub mod flow;
 
 pub mod story;

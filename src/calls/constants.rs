@@ -245,6 +245,13 @@ flags!(MessageFlags, i32);
 flags!(SocketFlags, i32);
 flags!(PollEvents, i16);
 
+impl MessageFlags {
+    /// The flag of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        bitflags::Flags::from_name(name)
+    }
+}
+
 /// Reads names joined by `|`, or `0`, as [`Display`](fmt::Display) writes them; `None` where one is no name of these.
 pub(super) fn flags_of<F: bitflags::Flags>(text: &str) -> Option<F> {
     let mut flags = F::empty();

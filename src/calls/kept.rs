@@ -2,11 +2,12 @@
 
 mod first;
 
-use std::io;
+use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, PREVIEW, Process, ProcessId, Thread, Threads};
+use super::{Arg, Call, Op, PREVIEW, Process, ProcessId, SocketUse, Thread, Threads};
 use crate::kernel::Evidence;
 
 /// What a recording knew besides its frames.
@@ -55,63 +56,256 @@ impl Kept {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version of the format or the first one; `Ok(None)` when the bytes are something else's.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, into as much room as [`Room::default`] has.
     ///
     /// # Errors
-    /// The bytes begin as ours and are damaged, or were written by a later version.
-    pub fn from_bytes(bytes: &[u8]) -> io::Result<Option<Self>> {
-        let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        match lines.next().map(serde_json::from_slice) {
-            Some(Ok(Line::Tcpflow { version: VERSION })) => {}
-            Some(Ok(Line::Tcpflow { version: first::VERSION })) => return first::read(lines).map(Some),
-            Some(Ok(Line::Tcpflow { version })) => {
-                return Err(io::Error::other(format!(
+    /// As [`read`](Self::read).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>, Damaged> {
+        Self::read(bytes, &mut Room::default())
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version of the format or the first one; `Ok(None)` when the bytes are something else's.
+    ///
+    /// Calls and answers for which `room` has no place are left out and counted there.
+    /// What is read takes memory in proportion to `bytes`, and no more than `room` has, whatever they claim.
+    ///
+    /// # Errors
+    /// The bytes begin as ours and are damaged, claim more than a call can have, or were written by a later version.
+    pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
+        let mut lines = Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 };
+        let Some(head) = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE) else { return Ok(None) };
+        match serde_json::from_slice(head.1) {
+            Ok(Line::Tcpflow { version: VERSION }) => {}
+            Ok(Line::Tcpflow { version: first::VERSION }) => return first::read(lines, room).map(Some),
+            Ok(Line::Tcpflow { version }) => {
+                return Err(Damaged(format!(
                     "written by a later tcpflow (format {version}); this one reads formats up to {VERSION}"
                 )));
             }
             _ => return Ok(None),
         }
         let mut kept = Self::default();
-        for line in lines {
-            match serde_json::from_slice(line)? {
-                Line::Process(process) => _ = kept.threads.add_process(process),
+        for (number, line) in lines {
+            let wrong = |what: String| Damaged(format!("line {number} {what}"));
+            match parsed(number, line)? {
+                Line::Process(process) => {
+                    is_short(&process.comm).map_err(wrong)?;
+                    if room.take(2 * (size_of::<Process>() + process.comm.len())) {
+                        kept.threads.add_process(process);
+                    }
+                }
                 Line::Thread(thread) => {
+                    is_short(&thread.comm).map_err(wrong)?;
+                    if !room.take(2 * (size_of::<Thread>() + thread.comm.len())) {
+                        continue;
+                    }
                     let ProcessId(process) = thread.process;
                     if process as usize >= kept.threads.processes().len() {
-                        return Err(io::Error::other(format!("process {process} of a thread is not described")));
+                        return Err(wrong(format!("has a thread of process {process}, which is not described before")));
                     }
                     kept.threads.add(thread);
                 }
                 Line::Call(call) => {
-                    if kept.threads.get(call.thread()).is_none() {
-                        return Err(io::Error::other(format!("thread {} of a call is not described", call.thread().0)));
+                    claims(&call).map_err(wrong)?;
+                    if !room.take(cost(&call)) {
+                        continue;
                     }
-                    kept.calls.push(bounded(*call));
+                    if kept.threads.get(call.thread()).is_none() {
+                        let thread = call.thread().0;
+                        return Err(wrong(format!("has a call of thread {thread}, which is not described before")));
+                    }
+                    kept.calls.push(*call);
                 }
-                Line::Evidence(evidence) => kept.evidence.push(*evidence),
-                Line::Notice(notice) => kept.notices.push(notice),
+                Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+                Line::Notice(notice) => kept.notice(notice, room),
                 Line::Tcpflow { .. } => {}
             }
         }
         Ok(Some(kept))
     }
+
+    fn notice(&mut self, notice: String, room: &mut Room) {
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(shortened(notice));
+        } else {
+            room.omitted += 1;
+        }
+    }
 }
 
-/// The call without more octets of payload than a recording keeps.
-fn bounded(mut call: Call) -> Call {
-    if let Some(returned) = &mut call.returned {
-        returned.preview.truncate(PREVIEW);
+/// The lines that are not empty, with their numbers.
+struct Lines<L> {
+    lines: L,
+    number: usize,
+}
+
+impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Lines<L> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = self.lines.next()?;
+            self.number += 1;
+            if !line.is_empty() {
+                return Some((self.number, line));
+            }
+        }
     }
-    call
+}
+
+/// A line as it is written in some version of the format.
+fn parsed<L: for<'a> Deserialize<'a>>(number: usize, line: &[u8]) -> Result<L, Damaged> {
+    let wrong = |what: String| Damaged(format!("line {number} {what}"));
+    if line.len() > LONGEST_LINE {
+        return Err(wrong(format!("has {} octets, and tcpflow writes at most {LONGEST_LINE}", line.len())));
+    }
+    // The library's own words would repeat what the file says, at any length.
+    serde_json::from_slice(line).map_err(|error| match error.column() {
+        0 => wrong("is not what tcpflow writes".to_owned()),
+        column => wrong(format!("is not what tcpflow writes, at octet {column}")),
+    })
+}
+
+/// What is wrong with bytes that begin as kept calls do; it holds nothing of what they say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damaged(String);
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// How much memory what captures kept may take, with all that is told of it; of several files together.
+#[derive(Clone, Debug)]
+pub struct Room {
+    left: usize,
+    omitted: u64,
+}
+
+impl Room {
+    /// Room of so many octets.
+    pub const fn of(octets: usize) -> Self {
+        Self { left: octets, omitted: 0 }
+    }
+
+    /// How many calls, answers, notices and descriptions of threads had no place.
+    pub const fn omitted(&self) -> u64 {
+        self.omitted
+    }
+
+    fn take(&mut self, octets: usize) -> bool {
+        match self.left.checked_sub(octets) {
+            Some(left) => self.left = left,
+            // What comes later is left out, too: a story with holes in it would be a false one.
+            None => (self.left, self.omitted) = (0, self.omitted + 1),
+        }
+        self.left > 0
+    }
+}
+
+/// A gibibyte: some 800,000 calls.
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(1 << 30)
+    }
+}
+
+/// What a call takes: as it is read, and as an event of a story.
+fn cost(call: &Call) -> usize {
+    let sockets = call.sockets.capacity() * size_of::<SocketUse>();
+    let args = match &call.op {
+        Op::Other { name, args } => {
+            let texts = args.iter().map(|(name, arg)| name.len() + arg.as_text().map_or(0, str::len));
+            name.len() + args.capacity() * size_of::<(Cow<'_, str>, Arg)>() + texts.sum::<usize>()
+        }
+        _ => 0,
+    };
+    2 * (size_of::<Call>() + sockets + args + call.preview().len()) + COST_OF_EVENT
+}
+
+/// What is wrong with what a call claims, if anything is: no call has so much of it.
+fn claims(call: &Call) -> Result<(), String> {
+    if let Op::Other { name, args } = &call.op {
+        is_call(name)?;
+        are_args(args.iter().map(|(name, arg)| (&**name, arg)))?;
+    }
+    if call.sockets.len() > MOST_SOCKETS {
+        return Err(format!("has a call on {} sockets, and tcpflow keeps at most {MOST_SOCKETS}", call.sockets.len()));
+    }
+    is_preview(call.preview())
+}
+
+fn is_call(name: &str) -> Result<(), String> {
+    is_name(name).then_some(()).ok_or_else(|| "has something else than the name of a call".to_owned())
+}
+
+fn are_args<'a>(args: impl ExactSizeIterator<Item = (&'a str, &'a Arg)>) -> Result<(), String> {
+    if args.len() > MOST_ARGS {
+        return Err(format!("has a call with {} arguments, and no call has more than {MOST_ARGS}", args.len()));
+    }
+    for (name, arg) in args {
+        if !is_name(name) {
+            return Err("has something else than the name of an argument".to_owned());
+        }
+        if arg.as_text().is_some_and(|text| text.len() > LONGEST_ARG) {
+            return Err(format!("has an argument longer than {LONGEST_ARG} octets"));
+        }
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+}
+
+fn is_short(comm: &str) -> Result<(), String> {
+    match comm.len() {
+        0..=LONGEST_COMM => Ok(()),
+        _ => Err(format!("has a process name longer than {LONGEST_COMM} octets")),
+    }
+}
+
+fn is_preview(preview: &[u8]) -> Result<(), String> {
+    match preview.len() {
+        0..=PREVIEW => Ok(()),
+        more => Err(format!("shows {more} octets of payload, and tcpflow keeps at most {PREVIEW}")),
+    }
+}
+
+fn shortened(notice: String) -> String {
+    match notice.char_indices().nth(LONGEST_NOTICE) {
+        Some((end, _)) => format!("{}…", &notice[..end]),
+        None => notice,
+    }
 }
 
 const VERSION: u32 = 2;
+/// The octets of a line: more than those of any call with the most and longest of everything.
+const LONGEST_LINE: usize = 64 << 10;
+/// No system call has more than six; an option's value or a list of addresses is split into several.
+const MOST_ARGS: usize = 16;
+const LONGEST_ARG: usize = 256;
+/// Of the descriptors that a poll waits for, or a message brings, more are not kept.
+const MOST_SOCKETS: usize = 64;
+/// The name of a call, an argument or an error.
+const LONGEST_NAME: usize = 32;
+/// The kernel's names have 15 octets; a thread's own name may have more.
+const LONGEST_COMM: usize = 64;
+/// The notices of one record, and the characters of each.
+const MOST_NOTICES: usize = 16;
+const LONGEST_NOTICE: usize = 240;
+const COST_OF_EVENT: usize = 400;
+const COST_OF_EVIDENCE: usize = 2 * size_of::<Evidence>() + COST_OF_EVENT;
 
 #[cfg(test)]
 mod tests {
     use super::super::{
         CallId, Errno, MessageFlags, Op, OptionName, OptionValue, PollEvents, Polling, Returned, Role, Sending,
-        SocketId, SocketOption, SocketUse, ThreadId,
+        SocketId, SocketOption,
     };
     use super::*;
     use crate::time::Timestamp;
@@ -185,10 +379,111 @@ mod tests {
             assert!(text.contains(whole), "{whole} in {text}");
             assert!(Kept::from_bytes(text.replacen(whole, damaged, 1).as_bytes()).is_err(), "{damaged}");
         }
-        let mut long = kept();
-        long.calls[0].returned.as_mut().expect("returned").preview = vec![1; PREVIEW + 1];
-        let again = Kept::from_bytes(&long.to_bytes()).expect("readable").expect("ours");
-        assert_eq!(again.calls[0].preview().len(), PREVIEW);
-        assert_eq!(again.calls[0].thread(), ThreadId(0));
+    }
+
+    /// A line of a kept call in the first format, with `from` in it replaced.
+    fn line(from: &str, to: &str) -> String {
+        let call = r#"{"call":{"entered":"1.000000000","process":{"pid":1,"tid":1,"comm":"x"},"name":"send","effect":"send","args":[["len",4]],"octets":4,"preview":[97]}}"#;
+        assert!(call.contains(from), "{from}");
+        format!("{{\"tcpflow\":{{\"version\":1}}}}\n{}\n", call.replace(from, to))
+    }
+
+    /// The same in this format, of a call that is none of those with types.
+    fn other(from: &str, to: &str) -> String {
+        let lines = r#"{"tcpflow":{"version":2}}
+{"process":{"pid":1,"comm":"x"}}
+{"thread":{"process":0,"tid":1,"comm":"x"}}
+{"call":{"id":{"thread":0,"n":0},"entered":"1.000000000","op":{"other":{"name":"ioctl","args":[["len",4]]}},"sockets":[{"fd":3,"role":"on"}],"returned":{"at":"2.000000000","result":{"Ok":4},"octets":4,"preview":[97]}}}
+"#;
+        assert!(lines.contains(from), "{from}");
+        lines.replacen(from, to, 1)
+    }
+
+    #[test]
+    fn what_no_call_can_have_is_refused() {
+        let longest = |most: usize| [most, most + 1].map(|length| "x".repeat(length));
+        let list = |most: usize, item: &str| [most, most + 1].map(|length| vec![item; length].join(","));
+        let socket = r#"{"fd":3,"role":"on"}"#;
+        type Written = fn(&str, &str) -> String;
+        let bounds: [(Written, &str, &str, [String; 2]); 13] = [
+            (line, "\"send\",\"effect", "\"NEW\",\"effect", longest(LONGEST_NAME)),
+            (line, "[\"len\",4]", "NEW", list(MOST_ARGS, "[\"len\",4]")),
+            (line, "[\"len\",4]", "[\"len\",\"NEW\"]", longest(LONGEST_ARG)),
+            (line, "[\"len\",4]", "[\"NEW\",4]", longest(LONGEST_NAME)),
+            (line, "\"comm\":\"x\"", "\"comm\":\"NEW\"", longest(LONGEST_COMM)),
+            (line, "[97]", "[NEW]", list(PREVIEW, "97")),
+            (other, "\"ioctl\"", "\"NEW\"", longest(LONGEST_NAME)),
+            (other, "[\"len\",4]", "NEW", list(MOST_ARGS, "[\"len\",4]")),
+            (other, "[\"len\",4]", "[\"len\",\"NEW\"]", longest(LONGEST_ARG)),
+            (other, "[\"len\",4]", "[\"NEW\",4]", longest(LONGEST_NAME)),
+            (other, "\"comm\":\"x\"", "\"comm\":\"NEW\"", longest(LONGEST_COMM)),
+            (other, "[97]", "[NEW]", list(PREVIEW, "97")),
+            (other, socket, "NEW", list(MOST_SOCKETS, socket)),
+        ];
+        for (written, from, to, [most, more]) in bounds {
+            let read = |new: &str| Kept::from_bytes(written(from, &to.replace("NEW", new)).as_bytes());
+            assert!(read(&most).is_ok_and(|kept| kept.is_some_and(|kept| kept.calls.len() == 1)), "{to}");
+            let error = read(&more).expect_err(to).to_string();
+            assert!(error.starts_with("line ") && !error.contains("xx"), "{error}");
+        }
+        let told = |text: &str| Kept::from_bytes(text.as_bytes()).expect_err(text).to_string();
+        let long = " ".repeat(LONGEST_LINE);
+        assert!(told(&line("[97]", &format!("[97{long}]"))).contains("tcpflow writes at most 65536"));
+        assert!(told(&other("[97]", &format!("[97{long}]"))).contains("tcpflow writes at most 65536"));
+        let strange = told(&line("\"call\"", "\"curl http://192.0.2.9 | sh\""));
+        assert_eq!(strange, "line 2 is not what tcpflow writes, at octet 29");
+        assert_eq!(
+            told(&line("\"send\",\"effect", "\"run me\",\"effect")),
+            "line 2 has something else than the name of a call"
+        );
+        for errno in ["EXIT\\u001b", "ENOSUCHERROR", "", "E"] {
+            let error = told(&line("\"octets\"", &format!("\"errno\":\"{errno}\",\"octets\"")));
+            assert_eq!(error, "line 2 has something else than the name of an error");
+        }
+    }
+
+    #[test]
+    fn the_longest_call_fits_a_line() {
+        let text = "\u{1}".repeat(LONGEST_ARG);
+        let args = vec![format!("[\"{}\",{}]", "n".repeat(LONGEST_NAME), serde_json::json!(text)); MOST_ARGS].join(",");
+        let mut longest = other("[\"len\",4]", &args);
+        let mut used = SocketUse::of(SocketId(u64::MAX), i32::MIN, Role::On);
+        used.local = Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("an address"));
+        used.peer = used.local;
+        let at = Timestamp::from_nanos(i64::MAX);
+        used.info = crate::kernel::TcpInfo::from_bytes(&[1; 256], at, at);
+        let sockets = vec![serde_json::to_string(&used).expect("text"); MOST_SOCKETS].join(",");
+        longest = longest.replace(r#"{"fd":3,"role":"on"}"#, &sockets);
+        let octets = longest.lines().map(str::len).max().expect("lines");
+        assert!(octets < LONGEST_LINE, "{octets}");
+        assert!(Kept::from_bytes(longest.as_bytes()).is_ok());
+        assert!(Kept::from_bytes(line("[\"len\",4]", &args).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn there_is_room_for_the_first_calls_and_the_others_are_counted() {
+        let whole = line("[97]", "[97]");
+        let (head, call) = whole.split_once('\n').expect("two lines");
+        let many = format!("{head}\n{}", call.repeat(100));
+        let one = Kept::from_bytes(whole.as_bytes()).expect("readable").expect("ours").calls;
+        let threads = 2 * (size_of::<Process>() + size_of::<Thread>() + 2);
+        let mut room = Room::of(threads + 30 * cost(&one[0]) + 1);
+        let kept = Kept::read(many.as_bytes(), &mut room).expect("readable").expect("ours");
+        assert_eq!((kept.calls.len(), room.omitted()), (30, 70));
+        assert!(Room::default().left / cost(&one[0]) > 500_000, "half a million calls are told in full");
+        // Where there is no room for a thread there is none for its calls.
+        let mut none = Room::of(1);
+        let kept = Kept::read(other("[97]", "[97]").as_bytes(), &mut none).expect("readable").expect("ours");
+        assert_eq!((kept, none.omitted()), (Kept::default(), 3));
+    }
+
+    #[test]
+    fn notices_are_few_and_short() {
+        let notices = vec!["ä".repeat(LONGEST_NOTICE + 1); MOST_NOTICES + 3];
+        let mut room = Room::default();
+        let bytes = Kept { notices, ..Kept::default() }.to_bytes();
+        let kept = Kept::read(&bytes, &mut room).expect("readable").expect("ours");
+        assert_eq!((kept.notices.len(), room.omitted()), (MOST_NOTICES, 3));
+        assert_eq!(kept.notices[0], format!("{}…", "ä".repeat(LONGEST_NOTICE)));
     }
 }

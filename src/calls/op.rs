@@ -123,6 +123,16 @@ pub enum Arg {
     Text(Cow<'static, str>),
 }
 
+impl Arg {
+    /// Its text; `None` for a number.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Int(_) => None,
+        }
+    }
+}
+
 /// An option, by the level it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

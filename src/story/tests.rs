@@ -651,16 +651,16 @@ fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
 fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
     let recording =
         recording(&format!("{SET_UP} 400000..400001 client send 10\n 900000 < P. 1(10) ack 1"), [50_000; 2]);
-    let mut words: Vec<_> = words(recording.clone()).collect();
+    let mut spoken: Vec<_> = words(recording.clone()).collect();
     // The end of the handshake comes after the send, which is a third of a second later.
-    let place = words.iter().position(
+    let place = spoken.iter().position(
         |word| matches!(word, Witnessed::Returned { returned, .. } if returned.at == Timestamp::from_nanos(34_000)),
     );
-    let late = words.remove(place.expect("connect returns"));
-    words.insert(words.len() - 1, late);
-    let count = words.len();
+    let late = spoken.remove(place.expect("connect returns"));
+    spoken.insert(spoken.len() - 1, late);
+    let count = spoken.len();
     let (mut sorter, mut told) = (Sorter::default(), Vec::new());
-    for word in words {
+    for word in spoken {
         sorter.put(word);
         told.extend(std::iter::from_fn(|| sorter.due()));
     }
@@ -670,7 +670,7 @@ fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
     assert!(lines(&story).iter().any(|line| line.ends_with("PSH,ACK by [14]")), "{:#?}", lines(&story));
 
     let mut sorter = Sorter::of(3);
-    super::tests::words(recording).take(5).for_each(|word| sorter.put(word));
+    words(recording).take(5).for_each(|word| sorter.put(word));
     assert_eq!(std::iter::from_fn(|| sorter.due()).count(), 2, "three wait");
 }
 

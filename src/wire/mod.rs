@@ -5,8 +5,6 @@ mod fragments;
 mod header;
 mod ip;
 mod link;
-#[cfg(test)]
-pub(crate) mod script;
 mod segment;
 mod seq;
 mod tunnel;
