@@ -165,6 +165,7 @@ impl Stage {
             ttl: 64,
             checksum: 0,
             ip_id: Some(frame as u16),
+            ttl: 64,
             len,
             oddities: Oddities::empty(),
             options: Options::default(),

@@ -96,8 +96,9 @@ impl Story {
             };
             edges.push(Edge { cause, effect: event.id, rule });
         }
-        if let (Some(cause), Some(mechanism)) = (segment.cause.of, segment.cause.kernel) {
-            edges.push(Edge { cause, effect: event.id, rule: Join::Kernel(mechanism) });
+        if let Some(cause) = segment.cause.of {
+            let rule = segment.cause.kernel.map_or(Join::SameFrame, Join::Kernel);
+            edges.push(Edge { cause, effect: event.id, rule });
         }
     }
 }

@@ -6,7 +6,9 @@ use super::script::{Recording, lines, recording, story};
 use super::*;
 use crate::calls::SocketId;
 use crate::flow::{Detail, Side};
-use crate::tcp::Finding;
+use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
+use crate::tcp::{Finding, Rule, State};
+use crate::time::{Clock, Timestamp};
 use crate::wire::{Flags, Tunnel, TunnelKind};
 
 fn check(script: &str, expected: &str) {
@@ -540,6 +542,138 @@ fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
         8 #5 ACK kernel delayed_ack of 7 inferred
         ",
     );
+}
+
+// ---- what the kernel says -----------------------------------------------------------------------------------------
+
+/// The story of a script with what the kernel did: `(microseconds, end, act)`.
+fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
+    let recording = recording(script, [50_000; 2]);
+    let (client, server) = (recording.traces[0].client, recording.traces[0].server);
+    let event = |(micros, side, what): &(i64, Side, KernelAct)| {
+        let (local, peer) = if *side == Side::Client { (client, server) } else { (server, client) };
+        let at = Timestamp::from_nanos(micros * 1000);
+        Witnessed::Kernel(KernelEvent { at, clock: Clock::WALL, local, peer, socket: None, what: what.clone() })
+    };
+    let mut sorter = Sorter::default();
+    words(recording.clone()).chain(acts.iter().map(event)).for_each(|word| sorter.put(word));
+    pushed(&recording, &mut sorter)
+}
+
+fn segment_in(story: &Story, frame: u64) -> &SegmentEvent {
+    let found = story.events.iter().find_map(|event| match &event.kind {
+        EventKind::Segment(segment) if segment.segment.frame == frame => Some(segment),
+        _ => None,
+    });
+    found.expect("a segment")
+}
+
+#[test]
+fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
+    let script = format!(
+        "{SET_UP}
+        40..45 client send 10
+        41 < P. 1(10) ack 1
+        250041 < P. 1(10) ack 1 retransmission
+        250050 > R. 1(0) ack 1
+        "
+    );
+    let concluded = story(&script);
+    assert_eq!(
+        segment_in(&concluded, 5).cause.evidence,
+        Evidence::Inferred(Join::Kernel(Mechanism::RetransmissionTimeout))
+    );
+    let reset = KernelAct::ResetSent { reason: Some(ResetReason::TcpAbortOnData) };
+    let story = with_kernel(
+        &script,
+        &[
+            // The clocks differ: one is told before the segment was captured, the other after.
+            (250_035, Side::Client, KernelAct::Retransmit { state: State::Established }),
+            (250_060, Side::Server, reset),
+        ],
+    );
+    let again = &segment_in(&story, 5).cause;
+    assert_eq!(
+        (again.kernel, again.evidence),
+        (Some(Mechanism::RetransmissionTimeout), Evidence::Witnessed(Witness::Kernel))
+    );
+    let reset = &segment_in(&story, 6).cause;
+    assert_eq!((reset.why, reset.evidence), (Some(Why::SocketClosed), Evidence::Witnessed(Witness::Kernel)));
+    assert_eq!(segment_in(&story, 4).cause.evidence, Evidence::Joined(Join::Octets), "the first transmission is none");
+}
+
+#[test]
+fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_segment_shows_is_confirmed() {
+    let script = format!("{SET_UP} 40 < . 1(0) ack 1\n 90 < P. 1(5) ack 1");
+    let state = |from, to| KernelAct::State { from, to };
+    let story = with_kernel(
+        &script,
+        &[
+            (21, Side::Client, state(State::SynSent, State::Established)),
+            (300_000, Side::Server, state(State::Established, State::CloseWait)),
+        ],
+    );
+    let moves: Vec<_> = lines(&story).into_iter().filter(|line| line.contains('>')).collect();
+    assert_eq!(moves.iter().filter(|line| line.contains("Kernel")).count(), 1, "{moves:#?}");
+    assert!(
+        moves.iter().any(|line| line.contains("client SYN-SENT>ESTABLISHED") && line.contains("Kernel")),
+        "{moves:#?}"
+    );
+    let last = story.events.last().expect("events");
+    let EventKind::Transition(last) = &last.kind else { panic!("{last:?}") };
+    assert_eq!((last.from, last.to, last.rule), (Some(State::Established), State::CloseWait, Rule::Witnessed));
+    assert_eq!(last.evidence, [Witness::Kernel]);
+}
+
+// ---- copies -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
+    opened(
+        "
+        40..45 client send 10
+        41 < P. 1(10) ack 1
+        42 < P. 1(10) ack 1 captured_twice
+        43 > . 1(0) ack 11
+        250041 < P. 1(10) ack 1 retransmission
+        ",
+        "
+        14 client send [0,10) sent [4, 7]
+        15 #4 PSH,ACK by [14]
+        16 #5 PSH,ACK of 15
+        17 #6 ACK kernel ack of 15
+        18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+        ",
+    );
+}
+
+// ---- the sorter ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
+    let recording =
+        recording(&format!("{SET_UP} 400000..400001 client send 10\n 900000 < P. 1(10) ack 1"), [50_000; 2]);
+    let mut spoken: Vec<_> = words(recording.clone()).collect();
+    // The end of the handshake comes after the send, which is a third of a second later.
+    let place = spoken.iter().position(
+        |word| matches!(word, Witnessed::Returned { returned, .. } if returned.at == Timestamp::from_nanos(34_000)),
+    );
+    let late = spoken.remove(place.expect("connect returns"));
+    spoken.insert(spoken.len() - 1, late);
+    let count = spoken.len();
+    let (mut sorter, mut told) = (Sorter::default(), Vec::new());
+    for word in spoken {
+        sorter.put(word);
+        told.extend(std::iter::from_fn(|| sorter.due()));
+    }
+    told.extend(&mut sorter);
+    assert_eq!((sorter.late(), told.len()), (1, count));
+    let story = pushed(&recording, told.into_iter());
+    assert!(lines(&story).iter().any(|line| line.ends_with("PSH,ACK by [14]")), "{:#?}", lines(&story));
+
+    let mut sorter = Sorter::of(3);
+    words(recording).take(5).for_each(|word| sorter.put(word));
+    assert_eq!(std::iter::from_fn(|| sorter.due()).count(), 2, "three wait");
 }
 
 /// A conversation: what is sent and received, when, what is lost, and how it ends.
