@@ -162,7 +162,6 @@ impl Stage {
             flags: sent.flags,
             window: 1000,
             urgent: 0,
-            ttl: 64,
             checksum: 0,
             ip_id: Some(frame as u16),
             ttl: 64,

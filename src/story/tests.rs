@@ -8,7 +8,7 @@ use crate::calls::SocketId;
 use crate::flow::{Detail, Side};
 use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
 use crate::tcp::{Finding, Rule, State};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Span, Timestamp};
 use crate::wire::{Flags, Tunnel, TunnelKind};
 
 fn check(script: &str, expected: &str) {
@@ -546,13 +546,18 @@ fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
 
 // ---- what the kernel says -----------------------------------------------------------------------------------------
 
+/// So many microseconds after the beginning of a script.
+fn moment(micros: i64) -> Timestamp {
+    Timestamp::from_parts(1_000, 0).after(Span::from_micros(micros))
+}
+
 /// The story of a script with what the kernel did: `(microseconds, end, act)`.
 fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
-    let recording = recording(script, [50_000; 2]);
+    let recording = recording(script);
     let (client, server) = (recording.traces[0].client, recording.traces[0].server);
     let event = |(micros, side, what): &(i64, Side, KernelAct)| {
         let (local, peer) = if *side == Side::Client { (client, server) } else { (server, client) };
-        let at = Timestamp::from_nanos(micros * 1000);
+        let at = moment(*micros);
         Witnessed::Kernel(KernelEvent { at, clock: Clock::WALL, local, peer, socket: None, what: what.clone() })
     };
     let mut sorter = Sorter::default();
@@ -572,10 +577,10 @@ fn segment_in(story: &Story, frame: u64) -> &SegmentEvent {
 fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
     let script = format!(
         "{SET_UP}
-        40..45 client send 10
-        41 < P. 1(10) ack 1
-        250041 < P. 1(10) ack 1 retransmission
-        250050 > R. 1(0) ack 1
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1
+        250041us C > S: P. 1(10) ack 1 = retransmission
+        250050us S > C: R. 1(0) ack 1
         "
     );
     let concluded = story(&script);
@@ -604,7 +609,7 @@ fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
 
 #[test]
 fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_segment_shows_is_confirmed() {
-    let script = format!("{SET_UP} 40 < . 1(0) ack 1\n 90 < P. 1(5) ack 1");
+    let script = format!("{SET_UP} 40us C > S: . 1(0) ack 1\n 90us C > S: P. 1(5) ack 1");
     let state = |from, to| KernelAct::State { from, to };
     let story = with_kernel(
         &script,
@@ -631,11 +636,11 @@ fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_se
 fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
     opened(
         "
-        40..45 client send 10
-        41 < P. 1(10) ack 1
-        42 < P. 1(10) ack 1 captured_twice
-        43 > . 1(0) ack 11
-        250041 < P. 1(10) ack 1 retransmission
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1 id 7
+        42us C > S: P. 1(10) ack 1 id 7 = retransmission captured_twice
+        43us S > C: . 1(0) ack 11
+        250041us C > S: P. 1(10) ack 1 = retransmission
         ",
         "
         14 client send [0,10) sent [4, 7]
@@ -652,12 +657,12 @@ fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
 #[test]
 fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
     let recording =
-        recording(&format!("{SET_UP} 400000..400001 client send 10\n 900000 < P. 1(10) ack 1"), [50_000; 2]);
+        recording(&format!("{SET_UP} 400000us..400001us C: send(10) = 10\n 900000us C > S: P. 1(10) ack 1"));
     let mut spoken: Vec<_> = words(recording.clone()).collect();
     // The end of the handshake comes after the send, which is a third of a second later.
-    let place = spoken.iter().position(
-        |word| matches!(word, Witnessed::Returned { returned, .. } if returned.at == Timestamp::from_nanos(34_000)),
-    );
+    let place = spoken
+        .iter()
+        .position(|word| matches!(word, Witnessed::Returned { returned, .. } if returned.at == moment(34)));
     let late = spoken.remove(place.expect("connect returns"));
     spoken.insert(spoken.len() - 1, late);
     let count = spoken.len();
