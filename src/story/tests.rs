@@ -637,10 +637,10 @@ fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
     opened(
         "
         40us..45us C: send(10) = 10
-        41us C > S: P. 1(10) ack 1 id 7
-        42us C > S: P. 1(10) ack 1 id 7 = retransmission captured_twice
+        41us C > S: P. 1(10) ack 1 id 70
+        42us C > S: P. 1(10) ack 1 id 70 = retransmission captured_twice
         43us S > C: . 1(0) ack 11
-        250041us C > S: P. 1(10) ack 1 = retransmission
+        250041us C > S: P. 1(10) ack 1 = spurious_retransmission
         ",
         "
         14 client send [0,10) sent [4, 7]
