@@ -15,17 +15,29 @@ use crate::wire::Flags;
 impl Script {
     /// Reads a script, one line at a time; empty lines and those that begin with `#` say nothing.
     ///
-    /// It takes memory in proportion to `text`.
+    /// It takes memory in proportion to `text`, and at most 10,000 lines that say something, 64 of them of the link, against each of which each segment is held.
     ///
     /// # Errors
     /// The first line that is wrong.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
-        let mut lines = Vec::new();
+        let (mut lines, mut links) = (Vec::new(), 0);
         for (number, text) in (1..).zip(text.lines()) {
             let mut cursor = Cursor::new(number, text);
-            if !cursor.is_at_end() && !cursor.rest().starts_with('#') {
-                lines.push(line(&mut cursor)?);
+            if cursor.is_at_end() || cursor.rest().starts_with('#') {
+                continue;
             }
+            if lines.len() == MOST_LINES {
+                let help = "the rest belongs into another script".to_owned();
+                return Err(cursor.wrong(cursor.place(), 1, format!("more than {MOST_LINES} lines"), help));
+            }
+            let line = line(&mut cursor)?;
+            links += usize::from(matches!(line.what, What::Link(..)));
+            if links > MOST_LINKS {
+                let help =
+                    "a line without a number, as `link: drop data C>S`, is for every segment of its kind".to_owned();
+                return Err(cursor.wrong(0, 1, format!("more than {MOST_LINKS} lines of the link"), help));
+            }
+            lines.push(line);
         }
         Ok(Self { lines })
     }
@@ -460,6 +472,9 @@ fn colon(cursor: &mut Cursor<'_>) -> Result<(), ScriptError> {
         )),
     }
 }
+
+const MOST_LINES: usize = 10_000;
+const MOST_LINKS: usize = 64;
 
 const CALLS: [&str; 22] = [
     "socket",

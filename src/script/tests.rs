@@ -118,6 +118,19 @@ fn what_is_shown_of_a_hostile_line_is_short_and_has_no_control() {
     assert_eq!(lines[1].find("wrong"), lines[2].find('^'), "the caret stands under the place:\n{far}");
 }
 
+#[test]
+fn a_script_has_an_end() {
+    let links = "link: drop SYN C>S\n".repeat(64);
+    let most = links.clone() + &"C > S: S 1(0)\n# nothing\n".repeat(10_000 - 64);
+    let performed = Script::parse(&most).unwrap().perform();
+    assert_eq!((performed.segments.len(), performed.links.len()), (9_936, 64 * 9_936));
+    let error = wrong(&format!("{most}C: close()\n"));
+    assert_eq!((error.line, error.column), (19_937, 1));
+    assert!(error.to_string().contains("more than 10000 lines"), "{error}");
+    let error = wrong(&format!("{links}link: drop FIN S>C"));
+    assert!(error.line == 65 && error.to_string().contains("more than 64 lines of the link"), "{error}");
+}
+
 // ---- performing ------------------------------------------------------------------------------------------------------
 
 #[test]
