@@ -150,7 +150,7 @@ fn check_side(side: &SideSummary) {
     }
 }
 
-fn check_story(story: &Story) {
+pub(super) fn check_story(story: &Story) {
     let known: BTreeSet<_> = story.connections.iter().map(|connection| connection.id).collect();
     for (place, event) in story.events.iter().enumerate() {
         assert_eq!(event.id.0, place as u64);
@@ -175,7 +175,7 @@ fn style(looks: u8) -> Style {
 }
 
 /// Writes the story in every form; `looks` chooses one of the ways to draw it, because drawing takes most of the time.
-fn check_outputs(story: &Story, looks: u8) {
+pub(super) fn check_outputs(story: &Story, looks: u8) {
     let style = style(looks);
     let mut out = Vec::new();
     report::timeline::write(&mut out, story, &[], &style).expect("memory takes everything");
@@ -232,11 +232,11 @@ struct Script {
     evidence: Vec<Evidence>,
 }
 
-struct Captured {
-    number: u64,
-    at: Option<Timestamp>,
-    octets: Vec<u8>,
-    wire_len: u32,
+pub(super) struct Captured {
+    pub(super) number: u64,
+    pub(super) at: Option<Timestamp>,
+    pub(super) octets: Vec<u8>,
+    pub(super) wire_len: u32,
 }
 
 impl Captured {
@@ -253,7 +253,7 @@ impl Captured {
     }
 }
 
-struct Frames<'a>(std::slice::Iter<'a, Captured>);
+pub(super) struct Frames<'a>(pub(super) std::slice::Iter<'a, Captured>);
 
 impl FrameSource for Frames<'_> {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {

@@ -1134,56 +1134,56 @@ mod tests {
     #[test]
     fn after_the_first_copy_more_segments_may_come_between() {
         opened(
-            "30   < P. 101(10) ack 301 id 77
-             30.1 < P. 101(10) ack 301 id 77 = retransmission captured_twice
-             31   < P. 111(10) ack 301 id 78
-             32   < P. 121(10) ack 301 id 79
-             33   < P. 131(10) ack 301 id 80
-             33.5 > .  301(0)  ack 141 id 5
-             34   < P. 141(10) ack 301 id 81
-             35   < P. 111(10) ack 301 id 78 = spurious_retransmission captured_twice
-             36   < P. 121(10) ack 301 id 83 = spurious_retransmission
-             37   > P. 301(10) ack 141 id 6
-             38   > P. 311(10) ack 151 id 7
-             39   > P. 321(10) ack 151 id 8
-             39.5 > P. 331(10) ack 151 id 9
-             40   > .  301(0)  ack 141 id 5 = captured_twice
-             41   > P. 301(10) ack 141 id 6 = out_of_order captured_twice",
+            "30   C > S: P. 101(10) ack 301 id 77
+             30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice
+             31   C > S: P. 111(10) ack 301 id 78
+             32   C > S: P. 121(10) ack 301 id 79
+             33   C > S: P. 131(10) ack 301 id 80
+             33.5 S > C: .  301(0)  ack 141 id 5
+             34   C > S: P. 141(10) ack 301 id 81
+             35   C > S: P. 111(10) ack 301 id 78 = spurious_retransmission captured_twice
+             36   C > S: P. 121(10) ack 301 id 83 = spurious_retransmission
+             37   S > C: P. 301(10) ack 141 id 6
+             38   S > C: P. 311(10) ack 151 id 7
+             39   S > C: P. 321(10) ack 151 id 8
+             39.5 S > C: P. 331(10) ack 151 id 9
+             40   S > C: .  301(0)  ack 141 id 5 = captured_twice
+             41   S > C: P. 301(10) ack 141 id 6 = out_of_order captured_twice",
         );
     }
 
     #[test]
     fn what_went_before_the_first_copy_is_remembered_too() {
         opened(
-            "30   < P. 101(10) ack 301 id 77
-             31   < P. 111(10) ack 301 id 78
-             62   < P. 101(10) ack 301 id 80 = retransmission
-             63   < P. 121(10) ack 301 id 81
-             64   < P. 131(10) ack 301 id 82
-             64.5 < P. 141(10) ack 301 id 83
-             65   < P. 111(10) ack 301 id 78 = out_of_order captured_twice",
+            "30   C > S: P. 101(10) ack 301 id 77
+             31   C > S: P. 111(10) ack 301 id 78
+             62   C > S: P. 101(10) ack 301 id 80 = retransmission
+             63   C > S: P. 121(10) ack 301 id 81
+             64   C > S: P. 131(10) ack 301 id 82
+             64.5 C > S: P. 141(10) ack 301 id 83
+             65   C > S: P. 111(10) ack 301 id 78 = out_of_order captured_twice",
         );
     }
 
     #[test]
     fn only_a_copy_within_a_second_and_within_reach_counts() {
         let mut script = String::from(
-            "30 < P. 101(10) ack 301 id 77\n30.1 < P. 101(10) ack 301 id 77 = retransmission captured_twice\n",
+            "30 C > S: P. 101(10) ack 301 id 77\n30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice\n",
         );
         let mut next = 111;
         let mut send = |script: &mut String, count| {
             for _ in 0..count {
-                *script += &format!("31 < P. {next}(1) ack 301 id {next}\n");
+                *script += &format!("31 C > S: P. {next}(1) ack 301 id {next}\n");
                 next += 1;
             }
         };
         send(&mut script, REACH);
-        let in_reach = format!("{script} 32 < P. 111(1) ack 301 id 111 = out_of_order captured_twice");
+        let in_reach = format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order captured_twice");
         opened(&in_reach);
-        let late = format!("{script} 2032 < P. 111(1) ack 301 id 111 = retransmission");
+        let late = format!("{script} 2032 C > S: P. 111(1) ack 301 id 111 = retransmission");
         opened(&late);
         send(&mut script, 1);
-        opened(&format!("{script} 32 < P. 111(1) ack 301 id 111 = out_of_order"));
+        opened(&format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order"));
     }
 
     #[test]
