@@ -12,7 +12,7 @@
 set -eu
 
 seconds=${1:-5}
-tcpflow=${2:-target/release/tcpflow}
+tcpflow=${2:-$("$(dirname "$0")/target.sh")/release/tcpflow}
 cpu=${3:-}
 pinned=${cpu:+taskset -c "$cpu"}
 snaplen=192

@@ -27,5 +27,5 @@ elif [ ! -f "$compare" ]; then
 elif ! command -v python3 >/dev/null 2>&1; then
     skipped "comparison with tshark's stored answers" "python3 is not installed"
 else
-    python3 "$compare" --bin target/debug/tcpflow "$captures"
+    python3 "$compare" --bin "$(scripts/target.sh)/debug/tcpflow" "$captures"
 fi

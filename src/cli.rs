@@ -1,18 +1,22 @@
 //! The command line: its options, their help and their examples.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::styling::{self, Styles};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::report::{self, Style, fields_help};
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
 /// Three witnesses see a TCP connection: the program's calls, the segments on the wire, and the kernel's states.
 /// tcpflow puts the three on one clock and joins them into one timeline, in which every line names its cause.
 #[derive(Parser, Clone, PartialEq, Debug)]
-#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "tcpflow", version, after_help = EXAMPLES, max_term_width = HELP_WIDTH, styles = STYLES)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
@@ -31,22 +35,22 @@ pub enum Command {
     /// Runs a real echo server and a real echo client, one system call at a time, captures their segments, asks the kernel for their states, and shows all three as one timeline.
     ///
     /// As root it uses the host's own loopback interface and gives root up once the capture is open.
-    /// As an ordinary user it does the same in a user and network namespace of its own, which needs no privilege.
+    /// As an ordinary user it does the same in a private network namespace, which needs no privilege.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
     /// Analyze capture files: every connection's life, states and ending
     ///
-    /// Reads capture files (pcap or pcapng, also compressed) and tells one line for each TCP connection: its ends, duration, octets, the states of both ends, how it ended, and a verdict.
-    /// With --timeline it draws each connection's calls, segments and states in order of time.
+    /// Reads capture files (pcap or pcapng, also compressed) and prints one line for each TCP connection: its ends, duration, octets, the states of both ends, how it ended, and a verdict.
+    /// With --timeline, draws each connection's calls, segments and states in order of time.
     /// Reading a file needs no privilege.
-    #[command(after_help = ANALYZE_EXAMPLES, override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
+    #[command(after_help = ANALYZE_EXAMPLES, after_long_help = analyze_reference(), override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
     Analyze(Analyze),
     /// Show connections on an interface as they open, change state and end
     ///
-    /// Captures on a network interface and tells one line for each TCP connection that opens, changes state or ends.
+    /// Captures on a network interface and prints one line for each TCP connection that opens, changes state or ends.
     /// Ctrl-C ends it with a table of the connections and the counts, those of packets that the kernel dropped among them.
     ///
-    /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; files belong to the user who called sudo.
+    /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; under sudo, files belong to the user who called it.
     #[command(after_help = LIVE_EXAMPLES)]
     Live(Live),
     /// List the interfaces that can be captured, and why others cannot
@@ -69,13 +73,13 @@ pub struct Look {
     /// When to use colour; `auto` is on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
-    /// Columns to write in [default: the terminal's; without one, 100, and 180 for a table]
+    /// Line width in columns [default: the terminal's; without one, 100, and 180 for a table]
     #[arg(long, global = true, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
     pub width: Option<u16>,
     /// Draw with ASCII characters only [default: where the locale is not UTF-8]
     #[arg(long, global = true)]
     pub ascii: bool,
-    /// Tell moments in text by this clock [default: timelines relative, tables none]
+    /// Clock for timestamps in text [default: timelines relative, tables none]
     #[arg(long, global = true, value_enum, value_name = "CLOCK")]
     pub time: Option<Time>,
     /// In timelines, draw each segment by itself, also those that follow one another alike
@@ -83,7 +87,7 @@ pub struct Look {
     pub every_segment: bool,
 }
 
-/// The clock by which text tells moments.
+/// The clock for timestamps in text.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Time {
     /// Seconds since the first frame, or the first event of a timeline
@@ -137,16 +141,16 @@ pub struct Demo {
     /// How many clients connect at the same time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
-    /// MTU of the loopback interface, for segments as in the textbook (1500); always in a namespace of its own
+    /// MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
     /// Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
     pub first_close: Option<End>,
-    /// Stay until TIME-WAIT is over (60 s on Linux) and show the kernel remove it
+    /// Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
     #[arg(long, conflicts_with = "refused")]
     pub wait: bool,
-    /// Connect to a port on which nobody listens
+    /// Connect to a closed port
     #[arg(long)]
     pub refused: bool,
     /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
@@ -155,6 +159,9 @@ pub struct Demo {
     /// Keep the capture in a file: pcapng with the calls in it, or pcap, by its ending
     #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub save: Option<PathBuf>,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -175,7 +182,7 @@ pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
     #[arg(required = true, value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
-    /// Each file for itself, one after the other, instead of all as one capture merged by time
+    /// Analyze each file separately, instead of merging all by time into one capture
     #[arg(long)]
     pub each: bool,
     /// Draw every connection's events in order of time instead of one line for each
@@ -193,7 +200,7 @@ pub struct Analyze {
     /// Order by a field, such as duration_ns, or with a minus from the greatest down; `end` is the order of ending [default: text by id as far as memory allows, others end]
     #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true)]
     pub sort: Option<String>,
-    /// The other way round than --sort says
+    /// Reverse the sort order
     #[arg(long)]
     pub reverse: bool,
     /// Only the first N in that order
@@ -202,7 +209,7 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
-    /// In tables, names instead of addresses, as the system resolves them: it asks name servers, after the capture was read
+    /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
     #[arg(long, conflicts_with_all = ["timeline", "findings"])]
     pub resolve: bool,
     /// The form of the output
@@ -211,6 +218,9 @@ pub struct Analyze {
     /// The folder for the tables of --format parquet, connections.parquet and findings.parquet; it is made where it is not there
     #[arg(long, short = 'o', value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// The options of `live`.
@@ -240,7 +250,7 @@ pub struct Live {
     /// Begin another file after so many seconds; files are numbered
     #[arg(long, value_name = "SECONDS", requires = "save", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub rotate_seconds: Option<u64>,
-    /// Keep at most so many files, the one being written among them: the oldest makes room
+    /// Keep at most this many files, including the one being written; the oldest is deleted
     #[arg(long, value_name = "N", requires = "save", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub files: Option<u32>,
     /// How many octets of a frame are kept; the default holds the headers, also in a tunnel
@@ -255,12 +265,15 @@ pub struct Live {
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub duration: Option<u64>,
-    /// Take everyone's packets that pass by, not only this host's: promiscuous mode
+    /// Promiscuous mode: capture every packet on the link, not only this host's
     #[arg(long, short = 'p')]
     pub promiscuous: bool,
-    /// How long a connection that is over must be quiet before it is told for good; segments after that are counted as late
+    /// How long a closed connection must be quiet before its record is final; later segments are counted as late
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub linger: u64,
+    /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// The form of what `live` tells.
@@ -311,20 +324,51 @@ pub struct Man {
     pub dir: Option<PathBuf>,
 }
 
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Ended {
+    /// Help or the version was asked for and printed (0), or a usage error was told on standard error (2).
+    Told(ExitCode),
+    /// Help or the version was asked for, and standard output does not take it.
+    Unwritten(io::Error),
+}
+
 /// Reads the command line.
 ///
 /// # Errors
-/// The exit status after help or the version was asked for and printed (0), or after a usage error was told on standard error (2).
-pub fn parse() -> Result<Cli, ExitCode> {
+/// See [`Ended`].
+pub fn parse() -> Result<Cli, Ended> {
     let parsed = Cli::try_parse().and_then(|cli| match contradiction(&cli) {
         None => Ok(cli),
         Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
     });
     parsed.map_err(|error| {
-        // Nobody may be left to read it: a closed output is no failure of the command line.
-        let _ = error.print();
-        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let error = visible(error, &arguments);
+        // Nobody may be left to read it: a closed output is no failure of the command line. One that takes nothing is.
+        match error.print().and_then(|()| io::stdout().flush()) {
+            Err(failure) if !error.use_stderr() => Ended::Unwritten(failure),
+            _ => Ended::Told(ExitCode::from(if error.use_stderr() { 2 } else { 0 })),
+        }
     })
+}
+
+/// The error with everything in it escaped that a terminal would act on: clap repeats arguments as they are.
+fn visible(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let escaped = |argument: &OsString| report::escape(&argument.to_string_lossy(), &Style::plain(Style::WIDEST));
+    let shown: Vec<String> = arguments.iter().map(escaped).collect();
+    if shown.iter().zip(arguments).all(|(shown, argument)| argument == shown.as_str()) {
+        return error;
+    }
+    // The same mistake is in the arguments as they are shown: clap marks and colours it as always.
+    match Cli::try_parse_from(&shown) {
+        Err(again) if again.kind() == error.kind() => again,
+        _ => {
+            let told = error.to_string();
+            let message = told.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Cli::command().error(error.kind(), report::escape(message, &Style::plain(Style::WIDEST)))
+        }
+    }
 }
 
 /// A number of octets, with a unit or without: `4096`, `100M`, `64Mi`.
@@ -369,7 +413,9 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
 fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     let tables = analyze.format == Form::Parquet;
     if analyze.timeline && !matches!(analyze.format, Form::Text | Form::Jsonl) {
-        return Some("--timeline is told as text or jsonl: leave it out for one line a connection in this --format");
+        return Some(
+            "--timeline has the formats text and jsonl only: leave it out for one line per connection in this --format",
+        );
     }
     if tables && analyze.output.is_none() {
         return Some("--format parquet needs a folder for its tables: add --output DIR");
@@ -385,13 +431,27 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
         );
     }
     if analyze.resolve && analyze.format != Form::Text {
-        return Some("--resolve is for the table: every other --format tells addresses");
+        return Some("--resolve is for the table: every other --format has addresses");
     }
     if !tables && analyze.output.is_some() {
         return Some("--output is for --format parquet: redirect standard output instead (> FILE)");
     }
     None
 }
+
+/// The examples of `analyze`, and the fields that its options name.
+fn analyze_reference() -> String {
+    format!("{ANALYZE_EXAMPLES}\n\n{}", fields_help(HELP_WIDTH))
+}
+
+/// Columns of the help at most, as `max_term_width` above has it.
+const HELP_WIDTH: usize = 100;
+
+/// Help and usage errors have bold and underline alone, which every theme keeps legible.
+const STYLES: Styles = Styles::styled()
+    .error(styling::Style::new().bold())
+    .valid(styling::Style::new().bold())
+    .invalid(styling::Style::new().underline());
 
 const EXAMPLES: &str = "\
 Examples:
@@ -404,7 +464,7 @@ Examples:
 Exit status:
   0  the work was done
   1  an assertion or expectation did not hold
-  2  bad usage or unreadable input; standard error names the file or option and the way out";
+  2  bad usage or unreadable input; standard error names the file or option and how to fix it";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -414,7 +474,7 @@ Examples:
   tcpflow demo --first-close server --rebind   why a server cannot start again: EADDRINUSE
   tcpflow demo --size 1000000 --mtu 1500       a megabyte in textbook-sized segments
   tcpflow demo --clients 3                     three connections at once
-  tcpflow demo --refused                       nobody listens
+  tcpflow demo --refused                       connect to a closed port
   tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
   tcpflow demo --format jsonl | jq .           for programs";
 
@@ -475,6 +535,21 @@ mod tests {
     }
 
     #[test]
+    fn help_and_errors_leave_the_colours_to_the_terminal() {
+        let help = Cli::command().render_long_help().ansi().to_string();
+        let wrong = ["demo --prot 1", "live --every 0", "analyze --format txt a", "demo --refused --wait", "analyse"];
+        let errors = wrong.map(|line| read(line).unwrap_err().render().ansi().to_string());
+        for text in std::iter::once(help).chain(errors) {
+            let sequences: Vec<&str> =
+                text.split("\x1b[").skip(1).filter_map(|rest| Some(rest.split_once('m')?.0)).collect();
+            assert!(!sequences.is_empty());
+            for sequence in sequences {
+                assert!(["", "0", "1", "4"].contains(&sequence), "{sequence:?} in {text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn options_may_stand_between_and_after_files_and_filter() {
         let Command::Analyze(analyze) =
             read("analyze -t a.pcap -c 3,4 tcp port 80 -c 7 --format jsonl").unwrap().command
@@ -530,6 +605,40 @@ mod tests {
         for line in ["live --rotate-size 1M", "live -w a.pcap --files 1", "live --snaplen 10", "live --buffer 7"] {
             assert!(read(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_an_error_repeats_is_escaped() {
+        use std::os::unix::ffi::OsStringExt;
+        let strange = "x\u{1b}[2J\u{202e}\n\rerror: \u{9b}31m";
+        for line in [
+            vec![strange],
+            vec!["analyze", "--format", strange, "a"],
+            vec!["demo", "--port", strange],
+            vec!["demo", &format!("--{strange}")],
+            vec!["completions", strange],
+        ] {
+            let arguments: Vec<OsString> = std::iter::once("tcpflow").chain(line).map(OsString::from).collect();
+            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let kind = error.kind();
+            let told = visible(error, &arguments);
+            assert_eq!(told.kind(), kind);
+            let told = told.to_string();
+            assert!(
+                !told.contains(['\u{1b}', '\u{202e}', '\r', '\u{9b}']) && !told.contains("\nerror: \\"),
+                "{told:?}"
+            );
+            assert_eq!(told.matches("\\x1b[2J").count().min(1), 1, "it is shown all the same: {told:?}");
+        }
+        let short: Vec<OsString> = ["tcpflow", "analyze", "-\u{1b}[2J"].map(OsString::from).into();
+        let told = visible(Cli::try_parse_from(&short).unwrap_err(), &short).to_string();
+        assert!(told.contains("unexpected argument") && !told.contains('\u{1b}'), "{told:?}");
+        let arguments = vec!["tcpflow".into(), "demo".into(), "--port".into(), OsString::from_vec(b"a\xff\x1b".into())];
+        let told = visible(Cli::try_parse_from(&arguments).unwrap_err(), &arguments).to_string();
+        assert!(told.contains("UTF-8") && !told.contains('\u{1b}'), "{told:?}");
+        let plain: Vec<OsString> = ["tcpflow", "grüße"].map(OsString::from).into();
+        let told = visible(Cli::try_parse_from(&plain).unwrap_err(), &plain).to_string();
+        assert!(told.contains("grüße"), "{told:?}");
     }
 
     #[test]

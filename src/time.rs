@@ -84,6 +84,21 @@ impl Span {
         self.0
     }
 
+    /// This duration less `other`, saturating.
+    pub const fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// `times` over `over` of this duration, rounded towards zero, saturating; `over` is not 0.
+    pub const fn times(self, times: i32, over: i32) -> Self {
+        let exact = self.0 as i128 * times as i128 / over as i128;
+        match exact {
+            ..=MIN => Self(i64::MIN),
+            MAX.. => Self(i64::MAX),
+            _ => Self(exact as i64),
+        }
+    }
+
     /// The duration in seconds, for display only.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
@@ -180,6 +195,9 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
+const MIN: i128 = i64::MIN as i128;
+const MAX: i128 = i64::MAX as i128;
+
 fn parse(text: &str) -> Option<Timestamp> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -195,6 +213,8 @@ fn parse(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -254,5 +274,34 @@ mod tests {
         let end = Timestamp::from_parts(i64::MAX, 0);
         assert_eq!(end.after(Span(1)), end);
         assert!(Timestamp::from_nanos(-5) < Timestamp::from_nanos(3));
+    }
+
+    /// Numbers at and near the ends of the range as often as others.
+    fn any_nanos() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), -3i64..3, i64::MIN..i64::MIN + 3, i64::MAX - 3..=i64::MAX]
+    }
+
+    proptest! {
+        /// Whatever the clocks say, arithmetic neither panics nor wraps: it is exact, or at the end of the range.
+        #[test]
+        fn arithmetic_is_exact_or_at_an_end(a in any_nanos(), b in any_nanos(), n in any::<i32>(), over in 1i32..) {
+            let held = |exact: i128| exact.clamp(MIN, MAX) as i64;
+            let (at, other) = (Timestamp::from_nanos(a), Timestamp::from_nanos(b));
+            let (a, b) = (i128::from(at.as_nanos()), i128::from(other.as_nanos()));
+            prop_assert_eq!(at.since(other).as_nanos(), held(a - b));
+            prop_assert_eq!(at.after(Span(b as i64)), Timestamp::from_nanos(held(a + b)));
+            prop_assert_eq!(Span(a as i64).less(Span(b as i64)).as_nanos(), held(a - b));
+            prop_assert_eq!(Span(a as i64).times(n, over).as_nanos(), held(a * i128::from(n) / i128::from(over)));
+            prop_assert_eq!(parse(&at.to_string()), Some(at));
+            prop_assert_eq!(at.cmp(&other), a.cmp(&b));
+        }
+
+        /// Whatever stands where a moment should, reading it neither panics nor makes one up.
+        #[test]
+        fn what_is_no_moment_is_not_read_as_one(text in "-?[0-9]{0,21}\\.?[0-9]{0,10}|\\PC{0,12}") {
+            if let Some(at) = parse(&text) {
+                prop_assert_eq!(parse(&at.to_string()), Some(at));
+            }
+        }
     }
 }

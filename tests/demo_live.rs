@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, thread};
 
@@ -27,6 +27,9 @@ use tcpflow::tcp::State;
 use tcpflow::time::Span;
 use tcpflow::wire::{Decoder, Flags, Segment};
 use users::{NOBODY, Program, Who};
+
+/// The variable that names the address that a stranger connects to.
+const STRANGER: &str = "TCPFLOW_LIVE_STRANGER";
 
 /// What is tried, by whom.
 const CASES: Cases<Who> = Cases {
@@ -55,6 +58,10 @@ const CASES: Cases<Who> = Cases {
 };
 
 fn main() -> ExitCode {
+    if let Ok(address) = env::var(STRANGER) {
+        stranger(&address);
+        return ExitCode::SUCCESS;
+    }
     if CASES.play_own() {
         return ExitCode::SUCCESS;
     }
@@ -65,9 +72,10 @@ fn main() -> ExitCode {
 // ---- the cases ----
 
 fn echo_v4() {
+    let as_root = geteuid().is_root();
     let recording = played(&Scenario::default());
     check_echo(&Scenario::default(), &recording);
-    check_ground(&recording);
+    check_ground(&recording, as_root);
     assert_eq!(names(&recording, "echo-client"), ["socket", "connect", "send", "recv", "close"]);
     assert_eq!(
         names(&recording, "echo-server"),
@@ -199,19 +207,12 @@ fn busy_port() {
 
 fn interrupted() {
     let scenario = Scenario { rounds: u32::MAX, place: Place::Host, ..Scenario::default() };
-    let interrupt = scenario.interrupt.clone();
-    // As Ctrl-C would, in the middle: once the client is there.
-    let ctrl_c = thread::spawn(move || {
-        let there = |entry: fs::DirEntry| {
-            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == "echo-client")
-        };
-        while !fs::read_dir("/proc/self/task").unwrap().flatten().any(there) {
-            thread::yield_now();
-        }
-        interrupt.store(true, Ordering::Release);
-    });
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, scenario.interrupt.clone()).unwrap();
+    // As Ctrl-C would, in the middle: once the client is there. A thread of this process would keep it from giving up root.
+    let watcher = "until cat /proc/$PPID/task/*/comm 2>/dev/null | grep -qx echo-client; do :; done; kill -USR1 $PPID";
+    let mut ctrl_c = Command::new("sh").args(["-c", watcher]).spawn().unwrap();
     let recording = played(&scenario);
-    ctrl_c.join().unwrap();
+    assert!(ctrl_c.wait().unwrap().success());
     assert!(recording.interrupted);
     for actor in ["echo-server", "echo-client"] {
         if let Some(last) = of(&recording, actor).last() {
@@ -226,29 +227,32 @@ fn interrupted() {
 
 fn strangers_are_left_out() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    struct OverOnDrop<'a>(&'a AtomicBool);
-    impl Drop for OverOnDrop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-    let over = AtomicBool::new(false);
     let scenario = Scenario { port: port.port(), rounds: 200, place: Place::Host, ..Scenario::default() };
+    // A thread of this process would keep it from giving up root.
+    let mut stranger = Command::new(env::current_exe().unwrap());
+    stranger.env(STRANGER, port.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let stranger = stranger.spawn().unwrap();
+    let recording = played(&scenario);
+    let met = stranger.wait_with_output().unwrap();
+    check_echo(&scenario, &recording);
+    assert!(String::from_utf8(met.stdout).unwrap().trim().parse::<u64>().unwrap() > 0, "somebody else connected");
+    assert!(recording.notices.iter().any(|notice| notice.contains("other connections")), "{:?}", recording.notices);
+}
+
+/// Connects to that address again and again, until its standard input ends; tells how often it was let in.
+fn stranger(address: &str) {
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let stranger = scope.spawn(|| {
-            let mut met = 0;
-            while !over.load(Ordering::Acquire) {
-                met += u64::from(std::net::TcpStream::connect(port).is_ok());
-                thread::yield_now();
-            }
-            met
+        scope.spawn(|| {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+            over.store(true, Ordering::Release);
         });
-        let is_over = OverOnDrop(&over);
-        let recording = played(&scenario);
-        drop(is_over);
-        check_echo(&scenario, &recording);
-        assert!(stranger.join().unwrap() > 0, "somebody else connected");
-        assert!(recording.notices.iter().any(|notice| notice.contains("other connections")), "{:?}", recording.notices);
+        let mut met = 0;
+        while !over.load(Ordering::Acquire) {
+            met += u64::from(std::net::TcpStream::connect(address).is_ok());
+            thread::yield_now();
+        }
+        println!("{met}");
     });
 }
 
@@ -336,10 +340,12 @@ fn played(scenario: &Scenario) -> Recording {
     }
 }
 
-fn check_ground(recording: &Recording) {
-    let expected = if geteuid().is_root() { Ground::Host } else { Ground::OwnUserAndNetwork };
+fn check_ground(recording: &Recording, as_root: bool) {
+    // By now root has become another user.
+    assert!(!geteuid().is_root());
+    let expected = if as_root { Ground::Host } else { Ground::OwnUserAndNetwork };
     assert_eq!(recording.ground, expected);
-    let told = recording.notices.iter().any(|notice| notice.contains("namespace of its own"));
+    let told = recording.notices.iter().any(|notice| notice.contains("in a private network namespace"));
     assert_eq!(told, expected != Ground::Host, "{:?}", recording.notices);
 }
 

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tcpflow::calls::{
-    Call, CallId, Errno, Kept, MessageFlags, Op, Process, Returned, Role, Sending, SocketId, SocketUse, Thread, Threads,
+    Call, CallId, Errno, Kept, MessageFlags, Op, Process, Receiving, Returned, Role, Sending, SocketId, SocketUse,
+    Thread, ThreadId, Threads,
 };
-use tcpflow::kernel::{Evidence, Timer, TimerKind};
+use tcpflow::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
@@ -460,7 +461,52 @@ fn kept_seeds() -> Seeds {
     };
     let kept =
         Kept { threads, calls: vec![call, refused], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
-    vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())]
+    let mut seeds = vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())];
+    // Sends of an octet whose octets are sent again and again, listeners that come and go, words that nothing fits.
+    let moving = [send(1), receive(1)].into_iter().cycle();
+    let ops = [Op::Connect { address: None }, send(1), receive(1)].into_iter().chain(moving).take(200);
+    let calls = ops.zip(0..).map(|(op, number)| bare(op, number)).collect();
+    seeds.push(("many-sends".to_owned(), Kept { calls, ..one_thread() }.to_bytes()));
+    let ops = [Op::Listen { backlog: 1 }, Op::Close].into_iter().cycle().take(120);
+    let listening = ops.zip(0..).map(|(op, number)| {
+        let mut call = bare(op, number);
+        let (asked, answered) = (Timestamp::from_nanos(0), call.entered);
+        call.sockets[0].info = TcpInfo::from_bytes(&[5], asked, answered);
+        call
+    });
+    let calls = listening.collect();
+    seeds.push(("many-listeners".to_owned(), Kept { calls, ..one_thread() }.to_bytes()));
+    seeds
+}
+
+fn one_thread() -> Kept {
+    let mut kept = Kept::default();
+    let process = kept.threads.add_process(Process { pid: 7, comm: String::new() });
+    kept.threads.add(Thread { process, tid: 8, comm: String::new() });
+    kept
+}
+
+fn send(len: u64) -> Op {
+    Op::Send { by: Sending::Send, len, flags: MessageFlags::empty() }
+}
+
+fn receive(len: u64) -> Op {
+    Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::empty() }
+}
+
+/// A call of one socket with nothing that need not be there.
+fn bare(op: Op, number: u64) -> Call {
+    let entered = Timestamp::from_nanos(1_700_000_000_000_000_000).after(Span(number as i64));
+    let octets = matches!(op, Op::Send { .. } | Op::Receive { .. }).then_some(1);
+    let role = if op == Op::Close { Role::Released } else { Role::On };
+    let (local, peer) = (Some("10.0.0.1:40000".parse().unwrap()), Some("10.0.0.2:80".parse().unwrap()));
+    Call {
+        id: CallId { thread: ThreadId(0), n: number },
+        entered,
+        op,
+        sockets: vec![SocketUse { local, peer, ..SocketUse::of(SocketId(1), 3, role) }],
+        returned: Some(Returned { at: entered, result: Ok(1), octets, preview: Vec::new() }),
+    }
 }
 
 /// SYN, SYN-ACK, ACK and two octets of an IPv4 connection.

@@ -1,10 +1,13 @@
 //! Captures made to hurt, streamed into `tcpflow analyze`: every segment is told, in bounded memory, and without a panic.
 
 use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::Value;
+use tcpflow::capture::{Frame, LinkType, Writer};
+use tcpflow::time::Timestamp;
 
 #[test]
 fn a_million_unanswered_connections_are_each_told() {
@@ -112,6 +115,82 @@ fn lengths_that_lie_hide_no_frame() {
     assert_eq!(told.frames, 5 * 256);
     assert_eq!(told.segments + told.skipped, told.frames, "a frame that is neither told nor skipped");
     assert!(told.segments > 256 * 3);
+}
+
+/// Twenty thousand sends of an octet, and a segment with the octets of them all that is sent five hundred times: ten million joins.
+#[test]
+fn saved_calls_do_not_multiply_with_segments() {
+    let (calls, again) = (20_000_u16, 500);
+    let call = |effect: &str, octets: u8| {
+        format!(
+            r#"{{"call":{{"entered":"1700000000.000000000","returned":"1700000009.000000000","process":{{"pid":1,"tid":1,"comm":"x"}},"name":"{effect}","effect":"{effect}","socket":1,"args":[],"octets":{octets},"local":"10.9.9.9:40000","peer":"192.0.2.1:443"}}}}"#
+        )
+    };
+    let mut kept = format!("{{\"tcpflow\":{{\"version\":1}}}}\n{}\n", call("connect", 0));
+    kept += &format!("{}\n", call("send", 1)).repeat(calls.into());
+    let header = |seq: u32, flags: u8, len: u16| datagram(CLIENT, SERVER, &Header { seq, ack: 0, flags, len });
+    let told = timeline("multiply", kept.as_bytes(), |writer| {
+        writer(&header(0, SYN, 0));
+        (0..again).for_each(|_| writer(&header(1, ACK, calls)));
+    });
+    assert_eq!(told.status, 2);
+    assert!(told.complaint.contains(" joins of calls and segments are left out: "), "{}", told.complaint);
+    assert!(told.peak < 150 << 20, "{} MiB", told.peak >> 20);
+}
+
+#[test]
+fn what_no_call_can_have_takes_no_memory() {
+    let call = r#"{"call":{"entered":"1.000000000","process":{"pid":1,"tid":1,"comm":"x"},"name":"x","effect":"other","args":["#;
+    let kept = format!("{{\"tcpflow\":{{\"version\":1}}}}\n{call}{}[\"\",1]]}}}}\n", "[\"\",1],".repeat(4_000_000));
+    let told = timeline("arguments", kept.as_bytes(), |writer| {
+        writer(&datagram(CLIENT, SERVER, &Header { seq: 0, flags: SYN, ..HEADER }));
+    });
+    assert_eq!(told.status, 2);
+    let why =
+        "arguments.pcapng: the calls kept in it cannot be read, and its packets are told without them: line 2 has ";
+    assert!(told.complaint.contains(why), "{}", told.complaint);
+    assert!(told.peak < 120 << 20, "{} MiB", told.peak >> 20);
+}
+
+/// What `analyze --timeline` told of a capture with an attached record, and what it took.
+struct Complaint {
+    status: i32,
+    complaint: String,
+    peak: u64,
+}
+
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, which tells its memory too")]
+fn timeline(name: &str, attached: &[u8], frames: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Complaint {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("pcapng");
+    let mut writer = Writer::create(&path).expect("a capture");
+    let mut number = 0;
+    frames(&mut |octets| {
+        number += 1;
+        let at = Some(Timestamp::from_parts(1_700_000_001, number as u32 * 1000));
+        let frame = Frame {
+            number,
+            at,
+            link: LinkType::RAW,
+            bytes: octets,
+            wire_len: octets.len() as u32,
+            seen: Default::default(),
+        };
+        writer.write(&frame, &[]).expect("a frame is written");
+    });
+    writer.attach(attached).expect("there is room");
+    writer.finish().expect("the capture is whole");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+        .args(["analyze", "--timeline", "--format", "jsonl"])
+        .arg(&path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tcpflow starts");
+    let mut complaint = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
+    let (status, peak) = wait(child.id());
+    std::fs::remove_file(&path).expect("the capture is there");
+    Complaint { status: libc::WEXITSTATUS(status), complaint, peak }
 }
 
 /// What `analyze` told, and what it took.

@@ -115,6 +115,58 @@ fn without_a_way_to_root_the_command_is_told() {
 }
 
 #[test]
+fn what_cargo_builds_is_looked_for_where_cargo_puts_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = |machine: Option<&Machine>, folder: Option<&str>| {
+        let mut command = Command::new(root.join("scripts/target.sh"));
+        command.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET");
+        command.envs(folder.map(|folder| ("CARGO_TARGET_DIR", folder)));
+        command.envs(machine.map(|machine| ("PATH", &machine.0)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for folder in ["/elsewhere/shared", "/else where/it's \"shared\""] {
+        assert_eq!(target(None, Some(folder)), format!("{folder}\n"));
+    }
+    // Root may have no cargo to ask.
+    let bare = Machine::new("bare");
+    assert_eq!(target(Some(&bare), Some("/elsewhere/shared")), "/elsewhere/shared\n");
+    assert_eq!(target(Some(&bare), None), format!("{}/target\n", root.display()));
+    assert_eq!(target(Some(&bare), Some("")), format!("{}/target\n", root.display()));
+}
+
+#[test]
+fn no_recipe_and_no_script_guesses_where_cargo_builds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipes = ["demo", "install", "captures", "picture", "pictures", "bench", "clean-bench"];
+    let output = Command::new("make")
+        .args(["-n", "-C"])
+        .arg(root)
+        .args(recipes)
+        .env("CARGO_TARGET_DIR", "/elsewhere/shared")
+        .env_remove("CARGO_BUILD_TARGET")
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .expect("make is there, as for everyone who builds with it");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    let named: Vec<&str> = shown.split_whitespace().filter(|word| word.contains("release/tcpflow")).collect();
+    assert!(named.len() >= recipes.len(), "{shown}");
+    for word in named {
+        assert!(word.trim_start_matches('"').starts_with("/elsewhere/shared/release/tcpflow"), "{word}");
+    }
+    let scripts = fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().path());
+    for path in scripts.chain([root.join("Makefile"), root.join(".ci/run")]) {
+        let text = fs::read_to_string(&path).unwrap();
+        for guess in ["target/release", "target/debug"] {
+            assert!(!text.contains(guess), "{} names {guess}", path.display());
+        }
+    }
+}
+
+#[test]
 fn a_program_just_made_can_be_run_whatever_others_are_started_meanwhile() {
     // Long, so that while it is written another is started.
     let script = format!("#!/bin/sh\necho made\nexit\n{}", "#".repeat(1 << 20));

@@ -232,11 +232,11 @@ struct Script {
     evidence: Vec<Evidence>,
 }
 
-struct Captured {
-    number: u64,
-    at: Option<Timestamp>,
-    octets: Vec<u8>,
-    wire_len: u32,
+pub(super) struct Captured {
+    pub(super) number: u64,
+    pub(super) at: Option<Timestamp>,
+    pub(super) octets: Vec<u8>,
+    pub(super) wire_len: u32,
 }
 
 impl Captured {
@@ -253,7 +253,7 @@ impl Captured {
     }
 }
 
-struct Frames<'a>(std::slice::Iter<'a, Captured>);
+pub(super) struct Frames<'a>(pub(super) std::slice::Iter<'a, Captured>);
 
 impl FrameSource for Frames<'_> {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {

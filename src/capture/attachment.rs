@@ -19,6 +19,8 @@ pub(super) struct Joiner {
     whole: Vec<Vec<u8>>,
     open: Vec<u8>,
     octets: usize,
+    /// Whether nobody wants the records.
+    unwanted: bool,
 }
 
 /// More octets than [`MAX_OCTETS`].
@@ -28,6 +30,9 @@ impl Joiner {
     /// Takes one piece; whatever lacks the mark is somebody else's, and is passed over.
     pub(super) fn add(&mut self, piece: &[u8]) -> Result<(), TooLarge> {
         let Some([kind @ (MORE | LAST), share @ ..]) = piece.strip_prefix(MARK) else { return Ok(()) };
+        if self.unwanted {
+            return Ok(());
+        }
         self.octets += share.len() + if *kind == LAST { size_of::<Vec<u8>>() } else { 0 };
         if self.octets > MAX_OCTETS {
             return Err(TooLarge);
@@ -42,6 +47,16 @@ impl Joiner {
     /// The records that are whole.
     pub(super) fn whole(&self) -> &[Vec<u8>] {
         &self.whole
+    }
+
+    /// Gives the records that are whole away.
+    pub(super) fn take(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.whole)
+    }
+
+    /// Keeps no record from now on.
+    pub(super) fn leave(&mut self) {
+        *self = Self { unwanted: true, ..Self::default() };
     }
 }
 
@@ -73,6 +88,20 @@ mod tests {
             }
         }
         assert_eq!(joiner.whole(), records);
+    }
+
+    #[test]
+    fn records_that_nobody_wants_take_no_room_and_those_of_a_bomb_are_refused() {
+        let record = vec![b'x'; MAX_OCTETS];
+        let mut joiner = Joiner::default();
+        assert!(
+            pieces(&record).any(|piece| joiner.add(&piece).is_err()),
+            "a record with what its place costs is too long"
+        );
+        let mut joiner = Joiner::default();
+        joiner.leave();
+        assert!(pieces(&record).all(|piece| joiner.add(&piece).is_ok()));
+        assert!(joiner.whole().is_empty() && joiner.open.capacity() == 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Capture files of every format that is read, told by their content.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -57,7 +57,7 @@ impl FileSource {
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| CaptureError::new(format!("{name} cannot be read: {error}")))?;
-            let file = File::from(file);
+            let file = Arc::new(File::from(file));
             // A file that the shell opened is one all the same.
             return match file.metadata() {
                 Ok(metadata) if metadata.is_file() => {
@@ -66,26 +66,27 @@ impl FileSource {
                 _ => Self::from_sized(name.into(), Box::new(Patient::new(file, stop)), None),
             };
         }
+        Self::open_held(path, hold(path)?, stop)
+    }
+
+    /// Reads a capture that was opened with [`hold`] from its beginning, `path` being what errors call it.
+    ///
+    /// Of one file no two may be read at the same time.
+    ///
+    /// # Errors
+    /// As [`FileSource::open`].
+    pub fn open_held(path: &Path, file: Arc<File>, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
         let name = shown(&path.to_string_lossy());
-        let failed = |error: io::Error| {
-            CaptureError::new(match error.kind() {
-                io::ErrorKind::NotFound => format!("{name}: there is no such file"),
-                io::ErrorKind::PermissionDenied => {
-                    format!("{name}: permission denied: it takes the right to read this file")
-                }
-                _ => format!("{name}: cannot be opened: {error}"),
-            })
-        };
-        // To open a named pipe would wait for its writer, and nothing could end that.
-        let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-        let flags = if is_pipe { libc::O_NONBLOCK } else { 0 };
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        let failed = |error: io::Error| cannot_be_opened(&name, &error);
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(CaptureError::new(format!("{name} is a directory: name the capture files in it")));
         }
         match metadata.is_file() {
-            true => Self::from_sized(name, Box::new(file), Some(metadata.len())),
+            true => {
+                (&*file).rewind().map_err(failed)?;
+                Self::from_sized(name, Box::new(file), Some(metadata.len()))
+            }
             false => Self::from_sized(name, Box::new(Patient::new(file, stop)), None),
         }
     }
@@ -125,6 +126,21 @@ impl FileSource {
         match &self.format {
             Format::Pcap(..) => &[],
             Format::Pcapng(pcapng) => pcapng.attachments(),
+        }
+    }
+
+    /// Gives the attached records away, so that their memory is freed as soon as they are understood.
+    pub fn take_attachments(&mut self) -> Vec<Vec<u8>> {
+        match &mut self.format {
+            Format::Pcap(..) => Vec::new(),
+            Format::Pcapng(pcapng) => pcapng.take_attachments(),
+        }
+    }
+
+    /// Keeps no attached records, which can be large.
+    pub fn leave_attachments(&mut self) {
+        if let Format::Pcapng(pcapng) = &mut self.format {
+            pcapng.leave_attachments();
         }
     }
 
@@ -249,6 +265,29 @@ impl FileSource {
             None => self.format.overrun().map_or(Ok(false), |frame| Err(overrun(&self.name, frame))),
         }
     }
+}
+
+/// Opens a capture without reading any of it, so that it can be read when this process may open it no more.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn hold(path: &Path) -> Result<Arc<File>, CaptureError> {
+    // To open a named pipe would wait for its writer, and nothing could end that.
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let flags = if is_pipe { libc::O_NONBLOCK } else { 0 };
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    opened.map(Arc::new).map_err(|error| cannot_be_opened(&shown(&path.to_string_lossy()), &error))
+}
+
+fn cannot_be_opened(name: &str, error: &io::Error) -> CaptureError {
+    CaptureError::new(match error.kind() {
+        io::ErrorKind::NotFound => format!("{name}: there is no such file"),
+        io::ErrorKind::PermissionDenied => format!("{name}: permission denied: it takes the right to read this file"),
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            format!("{name}: cannot be opened: no more files may be open (ulimit -n)")
+        }
+        _ => format!("{name}: cannot be opened: {error}"),
+    })
 }
 
 /// One packet record, its bytes still in the input's window.

@@ -63,7 +63,10 @@ pub(super) fn unusable(expression: &str, link: LinkType, error: &pcap::Error) ->
         _ => String::new(),
     };
     let reason = match error {
-        pcap::Error::PcapError(message) => shown(message),
+        // Newer versions begin by saying that it cannot be used.
+        pcap::Error::PcapError(message) => {
+            shown(message.strip_prefix("can't parse filter expression: ").unwrap_or(message))
+        }
         other => shown(&other.to_string()),
     };
     CaptureError::new(format!(

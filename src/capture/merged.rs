@@ -70,6 +70,11 @@ impl<S: FrameSource> Merged<S> {
         &self.sources
     }
 
+    /// The sources, to have them do other than yield frames.
+    pub fn sources_mut(&mut self) -> &mut [S] {
+        &mut self.sources
+    }
+
     fn advance(&mut self, index: usize) {
         match self.sources[index].next_frame() {
             Ok(Some(frame)) => {

@@ -12,19 +12,21 @@ mod merged;
 mod patient;
 mod pcap;
 mod pcapng;
+mod place;
 mod point;
 mod privilege;
 mod series;
 mod writer;
 
 pub use feed::{Batch, Fed, Feed};
-pub use file::{FileSource, Meter};
+pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;
 pub use interfaces::{Address, Interface, Link, default_interface, interfaces};
 pub use live::{CaptureStats, Delivery, Live, Manner, Marks, OpenError, OwnedFrame, Replay, Scope, Tap, Tape};
 pub use merged::Merged;
+pub use place::NewFile;
 pub use point::{CapturePoint, Heading, PointId, SeenAt};
-pub use privilege::{give_up_privilege, ways_to_capture};
+pub use privilege::{LowPorts, Successor, give_up_privilege, give_up_privilege_inside, ways_to_capture};
 pub use series::{Rotation, Series, Written};
 pub use writer::Writer;
 

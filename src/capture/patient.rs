@@ -13,12 +13,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 ///
 /// A signal alone does not end the wait: the system goes on with a read that it broke off.
 pub(super) struct Patient {
-    file: File,
+    file: Arc<File>,
     stop: Arc<AtomicBool>,
 }
 
 impl Patient {
-    pub(super) fn new(file: File, stop: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(file: Arc<File>, stop: &Arc<AtomicBool>) -> Self {
         Self { file, stop: Arc::clone(stop) }
     }
 }

@@ -130,6 +130,16 @@ impl Pcapng {
         self.attachments.whole()
     }
 
+    /// Gives away what was put into the capture by its writer, as far as it was read.
+    pub(super) fn take_attachments(&mut self) -> Vec<Vec<u8>> {
+        self.attachments.take()
+    }
+
+    /// Passes over what was put into the capture by its writer.
+    pub(super) fn leave_attachments(&mut self) {
+        self.attachments.leave();
+    }
+
     /// How many packets the capturing side says it dropped, as far as it was read.
     pub(super) fn dropped(&self) -> Option<u64> {
         self.interfaces.iter().map(|interface| interface.dropped).fold(self.dropped, sum)

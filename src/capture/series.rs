@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{CaptureError, Frame, Writer, shown};
@@ -78,7 +77,7 @@ impl Series {
     /// Those of [`Writer::write`], [`Writer::create`] and [`Writer::finish`], or the oldest file cannot be removed.
     pub fn write(&mut self, frame: &Frame<'_>, dropped: u64) -> Result<(), CaptureError> {
         if let Some(at) = frame.at {
-            self.pass(at, dropped)?;
+            self.end_if_due(at, dropped)?;
         }
         self.began = self.began.or(frame.at);
         self.frames += 1;
@@ -89,11 +88,16 @@ impl Series {
         }
     }
 
-    /// Ends the file if it is due at this moment, though no frame has come.
+    /// Ends the file if it is due at this moment, though no frame has come; a pipe's reader gets what there is.
     ///
     /// # Errors
     /// As for [`Series::write`].
     pub fn pass(&mut self, now: Timestamp, dropped: u64) -> Result<(), CaptureError> {
+        self.writer.flush_stream()?;
+        self.end_if_due(now, dropped)
+    }
+
+    fn end_if_due(&mut self, now: Timestamp, dropped: u64) -> Result<(), CaptureError> {
         match (self.rotation.span, self.began) {
             (Some(span), Some(began)) if now.since(began) >= span => self.turn(dropped),
             _ => Ok(()),
@@ -143,7 +147,7 @@ impl Series {
         let Some(most) = self.rotation.files else { return Ok(()) };
         while self.whole.len() + 2 > most.max(2) {
             let Some(oldest) = self.whole.pop_front() else { break };
-            match fs::remove_file(&oldest) {
+            match self.writer.remove_beside(oldest.file_name().unwrap_or_default()) {
                 Ok(()) => {}
                 // Somebody took it away, and that is what such files are for.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -169,6 +173,8 @@ fn name(path: &Path, rotation: &Rotation, number: u64) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::{FileSource, FrameSource, LinkType, SeenAt};
     use super::*;
 

@@ -1,27 +1,27 @@
 //! Captures on their way to a file: pcap or pcapng, put in place when they are whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::unistd::geteuid;
 
 use super::attachment::{self, MAX_OCTETS, pieces};
 use super::pcapng::{
     ENHANCED_PACKET, EXAMPLE_ENTERPRISE, IF_TSRESOL, INTERFACE, ISB_IFDROP, OPT_COMMENT, OPT_CUSTOM_BINARY, SECTION,
     SIMPLE_PACKET, STATISTICS,
 };
+use super::place::{NewFile, Place, failed};
 use super::{CaptureError, Frame, LinkType, shown};
 use crate::time::Timestamp;
 
 /// Writes frames to a capture file with times in nanoseconds.
 ///
-/// The file gets its name only when it is whole: until [`Writer::finish`] it has another name beside it,
-/// and a writer that is dropped before leaves nothing.
+/// The file gets its name only when it is whole, as every [`NewFile`] does: a writer that is dropped before leaves nothing.
 pub struct Writer {
     target: PathBuf,
-    /// `None` once it has the target's name.
-    temporary: Option<PathBuf>,
-    file: File,
+    file: NewFile,
     /// What is not in the file yet, but for its first `gone` octets.
     pending: Vec<u8>,
     gone: usize,
@@ -61,7 +61,9 @@ impl Writer {
                 shown(&path.to_string_lossy()),
                 shown(&parent.to_string_lossy())
             ))),
-            _ => Ok(()),
+            // Root may become another user before the file is made, for whom other links and rights hold.
+            _ if geteuid().is_root() => Ok(()),
+            _ => Place::of(path)?.may_be_written(path),
         }
     }
 
@@ -80,13 +82,6 @@ impl Writer {
         if path.is_dir() {
             return Err(CaptureError::new(format!("{} is a directory", shown(&path.to_string_lossy()))));
         }
-        // A file beside it that takes its name would not ask for the right to write it.
-        if path.is_file() && OpenOptions::new().write(true).open(path).is_err_and(|error| is_protected(&error)) {
-            return Err(CaptureError::new(format!(
-                "{} is there and protected against writing: name another file, or remove it",
-                shown(&path.to_string_lossy())
-            )));
-        }
         Ok(format)
     }
 
@@ -96,13 +91,9 @@ impl Writer {
     /// The ending is another one, or the file cannot be made.
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
         let format = Self::format_of(path)?;
-        // What a symbolic link names is replaced, not the link.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-        let temporary = temporary_beside(&target);
-        let file = File::create_new(&temporary).map_err(|error| failed(path, &error))?;
+        let file = NewFile::create(path)?;
         let mut writer = Self {
-            target,
-            temporary: Some(temporary),
+            target: path.into(),
             file,
             pending: Vec::with_capacity(BUFFER + BUFFER / 4),
             gone: 0,
@@ -183,6 +174,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes what there is where somebody may wait for it: into a pipe.
+    pub(super) fn flush_stream(&mut self) -> Result<(), CaptureError> {
+        if self.file.is_stream() { self.flush() } else { Ok(()) }
+    }
+
     /// How many octets the file has so far.
     pub fn written(&self) -> u64 {
         self.written
@@ -210,7 +206,7 @@ impl Writer {
             self.statistics();
         }
         self.flush()?;
-        self.put_in_place()
+        self.file.finish()
     }
 
     /// Ends a file that can be written no further with its last whole frame, and gives it its name; yields how many frames it has.
@@ -226,9 +222,13 @@ impl Writer {
             return Ok(0);
         }
         let length = self.flushed + whole.checked_sub(1).map_or(0, |last| self.ends[last] as u64);
-        let kept = self.file.set_len(length).map_err(|error| failed(&self.target, &error));
-        let kept = kept.and_then(|()| self.put_in_place());
-        kept.map(|()| frames).map_err(|error| match self.temporary.take() {
+        // What was put into a pipe cannot be taken back.
+        let kept = match self.file.is_stream() {
+            true => Ok(()),
+            false => self.file.file().set_len(length).map_err(|error| failed(&self.target, &error)),
+        };
+        let kept = kept.and_then(|()| self.file.finish());
+        kept.map(|()| frames).map_err(|error| match self.file.abandon() {
             Some(temporary) => {
                 CaptureError::new(format!("{error}; what there is of it is {}", shown(&temporary.to_string_lossy())))
             }
@@ -236,12 +236,9 @@ impl Writer {
         })
     }
 
-    fn put_in_place(&mut self) -> Result<(), CaptureError> {
-        if let Some(temporary) = &self.temporary {
-            fs::rename(temporary, &self.target).map_err(|error| failed(&self.target, &error))?;
-        }
-        self.temporary = None;
-        Ok(())
+    /// Removes another file of the same folder.
+    pub(super) fn remove_beside(&self, name: &OsStr) -> io::Result<()> {
+        self.file.remove_beside(name)
     }
 
     /// Writes what is pending; what could be written of it is not written again.
@@ -407,15 +404,6 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // Nothing can be done about a file that does not go away, and a drop has nobody to tell.
-            _ = fs::remove_file(temporary);
-        }
-    }
-}
-
 /// The registry's number of a link type that a capturing host may call by its own (raw IP, on Linux and on OpenBSD).
 fn registered(link: LinkType) -> LinkType {
     if matches!(link.0, 12 | 14) { LinkType::RAW } else { link }
@@ -444,35 +432,12 @@ fn option(block: &mut Vec<u8>, code: u16, value: &[u8]) {
     block.resize(block.len().next_multiple_of(4), 0);
 }
 
-fn is_protected(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-fn temporary_beside(path: &Path) -> PathBuf {
-    static SERIAL: AtomicU32 = AtomicU32::new(0);
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}-{serial}.part", std::process::id()));
-    path.with_file_name(name)
-}
-
 fn operating_system() -> String {
     let read = |file| fs::read_to_string(file).ok().map(|text| text.trim().to_owned());
     match (read("/proc/sys/kernel/ostype"), read("/proc/sys/kernel/osrelease")) {
         (Some(kind), Some(release)) => format!("{kind} {release}"),
         _ => std::env::consts::OS.into(),
     }
-}
-
-fn failed(path: &Path, error: &io::Error) -> CaptureError {
-    let name = shown(&path.to_string_lossy());
-    CaptureError::new(match error.kind() {
-        io::ErrorKind::NotFound => format!("{name} cannot be written: its folder does not exist"),
-        io::ErrorKind::PermissionDenied => format!("{name} cannot be written: permission denied in its folder"),
-        io::ErrorKind::StorageFull => format!("{name} cannot be written: no space is left on the device"),
-        _ => format!("{name} cannot be written: {error}"),
-    })
 }
 
 const SHB_OS: u16 = 3;
@@ -485,6 +450,9 @@ const BUFFER: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::super::{FileSource, FrameSource};
     use super::*;
 
@@ -588,10 +556,76 @@ mod tests {
         let folder = Folder::new();
         let (kept, link) = (folder.0.join("kept.pcap"), folder.0.join("link.pcap"));
         fs::write(&kept, "before").unwrap();
-        std::os::unix::fs::symlink("kept.pcap", &link).unwrap();
+        symlink("kept.pcap", &link).unwrap();
         Writer::create(&link).unwrap().finish().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(FileSource::open(&kept).unwrap().next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn no_link_in_a_folder_that_everybody_may_write_to_is_followed() {
+        for mode in [0o1777, 0o777, 0o1755] {
+            let folder = Folder::new();
+            let (kept, shared) = (folder.0.join("kept.pcap"), folder.0.join("shared"));
+            fs::write(&kept, "before").unwrap();
+            fs::create_dir(&shared).unwrap();
+            fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+            symlink(&kept, shared.join("file.pcap")).unwrap();
+            symlink(&folder.0, shared.join("folder")).unwrap();
+            for path in [shared.join("file.pcap"), shared.join("folder/kept.pcap"), shared.join("folder/new.pcap")] {
+                let error = Writer::create(&path).err().unwrap_or_else(|| panic!("{} is made", path.display()));
+                assert!(error.message.contains("is a symbolic link in a folder that everybody"), "{error}");
+            }
+            assert_eq!(fs::read_to_string(&kept).unwrap(), "before");
+            // A file of one's own is made and replaced there all the same.
+            Writer::create(&shared.join("own.pcap")).unwrap().finish().unwrap();
+            Writer::create(&shared.join("own.pcap")).unwrap().finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn links_to_folders_of_ones_own_are_followed_as_often_as_the_kernel_does() {
+        let folder = Folder::new();
+        fs::create_dir(folder.0.join("deep")).unwrap();
+        symlink("deep/..", folder.0.join("around")).unwrap();
+        symlink(folder.0.join("around/deep"), folder.0.join("there")).unwrap();
+        symlink("circle", folder.0.join("circle")).unwrap();
+        Writer::create(&folder.0.join("there/./../there/a.pcap")).unwrap().finish().unwrap();
+        assert!(folder.0.join("deep/a.pcap").is_file());
+        assert!(Writer::create(&folder.0.join("circle/a.pcap")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_leaves_its_mode() {
+        let folder = Folder::new();
+        let path = folder.0.join("secret.pcap");
+        for mode in [0o600, 0o640, 0o444 | 0o200] {
+            fs::write(&path, "before").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let writer = Writer::create(&path).unwrap();
+            let hidden = folder.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
+            let of = |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(of(&hidden), mode, "also before it is whole");
+            writer.finish().unwrap();
+            assert_eq!(of("secret.pcap"), mode);
+        }
+    }
+
+    #[test]
+    fn what_a_dead_process_left_goes_when_the_next_is_whole_and_what_a_living_one_writes_stays() {
+        let folder = Folder::new();
+        let path = folder.0.join("a.pcap");
+        let foreign = [".a.pcap.part", ".b.pcap.0123456789abcdef.part"];
+        for name in [".a.pcap.0123456789abcdef.part", foreign[0], foreign[1]] {
+            fs::write(folder.0.join(name), "left").unwrap();
+        }
+        let living = Writer::create(&path).unwrap();
+        Writer::create(&path).unwrap().finish().unwrap();
+        let names = folder.names();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert!(foreign.iter().all(|name| names.iter().any(|there| there == name)), "{names:?}");
+        living.finish().unwrap();
+        assert_eq!(folder.names().len(), 3);
     }
 
     #[test]

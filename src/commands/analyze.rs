@@ -23,8 +23,9 @@ use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let interrupt = Interrupt::catch()?;
-    let inputs = Inputs::among(&options.arguments, |path| path.exists())?;
+    let mut inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     source::once_each(&inputs)?;
+    source::give_up_privilege(&mut inputs, options)?;
     let stdout = io::stdout();
     // Rows that come one by one are read one by one.
     let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options)?.streams() {
@@ -168,6 +169,7 @@ impl<'a> Run<'a> {
     /// Tells connections, or their findings, as they end or in the order asked for.
     fn list(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let mut source = self.open(out)?;
+        source.leave_kept();
         let began = OnceLock::new();
         let name = self.inputs.name();
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
@@ -226,6 +228,7 @@ impl<'a> Run<'a> {
             Some(ids) => Keep::Only(ids.clone()),
         };
         let mut source = self.open(out)?;
+        self.filters.count_anew();
         let began = OnceLock::new();
         let mut session = Session::new(keep);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -242,6 +245,15 @@ impl<'a> Run<'a> {
         }
         let left_out = session.left_out();
         let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
+        if story.joins_omitted > 0 {
+            complain(&format!(
+                "{}: {} joins of calls and segments are left out: octets of many calls were sent again and again, \
+                 and a segment names the first of them only",
+                self.inputs.name(),
+                story.joins_omitted
+            ));
+            self.whole = Outcome::Incomplete;
+        }
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }
@@ -282,6 +294,7 @@ impl<'a> Run<'a> {
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
         let (mut source, _) = Source::open(&self.inputs, &self.interrupt)?;
+        source.leave_kept();
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -305,6 +318,10 @@ impl<'a> Run<'a> {
         if let Some(undecided) = self.selection.undecided() {
             complain(&undecided);
             outcome = Outcome::Incomplete;
+        } else if let Some(in_vain) = self.filters.in_vain().or_else(|| self.selection.in_vain()) {
+            // It is an answer, and no fault; but an empty table alone would not say which of the two chose nothing.
+            let name = if self.turn == Turn::Only { String::new() } else { format!("{}: ", self.inputs.name()) };
+            complain(&format!("{name}{in_vain}"));
         }
         // Where a stream was interrupted is no damage.
         for error in self.left_out.iter().filter(|_| !self.interrupt.is_pressed()) {

@@ -11,6 +11,6 @@ pub(super) fn run(options: &Completions) -> Result<Outcome, Failure> {
     // The generator panics where it cannot write, so it writes into memory.
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "tcpflow", &mut script);
-    io::stdout().write_all(&script).map_err(|error| Failure::output(&error))?;
+    io::stdout().write_all(&script).and_then(|()| io::stdout().flush()).map_err(|error| Failure::output(&error))?;
     Ok(Outcome::Done)
 }

@@ -1,7 +1,7 @@
 //! `tcpflow demo`: an experiment on the real kernel, told as one timeline.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::interrupt::{INTERRUPTED, Interrupt};
+use super::outlet::Outlet;
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain, look};
 use crate::calls::Kept;
-use crate::capture::Writer;
+use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
 use crate::flow::Side;
 use crate::kernel::Evidence;
@@ -34,36 +35,40 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     for notice in &recording.notices {
         complain(notice);
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Outlet::open();
     let mut evidence = recording.evidence.clone();
     // What is known is told before the wait, and the rest of the same timeline after it.
     let mut begun = Vec::new();
+    let mut told = Ok(());
     if let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| options.wait) {
         style.room_until = longest;
         if options.format == Format::Text {
-            let told = report::timeline::begin(&mut begun, &tell(&recording, &evidence), &style);
-            let told = told.and_then(|()| out.write_all(&begun)).and_then(|()| out.flush());
-            told.map_err(|error| Failure::output(&error))?;
+            told = report::timeline::begin(&mut begun, &tell(&recording, &evidence), &style);
+            told = told.and_then(|()| out.write_all(&begun)).and_then(|()| out.flush());
         }
-        wait(&recording, longest, &mut evidence, &style)?;
+        if told.is_ok() {
+            wait(&recording, longest, &mut evidence, &style)?;
+        }
     }
     let story = tell(&recording, &evidence);
-    let told = match options.format {
+    // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
+    let saved = options.save.as_ref().map_or(Ok(()), |path| {
+        let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+        let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
+        save(path, &recording, &story, &kept)
+    });
+    told = told.and_then(|()| match options.format {
         Format::Text => {
             let mut whole = Vec::new();
             report::timeline::write(&mut whole, &story, &[], &style)
                 .and_then(|()| out.write_all(whole.strip_prefix(&begun[..]).unwrap_or(&whole)))
         }
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
-    };
-    let told = told.and_then(|()| out.flush()).map_err(|error| Failure::output(&error));
-    // Whatever becomes of one, the other is not lost: a full disk or a closed pipe.
-    if let Some(path) = &options.save {
-        let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-        let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
-        save(path, &recording, &story, &kept)?;
-    }
-    told?;
+    });
+    told.and_then(|()| out.finish())
+        .map_err(|error| Failure::output(&error))
+        .or_else(|failure| saved.clone().and(Err(failure)))?;
+    saved?;
     if recording.interrupted {
         complain(&INTERRUPTED);
         return Ok(Outcome::Incomplete);
@@ -106,6 +111,7 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         clients: options.clients.into(),
         mtu: options.mtu,
         place: Place::WherePermitted,
+        successor: Successor { user: options.user.clone(), writes: options.save.clone() },
         interrupt,
     }
 }

@@ -2,17 +2,22 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Failure;
+use crate::capture::hold;
 
 /// The arguments of `analyze`, told apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Inputs {
     /// The capture files, at least one; `-` is standard input.
     pub files: Vec<PathBuf>,
     /// The filter that the rest of the arguments make, if there is a rest.
     pub filter: Option<String>,
+    /// The files that were opened in advance, each in its place; empty where none was.
+    held: Vec<Option<Arc<File>>>,
 }
 
 impl Inputs {
@@ -36,13 +41,28 @@ impl Inputs {
                 Failure::new(format!("{}: neither a file nor a filter", Path::new(&words).display()))
             })?),
         };
-        Ok(Self { files, filter })
+        Ok(Self { files, filter, held: Vec::new() })
+    }
+
+    /// Opens the files, of which nothing is read yet: who gives up root may not be able to open them later.
+    ///
+    /// One that cannot be opened is tried again when it is to be read, and then told.
+    pub fn hold(&mut self) {
+        let held = |file: &PathBuf| if file.as_os_str() == "-" { None } else { hold(file).ok() };
+        self.held = self.files.iter().map(held).collect();
+    }
+
+    /// The file in that place of [`Inputs::files`], if it was opened in advance.
+    pub fn held(&self, place: usize) -> Option<Arc<File>> {
+        self.held.get(place)?.clone()
     }
 
     /// The files one by one, each with the filter.
     pub fn one_by_one(self) -> Vec<Self> {
-        let Self { files, filter } = self;
-        files.into_iter().map(|file| Self { files: vec![file], filter: filter.clone() }).collect()
+        let Self { files, filter, held } = self;
+        let mut held = held.into_iter();
+        let held = |file| Self { files: vec![file], filter: filter.clone(), held: held.next().into_iter().collect() };
+        files.into_iter().map(held).collect()
     }
 
     /// What all of them are called together.
@@ -54,10 +74,10 @@ impl Inputs {
         }
     }
 
-    /// The failure of a filter that does not compile, `why` being libpcap's word: names both readings of its first word.
+    /// The failure of a filter that does not compile, `why` being what is wrong with it: names both readings of its first word.
     pub fn not_a_filter(filter: &str, why: &impl fmt::Display) -> Failure {
         let first = filter.split_whitespace().next().unwrap_or(filter);
-        Failure::new(format!("`{first}` is no file, and `{filter}` is not a filter: {why}"))
+        Failure::new(format!("`{first}` is no file, and {why}"))
     }
 }
 
@@ -65,13 +85,24 @@ impl Inputs {
 mod tests {
     use super::*;
 
-    fn among(arguments: &[&str]) -> Result<Inputs, Failure> {
+    /// Files and filter.
+    type Told = (Vec<PathBuf>, Option<String>);
+
+    fn told(inputs: Inputs) -> Told {
+        (inputs.files, inputs.filter)
+    }
+
+    fn read(arguments: &[&str]) -> Result<Inputs, Failure> {
         let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         Inputs::among(&arguments, |path| path.extension().is_some_and(|ending| ending == "pcap"))
     }
 
-    fn inputs(files: &[&str], filter: Option<&str>) -> Inputs {
-        Inputs { files: files.iter().map(PathBuf::from).collect(), filter: filter.map(String::from) }
+    fn among(arguments: &[&str]) -> Result<Told, Failure> {
+        read(arguments).map(told)
+    }
+
+    fn inputs(files: &[&str], filter: Option<&str>) -> Told {
+        (files.iter().map(PathBuf::from).collect(), filter.map(String::from))
     }
 
     #[test]
@@ -84,7 +115,8 @@ mod tests {
 
     #[test]
     fn each_file_has_the_filter() {
-        let each = inputs(&["a.pcap", "b.pcap"], Some("tcp")).one_by_one();
+        let each = read(&["a.pcap", "b.pcap", "tcp"]).unwrap().one_by_one();
+        let each: Vec<_> = each.into_iter().map(told).collect();
         assert_eq!(each, [inputs(&["a.pcap"], Some("tcp")), inputs(&["b.pcap"], Some("tcp"))]);
     }
 
@@ -96,9 +128,14 @@ mod tests {
 
     #[test]
     fn both_readings_of_a_bad_filter_are_named() {
-        let Failure::Told(message) = Inputs::not_a_filter("trace2.cap extra", &"syntax error") else {
+        let Failure::Told(message) =
+            Inputs::not_a_filter("trace2.cap extra", &"the filter \"trace2.cap extra\" cannot be used: syntax error")
+        else {
             panic!("not told")
         };
-        assert_eq!(message, "`trace2.cap` is no file, and `trace2.cap extra` is not a filter: syntax error");
+        assert_eq!(
+            message,
+            "`trace2.cap` is no file, and the filter \"trace2.cap extra\" cannot be used: syntax error"
+        );
     }
 }

@@ -1,16 +1,21 @@
 //! `tcpflow live`: connections on an interface as they open, change state and end.
 
 use std::ffi::OsStr;
-use std::io::{self, BufWriter};
+use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use super::interrupt::Interrupt;
+use super::outlet::{Outlet, Overflow, Valve};
 use super::selection;
 use super::{Failure, Outcome, complain, look};
 use crate::capture::{
-    Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Link, Live as Capture, Manner, OpenError, Rotation, Scope,
-    Series, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
+    Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Frame, Link, Live as Capture, Manner, OpenError, Rotation,
+    Scope, Series, Successor, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
 };
 use crate::cli::{Live, LiveForm, Look, Time};
 use crate::flow::{Connection, Limits};
@@ -29,15 +34,24 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     }
     let capture = open(options)?;
     // Only the capture needed it: what is written from here on belongs to the user.
-    give_up_privilege()?;
-    let interrupt = Interrupt::catch()?;
+    give_up_privilege(&Successor { user: options.user.clone(), writes: options.save.clone() })?;
     let rotation = Rotation {
         octets: options.rotate_size,
         span: options.rotate_seconds.map(seconds),
         files: options.files.map(|files| files as usize),
     };
     let name = capture.interface().to_owned();
-    let series = options.save.as_ref().map(|path| Series::create(path, rotation, &name)).transpose()?;
+    let keeper = Keeper::default();
+    let interrupt = match options.save {
+        Some(_) => Interrupt::catch_and({
+            let keeper = keeper.clone();
+            move || keeper.keep_and_tell_if_heard()
+        })?,
+        None => Interrupt::catch()?,
+    };
+    if let Some(path) = &options.save {
+        keeper.take(Series::create(path, rotation, &name)?);
+    }
     let link = Link::from(capture.link()).name;
     let feed = Feed::start(capture)?;
     complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
@@ -46,7 +60,11 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     // Who watches looks at the clock on the wall.
     let look = &Look { time: look.time.or(Some(Time::Local)), ..look.clone() };
     let style = look::at(look, look::table(look), Some(begun));
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Outlet::open();
+    let valve = out.valve();
+    if options.save.is_some() {
+        valve.set(Overflow::IsLeftOut);
+    }
     let teller: Box<dyn Teller + '_> = match options.format {
         LiveForm::Text => Box::new(Lines::new(&mut out, &style, begun)),
         LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
@@ -58,7 +76,8 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         teller,
         condition,
         tells_drops: options.format != LiveForm::Csv,
-        series,
+        keeper,
+        valve,
         frames: 0,
         most: options.count.unwrap_or(u64::MAX),
         stats: None,
@@ -89,7 +108,9 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
             feed.stop();
         }
     }
-    run.finish()
+    let outcome = run.finish()?;
+    out.finish().map_err(|error| Failure::output(&error))?;
+    Ok(outcome)
 }
 
 fn open(options: &Live) -> Result<Capture, Failure> {
@@ -116,7 +137,8 @@ struct Run<'a> {
     condition: Option<Expression>,
     /// Whether the form has a place for drops; else standard error has.
     tells_drops: bool,
-    series: Option<Series>,
+    keeper: Keeper,
+    valve: Valve,
     frames: u64,
     /// How many frames are taken.
     most: u64,
@@ -130,13 +152,12 @@ impl Run<'_> {
     fn take(&mut self, batch: &Batch) -> Result<ControlFlow<()>, Failure> {
         let dropped = self.dropped();
         let left = usize::try_from(self.most - self.frames).unwrap_or(usize::MAX);
+        // The file goes first: whatever holds up what is told of them, the frames are kept.
+        if let Err(error) = self.keeper.write(batch.frames(self.frames + 1).take(left), dropped) {
+            self.cannot_write(error);
+        }
         for frame in batch.frames(self.frames + 1).take(left) {
             self.frames = frame.number;
-            if let Some(series) = &mut self.series
-                && let Err(error) = series.write(&frame, dropped)
-            {
-                self.cannot_write(error);
-            }
             let Self { watch, teller, condition, .. } = self;
             let mut told = Ok(());
             watch.observe(&frame, |segment, step, table| {
@@ -159,9 +180,7 @@ impl Run<'_> {
     /// Does what time alone brings: tells what is over for good, ends a file that is due, writes what was gathered.
     fn pass(&mut self) -> Result<ControlFlow<()>, Failure> {
         let (now, dropped) = (now(), self.dropped());
-        if let Some(series) = &mut self.series
-            && let Err(error) = series.pass(now, dropped)
-        {
+        if let Err(error) = self.keeper.pass(now, dropped) {
             self.cannot_write(error);
         }
         let Self { watch, teller, condition, .. } = self;
@@ -229,18 +248,19 @@ impl Run<'_> {
 
     /// Ends the last file; the names of all are told.
     fn save(&mut self) {
-        let dropped = self.dropped();
-        let Some(series) = self.series.take() else { return };
-        let written = series.finish(dropped);
-        complain(&told(self.frames, &written));
-        if let Some(error) = written.broken {
-            self.broken.get_or_insert(error);
+        if let Some((captured, written)) = self.keeper.keep() {
+            complain(&told(captured, &written));
+            if let Some(error) = written.broken {
+                self.broken.get_or_insert(error);
+            }
         }
+        // From here on nothing is lost by waiting.
+        self.valve.set(Overflow::Waits);
     }
 
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
-        let Self { watch, mut teller, mut condition, stats, broken, .. } = self;
+        let Self { watch, mut teller, mut condition, stats, broken, valve, .. } = self;
         let left = watch.finish(|connection| match holds(&mut condition, &connection) {
             true => teller.left(connection),
             false => Ok(()),
@@ -254,12 +274,74 @@ impl Run<'_> {
         if let Some(undecided) = &undecided {
             complain(undecided);
         }
+        let left_out = valve.left_out();
+        if left_out > 0 {
+            complain(&format!(
+                "{left_out} lines of standard output are left out: its reader stalled, and with -w the file goes first"
+            ));
+        }
         match broken {
-            None if undecided.is_some() => Ok(Outcome::Incomplete),
+            None if undecided.is_some() || left_out > 0 => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Done),
             Some(error) => {
                 complain(&error);
                 Ok(Outcome::Incomplete)
+            }
+        }
+    }
+}
+
+/// Who keeps the frames in files: the capture's own thread, and on the second signal another one.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Option<Kept>>>);
+
+struct Kept {
+    series: Series,
+    frames: u64,
+    dropped: u64,
+}
+
+impl Keeper {
+    fn take(&self, series: Series) {
+        *self.lock() = Some(Kept { series, frames: 0, dropped: 0 });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<'f>(&self, frames: impl Iterator<Item = Frame<'f>>, dropped: u64) -> Result<(), CaptureError> {
+        let mut kept = self.lock();
+        let Some(kept) = &mut *kept else { return Ok(()) };
+        kept.dropped = dropped;
+        for frame in frames {
+            // What cannot be written was captured all the same.
+            kept.frames = frame.number;
+            kept.series.write(&frame, dropped)?;
+        }
+        Ok(())
+    }
+
+    fn pass(&self, now: Timestamp, dropped: u64) -> Result<(), CaptureError> {
+        let mut kept = self.lock();
+        kept.as_mut().map_or(Ok(()), |kept| kept.series.pass(now, dropped))
+    }
+
+    /// Ends the last file, if that was not done; returns how many frames came, and what there is of them.
+    fn keep(&self) -> Option<(u64, Written)> {
+        let kept = self.lock().take()?;
+        Some((kept.frames, kept.series.finish(kept.dropped)))
+    }
+
+    /// As [`Keeper::keep`], and tells it where that holds up nothing.
+    fn keep_and_tell_if_heard(&self) {
+        let Some((captured, written)) = self.keep() else { return };
+        let stderr = io::stderr();
+        let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        if poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            complain(&told(captured, &written));
+            if let Some(error) = written.broken {
+                complain(&error);
             }
         }
     }

@@ -25,14 +25,15 @@ pub(super) fn messages() -> Style {
 fn style_or(look: &Look, default_width: usize) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let color = match look.color {
-        cli::Color::Always => true,
-        cli::Color::Never => false,
-        cli::Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        cli::Color::Always => Color::Always,
+        cli::Color::Never => Color::Never,
+        cli::Color::Auto if !terminal || set("NO_COLOR") => Color::Never,
+        cli::Color::Auto => of_terminal(std::env::var("TERM").ok().as_deref(), set("COLORTERM")),
     };
     let width = look.width.map(usize::from).or_else(terminal_width).unwrap_or(default_width);
     Style {
         width,
-        color: if color { Color::Always } else { Color::Never },
+        color,
         charset: if look.ascii || !utf8() { Charset::Ascii } else { Charset::Unicode },
         clock: match look.time {
             None | Some(Time::Relative) => Clock::Elapsed,
@@ -72,9 +73,45 @@ fn utf8() -> bool {
     })
 }
 
+/// The colours of the terminal that calls itself `term`; one that sets COLORTERM has more than 256.
+///
+/// The names are those that terminfo gives 8, 16 or 88 colours, or none: what such a terminal makes of the cube cannot be known.
+fn of_terminal(term: Option<&str>, colorterm: bool) -> Color {
+    const FEW: [&str; 9] = ["linux", "vt", "ansi", "cons", "screen", "tmux", "rxvt", "eterm", "sun"];
+    let term = term.unwrap_or_default();
+    match term {
+        "dumb" => Color::Never,
+        _ if colorterm || term.contains("256color") || term.contains("direct") => Color::Always,
+        _ if FEW.iter().any(|few| term.starts_with(few)) => Color::Attributes,
+        _ => Color::Always,
+    }
+}
+
 fn set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 /// Columns where nothing says how many there are.
 const DEFAULT_WIDTH: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_of_few_colours_is_known_by_its_name() {
+        for (term, colorterm, color) in [
+            (Some("dumb"), true, Color::Never),
+            (Some("linux"), false, Color::Attributes),
+            (Some("vt100"), false, Color::Attributes),
+            (Some("screen"), false, Color::Attributes),
+            (Some("screen"), true, Color::Always),
+            (Some("screen-256color"), false, Color::Always),
+            (Some("xterm"), false, Color::Always),
+            (Some("alacritty"), false, Color::Always),
+            (None, false, Color::Always),
+        ] {
+            assert_eq!(of_terminal(term, colorterm), color, "{term:?}");
+        }
+    }
+}

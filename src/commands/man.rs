@@ -13,7 +13,10 @@ pub(super) fn run(options: &Man) -> Result<Outcome, Failure> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Failure::output(&error))?;
-            io::stdout().write_all(&page).map_err(|error| Failure::output(&error))?;
+            io::stdout()
+                .write_all(&page)
+                .and_then(|()| io::stdout().flush())
+                .map_err(|error| Failure::output(&error))?;
         }
     }
     Ok(Outcome::Done)

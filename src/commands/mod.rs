@@ -10,6 +10,7 @@ mod live;
 mod look;
 mod man;
 mod names;
+mod outlet;
 mod pipeline;
 pub mod progress;
 mod selection;
@@ -20,11 +21,14 @@ mod tellers;
 mod watch;
 
 pub use inputs::Inputs;
+pub use interrupt::outlive_the_limit_on_files;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{Cli, Command};
 use crate::report;
@@ -32,13 +36,33 @@ use crate::report;
 /// Runs what the command line asks for and tells on standard error what went wrong.
 pub fn run(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
-        Command::Demo(options) => demo::run(options, &cli.look),
-        Command::Analyze(options) => analyze::run(options, &cli.look),
-        Command::Live(options) => live::run(options, &cli.look),
-        Command::Interfaces(options) => interfaces::run(options, &cli.look),
+        Command::Demo(options) => {
+            may_open(LEAST_FILES + 8 * u64::from(options.clients)).and_then(|()| demo::run(options, &cli.look))
+        }
+        Command::Analyze(options) => may_open(LEAST_FILES).and_then(|()| analyze::run(options, &cli.look)),
+        Command::Live(options) => may_open(LEAST_FILES).and_then(|()| live::run(options, &cli.look)),
+        Command::Interfaces(options) => may_open(LEAST_FILES).and_then(|()| interfaces::run(options, &cli.look)),
         Command::Completions(options) => completions::run(options),
         Command::Man(options) => man::run(options),
     };
+    ended(result)
+}
+
+/// Sees that as many files may be open as are needed: where they may not, what fails names something else.
+fn may_open(files: u64) -> Result<(), Failure> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if files <= soft || files <= hard && setrlimit(Resource::RLIMIT_NOFILE, files, hard).is_ok() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("only {hard} files may be open at once (ulimit -Hn), and this takes {files}")))
+}
+
+/// The exit status where standard output does not take help or the version, which is told.
+pub fn unwritten(error: &io::Error) -> ExitCode {
+    ended(Err(Failure::output(error)))
+}
+
+fn ended(result: Result<Outcome, Failure>) -> ExitCode {
     match result {
         Ok(outcome) => outcome.into(),
         Err(Failure::OutputClosed) => Outcome::Done.into(),
@@ -99,13 +123,26 @@ impl Failure {
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Told(format!("standard output: {error}")),
+            io::ErrorKind::StorageFull => Self::new("standard output: no space is left on the device"),
+            io::ErrorKind::QuotaExceeded => Self::new("standard output: the disk quota is used up"),
+            io::ErrorKind::FileTooLarge => {
+                Self::new("standard output: the limit on the size of a file is reached (ulimit -f)")
+            }
+            _ => Self::Told(format!("standard output: {}", reason(error))),
         }
     }
 
     /// The failure of reading or writing a file.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        Self::Told(format!("{}: {error}", path.display()))
+        Self::Told(format!("{}: {}", path.display(), reason(error)))
+    }
+}
+
+/// What the system says is wrong, without its number, which says it again.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
     }
 }
 
@@ -114,3 +151,6 @@ impl From<crate::capture::CaptureError> for Failure {
         Self::Told(error.message)
     }
 }
+
+/// How many files are open at the most, besides captures and the sockets of an experiment's clients.
+const LEAST_FILES: u64 = 32;

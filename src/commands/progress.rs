@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::report::{Charset, Color, Style, escape};
+use crate::report::{Charset, Color, Hue, Style, escape};
 use crate::time::Span;
 
 /// Where progress is drawn.
@@ -104,8 +104,13 @@ fn target(show: Show) -> ProgressDrawTarget {
 
 fn template(shape: &str, style: &Style) -> ProgressStyle {
     let shape = match style.color {
-        Color::Always => shape.replace("{bar:30}", "{bar:30.green}").replace("{wide_bar}", "{wide_bar:.green}"),
-        Color::Never => shape.to_owned(),
+        Color::Always => {
+            let hue = Hue::Green.code();
+            shape
+                .replace("{bar:30}", &format!("{{bar:30.{hue}}}"))
+                .replace("{wide_bar}", &format!("{{wide_bar:.{hue}}}"))
+        }
+        Color::Attributes | Color::Never => shape.to_owned(),
     };
     let shape = ProgressStyle::with_template(&shape).unwrap_or_else(|_| ProgressStyle::default_bar());
     shape.progress_chars(match style.charset {
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_template_is_understood() {
-        for color in [Color::Never, Color::Always] {
+        for color in [Color::Never, Color::Attributes, Color::Always] {
             for charset in [Charset::Unicode, Charset::Ascii] {
                 let style = Style { color, charset, ..Style::plain(80) };
                 for width in [40, 80] {

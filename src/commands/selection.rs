@@ -83,6 +83,12 @@ impl Selection {
     pub(super) fn undecided(&self) -> Option<String> {
         undecided(self.condition.as_ref()?)
     }
+
+    /// That the condition holds for no connection, in one line.
+    pub(super) fn in_vain(&self) -> Option<String> {
+        let tried = self.condition.as_ref()?.in_vain()?;
+        Some(format!("--where: 0 of {tried} connections match"))
+    }
 }
 
 /// Reads what `--where` says.
@@ -124,7 +130,7 @@ fn sequence(options: &Analyze) -> Result<Sequence, Failure> {
     let Some(field) = Field::named(name) else {
         let way_out = match Field::like(name) {
             Some(like) => format!("did you mean `{like}`?"),
-            None => "the `connection` line of --format jsonl shows them all".to_owned(),
+            None => "`tcpflow analyze --help` lists them all".to_owned(),
         };
         return Err(Failure::new(format!("--sort: no field is named `{}`; {way_out}", name.escape_default())));
     };

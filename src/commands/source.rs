@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::geteuid;
 
 use super::interrupt::Interrupt;
 use super::{Failure, Inputs, Outcome, complain};
-use crate::calls::Kept;
-use crate::capture::{CaptureError, FileSource, Filter, Frame, Merged, Meter};
+use crate::calls::{Kept, Room};
+use crate::capture::{self, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
 use crate::cli::Analyze;
 
 /// The capture files as one source.
@@ -27,14 +28,17 @@ impl Source {
     /// # Errors
     /// None can be read, or there are more than can be open at once.
     pub(super) fn open(inputs: &Inputs, interrupt: &Interrupt) -> Result<(Self, Vec<CaptureError>), Failure> {
-        let open = |file: &PathBuf| FileSource::open_until(file, &interrupt.flag());
+        let open = |place: usize, file: &PathBuf| match inputs.held(place) {
+            Some(held) => FileSource::open_held(file, held, &interrupt.flag()),
+            None => FileSource::open_until(file, &interrupt.flag()),
+        };
         if let [file] = &inputs.files[..] {
-            return Ok((Self::One(Box::new(open(file)?)), Vec::new()));
+            return Ok((Self::One(Box::new(open(0, file)?)), Vec::new()));
         }
         allow(inputs.files.len())?;
         let (mut sources, mut left_out) = (Vec::new(), Vec::new());
-        for file in &inputs.files {
-            match open(file) {
+        for (place, file) in inputs.files.iter().enumerate() {
+            match open(place, file) {
                 Ok(source) => sources.push(source),
                 Err(error) => left_out.push(error),
             }
@@ -60,19 +64,35 @@ impl Source {
         }
     }
 
+    fn files_mut(&mut self) -> &mut [FileSource] {
+        match self {
+            Self::One(file) => std::slice::from_mut(&mut **file),
+            Self::Many(files) => files.sources_mut(),
+        }
+    }
+
+    /// Has the files keep none of the calls and answers that they carry.
+    pub(super) fn leave_kept(&mut self) {
+        self.files_mut().iter_mut().for_each(FileSource::leave_attachments);
+    }
+
     /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
-    pub(super) fn kept(&self) -> (Kept, Outcome) {
+    ///
+    /// Notices are a file's words, so they are told as these.
+    pub(super) fn kept(&mut self) -> (Kept, Outcome) {
         let mut all = Kept::default();
         let mut outcome = Outcome::Done;
-        for file in self.files() {
-            for attachment in file.attachments() {
-                match Kept::from_bytes(attachment) {
+        let mut room = Room::default();
+        for file in self.files_mut() {
+            let before = room.omitted();
+            for attachment in file.take_attachments() {
+                match Kept::read(&attachment, &mut room) {
                     Ok(None) => {}
                     Ok(Some(mut kept)) => {
                         all.threads.adopt(kept.threads, &mut kept.calls);
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
-                        all.notices.extend(kept.notices);
+                        all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
                     }
                     Err(error) => {
                         complain(&format!(
@@ -82,6 +102,14 @@ impl Source {
                         outcome = Outcome::Incomplete;
                     }
                 }
+            }
+            let omitted = room.omitted() - before;
+            if omitted > 0 {
+                complain(&format!(
+                    "{}: {omitted} of the calls, answers and notices kept in it are left out: there is room for those before",
+                    file.name()
+                ));
+                outcome = Outcome::Incomplete;
             }
         }
         (all, outcome)
@@ -108,6 +136,30 @@ impl Source {
     pub(super) fn dropped(&self) -> Option<u64> {
         self.files().iter().filter_map(FileSource::dropped).reduce(u64::saturating_add)
     }
+}
+
+/// What a file says of itself, in quotes: it may say anything, and it is not this program that says it.
+fn said_by(file: &str, notice: &str) -> String {
+    format!("{file}: a note kept in this file says \"{}\"", notice.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Gives up what privilege the process has before anything of the files is read: root opens them first.
+///
+/// # Errors
+/// It cannot be given up.
+pub(super) fn give_up_privilege(inputs: &mut Inputs, options: &Analyze) -> Result<(), Failure> {
+    if geteuid().is_root() {
+        // Where not all can be open at once, those that are left must be readable by the user whom root becomes.
+        let wanted = inputs.files.len() as u64 + OTHERS;
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && wanted > soft
+        {
+            _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+        }
+        inputs.hold();
+    }
+    let successor = Successor { user: options.user.clone(), writes: options.output.clone() };
+    Ok(capture::give_up_privilege(&successor)?)
 }
 
 /// How many octets of all files together are read ahead.
@@ -156,7 +208,11 @@ fn allow(files: usize) -> Result<(), Failure> {
 const OTHERS: u64 = 32;
 
 /// The filters asked for, all of which a frame must match.
-pub(super) struct Filters(Vec<Filter>);
+pub(super) struct Filters {
+    filters: Vec<Filter>,
+    tried: u64,
+    matched: u64,
+}
 
 impl Filters {
     pub(super) fn compile(inputs: &Inputs, options: &Analyze) -> Result<Self, Failure> {
@@ -165,17 +221,30 @@ impl Filters {
             filters.push(Filter::compile(filter).map_err(|error| Inputs::not_a_filter(filter, &error))?);
         }
         if let Some(filter) = &options.filter {
-            filters.push(Filter::compile(filter).map_err(|error| Failure::new(format!("--filter: {error}")))?);
+            filters.push(Filter::compile(filter).map_err(|error| Failure::new(error.message))?);
         }
-        Ok(Self(filters))
+        Ok(Self { filters, tried: 0, matched: 0 })
     }
 
     pub(super) fn matches(&mut self, frame: &Frame<'_>) -> Result<bool, CaptureError> {
-        for filter in &mut self.0 {
+        self.tried += 1;
+        for filter in &mut self.filters {
             if !filter.matches(frame)? {
                 return Ok(false);
             }
         }
+        self.matched += 1;
         Ok(true)
+    }
+
+    /// Counts anew, for a capture that is read again.
+    pub(super) fn count_anew(&mut self) {
+        (self.tried, self.matched) = (0, 0);
+    }
+
+    /// That the filters match no frame of the capture, in one line.
+    pub(super) fn in_vain(&self) -> Option<String> {
+        let in_vain = !self.filters.is_empty() && self.matched == 0 && self.tried > 0;
+        in_vain.then(|| format!("filter: 0 of {} frames match", self.tried))
     }
 }

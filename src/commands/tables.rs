@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use crate::capture::NewFile;
 use crate::flow::{Connection, Totals};
 use crate::report::Parquet;
 use crate::session::Sink;
@@ -20,6 +21,7 @@ pub(super) struct Tables<'a> {
 /// A file that is being written under another name than its own.
 struct Table {
     path: PathBuf,
+    file: NewFile,
     written: Option<Parquet<File>>,
 }
 
@@ -32,9 +34,9 @@ impl<'a> Tables<'a> {
         fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
         let table = |name, of: fn(File) -> io::Result<Parquet<File>>| {
             let path = folder.join(name);
-            let written = File::create(unfinished(&path)).and_then(of);
-            let written = written.map_err(|error| Failure::file(&unfinished(&path), &error))?;
-            Ok::<_, Failure>(Table { path, written: Some(written) })
+            let mut file = NewFile::create(&path)?;
+            let written = file.file().try_clone().and_then(of).map_err(|error| Failure::file(&path, &error))?;
+            Ok::<_, Failure>(Table { path, file, written: Some(written) })
         };
         Ok(Self {
             connections: table("connections.parquet", Parquet::of_connections)?,
@@ -67,20 +69,11 @@ impl Table {
 
     fn finish(&mut self) -> io::Result<()> {
         let Some(written) = self.written.take() else { return Ok(()) };
-        written
-            .finish()
-            .and_then(|_| fs::rename(unfinished(&self.path), &self.path))
-            .map_err(|error| self.named(&error))
+        written.finish().map_err(|error| self.named(&error))?;
+        self.file.finish().map_err(|error| io::Error::other(error.message))
     }
 
     fn named(&self, error: &io::Error) -> io::Error {
         io::Error::other(format!("{}: {error}", self.path.display()))
     }
-}
-
-/// The name of a file that is not whole yet.
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
 }

@@ -57,6 +57,13 @@ pub struct Connection {
     pub findings_omitted: u64,
 }
 
+impl Connection {
+    /// From its first segment to its last, where both have times.
+    pub fn duration(&self) -> Option<Span> {
+        self.first.zip(self.last).map(|(first, last)| last.since(first))
+    }
+}
+
 /// What one end sent, and what was measured on it.
 #[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct SideSummary {
@@ -127,6 +134,9 @@ pub enum Closer {
 }
 
 impl Closer {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Server, Self::Both];
+
     /// `client`, `server` or `both`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -165,6 +175,10 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Each of them.
+    pub const ALL: &'static [Self] =
+        &[Self::Fin, Self::Reset, Self::Refused, Self::Unanswered, Self::HalfClosed, Self::Open];
+
     /// Its name in every output.
     pub const fn name(self) -> &'static str {
         match self {
@@ -217,6 +231,23 @@ pub enum ConnState {
 }
 
 impl ConnState {
+    /// Each of them, in the order in which Zeek's documentation lists them.
+    pub const ALL: &'static [Self] = &[
+        Self::S0,
+        Self::S1,
+        Self::Sf,
+        Self::Rej,
+        Self::S2,
+        Self::S3,
+        Self::Rsto,
+        Self::Rstr,
+        Self::Rstos0,
+        Self::Rstrh,
+        Self::Sh,
+        Self::Shr,
+        Self::Oth,
+    ];
+
     /// Zeek's name for it.
     pub const fn name(self) -> &'static str {
         match self {

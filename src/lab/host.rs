@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare};
@@ -14,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, getegid, geteuid};
 
 use super::LabError;
-use crate::capture;
+use crate::capture::{self, LowPorts, Successor};
 
 /// The name of the interface.
 pub(super) const LOOPBACK: &str = "lo";
@@ -78,7 +79,9 @@ fn forbidden(errno: Errno) -> LabError {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|value| value.trim().to_owned());
     let is = |path: &str, value: &str| setting(path).as_deref() == Some(value);
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    let why = if threads > 1 {
+    let why = if errno == Errno::ENOENT && !Path::new("/proc/self").exists() {
+        "/proc is not mounted, and a namespace for users is set up through it: mount -t proc proc /proc".to_owned()
+    } else if threads > 1 {
         format!("this process already has {threads} threads")
     } else if is("/proc/sys/user/max_user_namespaces", "0") {
         "user.max_user_namespaces = 0 on this host".to_owned()
@@ -168,12 +171,14 @@ impl Request {
 
 /// Gives up what privilege the process has, for good: it was needed only to open the capture.
 ///
-/// In a user namespace of its own the capabilities are worth nothing outside, and stay.
-pub(super) fn give_up_privilege(ground: Ground) -> Result<(), LabError> {
-    if ground == Ground::OwnUserAndNetwork {
-        return Ok(());
-    }
-    capture::give_up_privilege().map_err(|error| LabError::new(error.message))
+/// In a user namespace of its own it keeps what a server on a port below 1024 needs, which is worth nothing outside.
+pub(super) fn give_up_privilege(ground: Ground, port: u16, successor: &Successor) -> Result<(), LabError> {
+    let given_up = match ground {
+        Ground::OwnUserAndNetwork if port < 1024 => capture::give_up_privilege_inside(LowPorts::Open),
+        Ground::OwnUserAndNetwork => capture::give_up_privilege_inside(LowPorts::Closed),
+        Ground::Host | Ground::OwnNetwork => capture::give_up_privilege(successor),
+    };
+    given_up.map_err(|error| LabError::new(error.message))
 }
 
 /// The processor that runs the calling thread, where the kernel tells.

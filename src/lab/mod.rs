@@ -16,7 +16,7 @@ use std::{fmt, mem};
 use nix::errno::Errno;
 
 use crate::calls::{Call, Effect, Recorder, Threads, Whereabouts};
-use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Tap, Tape};
+use crate::capture::{CaptureStats, Frame, Live, Marks, OpenError, OwnedFrame, Replay, Successor, Tap, Tape};
 use crate::flow::Side;
 use crate::kernel::Evidence;
 use crate::wire::Decoder;
@@ -49,6 +49,8 @@ pub struct Scenario {
     pub mtu: Option<u32>,
     /// On which loopback interface it is played.
     pub place: Place,
+    /// Whom root becomes once the capture is open.
+    pub successor: Successor,
     /// Ends the experiment early once it is set, as a signal handler may do.
     pub interrupt: Arc<AtomicBool>,
 }
@@ -88,6 +90,7 @@ impl Default for Scenario {
             clients: 1,
             mtu: None,
             place: Place::WherePermitted,
+            successor: Successor::default(),
             interrupt: Arc::default(),
         }
     }
@@ -184,7 +187,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     check(scenario)?;
     let mut notices = Vec::new();
     let Opened { live, marks, reservation, claim, ground } = open(scenario, &mut notices)?;
-    host::give_up_privilege(ground)?;
+    host::give_up_privilege(ground, reservation.address.port(), &scenario.successor)?;
     let address = reservation.address;
     if scenario.port != 0 && address.port() != scenario.port {
         notices.push(format!("port {} is busy: port {} is used instead", scenario.port, address.port()));
@@ -321,7 +324,7 @@ fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Opened, LabErr
             .map_err(|error| LabError::new(format!("{error}; {}", host::ways_out(scenario.mtu))))?;
         if let Some(mtu) = scenario.mtu {
             notices
-                .push(format!("played in a network namespace of its own, where the MTU of {LOOPBACK} is {mtu} octets"));
+                .push(format!("running in a private network namespace, where the MTU of {LOOPBACK} is {mtu} octets"));
         }
         return open_on(scenario, ground).map_err(LabError::from);
     }
@@ -330,7 +333,8 @@ fn open(scenario: &Scenario, notices: &mut Vec<String>) -> Result<Opened, LabErr
         Err(Barrier::Here { what, way_out }) if scenario.place == Place::WherePermitted => {
             let ground = host::enter_namespace(None)
                 .map_err(|error| LabError::new(format!("{what}, and {error}; {way_out}")))?;
-            notices.push(format!("{what}: played on {LOOPBACK} of a network namespace of its own"));
+            let who = if nix::unistd::geteuid().is_root() { "running" } else { "running without root," };
+            notices.push(format!("{what}: {who} in a private network namespace"));
             open_on(scenario, ground).map_err(LabError::from)
         }
         Err(barrier) => Err(LabError::from(barrier)),

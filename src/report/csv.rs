@@ -2,19 +2,22 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
-use super::field::{Field, Value};
+use super::field::{
+    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, reason_fields,
+    side_fields,
+};
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
 use super::wording::{English, Wording};
 use crate::flow::{Connection, FindingAt};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Writes connections, or findings, as records.
 ///
 /// Columns have the names of [`Field`]; what is not known is empty, moments are decimal seconds since the epoch.
 /// No control character gets out, whatever a note holds: `\x1b` instead.
+/// Text that begins with `=`, `+`, `-` or `@` gets a leading `'`, so that no spreadsheet takes it for a formula; numbers never do.
 pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
     text: String,
@@ -38,8 +41,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output, here as in the others.
     pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        let names = Field::all().map(|field| field.name);
-        Self::with_header(out, origin, names.chain(std::iter::once(FINDINGS)))
+        Self::with_header(out, origin, Field::columns().map(|field| field.name))
     }
 
     /// A writer of the header of findings, and then of [`Csv::finding`].
@@ -47,7 +49,7 @@ impl<'a> Csv<'a> {
     /// # Errors
     /// Those of the output.
     pub fn of_findings(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        Self::with_header(out, origin, OF_FINDING)
+        Self::with_header(out, origin, FindingField::all().map(|field| field.name))
     }
 
     /// Writes one connection: its fields, and how many findings it has.
@@ -56,12 +58,8 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
         self.begin()?;
-        for field in Field::all() {
-            self.text.clear();
-            write(&mut self.text, &field.of(connection));
-            self.writer.write_field(&self.text)?;
-        }
-        self.number(connection.findings.len() as u64 + connection.findings_omitted)?;
+        connection_fields! { cells (self, connection) }
+        self.cell(&Findings::of(connection).value())?;
         self.end()
     }
 
@@ -71,17 +69,9 @@ impl<'a> Csv<'a> {
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
         self.begin()?;
-        match finding.frame {
-            Some(frame) => self.number(frame)?,
-            None => self.writer.write_field("")?,
+        for field in FindingField::all() {
+            self.cell(&field.of(connection, finding))?;
         }
-        self.number(connection.id.0)?;
-        for end in [connection.client, connection.server] {
-            self.end_of(end)?;
-        }
-        self.writer.write_field(finding.side.name())?;
-        self.writer.write_field(finding.finding.name())?;
-        self.writer.write_field(&*clean(&English.finding(finding)))?;
         self.end()
     }
 
@@ -101,7 +91,7 @@ impl<'a> Csv<'a> {
         let mut writer = csv::WriterBuilder::new().buffer_capacity(GATHERED).from_writer(out);
         let file = match origin {
             Origin::Only => None,
-            Origin::First(file) | Origin::Further(file) => Some(clean(file).into_owned()),
+            Origin::First(file) | Origin::Further(file) => Some(cell(file).into_owned()),
         };
         match origin {
             Origin::Only => writer.write_record(names)?,
@@ -118,15 +108,17 @@ impl<'a> Csv<'a> {
         }
     }
 
-    fn number(&mut self, number: u64) -> io::Result<()> {
-        Ok(self.writer.write_field(itoa::Buffer::new().format(number))?)
+    #[inline(always)]
+    fn datum<'v, T: Datum<'v>>(&mut self, datum: T) -> io::Result<()> {
+        if matches!(T::KIND, Kind::Findings) { Ok(()) } else { self.cell(&datum.value()) }
     }
 
-    fn end_of(&mut self, end: SocketAddr) -> io::Result<()> {
+    /// Writes a value; where its kind is known when this is compiled, nothing is asked about it later.
+    #[inline(always)]
+    fn cell(&mut self, value: &Value<'_>) -> io::Result<()> {
         self.text.clear();
-        push_address(&mut self.text, end.ip());
-        self.writer.write_field(&self.text)?;
-        self.number(end.port().into())
+        write(&mut self.text, value);
+        Ok(self.writer.write_field(&self.text)?)
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -134,13 +126,42 @@ impl<'a> Csv<'a> {
     }
 }
 
+/// Writes the values of a list of fields, but for the number of findings, which is the last column.
+macro_rules! cells {
+    (($out:ident, $of:expr) |$bound:ident| $($block:ident { $($rows:tt)* })*) => {
+        let $bound = $of;
+        $(block! { $out $block { $($rows)* } })*
+    };
+}
+
+/// Writes the values of one block of the list.
+macro_rules! block {
+    ($out:ident ends { $($(#[$doc:meta])* $name:ident, as $heading:literal = $of:expr;)* }) => {
+        $(end_fields! { cells ($out, $of) })*
+    };
+    ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(reason_fields! { cells ($out, $of) })*
+    };
+    ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(side_fields! { cells ($out, $of) })*
+    };
+    ($out:ident $rows:ident { $(
+        $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
+    )* }) => {
+        $($out.datum($value)?;)*
+    };
+}
+
+use {block, cells};
+
+#[inline(always)]
 fn write(out: &mut String, value: &Value<'_>) {
     match value {
         Value::Null => {}
         Value::Truth(truth) => out.push_str(if *truth { "true" } else { "false" }),
         Value::Number(number) => out.push_str(itoa::Buffer::new().format(*number)),
         Value::Moment(at) => write_moment(out, *at),
-        Value::Text(text) => out.push_str(&clean(text)),
+        Value::Text(text) => out.push_str(&cell(text)),
         Value::Address(address) => push_address(out, *address),
     }
 }
@@ -156,16 +177,18 @@ fn write_moment(out: &mut String, at: Timestamp) {
 }
 
 /// Text without control characters, as every terminal and every reader of lines takes it.
-fn clean(text: &str) -> Cow<'_, str> {
-    shown(text, &Style::plain(Style::WIDEST))
+///
+/// What a spreadsheet would take for a formula gets a `'` before it, which makes it text there.
+/// A tab or a carriage return at its beginning, which spreadsheets pass over, is escaped and so is none.
+fn cell(text: &str) -> Cow<'_, str> {
+    let shown = shown(text, &Style::plain(Style::WIDEST));
+    match shown.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => Cow::Owned(format!("'{shown}")),
+        false => shown,
+    }
 }
 
 const FILE: &str = "file";
-const FINDINGS: &str = "findings";
-
-const OF_FINDING: [&str; 9] =
-    ["frame", "connection", "client.addr", "client.port", "server.addr", "server.port", "side", "name", "note"];
-
 /// Octets that are written together.
 const GATHERED: usize = 64 << 10;
 
@@ -174,6 +197,7 @@ mod tests {
     use super::*;
     use crate::flow::{Detail, Side, Verdict};
     use crate::report::sample;
+    use crate::report::wording::{English, Wording};
     use crate::tcp::Finding;
     use crate::time::Span;
 
@@ -251,5 +275,39 @@ mod tests {
         let records = records(&out);
         let names: Vec<_> = records.iter().map(|record| (&record[0][..], &record[1][..], record.len())).collect();
         assert_eq!(names, [("file", "frame", 10), ("a, b.pcap", "7", 10), ("\\x1b.pcap", "7", 10)]);
+    }
+
+    #[test]
+    fn text_is_never_taken_for_a_formula_and_numbers_stay_numbers() {
+        for (text, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "\\x09=1"),
+            ("\r=1", "\\x0d=1"),
+            ("a=1", "a=1"),
+            ("", ""),
+        ] {
+            let (mut out, connection) = (Vec::new(), connection());
+            let mut csv = Csv::of_findings(&mut out, Origin::First(text)).unwrap();
+            csv.finding(&connection, &connection.findings[0]).unwrap();
+            csv.flush().unwrap();
+            drop(csv);
+            let record = records(&out).pop().unwrap();
+            assert_eq!(record[0], expected);
+            let mut of_text = String::new();
+            write(&mut of_text, &Value::Text(text.into()));
+            assert_eq!(of_text, expected);
+        }
+        for (value, expected) in [
+            (Value::Number(-5), "-5"),
+            (Value::Moment(Timestamp::from_nanos(-1)), "-0.000000001"),
+            (Value::Address("::1".parse().unwrap()), "::1"),
+        ] {
+            let mut of_number = String::new();
+            write(&mut of_number, &value);
+            assert_eq!(of_number, expected);
+        }
     }
 }

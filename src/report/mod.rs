@@ -21,15 +21,15 @@ mod text;
 pub mod timeline;
 pub mod wording;
 
+pub use self::csv::{Csv, Origin};
+#[cfg(feature = "parquet")]
+pub use self::parquet::Parquet;
 pub use annotate::comments;
-pub use csv::{Csv, Origin};
 pub use expression::{Expression, Undecided, Wrong};
-pub use field::{Field, Kind, Value};
+pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::Jsonl;
-#[cfg(feature = "parquet")]
-pub use parquet::Parquet;
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered};
-pub use style::{Charset, Clock, Color, Detail, Style};
+pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
 pub use text::escape;

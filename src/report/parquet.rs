@@ -11,8 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::field::{Field, Kind, Value};
-use super::wording::{English, Wording};
+use super::field::{Field, FindingField, Kind, Value};
 use crate::flow::{Connection, FindingAt};
 
 /// Writes connections, or findings, as a table.
@@ -42,7 +41,7 @@ impl<W: Write + Send> Parquet<W> {
     /// # Errors
     /// Those of the output, here as in the others.
     pub fn of_connections(out: W) -> io::Result<Self> {
-        Self::of("connection", Field::all().map(|field| (field.name, field.kind)).chain([FINDINGS]), out)
+        Self::of("connection", Field::columns().map(|field| (field.name, field.kind)), out)
     }
 
     /// A table of findings, to be filled by [`Parquet::finding`].
@@ -50,7 +49,7 @@ impl<W: Write + Send> Parquet<W> {
     /// # Errors
     /// Those of the output.
     pub fn of_findings(out: W) -> io::Result<Self> {
-        Self::of("finding", OF_FINDING, out)
+        Self::of("finding", FindingField::all().map(|field| (field.name, field.kind)), out)
     }
 
     /// Adds a connection.
@@ -58,9 +57,7 @@ impl<W: Write + Send> Parquet<W> {
     /// # Errors
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        let findings = connection.findings.len() as u64 + connection.findings_omitted;
-        let values = Field::all().map(|field| field.of(connection)).chain([number(findings)]);
-        self.row(values)
+        self.row(Field::columns().map(|field| field.of(connection)))
     }
 
     /// Adds a finding of a connection.
@@ -68,19 +65,7 @@ impl<W: Write + Send> Parquet<W> {
     /// # Errors
     /// Those of the output.
     pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
-        let (client, server) = (connection.client, connection.server);
-        let text = |text| Value::Text(Cow::Borrowed(text));
-        self.row([
-            finding.frame.map_or(Value::Null, number),
-            number(connection.id.0),
-            Value::Address(client.ip()),
-            number(client.port().into()),
-            Value::Address(server.ip()),
-            number(server.port().into()),
-            text(finding.side.name()),
-            text(finding.finding.name()),
-            Value::Text(English.finding(finding)),
-        ])
+        self.row(FindingField::all().map(|field| field.of(connection, finding)))
     }
 
     /// Writes what was gathered and the table's end, and gives the output back.
@@ -148,7 +133,9 @@ impl Column {
         let levels = Some(&self.levels[..]);
         match self.kind {
             Kind::Truth => column.typed::<BoolType>().write_batch(&self.truths, levels, None)?,
-            Kind::Number | Kind::Moment => column.typed::<Int64Type>().write_batch(&self.numbers, levels, None)?,
+            Kind::Number | Kind::Moment | Kind::Findings => {
+                column.typed::<Int64Type>().write_batch(&self.numbers, levels, None)?
+            }
             Kind::Text | Kind::Word(_) => column.typed::<ByteArrayType>().write_batch(&self.texts, levels, None)?,
         };
         *self = Self::of(self.kind);
@@ -177,7 +164,7 @@ fn schema(name: &str, columns: &[(&str, Kind)]) -> Result<TypePtr, ParquetError>
 fn leaf(name: &str, kind: Kind) -> Result<TypePtr, ParquetError> {
     let (stored, logical) = match kind {
         Kind::Truth => (Stored::BOOLEAN, None),
-        Kind::Number => (Stored::INT64, None),
+        Kind::Number | Kind::Findings => (Stored::INT64, None),
         Kind::Moment => (Stored::INT64, Some(LogicalType::timestamp(true, TimeUnit::NANOS))),
         Kind::Text | Kind::Word(_) => (Stored::BYTE_ARRAY, Some(LogicalType::String)),
     };
@@ -188,10 +175,6 @@ fn leaf(name: &str, kind: Kind) -> Result<TypePtr, ParquetError> {
 /// The name of the structure that a path begins with.
 fn structure(name: &str) -> Option<&str> {
     name.split_once('.').map(|(structure, _)| structure)
-}
-
-fn number(number: u64) -> Value<'static> {
-    Value::Number(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn failed(error: ParquetError) -> io::Error {
@@ -206,20 +189,6 @@ fn failed(error: ParquetError) -> io::Error {
 
 /// How many rows are gathered; their columns take some 30 MB.
 const GROUP: usize = 1 << 15;
-
-const FINDINGS: (&str, Kind) = ("findings", Kind::Number);
-
-const OF_FINDING: [(&str, Kind); 9] = [
-    ("frame", Kind::Number),
-    ("connection", Kind::Number),
-    ("client.addr", Kind::Text),
-    ("client.port", Kind::Number),
-    ("server.addr", Kind::Text),
-    ("server.port", Kind::Number),
-    ("side", Kind::Text),
-    ("name", Kind::Text),
-    ("note", Kind::Text),
-];
 
 #[cfg(test)]
 mod tests {
@@ -267,7 +236,7 @@ mod tests {
             assert_eq!(row["midstream"], false);
             assert_eq!(row["verdict"], &*English.verdict(&connection.verdict));
             let names = row.as_object().unwrap().values().map(|part| part.as_object().map_or(1, |part| part.len()));
-            assert_eq!(names.sum::<usize>(), Field::all().count() + 1);
+            assert_eq!(names.sum::<usize>(), Field::all().count());
         }
     }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::calls::{
-    Call, CallId, Domain, Effect, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving, Returned,
-    Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId,
+    Arg, Call, CallId, Domain, Effect, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
+    Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId,
 };
 use crate::flow::{
     Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, Side, SideSummary,
@@ -21,7 +21,7 @@ use crate::wire::{Flags, Options, Segment, Seq};
 
 /// The call that is shown as `name(argument, …)` without the descriptor.
 fn op(shown: &str, effect: Effect) -> Op {
-    let (_, args) = shown.trim_end_matches(')').split_once('(').expect("name(arguments)");
+    let (name, args) = shown.trim_end_matches(')').split_once('(').expect("name(arguments)");
     let args: Vec<&str> = args.split(", ").collect();
     let address = || args[0].parse().ok();
     let len = || args[0].parse().expect("octets");
@@ -43,7 +43,10 @@ fn op(shown: &str, effect: Effect) -> Op {
         Effect::Send => Op::Send { by: Sending::Send, len: len(), flags: flags() },
         Effect::Receive => Op::Receive { by: Receiving::Recv, len: len(), flags: flags() },
         Effect::Close => Op::Close,
-        other => panic!("{other:?}"),
+        _ => Op::Other {
+            name: name.to_owned().into(),
+            args: args.iter().map(|arg| ("arg".into(), Arg::Text((*arg).to_owned().into()))).collect(),
+        },
     }
 }
 

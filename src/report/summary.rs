@@ -1,15 +1,17 @@
 //! The end of a timeline: what was counted and measured of a connection, what remains of it, and the verdict.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
+use super::timeline::is_retransmission;
 use crate::calls::{Process, Thread, Threads};
 use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
 use crate::kernel::TimerKind;
-use crate::story::{Event, EventKind, TimerEvent};
-use crate::tcp::{Rule, State};
+use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
+use crate::tcp::{Finding, Rule, State};
 use crate::time::{Span, Timestamp};
 
 /// Writes the summary of one connection, whose events are `events`: round trip, octets and segments each way, who closed, TIME-WAIT, findings, verdict.
@@ -54,7 +56,7 @@ pub(super) fn skipped(totals: &Totals) -> Option<String> {
         (s.link_type, "of a link type that is not read"),
         (s.fragment, "IP fragments without the rest"),
         (s.too_deep, "nested too deep in tunnels"),
-        (totals.late_segments, "segments after their connection was told"),
+        (totals.late_segments, "segments after their connection was reported"),
     ];
     let said: Vec<String> =
         reasons.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{} {why}", super::text::grouped(*n))).collect();
@@ -87,7 +89,7 @@ struct Summary<'a> {
     threads: &'a Threads,
 }
 
-impl Summary<'_> {
+impl<'a> Summary<'a> {
     fn write(&mut self) -> io::Result<()> {
         let (connection, style) = (self.connection, self.page.style);
         let dot = style.glyphs().dot;
@@ -103,26 +105,33 @@ impl Summary<'_> {
         if !times.is_empty() {
             self.page.entry("time", &times.join(&format!(" {dot} ")), Paint::Plain)?;
         }
-        let way = |side: &SideSummary| {
-            let mut said = format!("{} in {}", counted(side.octets, "octet"), counted(side.segments, "segment"));
+        let copies = self.copies();
+        let way = |end: Side, side: &SideSummary| {
+            let mut said = self.carried(end, side);
+            let own = copies.values().filter(|copy| copy.from == end);
+            let taken_for_repeated =
+                own.clone().filter(|copy| copy.findings.iter().any(is_retransmission)).count() as u64;
+            let duplicate_ack = if side.duplicate_acks == 1 { "duplicate ACK" } else { "duplicate ACKs" };
             for (n, what) in [
-                (side.retransmissions, "sent again"),
+                (side.retransmissions.saturating_sub(taken_for_repeated), "retransmitted"),
+                (own.count() as u64, "captured twice"),
                 (side.out_of_order, "out of order"),
                 (side.lost_segments, "after a gap in the capture"),
-                (side.duplicate_acks, "duplicate ACKs"),
+                (side.duplicate_acks, duplicate_ack),
                 (side.zero_windows, "with window 0"),
             ] {
                 if n > 0 {
-                    said.push_str(&format!(", {n} {what}"));
+                    said.push_str(&format!(", {} {what}", super::text::grouped(n)));
                 }
             }
             said
         };
         let becomes = style.glyphs().becomes;
-        let (to, back) = (way(&connection.client_to_server), way(&connection.server_to_client));
+        let (to, back) =
+            (way(Side::Client, &connection.client_to_server), way(Side::Server, &connection.server_to_client));
         self.page.entry("octets", &format!("client {becomes} server: {to}"), Paint::Plain)?;
         self.page.entry("", &format!("server {becomes} client: {back}"), Paint::Plain)?;
-        let state = |state: Option<State>| state.map_or("not known", State::name);
+        let state = |state: Option<State>| state.map_or("an unknown state", State::name);
         let [client, server] = [Side::Client, Side::Server].map(|side| self.final_state(side));
         let said = format!("{} {dot} client in {} {dot} server in {}", self.closing(), state(client), state(server));
         self.page.entry("closed by", &said, Paint::Plain)?;
@@ -130,8 +139,13 @@ impl Summary<'_> {
         for at in connection.findings.iter().take(MOST_FINDINGS) {
             let frame = at.frame.map_or(String::new(), |frame| format!(" in #{frame}"));
             let name = at.finding.name().replace('_', " ");
-            let said = format!("{name}{frame} ({}): {}", at.side.name(), escape(&style.wording().finding(at), style));
-            let paint = if at.finding == crate::tcp::Finding::StateDisagreement { Paint::Bad } else { Paint::Plain };
+            let is_copy = at.frame.is_some_and(|frame| copies.contains_key(&frame));
+            let note = match is_copy && is_retransmission(at.finding) {
+                true => "By the rule alone: the frame was captured twice, and nothing was retransmitted.".into(),
+                false => escape(&style.wording().finding(at), style),
+            };
+            let said = format!("{name}{frame} ({}): {note}", at.side.name());
+            let paint = if at.finding == Finding::StateDisagreement { Paint::Bad } else { Paint::Plain };
             self.page.entry("finding", &said, paint)?;
         }
         let more = connection.findings.len().saturating_sub(MOST_FINDINGS) as u64 + connection.findings_omitted;
@@ -141,12 +155,48 @@ impl Summary<'_> {
         self.page.entry("verdict", &escape(&style.wording().verdict(&connection.verdict), style), Paint::Strong)
     }
 
+    /// The segments that were captured twice, by their frames.
+    fn copies(&self) -> HashMap<u64, &'a SegmentEvent> {
+        let events: &'a [&'a Event] = self.events;
+        let segments = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Segment(segment) => Some(&**segment),
+            _ => None,
+        });
+        let copies = segments.filter(|segment| segment.findings.contains(Finding::CapturedTwice));
+        copies.map(|segment| (segment.segment.frame, segment)).collect()
+    }
+
+    /// The octets and segments of one direction; where it was not captured, what the other acknowledged.
+    fn carried(&self, end: Side, side: &SideSummary) -> String {
+        let segments = |of: Side| {
+            self.events.iter().filter_map(move |event| match &event.kind {
+                EventKind::Segment(segment) if segment.from == of => Some(segment),
+                _ => None,
+            })
+        };
+        let octets = counted(side.octets, "octet");
+        let carriers = segments(end).filter(|segment| segment.segment.len > 0).count() as u64;
+        let acks = || segments(end.peer()).filter_map(|segment| segment.ack);
+        match acks().min().zip(acks().max()) {
+            Some((first, last)) if side.segments == 0 && last > first => {
+                // The first acknowledgement of a handshake is that of the SYN, which is no octet.
+                let acknowledged = counted((last - first).unsigned_abs(), "octet");
+                // A FIN takes a number as an octet does, and nobody saw whether there was one.
+                let fin = match self.connection.ending {
+                    Ending::Fin | Ending::HalfClosed => ", a FIN counted as one",
+                    _ => "",
+                };
+                format!("only the {}'s direction was captured; it acknowledged {acknowledged}{fin}", end.peer().name())
+            }
+            _ if (1..side.segments).contains(&carriers) => {
+                format!("{octets} in {carriers} of {}", counted(side.segments, "segment"))
+            }
+            _ => format!("{octets} in {}", counted(side.segments, "segment")),
+        }
+    }
+
     /// Who ended it, and how.
     fn closing(&self) -> String {
-        let peer = match self.connection.closed_by {
-            Some(Closer::Server) => "the client",
-            _ => "the server",
-        };
         let who = match self.connection.closed_by {
             Some(Closer::Client) => "the client",
             Some(Closer::Server) => "the server",
@@ -155,7 +205,10 @@ impl Summary<'_> {
         };
         match self.connection.ending {
             Ending::Fin if self.connection.closed_by == Some(Closer::Both) => format!("{who}: the FINs crossed"),
-            Ending::Fin => format!("{who} first, with FIN; {peer} then sent its own"),
+            Ending::Fin => {
+                let other = if self.connection.closed_by == Some(Closer::Client) { "the server" } else { "the client" };
+                format!("{who} sent the first FIN; {other} then sent its own FIN")
+            }
             Ending::Reset => format!("{who}, with RST"),
             Ending::Refused => format!("{who}, with RST in answer to the SYN"),
             Ending::HalfClosed => format!("{who} only: the other direction is still open"),
@@ -220,8 +273,8 @@ impl Summary<'_> {
         if waiting.is_empty() {
             return Ok(());
         }
-        let why = "the last ACK may be lost, and somebody must be there to send it again; and old duplicates of these \
-                   segments must die before the same two addresses and ports talk again.";
+        let why = "the last ACK may be lost, and this end must then be there to retransmit it; and old duplicates of these \
+                   segments must expire before the same two addresses and ports are used again.";
         self.page.entry("  why", why, Paint::Plain)?;
         let long = "60 s on Linux, a constant of the kernel; 2 MSL in RFC 9293, which is 4 minutes.";
         self.page.entry("  how long", long, Paint::Plain)?;
@@ -253,14 +306,14 @@ impl Summary<'_> {
         let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
         let owner = timer.and_then(|(_, timer)| self.threads.get(timer.owner?));
         let of = |(thread, process): (&Thread, &Process)| {
-            format!(" (socket last owned by {}, pid {})", escape(&thread.comm, style), process.pid)
+            format!(", whose socket was last owned by {} ({})", escape(&thread.comm, style), process.pid)
         };
         let owner = owner.map_or(String::new(), of);
         let mut said = format!("on the {}{owner}: ", side.name());
         match (left, timer) {
             (Some(at), _) => {
                 let lasted = at.zip(entered).map(|(at, entered)| at.since(entered));
-                said.push_str("over, the kernel removed it");
+                said.push_str("ended, the kernel removed it");
                 if let Some(at) = at {
                     said.push_str(&format!(" at {} {}", clock::time_of_day(at, style, 3), clock::zone(style)));
                 }
@@ -271,14 +324,14 @@ impl Summary<'_> {
             (None, Some((Some(at), timer))) => {
                 let over = at.after(timer.remaining);
                 said.push_str(&format!(
-                    "{} left when the kernel was asked, over at {} {}",
+                    "{} left when the kernel was queried, ends {} {}",
                     clock::duration(timer.remaining, micro),
                     clock::time_of_day(over, style, 0),
                     clock::zone(style)
                 ));
             }
             (None, _) => {
-                said.push_str("not asked of the kernel; on Linux it lasts 60 s");
+                said.push_str("kernel not queried; on Linux it lasts 60 s");
                 if let Some(entered) = entered {
                     let over = clock::time_of_day(entered.after(Span::from_millis(60_000)), style, 0);
                     said.push_str(&format!(
@@ -329,15 +382,18 @@ mod tests {
     #[test]
     fn time_wait_says_how_long_still_and_until_when() {
         let said = summary(&[Side::Client], None);
-        assert!(said.contains("on the client (socket last owned by echo-client, pid 4711): 59.9 s left"), "{said}");
-        assert!(said.contains("over at 05:54:22 UTC"), "{said}");
+        assert!(
+            said.contains("on the client, whose socket was last owned by echo-client (4711): 59.9 s left"),
+            "{said}"
+        );
+        assert!(said.contains("ends 05:54:22 UTC"), "{said}");
         assert!(said.contains("can be started again at once"), "{said}");
     }
 
     #[test]
     fn time_wait_that_was_waited_for_says_how_long_it_lasted() {
         let said = summary(&[Side::Server], Some(60_000_020));
-        assert!(said.contains("over, the kernel removed it at 05:54:22.123 UTC after 60.0 s"), "{said}");
+        assert!(said.contains("ended, the kernel removed it at 05:54:22.123 UTC after 60.0 s"), "{said}");
         assert!(said.contains("port 8888 in that time fails in bind() with EADDRINUSE"), "{said}");
     }
 

@@ -83,6 +83,72 @@ impl Line {
         self
     }
 
+    /// Breaks it at spaces into lines of at most `columns`, all but the first after `indent` spaces; nothing is left out, so a word
+    /// that is longer than a line is broken, too.
+    pub(super) fn wrapped(self, columns: usize, indent: usize) -> Vec<Self> {
+        if self.width() <= columns {
+            return vec![self];
+        }
+        let indent = indent.min(columns / 2);
+        let mut lines = Vec::new();
+        let (mut line, mut used, mut gap) = (Self::default(), 0, 0);
+        for word in self.words() {
+            let Word { spaces, pieces, width } = word;
+            gap += spaces;
+            if used > 0 && used + gap + width > columns {
+                lines.push(std::mem::replace(&mut line, Self::of(Paint::Plain, " ".repeat(indent))));
+                (used, gap) = (indent, 0);
+            }
+            line.push(Paint::Plain, " ".repeat(gap));
+            used += gap;
+            gap = 0;
+            for (paint, text) in pieces {
+                let mut rest = &text[..];
+                while !rest.is_empty() {
+                    let (start, width) = head(rest, columns.saturating_sub(used));
+                    if start.is_empty() && used > indent {
+                        lines.push(std::mem::replace(&mut line, Self::of(Paint::Plain, " ".repeat(indent))));
+                        used = indent;
+                        continue;
+                    }
+                    // Where not even one character has room, the line is too wide rather than endless.
+                    let end = rest.chars().next().map_or(0, char::len_utf8).max(start.len());
+                    line.push(paint, &rest[..end]);
+                    used += width.max(1);
+                    rest = &rest[end..];
+                }
+            }
+        }
+        lines.push(line);
+        lines
+    }
+
+    /// What stands between its spaces.
+    fn words(self) -> Vec<Word> {
+        let mut words: Vec<Word> = Vec::new();
+        let mut spaces = 0;
+        let mut apart = true;
+        for (paint, text) in self.pieces {
+            for (at, part) in text.split(' ').enumerate() {
+                if at > 0 {
+                    spaces += 1;
+                    apart = true;
+                }
+                if part.is_empty() {
+                    continue;
+                }
+                if std::mem::replace(&mut apart, false) {
+                    words.push(Word { spaces: std::mem::take(&mut spaces), pieces: Vec::new(), width: 0 });
+                }
+                if let Some(word) = words.last_mut() {
+                    word.width += part.width();
+                    word.pieces.push((paint, part.to_owned()));
+                }
+            }
+        }
+        words
+    }
+
     /// Cuts or fills it to exactly `columns`, text to the left.
     pub(super) fn left(self, columns: usize, ellipsis: &str) -> Self {
         let line = self.cut(columns, ellipsis);
@@ -112,6 +178,13 @@ impl Line {
         }
         writeln!(out)
     }
+}
+
+/// A word of a line, whose parts may differ in paint, and the spaces before it.
+struct Word {
+    spaces: usize,
+    pieces: Vec<(Paint, String)>,
+    width: usize,
 }
 
 /// As much of the beginning of `text` as fits `columns`, and its width.
@@ -508,6 +581,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_wrapped_between_words_whatever_their_paint() {
+        let text = |lines: Vec<Line>| {
+            let joined = |line: Line| line.pieces.into_iter().map(|(_, text)| text).collect::<String>();
+            lines.into_iter().map(joined).collect::<Vec<_>>()
+        };
+        let line = Line::of(Paint::Plain, " = -1 ").with(Paint::Bad, "EADDR").with(Paint::Dim, "INUSE <- #3");
+        assert_eq!(text(line.clone().wrapped(20, 2)), [" = -1 EADDRINUSE <-", "  #3"]);
+        assert_eq!(text(line.clone().wrapped(12, 2)), [" = -1", "  EADDRINUSE", "  <- #3"]);
+        assert_eq!(text(line.wrapped(80, 2)), [" = -1 EADDRINUSE <- #3"]);
+        assert_eq!(text(Line::of(Paint::Plain, "abcdefgh").wrapped(4, 1)), ["abcd", " efg", " h"]);
+    }
+
+    #[test]
     fn numbers_read_as_english() {
         assert_eq!([1, 2, 3, 4, 11, 12, 21, 111].map(ordinal).join(" "), "1st 2nd 3rd 4th 11th 12th 21st 111th");
         assert_eq!([1, 999, 65_483, 1_000_000].map(grouped).join(","), "1,999,65 483,1 000 000");
@@ -522,6 +608,10 @@ mod tests {
                 let escaped = escape(&text, &style);
                 prop_assert!(!escaped.chars().any(|c| c.is_control()));
                 prop_assert_eq!(Line::of(Paint::Plain, escaped.clone()).left(columns, style.glyphs().ellipsis).width(), columns);
+                let wrapped = Line::of(Paint::Plain, escaped.clone()).wrapped(columns, 2);
+                let plain = |lines: &[Line]| lines.iter().flat_map(|line| &line.pieces).map(|(_, text)| text.replace(' ', "")).collect::<String>();
+                prop_assert_eq!(plain(&wrapped), escaped.replace(' ', ""));
+                prop_assert!(columns < 4 || wrapped.iter().all(|line| line.width() <= columns));
                 for line in wrap(&escaped, columns, style.glyphs().ellipsis) {
                     prop_assert!(line.width() <= columns.max(style.glyphs().ellipsis.width()));
                 }

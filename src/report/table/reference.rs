@@ -78,7 +78,7 @@ impl Table {
         let text = parts.collect::<Vec<_>>().join("; ");
         let room = self.style.columns().saturating_sub(INDENT);
         for text in wrap(&text, room, self.style.glyphs().ellipsis) {
-            Line::of(Paint::Dim, format!("{:INDENT$}{text}", "")).write(out, &self.style)?;
+            Line::of(Paint::Plain, format!("{:INDENT$}{text}", "")).write(out, &self.style)?;
         }
         Ok(())
     }

@@ -46,9 +46,9 @@ impl<'a> Page<'a> {
     fn new(view: &'a View<'a>, rows: &[Row<'_>]) -> Self {
         let (style, columns) = (view.style, view.style.columns());
         let time = view.moment_width(rows);
-        let is_narrow = columns < NARROW;
-        let states = if is_narrow { 0 } else { 2 * (STATE + 1) };
-        let room = columns.saturating_sub(time + 1 + states);
+        let beside = columns.saturating_sub(time + 1 + 2 * (STATE + 1));
+        let is_narrow = beside < NARROW;
+        let room = if is_narrow { columns.saturating_sub(time + 1) } else { beside };
         let call = room * 2 / 5;
         Self { view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
     }
@@ -101,19 +101,34 @@ impl<'a> Page<'a> {
                         format!(" {} {}", self.glyphs.becomes, words::frames(&frames))
                     }
                 };
-                let mut tail = words.tail;
-                tail.push(Paint::Dim, sent);
-                let fits = |args: &String| head.width() + args.width() + tail.width() <= room;
-                let args = (keep..=all).rev().map(|shown| bracketed(&words.args, shown, ellipsis)).find(fits);
-                head.push(Paint::Plain, args.unwrap_or_else(|| bracketed(&words.args, all, ellipsis)));
-                let mut line = head.cut(room.saturating_sub(tail.width()), ellipsis);
-                line.append(tail);
-                for extra in words.extras.into_iter().take(2) {
+                let (mut tail, mut extras) = (words.tail, words.extras);
+                match form {
+                    // Its segments name it themselves, in the lines below.
+                    Form::Entry => extras.push(Line::of(Paint::Dim, sent)),
+                    _ => tail.push(Paint::Dim, sent),
+                }
+                let shown = || (keep..=all).rev().map(|shown| bracketed(&words.args, shown, ellipsis));
+                let beside = |room: usize| shown().find(|args| head.width() + args.width() <= room);
+                // The result has a line of its own rather than be cut, or the name.
+                let args = beside(room.saturating_sub(tail.width())).or_else(|| beside(room));
+                let args = args.unwrap_or_else(|| bracketed(&words.args, keep, ellipsis));
+                let mut lines = head.with(Paint::Plain, args).wrapped(room, CONTINUED);
+                let mut line = lines.pop().unwrap_or_default();
+                if line.width() + tail.width() <= room {
+                    line.append(tail);
+                } else {
+                    lines.push(line);
+                    let own = Line::of(Paint::Plain, " ".repeat(CONTINUED - 1)).joined(tail);
+                    lines.extend(own.wrapped(room, CONTINUED));
+                    line = lines.pop().unwrap_or_default();
+                }
+                for extra in extras.into_iter().take(2) {
                     if line.width() + extra.width() <= room {
                         line.append(extra);
                     }
                 }
-                line
+                lines.push(line);
+                lines
             }
             What::Segment(segment) => {
                 let cause = words::cause(self.view.index, segment, Said::Shortly, self.style);
@@ -130,18 +145,20 @@ impl<'a> Page<'a> {
                     line.push(Paint::Plain, if at == 0 { "" } else { " " });
                     line.append(part);
                 }
-                line
+                line.wrapped(room, CONTINUED)
             }
             What::Moves => match row.moves.first() {
                 Some(moved) => self.moved(moved, room),
-                None => Line::default(),
+                None => Vec::new(),
             },
         };
+        let mut middle = middle.into_iter();
         let mut line = Line::of(Paint::Dim, self.view.moment(row.at)).right(self.time, "");
         line.push(Paint::Plain, " ");
-        line.append(middle.left(room, self.glyphs.ellipsis));
+        line.append(middle.next().unwrap_or_default().left(room, self.glyphs.ellipsis));
         if self.is_narrow {
             line.write(out, self.style)?;
+            self.more(out, &mut middle)?;
             line = self.indent();
         }
         // Where an end moves twice in one moment, each state has its line.
@@ -152,15 +169,19 @@ impl<'a> Page<'a> {
         let mut states = before;
         self.states(&mut line, row, &first, &mut states);
         line.write(out, self.style)?;
+        self.more(out, &mut middle)?;
         for at in later {
+            let mut moved = self.moved(&row.moves[at], room).into_iter();
             let mut line = Line::of(Paint::Plain, " ".repeat(self.time + 1));
-            line.append(self.moved(&row.moves[at], room).left(room, self.glyphs.ellipsis));
+            line.append(moved.next().unwrap_or_default().left(room, self.glyphs.ellipsis));
             if self.is_narrow {
                 line.write(out, self.style)?;
+                self.more(out, &mut moved)?;
                 line = self.indent();
             }
             self.states(&mut line, row, &[at], &mut states);
             line.write(out, self.style)?;
+            self.more(out, &mut moved)?;
         }
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
@@ -169,6 +190,11 @@ impl<'a> Page<'a> {
             write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
+    }
+
+    /// The lines of a row that found no room beside its moment and its states.
+    fn more(&self, out: &mut dyn Write, lines: &mut impl Iterator<Item = Line>) -> io::Result<()> {
+        lines.try_for_each(|line| Line::of(Paint::Plain, " ".repeat(self.time + 1)).joined(line).write(out, self.style))
     }
 
     /// Both states after some of a row's moves, marked where these changed them.
@@ -198,31 +224,51 @@ impl<'a> Page<'a> {
         Line::of(Paint::Plain, " ".repeat(columns))
     }
 
-    fn segment(&self, from: Side, cause: Line, words: SegmentWords) -> Line {
+    fn segment(&self, from: Side, cause: Line, words: SegmentWords) -> Vec<Line> {
         let arrow = match from {
             Side::Client => self.glyphs.becomes,
             Side::Server => self.glyphs.because,
         };
+        let room = self.call + 1 + self.segment;
         // A long cause may take the room of the label's last parts, but not of frame, flags and octets.
         let call = self.end(from).joined(cause);
-        let least = arrow.width() + words.must.iter().take(3).map(|part| 1 + part.width()).sum::<usize>();
-        let most = (self.call + 1 + self.segment).saturating_sub(least + 1).max(self.call);
-        let mut line = call.cut(most, self.glyphs.ellipsis);
+        let least = arrow.width() + words.what.iter().map(|part| 1 + part.width()).sum::<usize>();
+        let most = room.saturating_sub(least + 1).max(self.call);
+        let mut causes = call.wrapped(most, CONTINUED).into_iter();
+        let mut line = causes.next().unwrap_or_default();
         let gap = self.call.saturating_sub(line.width());
         line.push(Paint::Plain, " ".repeat(gap + 1));
         line.push(paint_of(from), arrow);
-        for part in words.must.into_iter().chain(words.may.into_iter().take(1)) {
+        let mut more: Vec<Line> = causes.collect();
+        let mut overflown = false;
+        // What decides comes before where the segment lies, and has a line of its own where it must.
+        for part in words.what.into_iter().chain(words.remarks) {
+            let goes_on = std::mem::replace(&mut overflown, true);
+            let last = more.last_mut().filter(|last| goes_on && last.width() + 1 + part.width() <= room);
+            if !goes_on && line.width() + 1 + part.width() <= room {
+                overflown = false;
+                line.push(Paint::Plain, " ");
+                line.append(part);
+            } else if let Some(last) = last {
+                last.push(Paint::Plain, " ");
+                last.append(part);
+            } else {
+                more.extend(Line::of(Paint::Plain, " ".repeat(CONTINUED)).joined(part).wrapped(room, CONTINUED));
+            }
+        }
+        for part in words.place.into_iter().chain(words.may.into_iter().take(1)) {
             // The first that does not fit ends the label: later ones would seem to be all there is.
-            if line.width() + 1 + part.width() > self.call + 1 + self.segment {
+            if line.width() + 1 + part.width() > room {
                 break;
             }
             line.push(Paint::Plain, " ");
             line.append(part);
         }
-        line
+        more.insert(0, line);
+        more
     }
 
-    fn moved(&self, moved: &Moved<'_>, room: usize) -> Line {
+    fn moved(&self, moved: &Moved<'_>, room: usize) -> Vec<Line> {
         let mut line = self.end(moved.transition.side).with(Paint::Plain, "  ");
         if let Some(way) = words::moved(moved, self.style).into_iter().find(|way| way.width() + 4 <= room) {
             line.append(way);
@@ -231,7 +277,7 @@ impl<'a> Page<'a> {
             line.push(Paint::Plain, " ");
             line.append(why);
         }
-        line
+        line.wrapped(room, CONTINUED)
     }
 
     fn end(&self, side: Side) -> Line {
@@ -243,7 +289,9 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Where a line goes on that had no room.
+const CONTINUED: usize = 4;
 /// The longest state's name, with its mark.
 const STATE: usize = 13;
-/// Below this width the states stand on a line of their own.
-const NARROW: usize = 72;
+/// With fewer columns than these for call and segment, the states stand on a line of their own.
+const NARROW: usize = 35;

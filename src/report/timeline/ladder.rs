@@ -93,7 +93,11 @@ impl<'a> Page<'a> {
             let mut line = Line::of(strong, name);
             match self.view.process(side) {
                 Some(process) => line.push(paint_of(side), format!(" {process}")),
-                None => line.push(Paint::Dim, " inferred: no call watched"),
+                None => {
+                    let room = self.width_of(side).saturating_sub(line.width());
+                    let ways = [" inferred: no call watched", " no call watched", ""];
+                    line.push(Paint::Dim, ways.into_iter().find(|way| way.len() <= room).unwrap_or_default());
+                }
             }
             let address = match side {
                 Side::Client => connection.client,
@@ -254,7 +258,14 @@ impl<'a> Page<'a> {
                 lines = broken;
             }
         }
-        line.append(tail);
+        // What comes back is never cut: where there is no room beside the call it has lines of its own.
+        if line.width() + tail.width() <= width {
+            line.append(tail);
+        } else {
+            lines.push(line);
+            lines.extend(Line::of(Paint::Plain, " ").joined(tail).wrapped(width, 2));
+            line = lines.pop().unwrap_or_default();
+        }
         let budget = if self.is_roomy() { extras.len() } else { 2 };
         for extra in extras.into_iter().take(budget) {
             if line.width() + extra.width() <= width {
@@ -265,23 +276,31 @@ impl<'a> Page<'a> {
         lines
     }
 
-    /// A call broken between its arguments, of which the first are shown; a piece that is then still too long is cut, but room for the result stays.
+    /// A call broken between its arguments, of which the first are shown, so that its last line has room for the result where that can be.
     fn broken(&self, head: Line, args: &[String], shown: usize, tail: usize, width: usize) -> Vec<Line> {
         let ellipsis = self.glyphs.ellipsis.to_owned();
         let args = args[..shown].iter().chain((shown < args.len()).then_some(&ellipsis));
         let mut args = args.peekable();
-        let mut lines = Vec::new();
-        let mut line = head.with(Paint::Plain, "(");
+        let mut lines = head.wrapped(width, 2);
+        if args.peek().is_none() {
+            return lines;
+        }
+        let mut line = lines.pop().unwrap_or_default().with(Paint::Plain, "(");
         let mut is_first = true;
         while let Some(arg) = args.next() {
             let (piece, rest) = if args.peek().is_none() { (format!("{arg})"), tail) } else { (format!("{arg},"), 0) };
-            if !is_first && line.width() + 1 + piece.width() + rest > width {
+            let space = usize::from(!is_first);
+            if (!is_first && line.width() + space + piece.width() + rest > width)
+                || (is_first && line.width() + piece.width() > width)
+            {
                 lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, " ")));
+                line.push(Paint::Plain, format!(" {piece}"));
+            } else {
+                line.push(Paint::Plain, if is_first { piece } else { format!(" {piece}") });
             }
-            line.push(Paint::Plain, if is_first { piece } else { format!(" {piece}") });
             is_first = false;
         }
-        lines.push(line.cut(width.saturating_sub(tail), self.glyphs.ellipsis));
+        lines.push(line.cut(width, self.glyphs.ellipsis));
         lines
     }
 
@@ -294,15 +313,8 @@ impl<'a> Page<'a> {
 
     fn note(&self, note: Option<Cow<'_, str>>, width: usize, lines: &mut Vec<Line>) {
         let Some(note) = note else { return };
-        let most = if self.is_roomy() { 3 } else { 4 };
         let said = escape(&note, self.style);
-        let mut wrapped = wrap(&said, width.saturating_sub(2), self.glyphs.ellipsis);
-        if wrapped.len() > most {
-            wrapped.truncate(most);
-            if let Some(last) = wrapped.last_mut() {
-                last.push_str(self.glyphs.ellipsis);
-            }
-        }
+        let wrapped = wrap(&said, width.saturating_sub(2), self.glyphs.ellipsis);
         for (at, text) in wrapped.into_iter().enumerate() {
             let before = if at == 0 { self.glyphs.note } else { " " };
             lines.push(Line::of(Paint::Dim, format!("{before} {text}")).cut(width, self.glyphs.ellipsis));
@@ -314,9 +326,8 @@ impl<'a> Page<'a> {
         let inner = self.wire - 2;
         let label_width = inner.saturating_sub(5);
         let mut labels: Vec<Line> = vec![Line::default()];
-        for (part, is_needed) in
-            words.must.into_iter().map(|part| (part, true)).chain(words.may.into_iter().map(|part| (part, false)))
-        {
+        let must = words.what.into_iter().chain(words.place).chain(words.remarks).map(|part| (part, true));
+        for (part, is_needed) in must.chain(words.may.into_iter().map(|part| (part, false))) {
             let last = labels.len() - 1;
             let space = usize::from(!labels[last].is_empty());
             let room = if last == 0 { label_width } else { inner.saturating_sub(4) };
@@ -416,7 +427,8 @@ struct Cell {
 impl Cell {
     /// Its lines; an outer and an inner one share a line where both fit.
     fn lines(self, side: Side, width: usize, glyphs: &Glyphs) -> Vec<Line> {
-        let mut inner = self.inner;
+        // What stands here says why, and which state: it is never cut.
+        let mut inner: Vec<Line> = self.inner.into_iter().flat_map(|line| line.wrapped(width, 0)).collect();
         // Cause and transition on one line, the cause at the arrow.
         while !self.stacked && inner.len() > 1 && inner[0].width() + 2 + inner[1].width() <= width {
             let next = inner.remove(1);

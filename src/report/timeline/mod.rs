@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use self::plan::{Index, Row, What};
+pub(super) use self::words::is_retransmission;
 use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;
@@ -262,7 +263,7 @@ impl Used {
             parts.push(format!("{} #n the segments that let the call return", glyphs.because));
         }
         if self.kernel {
-            parts.push("kernel: sent without a call asking for it".to_owned());
+            parts.push("kernel: sent by the kernel itself, for no call".to_owned());
         }
         if self.inferred {
             parts.push("~ inferred by a rule, not witnessed".to_owned());
@@ -300,11 +301,11 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
-    use crate::calls::Effect;
-    use crate::flow::{Ending, Verdict};
+    use crate::calls::{Effect, Errno};
+    use crate::flow::{Ending, ResetKind, Verdict};
     use crate::report::wording::{English, Wording};
-    use crate::report::{Charset, Color, sample};
-    use crate::story::{Phase, Timing};
+    use crate::report::{Charset, Clock, Color, sample};
+    use crate::story::{Mechanism, Phase, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::wire::Flags;
 
@@ -328,6 +329,109 @@ mod tests {
                 }
                 assert!(charset == Charset::Unicode || text.is_ascii(), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_captured_twice_is_the_same_frame_and_no_retransmission() {
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        let send = t.call((0, 5), Side::Client, "send(10, 0)", Effect::Send, 4, 10);
+        t.segment(1, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment(2, Side::Client, Flags::ACK, (11, 1, 10), sample::by(&[send]));
+        let copy = t.segment(3, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment_mut(copy).findings = [Finding::SpuriousRetransmission, Finding::CapturedTwice].into_iter().collect();
+        t.segment_mut(copy).cause.kernel = Some(Mechanism::RetransmissionTimeout);
+        let again = t.segment(300_000, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
+        t.segment_mut(again).findings.insert(Finding::Retransmission);
+        let mut story = t.summed_up(Ending::Open, None, Verdict::Open);
+        story.connections[0].client_to_server.retransmissions = 2;
+        for width in [60, 80, 100, 128, 160] {
+            let text = drawn(&story, &Style::plain(width));
+            assert!(text.contains("same frame as #1"), "{width}: {text}");
+            assert!(!text.contains("timeout"), "{width}: {text}");
+            let (rows, summary) = text.split_once("\n\n").unwrap();
+            assert!(!rows.contains("spurious") && rows.contains("captured twice"), "{width}: {text}");
+            let said = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("in 4 segments, 1 retransmitted, 1 captured twice"), "{width}: {said}");
+        }
+    }
+
+    /// What decides is there at every width, unbroken; only the verdict may go on on the next line.
+    #[test]
+    fn nothing_that_decides_is_cut() {
+        let reset = Verdict::Reset { by: Side::Server, kind: ResetKind::OctetsAfterClose };
+        let verdict = English.verdict(&reset);
+        let calls = [
+            ("connect(127.0.0.1:8888, 16)", Effect::Connect, Some("ECONNREFUSED")),
+            ("setsockopt(SOL_SOCKET, SO_REUSEADDR, 1, 4)", Effect::Option, Some("EPROTONOSUPPORT")),
+            ("getsockname(127.0.0.1:8888, 16)", Effect::Other, None),
+            ("send(1000000, MSG_NOSIGNAL|MSG_DONTWAIT)", Effect::Send, Some("ENOBUFS")),
+            ("epoll_pwait2(0x7ffc0123456789ab, 1024, {tv_sec=1, tv_nsec=500000000}, NULL, 8)", Effect::Other, None),
+        ];
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        for (n, (shown, effect, errno)) in (0..).zip(calls) {
+            for side in [Side::Client, Side::Server] {
+                let id = t.call(
+                    (n * 100, n * 100 + 90),
+                    side,
+                    shown,
+                    effect,
+                    1_048_575,
+                    if errno.is_some() { -1 } else { 37 },
+                );
+                let call = &mut t.call_mut(id).call;
+                let returned = call.returned.as_mut().expect("it returned");
+                returned.result = errno.map_or(Ok(37), |name| Err(Errno::named(name).expect("an error")));
+                // Seen to return after something else, which gives it a row for its return and a line beside the others.
+                t.segment(n * 100 + 50, side.peer(), Flags::ACK, (1, 1, 10), sample::by(&[]));
+            }
+        }
+        for (n, finding) in (10..).zip(Finding::ALL) {
+            for side in [Side::Client, Side::Server] {
+                let id = t.segment(
+                    n * 100,
+                    side,
+                    Flags::PSH | Flags::ACK,
+                    (4_294_967_290, 4_294_967_290, 1460),
+                    sample::by(&[]),
+                );
+                let segment = t.segment_mut(id);
+                segment.findings.insert(*finding);
+                segment.window = if *finding == Finding::ZeroWindow { 0 } else { 65_536 };
+            }
+        }
+        let story = t.summed_up(Ending::Reset, None, reset);
+        for (width, clock) in
+            (60..=200).flat_map(|width| [Clock::Elapsed, Clock::TimeOfDay, Clock::Epoch].map(|clock| (width, clock)))
+        {
+            let text = drawn(&story, &Style { clock, ..Style::plain(width) });
+            let (rows, summary) = text.split_once("\n\n").unwrap();
+            let count = |wanted: &str| rows.matches(wanted).count();
+            for (shown, _, errno) in calls {
+                let name = shown.split_once('(').unwrap().0;
+                assert_eq!(count(&format!("{name}(")), 2, "{width}: {name} is entered twice:\n{rows}");
+                assert_eq!(
+                    count(&format!("{} {name}", Style::plain(width).glyphs().closes)),
+                    2,
+                    "{width}: {name}:\n{rows}"
+                );
+                match errno {
+                    Some(errno) => assert_eq!(count(errno), 2, "{width}: {errno}:\n{rows}"),
+                    None => assert!(count("= 37") >= 2, "{width}: {name}:\n{rows}"),
+                }
+            }
+            assert_eq!(count("= -1") + count("=\n"), 6, "{width}:\n{rows}");
+            for finding in Finding::ALL {
+                let name = finding.name().replace('_', " ");
+                assert!(count(&name) >= 2, "{width}: {name}:\n{rows}");
+            }
+            assert_eq!(count("win 0"), 2, "{width}:\n{rows}");
+            let said = summary.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains(&*verdict), "{width}: {said}");
         }
     }
 
@@ -383,7 +487,7 @@ mod tests {
         }
         let story = t.summed_up(Ending::Open, None, Verdict::Open);
         let text = drawn(&story, &Style::plain(120));
-        assert!(text.contains("#1-#5 5 ACK len 50 seq 1-50"), "{text}");
+        assert!(text.contains("#1-#5 5 segments, 50 octets ─") && text.contains("│  seq 1-50 "), "{text}");
         let each = drawn(&story, &Style { detail: Detail::Every, ..Style::plain(120) });
         assert_eq!((1..=5).filter(|n| each.contains(&format!("#{n} ACK len 10"))).count(), 5, "{each}");
     }

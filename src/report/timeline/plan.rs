@@ -8,7 +8,7 @@ use crate::kernel::Witness;
 use crate::story::{
     CallEvent, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
 };
-use crate::tcp::State;
+use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::Flags;
 
@@ -79,6 +79,8 @@ pub(super) struct Index<'a> {
     segments: HashMap<u64, &'a SegmentEvent>,
     ordinals: HashMap<EventId, u64>,
     listeners: HashSet<SocketId>,
+    /// The frame that each frame captured twice is a copy of.
+    copies: HashMap<u64, u64>,
 }
 
 impl<'a> Index<'a> {
@@ -103,7 +105,8 @@ impl<'a> Index<'a> {
                 _ => {}
             }
         }
-        let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners };
+        let copies = copies(story);
+        let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners, copies };
         for event in story.events.iter().filter(|event| event.connection.is_some()) {
             if let EventKind::Call(call) = &event.kind {
                 let key = (event.connection, index.side(call), call.call.name());
@@ -123,6 +126,11 @@ impl<'a> Index<'a> {
     /// The segment in that frame.
     pub(super) fn segment(&self, frame: u64) -> Option<&'a SegmentEvent> {
         self.segments.get(&frame).copied()
+    }
+
+    /// The frame that the one with this number is a copy of, where it was captured twice.
+    pub(super) fn copied(&self, frame: u64) -> Option<u64> {
+        self.copies.get(&frame).copied()
     }
 
     /// Which of the calls of its name on its connection and at its end it is, from 1; `None` when it is the only one.
@@ -148,6 +156,29 @@ impl<'a> Index<'a> {
         let wanted = |connection: &&Connection| chosen.is_empty() || chosen.contains(&connection.id);
         self.story.connections.iter().filter(wanted).collect()
     }
+}
+
+/// For each frame that was captured twice, the one before with the same segment.
+fn copies(story: &Story) -> HashMap<u64, u64> {
+    let segments = || {
+        story.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Segment(segment) => {
+                let s = &segment.segment;
+                Some((segment, (event.connection, segment.from, segment.seq, segment.ack, s.flags, s.len)))
+            }
+            _ => None,
+        })
+    };
+    let is_copy = |segment: &SegmentEvent| segment.findings.contains(Finding::CapturedTwice);
+    let wanted: HashSet<_> = segments().filter(|(segment, _)| is_copy(segment)).map(|(_, what)| what).collect();
+    let (mut originals, mut copies) = (HashMap::new(), HashMap::new());
+    for (segment, what) in segments().filter(|(_, what)| wanted.contains(what)) {
+        match originals.get(&what) {
+            Some(original) if is_copy(segment) => _ = copies.insert(segment.segment.frame, *original),
+            _ => _ = originals.insert(what, segment.segment.frame),
+        }
+    }
+    copies
 }
 
 /// The rows of `events`, in order, with the return of each call where it happened.
@@ -185,15 +216,26 @@ pub(super) fn rows<'a>(index: &Index<'a>, events: &[&'a Event]) -> Vec<Row<'a>> 
 }
 
 /// The rows with their runs of like segments drawn as one: those of one end that carry octets, or those that only acknowledge.
+///
+/// A run never reorders a conversation: where the other end's octets lie between, it breaks.
 pub(super) fn folded(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
     let mut out: Vec<Row<'_>> = Vec::new();
     let mut stretch: Vec<Row<'_>> = Vec::new();
+    // The end whose octets the stretch holds.
+    let mut speaker = None;
     for row in rows {
-        let alike = matches!(&row.what, What::Segment(segment) if is_ordinary(segment)) && row.moves.is_empty();
-        if !alike || stretch.first().is_some_and(|first| first.phase != row.phase) {
+        let ordinary = match &row.what {
+            What::Segment(segment) if row.moves.is_empty() && is_ordinary(segment) => Some(*segment),
+            _ => None,
+        };
+        let speaks = ordinary.filter(|segment| segment.stream.is_some()).map(|segment| segment.from);
+        let is_answer = speaks.is_some() && speaker.is_some() && speaks != speaker;
+        if ordinary.is_none() || is_answer || stretch.first().is_some_and(|first| first.phase != row.phase) {
             fold(&mut stretch, &mut out);
+            speaker = None;
         }
-        if alike { stretch.push(row) } else { out.push(row) }
+        speaker = speaker.or(speaks);
+        if ordinary.is_some() { stretch.push(row) } else { out.push(row) }
     }
     fold(&mut stretch, &mut out);
     out
@@ -424,6 +466,43 @@ fn set(lanes: &mut Vec<Lane>, slot: usize, lane: Lane) {
 mod tests {
     use super::*;
     use crate::report::sample;
+
+    /// The rows that are left of these segments: who sends, how many octets; each is 1 µs after the one before.
+    fn rows_of(segments: &[(Side, usize)]) -> Vec<String> {
+        let mut t = sample::Teller::new();
+        t.connection = Some(ConnectionId(0));
+        t.phase = Phase::Data;
+        let (mut at, mut ends) = (0, [1, 1]);
+        for &(side, octets) in segments {
+            let (mine, peer) = (side as usize, side.peer() as usize);
+            t.segment(at, side, Flags::ACK, (ends[mine], ends[peer], octets), sample::by(&[]));
+            ends[mine] += octets as i64;
+            at += 1;
+        }
+        let story = t.story;
+        let index = Index::new(&story);
+        let rows = folded(rows(&index, index.events_of(Some(ConnectionId(0)))));
+        let said = |row: &Row<'_>| match &row.what {
+            What::Segment(segment) => format!("{}", segment.segment.frame),
+            What::Run(run) => run.iter().map(|one| one.segment.frame.to_string()).collect::<Vec<_>>().join("+"),
+            _ => panic!("only segments"),
+        };
+        rows.iter().map(said).collect()
+    }
+
+    #[test]
+    fn a_run_breaks_where_the_other_ends_octets_lie_between() {
+        use Side::{Client, Server};
+        let round = [(Client, 10), (Server, 0), (Server, 10), (Client, 0)];
+        let three: Vec<_> = round.into_iter().cycle().take(12).collect();
+        let told: Vec<String> = (1..=12).map(|n| n.to_string()).collect();
+        assert_eq!(rows_of(&three), told, "rounds of request and reply stay in order");
+        // Acknowledgements between do not break it: they answer, but say nothing.
+        let bulk = [(Client, 9), (Client, 9), (Server, 0), (Client, 9), (Client, 9), (Server, 0), (Server, 0)];
+        assert_eq!(rows_of(&bulk), ["1+2+4+5", "3+6+7"]);
+        let reply = [(Server, 5), (Server, 5), (Server, 5)];
+        assert_eq!(rows_of(&[&bulk[..], &reply[..]].concat()), ["1+2+4+5", "3+6+7", "8+9+10"]);
+    }
 
     #[test]
     fn a_crowd_of_open_calls_takes_few_lanes_and_each_is_drawn_entering_and_returning() {

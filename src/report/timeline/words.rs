@@ -1,12 +1,14 @@
 //! The words of a timeline: how calls, segments, causes and transitions are put.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::plan::{Form, Index, Moved, is_inferred};
 use crate::calls::{Arg, Effect};
 use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
-use crate::report::text::{Line, Rest, counted, escape, ordinal, quote};
+use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
@@ -53,7 +55,7 @@ pub(super) fn call(
     if let Some(n) = index.ordinal(id) {
         head.push(Paint::Dim, format!("{} ", ordinal(n)));
     }
-    head.push(strong, name);
+    head.append(Line::of(strong, name).cut(LONGEST_NAME, glyphs.ellipsis));
     let mut words = CallWords { head, args: Vec::new(), keep: 0, tail: Line::default(), extras: Vec::new() };
     if matches!(form, Form::Whole | Form::Entry) {
         words.args = arguments(call, form, style);
@@ -79,7 +81,7 @@ pub(super) fn call(
         Form::Whole | Form::Return => {}
     }
     match (call.call.result(), call.call.errno()) {
-        (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {}", errno)),
+        (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {errno}")),
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }
@@ -143,7 +145,13 @@ fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
     }
     args.extend(call.call.args().into_iter().map(|(_, value)| match value {
         Arg::Int(number) => number.to_string(),
-        Arg::Text(text) => escape(&text, style),
+        Arg::Text(text) => match escape(&text, style) {
+            long if long.width() > LONGEST_ARGUMENT => {
+                let ellipsis = style.glyphs().ellipsis;
+                format!("{}{ellipsis}", cut(&long, LONGEST_ARGUMENT - ellipsis.width()).0)
+            }
+            short => short,
+        },
     }));
     args
 }
@@ -166,7 +174,12 @@ pub(super) fn frames(numbers: &[u64]) -> String {
 
 /// The parts of a segment's label: those that must be shown, and those that are where there is room.
 pub(super) struct SegmentWords {
-    pub(super) must: Vec<Line>,
+    /// Frame, flags and octets.
+    pub(super) what: Vec<Line>,
+    /// Where it lies: sequence and acknowledgement numbers.
+    pub(super) place: Vec<Line>,
+    /// What decides: its findings, and a window that is closed, opened or filled.
+    pub(super) remarks: Vec<Line>,
     pub(super) may: Vec<Line>,
 }
 
@@ -174,17 +187,17 @@ pub(super) struct SegmentWords {
 pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     let flags = segment.segment.flags;
     let paint = if flags.contains(Flags::RST) { Paint::Bad } else { Paint::Strong };
-    let mut must =
+    let mut what =
         vec![Line::of(Paint::Plain, format!("#{}", segment.segment.frame)), Line::of(paint, flags.to_string())];
     if segment.segment.len > 0 {
-        must.push(Line::of(Paint::Plain, format!("len {}", segment.segment.len)));
+        what.push(Line::of(Paint::Plain, format!("len {}", segment.segment.len)));
     }
-    must.push(Line::of(Paint::Dim, format!("seq {}", segment.seq)));
+    let mut place = vec![Line::of(Paint::Dim, format!("seq {}", segment.seq))];
     if let Some(ack) = segment.ack {
-        must.push(Line::of(Paint::Dim, format!("ack {ack}")));
+        place.push(Line::of(Paint::Dim, format!("ack {ack}")));
     }
     let window = format!("win {}", segment.window);
-    let mut may = Vec::new();
+    let (mut remarks, mut may) = (Vec::new(), Vec::new());
     // What the cause says already needs no second telling.
     let is_said = |finding: &Finding| {
         matches!(
@@ -194,12 +207,15 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
                 | (Finding::ZeroWindowProbe, Some(Mechanism::ZeroWindowProbe))
         )
     };
-    for finding in segment.findings.iter().filter(|finding| !is_said(finding)) {
-        must.push(Line::of(Paint::Warn, said(finding)));
+    // A copy was not sent again, whatever its numbers look like; the rule's verdict stands among the findings below.
+    let is_copy = segment.findings.contains(Finding::CapturedTwice);
+    let is_left_out = |finding: &Finding| is_said(finding) || is_copy && is_retransmission(*finding);
+    for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
+        remarks.push(Line::of(Paint::Warn, said(finding)));
     }
     let told = [Finding::ZeroWindow, Finding::WindowUpdate, Finding::WindowFull, Finding::ZeroWindowProbe];
     if told.into_iter().any(|finding| segment.findings.contains(finding)) {
-        must.push(Line::of(Paint::Plain, window));
+        remarks.push(Line::of(Paint::Plain, window));
     } else if flags.contains(Flags::SYN) {
         let options = &segment.segment.options;
         may.push(Line::of(Paint::Dim, window));
@@ -218,7 +234,7 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         let at = if flags.contains(Flags::SYN) { may.len() } else { 0 };
         may.splice(at..at, measured(segment, style));
     }
-    SegmentWords { must, may }
+    SegmentWords { what, place, remarks, may }
 }
 
 /// Tunnels from the outermost on: `VLAN 5, VXLAN 42 10.0.0.1 → 10.0.0.2`.
@@ -243,20 +259,23 @@ fn measured(segment: &SegmentEvent, style: &Style) -> Vec<Line> {
 
 /// What stands on the arrow of a run: its frames, how many segments, their octets and where they lie.
 pub(super) fn run(run: &[&SegmentEvent]) -> SegmentWords {
-    let mut must = Vec::new();
+    let (mut what, mut place) = (Vec::new(), Vec::new());
     if let [first, .., last] = run {
-        must.push(Line::of(Paint::Plain, format!("#{}-#{}", first.segment.frame, last.segment.frame)));
-        must.push(Line::of(Paint::Strong, format!("{} ACK", run.len())));
+        what.push(Line::of(Paint::Plain, format!("#{}-#{}", first.segment.frame, last.segment.frame)));
         let octets: u64 = run.iter().map(|segment| u64::from(segment.segment.len)).sum();
         if octets > 0 {
-            must.push(Line::of(Paint::Plain, format!("len {octets}")));
+            what.push(Line::of(Paint::Strong, format!("{} segments,", run.len())));
+            what.push(Line::of(Paint::Strong, format!("{octets} octets")));
             let end = last.seq + i64::from(last.segment.len) - 1;
-            must.push(Line::of(Paint::Dim, format!("seq {}-{end}", first.seq)));
-        } else if let (Some(from), Some(to)) = (first.ack, last.ack) {
-            must.push(Line::of(Paint::Dim, format!("ack {from}-{to}")));
+            place.push(Line::of(Paint::Dim, format!("seq {}-{end}", first.seq)));
+        } else {
+            what.push(Line::of(Paint::Strong, format!("{} ACKs", run.len())));
+            if let (Some(from), Some(to)) = (first.ack, last.ack) {
+                place.push(Line::of(Paint::Dim, format!("ack {from}-{to}")));
+            }
         }
     }
-    SegmentWords { must, may: Vec::new() }
+    SegmentWords { what, place, remarks: Vec::new(), may: Vec::new() }
 }
 
 /// The cause of a run: all its calls, or that the kernel acknowledged.
@@ -279,6 +298,11 @@ pub(super) fn run_cause(index: &Index<'_>, run: &[&SegmentEvent], said: Said, st
     Line::of(Paint::Dim, "by ").with(paint_of(first.from), called(index, &calls, style))
 }
 
+/// Whether a finding takes the segment for one that was sent before.
+pub(in crate::report) const fn is_retransmission(finding: Finding) -> bool {
+    matches!(finding, Finding::SpuriousRetransmission | Finding::FastRetransmission | Finding::Retransmission)
+}
+
 /// A finding's name with spaces.
 fn said(finding: Finding) -> String {
     finding.name().replace('_', " ")
@@ -297,6 +321,16 @@ pub(super) enum Said {
 pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style: &Style) -> Line {
     let Cause { calls, kernel, of, why, .. } = &segment.cause;
     let mut line = Line::default();
+    if segment.findings.contains(Finding::CapturedTwice) {
+        // Nothing made an end send it: it is not a segment of its own.
+        return line.with(
+            Paint::Plain,
+            match index.copied(segment.segment.frame) {
+                Some(original) => format!("same frame as #{original}"),
+                None => "a frame captured twice".to_owned(),
+            },
+        );
+    }
     if segment.cause.is_inferred() {
         line.push(Paint::Warn, "~");
     }
@@ -312,7 +346,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
             Some(why) => style.wording().why(why),
             None => "cause not known".into(),
         };
-        return line.with(Paint::Kernel, escape(&said, style));
+        // Blue is the kernel's; a call that nobody watched is the end's own.
+        let paint = if segment.cause.is_inferred() { paint_of(segment.from) } else { Paint::Plain };
+        return line.with(paint, escape(&said, style));
     }
     let of = of.and_then(|of| index.event(of)).and_then(|event| match &event.kind {
         EventKind::Segment(segment) if *mechanism == Mechanism::Handshake && said == Said::InFull => {
@@ -325,9 +361,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         Mechanism::Handshake => ("answers the SYN", "answers", "answers"),
         Mechanism::Ack => ("acks", "acks", "acks"),
         Mechanism::DelayedAck => ("delayed ack", "delayed ack of", "delayed ack"),
-        Mechanism::RetransmissionTimeout => ("timeout, sends again", "timeout, repeats", "timeout"),
+        Mechanism::RetransmissionTimeout => ("timeout, retransmits", "timeout, repeats", "timeout"),
         Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe, repeats", "probe"),
-        Mechanism::FastRetransmit => ("fast retransmit", "fast retransmit of", "fast again"),
+        Mechanism::FastRetransmit => ("fast retransmit", "fast retransmit of", "fast retransmit"),
         Mechanism::KeepAlive if segment.segment.flags.contains(Flags::RST) => {
             ("gives up", "gives up after", "gives up")
         }
@@ -470,20 +506,20 @@ pub(super) fn timer(
     ];
     if let Some(at) = at {
         let over = clock::time_of_day(at.after(timer.remaining), style, 0);
-        lines.push(Line::of(Paint::Dim, "over at ").with(Paint::Plain, format!("{over} {}", clock::zone(style))));
+        lines.push(Line::of(Paint::Dim, "ends ").with(Paint::Plain, format!("{over} {}", clock::zone(style))));
     }
-    let since = timer
+    let call = timer
         .cause
-        .map(|cause| Line::of(Paint::Dim, "since ").with(paint_of(timer.side), called(index, &[cause], style)));
+        .map(|cause| Line::of(Paint::Dim, "after ").with(paint_of(timer.side), called(index, &[cause], style)));
     let owner = timer.owner.and_then(|owner| index.story.threads.get(owner)).map(|(thread, process)| {
         let owner = format!("{} ({})", escape(&thread.comm, style), process.pid);
         Line::of(Paint::Dim, "by ").with(Paint::Plain, owner)
     });
-    match (since, owner) {
-        (Some(since), Some(owner)) if since.width() + 1 + owner.width() <= width => {
-            lines.push(since.with(Paint::Plain, " ").joined(owner));
+    match (call, owner) {
+        (Some(call), Some(owner)) if call.width() + 1 + owner.width() <= width => {
+            lines.push(call.with(Paint::Plain, " ").joined(owner));
         }
-        (since, owner) => lines.extend(since.into_iter().chain(owner)),
+        (call, owner) => lines.extend(call.into_iter().chain(owner)),
     }
     lines
 }
@@ -506,6 +542,12 @@ pub(super) const fn micro(style: &Style) -> &'static str {
         crate::report::Charset::Ascii => "u",
     }
 }
+
+/// No call and no error has a longer name; what a file claims may.
+const LONGEST_NAME: usize = 48;
+
+/// Columns of an argument, which may be broken into lines: a file may claim any.
+const LONGEST_ARGUMENT: usize = 120;
 
 /// From this width on a page shows what narrower ones leave out: windows, durations, notes.
 pub(super) const ROOMY: usize = 140;

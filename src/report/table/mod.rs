@@ -1,11 +1,17 @@
 //! The table of connections, in columns whose widths follow from the page alone, so that rows can be written as they come.
 
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use super::clock;
+use super::field::Field;
 use super::style::{Charset, Clock, Paint, Style};
 use super::summary::skipped;
 use super::text::{Line, counted, digits, each_wrapped, fill, head, push_end, shown, width};
@@ -44,6 +50,25 @@ enum Column {
     ServerState,
     Ending,
     Verdict,
+}
+
+impl Column {
+    /// Its heading, and how what it shows is named below a row: the list of fields says.
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Id => const { Field::heading("id") },
+            Self::Began => const { Field::heading("first") },
+            Self::Client => const { Field::heading("client") },
+            Self::Server => const { Field::heading("server") },
+            Self::Duration => const { Field::heading("duration_ns") },
+            Self::Sent => const { Field::heading("client_to_server.octets") },
+            Self::Received => const { Field::heading("server_to_client.octets") },
+            Self::ClientState => const { Field::heading("client_state") },
+            Self::ServerState => const { Field::heading("server_state") },
+            Self::Ending => const { Field::heading("ending") },
+            Self::Verdict => const { Field::heading("verdict") },
+        }
+    }
 }
 
 impl Table {
@@ -128,18 +153,12 @@ impl Table {
     pub fn header(&self, out: &mut dyn Write) -> io::Result<()> {
         let becomes = self.style.glyphs().becomes;
         self.line(out, |column| {
+            let heading = column.heading();
             let name = match column {
-                Column::Id => "id".to_owned(),
-                Column::Began => format!("began ({})", clock::unit(&self.style)),
-                Column::Client => "client".to_owned(),
-                Column::Server => "server".to_owned(),
-                Column::Duration => "duration".to_owned(),
-                Column::Sent => format!("octets{becomes}"),
-                Column::Received => format!("{}octets", self.style.glyphs().because),
-                Column::ClientState => "client in".to_owned(),
-                Column::ServerState => "server in".to_owned(),
-                Column::Ending => "ending".to_owned(),
-                Column::Verdict => "verdict".to_owned(),
+                Column::Began => format!("{heading} ({})", clock::unit(&self.style)),
+                Column::Sent => format!("{heading}{becomes}"),
+                Column::Received => format!("{}{heading}", self.style.glyphs().because),
+                _ => heading.to_owned(),
             };
             Line::of(Paint::Strong, name)
         })
@@ -223,7 +242,7 @@ impl Table {
         said.clear();
         let named = |state: Option<State>| state.map_or("unknown", State::name);
         for column in &self.below {
-            let lasted = connection.first.is_some() && connection.last.is_some();
+            let lasted = connection.duration().is_some();
             if *column == Column::Received || *column == Column::Duration && !lasted {
                 continue;
             }
@@ -233,14 +252,16 @@ impl Table {
             match column {
                 Column::Began => {
                     let of_day = self.style.clock == Clock::TimeOfDay;
-                    said.push_str(if of_day { "began " } else { "began at " });
+                    said.push_str(column.heading());
+                    said.push_str(if of_day { " " } else { " at " });
                     self.push_began(said, connection);
                     said.push(' ');
                     said.push_str(if of_day { &self.zone } else { "s" });
                 }
                 Column::Duration => self.push_duration(said, connection),
                 Column::Sent => {
-                    said.push_str("octets ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     push_quantity(said, connection.client_to_server.octets);
                     said.push(' ');
                     said.push_str(self.style.glyphs().becomes);
@@ -248,11 +269,13 @@ impl Table {
                     push_quantity(said, connection.server_to_client.octets);
                 }
                 Column::ClientState => {
-                    said.push_str("client in ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     said.push_str(named(connection.client_state));
                 }
                 Column::ServerState => {
-                    said.push_str("server in ");
+                    said.push_str(column.heading());
+                    said.push(' ');
                     said.push_str(named(connection.server_state));
                 }
                 Column::Verdict => said.push_str(verdict),
@@ -260,7 +283,7 @@ impl Table {
             }
         }
         let room = self.style.columns().saturating_sub(INDENT);
-        let (before, after) = &self.paints.dim;
+        let (before, after) = &self.paints.plain;
         each_wrapped(said, room, self.style.glyphs().ellipsis, |line| {
             text.push_str(before);
             fill(text, INDENT);
@@ -323,8 +346,8 @@ impl Table {
     /// From its first segment to its last, where both are known.
     fn push_duration(&self, out: &mut String, connection: &Connection) {
         let micro = if self.style.charset == Charset::Unicode { "µ" } else { "u" };
-        if let Some((first, last)) = connection.first.zip(connection.last) {
-            clock::push_duration(out, last.since(first), micro);
+        if let Some(lasted) = connection.duration() {
+            clock::push_duration(out, lasted, micro);
         }
     }
 
@@ -421,251 +444,3 @@ const GAP: usize = 1;
 
 /// Spaces before what stands below a row.
 const INDENT: usize = 6;
-
-#[cfg(test)]
-mod reference;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use unicode_width::UnicodeWidthStr;
-
-    use super::*;
-    use crate::report::sample;
-    use crate::report::style::Color;
-    use crate::time::Span;
-
-    fn drawn(style: &Style, change: impl Fn(&mut Connection)) -> String {
-        let mut story = sample::echo();
-        change(&mut story.connections[0]);
-        story.totals.skipped.not_tcp = 3;
-        let mut out = Vec::new();
-        let mut table = Table::new(style);
-        table.header(&mut out).unwrap();
-        table.row(&mut out, &story.connections[0]).unwrap();
-        table.totals(&mut out, &story.totals, story.totals.connections).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn every_page_has_everything_in_one_line_or_below_it() {
-        for width in 80..=Style::WIDEST {
-            let text = drawn(&Style::plain(width), |_| {});
-            assert!(text.lines().all(|line| line.width() <= width), "{text}");
-            let wanted =
-                ["    0", "127.0.0.1:50634", "127.0.0.1:8888", "TIME-WAIT", "CLOSED", " fin", "Closed", "3 not TCP"];
-            for wanted in wanted {
-                assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
-            }
-        }
-        for width in Style::NARROWEST..80 {
-            let text = drawn(&Style { charset: Charset::Ascii, ..Style::plain(width) }, |_| {});
-            assert!(text.is_ascii() && text.lines().all(|line| line.width() <= width), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_long_end_keeps_its_port() {
-        let long = "[2001:db8:1111:2222:3333:4444:5555:6666]:50634".parse().unwrap();
-        let text = drawn(&Style::plain(80), |connection| connection.client = long);
-        assert!(text.contains("[2001:db8:1111…:50634"), "{text}");
-    }
-
-    #[test]
-    fn moments_stand_in_a_column_or_below_the_row() {
-        let story = sample::echo();
-        let connection = &story.connections[0];
-        let origin = Timestamp::from_nanos(connection.first.unwrap().as_nanos() - 1_500_000_000);
-        for (clock, wanted) in [(Clock::Elapsed, "1.500000"), (Clock::TimeOfDay, "UTC+5:30"), (Clock::Epoch, ".")] {
-            for width in [60, 100, 150, 180] {
-                let style = Style { clock, utc_offset: 19_800, ..Style::plain(width) };
-                let (mut table, mut out) = (Table::timed(&style, origin), Vec::new());
-                table.header(&mut out).unwrap();
-                table.row(&mut out, connection).unwrap();
-                let text = String::from_utf8(out).unwrap();
-                assert!(text.lines().all(|line| line.width() <= width), "{text}");
-                assert!(text.contains("began") && text.contains(wanted), "{width}: {wanted}\n{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_name_stands_for_its_address_and_leaves_the_port() {
-        let story = sample::echo();
-        let client = story.connections[0].client;
-        for (name, told) in [
-            ("host.example", "host.example:50634"),
-            ("a\u{1b}[2J", "a\\x1b[2J:50634"),
-            ("名前名前名前名前名前名前名前名前名前", "…:50634"),
-        ] {
-            let names = BTreeMap::from([(client.ip(), name.to_owned())]);
-            let (mut table, mut out) = (Table::new(&Style::plain(120)).with_names(names), Vec::new());
-            table.row(&mut out, &story.connections[0]).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            assert!(text.contains(told), "{told}\n{text}");
-            assert!(text.lines().all(|line| line.width() <= 120), "{text}");
-        }
-    }
-
-    #[test]
-    fn quantities_fit_their_column() {
-        let of = [0, 99_999_999, 100_000_000, 12_345_678_901, u64::MAX].map(|n| {
-            let mut out = String::new();
-            push_quantity(&mut out, n);
-            out
-        });
-        assert_eq!(of, ["0", "99999999", "100 M", "12 G", "18446 P"]);
-    }
-
-    /// Every page there is, with and without colour, in both charsets, with each clock and without.
-    fn pages() -> Vec<Table> {
-        let mut pages = Vec::new();
-        for width in 40..=200 {
-            for (color, charset) in [
-                (Color::Never, Charset::Unicode),
-                (Color::Never, Charset::Ascii),
-                (Color::Always, Charset::Unicode),
-                (Color::Always, Charset::Ascii),
-            ] {
-                let style = Style { color, charset, ..Style::plain(width) };
-                pages.push(Table::new(&style));
-                for (clock, utc_offset) in
-                    [(Clock::Elapsed, 0), (Clock::TimeOfDay, 0), (Clock::TimeOfDay, -12_600), (Clock::Epoch, 0)]
-                {
-                    let style = Style { clock, utc_offset, ..style };
-                    pages.push(Table::timed(&style, Timestamp::from_parts(1_795_223_276, 320_071_123)));
-                }
-            }
-        }
-        pages
-    }
-
-    fn names() -> BTreeMap<IpAddr, String> {
-        let named = [
-            ("10.0.0.1", "host.example"),
-            ("10.0.0.2", "a.name.that.is.longer.than.any.column.of.the.table.example"),
-            ("10.0.0.3", "名前名前名前名前名前名前名前名前名前"),
-            ("10.0.0.4", "a\u{1b}[2Jb"),
-            ("10.0.0.5", "name:with:colons:and:so:on:and:on:and:on"),
-            ("10.0.0.6", "cafe\u{301}.example.of.marks\u{301}\u{301}"),
-            ("10.0.0.7", "→→→→→→→→→→→→→→→→→→→→→→→→→→→→"),
-        ];
-        named.into_iter().map(|(address, name)| (address.parse().unwrap(), name.to_owned())).collect()
-    }
-
-    fn same(table: &mut Table, connection: &Connection, verdict: &str) -> Result<(), TestCaseError> {
-        let (mut written, mut wanted) = (Vec::new(), Vec::new());
-        table.row_with(&mut written, connection, verdict).unwrap();
-        table.reference_row(&mut wanted, connection, verdict).unwrap();
-        let (written, wanted) = (String::from_utf8(written).unwrap(), String::from_utf8(wanted).unwrap());
-        prop_assert_eq!(written, wanted, "{:?}", table.style);
-        Ok(())
-    }
-
-    #[test]
-    fn rows_are_those_that_are_put_together_piece_by_piece() {
-        let base = sample::echo().connections.remove(0);
-        let ends = [
-            "1.2.3.4:5",
-            "255.255.255.255:65535",
-            "[::]:0",
-            "[::1]:80",
-            "[fe80::1%3]:443",
-            "[::ffff:10.1.2.3]:8080",
-            "[2001:db8::1]:443",
-            "[2001:db8:1111:2222:3333:4444:5555:6666]:50634",
-            "10.0.0.1:1",
-            "10.0.0.2:22",
-            "10.0.0.3:333",
-            "10.0.0.4:4444",
-            "10.0.0.5:55555",
-            "10.0.0.6:6",
-            "10.0.0.7:77",
-        ];
-        let verdicts = [
-            "",
-            " ",
-            "Unanswered: one SYN, and nothing came back.",
-            "Closed normally: the client sent the first FIN and ends in TIME-WAIT.",
-            "Reset by the server 12.3 µs after the SYN, with octets → unread.",
-            "two  spaces, and at the end ",
-            " one at the beginning, and then a long sentence that takes more than one line of any page, to be cut or wrapped by it.",
-            "AWordThatIsLongerThanAnyPageIsWideSoThatItIsCutWhereverItStandsAndNothingFollowsItOnTheSameLineUnlessThereIsRoomForIt_________________________________________________ and more",
-            "before AWordThatIsLongerThanAnyPageIsWideSoThatItIsCutWhereverItStandsAndNothingFollowsItOnTheSameLineUnlessThereIsRoomForIt_________________________________________________ and more",
-            "a\u{1b}[2Jb\nc\u{202e}\u{1680}d",
-            "名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前 名前",
-            "a – b … c",
-        ];
-        let moments = [
-            (None, None),
-            (Some(0), None),
-            (Some(0), Some(0)),
-            (Some(1_795_223_276_320_071_123), Some(1_795_223_276_320_371_200)),
-            (Some(1_795_223_276_320_071_123), Some(1_795_223_286_320_071_123)),
-            (Some(1_795_223_276_320_071_124), Some(1_795_223_276_320_071_123)),
-            (Some(-1), Some(99_999_999_999)),
-            (Some(i64::MIN), Some(i64::MAX)),
-            (Some(i64::MAX), Some(i64::MIN)),
-        ];
-        let endings =
-            [Ending::Fin, Ending::Reset, Ending::Refused, Ending::Unanswered, Ending::HalfClosed, Ending::Open];
-        let states: Vec<_> = State::ALL.into_iter().map(Some).chain([None]).collect();
-        let octets = [0, 7, 99_999_999, 100_000_000, 12_345_678_901, u64::MAX];
-        let ids = [0, 99_999, 100_000, u64::MAX];
-        // Each by itself steps through its list; their lengths have little in common, so that pairs differ.
-        for (page, mut table) in pages().into_iter().enumerate() {
-            if page % 3 == 0 {
-                table = table.with_names(names());
-            }
-            for at in (0..verdicts.len().max(ends.len())).map(|step| page + step) {
-                let mut connection = base.clone();
-                connection.id.0 = ids[at % ids.len()];
-                connection.client = ends[at % ends.len()].parse().unwrap();
-                connection.server = ends[(at + page / 7) % ends.len()].parse().unwrap();
-                let (first, last) = moments[(at + page / 5) % moments.len()];
-                connection.first = first.map(Timestamp::from_nanos);
-                connection.last = last.map(Timestamp::from_nanos);
-                connection.ending = endings[at % endings.len()];
-                connection.client_state = states[at % states.len()];
-                connection.server_state = states[(at + page) % states.len()];
-                connection.client_to_server.octets = octets[at % octets.len()];
-                connection.server_to_client.octets = octets[(at + page / 3) % octets.len()];
-                same(&mut table, &connection, verdicts[at % verdicts.len()]).unwrap();
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn rows_are_the_same_whatever_is_in_them(
-            width in 40usize..200,
-            look in 0usize..20,
-            id in any::<u64>(),
-            client in any::<SocketAddr>(),
-            server in any::<SocketAddr>(),
-            moments in any::<(Option<i64>, i64)>(),
-            digits in 0u32..20,
-            octets in any::<(u64, u64)>(),
-            verdict in prop_oneof!["[a-z,;.µ→ ]{0,200}", ".{0,120}", "([A-Za-z0-9,.-]{1,12} ){0,20}[a-z]{1,9}"],
-            name in prop_oneof![Just(None), ".{0,40}".prop_map(Some)],
-        ) {
-            let (color, charset) = ([Color::Never, Color::Always][look % 2], [Charset::Unicode, Charset::Ascii][look / 2 % 2]);
-            let clock = [Clock::Elapsed, Clock::TimeOfDay, Clock::Epoch][look / 4 % 3];
-            let style = Style { color, charset, clock, ..Style::plain(width) };
-            let mut connection = sample::echo().connections.remove(0);
-            let origin = Timestamp::from_nanos(moments.1);
-            connection.id.0 = id >> (id % 64);
-            (connection.client, connection.server) = (client, server);
-            connection.first = moments.0.map(Timestamp::from_nanos);
-            connection.last = connection.first.map(|first| first.after(Span(10i64.saturating_pow(digits) / 7)));
-            connection.client_to_server.octets = octets.0 >> (octets.1 % 64);
-            connection.server_to_client.octets = octets.1 >> (octets.0 % 64);
-            let mut table = if look < 8 { Table::new(&style) } else { Table::timed(&style, origin) };
-            if let Some(name) = name {
-                table = table.with_names(BTreeMap::from([(client.ip(), name)]));
-            }
-            same(&mut table, &connection, &verdict)?;
-            same(&mut table, &connection, &verdict)?;
-        }
-    }
-}

@@ -1,0 +1,169 @@
+//! The list of a connection's fields: the one place where they are named, described and read.
+//!
+//! A row reads as a field of a structure does: its sentence, its name, the type of its value, the unit that it counts in where the type
+//! does not say so, its heading in the table where it has a column there, and the value.
+//! Rows stand in blocks, in the order of the `connection` line: `rows` are fields of the object that the list describes, `mostly_zero`
+//! are counts that are nearly always 0, all of them; `ends`, `reasons` and `sides` are objects within it, whose fields the other lists name.
+//!
+//! Each list hands itself to the macro `$with`, behind the arguments in brackets, and so becomes [`Field`](super::Field)s in one place
+//! and the writer of the `connection` line in another, which has no value in between.
+
+/// Hands on the fields of a connection `c`.
+macro_rules! connection_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |c|
+            rows {
+                /// Number of the connection, from 0 in the order of first segments (tcp.stream).
+                id: u64, as "id" = c.id.0;
+            }
+            ends {
+                /// The end that opened the connection: the sender of the first SYN, as far as one was captured.
+                client, as "client" = c.client;
+                /// The other end.
+                server, as "server" = c.server;
+            }
+            rows {
+                /// Whether the capture began after the connection did: no SYN was captured.
+                midstream: bool = c.midstream;
+                /// When the first segment was captured.
+                first: Option<Timestamp>, as "began" = c.first;
+                /// When the last segment was captured.
+                last: Option<Timestamp> = c.last;
+                /// From the first segment to the last.
+                duration_ns: Option<Span>, as "duration" = c.duration();
+                /// Number of the frame with the first segment.
+                first_frame: Frame = Frame(c.first_frame);
+                /// Number of the frame with the last segment.
+                last_frame: Frame = Frame(c.last_frame);
+                /// What was captured of it (tcp.completeness): the sum of SYN 1, SYN-ACK 2, ACK 4, DATA 8, FIN 16, RST 32.
+                completeness: u8 = c.completeness;
+                /// Zeek's conn_state.
+                conn_state: ConnState = c.conn_state;
+                /// Zeek's history.
+                history: &str = c.history.as_str();
+                /// From the SYN to the ACK that ends the handshake (tcp.analysis.initial_rtt).
+                initial_rtt_ns: Option<Span> = c.initial_rtt;
+                /// State of the client after the last segment, or as the kernel said later where it was queried.
+                client_state: Option<State>, as "client in" = c.client_state;
+                /// State of the server, likewise.
+                server_state: Option<State>, as "server in" = c.server_state;
+                /// Who sent the first FIN, or the RST that ended it; both where the FINs crossed.
+                closed_by: Option<Closer> = c.closed_by;
+                /// How it ended.
+                ending: Ending, as "ending" = c.ending;
+                /// Its life and ending in one or two sentences, always in English.
+                verdict: Cow<'static, str>, as "verdict" = English.verdict(&c.verdict);
+            }
+            reasons {
+                /// The verdict as data: a code, and the facts that it rests on.
+                reason = &c.verdict;
+            }
+            sides {
+                /// What the client sent, and what was measured on it.
+                client_to_server = &c.client_to_server;
+                /// What the server sent, and what was measured on it.
+                server_to_client = &c.server_to_client;
+            }
+            rows {
+                /// Its findings: remarkable segments, and witnesses that disagree. A list for --where and in json lines; elsewhere their number.
+                findings: Findings, in Findings = Findings::of(c);
+                /// Findings that were counted but are not in that list.
+                findings_omitted: u64, in Findings = c.findings_omitted;
+            }
+        }
+    };
+}
+
+/// Hands on those fields of a verdict `v` that every one has.
+macro_rules! reason_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |v|
+            rows {
+                /// What the verdict says. Resets: in_handshake before it was complete; octets_after_close for octets that came after its sender's FIN; after_own_fin, after_peers_fin; keep_alives_unanswered; abort with ACK, no_connection without, while neither end had closed.
+                code: Code = Code(v.code());
+            }
+        }
+    };
+}
+
+/// Hands on the fields of an end `e`, a socket address.
+macro_rules! end_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |e|
+            rows {
+                /// IP address.
+                addr: IpAddr = e.ip();
+                /// TCP port.
+                port: u16 = e.port();
+            }
+        }
+    };
+}
+
+/// Hands on the fields of one side `s`, a [`SideSummary`](crate::flow::SideSummary).
+macro_rules! side_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |s|
+            rows {
+                /// Segments.
+                segments: u64, in Segments = s.segments;
+                /// Sum of payload lengths (tcp.len).
+                octets: u64, in Octets, as "octets" = s.octets;
+                /// Octets with each stream position counted once.
+                unique_octets: u64, in Octets = s.unique_octets;
+                /// Segments with SYN; a SYN-ACK counts.
+                syn: u64, in Segments = s.syn;
+                /// Segments with FIN.
+                fin: u64, in Segments = s.fin;
+                /// Segments with RST.
+                rst: u64, in Segments = s.rst;
+                /// The first initial sequence number; null when no SYN was captured.
+                isn: Option<u32> = s.isn;
+                /// Maximum segment size announced.
+                mss: Option<u16>, in Octets = s.mss;
+                /// Window scale announced.
+                window_scale: Option<u8>, in Bits = s.window_scale;
+                /// Whether SACK was permitted; null when no SYN was captured.
+                sack_permitted: Option<bool> = s.isn.map(|_| s.sack_permitted);
+                /// Whether timestamps were offered; null when no SYN was captured.
+                timestamps: Option<bool> = s.isn.map(|_| s.timestamps);
+            }
+            mostly_zero {
+                /// Segments flagged retransmission, fast_retransmission or spurious_retransmission.
+                retransmissions: u64, in Segments = s.retransmissions;
+                /// Of these, the fast ones.
+                fast_retransmissions: u64, in Segments = s.fast_retransmissions;
+                /// Of these, the spurious ones.
+                spurious_retransmissions: u64, in Segments = s.spurious_retransmissions;
+                /// Segments out of order.
+                out_of_order: u64, in Segments = s.out_of_order;
+                /// Duplicate acknowledgements.
+                duplicate_acks: u64, in Segments = s.duplicate_acks;
+                /// Segments before which one was not captured.
+                lost_segments: u64, in Segments = s.lost_segments;
+                /// Acknowledgements of segments that were not captured.
+                acked_unseen: u64, in Segments = s.acked_unseen;
+                /// Zero windows announced.
+                zero_windows: u64, in Segments = s.zero_windows;
+                /// Segments that filled the peer's window.
+                window_fulls: u64, in Segments = s.window_fulls;
+                /// Window updates.
+                window_updates: u64, in Segments = s.window_updates;
+                /// Keep-alives.
+                keep_alives: u64, in Segments = s.keep_alives;
+                /// Zero-window probes.
+                zero_window_probes: u64, in Segments = s.zero_window_probes;
+            }
+            rows {
+                /// Shortest time from a segment to its acknowledgement (Karn's rule).
+                rtt_min_ns: Option<Span> = s.rtt_min_ns.map(Span);
+                /// Mean of those times.
+                rtt_avg_ns: Option<Span> = s.rtt_avg_ns.map(Span);
+                /// Longest of them.
+                rtt_max_ns: Option<Span> = s.rtt_max_ns.map(Span);
+            }
+        }
+    };
+}
+
+pub(in crate::report) use {connection_fields, end_fields, reason_fields, side_fields};

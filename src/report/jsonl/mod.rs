@@ -1,0 +1,263 @@
+//! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
+
+mod connection;
+mod event;
+mod put;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
+use self::put::Put;
+use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+use crate::capture::{CaptureStats, Interface};
+use crate::flow::{Connection, FindingAt, Totals};
+use crate::story::{Event, EventId, EventKind, Story};
+use crate::time::Timestamp;
+
+/// Writes JSON Lines.
+///
+/// Lines are gathered and written together; what was not yet written is, by [`Jsonl::flush`] and [`Jsonl::totals`].
+/// Times are strings of decimal seconds, durations are integers of nanoseconds, and a thing not known is null.
+/// No control character and none that turns the direction of text gets out unescaped, whatever a name or note holds.
+pub struct Jsonl<'a> {
+    out: &'a mut dyn Write,
+    lines: Lines,
+}
+
+impl<'a> Jsonl<'a> {
+    /// A writer of lines to `out`, which needs no buffer of its own.
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, lines: Lines(Vec::with_capacity(GATHERED + GATHERED / 8)) }
+    }
+
+    /// Writes a whole story: its events, its connections, its totals.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn story(&mut self, story: &Story) -> io::Result<()> {
+        for event in &story.events {
+            self.event(event, story)?;
+        }
+        for connection in &story.connections {
+            self.connection(connection)?;
+        }
+        self.totals(&story.totals)
+    }
+
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
+            EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
+            EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
+        }
+        self.end_line()
+    }
+
+    /// Writes one `connection` line.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
+        self.lines.connection(connection);
+        self.end_line()
+    }
+
+    /// Writes one `finding` line: a finding of a connection, by itself.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finding(&mut self, connection: &Connection, finding: &FindingAt) -> io::Result<()> {
+        self.lines.text(r#"{"type":"finding","connection":"#).number(connection.id.0);
+        self.lines.text(r#","client":"#).end(connection.client).text(r#","server":"#).end(connection.server);
+        self.lines.text(",").finding(finding);
+        self.end_line()
+    }
+
+    /// Writes the `opened` line of a live capture: a connection's first segment was captured.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn opened(&mut self, id: EventId, at: Option<Timestamp>, connection: &Connection) -> io::Result<()> {
+        self.lines.object(&OpenedLine {
+            r#type: "opened",
+            id,
+            at,
+            connection: connection.id,
+            frame: connection.first_frame,
+            client: connection.client.into(),
+            server: connection.server.into(),
+            midstream: connection.midstream,
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `drops` line of a live capture: the kernel has dropped `new` packets since it was asked last.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn drops(&mut self, id: EventId, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
+        self.lines.object(&DropsLine {
+            r#type: "drops",
+            id,
+            at,
+            connection: None,
+            dropped: new,
+            dropped_in_all: stats.dropped,
+            if_dropped_in_all: stats.if_dropped,
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `counts` line of a live capture: what was counted until now, `open` being the connections that are not over.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn counts(
+        &mut self,
+        id: EventId,
+        at: Timestamp,
+        open: u64,
+        totals: &Totals,
+        stats: Option<&CaptureStats>,
+    ) -> io::Result<()> {
+        self.lines.object(&CountsLine {
+            r#type: "counts",
+            id,
+            at,
+            connection: None,
+            frames: totals.frames,
+            segments: totals.segments,
+            connections: totals.connections,
+            open,
+            received: stats.map(|stats| stats.received),
+            dropped: stats.map(|stats| stats.dropped),
+            if_dropped: stats.map(|stats| stats.if_dropped),
+        })?;
+        self.end_line()
+    }
+
+    /// Writes the `interface` line of one interface of this host.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn interface(&mut self, interface: &Interface) -> io::Result<()> {
+        self.lines.object(&InterfaceLine { r#type: "interface", interface })?;
+        self.end_line()
+    }
+
+    /// Writes the `totals` line, the last one, and everything before it.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn totals(&mut self, totals: &Totals) -> io::Result<()> {
+        let Totals { frames, segments, connections, skipped, late_segments, let_go, dropped, .. } = totals;
+        self.lines.object(&serde_json::json!({
+            "type": "totals", "frames": frames, "segments": segments, "connections": connections,
+            "skipped": skipped, "late_segments": late_segments, "let_go": let_go, "dropped": dropped,
+        }))?;
+        self.end_line()?;
+        self.flush()
+    }
+
+    /// Writes which file the lines after it are of, up to the next of these.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn file(&mut self, name: &str) -> io::Result<()> {
+        self.lines.object(&serde_json::json!({"type": "file", "name": name}))?;
+        self.end_line()?;
+        self.flush()
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.lines.0)?;
+        self.lines.0.clear();
+        self.out.flush()
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        self.lines.0.push(b'\n');
+        if self.lines.0.len() < GATHERED {
+            return Ok(());
+        }
+        self.out.write_all(&self.lines.0)?;
+        self.lines.0.clear();
+        Ok(())
+    }
+}
+
+/// The lines gathered so far; what is written often is written field by field, without a serializer in between.
+struct Lines(Vec<u8>);
+impl Lines {
+    fn object(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+        Ok(value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.0, Careful))?)
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
+        let mut buffer = itoa::Buffer::new();
+        match buffer.format(number).as_bytes() {
+            // Most are this short, and copied faster without asking how long they are.
+            [digit] => self.0.push(*digit),
+            digits => self.0.extend_from_slice(digits),
+        }
+        self
+    }
+
+    /// A name from one of our own lists, which needs no escapes.
+    fn name(&mut self, name: &'static str) -> &mut Self {
+        self.text("\"").text(name).text("\"")
+    }
+
+    fn put(&mut self, datum: impl Put) -> &mut Self {
+        datum.put(self);
+        self
+    }
+}
+
+/// Compact JSON in which every character that could steer a terminal is escaped, not only those that JSON demands.
+struct Careful;
+
+impl serde_json::ser::Formatter for Careful {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some((at, steering)) = rest.char_indices().find(|(_, c)| steers(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            for unit in steering.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + steering.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+/// Whether a character moves the cursor, begins an escape sequence, breaks the line or turns the direction of text.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// How many octets of lines are gathered before they are written.
+const GATHERED: usize = 64 * 1024;

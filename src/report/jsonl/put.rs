@@ -1,0 +1,132 @@
+//! How each kind of value is written, without a serializer in between.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::net::IpAddr;
+
+use super::Lines;
+use crate::flow::{Closer, ConnState, Ending};
+use crate::report::field::{Code, Findings, Frame};
+use crate::tcp::State;
+use crate::time::{Span, Timestamp};
+
+/// What can be written as the value of a field, without a serializer in between.
+pub(super) trait Put {
+    fn put(self, out: &mut Lines);
+}
+
+impl<T: Put> Put for Option<T> {
+    fn put(self, out: &mut Lines) {
+        match self {
+            Some(known) => known.put(out),
+            None => _ = out.text("null"),
+        }
+    }
+}
+
+impl Put for bool {
+    fn put(self, out: &mut Lines) {
+        out.text(if self { "true" } else { "false" });
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty)*) => {$(
+        impl Put for $type {
+            fn put(self, out: &mut Lines) {
+                out.number(self);
+            }
+        }
+    )*};
+}
+
+numbers! { u8 u16 u32 u64 }
+
+impl Put for Frame {
+    fn put(self, out: &mut Lines) {
+        out.number(self.0);
+    }
+}
+
+impl Put for Span {
+    fn put(self, out: &mut Lines) {
+        out.number(self.as_nanos());
+    }
+}
+
+macro_rules! words {
+    ($($type:ty)*) => {$(
+        impl Put for $type {
+            fn put(self, out: &mut Lines) {
+                out.name(self.name());
+            }
+        }
+    )*};
+}
+
+words! { State ConnState Closer Ending }
+
+impl Put for Code {
+    fn put(self, out: &mut Lines) {
+        out.name(self.0);
+    }
+}
+
+impl Put for Cow<'_, str> {
+    fn put(self, out: &mut Lines) {
+        out.put(&*self);
+    }
+}
+
+impl Put for IpAddr {
+    fn put(self, out: &mut Lines) {
+        match self {
+            Self::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                out.text("\"").number(a).text(".").number(b).text(".").number(c).text(".").number(d).text("\"");
+            }
+            Self::V6(address) => write!(out.0, "\"{address}\"").expect("a Vec takes everything"),
+        }
+    }
+}
+
+/// Decimal seconds since the epoch.
+impl Put for Timestamp {
+    fn put(self, out: &mut Lines) {
+        let nanos = self.as_nanos();
+        if nanos < 0 {
+            write!(out.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
+            return;
+        }
+        out.text("\"").number(nanos / 1_000_000_000).text(".");
+        let mut digits = [b'0'; 9];
+        let mut rest = nanos % 1_000_000_000;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.0.extend_from_slice(&digits);
+        out.text("\"");
+    }
+}
+
+/// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
+impl Put for &str {
+    fn put(self, out: &mut Lines) {
+        if self.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b'"' && octet != b'\\') {
+            out.text("\"").text(self).text("\"");
+            return;
+        }
+        out.object(self).expect("a Vec takes everything");
+    }
+}
+
+impl Put for Findings<'_> {
+    fn put(self, out: &mut Lines) {
+        out.text("[");
+        for (n, finding) in self.kept.iter().enumerate() {
+            out.text(if n == 0 { "{" } else { ",{" }).finding(finding);
+        }
+        out.text("]");
+    }
+}

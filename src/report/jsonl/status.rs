@@ -1,0 +1,67 @@
+//! The lines that tell how a capture stands: `opened`, `drops`, `counts` and `interface`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use crate::capture::Interface;
+use crate::flow::ConnectionId;
+use crate::story::EventId;
+use crate::time::Timestamp;
+
+#[derive(Serialize)]
+pub(super) struct End {
+    pub(super) addr: IpAddr,
+    pub(super) port: u16,
+}
+
+impl From<SocketAddr> for End {
+    fn from(end: SocketAddr) -> Self {
+        Self { addr: end.ip(), port: end.port() }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct OpenedLine {
+    pub(super) r#type: &'static str,
+    pub(super) id: EventId,
+    pub(super) at: Option<Timestamp>,
+    pub(super) connection: ConnectionId,
+    pub(super) frame: u64,
+    pub(super) client: End,
+    pub(super) server: End,
+    pub(super) midstream: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct DropsLine {
+    pub(super) r#type: &'static str,
+    pub(super) id: EventId,
+    pub(super) at: Timestamp,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) dropped: u64,
+    pub(super) dropped_in_all: u64,
+    pub(super) if_dropped_in_all: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct CountsLine {
+    pub(super) r#type: &'static str,
+    pub(super) id: EventId,
+    pub(super) at: Timestamp,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) frames: u64,
+    pub(super) segments: u64,
+    pub(super) connections: u64,
+    pub(super) open: u64,
+    pub(super) received: Option<u64>,
+    pub(super) dropped: Option<u64>,
+    pub(super) if_dropped: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct InterfaceLine<'a> {
+    pub(super) r#type: &'static str,
+    #[serde(flatten)]
+    pub(super) interface: &'a Interface,
+}
