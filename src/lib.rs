@@ -2,7 +2,7 @@
 //!
 //! The path of a packet, module by module; each names only those before it:
 //! [`time`] → [`capture`] (bytes to frames) → [`wire`] (frames to segments) → [`tcp`] (segments to states and findings) →
-//! [`kernel`] and [`calls`] (the other two witnesses) → [`flow`] (connections) → [`story`] (the joins, as a timeline).
+//! [`kernel`] and [`calls`] (the other two witnesses), [`script`] (all of them, written down) → [`flow`] (connections) → [`story`] (the joins, as a timeline).
 
 pub mod time;
 
@@ -15,6 +15,8 @@ pub mod tcp;
 pub mod kernel;
 
 pub mod calls;
+
+pub mod script;
 
 pub mod flow;
 

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 
-use crate::calls::{Call, PREVIEW};
+use crate::calls::{Call, PREVIEW, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
@@ -370,7 +370,9 @@ impl Session {
     }
 
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
-    pub fn story(mut self, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
+    ///
+    /// `threads` are those that made the calls.
+    pub fn story(mut self, threads: Threads, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
         let mut connections = std::mem::take(&mut self.ended);
         let Ok(mut totals) = self.end(|connection| {
             connections.push(connection);
@@ -385,7 +387,7 @@ impl Session {
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
-        story::tell(&traces, connections, calls, evidence, totals)
+        story::tell(traces, connections, threads, calls, evidence, totals)
     }
 
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {
@@ -485,7 +487,7 @@ mod tests {
             let run = session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
             assert!(run.is_ok());
             assert_eq!(session.left_out(), left_out);
-            let story = session.story(Vec::new(), &[], None);
+            let story = session.story(Threads::default(), Vec::new(), &[], None);
             let frames = story.events.iter().filter_map(|event| match &event.kind {
                 EventKind::Segment(segment) => Some(segment.segment.frame),
                 _ => None,

@@ -18,7 +18,7 @@ use std::{env, fs, thread};
 
 use cases::Cases;
 use nix::unistd::geteuid;
-use tcpflow::calls::{Call, Effect};
+use tcpflow::calls::{Call, Effect, Errno};
 use tcpflow::capture::{FrameSource, Live, Tap};
 use tcpflow::flow::Side;
 use tcpflow::kernel::{Evidence, TimerKind};
@@ -105,10 +105,10 @@ fn server_closes_first_and_starts_again() {
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
     let again: Vec<_> = of(&recording, "second-server").collect();
-    let told: Vec<_> = again.iter().map(|call| (&*call.name, call.errno.as_deref())).collect();
+    let told: Vec<_> = again.iter().map(|call| (call.name(), call.errno())).collect();
     let expected = [
         ("socket", None),
-        ("bind", Some("EADDRINUSE")),
+        ("bind", Some(Errno::EADDRINUSE)),
         ("close", None),
         ("socket", None),
         ("setsockopt", None),
@@ -126,11 +126,11 @@ fn three_clients_at_once() {
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
     assert_eq!(recording.ends.len(), 3);
-    let connected = |call: &&Call| call.effect == Effect::Connect;
-    let last_connected = recording.calls.iter().filter(connected).filter_map(|call| call.returned).max().unwrap();
-    let first_octets = recording.calls.iter().find(|call| call.effect == Effect::Send).unwrap().entered;
+    let connected = |call: &&Call| call.effect() == Effect::Connect;
+    let last_connected = recording.calls.iter().filter(connected).filter_map(Call::returned_at).max().unwrap();
+    let first_octets = recording.calls.iter().find(|call| call.effect() == Effect::Send).unwrap().entered;
     assert!(last_connected <= first_octets, "all are connected before the first speaks");
-    let accepts: Vec<_> = recording.calls.iter().filter(|call| call.effect == Effect::Accept).collect();
+    let accepts: Vec<_> = recording.calls.iter().filter(|call| call.effect() == Effect::Accept).collect();
     assert!(
         accepts[1].entered > last_connected && accepts[2].entered > last_connected,
         "the kernel completes handshakes before accept"
@@ -142,12 +142,12 @@ fn connection_refused() {
     let recording = played(&scenario);
     assert_eq!(names(&recording, "echo-client"), ["socket", "connect", "close"]);
     let connect = &recording.calls[1];
-    assert_eq!((connect.result, connect.errno.as_deref()), (Some(-1), Some("ECONNREFUSED")));
+    assert_eq!((connect.result(), connect.errno()), (Some(-1), Some(Errno::ECONNREFUSED)));
     let segments = segments(&recording);
     assert_eq!(segments.iter().map(|segment| segment.flags).collect::<Vec<_>>(), [Flags::SYN, Flags::RST | Flags::ACK]);
-    assert_eq!((Some(segments[0].from()), Some(segments[0].to())), (connect.local, connect.peer));
+    assert_eq!((Some(segments[0].from()), Some(segments[0].to())), (connect.local(), connect.peer()));
     assert!(recording.evidence.iter().all(|evidence| evidence.state.is_none()), "{:?}", recording.evidence);
-    assert!(recording.evidence.iter().any(|evidence| Some(evidence.local) == connect.local));
+    assert!(recording.evidence.iter().any(|evidence| Some(evidence.local) == connect.local()));
 }
 
 fn a_megabyte_at_mtu_1500() {
@@ -185,8 +185,8 @@ fn message_of_no_octets() {
     let scenario = Scenario { messages: vec![Vec::new(), b"helloworld".to_vec()], ..Scenario::default() };
     let recording = played(&scenario);
     check_echo(&scenario, &recording);
-    let empty = of(&recording, "echo-client").find(|call| call.effect == Effect::Send).unwrap();
-    assert_eq!((empty.result, empty.octets), (Some(0), Some(0)));
+    let empty = of(&recording, "echo-client").find(|call| call.effect() == Effect::Send).unwrap();
+    assert_eq!((empty.result(), empty.octets()), (Some(0), Some(0)));
     assert!(recording.notices.iter().any(|notice| notice.contains("0 octets")), "{:?}", recording.notices);
 }
 
@@ -216,7 +216,7 @@ fn interrupted() {
     assert!(recording.interrupted);
     for actor in ["echo-server", "echo-client"] {
         if let Some(last) = of(&recording, actor).last() {
-            assert_eq!(last.effect, Effect::Close, "{actor} leaves nothing open");
+            assert_eq!(last.effect(), Effect::Close, "{actor} leaves nothing open");
         }
     }
     for thread in fs::read_dir("/proc/self/task").unwrap().flatten() {
@@ -316,7 +316,7 @@ fn time_wait_counts_down() {
 
 fn time_wait_ends() {
     let recording = played(&Scenario::default());
-    let closed = recording.calls.iter().find(|call| call.effect == Effect::Close).unwrap().returned.unwrap();
+    let closed = recording.calls.iter().find(|call| call.effect() == Effect::Close).unwrap().returned_at().unwrap();
     let mut seen = Vec::new();
     watch_time_wait(&recording, |evidence| {
         seen.push(evidence.clone());
@@ -359,16 +359,16 @@ fn check_echo(scenario: &Scenario, recording: &Recording) {
     let mut last = None;
     for call in &recording.calls {
         assert!(last <= Some(call.entered), "calls are in order of entry");
-        assert!(call.returned.is_some_and(|returned| returned >= call.entered));
+        assert!(call.returned_at().is_some_and(|returned| returned >= call.entered));
         last = Some(call.entered);
-        let info = call.info.as_ref();
-        let expected = match call.effect {
+        let info = call.info();
+        let expected = match call.effect() {
             Effect::Connect => Some(State::Established),
             Effect::Listen => Some(State::Listen),
             _ => None,
         };
         assert!(expected.is_none() || info.map(|info| info.state) == expected, "{call:?}");
-        assert_eq!(info.is_none(), call.effect == Effect::Close, "{call:?}");
+        assert_eq!(info.is_none(), call.effect() == Effect::Close, "{call:?}");
     }
     let first_call = recording.calls.first().unwrap().entered;
     // The kernel may still have a FIN to deliver when close returns, but nothing once it has said that both ends are final.
@@ -391,8 +391,9 @@ fn check_echo(scenario: &Scenario, recording: &Recording) {
             assert_eq!((count(Flags::SYN), count(Flags::FIN)), (1, 1), "{from}");
             assert_eq!(octets_once(&sent), scenario.octets(), "on the wire from {from}");
             let moved = |effect, local, peer| -> u64 {
-                let here = |call: &&Call| call.effect == effect && (call.local, call.peer) == (Some(local), Some(peer));
-                recording.calls.iter().filter(here).filter_map(|call| call.octets).sum()
+                let here =
+                    |call: &&Call| call.effect() == effect && (call.local(), call.peer()) == (Some(local), Some(peer));
+                recording.calls.iter().filter(here).filter_map(Call::octets).sum()
             };
             assert_eq!(moved(Effect::Send, from, to), scenario.octets(), "sent by {from}");
             assert_eq!(moved(Effect::Receive, to, from), scenario.octets(), "received by {to}");
@@ -413,31 +414,31 @@ fn check_echo(scenario: &Scenario, recording: &Recording) {
         assert!(timer.remaining > Span::from_millis(55_000) && timer.remaining <= Span::from_millis(60_500));
         assert_eq!(about(other, first).iter().map(|evidence| evidence.state).collect::<Vec<_>>(), [None]);
     }
-    let last = recording.calls.iter().rfind(|call| call.process.comm == "echo-server").unwrap();
-    let listen = recording.calls.iter().find(|call| call.effect == Effect::Listen).unwrap();
-    assert_eq!((last.effect, last.socket), (Effect::Close, listen.socket), "the listening socket is closed last");
+    let last = recording.calls.iter().rfind(|call| comm_of(recording, call) == "echo-server").unwrap();
+    let listen = recording.calls.iter().find(|call| call.effect() == Effect::Listen).unwrap();
+    assert_eq!((last.effect(), last.socket()), (Effect::Close, listen.socket()), "the listening socket is closed last");
 }
 
 /// One sees accept and both recvs wait.
 fn check_waits(recording: &Recording) {
     let segments = segments(recording);
-    let find = |effect| recording.calls.iter().find(|call| call.effect == effect).unwrap();
+    let find = |effect| recording.calls.iter().find(|call| call.effect() == effect).unwrap();
     let (accept, connect) = (find(Effect::Accept), find(Effect::Connect));
     let syn = segments[0].at;
-    assert!(Some(accept.entered) < Some(connect.entered) && accept.returned > syn);
-    assert!(Some(connect.entered) < syn && connect.returned > segments[1].at);
+    assert!(Some(accept.entered) < Some(connect.entered) && accept.returned_at() > syn);
+    assert!(Some(connect.entered) < syn && connect.returned_at() > segments[1].at);
     assert!(
-        recording.calls.iter().position(|call| call.name == "accept")
-            < recording.calls.iter().position(|call| call.process.comm == "echo-client")
+        recording.calls.iter().position(|call| call.name() == "accept")
+            < recording.calls.iter().position(|call| comm_of(recording, call) == "echo-client")
     );
-    let client_recv = of(recording, "echo-client").find(|call| call.effect == Effect::Receive).unwrap();
+    let client_recv = of(recording, "echo-client").find(|call| call.effect() == Effect::Receive).unwrap();
     let echo = segments.iter().find(|segment| segment.len > 0 && segment.from() == recording.address).unwrap();
-    assert!(Some(client_recv.entered) < echo.at && client_recv.returned > echo.at);
-    let end = of(recording, "echo-server").filter(|call| call.effect == Effect::Receive).last().unwrap();
+    assert!(Some(client_recv.entered) < echo.at && client_recv.returned_at() > echo.at);
+    let end = of(recording, "echo-server").filter(|call| call.effect() == Effect::Receive).last().unwrap();
     let fin = segments.iter().find(|segment| segment.flags.contains(Flags::FIN)).unwrap();
-    assert_eq!((end.octets, end.result), (Some(0), Some(0)));
-    assert!(Some(end.entered) < fin.at && end.returned > fin.at);
-    assert_eq!(end.info.as_ref().unwrap().state, State::CloseWait);
+    assert_eq!((end.octets(), end.result()), (Some(0), Some(0)));
+    assert!(Some(end.entered) < fin.at && end.returned_at() > fin.at);
+    assert_eq!(end.info().unwrap().state, State::CloseWait);
 }
 
 fn segments(recording: &Recording) -> Vec<Segment> {
@@ -452,11 +453,15 @@ fn segments(recording: &Recording) -> Vec<Segment> {
 }
 
 fn of<'a>(recording: &'a Recording, comm: &'a str) -> impl Iterator<Item = &'a Call> {
-    recording.calls.iter().filter(move |call| call.process.comm == comm)
+    recording.calls.iter().filter(move |call| comm_of(recording, call) == comm)
+}
+
+fn comm_of<'a>(recording: &'a Recording, call: &Call) -> &'a str {
+    &recording.threads.get(call.thread()).expect("a thread of the recording").0.comm
 }
 
 fn names<'a>(recording: &'a Recording, comm: &'a str) -> Vec<&'a str> {
-    of(recording, comm).map(|call| &*call.name).collect()
+    of(recording, comm).map(Call::name).collect()
 }
 
 fn owner(path: &Path) -> (u32, u32) {

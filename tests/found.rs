@@ -4,7 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tcpflow::calls::{Arg, Call, Effect, Kept, Process, SocketId};
+use tcpflow::calls::{
+    Call, CallId, Errno, Kept, MessageFlags, Op, Process, Receiving, Returned, Role, Sending, SocketId, SocketUse,
+    Thread, ThreadId, Threads,
+};
 use tcpflow::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
@@ -61,6 +64,21 @@ fn kept_calls_stand_every_case() {
     each_case("kept", targets::kept);
 }
 
+/// The seeds, and each of them with one of its octets or lines left out.
+#[test]
+fn scripts_stand_what_is_left_out() {
+    for (_, whole) in script_seeds() {
+        targets::script(&whole);
+        for place in 0..whole.len() {
+            targets::script(&[&whole[..place], &whole[place + 1..]].concat());
+        }
+        let lines: Vec<&[u8]> = whole.split_inclusive(|octet| *octet == b'\n').collect();
+        for place in 0..lines.len() {
+            targets::script(&[lines[..place].concat(), lines[place + 1..].concat()].concat());
+        }
+    }
+}
+
 /// The seeds are made by this file: with `TCPFLOW_BLESS=1` they are written, otherwise they must be what it makes.
 #[test]
 fn the_seeds_are_those_made_here() {
@@ -71,6 +89,7 @@ fn the_seeds_are_those_made_here() {
         ("flow", flow_seeds()),
         ("kept", kept_seeds()),
         ("nested", nested_seeds()),
+        ("script", script_seeds()),
     ] {
         let folder = root().join("fuzz/seeds").join(target);
         for (name, octets) in seeds {
@@ -420,26 +439,61 @@ fn nested_seeds() -> Seeds {
     layers.into_iter().flat_map(seed).collect()
 }
 
+fn script_seeds() -> Seeds {
+    let whole = "\
+C = 127.0.0.1:50000
+10us..35us S: accept() = 5 in ESTABLISHED
+15us..34us C: connect(to S) = 0
+20us C > S: S 100(0) win 1000 mss 1460 ws 7 sackok ts 5:0
+22us S > C: S. 300(0) ack 101
+C > S: . 101(0) ack 301
+link: drop 2nd data C>S
+40us..45us C: send(10, MSG_DONTWAIT) = 10
+C > S: P. 101(10) ack 301
+250ms C > S: P. 101(10) ack 301 = retransmission
+S > C: . 301(0) ack 111 sack 121-131,141-151 vni 7
+S: setsockopt(SO_LINGER, 0)
+after C waits in recv, S: close()
+S > C: R. 301(0) ack 111 lost
+1s.. C: recv() = -ECONNRESET
+kernel: C TIME-WAIT for 60s
+expect: C CLOSED
+expect: finding retransmission
+";
+    let scenario =
+        "# no numbers\nS: listen()\nC: connect()\nC > S: SYN\nS > C: SYN,ACK\nC > S: ACK\nlink: delay 5ms ACK S>C\n";
+    let seeds = [("whole", whole), ("scenario", scenario), ("fault", "C: send(ten)\n")];
+    seeds.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
+}
+
 fn kept_seeds() -> Seeds {
     let at = Timestamp::from_nanos(1_700_000_000_000_000_001);
     let end = |text: &str| text.parse().expect("an address");
-    let call = Call {
-        entered: at,
-        returned: Some(at.after(Span(5_000))),
-        process: Process { pid: 7, tid: 8, comm: "echo \u{1b}[1m".into() },
-        name: "send".into(),
-        effect: Effect::Send,
-        fd: Some(3),
-        socket: Some(SocketId(1)),
-        args: vec![("flags".into(), Arg::Text("MSG_NOSIGNAL".into())), ("length".into(), Arg::Int(-1))],
-        result: Some(10),
-        errno: Some("EPIPE".into()),
-        octets: Some(10),
-        accepted: Some(SocketId(2)),
+    let mut threads = Threads::default();
+    let process = threads.add_process(Process { pid: 7, comm: "echo \u{1b}[1m".into() });
+    let thread = threads.add(Thread { process, tid: 8, comm: "echo \u{1b}[1m".into() });
+    let on = SocketUse {
         local: Some(end("127.0.0.1:40000")),
         peer: Some(end("[::1]:3000")),
-        info: None,
-        preview: b"helloworld".to_vec(),
+        ..SocketUse::of(SocketId(1), 3, Role::On)
+    };
+    let call = Call {
+        id: CallId { thread, n: 0 },
+        entered: at,
+        op: Op::Send { by: Sending::SendMsg, len: 10, flags: MessageFlags::MSG_NOSIGNAL },
+        sockets: vec![on, SocketUse::of(SocketId(2), 4, Role::Passed)],
+        returned: Some(Returned {
+            at: at.after(Span(5_000)),
+            result: Ok(10),
+            octets: Some(10),
+            preview: b"helloworld".to_vec(),
+        }),
+    };
+    let refused = Call {
+        id: CallId { thread, n: 1 },
+        op: Op::Connect { address: Some(end("127.0.0.1:1")) },
+        returned: Some(Returned { at, result: Err(Errno::ECONNREFUSED), octets: None, preview: Vec::new() }),
+        ..call.clone()
     };
     let evidence = Evidence {
         asked: at,
@@ -451,50 +505,53 @@ fn kept_seeds() -> Seeds {
         inode: 9,
         uid: 1_000,
     };
-    let kept = Kept { calls: vec![call], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
+    let kept =
+        Kept { threads, calls: vec![call, refused], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
     let mut seeds = vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())];
     // Sends of an octet whose octets are sent again and again, listeners that come and go, words that nothing fits.
-    let sockets = [(Effect::Connect, 0), (Effect::Send, 1), (Effect::Receive, 1)];
-    let mut many = Kept::default();
-    for (effect, octets) in
-        sockets.into_iter().chain([(Effect::Send, 1), (Effect::Receive, 1)].into_iter().cycle()).take(200)
-    {
-        let mut call = bare(effect, many.calls.len() as i64);
-        call.octets = (octets > 0).then_some(octets);
-        many.calls.push(call);
-    }
-    seeds.push(("many-sends".to_owned(), many.to_bytes()));
-    let mut listening = Kept::default();
-    for number in 0..120 {
-        let mut call = bare([Effect::Listen, Effect::Close][number % 2], number as i64);
+    let moving = [send(1), receive(1)].into_iter().cycle();
+    let ops = [Op::Connect { address: None }, send(1), receive(1)].into_iter().chain(moving).take(200);
+    let calls = ops.zip(0..).map(|(op, number)| bare(op, number)).collect();
+    seeds.push(("many-sends".to_owned(), Kept { calls, ..one_thread() }.to_bytes()));
+    let ops = [Op::Listen { backlog: 1 }, Op::Close].into_iter().cycle().take(120);
+    let listening = ops.zip(0..).map(|(op, number)| {
+        let mut call = bare(op, number);
         let (asked, answered) = (Timestamp::from_nanos(0), call.entered);
-        call.info = TcpInfo::from_bytes(&[5], asked, answered);
-        listening.calls.push(call);
-    }
-    seeds.push(("many-listeners".to_owned(), listening.to_bytes()));
+        call.sockets[0].info = TcpInfo::from_bytes(&[5], asked, answered);
+        call
+    });
+    let calls = listening.collect();
+    seeds.push(("many-listeners".to_owned(), Kept { calls, ..one_thread() }.to_bytes()));
     seeds
 }
 
+fn one_thread() -> Kept {
+    let mut kept = Kept::default();
+    let process = kept.threads.add_process(Process { pid: 7, comm: String::new() });
+    kept.threads.add(Thread { process, tid: 8, comm: String::new() });
+    kept
+}
+
+fn send(len: u64) -> Op {
+    Op::Send { by: Sending::Send, len, flags: MessageFlags::empty() }
+}
+
+fn receive(len: u64) -> Op {
+    Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::empty() }
+}
+
 /// A call of one socket with nothing that need not be there.
-fn bare(effect: Effect, number: i64) -> Call {
-    let entered = Timestamp::from_nanos(1_700_000_000_000_000_000).after(Span(number));
+fn bare(op: Op, number: u64) -> Call {
+    let entered = Timestamp::from_nanos(1_700_000_000_000_000_000).after(Span(number as i64));
+    let octets = matches!(op, Op::Send { .. } | Op::Receive { .. }).then_some(1);
+    let role = if op == Op::Close { Role::Released } else { Role::On };
+    let (local, peer) = (Some("10.0.0.1:40000".parse().unwrap()), Some("10.0.0.2:80".parse().unwrap()));
     Call {
+        id: CallId { thread: ThreadId(0), n: number },
         entered,
-        returned: Some(entered),
-        process: Process { pid: 7, tid: 8, comm: String::new() },
-        name: "x".into(),
-        effect,
-        fd: None,
-        socket: Some(SocketId(1)),
-        args: Vec::new(),
-        result: None,
-        errno: None,
-        octets: None,
-        accepted: None,
-        local: Some("10.0.0.1:40000".parse().expect("an address")),
-        peer: Some("10.0.0.2:80".parse().expect("an address")),
-        info: None,
-        preview: Vec::new(),
+        op,
+        sockets: vec![SocketUse { local, peer, ..SocketUse::of(SocketId(1), 3, role) }],
+        returned: Some(Returned { at: entered, result: Ok(1), octets, preview: Vec::new() }),
     }
 }
 

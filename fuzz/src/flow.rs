@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 
-use tcpflow::calls::{Call, Effect, Process, SocketId};
+use tcpflow::calls::{
+    Arg, Call, CallId, Domain, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
+    Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+};
 use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
 use tcpflow::flow::{Connection, Limits, SideSummary, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
@@ -36,7 +39,7 @@ pub fn flow(octets: &[u8]) {
     let mut session = Session::new(Keep::All);
     let run = session.run(&mut script.frames(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     assert!(run.is_ok(), "a script broke off");
-    let story = session.story(script.calls, &script.evidence, Some(0));
+    let story = session.story(script.threads, script.calls, &script.evidence, Some(0));
     assert_eq!(story.totals.segments, totals.segments);
     assert_eq!(story.connections.len(), told.connections.len());
     for (one, other) in told.connections.iter().zip(&story.connections) {
@@ -225,6 +228,7 @@ fn check_text(out: &[u8], style: &Style) {
 #[derive(Default)]
 struct Script {
     frames: Vec<Captured>,
+    threads: Threads,
     calls: Vec<Call>,
     evidence: Vec<Evidence>,
 }
@@ -283,6 +287,10 @@ impl Script {
         for _ in 0..MOST_STEPS {
             let Some(step) = tape.next() else { break };
             world.step(step, &mut tape);
+        }
+        let process = world.script.threads.add_process(Process { pid: 100, comm: "a\u{1b}[31m\nb".into() });
+        for tid in [100, 101] {
+            world.script.threads.add(Thread { process, tid, comm: "a\u{1b}[31m\nb".into() });
         }
         world.script
     }
@@ -624,30 +632,34 @@ impl World {
     fn call(&mut self, which: usize, from: usize, tape: &mut Tape<'_>) {
         let (me, peer) = (self.ends[which][from].at, self.ends[which][1 - from].at);
         let kind = tape.octet();
-        let effect = EFFECTS[usize::from(kind) % EFFECTS.len()];
         let took = i64::from(tape.octet()) * 20_000;
         let amount = u64::from(tape.octet()) * 10;
-        let moves = matches!(effect, Effect::Send | Effect::Receive);
         let failed = kind & 0x80 != 0;
         let socket = SocketId((which * 2 + from) as u64);
         self.now += 1_000;
-        self.script.calls.push(Call {
-            entered: Timestamp::from_nanos(self.now),
-            returned: (kind & 0x40 == 0).then(|| Timestamp::from_nanos(self.now + took)),
-            process: Process { pid: 100 + from as u32, tid: 100 + from as u32, comm: "a\u{1b}[31m\nb".into() },
-            name: format!("{effect:?}\u{7}").into(),
-            effect,
-            fd: Some(3 + which as i32),
-            socket: Some(socket),
-            args: vec![("flags".into(), tcpflow::calls::Arg::Text("\u{202e}\r".into()))],
-            result: Some(if failed { -1 } else { amount as i64 }),
-            errno: failed.then(|| "ECONNRESET".into()),
+        let (op, role) = operation(kind % OPERATIONS, peer, amount);
+        let moves = matches!(op, Op::Send { .. } | Op::Receive { .. });
+        let fd = 3 + which as i32;
+        let mut sockets = vec![SocketUse::of(socket, fd, role)];
+        if matches!(op, Op::Accept { .. }) {
+            sockets.push(SocketUse::of(socket, fd, Role::Made));
+        }
+        for used in &mut sockets {
+            used.local = (kind & 0x20 == 0).then_some(me);
+            used.peer = (kind & 0x10 == 0).then_some(peer);
+        }
+        let returned = Returned {
+            at: Timestamp::from_nanos(self.now + took),
+            result: if failed { Err(Errno::ECONNRESET) } else { Ok(amount as i64) },
             octets: (moves && !failed).then_some(amount),
-            accepted: (effect == Effect::Accept).then_some(socket),
-            local: (kind & 0x20 == 0).then_some(me),
-            peer: (kind & 0x10 == 0).then_some(peer),
-            info: None,
             preview: vec![kind; usize::from(kind & 7)],
+        };
+        self.script.calls.push(Call {
+            id: CallId { thread: ThreadId(from as u32), n: self.script.calls.len() as u64 },
+            entered: Timestamp::from_nanos(self.now),
+            op,
+            sockets,
+            returned: (kind & 0x40 == 0).then_some(returned),
         });
     }
 
@@ -670,23 +682,41 @@ impl World {
     }
 }
 
-const EFFECTS: [Effect; 15] = [
-    Effect::Open,
-    Effect::Option,
-    Effect::LingerZero,
-    Effect::Bind,
-    Effect::Listen,
-    Effect::Connect,
-    Effect::Accept,
-    Effect::Send,
-    Effect::Receive,
-    Effect::ShutdownWrite,
-    Effect::ShutdownRead,
-    Effect::Close,
-    Effect::CloseCopy,
-    Effect::Exit,
-    Effect::Other,
-];
+/// The n-th kind of call, and what it does with the socket it is made on.
+fn operation(n: u8, peer: SocketAddr, len: u64) -> (Op, Role) {
+    let option = OptionName::Socket(SocketOption::SO_LINGER);
+    let linger = |on| Op::SetOption { option, value: OptionValue::Linger { on, seconds: 0 } };
+    let op = match n {
+        0 => Op::Socket {
+            domain: Domain::AF_INET,
+            r#type: SocketType::SOCK_STREAM,
+            flags: SocketFlags::SOCK_NONBLOCK,
+            protocol: Protocol(-1),
+        },
+        1 => linger(false),
+        2 => linger(true),
+        3 => Op::Bind { address: Some(peer) },
+        4 => Op::Listen { backlog: i32::MIN },
+        5 => Op::Connect { address: Some(peer) },
+        6 => Op::Accept { flags: None },
+        7 => Op::Send { by: Sending::Send, len, flags: MessageFlags::from_bits_retain(-1) },
+        8 => Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::MSG_PEEK },
+        9 => Op::Shutdown { how: How::SHUT_WR },
+        10 => Op::Shutdown { how: How::SHUT_RD },
+        11 | 12 => Op::Close,
+        13 => Op::Exit,
+        _ => Op::Other { name: "ioctl\u{7}".into(), args: vec![("flags".into(), Arg::Text("\u{202e}\r".into()))] },
+    };
+    let role = match n {
+        0 => Role::Made,
+        11 | 13 => Role::Released,
+        _ => Role::On,
+    };
+    (op, role)
+}
+
+/// How many kinds of call there are.
+const OPERATIONS: u8 = 15;
 
 const STATES: [State; 11] = [
     State::Closed,

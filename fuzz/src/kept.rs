@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
-use tcpflow::calls::{Call, Effect, Kept, PREVIEW, Room};
+use tcpflow::calls::{Call, Effect, Kept, PREVIEW, Room, SocketUse};
 use tcpflow::report::Jsonl;
 use tcpflow::session::{Keep, Session};
 use tcpflow::story::{EventKind, Story};
@@ -38,7 +38,7 @@ pub fn kept(octets: &[u8]) {
     let mut source = Frames(frames.iter());
     let run = session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     assert!(run.is_ok(), "frames broke off");
-    let story = session.story(kept.calls, &kept.evidence, None);
+    let story = session.story(kept.threads, kept.calls, &kept.evidence, None);
     check_story(&story);
     let joins = joins(&story);
     let connections = story.connections.len();
@@ -55,13 +55,13 @@ pub fn kept(octets: &[u8]) {
 }
 
 fn size(call: &Call) -> usize {
-    assert!(call.preview.len() <= PREVIEW);
-    size_of::<Call>() + call.args.capacity() * 64 + call.process.comm.len() + call.preview.len()
+    assert!(call.preview().len() <= PREVIEW);
+    size_of::<Call>() + call.sockets.capacity() * size_of::<SocketUse>() + call.preview().len()
 }
 
 fn joins(story: &Story) -> usize {
     let of = |kind: &EventKind| match kind {
-        EventKind::Call(call) => call.frames.len() + call.brought_by.len(),
+        EventKind::Call(call) => call.sent.len() + call.brought_by.len(),
         EventKind::Segment(segment) => segment.cause.calls.len(),
         _ => 0,
     };
@@ -71,17 +71,17 @@ fn joins(story: &Story) -> usize {
 
 /// Handshakes between the ends that calls name, and segments with all octets that are written and read, many times.
 fn frames(calls: &[Call]) -> Vec<Captured> {
-    let named = |call: &Call| match call.effect {
-        Effect::Accept => call.peer.zip(call.local),
-        _ => call.local.zip(call.peer),
+    let named = |call: &Call| match call.effect() {
+        Effect::Accept => call.peer().zip(call.local()),
+        _ => call.local().zip(call.peer()),
     };
     let whole = |(client, server): &(SocketAddr, SocketAddr)| {
         client.is_ipv4() && server.is_ipv4() && client != server && client.port() != 0 && server.port() != 0
     };
-    let opening = calls.iter().filter(|call| matches!(call.effect, Effect::Connect | Effect::Accept));
+    let opening = calls.iter().filter(|call| matches!(call.effect(), Effect::Connect | Effect::Accept));
     let ends: BTreeSet<_> = opening.filter_map(named).filter(whole).take(MOST_CONNECTIONS).collect();
     let moved = |effect: Effect| {
-        let octets = calls.iter().filter(|call| call.effect == effect).filter_map(|call| call.octets);
+        let octets = calls.iter().filter(|call| call.effect() == effect).filter_map(Call::octets);
         octets.fold(0, u64::saturating_add).clamp(1, LARGEST) as u16
     };
     let octets = moved(Effect::Send).max(moved(Effect::Receive));

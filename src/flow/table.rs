@@ -208,9 +208,9 @@ mod tests {
     use super::*;
     use crate::flow::{Closer, ConnState, Ending, Side};
     use crate::flow::{ResetKind, Verdict};
+    use crate::script::{self, Actor};
     use crate::tcp::State;
     use crate::time::Span;
-    use crate::wire::script::{self, From};
     use crate::wire::{Flags, Oddities, Seq};
 
     #[test]
@@ -251,9 +251,9 @@ mod tests {
     fn opened(script: &str) -> Connection {
         only(&format!(
             "
-            0  < S  100(0)
-            10 > S. 300(0) ack 101
-            20 < .  101(0) ack 301
+            0  C > S: S  100(0)
+            10 S > C: S. 300(0) ack 101
+            20 C > S: .  101(0) ack 301
             {script}"
         ))
     }
@@ -263,11 +263,11 @@ mod tests {
     #[test]
     fn the_end_that_closes_first_waits() {
         let connection = opened(
-            "30 < P. 101(10) ack 301
-             31 > P. 301(10) ack 111
-             32 < F. 111(0)  ack 311
-             33 > F. 311(0)  ack 112
-             34 < .  112(0)  ack 312",
+            "30 C > S: P. 101(10) ack 301
+             31 S > C: P. 301(10) ack 111
+             32 C > S: F. 111(0)  ack 311
+             33 S > C: F. 311(0)  ack 112
+             34 C > S: .  112(0)  ack 312",
         );
         assert_eq!(connection.ending, Ending::Fin);
         assert_eq!(connection.closed_by, Some(Closer::Client));
@@ -282,10 +282,10 @@ mod tests {
     #[test]
     fn fins_that_cross_close_both() {
         let connection = opened(
-            "32 < F. 101(0) ack 301
-             33 > F. 301(0) ack 101
-             34 < .  102(0) ack 302
-             35 > .  302(0) ack 102",
+            "32 C > S: F. 101(0) ack 301
+             33 S > C: F. 301(0) ack 101
+             34 C > S: .  102(0) ack 302
+             35 S > C: .  302(0) ack 102",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Fin, Some(Closer::Both)));
         assert_eq!(connection.client_state, Some(State::TimeWait));
@@ -295,8 +295,8 @@ mod tests {
     #[test]
     fn a_refused_connection() {
         let connection = only(
-            "0   < S  100(0)
-             0.1 > R. 0(0) ack 101",
+            "0   C > S: S  100(0)
+             0.1 S > C: R. 0(0) ack 101",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Refused, Some(Closer::Server)));
         assert_eq!(connection.conn_state, ConnState::Rej);
@@ -309,9 +309,9 @@ mod tests {
     #[test]
     fn an_unanswered_syn_is_counted_however_often_it_is_sent() {
         let connection = only(
-            "0    < S 100(0) = 0
-             1000 < S 100(0) = 0 retransmission
-             3000 < S 100(0) = 0 retransmission",
+            "0    C > S: S 100(0) = 0
+             1000 C > S: S 100(0) = 0 retransmission
+             3000 C > S: S 100(0) = 0 retransmission",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Unanswered, None));
         assert_eq!(connection.conn_state, ConnState::S0);
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_syn_with_reset_is_no_unanswered_syn() {
-        let connection = only("0 < SR 100(0) = 0 inconsistent_flags");
+        let connection = only("0 C > S: SR 100(0) = 0 inconsistent_flags");
         assert_eq!((connection.ending, connection.closed_by, connection.completeness), (Ending::Open, None, 1));
         assert_eq!(connection.verdict, Verdict::OnlySynsWithReset);
     }
@@ -335,26 +335,26 @@ mod tests {
     #[test]
     fn a_first_segment_that_uses_ports_again_counts_at_once() {
         let connections = check(
-            "0  < S   100(0)         = 0
-             1  > R.  0(0) ack 101   = 0
-             2  < SR  500(0)         = 1 port_reuse inconsistent_flags
-             3  < SF  900(0)         = 2 port_reuse inconsistent_flags
-             4  < S   1300(5)        = 3 port_reuse",
+            "0  C > S: S   100(0)         = 0
+             1  S > C: R.  0(0) ack 101   = 0
+             2  C > S: SR  500(0)         = 1 port_reuse inconsistent_flags
+             3  C > S: SF  900(0)         = 2 port_reuse inconsistent_flags
+             4  C > S: S   1300(5)        = 3 port_reuse",
         );
         let completeness: Vec<_> = connections.iter().map(|connection| connection.completeness).collect();
         assert_eq!(completeness, [37, 33, 1, 1]);
         assert_eq!(connections[1].verdict, Verdict::OnlySynsWithReset);
-        let fresh = only("0 < SR 100(0)\n 1 < SR 100(0)");
+        let fresh = only("0 C > S: SR 100(0)\n 1 C > S: SR 100(0)");
         assert_eq!(fresh.completeness, 33);
     }
 
     #[test]
     fn octets_after_close_are_answered_with_a_reset() {
         let connection = opened(
-            "30 < F. 101(0)  ack 301
-             31 > .  301(0)  ack 102
-             40 > P. 301(10) ack 102
-             41 < R  102(0)",
+            "30 C > S: F. 101(0)  ack 301
+             31 S > C: .  301(0)  ack 102
+             40 S > C: P. 301(10) ack 102
+             41 C > S: R  102(0)",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Reset, Some(Closer::Client)));
         assert_eq!(connection.verdict, Verdict::Reset { by: Side::Client, kind: ResetKind::OctetsAfterClose });
@@ -363,10 +363,10 @@ mod tests {
     #[test]
     fn a_reset_after_keep_alives_without_an_answer_says_so() {
         let connection = opened(
-            "1000000 < .  100(0) ack 301
-             1000010 > .  301(0) ack 101
-             2000000 < .  100(0) ack 301
-             3000000 < R. 101(0) ack 301",
+            "1000000 C > S: .  100(0) ack 301
+             1000010 S > C: .  301(0) ack 101
+             2000000 C > S: .  100(0) ack 301
+             3000000 C > S: R. 101(0) ack 301",
         );
         assert_eq!((connection.ending, connection.closed_by), (Ending::Reset, Some(Closer::Client)));
         assert_eq!(connection.verdict, Verdict::Reset { by: Side::Client, kind: ResetKind::KeepAlivesUnanswered });
@@ -375,8 +375,8 @@ mod tests {
     #[test]
     fn a_half_closed_connection_stays_so() {
         let connection = opened(
-            "30 < F. 101(0)  ack 301
-             31 > .  301(0)  ack 102",
+            "30 C > S: F. 101(0)  ack 301
+             31 S > C: .  301(0)  ack 102",
         );
         assert_eq!((connection.ending, connection.conn_state), (Ending::HalfClosed, ConnState::S2));
         assert_eq!(connection.server_state, Some(State::CloseWait));
@@ -389,9 +389,9 @@ mod tests {
         let mut table = FlowTable::new();
         let mut seen = Vec::new();
         for (_, segment, _) in script::read(
-            "0  < S  100(0)
-             10 > S. 300(0) ack 101
-             20 < P. 101(7) ack 301",
+            "0  C > S: S  100(0)
+             10 S > C: S. 300(0) ack 101
+             20 C > S: P. 101(7) ack 301",
         ) {
             assert_eq!(table.connection(&segment).is_none(), seen.is_empty());
             table.observe(&segment);
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_lone_reset_is_no_reset_of_a_connection_that_never_was() {
-        let connection = only("0 > R 301(0)");
+        let connection = only("0 S > C: R 301(0)");
         assert_eq!((connection.ending, connection.closed_by), (Ending::Open, None));
         assert!(connection.midstream);
     }
@@ -416,14 +416,14 @@ mod tests {
     #[test]
     fn repeated_controls_open_nothing_and_move_no_state_twice() {
         let mut table = FlowTable::new();
-        let script = "0    < S  100(0)         = 1
-                      10   < S  100(0)         = 0
-                      20   > S. 300(0) ack 101 = 2
-                      21   > S. 300(0) ack 101 = 0
-                      30   < .  101(0) ack 301 = 1
-                      40   < F. 101(0) ack 301 = 2
-                      440  < F. 101(0) ack 301 = 0
-                      450  > .  301(0) ack 102 = 1";
+        let script = "0    C > S: S  100(0)         = 1
+                      10   C > S: S  100(0)         = 0
+                      20   S > C: S. 300(0) ack 101 = 2
+                      21   S > C: S. 300(0) ack 101 = 0
+                      30   C > S: .  101(0) ack 301 = 1
+                      40   C > S: F. 101(0) ack 301 = 2
+                      440  C > S: F. 101(0) ack 301 = 0
+                      450  S > C: .  301(0) ack 102 = 1";
         for (_, segment, expected) in script::read(script) {
             let step = table.observe(&segment).expect("not late");
             assert_eq!(step.connection.0, 0);
@@ -434,11 +434,11 @@ mod tests {
     #[test]
     fn a_syn_ack_with_another_number_stays_in_its_connection() {
         let connection = only(
-            "0    < S  100(0)         = 0
-             10   > S. 300(0) ack 101 = 0
-             1010 > S. 700(0) ack 101 = 0 lost_segment
-             1020 < .  101(0) ack 701 = 0 acked_unseen
-             1030 > P. 701(5) ack 101 = 0",
+            "0    C > S: S  100(0)         = 0
+             10   S > C: S. 300(0) ack 101 = 0
+             1010 S > C: S. 700(0) ack 101 = 0 lost_segment
+             1020 C > S: .  101(0) ack 701 = 0 acked_unseen
+             1030 S > C: P. 701(5) ack 101 = 0",
         );
         assert_eq!(connection.server_to_client.isn, Some(300));
         assert_eq!(connection.server_to_client.unique_octets, 5);
@@ -447,16 +447,16 @@ mod tests {
     #[test]
     fn ports_used_again_are_another_connection() {
         let connections = check(
-            "0    < S  100(0)          = 0
-             10   > S. 300(0) ack 101  = 0
-             20   < .  101(0) ack 301  = 0
-             30   < F. 101(0) ack 301  = 0
-             31   > F. 301(0) ack 102  = 0
-             32   < .  102(0) ack 302  = 0
-             90   < S  9000(0)         = 1 port_reuse
-             91   > S. 8000(0) ack 9001 = 1
-             92   < .  9001(0) ack 8001 = 1
-             93   < P. 9001(5) ack 8001 = 1",
+            "0    C > S: S  100(0)          = 0
+             10   S > C: S. 300(0) ack 101  = 0
+             20   C > S: .  101(0) ack 301  = 0
+             30   C > S: F. 101(0) ack 301  = 0
+             31   S > C: F. 301(0) ack 102  = 0
+             32   C > S: .  102(0) ack 302  = 0
+             90   C > S: S  9000(0)         = 1 port_reuse
+             91   S > C: S. 8000(0) ack 9001 = 1
+             92   C > S: .  9001(0) ack 8001 = 1
+             93   C > S: P. 9001(5) ack 8001 = 1",
         );
         assert_eq!(connections.len(), 2);
         assert_eq!(connections[0].ending, Ending::Fin);
@@ -467,7 +467,9 @@ mod tests {
     #[test]
     fn a_connection_with_itself_has_one_end_that_does_both() {
         let mut table = FlowTable::new();
-        for (_, mut segment, _) in script::read("0 < S 100(0)\n 1 < S. 100(0) ack 101\n 2 < P. 101(5) ack 101") {
+        for (_, mut segment, _) in
+            script::read("0 C > S: S 100(0)\n 1 C > S: S. 100(0) ack 101\n 2 C > S: P. 101(5) ack 101")
+        {
             (segment.dst, segment.dst_port) = (segment.src, segment.src_port);
             assert_eq!(table.observe(&segment).expect("not late").from, Side::Client);
         }
@@ -482,10 +484,12 @@ mod tests {
     #[test]
     fn both_ends_on_one_address_are_two_ends() {
         let mut table = FlowTable::new();
-        for (from, mut segment, _) in script::read("0 < S 100(0)\n 1 > S. 300(0) ack 101\n 2 < . 101(0) ack 301") {
+        for (from, mut segment, _) in
+            script::read("0 C > S: S 100(0)\n 1 S > C: S. 300(0) ack 101\n 2 C > S: . 101(0) ack 301")
+        {
             segment.dst = std::net::Ipv4Addr::LOCALHOST.into();
             segment.src = segment.dst;
-            let side = if from == From::Client { Side::Client } else { Side::Server };
+            let side = if from == Actor::CLIENT { Side::Client } else { Side::Server };
             assert_eq!(table.observe(&segment).expect("not late").from, side);
         }
         assert_eq!(table.tally().connections, 1);
@@ -494,8 +498,8 @@ mod tests {
     #[test]
     fn a_syn_ack_that_is_seen_first_comes_from_the_server() {
         let connection = only(
-            "0 > S. 300(0) ack 101 = 0
-             1 < .  101(0) ack 301 = 0",
+            "0 S > C: S. 300(0) ack 101 = 0
+             1 C > S: .  101(0) ack 301 = 0",
         );
         assert_eq!(connection.client.port(), 5000);
         assert_eq!(connection.history, "^hA");
@@ -505,7 +509,7 @@ mod tests {
     #[test]
     fn floods_of_controls_are_counted_to_the_last() {
         let mut table = FlowTable::new();
-        let (_, mut syn, _) = script::read("0 < S 100(0)").next().expect("a segment");
+        let (_, mut syn, _) = script::read("0 C > S: S 100(0)").next().expect("a segment");
         for _ in 0..1000 {
             table.observe(&syn);
         }
@@ -521,9 +525,9 @@ mod tests {
 
     #[test]
     fn findings_are_bounded_and_the_rest_is_counted() {
-        let mut script = String::from("0 < S 100(0)\n 1 > S. 300(0) ack 101\n 2 < . 101(0) ack 301\n");
+        let mut script = String::from("0 C > S: S 100(0)\n 1 S > C: S. 300(0) ack 101\n 2 C > S: . 101(0) ack 301\n");
         for at in 0..150 {
-            script.push_str(&format!("{} < . 101(0) ack 301 = 0 duplicate_ack\n", 3 + at));
+            script.push_str(&format!("{} C > S: . 101(0) ack 301 = 0 duplicate_ack\n", 3 + at));
         }
         let connection = only(&script);
         assert_eq!((connection.findings.len(), connection.findings_omitted), (100, 50));
@@ -557,13 +561,13 @@ mod tests {
     #[test]
     fn a_header_that_is_too_short_is_counted_and_says_nothing() {
         let connections = with_bad_offsets(
-            "0    < S  100(0)
-             !5   > S. 300(4) ack 101
-             10   > S. 300(0) ack 101
-             !15  < .  101(4) ack 301
-             20   < .  101(0) ack 301
-             !30  < F. 101(4) ack 301
-             !40  > R. 301(4) ack 101",
+            "0    C > S: S  100(0)
+             !5   S > C: S. 300(4) ack 101
+             10   S > C: S. 300(0) ack 101
+             !15  C > S: .  101(4) ack 301
+             20   C > S: .  101(0) ack 301
+             !30  C > S: F. 101(4) ack 301
+             !40  S > C: R. 301(4) ack 101",
         );
         let [connection] = &connections[..] else { panic!("{connections:?}") };
         let (client, server) = (&connection.client_to_server, &connection.server_to_client);
@@ -580,12 +584,12 @@ mod tests {
     #[test]
     fn a_header_beyond_its_segment_counts_by_its_flags_and_moves_nothing() {
         let connections = with_bad_offsets(
-            "0    < S  100(0)
-             10   > S. 300(0) ack 101
-             20   < .  101(0) ack 301
-             ?30  < F. 101(0) ack 301
-             ?40  > R. 301(0) ack 101
-             50   < P. 101(5) ack 301",
+            "0    C > S: S  100(0)
+             10   S > C: S. 300(0) ack 101
+             20   C > S: .  101(0) ack 301
+             ?30  C > S: F. 101(0) ack 301
+             ?40  S > C: R. 301(0) ack 101
+             50   C > S: P. 101(5) ack 301",
         );
         let [connection] = &connections[..] else { panic!("{connections:?}") };
         assert_eq!((connection.client_to_server.fin, connection.server_to_client.rst), (1, 1));
@@ -596,11 +600,13 @@ mod tests {
 
     #[test]
     fn a_syn_with_a_bad_offset_opens_a_connection_all_the_same() {
-        let short = with_bad_offsets("!0 < S 100(4)\n 1 < S 100(0)\n 2 > S. 300(0) ack 101\n !3 < S 900(4)");
+        let short = with_bad_offsets(
+            "!0 C > S: S 100(4)\n 1 C > S: S 100(0)\n 2 S > C: S. 300(0) ack 101\n !3 C > S: S 900(4)",
+        );
         assert_eq!(short.iter().map(|connection| connection.completeness).collect::<Vec<_>>(), [2, 1]);
         assert_eq!((short[0].client_to_server.syn, short[1].client_to_server.syn), (1, 0));
         // Where its numbers begin is not known from one beyond its segment.
-        let beyond = with_bad_offsets("?0 < S 100(0)\n 1 < S 900(0)\n 2 > S. 300(0) ack 901");
+        let beyond = with_bad_offsets("?0 C > S: S 100(0)\n 1 C > S: S 900(0)\n 2 S > C: S. 300(0) ack 901");
         assert_eq!(beyond.iter().map(|connection| connection.completeness).collect::<Vec<_>>(), [3]);
         assert_eq!(beyond[0].client_to_server.syn, 2);
     }
@@ -612,15 +618,15 @@ mod tests {
         let mut table = FlowTable::new();
         let port = |line: &str, port: u16| {
             let (from, mut segment, _) = script::read(line).next().expect("a segment");
-            *(if from == From::Client { &mut segment.src_port } else { &mut segment.dst_port }) = port;
+            *(if from == Actor::CLIENT { &mut segment.src_port } else { &mut segment.dst_port }) = port;
             segment
         };
-        table.quote(&port("0 < S 100(0)", 1));
-        table.quote(&port("0 < S 100(0)", 2));
-        table.observe(&port("1 < S 100(0)", 3));
-        table.observe(&port("2 < S 100(0)", 2));
-        table.observe(&port("3 > R. 0(0) ack 101", 2));
-        table.quote(&port("4 < . 101(0) ack 301", 3));
+        table.quote(&port("0 C > S: S 100(0)", 1));
+        table.quote(&port("0 C > S: S 100(0)", 2));
+        table.observe(&port("1 C > S: S 100(0)", 3));
+        table.observe(&port("2 C > S: S 100(0)", 2));
+        table.observe(&port("3 S > C: R. 0(0) ack 101", 2));
+        table.quote(&port("4 C > S: . 101(0) ack 301", 3));
         table.each(|connection| assert_ne!(connection.client.port(), 1));
         let mut told = Vec::new();
         let Ok(tally) = table.finish(|connection| {
@@ -644,7 +650,7 @@ mod tests {
         };
         for (port, line) in lines {
             let (from, mut segment, _) = script::read(line).next().expect("a segment");
-            *(if from == From::Client { &mut segment.src_port } else { &mut segment.dst_port }) = port;
+            *(if from == Actor::CLIENT { &mut segment.src_port } else { &mut segment.dst_port }) = port;
             table.observe(&segment);
             let Ok(()) = table.take_ended(&mut tell);
         }
@@ -658,14 +664,14 @@ mod tests {
         let (connections, tally) = told(
             limits,
             [
-                (1, "0 < S 100(0)"),
-                (2, "1 < S 100(0)"),
-                (2, "2 > R. 0(0) ack 101"),
-                (3, "900 < S 100(0)"),
-                (2, "1500 > R. 0(0) ack 101"),
-                (3, "1600 > S. 300(0) ack 101"),
-                (3, "9000 < . 101(0) ack 301"),
-                (2, "9001 > R. 0(0) ack 101"),
+                (1, "0 C > S: S 100(0)"),
+                (2, "1 C > S: S 100(0)"),
+                (2, "2 S > C: R. 0(0) ack 101"),
+                (3, "900 C > S: S 100(0)"),
+                (2, "1500 S > C: R. 0(0) ack 101"),
+                (3, "1600 S > C: S. 300(0) ack 101"),
+                (3, "9000 C > S: . 101(0) ack 301"),
+                (2, "9001 S > C: R. 0(0) ack 101"),
             ],
         );
         let order: Vec<_> =
@@ -678,7 +684,7 @@ mod tests {
     #[test]
     fn of_too_many_attempts_the_oldest_is_evicted() {
         let limits = Limits { half_open: 10, ..Limits::default() };
-        let (connections, tally) = told(limits, (1..=100).map(|port| (port, "0 < S 100(0)")));
+        let (connections, tally) = told(limits, (1..=100).map(|port| (port, "0 C > S: S 100(0)")));
         let order: Vec<_> = connections.iter().map(|connection| connection.id.0).collect();
         assert_eq!(order, (0..100).collect::<Vec<_>>());
         assert!((58..=90).contains(&tally.evicted), "{tally:?}");
@@ -693,7 +699,7 @@ mod tests {
         for round in 0..=holes {
             for client in 0..count {
                 frame += 1;
-                let mut segment = script::read("0 < . 1(4) ack 1").next().expect("a line").1;
+                let mut segment = script::read("0 C > S: . 1(4) ack 1").next().expect("a line").1;
                 segment.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
                 (segment.frame, segment.seq) = (frame, Seq(1 + 16 * round));
                 if closing && round == holes {
@@ -757,7 +763,7 @@ mod tests {
     fn of_too_many_that_are_only_quoted_the_first_are_known() {
         let mut table = FlowTable::new();
         for client in 0..70_000 {
-            let mut quote = script::read("0 < . 1(4) ack 1").next().expect("a line").1;
+            let mut quote = script::read("0 C > S: . 1(4) ack 1").next().expect("a line").1;
             quote.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
             table.quote(&quote);
         }
@@ -779,15 +785,15 @@ mod tests {
     #[test]
     fn of_too_many_open_ones_a_quiet_one_is_evicted() {
         let limits = Limits { open: 10, ..Limits::default() };
-        let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 < . 101(1) ack 301")));
+        let (connections, tally) = told(limits, (1..=300).map(|port| (port, "0 C > S: . 101(1) ack 301")));
         assert_eq!((connections.len(), tally.connections, tally.evicted), (300, 300, 290));
     }
 
     #[test]
     fn of_too_many_closed_ones_the_first_is_emitted() {
         let limits = Limits { closed: 2, ..Limits::default() };
-        let lines = (1..=5).flat_map(|port| [(port, "0 < S 100(0)"), (port, "1 > R. 0(0) ack 101")]);
-        let (connections, tally) = told(limits, lines.chain([(1, "2 > R. 0(0) ack 101")]));
+        let lines = (1..=5).flat_map(|port| [(port, "0 C > S: S 100(0)"), (port, "1 S > C: R. 0(0) ack 101")]);
+        let (connections, tally) = told(limits, lines.chain([(1, "2 S > C: R. 0(0) ack 101")]));
         assert_eq!(connections.iter().map(|connection| connection.id.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!((tally.late_segments, tally.evicted), (1, 0));
     }
@@ -799,7 +805,7 @@ mod tests {
             flip: bool, seq: u32, window in 1u16.., mss: Option<u16>, window_scale: Option<u8>, sack_permitted: bool,
             timestamp: Option<u32>, ip_id: Option<u16>, checksum: u16, ecn: bool,
         ) {
-            let (_, mut segment, _) = script::read("7 < S 100(0)").next().expect("a segment");
+            let (_, mut segment, _) = script::read("7 C > S: S 100(0)").next().expect("a segment");
             if flip {
                 (segment.src, segment.dst) = (segment.dst, segment.src);
             }
@@ -824,7 +830,7 @@ mod tests {
             flip: bool, flags in 0u16..0x200, seq in 0u32..2_000, ack in 0u32..2_000, len in 0u32..500,
             window in 0u16..1_000, offset in prop_oneof![Just(0u32), Just(u32::MAX - 900)], millis in 0u32..5_000,
         ) -> Segment {
-            let line = format!("{millis} {} . 0({len}) win {window}", if flip { ">" } else { "<" });
+            let line = format!("{millis} {}: . 0({len}) win {window}", if flip { "S > C" } else { "C > S" });
             let (_, mut segment, _) = script::read(&line).next().expect("a segment");
             segment.flags = Flags::from_bits_truncate(flags);
             (segment.seq, segment.ack) = (Seq(seq.wrapping_add(offset)), Seq(ack.wrapping_add(offset)));

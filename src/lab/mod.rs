@@ -108,13 +108,14 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         notices.push(format!("{foreign} frames of other connections to {address} were left out"));
     }
     let strangers = calls.len();
-    calls.retain(|call| call.accepted.is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer));
+    calls.retain(|call| call.accepted().is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer()));
     if calls.len() < strangers {
         notices.push(format!("{} connections of other programs to {address} were closed", strangers - calls.len()));
     }
     calls.sort_by_key(|call| call.entered);
     let interrupt = scenario.interrupt.clone();
-    Ok(Recording { frames, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
+    let threads = stage.threads.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Recording { frames, threads, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
 }
 
 #[cfg(test)]

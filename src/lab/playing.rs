@@ -1,7 +1,7 @@
 //! The actors of an experiment, each in a thread of its own.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use super::host::{self, Reservation};
 use super::stage::{Failure, Stage};
 use super::supervision::{LOOK, STUCK, Supervision};
 use super::{LabError, Play, Scenario, echo};
-use crate::calls::{Call, Recorder, Whereabouts};
+use crate::calls::{Call, Recorder, Threads, Whereabouts};
 
 /// Plays the scenario to its end, or until it is interrupted or stuck, and returns the calls of all actors and what went wrong.
 pub(super) fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String, Failure)>) {
@@ -44,7 +44,7 @@ pub(super) fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, V
             let (to_us, actor) = (done.clone(), name.clone());
             let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
                 host::stay_on(processor);
-                let played = act(whereabouts, part);
+                let played = act(&stage.threads, whereabouts, part);
                 drop(to_us.send((actor, played)));
             });
             match spawned {
@@ -82,8 +82,9 @@ pub(super) fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>)
     let whereabouts = Whereabouts::default();
     let part: Part<'_> = Box::new(|calls| echo::start_again(stage, calls));
     thread::scope(|scope| {
-        let actor =
-            thread::Builder::new().name("second-server".to_owned()).spawn_scoped(scope, || act(&whereabouts, part));
+        let actor = thread::Builder::new()
+            .name("second-server".to_owned())
+            .spawn_scoped(scope, || act(&stage.threads, &whereabouts, part));
         match actor.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(played)) => played,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
@@ -96,8 +97,8 @@ pub(super) fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>)
 type Part<'a> = Box<dyn FnOnce(&mut Recorder<'_>) -> Result<(), Failure> + Send + 'a>;
 
 /// Plays one part in this thread, and returns its calls too when it failed.
-fn act(whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
-    let mut calls = Recorder::of_this_thread(whereabouts);
+fn act(threads: &Mutex<Threads>, whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
+    let mut calls = Recorder::of_this_thread(threads, whereabouts);
     let result = part(&mut calls);
     (calls.into_calls(), result)
 }

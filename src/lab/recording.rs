@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::host::Ground;
-use crate::calls::{Call, Effect};
+use crate::calls::{Call, Effect, Threads};
 use crate::capture::{CaptureStats, OwnedFrame, Replay};
 use crate::kernel::Evidence;
 use crate::wire::Decoder;
@@ -24,6 +24,8 @@ pub struct Ends {
 pub struct Recording {
     /// The frames on the wire, in the order of their capture, numbered from 1.
     pub frames: Vec<OwnedFrame>,
+    /// The threads of all actors.
+    pub threads: Threads,
     /// The calls of all threads, by time of entry.
     pub calls: Vec<Call>,
     /// What sock_diag said, by time: of each end that closed first, right afterwards; of both ends of each connection after the last call,
@@ -53,9 +55,9 @@ impl Recording {
 
 /// The connections that were asked for, by the calls.
 pub(super) fn ends_of(calls: &[Call]) -> Vec<Ends> {
-    let mut connects: Vec<_> = calls.iter().filter(|call| call.effect == Effect::Connect).collect();
+    let mut connects: Vec<_> = calls.iter().filter(|call| call.effect() == Effect::Connect).collect();
     connects.sort_by_key(|call| call.entered);
-    connects.into_iter().filter_map(|call| Some(Ends { client: call.local?, server: call.peer? })).collect()
+    connects.into_iter().filter_map(|call| Some(Ends { client: call.local()?, server: call.peer()? })).collect()
 }
 
 /// The frames of these connections, numbered anew, and how many others there were: on a host's own loopback interface there may be

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::Scenario;
-use crate::calls::{Effect, Whereabouts};
+use crate::calls::{Effect, Threads, Whereabouts};
 use crate::kernel::{Evidence, SockDiag};
 
 /// A call that failed and should not have: which, and how. `EINTR`: the play was over before it was done.
@@ -21,6 +21,8 @@ pub(super) struct Stage<'a> {
     pub(super) scenario: &'a Scenario,
     /// Where the server listens, or nobody does.
     pub(super) address: SocketAddr,
+    /// The threads of all actors.
+    pub(super) threads: Mutex<Threads>,
     pub(super) server: Whereabouts,
     pub(super) clients: Vec<Client>,
     /// How many clients' connects have returned.
@@ -78,6 +80,7 @@ impl<'a> Stage<'a> {
         Self {
             scenario,
             address,
+            threads: Mutex::default(),
             server: Whereabouts::default(),
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
             connected: AtomicUsize::new(0),

@@ -21,7 +21,7 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
             EventKind::Transition(transition) => {
                 let frame = transition.cause.and_then(|cause| {
                     frame_of[cause.0 as usize].or_else(|| match &story[cause].kind {
-                        EventKind::Call(call) => call.frames.first().copied(),
+                        EventKind::Call(call) => call.sent.first().and_then(|sent| story.frame_of(*sent)),
                         _ => None,
                     })
                 });
@@ -32,8 +32,8 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 comments.entry(frame).or_default().push(text);
             }
             EventKind::Call(call) => {
-                let Some(frame) = call.completed_by else { continue };
-                let text = format!("{} returned {}", named(&call.call), outcome(&call.call));
+                let Some(frame) = call.completed_by.and_then(|id| story.frame_of(id)) else { continue };
+                let text = format!("{} returned {}", named(story, &call.call), outcome(&call.call));
                 comments.entry(frame).or_default().push(text);
             }
             EventKind::Segment(_) | EventKind::Timer(_) => {}
@@ -49,7 +49,7 @@ fn cause(story: &Story, segment: &SegmentEvent) -> String {
         .calls
         .iter()
         .filter_map(|id| match &story[*id].kind {
-            EventKind::Call(call) => Some(named(&call.call)),
+            EventKind::Call(call) => Some(named(story, &call.call)),
             _ => None,
         })
         .collect();
@@ -67,13 +67,14 @@ fn cause(story: &Story, segment: &SegmentEvent) -> String {
     plain(&text)
 }
 
-fn named(call: &Call) -> String {
-    let fd = call.fd.map_or(String::new(), |fd| fd.to_string());
-    plain(&format!("{}({fd}) by {}", call.name, call.process.comm))
+fn named(story: &Story, call: &Call) -> String {
+    let fd = call.fd().map_or(String::new(), |fd| fd.to_string());
+    let by = story.threads.get(call.thread()).map_or(String::new(), |(thread, _)| format!(" by {}", thread.comm));
+    plain(&format!("{}({fd}){by}", call.name()))
 }
 
 fn outcome(call: &Call) -> String {
-    match (&call.errno, call.result) {
+    match (call.errno(), call.result()) {
         (Some(errno), _) => errno.to_string(),
         (None, Some(result)) => result.to_string(),
         (None, None) => "nothing".to_owned(),

@@ -1,9 +1,11 @@
 //! Stories for the tests of the tellers, told event by event with the numbers of real runs over loopback.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::calls::{Arg, Call, Effect, Process, SocketId};
+use crate::calls::{
+    Arg, Call, CallId, Domain, Effect, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
+    Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId,
+};
 use crate::flow::{
     Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, Side, SideSummary,
     Verdict,
@@ -17,6 +19,37 @@ use crate::tcp::{Finding, FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Options, Segment, Seq};
 
+/// The call that is shown as `name(argument, …)` without the descriptor.
+fn op(shown: &str, effect: Effect) -> Op {
+    let (name, args) = shown.trim_end_matches(')').split_once('(').expect("name(arguments)");
+    let args: Vec<&str> = args.split(", ").collect();
+    let address = || args[0].parse().ok();
+    let len = || args[0].parse().expect("octets");
+    let flags = || if args[1] == "0" { MessageFlags::empty() } else { MessageFlags::MSG_NOSIGNAL };
+    match effect {
+        Effect::Open => Op::Socket {
+            domain: Domain::AF_INET,
+            r#type: SocketType::SOCK_STREAM,
+            flags: SocketFlags::empty(),
+            protocol: Protocol::IPPROTO_IP,
+        },
+        Effect::Option => {
+            Op::SetOption { option: OptionName::Socket(SocketOption::SO_REUSEADDR), value: OptionValue::Int(1) }
+        }
+        Effect::Bind => Op::Bind { address: address() },
+        Effect::Listen => Op::Listen { backlog: args[0].parse().expect("backlog") },
+        Effect::Accept => Op::Accept { flags: None },
+        Effect::Connect => Op::Connect { address: address() },
+        Effect::Send => Op::Send { by: Sending::Send, len: len(), flags: flags() },
+        Effect::Receive => Op::Receive { by: Receiving::Recv, len: len(), flags: flags() },
+        Effect::Close => Op::Close,
+        _ => Op::Other {
+            name: name.to_owned().into(),
+            args: args.iter().map(|arg| ("arg".into(), Arg::Text((*arg).to_owned().into()))).collect(),
+        },
+    }
+}
+
 /// Builds a story; moments are in microseconds since its beginning.
 pub(super) struct Teller {
     pub(super) story: Story,
@@ -27,7 +60,22 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn new() -> Self {
-        Self { story: Story::default(), phase: Phase::SetUp, connection: None, frame: 0 }
+        let mut story = Story::default();
+        let process = story.threads.add_process(Process { pid: 4711, comm: "tcpflow".to_owned() });
+        for (comm, tid) in [("echo-client", 4712), ("echo-server", 4713)] {
+            story.threads.add(Thread { process, tid, comm: comm.to_owned() });
+        }
+        Self { story, phase: Phase::SetUp, connection: None, frame: 0 }
+    }
+
+    /// Has a process with that pid make the call.
+    pub(super) fn made_by(&mut self, call: EventId, pid: u32) {
+        let threads = &mut self.story.threads;
+        let process = threads
+            .process_with(pid)
+            .unwrap_or_else(|| threads.add_process(Process { pid, comm: "tcpflow".to_owned() }));
+        let thread = threads.add(Thread { process, tid: pid, comm: "tcpflow".to_owned() });
+        self.call_mut(call).call.id.thread = thread;
     }
 
     fn push(&mut self, at: Timestamp, kind: EventKind) -> EventId {
@@ -46,45 +94,31 @@ impl Teller {
         fd: i32,
         result: i64,
     ) -> EventId {
-        let (name, args) = shown.split_once('(').expect("name(arguments)");
-        let args: Vec<(Cow<'static, str>, Arg)> = args
-            .trim_end_matches(')')
-            .split(", ")
-            .filter(|arg| !arg.is_empty())
-            .map(|arg| (Cow::Borrowed("arg"), Arg::Text(Cow::Owned(arg.to_owned()))))
-            .collect();
-        let comm = match side {
-            Side::Client => "echo-client",
-            Side::Server => "echo-server",
+        let op = op(shown, effect);
+        let role = match effect {
+            Effect::Open => Role::Made,
+            Effect::Close => Role::Released,
+            _ => Role::On,
         };
-        let call = Call {
-            entered: moment(entered),
-            returned: Some(moment(returned)),
-            process: Process { pid: 4711, tid: 4712 + side as u32, comm: comm.to_owned() },
-            name: Cow::Owned(name.to_owned()),
-            effect,
-            fd: Some(fd),
-            socket: Some(SocketId(fd as u64)),
-            args,
-            result: Some(result),
-            errno: None,
-            octets: matches!(effect, Effect::Send | Effect::Receive).then_some(result as u64),
-            accepted: None,
-            local: None,
-            peer: None,
-            info: None,
-            preview: if matches!(effect, Effect::Send | Effect::Receive) && result > 0 {
-                PAYLOAD[..result as usize].to_vec()
-            } else {
-                Vec::new()
-            },
+        let mut sockets = vec![SocketUse::of(SocketId(fd as u64), fd, role)];
+        if effect == Effect::Accept {
+            sockets.push(SocketUse::of(SocketId(result as u64), result as i32, Role::Made));
+        }
+        let moves = matches!(effect, Effect::Send | Effect::Receive);
+        let returned = Returned {
+            at: moment(returned),
+            result: Ok(result),
+            octets: moves.then_some(result as u64),
+            preview: if moves && result > 0 { PAYLOAD[..result as usize].to_vec() } else { Vec::new() },
         };
+        let id = CallId { thread: ThreadId(side as u32), n: self.story.events.len() as u64 };
+        let call = Call { id, entered: moment(entered), op, sockets, returned: Some(returned) };
         let side = self.connection.map(|_| side);
         let event = CallEvent {
             side,
             call,
             stream: None,
-            frames: Vec::new(),
+            sent: Vec::new(),
             brought_by: Vec::new(),
             completed_by: None,
             remark: None,
@@ -154,6 +188,12 @@ impl Teller {
         self.push(moment(at), EventKind::Segment(Box::new(event)))
     }
 
+    /// The segment in that frame.
+    fn in_frame(&self, frame: u64) -> EventId {
+        let is_it = |event: &&Event| self.story.frame_of(event.id) == Some(frame);
+        self.story.events.iter().find(is_it).expect("a segment").id
+    }
+
     pub(super) fn segment_mut(&mut self, id: EventId) -> &mut SegmentEvent {
         match &mut self.story.events[id.0 as usize].kind {
             EventKind::Segment(segment) => segment,
@@ -195,7 +235,7 @@ impl Teller {
             kind: TimerKind::TimeWait,
             remaining: Span::from_millis(remaining),
             cause: Some(cause),
-            owner: Some(Process { pid: 4711, tid: 4712, comm: "echo-client".to_owned() }),
+            owner: Some(ThreadId(0)),
         };
         self.push(moment(at), EventKind::Timer(timer))
     }
@@ -323,10 +363,12 @@ pub(super) fn echo() -> Story {
     t.time_wait(712, Client, 59_996, close);
 
     for (call, frame) in [(accept, 3), (connect, 2), (recv, 4), (back, 6), (last_recv, 8)] {
-        t.call_mut(call).completed_by = Some(frame);
+        let segment = t.in_frame(frame);
+        t.call_mut(call).completed_by = Some(segment);
     }
     for (call, frame) in [(connect, 1), (send, 4), (send_back, 6), (close, 8), (close_back, 9)] {
-        t.call_mut(call).frames = vec![frame];
+        let segment = t.in_frame(frame);
+        t.call_mut(call).sent = vec![segment];
     }
     t.summed_up(Ending::Fin, Some(Closer::Client), Verdict::Closed { first: Client, left: Left::TimeWait })
 }
@@ -339,7 +381,9 @@ pub(super) fn troubled() -> Story {
     t.connection = Some(ConnectionId(0));
     t.phase = Phase::Handshake;
     let connect = t.call((0, 90), Client, "connect(127.0.0.1:8888, 16)", Effect::Connect, 4, 0);
-    t.call_mut(connect).call.process.comm = "\u{1b}[31mred\u{202e}\r\n".to_owned();
+    let comm = "\u{1b}[31mred\u{202e}\r\n".to_owned();
+    let odd = Thread { comm, ..t.story.threads.threads()[0].clone() };
+    t.call_mut(connect).call.id.thread = t.story.threads.add(odd);
     let syn = t.segment(10, Client, Flags::SYN, (0, 0, 0), by(&[connect]));
     let answer = t.segment(30, Server, Flags::SYN | Flags::ACK, (0, 1, 0), kernel(Mechanism::Handshake, syn));
     let moved = t.moved(30, Client, (SynSent, Established), answer, &[Witness::Segments]);
@@ -352,11 +396,10 @@ pub(super) fn troubled() -> Story {
             after: Some("connect".into()),
         },
     );
-    t.call_mut(connect).completed_by = Some(2);
+    t.call_mut(connect).completed_by = Some(answer);
     t.phase = Phase::Data;
     let send = t.call((100, 120), Client, "send(5, 0)", Effect::Send, 4, 5);
-    t.call_mut(send).call.preview = b"a\x1b[2Jb".to_vec();
-    t.call_mut(send).frames = vec![3, 4];
+    t.call_mut(send).call.returned.as_mut().unwrap().preview = b"a\x1b[2Jb".to_vec();
     let first = t.segment(110, Client, Flags::ACK, (1, 1, 5), by(&[send]));
     let again = t.segment(
         200_110,
@@ -365,13 +408,13 @@ pub(super) fn troubled() -> Story {
         (1, 1, 5),
         Cause { calls: vec![send], ..kernel(Mechanism::RetransmissionTimeout, first) },
     );
+    t.call_mut(send).sent = vec![first, again];
     let segment = t.segment_mut(again);
     segment.findings = [Finding::Retransmission].into_iter().collect();
     segment.cause.why = Some(Why::TimerExpired);
     t.moved(200_110, Server, (Established, CloseWait), again, &[Witness::Segments, Witness::TcpInfo]);
     let waits = t.call((200_200, 200_300), Server, "recv(4096, 0)", Effect::Receive, 5, 0);
     t.call_mut(waits).call.returned = None;
-    t.call_mut(waits).call.result = None;
     t.segment(200_250, Server, Flags::RST, (1, 0, 0), kernel(Mechanism::Reset, again));
     t.summed_up(Ending::Reset, Some(Closer::Server), Verdict::Reset { by: Server, kind: ResetKind::NoConnection })
 }

@@ -7,7 +7,7 @@ use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
 use super::timeline::is_retransmission;
-use crate::calls::Process;
+use crate::calls::{Process, Thread, Threads};
 use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
 use crate::kernel::TimerKind;
 use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
@@ -18,9 +18,15 @@ use crate::time::{Span, Timestamp};
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub(super) fn write(out: &mut dyn Write, events: &[&Event], connection: &Connection, style: &Style) -> io::Result<()> {
+pub(super) fn write(
+    out: &mut dyn Write,
+    events: &[&Event],
+    connection: &Connection,
+    threads: &Threads,
+    style: &Style,
+) -> io::Result<()> {
     let page = Page { out, style };
-    Summary { page, events, connection }.write()
+    Summary { page, events, connection, threads }.write()
 }
 
 /// Writes what the capture as a whole lacks: dropped, skipped and late frames; nothing where nothing is lacking.
@@ -82,6 +88,7 @@ struct Summary<'a> {
     page: Page<'a>,
     events: &'a [&'a Event],
     connection: &'a Connection,
+    threads: &'a Threads,
 }
 
 impl<'a> Summary<'a> {
@@ -299,9 +306,9 @@ impl<'a> Summary<'a> {
     ) -> String {
         let style = self.page.style;
         let micro = if style.charset == Charset::Unicode { "µ" } else { "u" };
-        let owner = timer.and_then(|(_, timer)| timer.owner.as_ref());
-        let of = |owner: &Process| {
-            format!(", whose socket was last owned by {} ({})", escape(&owner.comm, style), owner.pid)
+        let owner = timer.and_then(|(_, timer)| self.threads.get(timer.owner?));
+        let of = |(thread, process): (&Thread, &Process)| {
+            format!(", whose socket was last owned by {} ({})", escape(&thread.comm, style), process.pid)
         };
         let owner = owner.map_or(String::new(), of);
         let mut said = format!("on the {}{owner}: ", side.name());
@@ -370,7 +377,7 @@ mod tests {
         let story = t.summed_up(Ending::Fin, Some(Closer::Both), Verdict::Open);
         let events: Vec<&Event> = story.events.iter().collect();
         let mut out = Vec::new();
-        write(&mut out, &events, &story.connections[0], &Style::plain(100)).unwrap();
+        write(&mut out, &events, &story.connections[0], &story.threads, &Style::plain(100)).unwrap();
         String::from_utf8(out).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 

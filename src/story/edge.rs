@@ -34,6 +34,8 @@ pub enum Join {
     Room,
     /// A segment and what the kernel sent because of it.
     Kernel(Mechanism),
+    /// A frame and its copy: they are one transmission, seen twice.
+    SameFrame,
     /// A call, segment or timer, and the transition that it moved an end by.
     Transition,
     /// A call, and the timer that runs because of it.
@@ -52,6 +54,7 @@ impl Join {
             Self::Return => "return",
             Self::Room => "room",
             Self::Kernel(mechanism) => mechanism.name(),
+            Self::SameFrame => "same_frame",
             Self::Transition => "transition",
             Self::Timer => "timer",
         }
@@ -61,11 +64,10 @@ impl Join {
 impl Story {
     /// Every join of the story, by effect in time order.
     pub fn edges(&self) -> Vec<Edge> {
-        let frames = self.segments_by_frame();
         let mut edges = Vec::new();
         for event in &self.events {
             match &event.kind {
-                EventKind::Call(call) => self.to_call(event, call, &frames, &mut edges),
+                EventKind::Call(call) => to_call(event, call, &mut edges),
                 EventKind::Segment(segment) => self.to_segment(event, segment, &mut edges),
                 EventKind::Transition(transition) => {
                     edges.extend(transition.cause.map(|cause| Edge {
@@ -82,36 +84,10 @@ impl Story {
         edges
     }
 
-    /// The event of each frame that holds a segment of the story, ascending by frame.
-    fn segments_by_frame(&self) -> Vec<(u64, EventId)> {
-        let mut frames: Vec<(u64, EventId)> = self
-            .events
-            .iter()
-            .filter_map(|event| match &event.kind {
-                EventKind::Segment(segment) => Some((segment.segment.frame, event.id)),
-                _ => None,
-            })
-            .collect();
-        frames.sort_unstable();
-        frames
-    }
-
-    fn to_call(&self, event: &Event, call: &CallEvent, frames: &[(u64, EventId)], edges: &mut Vec<Edge>) {
-        let find =
-            |frame: u64| frames.binary_search_by_key(&frame, |(frame, _)| *frame).ok().map(|place| frames[place].1);
-        for frame in &call.brought_by {
-            edges.extend(find(*frame).map(|cause| Edge { cause, effect: event.id, rule: Join::Delivery }));
-        }
-        if !call.completed_by.is_some_and(|frame| call.brought_by.contains(&frame)) {
-            let returned = call.completed_by.and_then(find);
-            edges.extend(returned.map(|cause| Edge { cause, effect: event.id, rule: Join::Return }));
-        }
-    }
-
     fn to_segment(&self, event: &Event, segment: &SegmentEvent, edges: &mut Vec<Edge>) {
         for &cause in &segment.cause.calls {
             let EventKind::Call(call) = &self[cause].kind else { continue };
-            let rule = match call.call.effect {
+            let rule = match call.call.effect() {
                 Effect::Connect => Join::Connect,
                 Effect::Send => Join::Octets,
                 Effect::Receive => Join::Room,
@@ -120,8 +96,16 @@ impl Story {
             };
             edges.push(Edge { cause, effect: event.id, rule });
         }
-        if let (Some(cause), Some(mechanism)) = (segment.cause.of, segment.cause.kernel) {
-            edges.push(Edge { cause, effect: event.id, rule: Join::Kernel(mechanism) });
+        if let Some(cause) = segment.cause.of {
+            let rule = segment.cause.kernel.map_or(Join::SameFrame, Join::Kernel);
+            edges.push(Edge { cause, effect: event.id, rule });
         }
     }
+}
+
+fn to_call(event: &Event, call: &CallEvent, edges: &mut Vec<Edge>) {
+    let effect = event.id;
+    edges.extend(call.brought_by.iter().map(|cause| Edge { cause: *cause, effect, rule: Join::Delivery }));
+    let returned = call.completed_by.filter(|cause| !call.brought_by.contains(cause));
+    edges.extend(returned.map(|cause| Edge { cause, effect, rule: Join::Return }));
 }

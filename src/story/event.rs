@@ -3,7 +3,7 @@
 use std::ops;
 
 use super::{Evidence, Remark, Timing, Why};
-use crate::calls::{Call, Process};
+use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
 use crate::tcp::{FindingSet, Rule, State};
@@ -22,10 +22,27 @@ pub struct Story {
     pub events: Vec<Event>,
     /// The connections the events name, by id in ascending order.
     pub connections: Vec<Connection>,
+    /// The threads that made the calls.
+    pub threads: Threads,
     /// Counts over the whole capture.
     pub totals: Totals,
-    /// How many joins of calls and segments are left out: a connection has them in proportion to its segments and calls.
+    /// How many joins of calls and segments were left out, at least: octets that are sent again and again are joined in proportion.
     pub joins_omitted: u64,
+}
+
+impl Story {
+    /// The frame of a segment.
+    pub fn frame_of(&self, id: EventId) -> Option<u64> {
+        match &self.events.get(usize::try_from(id.0).ok()?)?.kind {
+            EventKind::Segment(segment) => Some(segment.segment.frame),
+            _ => None,
+        }
+    }
+
+    /// The frames of segments, in order.
+    pub fn frames_of(&self, ids: &[EventId]) -> Vec<u64> {
+        ids.iter().filter_map(|id| self.frame_of(*id)).collect()
+    }
 }
 
 impl ops::Index<EventId> for Story {
@@ -88,12 +105,12 @@ pub struct CallEvent {
     pub call: Call,
     /// The positions it wrote (in its own direction) or read (in the peer's); `None` when it moved none.
     pub stream: Option<Range>,
-    /// The frames it put on the wire, ascending, retransmissions of the same octets included.
-    pub frames: Vec<u64>,
-    /// For a receive, the frames that brought its octets, ascending.
-    pub brought_by: Vec<u64>,
-    /// The frame that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
-    pub completed_by: Option<u64>,
+    /// The segments it put on the wire, ascending, retransmissions of the same octets included.
+    pub sent: Vec<EventId>,
+    /// For a receive, the segments that brought its octets, ascending.
+    pub brought_by: Vec<EventId>,
+    /// The segment that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
+    pub completed_by: Option<EventId>,
     /// What it did, or why nothing was seen of it, where that is not plain from the frames.
     pub remark: Option<Remark>,
 }
@@ -164,6 +181,8 @@ pub enum Mechanism {
     TailLossProbe,
     /// Sends again because duplicate acknowledgements or SACK told of a loss (RFC 5681, RFC 8985).
     FastRetransmit,
+    /// Sends again what a loss left out, as the kernel says.
+    Recovery,
     /// Asks whether an idle peer is still there.
     KeepAlive,
     /// Asks whether a zero window has opened.
@@ -193,6 +212,7 @@ impl Mechanism {
             Self::RetransmissionTimeout => "retransmission_timeout",
             Self::TailLossProbe => "tail_loss_probe",
             Self::FastRetransmit => "fast_retransmit",
+            Self::Recovery => "recovery",
             Self::KeepAlive => "keep_alive",
             Self::ZeroWindowProbe => "zero_window_probe",
             Self::WindowUpdate => "window_update",
@@ -240,6 +260,6 @@ pub struct TimerEvent {
     pub remaining: Span,
     /// The call that the state goes back to (the close that made this end the active closer).
     pub cause: Option<EventId>,
-    /// The process that owned the socket last, remembered from its calls.
-    pub owner: Option<Process>,
+    /// The thread that closed the socket, which owned it last.
+    pub owner: Option<ThreadId>,
 }

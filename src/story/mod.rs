@@ -1,24 +1,38 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
+mod binds;
+mod calls;
 mod cause;
+mod completion;
+mod connection;
 mod edge;
 mod event;
+mod events;
 mod fanout;
-mod lookback;
-mod matching;
-mod path;
+mod order;
+mod phases;
+mod samples;
 #[cfg(test)]
 mod script;
-mod teller;
+mod sightings;
+mod sorter;
+mod states;
+#[cfg(test)]
+mod tests;
+mod timeline;
 mod timing;
 mod trace;
 mod why;
+mod witnessed;
 
 pub use edge::{Edge, Join};
 pub use event::{
     CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
 };
-pub use teller::tell;
+pub use events::Changes;
+pub use sorter::Sorter;
+pub use timeline::{Timeline, tell};
 pub use timing::Timing;
 pub use trace::{Observed, Trace};
 pub use why::{Evidence, Remark, Unwatched, Why};
+pub use witnessed::{Moment, Sense, Sighting, Witnessed};

@@ -1,80 +1,68 @@
-//! Scripts of calls and segments on one time line, in packetdrill's manner, for the tests of the joins.
+//! Plays scripts of the one notation through the real table and timeline, for the tests of the joins.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
 
 use super::{EventKind, Observed, Story, Trace, tell};
-use crate::calls::{Call, Effect, Process, SocketId};
+use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
-use crate::flow::{ConnState, Connection, ConnectionId, Ending, Range, Side, SideSummary, Step, Totals, Verdict};
-use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
-use crate::tcp::{Endpoint, Finding, FindingSet, State};
-use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
+use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
+use crate::kernel::Evidence;
+use crate::script;
+use crate::tcp::{Finding, State};
 
 /// Tells the story of a script.
-///
-/// A line is one of
-/// - `TIME < FLAGS SEQ(LEN) [ack N] [finding…]`, a segment of the client (`>`: of the server), numbers relative to the ISNs, or
-/// - `FROM..TO client|server NAME RESULT [in STATE]`, a call (`-ERRNO` for one that failed; `in` is what TCP_INFO said afterwards), or
-/// - `TIME diag client|server STATE|none [REMAINING_MS]`, an answer of sock_diag.
-///
-/// Times are microseconds.
 pub(super) fn story(script: &str) -> Story {
-    let mut calls = Vec::new();
-    let mut evidence = Vec::new();
-    let mut segments: Vec<Observed> = Vec::new();
-    let mut ends = [Endpoint::closed(), Endpoint::unknown()];
-    let mut in_order = [0u32; 2];
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[1] {
-            "<" | ">" => {
-                let mut segment = segment(segments.len() as u64 + 1, &words);
-                segment.at = Some(time(words[0]));
-                let from = usize::from(words[1] == ">");
-                if !segment.seq.is_after(Seq(in_order[from])) {
-                    in_order[from] = in_order[from].max(segment.end().0);
-                }
-                let sides = [Side::Client, Side::Server];
-                let mut moves = [None; 4];
-                let sent = ends[from].sent(&segment).map(|step| step.map(|step| (sides[from], step)));
-                let taken = ends[1 - from].received(&segment, Seq(in_order[from]));
-                let taken = taken.map(|step| step.map(|step| (sides[1 - from], step)));
-                for (slot, step) in moves.iter_mut().zip(sent.into_iter().chain(taken).flatten()) {
-                    *slot = Some(step);
-                }
-                let findings: FindingSet =
-                    Finding::ALL.iter().copied().filter(|finding| words.contains(&finding.name())).collect();
-                let octets = u64::from(segment.len);
-                let step = Step {
-                    connection: ConnectionId(0),
-                    from: sides[from],
-                    opened: segments.is_empty(),
-                    findings,
-                    seq: i64::from(segment.seq.0),
-                    ack: segment.flags.contains(Flags::ACK).then_some(i64::from(segment.ack.0)),
-                    window: 1000,
-                    stream: (octets > 0).then(|| Range::of(u64::from(segment.data_seq().0) - 1, octets)),
-                    moves,
-                };
-                let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
-                let tunnel = words.iter().filter_map(|word| word.strip_prefix("vni:")?.parse().ok().map(vxlan));
-                segments.push(Observed {
-                    segment,
-                    step,
-                    preview: Vec::new(),
-                    tunnel: tunnel.collect(),
-                    seen: SeenAt::default(),
-                });
-            }
-            "diag" => evidence.push(answer(&words)),
-            _ => calls.push(call(&words)),
-        }
+    recording(script).told()
+}
+
+/// What a script holds.
+#[derive(Clone)]
+pub(super) struct Recording {
+    pub(super) traces: Vec<Trace>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) threads: Threads,
+    pub(super) calls: Vec<Call>,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+impl Recording {
+    pub(super) fn told(self) -> Story {
+        let Self { traces, connections, threads, calls, evidence } = self;
+        tell(traces, connections, threads, calls, &evidence, Totals::default())
     }
-    let trace = Trace { id: ConnectionId(0), client: client(), server: server(), segments };
-    let connection = summary();
-    let traces = if trace.segments.is_empty() { Vec::new() } else { vec![trace] };
-    tell(&traces, vec![connection], calls, &evidence, Totals::default())
+}
+
+/// What a script holds; findings that stand behind `=` of a segment are those that the table has.
+pub(super) fn recording(script: &str) -> Recording {
+    let performed = script::performed(script);
+    let mut table = FlowTable::new();
+    let mut observed: Vec<(ConnectionId, Observed)> = Vec::new();
+    for placed in performed.segments {
+        let segment = placed.segment;
+        let step = table.observe(&segment).expect("not late");
+        if let Some(expected) = placed.expected {
+            let findings: Vec<_> = step.findings.iter().map(Finding::name).collect();
+            assert_eq!(findings.join(" "), expected, "frame {}", segment.frame);
+        }
+        let tunnel = placed.tunnel.into();
+        let seen = SeenAt::default();
+        observed.push((step.connection, Observed { segment, step, preview: Vec::new(), tunnel, seen }));
+    }
+    let mut connections = Vec::new();
+    let Ok(_) = table.finish(|connection| {
+        connections.push(connection);
+        Ok::<_, Infallible>(())
+    });
+    connections.sort_by_key(|connection| connection.id);
+    let of = |id| observed.iter().filter(move |(of, _)| *of == id).map(|(_, observed)| observed.clone());
+    let trace = |Connection { id, client, server, .. }: &Connection| Trace {
+        id: *id,
+        client: *client,
+        server: *server,
+        segments: of(*id).collect(),
+    };
+    let traces = connections.iter().map(trace).collect();
+    Recording { traces, connections, threads: performed.threads, calls: performed.calls, evidence: performed.answers }
 }
 
 /// The story in one line an event, events numbered from 0.
@@ -85,17 +73,17 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
         .map(|event| {
             let what = match &event.kind {
                 EventKind::Call(call) => {
-                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), call.call.name);
+                    let mut text = format!("{} {}", call.side.map_or("-", Side::name), call.call.name());
                     if let Some(stream) = call.stream {
                         text += &format!(" [{},{})", stream.from, stream.to);
                     }
-                    if !call.frames.is_empty() {
-                        text += &format!(" sent {:?}", call.frames);
+                    if !call.sent.is_empty() {
+                        text += &format!(" sent {:?}", story.frames_of(&call.sent));
                     }
                     if !call.brought_by.is_empty() {
-                        text += &format!(" got {:?}", call.brought_by);
+                        text += &format!(" got {:?}", story.frames_of(&call.brought_by));
                     }
-                    if let Some(frame) = call.completed_by {
+                    if let Some(frame) = call.completed_by.and_then(|id| story.frame_of(id)) {
                         text += &format!(" done by {frame}");
                     }
                     text
@@ -140,163 +128,4 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
             format!("{} {what}", event.id.0)
         })
         .collect()
-}
-
-fn summary() -> Connection {
-    Connection {
-        id: ConnectionId(0),
-        client: client(),
-        server: server(),
-        midstream: false,
-        first: None,
-        last: None,
-        first_frame: 1,
-        last_frame: 1,
-        completeness: 0,
-        conn_state: ConnState::Oth,
-        history: String::new(),
-        initial_rtt: None,
-        client_state: None,
-        server_state: None,
-        closed_by: None,
-        ending: Ending::Open,
-        verdict: Verdict::Open,
-        client_to_server: SideSummary::default(),
-        server_to_client: SideSummary::default(),
-        findings: Vec::new(),
-        findings_omitted: 0,
-    }
-}
-
-fn client() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 50_000))
-}
-
-fn server() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 3000))
-}
-
-fn time(word: &str) -> Timestamp {
-    Timestamp::from_nanos(word.parse::<i64>().expect("microseconds") * 1000)
-}
-
-fn segment(frame: u64, words: &[&str]) -> Segment {
-    let (seq, len) = words[3].split_once('(').expect("seq(len)");
-    let flags = words[2].chars().fold(Flags::empty(), |flags, letter| {
-        flags
-            | match letter {
-                'S' => Flags::SYN,
-                'F' => Flags::FIN,
-                'R' => Flags::RST,
-                'P' => Flags::PSH,
-                '.' => Flags::ACK,
-                other => panic!("flag {other}"),
-            }
-    });
-    let ack = words.iter().position(|word| *word == "ack").map_or(0, |place| words[place + 1].parse().expect("ack"));
-    let (from, to) = if words[1] == "<" { (client(), server()) } else { (server(), client()) };
-    Segment {
-        at: None,
-        frame,
-        src: from.ip(),
-        dst: to.ip(),
-        src_port: from.port(),
-        dst_port: to.port(),
-        window: 1000,
-        urgent: 0,
-        checksum: 0,
-        ip_id: None,
-        ttl: 64,
-        oddities: Oddities::empty(),
-        options: Options::default(),
-        seq: Seq(seq.parse().expect("seq")),
-        ack: Seq(ack),
-        flags,
-        len: len.trim_end_matches(')').parse().expect("len"),
-    }
-}
-
-fn call(words: &[&str]) -> Call {
-    let (entered, returned) = words[0].split_once("..").expect("FROM..TO");
-    let (effect, moves) = match words[2] {
-        "socket" => (Effect::Open, false),
-        "bind" => (Effect::Bind, false),
-        "listen" => (Effect::Listen, false),
-        "accept" => (Effect::Accept, false),
-        "connect" => (Effect::Connect, false),
-        "send" => (Effect::Send, true),
-        "recv" => (Effect::Receive, true),
-        "shutdown" => (Effect::ShutdownWrite, false),
-        "linger" => (Effect::LingerZero, false),
-        "close" => (Effect::Close, false),
-        "unlisten" => (Effect::Close, false),
-        other => panic!("call {other}"),
-    };
-    let is_client = words[1] == "client";
-    let errno = words[3].strip_prefix('-').map(|errno| errno.to_owned().into());
-    let result = if errno.is_some() { -1 } else { words[3].parse().expect("result") };
-    let of_listener = !is_client && matches!(words[2], "socket" | "bind" | "listen" | "accept" | "unlisten");
-    let (entered, returned) = (time(entered), time(returned));
-    let info = words.iter().position(|word| *word == "in").map(|place| info(returned, words[place + 1]));
-    Call {
-        entered,
-        returned: Some(returned),
-        process: Process { pid: 1, tid: 1, comm: words[1].to_owned() },
-        name: words[2].to_owned().into(),
-        effect,
-        fd: None,
-        socket: Some(SocketId(if is_client {
-            1
-        } else if of_listener {
-            2
-        } else {
-            3
-        })),
-        args: Vec::new(),
-        result: Some(result),
-        octets: (moves && errno.is_none()).then_some(result as u64),
-        errno,
-        accepted: (effect == Effect::Accept).then_some(SocketId(3)),
-        local: Some(if is_client { client() } else { server() }),
-        peer: (!of_listener || effect == Effect::Accept).then(|| if is_client { server() } else { client() }),
-        info,
-        preview: Vec::new(),
-    }
-}
-
-fn state(word: &str) -> State {
-    State::ALL.into_iter().find(|state| state.name() == word).expect("a state")
-}
-
-fn info(at: Timestamp, word: &str) -> TcpInfo {
-    TcpInfo {
-        asked: at,
-        answered: at,
-        state: state(word),
-        rtt_us: 0,
-        rttvar_us: 0,
-        snd_cwnd: 10,
-        snd_mss: 1460,
-        unacked: 0,
-        retransmits: 0,
-        total_retrans: 0,
-        bytes_acked: 0,
-        bytes_received: 0,
-        notsent_bytes: 0,
-    }
-}
-
-fn answer(words: &[&str]) -> Evidence {
-    let (local, peer) = if words[2] == "client" { (client(), server()) } else { (server(), client()) };
-    let remaining = words.get(4).map(|millis| Span::from_millis(millis.parse().expect("milliseconds")));
-    Evidence {
-        asked: time(words[0]),
-        answered: time(words[0]),
-        local,
-        peer,
-        state: (words[3] != "none").then(|| state(words[3])),
-        timer: remaining.map(|remaining| Timer { kind: TimerKind::TimeWait, remaining }),
-        inode: 0,
-        uid: 0,
-    }
 }

@@ -30,7 +30,7 @@ pub struct Timing {
 /// Takes the times of one connection, segment by segment in the order of capture.
 ///
 /// For each segment it does work that grows with the logarithm of how many are not acknowledged, and takes out what is acknowledged once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Stopwatch {
     ends: [Outstanding; 2],
 }
@@ -60,7 +60,7 @@ impl Stopwatch {
 }
 
 /// What one end has sent and not yet got acknowledged, as far as it was captured.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Outstanding {
     /// A sequence number and the position that stands for it: positions go on past 2^32.
     origin: Option<(Seq, i64)>,
@@ -168,7 +168,7 @@ impl Outstanding {
 }
 
 /// Stretches of positions, which may overlap.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Stretches {
     /// By their beginnings, the furthest end of those that begin there.
     ends: BTreeMap<i64, i64>,
@@ -218,16 +218,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::script;
     use crate::tcp::{Conversation, Direction};
-    use crate::wire::script;
 
     /// Measures at each segment of a script (see [`script::read`]) and holds it to what stands behind `=`.
     fn check(lines: &str) {
         let (mut stopwatch, mut conversation) = (Stopwatch::default(), Conversation::default());
         for (from, segment, expected) in script::read(lines) {
             let (side, direction) = match from {
-                script::From::Client => (Side::Client, Direction::First),
-                script::From::Server => (Side::Server, Direction::Second),
+                script::Actor::CLIENT => (Side::Client, Direction::First),
+                _ => (Side::Server, Direction::Second),
             };
             let findings = conversation.observe(direction, &segment).findings;
             let timing = stopwatch.measure(side, &segment, findings);
@@ -246,16 +246,16 @@ mod tests {
     fn octets_are_in_flight_until_they_are_acknowledged() {
         check(
             "
-            0 < S 100(0)
-            5 > S. 300(0) ack 101 = acks #1 in 5
-            6 < . 101(0) ack 301 = acks #2 in 1
-            7 < P. 101(10) ack 301 = flight 10
-            8 < P. 111(20) ack 301 = flight 30
-            9 > . 301(0) ack 106 =
-            10 < P. 131(5) ack 301 = flight 30
-            12 > . 301(0) ack 131 = acks #5 in 4
-            13 < F. 136(7) ack 301 = flight 12
-            14 > . 301(0) ack 144 = acks #9 in 1
+            0 C > S: S 100(0)
+            5 S > C: S. 300(0) ack 101 = acks #1 in 5
+            6 C > S: . 101(0) ack 301 = acks #2 in 1
+            7 C > S: P. 101(10) ack 301 = flight 10
+            8 C > S: P. 111(20) ack 301 = flight 30
+            9 S > C: . 301(0) ack 106 =
+            10 C > S: P. 131(5) ack 301 = flight 30
+            12 S > C: . 301(0) ack 131 = acks #5 in 4
+            13 C > S: F. 136(7) ack 301 = flight 12
+            14 S > C: . 301(0) ack 144 = acks #9 in 1
             ",
         );
     }
@@ -264,13 +264,13 @@ mod tests {
     fn what_sack_told_of_is_not_in_flight_while_the_peer_says_so() {
         check(
             "
-            0 < . 101(10) ack 301 = flight 10
-            1 < . 111(10) ack 301 = flight 20
-            2 < . 121(10) ack 301 = flight 30
-            3 > . 301(0) ack 101 sack 111-121,121-126 =
-            4 < . 131(10) ack 301 = flight 25
-            5 > . 301(0) ack 101 =
-            6 < . 141(10) ack 301 = flight 50
+            0 C > S: . 101(10) ack 301 = flight 10
+            1 C > S: . 111(10) ack 301 = flight 20
+            2 C > S: . 121(10) ack 301 = flight 30
+            3 S > C: . 301(0) ack 101 sack 111-121,121-126 =
+            4 C > S: . 131(10) ack 301 = flight 25
+            5 S > C: . 301(0) ack 101 =
+            6 C > S: . 141(10) ack 301 = flight 50
             ",
         );
     }
@@ -279,11 +279,11 @@ mod tests {
     fn nothing_is_known_of_octets_in_flight_from_a_gap_until_the_peers_next_ack() {
         check(
             "
-            0 < . 101(10) ack 301 = flight 10
-            1 < . 131(10) ack 301 =
-            2 < . 141(10) ack 301 =
-            3 > . 301(0) ack 111 = acks #1 in 3
-            4 < . 151(10) ack 301 = flight 30
+            0 C > S: . 101(10) ack 301 = flight 10
+            1 C > S: . 131(10) ack 301 =
+            2 C > S: . 141(10) ack 301 =
+            3 S > C: . 301(0) ack 111 = acks #1 in 3
+            4 C > S: . 151(10) ack 301 = flight 30
             ",
         );
     }
@@ -292,12 +292,12 @@ mod tests {
     fn an_acknowledgement_of_octets_sent_twice_is_timed_from_the_first_but_is_ambiguous() {
         check(
             "
-            0 < . 101(10) ack 301 = flight 10
-            50 < . 111(10) ack 301 = flight 20
-            300 < . 101(10) ack 301 = flight 20
-            305 > . 301(0) ack 121 = acks #2 in 255 ambiguous
-            310 < . 121(10) ack 301 = flight 10
-            320 > . 301(0) ack 131 = acks #5 in 10
+            0 C > S: . 101(10) ack 301 = flight 10
+            50 C > S: . 111(10) ack 301 = flight 20
+            300 C > S: . 101(10) ack 301 = flight 20
+            305 S > C: . 301(0) ack 121 = acks #2 in 255 ambiguous
+            310 C > S: . 121(10) ack 301 = flight 10
+            320 S > C: . 301(0) ack 131 = acks #5 in 10
             ",
         );
     }
@@ -306,13 +306,13 @@ mod tests {
     fn a_timestamp_tells_which_transmission_was_acknowledged() {
         check(
             "
-            0 < . 101(10) ack 301 ts 7:3 = flight 10
-            1 < . 101(0) ack 301 ts 8:3 =
-            300 < . 101(10) ack 301 ts 90:3 = flight 10
-            304 > . 301(0) ack 101 ts 5:90 =
-            305 > . 301(0) ack 111 ts 5:90 = acks #1 in 305 ambiguous echo 5
-            306 < . 111(10) ack 301 ts 90:5 = flight 10
-            308 > . 301(0) ack 121 ts 5:90 = acks #6 in 2
+            0 C > S: . 101(10) ack 301 ts 7:3 = flight 10
+            1 C > S: . 101(0) ack 301 ts 8:3 =
+            300 C > S: . 101(10) ack 301 ts 90:3 = flight 10
+            304 S > C: . 301(0) ack 101 ts 5:90 =
+            305 S > C: . 301(0) ack 111 ts 5:90 = acks #1 in 305 ambiguous echo 5
+            306 C > S: . 111(10) ack 301 ts 90:5 = flight 10
+            308 S > C: . 301(0) ack 121 ts 5:90 = acks #6 in 2
             ",
         );
     }
@@ -321,10 +321,10 @@ mod tests {
     fn numbers_wrap() {
         check(
             "
-            0 < . 4294967286(10) ack 301 ts 4294967295:3 = flight 10
-            1 < . 0(10) ack 301 ts 0:3 = flight 20
-            2 > . 301(0) ack 0 ts 5:4294967295 = acks #1 in 2 echo 2
-            3 > . 301(0) ack 10 ts 5:0 = acks #2 in 2 echo 2
+            0 C > S: . 4294967286(10) ack 301 ts 4294967295:3 = flight 10
+            1 C > S: . 0(10) ack 301 ts 0:3 = flight 20
+            2 S > C: . 301(0) ack 0 ts 5:4294967295 = acks #1 in 2 echo 2
+            3 S > C: . 301(0) ack 10 ts 5:0 = acks #2 in 2 echo 2
             ",
         );
     }
@@ -357,7 +357,7 @@ mod tests {
         #[test]
         fn it_is_wiresharks_list(steps in proptest::collection::vec((any::<bool>(), 0u32..60, 1u32..12), 1..80)) {
             let (mut stopwatch, mut list) = (Stopwatch::default(), List::default());
-            let (_, template, _) = script::read("0 < . 0(0) ack 0").next().expect("a line");
+            let (_, template, _) = script::read("0 C > S: . 0(0) ack 0").next().expect("a line");
             for (frame, (sends, at, len)) in (1..).zip(steps) {
                 let number = |position: u32| Seq(u32::MAX - 20).plus(position);
                 if sends {

@@ -245,7 +245,7 @@ mod tests {
 
     use super::super::copies::REACH;
     use super::*;
-    use crate::wire::script::{self, From};
+    use crate::script::{self, Actor};
 
     /// Holds the findings of each line against the names after `=`; returns the conversation.
     fn check(script: &str) -> Conversation {
@@ -258,16 +258,16 @@ mod tests {
         conversation
     }
 
-    fn direction(from: From) -> Direction {
-        if from == From::Client { Direction::First } else { Direction::Second }
+    fn direction(from: Actor) -> Direction {
+        if from == Actor::CLIENT { Direction::First } else { Direction::Second }
     }
 
     fn opened(script: &str) -> Conversation {
         check(&format!(
             "
-            0   < S  100(0)         win 1000 ws 0
-            10  > S. 300(0) ack 101 win 1000 ws 0
-            20  < .  101(0) ack 301 win 1000
+            0   C > S: S  100(0)         win 1000 ws 0
+            10  S > C: S. 300(0) ack 101 win 1000 ws 0
+            20  C > S: .  101(0) ack 301 win 1000
             {script}"
         ))
     }
@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn octets_sent_again_late_are_a_retransmission() {
         let conversation = opened(
-            "30   < P. 101(10) ack 301
-             240  < P. 101(10) ack 301 = retransmission
-             250  > .  301(0)  ack 111",
+            "30   C > S: P. 101(10) ack 301
+             240  C > S: P. 101(10) ack 301 = retransmission
+             250  S > C: .  301(0)  ack 111",
         );
         let stream = conversation.stream(Direction::First);
         assert_eq!((stream.octets(), stream.unique_octets()), (20, 10));
@@ -288,29 +288,29 @@ mod tests {
     #[test]
     fn octets_sent_again_after_they_were_acknowledged_are_spurious() {
         opened(
-            "30   < P. 101(10) ack 301
-             31   > .  301(0)  ack 111
-             240  < P. 101(10) ack 301 = spurious_retransmission",
+            "30   C > S: P. 101(10) ack 301
+             31   S > C: .  301(0)  ack 111
+             240  C > S: P. 101(10) ack 301 = spurious_retransmission",
         );
     }
 
     #[test]
     fn the_segment_asked_for_by_two_duplicate_acks_is_a_fast_retransmission() {
         opened(
-            "30   < P. 101(10) ack 301
-             30.1 < P. 111(10) ack 301
-             30.2 < P. 121(10) ack 301
-             40   > .  301(0)  ack 101 = duplicate_ack
-             40.1 > .  301(0)  ack 101 = duplicate_ack
-             41   < P. 101(10) ack 301 = fast_retransmission",
+            "30   C > S: P. 101(10) ack 301
+             30.1 C > S: P. 111(10) ack 301
+             30.2 C > S: P. 121(10) ack 301
+             40   S > C: .  301(0)  ack 101 = duplicate_ack
+             40.1 S > C: .  301(0)  ack 101 = duplicate_ack
+             41   C > S: P. 101(10) ack 301 = fast_retransmission",
         );
     }
 
     #[test]
     fn older_octets_within_the_initial_rtt_are_out_of_order() {
         let conversation = opened(
-            "30   < P. 111(10) ack 301 id 8 = lost_segment
-             31   < P. 101(10) ack 301 id 7 = out_of_order",
+            "30   C > S: P. 111(10) ack 301 id 8 = lost_segment
+             31   C > S: P. 101(10) ack 301 id 7 = out_of_order",
         );
         assert_eq!(conversation.stream(Direction::First).unique_octets(), 20);
     }
@@ -318,23 +318,23 @@ mod tests {
     #[test]
     fn a_repeated_syn_and_a_repeated_fin_are_retransmissions() {
         check(
-            "0     < S  100(0)
-             1000  < S  100(0)         = retransmission
-             1010  > S. 300(0) ack 101
-             1020  < .  101(0) ack 301
-             1030  < F. 101(0) ack 301
-             2030  < F. 101(0) ack 301 = retransmission",
+            "0     C > S: S  100(0)
+             1000  C > S: S  100(0)         = retransmission
+             1010  S > C: S. 300(0) ack 101
+             1020  C > S: .  101(0) ack 301
+             1030  C > S: F. 101(0) ack 301
+             2030  C > S: F. 101(0) ack 301 = retransmission",
         );
     }
 
     #[test]
     fn one_old_octet_at_the_edge_is_a_keep_alive_and_more_of_them_are_new() {
         opened(
-            "30   < P. 101(10) ack 301
-             31   > .  301(0)  ack 111
-             5000 < .  110(1)  ack 301 = keep_alive
-             5001 > .  301(0)  ack 111 = keep_alive_ack
-             6000 < .  110(11) ack 301",
+            "30   C > S: P. 101(10) ack 301
+             31   S > C: .  301(0)  ack 111
+             5000 C > S: .  110(1)  ack 301 = keep_alive
+             5001 S > C: .  301(0)  ack 111 = keep_alive_ack
+             6000 C > S: .  110(11) ack 301",
         );
     }
 
@@ -343,47 +343,47 @@ mod tests {
     #[test]
     fn a_repeated_ack_is_a_duplicate_only_without_octets_and_with_the_same_window() {
         opened(
-            "30   < P. 101(10) ack 301
-             31   > P. 301(5)  ack 101
-             32   > .  306(0)  ack 101 = duplicate_ack
-             33   > .  306(0)  ack 101 win 900 = window_update
-             34   > P. 306(5)  ack 101 win 900",
+            "30   C > S: P. 101(10) ack 301
+             31   S > C: P. 301(5)  ack 101
+             32   S > C: .  306(0)  ack 101 = duplicate_ack
+             33   S > C: .  306(0)  ack 101 win 900 = window_update
+             34   S > C: P. 306(5)  ack 101 win 900",
         );
     }
 
     #[test]
     fn a_zero_window_is_probed_and_opens_again() {
         opened(
-            "30   < P. 101(1000) ack 301 = window_full
-             31   > .  301(0)  ack 1101 win 0 = zero_window
-             231  < .  1101(1) ack 301 = zero_window_probe
-             232  > .  301(0)  ack 1101 win 0 = zero_window zero_window_probe_ack
-             300  > .  301(0)  ack 1101 win 1000 = window_update",
+            "30   C > S: P. 101(1000) ack 301 = window_full
+             31   S > C: .  301(0)  ack 1101 win 0 = zero_window
+             231  C > S: .  1101(1) ack 301 = zero_window_probe
+             232  S > C: .  301(0)  ack 1101 win 0 = zero_window zero_window_probe_ack
+             300  S > C: .  301(0)  ack 1101 win 1000 = window_update",
         );
     }
 
     #[test]
     fn a_window_is_full_by_its_scale() {
         check(
-            "0   < S  100(0)         win 1000 ws 2
-             10  > S. 300(0) ack 101 win 1000 ws 3
-             20  < .  101(0) ack 301 win 1000
-             25  > .  301(0) ack 101 win 200 = window_update
-             30  < P. 101(1000) ack 301
-             31  < P. 1101(600) ack 301 = window_full",
+            "0   C > S: S  100(0)         win 1000 ws 2
+             10  S > C: S. 300(0) ack 101 win 1000 ws 3
+             20  C > S: .  101(0) ack 301 win 1000
+             25  S > C: .  301(0) ack 101 win 200 = window_update
+             30  C > S: P. 101(1000) ack 301
+             31  C > S: P. 1101(600) ack 301 = window_full",
         );
     }
 
     #[test]
     fn an_ack_of_what_was_not_captured_is_told_once() {
         opened(
-            "30   < P. 101(10) ack 301
-             31   > .  301(0)  ack 131 = acked_unseen
-             32   > P. 301(10) ack 131
-             33   < P. 131(10) ack 301 = lost_segment
-             34   > .  311(0)  ack 141 = acked_unseen
-             35   < P. 141(10) ack 311
-             36   > .  311(0)  ack 151",
+            "30   C > S: P. 101(10) ack 301
+             31   S > C: .  301(0)  ack 131 = acked_unseen
+             32   S > C: P. 301(10) ack 131
+             33   C > S: P. 131(10) ack 301 = lost_segment
+             34   S > C: .  311(0)  ack 141 = acked_unseen
+             35   C > S: P. 141(10) ack 311
+             36   S > C: .  311(0)  ack 151",
         );
     }
 
@@ -392,82 +392,82 @@ mod tests {
     #[test]
     fn the_copy_of_a_frame_keeps_the_rules_verdict_and_gets_ours_beside_it() {
         opened(
-            "30    < P. 101(10) ack 301 id 77
-             30.01 < P. 101(10) ack 301 id 77 = retransmission captured_twice
-             31    > .  301(0)  ack 111 id 78
-             31.01 > .  301(0)  ack 111 id 78 = duplicate_ack captured_twice",
+            "30    C > S: P. 101(10) ack 301 id 77
+             30.01 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice
+             31    S > C: .  301(0)  ack 111 id 78
+             31.01 S > C: .  301(0)  ack 111 id 78 = duplicate_ack captured_twice",
         );
     }
 
     #[test]
     fn after_the_first_copy_more_segments_may_come_between() {
         opened(
-            "30   < P. 101(10) ack 301 id 77
-             30.1 < P. 101(10) ack 301 id 77 = retransmission captured_twice
-             31   < P. 111(10) ack 301 id 78
-             32   < P. 121(10) ack 301 id 79
-             33   < P. 131(10) ack 301 id 80
-             33.5 > .  301(0)  ack 141 id 5
-             34   < P. 141(10) ack 301 id 81
-             35   < P. 111(10) ack 301 id 78 = spurious_retransmission captured_twice
-             36   < P. 121(10) ack 301 id 83 = spurious_retransmission
-             37   > P. 301(10) ack 141 id 6
-             38   > P. 311(10) ack 151 id 7
-             39   > P. 321(10) ack 151 id 8
-             39.5 > P. 331(10) ack 151 id 9
-             40   > .  301(0)  ack 141 id 5 = captured_twice
-             41   > P. 301(10) ack 141 id 6 = out_of_order captured_twice",
+            "30   C > S: P. 101(10) ack 301 id 77
+             30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice
+             31   C > S: P. 111(10) ack 301 id 78
+             32   C > S: P. 121(10) ack 301 id 79
+             33   C > S: P. 131(10) ack 301 id 80
+             33.5 S > C: .  301(0)  ack 141 id 5
+             34   C > S: P. 141(10) ack 301 id 81
+             35   C > S: P. 111(10) ack 301 id 78 = spurious_retransmission captured_twice
+             36   C > S: P. 121(10) ack 301 id 83 = spurious_retransmission
+             37   S > C: P. 301(10) ack 141 id 6
+             38   S > C: P. 311(10) ack 151 id 7
+             39   S > C: P. 321(10) ack 151 id 8
+             39.5 S > C: P. 331(10) ack 151 id 9
+             40   S > C: .  301(0)  ack 141 id 5 = captured_twice
+             41   S > C: P. 301(10) ack 141 id 6 = out_of_order captured_twice",
         );
     }
 
     #[test]
     fn an_old_datagram_is_a_sign_of_copies() {
         opened(
-            "30   < P. 101(10) ack 301 id 77
-             31   < P. 111(10) ack 301 id 78
-             32   < P. 121(10) ack 301 id 79
-             63   < P. 101(10) ack 301 id 77 = retransmission
-             64   < P. 131(10) ack 301 id 80
-             64.5 < P. 141(10) ack 301 id 81
-             65   < P. 121(10) ack 301 id 79 = out_of_order captured_twice",
+            "30   C > S: P. 101(10) ack 301 id 77
+             31   C > S: P. 111(10) ack 301 id 78
+             32   C > S: P. 121(10) ack 301 id 79
+             63   C > S: P. 101(10) ack 301 id 77 = retransmission
+             64   C > S: P. 131(10) ack 301 id 80
+             64.5 C > S: P. 141(10) ack 301 id 81
+             65   C > S: P. 121(10) ack 301 id 79 = out_of_order captured_twice",
         );
     }
 
     #[test]
     fn only_a_copy_within_a_second_and_within_reach_counts() {
         let mut script = String::from(
-            "30 < P. 101(10) ack 301 id 77\n30.1 < P. 101(10) ack 301 id 77 = retransmission captured_twice\n",
+            "30 C > S: P. 101(10) ack 301 id 77\n30.1 C > S: P. 101(10) ack 301 id 77 = retransmission captured_twice\n",
         );
         let mut next = 111;
         let mut send = |script: &mut String, count| {
             for _ in 0..count {
-                *script += &format!("31 < P. {next}(1) ack 301 id {next}\n");
+                *script += &format!("31 C > S: P. {next}(1) ack 301 id {next}\n");
                 next += 1;
             }
         };
         send(&mut script, REACH);
-        let in_reach = format!("{script} 32 < P. 111(1) ack 301 id 111 = out_of_order captured_twice");
+        let in_reach = format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order captured_twice");
         opened(&in_reach);
-        let late = format!("{script} 2032 < P. 111(1) ack 301 id 111 = retransmission");
+        let late = format!("{script} 2032 C > S: P. 111(1) ack 301 id 111 = retransmission");
         opened(&late);
         send(&mut script, 1);
-        opened(&format!("{script} 32 < P. 111(1) ack 301 id 111 = out_of_order"));
+        opened(&format!("{script} 32 C > S: P. 111(1) ack 301 id 111 = out_of_order"));
     }
 
     #[test]
     fn another_datagram_with_the_same_octets_is_no_copy() {
         opened(
-            "30    < P. 101(10) ack 301 id 77
-             240   < P. 101(10) ack 301 id 79 = retransmission",
+            "30    C > S: P. 101(10) ack 301 id 77
+             240   C > S: P. 101(10) ack 301 id 79 = retransmission",
         );
     }
 
     #[test]
     fn without_an_identification_only_a_copy_at_once_counts() {
         opened(
-            "30    < P. 101(10) ack 301 id -
-             30.01 < P. 101(10) ack 301 id - = retransmission captured_twice
-             240   < P. 101(10) ack 301 id - = retransmission",
+            "30    C > S: P. 101(10) ack 301 id -
+             30.01 C > S: P. 101(10) ack 301 id - = retransmission captured_twice
+             240   C > S: P. 101(10) ack 301 id - = retransmission",
         );
     }
 
@@ -476,11 +476,11 @@ mod tests {
     #[test]
     fn identifications_tell_overtaken_octets_from_those_sent_again() {
         opened(
-            "30    < P. 101(10) ack 301 id 10
-             31    < P. 121(10) ack 301 id 12 = lost_segment
-             80    < P. 111(10) ack 301 id 11 = retransmission reordered
-             90    < P. 141(10) ack 301 id 15 = lost_segment
-             91    < P. 131(10) ack 301 id 16 = out_of_order sent_again",
+            "30    C > S: P. 101(10) ack 301 id 10
+             31    C > S: P. 121(10) ack 301 id 12 = lost_segment
+             80    C > S: P. 111(10) ack 301 id 11 = retransmission reordered
+             90    C > S: P. 141(10) ack 301 id 15 = lost_segment
+             91    C > S: P. 131(10) ack 301 id 16 = out_of_order sent_again",
         );
     }
 
@@ -488,7 +488,7 @@ mod tests {
     fn a_duplicate_sack_tells_of_octets_that_arrived_twice() {
         let mut conversation = Conversation::default();
         let mut tells = |ack: u32, blocks: &[(u32, u32)]| {
-            let (_, mut segment, _) = script::read("0 > . 301(0)").next().expect("a segment");
+            let (_, mut segment, _) = script::read("0 S > C: . 301(0)").next().expect("a segment");
             segment.ack = Seq(ack);
             for (at, (left, right)) in blocks.iter().enumerate() {
                 segment.options.sack[at] = (Seq(*left), Seq(*right));
@@ -507,11 +507,11 @@ mod tests {
     #[test]
     fn a_reset_outside_the_window_is_ignored_by_its_receiver() {
         opened(
-            "30   > P. 301(10) ack 101
-             31   < .  101(0)  ack 311
-             40   > R  5000(0)         = reset_out_of_window
-             41   > R  301(0)          = reset_out_of_window
-             42   > R. 311(0)  ack 101",
+            "30   S > C: P. 301(10) ack 101
+             31   C > S: .  101(0)  ack 311
+             40   S > C: R  5000(0)         = reset_out_of_window
+             41   S > C: R  301(0)          = reset_out_of_window
+             42   S > C: R. 311(0)  ack 101",
         );
     }
 
@@ -520,9 +520,9 @@ mod tests {
     #[test]
     fn octets_that_ride_with_a_syn_or_a_fin_count() {
         let conversation = check(
-            "0   < S  100(5)
-             10  > S. 300(0) ack 106
-             20  < F. 106(7) ack 301",
+            "0   C > S: S  100(5)
+             10  S > C: S. 300(0) ack 106
+             20  C > S: F. 106(7) ack 301",
         );
         let stream = conversation.stream(Direction::First);
         assert_eq!((stream.octets(), stream.unique_octets()), (12, 12));
@@ -532,10 +532,10 @@ mod tests {
     #[test]
     fn positions_go_on_where_sequence_numbers_wrap() {
         let mut conversation = Conversation::default();
-        let script = "0  < S  4294967290(0)
-                      10 > S. 300(0) ack 4294967291
-                      20 < P. 4294967291(10) ack 301
-                      30 < P. 5(10) ack 301";
+        let script = "0  C > S: S  4294967290(0)
+                      10 S > C: S. 300(0) ack 4294967291
+                      20 C > S: P. 4294967291(10) ack 301
+                      30 C > S: P. 5(10) ack 301";
         let judged: Vec<_> =
             script::read(script).map(|(from, segment, _)| conversation.observe(direction(from), &segment)).collect();
         assert_eq!(judged.iter().map(|judged| judged.seq).collect::<Vec<_>>(), [0, 0, 1, 11]);
@@ -547,13 +547,13 @@ mod tests {
     #[test]
     fn a_segment_that_was_sent_twice_is_not_timed() {
         let conversation = opened(
-            "30   < P. 101(10) ack 301
-             33   > .  301(0)  ack 111
-             40   < P. 111(10) ack 301
-             240  < P. 111(10) ack 301 = retransmission
-             241  > .  301(0)  ack 121
-             250  < P. 121(10) ack 301
-             255  > .  301(0)  ack 131",
+            "30   C > S: P. 101(10) ack 301
+             33   S > C: .  301(0)  ack 111
+             40   C > S: P. 111(10) ack 301
+             240  C > S: P. 111(10) ack 301 = retransmission
+             241  S > C: .  301(0)  ack 121
+             250  C > S: P. 121(10) ack 301
+             255  S > C: .  301(0)  ack 131",
         );
         let (shortest, mean, longest) = conversation.stream(Direction::First).round_trips().expect("three samples");
         assert_eq!((shortest.0, mean.0, longest.0), (3_000_000, 6_000_000, 10_000_000));
@@ -563,14 +563,14 @@ mod tests {
     #[test]
     fn what_came_in_order_ends_at_a_hole_until_it_is_filled_or_acknowledged() {
         let mut conversation = Conversation::default();
-        let script = "0  < S  100(0)          = 101
-                      10 > S. 300(0)  ack 101 = 301
-                      20 < P. 111(10) ack 301 = 101
-                      21 < F. 121(0)  ack 301 = 101
-                      22 < P. 101(10) ack 301 = 122
-                      30 > P. 311(10) ack 122 = 301
-                      31 < .  122(0)  ack 321 = 122
-                      32 > .  321(0)  ack 122 = 321";
+        let script = "0  C > S: S  100(0)          = 101
+                      10 S > C: S. 300(0)  ack 101 = 301
+                      20 C > S: P. 111(10) ack 301 = 101
+                      21 C > S: F. 121(0)  ack 301 = 101
+                      22 C > S: P. 101(10) ack 301 = 122
+                      30 S > C: P. 311(10) ack 122 = 301
+                      31 C > S: .  122(0)  ack 321 = 122
+                      32 S > C: .  321(0)  ack 122 = 321";
         for (from, segment, expected) in script::read(script) {
             let judged = conversation.observe(direction(from), &segment);
             assert_eq!(judged.in_order.to_string(), expected, "frame {}", segment.frame);
@@ -582,7 +582,7 @@ mod tests {
         #[test]
         fn positions_do_not_depend_on_the_cut(start: u32, cuts in proptest::collection::vec(1u32..2_000, 1..200)) {
             let mut conversation = Conversation::default();
-            let (_, mut segment, _) = script::read("0 < S 0(0)").next().expect("a segment");
+            let (_, mut segment, _) = script::read("0 C > S: S 0(0)").next().expect("a segment");
             segment.seq = Seq(start);
             conversation.observe(Direction::First, &segment);
             segment.flags = Flags::ACK;

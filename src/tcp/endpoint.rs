@@ -130,6 +130,8 @@ rules! {
     TimeWaitOver = "time-wait-over",
     /// A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).
     TimeWaitReused = "time-wait-reused",
+    /// The kernel reports a state that no captured segment shows.
+    Witnessed = "witnessed",
     /// The end sent octets and took octets: it is open, though its handshake was not captured.
     OpenBothWays = "open-both-ways",
 }
@@ -376,18 +378,17 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
+    use crate::script::{self, Actor};
     use crate::wire::{Oddities, Options};
 
-    /// Runs a script on both ends and holds the state of each after every line.
+    /// Runs a script on both ends and holds the states of client and server, which stand after `=`, after every segment.
     ///
-    /// A line is `<` (sent by the client) or `>` (by the server), packetdrill's flags, `seq:end(len)`, `ack N`, and after `=` the two states.
     /// The client's octets start at 100, the server's at 300.
     fn check(client: Endpoint, server: Endpoint, script: &str) {
         let (mut client, mut server) = (client, server);
         let mut in_order = [None, None];
-        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (what, states) = line.split_once('=').expect("states after =");
-            let (from_client, segment) = parse(what);
+        for placed in script::performed(script).segments {
+            let (segment, from_client) = (placed.segment, placed.from == Actor::CLIENT);
             let next = &mut in_order[usize::from(!from_client)];
             let expected = next.unwrap_or(segment.seq);
             if !segment.seq.is_after(expected) && segment.end().is_after(expected) {
@@ -396,35 +397,13 @@ mod tests {
             let contiguous = next.unwrap_or(segment.seq);
             let (sender, receiver) = if from_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
             let _ = sender.sent(&segment);
-            if !what.contains("lost") {
+            if placed.arrives {
                 let _ = receiver.received(&segment, contiguous);
             }
             let name = |end: &Endpoint| end.state().map_or("?", State::name);
-            assert_eq!(format!("{} {}", name(&client), name(&server)), states.trim(), "after {what:?}");
+            let states = placed.expected.expect("states after =");
+            assert_eq!(format!("{} {}", name(&client), name(&server)), states, "after segment {}", segment.frame);
         }
-    }
-
-    fn parse(what: &str) -> (bool, Segment) {
-        let mut words = what.split_whitespace();
-        let from_client = words.next() == Some("<");
-        let mut flags = Flags::empty();
-        for letter in words.next().expect("flags").chars() {
-            flags |= match letter {
-                'S' => Flags::SYN,
-                'F' => Flags::FIN,
-                'R' => Flags::RST,
-                'P' => Flags::PSH,
-                '.' => Flags::ACK,
-                other => panic!("flag {other}"),
-            };
-        }
-        let (seq, rest) = words.next().expect("seq").split_once('(').expect("seq(len)");
-        let len = rest.trim_end_matches(')').parse().expect("len");
-        let ack = match words.next() {
-            Some("ack") => words.next().expect("ack").parse().expect("ack"),
-            _ => 0,
-        };
-        (from_client, segment(flags, seq.parse().expect("seq"), len, ack))
     }
 
     fn segment(flags: Flags, seq: u32, len: u32, ack: u32) -> Segment {
@@ -450,9 +429,9 @@ mod tests {
     }
 
     const HANDSHAKE: &str = "
-        < S  100(0)            = SYN-SENT ?
-        > S. 300(0) ack 101    = ESTABLISHED SYN-RECEIVED
-        < .  101(0) ack 301    = ESTABLISHED ESTABLISHED
+        C > S: S  100(0)            = SYN-SENT ?
+        S > C: S. 300(0) ack 101    = ESTABLISHED SYN-RECEIVED
+        C > S: .  101(0) ack 301    = ESTABLISHED ESTABLISHED
     ";
 
     fn opened(script: &str) {
@@ -467,23 +446,31 @@ mod tests {
             Endpoint::closed(),
             Endpoint::unknown(),
             "
-            < S  100(0)               = SYN-SENT ?
-            > S. 300(0) ack 101 lost  = SYN-SENT SYN-RECEIVED
-            < S  100(0)               = SYN-SENT SYN-RECEIVED
-            > S. 300(0) ack 101       = ESTABLISHED SYN-RECEIVED
-            < .  101(0) ack 301       = ESTABLISHED ESTABLISHED
+            C > S: S  100(0)               = SYN-SENT ?
+            S > C: S. 300(0) ack 101 lost  = SYN-SENT SYN-RECEIVED
+            C > S: S  100(0)               = SYN-SENT SYN-RECEIVED
+            S > C: S. 300(0) ack 101       = ESTABLISHED SYN-RECEIVED
+            C > S: .  101(0) ack 301       = ESTABLISHED ESTABLISHED
             ",
         );
     }
 
     #[test]
     fn a_refused_connection_closes_the_client_and_never_listened() {
-        check(Endpoint::closed(), Endpoint::unknown(), "< S 100(0) = SYN-SENT ?\n > R. 0(0) ack 101 = CLOSED CLOSED");
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "C > S: S 100(0) = SYN-SENT ?\n S > C: R. 0(0) ack 101 = CLOSED CLOSED",
+        );
     }
 
     #[test]
     fn a_reset_that_does_not_acknowledge_the_syn_is_ignored() {
-        check(Endpoint::closed(), Endpoint::unknown(), "< S 100(0) = SYN-SENT ?\n > R. 0(0) ack 77 = SYN-SENT CLOSED");
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "C > S: S 100(0) = SYN-SENT ?\n S > C: R. 0(0) ack 77 = SYN-SENT CLOSED",
+        );
     }
 
     #[test]
@@ -492,11 +479,11 @@ mod tests {
             Endpoint::closed(),
             Endpoint::unknown(),
             "
-            < S  100(0)           = SYN-SENT ?
-            > S  300(0)           = SYN-RECEIVED SYN-SENT
-            > S. 300(0) ack 101   = ESTABLISHED SYN-RECEIVED
-            < S. 100(0) ack 301   = ESTABLISHED ESTABLISHED
-            < .  101(0) ack 301   = ESTABLISHED ESTABLISHED
+            C > S: S  100(0)           = SYN-SENT ?
+            S > C: S  300(0)           = SYN-RECEIVED SYN-SENT
+            S > C: S. 300(0) ack 101   = ESTABLISHED SYN-RECEIVED
+            C > S: S. 100(0) ack 301   = ESTABLISHED ESTABLISHED
+            C > S: .  101(0) ack 301   = ESTABLISHED ESTABLISHED
             ",
         );
     }
@@ -506,13 +493,17 @@ mod tests {
         check(
             Endpoint::closed(),
             Endpoint::unknown(),
-            "< S 100(0) = SYN-SENT ?\n > S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED\n < R 101(0) = CLOSED LISTEN",
+            "C > S: S 100(0) = SYN-SENT ?\n S > C: S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED\n C > S: R 101(0) = CLOSED LISTEN",
         );
     }
 
     #[test]
     fn an_unseen_syn_ack_is_implied_by_what_follows() {
-        check(Endpoint::closed(), Endpoint::unknown(), "< S 100(0) = SYN-SENT ?\n < P. 101(5) ack 301 = ESTABLISHED ?");
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "C > S: S 100(0) = SYN-SENT ?\n C > S: P. 101(5) ack 301 = ESTABLISHED ?",
+        );
     }
 
     // ---- closing -------------------------------------------------------------------------------------------------
@@ -521,10 +512,10 @@ mod tests {
     fn four_segments_close_in_order() {
         opened(
             "
-            < F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
-            > .  301(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
-            > F. 301(0) ack 102 = TIME-WAIT LAST-ACK
-            < .  102(0) ack 302 = TIME-WAIT CLOSED
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: .  301(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
             ",
         );
     }
@@ -541,10 +532,10 @@ mod tests {
     fn fins_that_cross_wait_at_both_ends() {
         opened(
             "
-            < F. 101(0) ack 301 lost = FIN-WAIT-1 ESTABLISHED
-            > F. 301(0) ack 101      = CLOSING FIN-WAIT-1
-            < .  102(0) ack 302      = CLOSING FIN-WAIT-2
-            > .  302(0) ack 102      = TIME-WAIT FIN-WAIT-2
+            C > S: F. 101(0) ack 301 lost = FIN-WAIT-1 ESTABLISHED
+            S > C: F. 301(0) ack 101      = CLOSING FIN-WAIT-1
+            C > S: .  102(0) ack 302      = CLOSING FIN-WAIT-2
+            S > C: .  302(0) ack 102      = TIME-WAIT FIN-WAIT-2
             ",
         );
     }
@@ -553,8 +544,8 @@ mod tests {
     fn a_fin_behind_a_gap_waits_for_the_octets() {
         opened(
             "
-            < P. 101(5) ack 301 lost = ESTABLISHED ESTABLISHED
-            < F. 106(0) ack 301      = FIN-WAIT-1 CLOSE-WAIT
+            C > S: P. 101(5) ack 301 lost = ESTABLISHED ESTABLISHED
+            C > S: F. 106(0) ack 301      = FIN-WAIT-1 CLOSE-WAIT
             ",
         );
         let mut server = Endpoint::new(Some(State::Established));
@@ -568,18 +559,18 @@ mod tests {
     fn a_repeated_fin_moves_nothing() {
         opened(
             "
-            < F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
-            < F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
-            > F. 301(0) ack 102 = TIME-WAIT LAST-ACK
-            > F. 301(0) ack 102 = TIME-WAIT LAST-ACK
-            < .  102(0) ack 302 = TIME-WAIT CLOSED
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
             ",
         );
     }
 
     #[test]
     fn a_reset_closes_both_ends() {
-        opened("> R. 301(0) ack 101 = CLOSED CLOSED");
+        opened("S > C: R. 301(0) ack 101 = CLOSED CLOSED");
     }
 
     // ---- midstream -----------------------------------------------------------------------------------------------
@@ -590,18 +581,18 @@ mod tests {
             Endpoint::unknown(),
             Endpoint::unknown(),
             "
-            < P. 101(5) ack 301 = ? ?
-            > P. 301(5) ack 106 = ESTABLISHED ESTABLISHED
-            < F. 106(0) ack 306 = FIN-WAIT-1 CLOSE-WAIT
-            > F. 306(0) ack 107 = TIME-WAIT LAST-ACK
-            < .  107(0) ack 307 = TIME-WAIT CLOSED
+            C > S: P. 101(5) ack 301 = ? ?
+            S > C: P. 301(5) ack 106 = ESTABLISHED ESTABLISHED
+            C > S: F. 106(0) ack 306 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: F. 306(0) ack 107 = TIME-WAIT LAST-ACK
+            C > S: .  107(0) ack 307 = TIME-WAIT CLOSED
             ",
         );
-        check(Endpoint::unknown(), Endpoint::unknown(), "< F. 101(0) ack 301 = ? ?");
+        check(Endpoint::unknown(), Endpoint::unknown(), "C > S: F. 101(0) ack 301 = ? ?");
         check(
             Endpoint::unknown(),
             Endpoint::unknown(),
-            "< . 101(0) ack 301 = ? ?\n > R. 301(0) ack 101 = CLOSED CLOSED",
+            "C > S: . 101(0) ack 301 = ? ?\n S > C: R. 301(0) ack 101 = CLOSED CLOSED",
         );
     }
 

@@ -361,11 +361,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::script;
+    use crate::script;
 
     fn octets(pieces: &[(u32, u32)], start: Seq) -> Stream {
         let mut stream = Stream::default();
-        let (_, mut segment, _) = script::read("0 < . 0(0)").next().expect("a segment");
+        let (_, mut segment, _) = script::read("0 C > S: . 0(0)").next().expect("a segment");
         segment.seq = start;
         stream.begin(start);
         for &(from, len) in pieces {

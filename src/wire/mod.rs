@@ -7,8 +7,6 @@ mod header;
 mod ip;
 mod link;
 mod part;
-#[cfg(test)]
-pub(crate) mod script;
 mod segment;
 mod seq;
 mod tunnel;

@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::status::End;
-use crate::calls::{Arg, Effect, Process, SocketId};
+use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
 use crate::flow::{ConnectionId, Range, Side};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Join, Phase, SegmentEvent, TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Join, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -47,19 +47,20 @@ pub(super) struct CallLine<'a> {
     head: Head,
     returned: Option<Timestamp>,
     side: Option<Side>,
-    process: &'a Process,
+    process: Option<ProcessField<'a>>,
     name: &'a str,
     effect: Effect,
     fd: Option<i32>,
     socket: Option<SocketId>,
     args: Args<'a>,
     result: Option<i64>,
-    errno: Option<&'a str>,
+    errno: Option<Errno>,
     octets: Option<u64>,
     stream: Option<Range>,
-    frames: &'a [u64],
-    brought_by: &'a [u64],
+    frames: Vec<u64>,
+    brought_by: Vec<u64>,
     completed_by: Option<u64>,
+    edges: EdgesField<'a>,
     accepted: Option<SocketId>,
     local: Option<End>,
     peer: Option<End>,
@@ -68,31 +69,53 @@ pub(super) struct CallLine<'a> {
     note: Option<Cow<'static, str>>,
 }
 
+/// The segments that a call has to do with, by their ids.
+#[derive(Serialize)]
+struct EdgesField<'a> {
+    sent: &'a [EventId],
+    brought_by: &'a [EventId],
+    completed_by: Option<EventId>,
+}
+
+/// The thread that made a call.
+#[derive(Serialize)]
+struct ProcessField<'a> {
+    pid: u32,
+    tid: u32,
+    comm: &'a str,
+}
+
 impl<'a> CallLine<'a> {
-    pub(super) fn of(event: &Event, joined: &'a CallEvent) -> Self {
+    pub(super) fn of(event: &Event, joined: &'a CallEvent, story: &'a Story) -> Self {
         let call = &joined.call;
+        let process = story.threads.get(call.thread());
         Self {
             head: Head::of(event, "call"),
-            returned: call.returned,
+            returned: call.returned_at(),
             side: joined.side,
-            process: &call.process,
-            name: &call.name,
-            effect: call.effect,
-            fd: call.fd,
-            socket: call.socket,
-            args: Args(&call.args),
-            result: call.result,
-            errno: call.errno.as_deref(),
-            octets: call.octets,
+            process: process.map(|(thread, process)| ProcessField {
+                pid: process.pid,
+                tid: thread.tid,
+                comm: &thread.comm,
+            }),
+            name: call.name(),
+            effect: call.effect(),
+            fd: call.fd(),
+            socket: call.socket(),
+            args: Args(call.args()),
+            result: call.result(),
+            errno: call.errno(),
+            octets: call.octets(),
             stream: joined.stream,
-            frames: &joined.frames,
-            brought_by: &joined.brought_by,
-            completed_by: joined.completed_by,
-            accepted: call.accepted,
-            local: call.local.map(End::from),
-            peer: call.peer.map(End::from),
-            tcp_info: call.info.as_ref(),
-            preview: Preview(&call.preview),
+            frames: story.frames_of(&joined.sent),
+            brought_by: story.frames_of(&joined.brought_by),
+            completed_by: joined.completed_by.and_then(|id| story.frame_of(id)),
+            edges: EdgesField { sent: &joined.sent, brought_by: &joined.brought_by, completed_by: joined.completed_by },
+            accepted: call.accepted(),
+            local: call.local().map(End::from),
+            peer: call.peer().map(End::from),
+            tcp_info: call.info(),
+            preview: Preview(call.preview()),
             note: joined.remark.as_ref().map(|remark| English.remark(remark)),
         }
     }
@@ -242,7 +265,7 @@ pub(super) struct TimerLine {
 }
 
 impl TimerLine {
-    pub(super) fn of(event: &Event, timer: &TimerEvent) -> Self {
+    pub(super) fn of(event: &Event, timer: &TimerEvent, threads: &Threads) -> Self {
         let name = match timer.kind {
             TimerKind::Retransmission => "retransmission",
             TimerKind::KeepAlive => "keep-alive",
@@ -255,13 +278,17 @@ impl TimerLine {
             name,
             remaining_ns: timer.remaining,
             cause: timer.cause,
-            owner: timer.owner.as_ref().map(|owner| format!("{} ({})", owner.comm, owner.pid)),
+            owner: timer.owner.and_then(|owner| threads.get(owner)).map(named),
         }
     }
 }
 
+fn named((thread, process): (&Thread, &Process)) -> String {
+    format!("{} ({})", thread.comm, process.pid)
+}
+
 /// Arguments as an object, in the order in which the call takes them.
-struct Args<'a>(&'a [(Cow<'static, str>, Arg)]);
+struct Args<'a>(Vec<(Cow<'a, str>, Arg)>);
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -41,7 +41,7 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
         for event in &story.events {
-            self.event(event)?;
+            self.event(event, story)?;
         }
         for connection in &story.connections {
             self.connection(connection)?;
@@ -49,16 +49,16 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
         match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call))?,
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
             EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
         }
         self.end_line()
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::calls::{Arg, Call, Effect, Process, SocketId};
+use crate::calls::{Call, CallId, Errno, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
 use crate::flow::{Closer, ConnState, ConnectionId, Detail, Disagreement, Ending, Range, Side, SideSummary, Verdict};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::sample;
@@ -103,41 +103,39 @@ fn call() -> CallEvent {
     CallEvent {
         side: Some(Side::Client),
         call: Call {
+            id: CallId { thread: ThreadId(0), n: 0 },
             entered: at,
-            returned: None,
-            process: Process { pid: 1, tid: 2, comm: "echo\u{1b}".into() },
-            name: "connect".into(),
-            effect: Effect::Connect,
-            fd: Some(5),
-            socket: Some(SocketId(9)),
-            args: vec![("addr".into(), Arg::Text("127.0.0.1:3000".into())), ("n".into(), Arg::Int(-1))],
-            result: Some(-1),
-            errno: Some("ECONNREFUSED".into()),
-            octets: Some(10),
-            accepted: None,
-            local: Some("127.0.0.1:50634".parse().unwrap()),
-            peer: None,
-            info: Some(TcpInfo {
-                asked: at,
-                answered: at,
-                state: State::SynSent,
-                rtt_us: 1,
-                rttvar_us: 2,
-                snd_cwnd: 3,
-                snd_mss: 4,
-                unacked: 5,
-                retransmits: 6,
-                total_retrans: 7,
-                bytes_acked: 8,
-                bytes_received: 9,
-                notsent_bytes: 10,
+            op: Op::Connect { address: Some("127.0.0.1:3000".parse().unwrap()) },
+            sockets: vec![SocketUse {
+                local: Some("127.0.0.1:50634".parse().unwrap()),
+                info: Some(TcpInfo {
+                    asked: at,
+                    answered: at,
+                    state: State::SynSent,
+                    rtt_us: 1,
+                    rttvar_us: 2,
+                    snd_cwnd: 3,
+                    snd_mss: 4,
+                    unacked: 5,
+                    retransmits: 6,
+                    total_retrans: 7,
+                    bytes_acked: 8,
+                    bytes_received: 9,
+                    notsent_bytes: 10,
+                }),
+                ..SocketUse::of(SocketId(9), 5, Role::On)
+            }],
+            returned: Some(Returned {
+                at,
+                result: Err(Errno::ECONNREFUSED),
+                octets: Some(10),
+                preview: b"hi\n\\\xff".to_vec(),
             }),
-            preview: b"hi\n\\\xff".to_vec(),
         },
         stream: Some(Range::of(0, 10)),
-        frames: vec![1],
+        sent: vec![EventId(1)],
         brought_by: vec![],
-        completed_by: Some(2),
+        completed_by: Some(EventId(3)),
         remark: None,
     }
 }
@@ -216,7 +214,7 @@ fn story() -> Story {
         kind: TimerKind::TimeWait,
         remaining: Span::from_millis(59_700),
         cause: Some(EventId(0)),
-        owner: Some(Process { pid: 1, tid: 1, comm: "echo\u{202e}".into() }),
+        owner: Some(ThreadId(0)),
     };
     let mut events = vec![
         event(0, EventKind::Call(Box::new(call()))),
@@ -232,7 +230,10 @@ fn story() -> Story {
     events[3].at = None;
     let totals =
         Totals { frames: 10, segments: 9, connections: 1, late_segments: 1, dropped: Some(0), ..Totals::default() };
-    Story { events, connections: vec![connection()], totals, joins_omitted: 0 }
+    let mut threads = Threads::default();
+    let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
+    threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
+    Story { events, connections: vec![connection()], threads, totals, joins_omitted: 0 }
 }
 
 fn schema() -> Value {
@@ -298,7 +299,7 @@ fn causes_have_the_forms_of_the_contract() {
     assert_eq!(lines[3]["cause"], json!({"kernel": "ack", "of": 1}));
     assert_eq!(lines[4]["cause"], json!({"kernel": "retransmission_timeout", "of": 1, "calls": [0]}));
     assert_eq!(lines[5]["cause"], json!({"kernel": "unknown", "of": null, "inferred": true}));
-    assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "n": -1}));
+    assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "addrlen": 16}));
     assert_eq!(lines[0]["preview"], r"hi\n\\\xff");
     assert_eq!(lines[1]["flags"], "PSH,ACK");
     assert_eq!(lines[1]["oddities"], json!(["cut", "congestion_experienced"]));

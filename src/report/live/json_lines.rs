@@ -7,7 +7,7 @@ use crate::capture::CaptureStats;
 use crate::flow::{Connection, Step, Totals};
 use crate::kernel::Witness;
 use crate::report::Jsonl;
-use crate::story::{Event, EventId, EventKind, Phase, TransitionEvent};
+use crate::story::{Event, EventId, EventKind, Phase, Story, TransitionEvent};
 use crate::tcp::{Rule, State};
 use crate::time::Timestamp;
 use crate::wire::Segment;
@@ -54,7 +54,7 @@ impl Teller for JsonLines<'_> {
                 phase: phase(connection, moved.rule),
                 kind: EventKind::Transition(transition),
             };
-            self.jsonl.event(&event)?;
+            self.jsonl.event(&event, &Story::default())?;
         }
         Ok(())
     }

@@ -3,17 +3,17 @@
 use super::*;
 use crate::flow::FlowTable;
 use crate::report::{Charset, Clock, Style};
-use crate::wire::script;
+use crate::script;
 
-const REFUSED: &str = "0 < S 100(0)
-                       1 > R. 0(0) ack 101";
-const CLOSED: &str = "0  < S  100(0)
-                      1  > S. 300(0) ack 101
-                      2  < .  101(0) ack 301
-                      3  < P. 101(7) ack 301
-                      4  < F. 108(0) ack 301
-                      5  > F. 301(0) ack 109
-                      6  < .  109(0) ack 302";
+const REFUSED: &str = "0 C > S: S 100(0)
+                       1 S > C: R. 0(0) ack 101";
+const CLOSED: &str = "0  C > S: S  100(0)
+                      1  S > C: S. 300(0) ack 101
+                      2  C > S: .  101(0) ack 301
+                      3  C > S: P. 101(7) ack 301
+                      4  C > S: F. 108(0) ack 301
+                      5  S > C: F. 301(0) ack 109
+                      6  C > S: .  109(0) ack 302";
 
 /// Follows a script once for each port, told in lines of text with `finish` at the end.
 fn told(style: &Style, script: &str, ports: &[u16], finish: impl FnOnce(&mut Lines<'_>, FlowTable)) -> String {
@@ -89,13 +89,13 @@ fn on_loopback_it_is_said_that_the_kernel_counts_each_packet_twice() {
 
 #[test]
 fn a_segment_captured_twice_is_not_told_as_retransmitted() {
-    let script = "0  < S  100(0)
-                  1  > S. 300(0) ack 101
-                  2  < .  101(0) ack 301
-                  3  < P. 101(7) ack 301 id 7
-                  3.01 < P. 101(7) ack 301 id 7
-                  400 < P. 101(7) ack 301 id 8
-                  401 > R. 301(0) ack 108";
+    let script = "0  C > S: S  100(0)
+                  1  S > C: S. 300(0) ack 101
+                  2  C > S: .  101(0) ack 301
+                  3  C > S: P. 101(7) ack 301 id 7
+                  3.01 C > S: P. 101(7) ack 301 id 7
+                  400 C > S: P. 101(7) ack 301 id 8
+                  401 S > C: R. 301(0) ack 108";
     let text = told(&Style::plain(180), script, &[50_000], finished);
     assert!(text.contains(", 1 segment retransmitted. "), "{text}");
 }
@@ -141,7 +141,7 @@ fn the_table_at_the_end_has_all_in_order_but_the_earliest() {
 #[test]
 fn an_overview_has_the_open_ones_that_had_a_segment_last() {
     let ports: Vec<u16> = (50_000..50_100).collect();
-    let text = told(&Style::plain(180), "0 < S 100(0)", &ports, |lines, table| {
+    let text = told(&Style::plain(180), "0 C > S: S 100(0)", &ports, |lines, table| {
         let mut open = Open::default();
         table.each(|connection| open.add(connection));
         lines.overview(Timestamp::from_nanos(0), open, &Totals::default(), Some(&stats(3))).unwrap();

@@ -96,10 +96,13 @@ impl<'a> Page<'a> {
                 head.append(words.head);
                 let ellipsis = self.glyphs.ellipsis;
                 let (keep, all) = (words.keep.min(words.args.len()), words.args.len());
-                let sent = match &call.frames[..] {
+                let sent = match &call.sent[..] {
                     [] => String::new(),
                     _ if *form == Form::Return => String::new(),
-                    frames => format!(" {} {}", self.glyphs.becomes, words::frames(frames)),
+                    sent => {
+                        let frames = self.sheet.index.story.frames_of(sent);
+                        format!(" {} {}", self.glyphs.becomes, words::frames(&frames))
+                    }
                 };
                 let (mut tail, mut extras) = (words.tail, words.extras);
                 match form {

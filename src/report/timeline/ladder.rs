@@ -31,9 +31,9 @@ pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>) -> i
         // A process that the head does not name is named where it begins to speak.
         if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
             let side = side_of(*lane);
-            let speaker = process(&call.call.process, sheet.style);
+            let speaker = process(sheet.index.story, &call.call, sheet.style);
             let last = &mut speaking[side as usize];
-            if last.as_ref() != Some(&speaker) {
+            if let Some(speaker) = speaker.filter(|speaker| last.as_ref() != Some(speaker)) {
                 page.speaker(out, row, side, &speaker)?;
                 *last = Some(speaker);
             }
@@ -158,7 +158,7 @@ impl<'a> Page<'a> {
                 let cell = &mut cells[side as usize];
                 cell.outer = self.call(words, text_width(side));
                 // That the peer's FIN is why recv returned 0 is on the line already.
-                let is_plain = call.call.effect == Effect::Receive && call.call.result == Some(0);
+                let is_plain = call.call.effect() == Effect::Receive && call.call.result() == Some(0);
                 if *form != Form::Entry && (self.is_roomy() || !is_plain) {
                     self.note(
                         call.remark.as_ref().map(|remark| self.style.wording().remark(remark)),

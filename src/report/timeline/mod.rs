@@ -13,7 +13,7 @@ use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Line, escape, wrap};
 use super::view::{Form, Index, Row, View, What};
-use crate::calls::Process;
+use crate::calls::Call;
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::kernel::Witness;
 use crate::story::{Event, EventKind, Story};
@@ -70,7 +70,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
         sheet.title(out)?;
         draw(out, &sheet, view, &mut used)?;
         writeln!(out)?;
-        summary::write(out, own, connection, style)?;
+        summary::write(out, own, connection, &story.threads, style)?;
         writeln!(out)?;
     }
     summary::totals(out, &story.totals, style)?;
@@ -170,15 +170,16 @@ impl Sheet<'_> {
     fn process(&self, side: Side) -> Option<String> {
         let own = self.index.events_of(Some(self.connection?.id));
         own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => Some(process(&call.call.process, self.style)),
+            EventKind::Call(call) if call.side == Some(side) => process(self.index.story, &call.call, self.style),
             _ => None,
         })
     }
 }
 
 /// A process as `comm (pid)`.
-fn process(process: &Process, style: &Style) -> String {
-    format!("{} ({})", escape(&process.comm, style), process.pid)
+fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
+    let (thread, process) = story.threads.get(call.thread())?;
+    Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
 /// Draws a view as a ladder, or as compact lines where that has no room, or no two lanes.
@@ -300,7 +301,7 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
-    use crate::calls::Effect;
+    use crate::calls::{Effect, Errno};
     use crate::flow::{Ending, ResetKind, Verdict};
     use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Clock, Color, sample};
@@ -366,7 +367,7 @@ mod tests {
             ("connect(127.0.0.1:8888, 16)", Effect::Connect, Some("ECONNREFUSED")),
             ("setsockopt(SOL_SOCKET, SO_REUSEADDR, 1, 4)", Effect::Option, Some("EPROTONOSUPPORT")),
             ("getsockname(127.0.0.1:8888, 16)", Effect::Other, None),
-            ("send(1000000, MSG_NOSIGNAL|MSG_DONTWAIT)", Effect::Send, Some("EWOULDBLOCK")),
+            ("send(1000000, MSG_NOSIGNAL|MSG_DONTWAIT)", Effect::Send, Some("ENOBUFS")),
             ("epoll_pwait2(0x7ffc0123456789ab, 1024, {tv_sec=1, tv_nsec=500000000}, NULL, 8)", Effect::Other, None),
         ];
         let mut t = sample::Teller::new();
@@ -383,8 +384,8 @@ mod tests {
                     if errno.is_some() { -1 } else { 37 },
                 );
                 let call = &mut t.call_mut(id).call;
-                call.errno = errno.map(Into::into);
-                call.result = errno.is_none().then_some(37);
+                let returned = call.returned.as_mut().expect("it returned");
+                returned.result = errno.map_or(Ok(37), |name| Err(Errno::named(name).expect("an error")));
                 // Seen to return after something else, which gives it a row for its return and a line beside the others.
                 t.segment(n * 100 + 50, side.peer(), Flags::ACK, (1, 1, 10), sample::by(&[]));
             }
@@ -574,7 +575,7 @@ mod tests {
             t.connection = Some(ConnectionId(connection));
             for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
                 let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
-                t.call_mut(id).call.process.pid = pid;
+                t.made_by(id, pid);
                 t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
             }
         }

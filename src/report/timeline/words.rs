@@ -46,7 +46,7 @@ pub(super) fn call(
     style: &Style,
 ) -> CallWords {
     let glyphs = style.glyphs();
-    let name = escape(&call.call.name, style);
+    let name = escape(call.call.name(), style);
     let strong = match side {
         Side::Client => Paint::ClientStrong,
         Side::Server => Paint::ServerStrong,
@@ -59,7 +59,7 @@ pub(super) fn call(
     let mut words = CallWords { head, args: Vec::new(), keep: 0, tail: Line::default(), extras: Vec::new() };
     if matches!(form, Form::Whole | Form::Entry) {
         words.args = arguments(call, form, style);
-        words.keep = match call.call.effect {
+        words.keep = match call.call.effect() {
             Effect::Send | Effect::Option | Effect::LingerZero => 3,
             Effect::Open | Effect::Bind | Effect::Listen | Effect::Connect | Effect::Receive => 2,
             Effect::Accept => 1,
@@ -68,7 +68,7 @@ pub(super) fn call(
     }
     match form {
         Form::Entry => {
-            let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+            let waits = matches!(call.call.effect(), Effect::Accept | Effect::Connect | Effect::Receive);
             if waits {
                 words.extras.insert(0, Line::of(Paint::Dim, format!(" {}waiting", glyphs.ellipsis)));
             }
@@ -80,21 +80,19 @@ pub(super) fn call(
         }
         Form::Whole | Form::Return => {}
     }
-    match (call.call.result, &call.call.errno) {
-        (_, Some(errno)) => {
-            let errno = Line::of(Paint::Bad, escape(errno, style)).cut(LONGEST_NAME, glyphs.ellipsis);
-            words.tail.append(Line::of(Paint::Bad, " = -1 ").joined(errno));
-        }
+    match (call.call.result(), call.call.errno()) {
+        (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {errno}")),
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }
     match (&call.brought_by[..], call.completed_by) {
         (brought @ [_, _, ..], _) => {
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
-            words.tail.push(Paint::Plain, frames(brought));
+            words.tail.push(Paint::Plain, frames(&index.story.frames_of(brought)));
             words.extras.push(Line::of(Paint::Dim, format!(" ({})", counted(brought.len() as u64, "segment"))));
         }
-        (_, Some(frame)) => {
+        (_, Some(segment)) => {
+            let frame = index.story.frame_of(segment).unwrap_or_default();
             let flags = index.segment(frame).map_or(String::new(), |segment| format!(" {}", segment.segment.flags));
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
             words.tail.push(Paint::Plain, format!("#{frame}"));
@@ -102,25 +100,25 @@ pub(super) fn call(
         }
         _ => {}
     }
-    if call.call.effect == Effect::Accept
+    if call.call.effect() == Effect::Accept
         && form == Form::Return
-        && let Some(peer) = call.call.peer
+        && let Some(peer) = call.call.peer()
     {
         words.extras.push(Line::of(Paint::Dim, format!(" from {peer}")));
     }
-    if call.call.effect == Effect::Receive {
-        if !call.call.preview.is_empty() {
+    if call.call.effect() == Effect::Receive {
+        if !call.call.preview().is_empty() {
             words.extras.push(Line::of(Paint::Plain, format!(" {}", preview(call, 22, style))));
-        } else if call.call.result == Some(0) && call.completed_by.is_some() {
+        } else if call.call.result() == Some(0) && call.completed_by.is_some() {
             words.extras.push(Line::of(Paint::Dim, " end of stream"));
         }
     }
-    if call.frames.len() > 1 {
-        let said =
-            format!(" {} {} ({})", glyphs.becomes, frames(&call.frames), counted(call.frames.len() as u64, "segment"));
+    if call.sent.len() > 1 {
+        let sent = frames(&index.story.frames_of(&call.sent));
+        let said = format!(" {} {sent} ({})", glyphs.becomes, counted(call.sent.len() as u64, "segment"));
         words.extras.insert(0, Line::of(Paint::Dim, said));
     }
-    if let Some(returned) = call.call.returned
+    if let Some(returned) = call.call.returned_at()
         && form == Form::Return
     {
         let took = clock::duration(returned.since(call.call.entered), micro(style));
@@ -134,20 +132,20 @@ pub(super) fn call(
 /// What the kernel writes into its arguments is not known when a call is entered.
 fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
-    if let Some(fd) = call.call.fd
-        && !matches!(call.call.effect, Effect::Open | Effect::Exit)
+    if let Some(fd) = call.call.fd()
+        && !matches!(call.call.effect(), Effect::Open | Effect::Exit)
     {
         args.push(fd.to_string());
     }
-    if call.call.effect == Effect::Send && !call.call.preview.is_empty() {
+    if call.call.effect() == Effect::Send && !call.call.preview().is_empty() {
         args.push(preview(call, if style.columns() < 120 { 14 } else { 20 }, style));
     }
-    if call.call.effect == Effect::Accept && form == Form::Entry {
+    if call.call.effect() == Effect::Accept && form == Form::Entry {
         return args;
     }
-    args.extend(call.call.args.iter().map(|(_, value)| match value {
+    args.extend(call.call.args().into_iter().map(|(_, value)| match value {
         Arg::Int(number) => number.to_string(),
-        Arg::Text(text) => match escape(text, style) {
+        Arg::Text(text) => match escape(&text, style) {
             long if long.width() > LONGEST_ARGUMENT => {
                 let ellipsis = style.glyphs().ellipsis;
                 format!("{}{ellipsis}", cut(&long, LONGEST_ARGUMENT - ellipsis.width()).0)
@@ -160,8 +158,8 @@ fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
 
 /// The first octets that a call moved.
 fn preview(call: &CallEvent, columns: usize, style: &Style) -> String {
-    let whole = call.call.octets.is_none_or(|octets| octets == call.call.preview.len() as u64);
-    quote(&call.call.preview, if whole { Rest::Nothing } else { Rest::Follows }, columns, style)
+    let whole = call.call.octets().is_none_or(|octets| octets == call.call.preview().len() as u64);
+    quote(call.call.preview(), if whole { Rest::Nothing } else { Rest::Follows }, columns, style)
 }
 
 /// Frame numbers in few words: `#4`, `#4 #5`, `#4-#9`; a range may hold frames that are not meant, so their number is told beside it.
@@ -374,6 +372,7 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         Mechanism::WindowUpdate => ("window update", "window update after", "window"),
         Mechanism::Reset => ("resets", "resets on", "resets on"),
         Mechanism::Exit => ("closes at exit", "closes at exit, after", "at exit"),
+        Mechanism::Recovery => ("recovery", "recovery of", "recovery"),
         Mechanism::Unknown => ("not known", "not known, after", "not known"),
     };
     let (with, alone) = if said == Said::Shortly { (short, short) } else { (with, alone) };
@@ -393,7 +392,7 @@ pub(super) fn called(index: &Index<'_>, calls: &[EventId], style: &Style) -> Str
     let mut groups: Vec<(String, Vec<Option<u64>>)> = Vec::new();
     for &id in calls {
         let Some(EventKind::Call(call)) = index.event(id).map(|event| &event.kind) else { continue };
-        let name = escape(&call.call.name, style);
+        let name = escape(call.call.name(), style);
         let n = index.ordinal(id);
         match groups.last_mut() {
             Some((last, numbers)) if *last == name => numbers.push(n),
@@ -512,8 +511,8 @@ pub(super) fn timer(
     let call = timer
         .cause
         .map(|cause| Line::of(Paint::Dim, "after ").with(paint_of(timer.side), called(index, &[cause], style)));
-    let owner = timer.owner.as_ref().map(|owner| {
-        let owner = format!("{} ({})", escape(&owner.comm, style), owner.pid);
+    let owner = timer.owner.and_then(|owner| index.story.threads.get(owner)).map(|(thread, process)| {
+        let owner = format!("{} ({})", escape(&thread.comm, style), process.pid);
         Line::of(Paint::Dim, "by ").with(Paint::Plain, owner)
     });
     match (call, owner) {

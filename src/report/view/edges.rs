@@ -1,6 +1,5 @@
 //! Edges: what leads from one event to another.
 
-use super::Index;
 use crate::story::{Event, EventId, EventKind};
 
 /// One event that led to another.
@@ -32,14 +31,12 @@ pub enum EdgeKind {
 }
 
 /// The edges of one event: those that lead to it from its causes, and of a call those from the segments that let it return.
-pub(super) fn edges(index: &Index<'_>, event: &Event) -> Vec<Edge> {
+pub(super) fn edges(event: &Event) -> Vec<Edge> {
     let to = |from: EventId, kind| Edge { from, to: event.id, kind };
     match &event.kind {
         EventKind::Call(call) => {
-            let brought = call.brought_by.iter().map(|frame| (*frame, EdgeKind::Brings));
-            let completed = call.completed_by.map(|frame| (frame, EdgeKind::Completes));
-            let frames = brought.chain(completed);
-            frames.filter_map(|(frame, kind)| Some(to(index.segment_id(frame)?, kind))).collect()
+            let brought = call.brought_by.iter().map(|segment| to(*segment, EdgeKind::Brings));
+            brought.chain(call.completed_by.map(|segment| to(segment, EdgeKind::Completes))).collect()
         }
         EventKind::Segment(segment) => {
             let calls = segment.cause.calls.iter().map(|call| to(*call, EdgeKind::Sends));

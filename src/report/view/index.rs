@@ -9,7 +9,8 @@ use crate::tcp::Finding;
 
 /// What is looked up in a story while it is drawn.
 pub struct Index<'a> {
-    pub(super) story: &'a Story,
+    /// What it finds its way in.
+    pub story: &'a Story,
     events: HashMap<Option<ConnectionId>, Vec<&'a Event>>,
     segments: HashMap<u64, (EventId, &'a SegmentEvent)>,
     ordinals: HashMap<EventId, u64>,
@@ -33,7 +34,7 @@ impl<'a> Index<'a> {
                 }
                 EventKind::Call(call) => {
                     if let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
-                        (call.call.effect, call.call.socket)
+                        (call.call.effect(), call.call.socket())
                     {
                         listeners.insert(socket);
                     }
@@ -45,7 +46,7 @@ impl<'a> Index<'a> {
         let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners, copies };
         for event in story.events.iter().filter(|event| event.connection.is_some()) {
             if let EventKind::Call(call) = &event.kind {
-                let key = (event.connection, index.side(call), &*call.call.name);
+                let key = (event.connection, index.side(call), call.call.name());
                 counts.entry(key).or_default().push(event.id);
             }
         }
@@ -86,7 +87,7 @@ impl<'a> Index<'a> {
 
     /// The side of a call: that of its end, or for a socket without a connection that of a server if it was bound to listen.
     pub fn side(&self, call: &CallEvent) -> Side {
-        call.side.unwrap_or_else(|| match call.call.socket {
+        call.side.unwrap_or_else(|| match call.call.socket() {
             Some(socket) if self.listeners.contains(&socket) => Side::Server,
             _ => Side::Client,
         })

@@ -102,7 +102,9 @@ impl<'a> Lanes<'a> {
 /// The process that makes an end's calls, if one was watched.
 fn process<'a>(index: &Index<'a>, connection: ConnectionId, side: Side) -> Option<&'a Process> {
     index.events_of(Some(connection)).iter().find_map(|event| match &event.kind {
-        EventKind::Call(call) if call.side == Some(side) => Some(&call.call.process),
+        EventKind::Call(call) if call.side == Some(side) => {
+            index.story.threads.get(call.call.thread()).map(|(_, process)| process)
+        }
         _ => None,
     })
 }

@@ -154,7 +154,7 @@ impl<'a> View<'a> {
     }
 
     /// What leads from one of its events to another, in the order of the events that the edges lead to or belong to.
-    pub fn edges(&self, index: &Index<'a>) -> impl Iterator<Item = Edge> {
-        self.events.iter().flat_map(|event| edges::edges(index, event))
+    pub fn edges(&self) -> impl Iterator<Item = Edge> {
+        self.events.iter().flat_map(|event| edges::edges(event))
     }
 }

@@ -75,17 +75,17 @@ impl<'a, 'b> Ahead<'a, 'b> {
 
     /// Whether something happened between a call's entry, which is event `at`, and its return that makes it worth two rows.
     fn is_seen_open(&self, call: &CallEvent, event: &Event, at: usize) -> bool {
-        if call.call.effect == Effect::Exit {
+        if call.call.effect() == Effect::Exit {
             return false;
         }
-        let end = match call.call.returned {
+        let end = match call.call.returned_at() {
             Some(returned) => self.latest.partition_point(|latest| *latest <= Some(returned)),
             None => self.events.len(),
         };
         if self.segment[at + 1] < end {
             return true;
         }
-        let waits = matches!(call.call.effect, Effect::Accept | Effect::Connect | Effect::Receive);
+        let waits = matches!(call.call.effect(), Effect::Accept | Effect::Connect | Effect::Receive);
         let own = |next: &Event| match &next.kind {
             EventKind::Transition(transition) => transition.cause == Some(event.id),
             _ => false,
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
             self.mark(lane, slot, Slot::Opens);
         }
         let open = Open { id, call, lane, slot };
-        match call.call.returned {
+        match call.call.returned_at() {
             Some(returned) => _ = self.open.insert((returned, id), open),
             None => self.hanging.push(open),
         }
@@ -149,8 +149,8 @@ impl<'a> Plan<'a> {
             let same_moment = event.at.is_none() || event.at == row.at;
             match &row.what {
                 What::Call { id, call, form: Form::Whole, .. } => {
-                    let answered = call.call.info.as_ref().map(|info| info.answered);
-                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned).max(row.at)
+                    let answered = call.call.info().map(|info| info.answered);
+                    transition.cause == Some(*id) && event.at <= answered.max(call.call.returned_at()).max(row.at)
                 }
                 What::Call { id, .. } => same_moment && transition.cause == Some(*id),
                 _ => same_moment,

@@ -81,11 +81,10 @@ fn proxied() -> Story {
         let send = t.call((at, at + 9), Side::Client, "send(10, 0)", Effect::Send, 4, 10);
         let segment = t.segment(at + 2, Side::Client, Flags::ACK, (1, 1, 10), sample::by(&[send]));
         let recv = t.call((at + 4, at + 8), Side::Server, "recv(64, 0)", Effect::Receive, 5, 10);
-        t.call_mut(send).call.process.pid = sender;
-        let frame = t.segment_mut(segment).segment.frame;
+        t.made_by(send, sender);
+        t.made_by(recv, receiver);
         let received = t.call_mut(recv);
-        received.call.process.pid = receiver;
-        (received.brought_by, received.completed_by) = (vec![frame], Some(frame));
+        (received.brought_by, received.completed_by) = (vec![segment], Some(segment));
     };
     // The connection of the proxy to the server comes first: lanes do not depend on the order.
     hop(&mut t, 1, 100, 2, 3);
@@ -117,11 +116,11 @@ fn edges_lead_from_calls_over_segments_to_the_calls_that_they_let_return() {
     let story = proxied();
     let index = Index::new(&story);
     let view = View::of_several(&index, &[ConnectionId(1)]);
-    let edges: Vec<_> = view.edges(&index).map(|edge| (edge.from.0, edge.to.0, edge.kind)).collect();
+    let edges: Vec<_> = view.edges().map(|edge| (edge.from.0, edge.to.0, edge.kind)).collect();
     assert_eq!(edges, [(0, 1, EdgeKind::Sends), (1, 2, EdgeKind::Brings), (1, 2, EdgeKind::Completes)]);
     let all = View::of_one(&index, &story.events.iter().collect::<Vec<_>>());
-    assert!(all.edges(&index).all(|edge| edge.from < edge.to && index.event(edge.to).is_some()));
-    assert_eq!(all.edges(&index).count(), 6);
+    assert!(all.edges().all(|edge| edge.from < edge.to && index.event(edge.to).is_some()));
+    assert_eq!(all.edges().count(), 6);
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn every_cause_of_the_echo_is_an_edge() {
     let story = sample::echo();
     let index = Index::new(&story);
     let view = View::of_one(&index, &story.events.iter().collect::<Vec<_>>());
-    let edges: Vec<_> = view.edges(&index).collect();
+    let edges: Vec<_> = view.edges().collect();
     let count = |kind| edges.iter().filter(|edge| edge.kind == kind).count();
     let mut named = [0; 4];
     for event in &story.events {

@@ -341,6 +341,7 @@ fn arm(rule: Rule) -> &'static str {
         Rule::TimeWaitReused => {
             "A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4)."
         }
+        Rule::Witnessed => "The kernel reports a state that no captured segment shows.",
         Rule::OpenBothWays => "The end sent octets and took octets: it is open, though its handshake was not captured.",
     }
 }

@@ -1,0 +1,411 @@
+//! `Op`: which call it was, with its arguments as types; and how they are shown.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Call, Domain, How, Level, MessageFlags, Protocol, Role, SocketFlags, SocketOption, SocketType, TcpOption};
+
+/// A call and its arguments, without the descriptors, which are in [`Call::sockets`].
+///
+/// An address is `None` where it is no internet address, or could not be read.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// `socket`.
+    Socket {
+        /// The family.
+        domain: Domain,
+        /// Stream or datagrams.
+        r#type: SocketType,
+        /// What stands beside the type.
+        flags: SocketFlags,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// `bind`.
+    Bind {
+        /// The address that is asked for.
+        address: Option<SocketAddr>,
+    },
+    /// `listen`.
+    Listen {
+        /// How many finished handshakes may wait for accept.
+        backlog: i32,
+    },
+    /// `connect`.
+    Connect {
+        /// The peer that is asked for.
+        address: Option<SocketAddr>,
+    },
+    /// `accept`, and `accept4` where it has flags.
+    Accept {
+        /// The flags of `accept4`.
+        flags: Option<SocketFlags>,
+    },
+    /// `send` and its kin.
+    Send {
+        /// Which of them.
+        by: Sending,
+        /// How many octets it offers.
+        len: u64,
+        /// Its flags, where it has such an argument.
+        flags: MessageFlags,
+    },
+    /// `recv` and its kin.
+    Receive {
+        /// Which of them.
+        by: Receiving,
+        /// How many octets it has room for.
+        len: u64,
+        /// Its flags, where it has such an argument.
+        flags: MessageFlags,
+    },
+    /// `shutdown`.
+    Shutdown {
+        /// Which directions.
+        how: How,
+    },
+    /// `close`; whether it was the last descriptor is told by the socket's [`Role`].
+    Close,
+    /// `close_range`.
+    CloseRange {
+        /// The first descriptor.
+        first: u32,
+        /// The last one.
+        last: u32,
+    },
+    /// `dup` and its kin; the new descriptor is the result.
+    Duplicate {
+        /// Which of them.
+        by: Duplicating,
+    },
+    /// `setsockopt`.
+    SetOption {
+        /// Which option.
+        option: OptionName,
+        /// What it is set to.
+        value: OptionValue,
+    },
+    /// `getsockopt`.
+    GetOption {
+        /// Which option.
+        option: OptionName,
+        /// What it was; as it was before the call returned, [`OptionValue::Unread`].
+        value: OptionValue,
+    },
+    /// `poll` and its kin; what is waited for at which socket is in its [`Role`].
+    Poll {
+        /// Which of them.
+        by: Polling,
+        /// Milliseconds; negative waits without end.
+        timeout: i64,
+    },
+    /// The end of a process, which closes its descriptors without a call.
+    Exit,
+    /// Another call that is worth a line.
+    Other {
+        /// Its name.
+        name: Cow<'static, str>,
+        /// Its arguments by name.
+        args: Vec<(Cow<'static, str>, Arg)>,
+    },
+}
+
+/// An argument as it is shown.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Arg {
+    /// A number.
+    Int(i64),
+    /// Symbolic constants such as `SOCK_STREAM`, an address with its port, or any other text.
+    Text(Cow<'static, str>),
+}
+
+impl Arg {
+    /// Its text; `None` for a number.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Int(_) => None,
+        }
+    }
+}
+
+/// An option, by the level it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptionName {
+    /// Of SOL_SOCKET.
+    Socket(SocketOption),
+    /// Of SOL_TCP.
+    Tcp(TcpOption),
+    /// Of another level, by number.
+    Other(Level, i32),
+}
+
+/// What an option is set to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptionValue {
+    /// A number.
+    Int(i32),
+    /// SO_LINGER's.
+    Linger {
+        /// Whether close lingers.
+        on: bool,
+        /// For how long.
+        seconds: i32,
+    },
+    /// Something else, of so many octets.
+    Opaque(u32),
+    /// Not read.
+    Unread,
+}
+
+/// Makes an enum of calls that do the same, each with its name.
+macro_rules! kin {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $type {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)*
+        }
+
+        impl $type {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name of the system call.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The one of that name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|call| call.name() == name)
+            }
+        }
+    };
+}
+
+kin! {
+    /// The calls that write octets to a stream.
+    Sending {
+        Send = "send",
+        SendTo = "sendto",
+        SendMsg = "sendmsg",
+        SendMmsg = "sendmmsg",
+        Write = "write",
+        WriteV = "writev",
+        SendFile = "sendfile",
+        Splice = "splice",
+    }
+}
+
+kin! {
+    /// The calls that read octets from a stream.
+    Receiving {
+        Recv = "recv",
+        RecvFrom = "recvfrom",
+        RecvMsg = "recvmsg",
+        RecvMmsg = "recvmmsg",
+        Read = "read",
+        ReadV = "readv",
+        Splice = "splice",
+    }
+}
+
+kin! {
+    /// The calls that make another descriptor of a socket.
+    Duplicating {
+        Dup = "dup",
+        Dup2 = "dup2",
+        Dup3 = "dup3",
+        Fcntl = "fcntl",
+    }
+}
+
+kin! {
+    /// The calls that wait for several descriptors.
+    Polling {
+        Poll = "poll",
+        Ppoll = "ppoll",
+        Select = "select",
+        Pselect = "pselect6",
+        EpollWait = "epoll_wait",
+        EpollPwait = "epoll_pwait",
+    }
+}
+
+impl Sending {
+    const fn has_flags(self) -> bool {
+        matches!(self, Self::Send | Self::SendTo | Self::SendMsg | Self::SendMmsg | Self::Splice)
+    }
+}
+
+impl Receiving {
+    const fn has_flags(self) -> bool {
+        matches!(self, Self::Recv | Self::RecvFrom | Self::RecvMsg | Self::RecvMmsg | Self::Splice)
+    }
+}
+
+impl Op {
+    /// The name of the system call; `exit` for a process's end.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Socket { .. } => "socket",
+            Self::Bind { .. } => "bind",
+            Self::Listen { .. } => "listen",
+            Self::Connect { .. } => "connect",
+            Self::Accept { flags: None } => "accept",
+            Self::Accept { flags: Some(_) } => "accept4",
+            Self::Send { by, .. } => by.name(),
+            Self::Receive { by, .. } => by.name(),
+            Self::Shutdown { .. } => "shutdown",
+            Self::Close => "close",
+            Self::CloseRange { .. } => "close_range",
+            Self::Duplicate { by } => by.name(),
+            Self::SetOption { .. } => "setsockopt",
+            Self::GetOption { .. } => "getsockopt",
+            Self::Poll { by, .. } => by.name(),
+            Self::Exit => "exit",
+            Self::Other { name, .. } => name,
+        }
+    }
+}
+
+impl OptionName {
+    /// Its level.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Socket(_) => Level::SOL_SOCKET,
+            Self::Tcp(_) => Level::SOL_TCP,
+            Self::Other(level, _) => level,
+        }
+    }
+
+    fn shown(self) -> Arg {
+        match self {
+            Self::Socket(option) => constant(option.name(), option.0),
+            Self::Tcp(option) => constant(option.name(), option.0),
+            Self::Other(_, option) => Arg::Int(option.into()),
+        }
+    }
+}
+
+impl OptionValue {
+    /// The value, and how many octets it takes.
+    fn shown(&self) -> (Arg, Option<u32>) {
+        match self {
+            Self::Int(value) => (text(format!("[{value}]")), Some(4)),
+            Self::Linger { on, seconds } => {
+                (text(format!("{{l_onoff={}, l_linger={seconds}}}", i32::from(*on))), Some(8))
+            }
+            Self::Opaque(len) => (text("[...]"), Some(*len)),
+            Self::Unread => (text("?"), None),
+        }
+    }
+}
+
+/// A constant by its name, or a number.
+fn constant(name: Option<&'static str>, number: i32) -> Arg {
+    name.map_or(Arg::Int(number.into()), |name| Arg::Text(name.into()))
+}
+
+fn text(text: impl Into<Cow<'static, str>>) -> Arg {
+    Arg::Text(text.into())
+}
+
+/// The address and its length, as the kernel counts it (struct sockaddr_in, sockaddr_in6).
+fn address(address: Option<SocketAddr>) -> (Arg, Option<i64>) {
+    match address {
+        Some(address) => (text(address.to_string()), Some(if address.is_ipv4() { 16 } else { 28 })),
+        None => (text("?"), None),
+    }
+}
+
+impl Call {
+    /// The arguments worth showing, by name, in order, without the descriptor; what the call wrote into them is there once it returned.
+    pub fn args(&self) -> Vec<(Cow<'_, str>, Arg)> {
+        let args: Vec<(&str, Arg)> = match &self.op {
+            Op::Socket { domain, r#type, flags, protocol } => {
+                let kind = match (r#type.name(), flags.is_empty()) {
+                    (Some(name), true) => text(name),
+                    (Some(name), false) => text(format!("{name}|{flags}")),
+                    (None, _) => Arg::Int((r#type.0 | flags.bits()).into()),
+                };
+                vec![
+                    ("domain", constant(domain.name(), domain.0)),
+                    ("type", kind),
+                    ("protocol", constant(protocol.name(), protocol.0)),
+                ]
+            }
+            Op::Bind { address: asked } | Op::Connect { address: asked } => {
+                let (shown, len) = address(*asked);
+                let len = len.map(|len| ("addrlen", Arg::Int(len)));
+                [("addr", shown)].into_iter().chain(len).collect()
+            }
+            Op::Listen { backlog } => vec![("backlog", Arg::Int((*backlog).into()))],
+            Op::Accept { flags } => {
+                let mut args = Vec::new();
+                if let Some(accepted) = self.sockets.iter().find(|used| used.role == Role::Made)
+                    && accepted.peer.is_some()
+                {
+                    let (shown, len) = address(accepted.peer);
+                    args.push(("addr", shown));
+                    args.extend(len.map(|len| ("addrlen", text(format!("[{len}]")))));
+                }
+                args.extend(flags.map(|flags| ("flags", flags_or_0(flags.bits(), &flags))));
+                args
+            }
+            Op::Send { by, len, flags } => octets(*len, *flags, by.has_flags()),
+            Op::Receive { by, len, flags } => octets(*len, *flags, by.has_flags()),
+            Op::Shutdown { how } => vec![("how", constant(how.name(), how.0))],
+            Op::Close | Op::Duplicate { .. } | Op::Exit => Vec::new(),
+            Op::CloseRange { first, last } => {
+                vec![("first", Arg::Int((*first).into())), ("last", Arg::Int((*last).into()))]
+            }
+            Op::SetOption { option, value } | Op::GetOption { option, value } => {
+                let level = option.level();
+                let (shown, len) = value.shown();
+                let mut args =
+                    vec![("level", constant(level.name(), level.0)), ("optname", option.shown()), ("optval", shown)];
+                args.extend(len.map(|len| ("optlen", Arg::Int(len.into()))));
+                args
+            }
+            Op::Poll { timeout, .. } => {
+                let polled = self.sockets.iter().filter_map(|used| match used.role {
+                    Role::Polled { events, revents } => Some((events, revents)),
+                    _ => None,
+                });
+                let (mut before, mut after) = (Vec::new(), Vec::new());
+                for (events, revents) in polled {
+                    before.push(("events", text(events.to_string())));
+                    after.extend(revents.map(|revents| ("revents", text(revents.to_string()))));
+                }
+                before.push(("timeout", Arg::Int(*timeout)));
+                before.extend(after);
+                before
+            }
+            Op::Other { args, .. } => {
+                return args.iter().map(|(name, arg)| (Cow::Borrowed(&**name), arg.clone())).collect();
+            }
+        };
+        args.into_iter().map(|(name, arg)| (Cow::Borrowed(name), arg)).collect()
+    }
+}
+
+fn octets(len: u64, flags: MessageFlags, has_flags: bool) -> Vec<(&'static str, Arg)> {
+    let len = ("len", Arg::Int(i64::try_from(len).unwrap_or(i64::MAX)));
+    let flags = has_flags.then(|| ("flags", flags_or_0(flags.bits(), &flags)));
+    [len].into_iter().chain(flags).collect()
+}
+
+fn flags_or_0(bits: i32, flags: &dyn std::fmt::Display) -> Arg {
+    if bits == 0 { Arg::Int(0) } else { text(flags.to_string()) }
+}

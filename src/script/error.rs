@@ -1,0 +1,60 @@
+//! What is wrong with a script: where, what, and the way out.
+
+use std::fmt;
+
+/// A line that is no line of a script.
+///
+/// Shown, it names the line and the column, shows the line with a caret under the place, and says what may stand there.
+/// What it shows has no control characters, and no line of it is longer than a hundred or so characters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character in it, from 1.
+    pub column: usize,
+    what: String,
+    help: String,
+    /// The characters of the line.
+    text: Vec<char>,
+    /// How many characters the wrong part has.
+    width: usize,
+}
+
+impl ScriptError {
+    /// What is wrong with `text`, which is line `line`, from octet `at` on for `len` octets.
+    pub(super) fn new(line: usize, text: &str, at: usize, len: usize, what: String, help: String) -> Self {
+        let count = |octets: usize| text.char_indices().take_while(|(place, _)| *place < octets).count();
+        let column = count(at) + 1;
+        let width = (count(at + len) + 1).saturating_sub(column).max(1);
+        let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        let short = |text: String| text.chars().map(plain).take(LONGEST).collect();
+        Self { line, column, what: short(what), help: short(help), text: text.chars().map(plain).collect(), width }
+    }
+
+    /// What is wrong, and the way out, without the place.
+    pub fn message(&self) -> String {
+        format!("{}: {}", self.what, self.help)
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "line {}, column {}: {}", self.line, self.column, self.what)?;
+        // Of a long line the part around the place.
+        let place = self.column - 1;
+        let from = place.saturating_sub(BEFORE);
+        let to = self.text.len().min(from + BEFORE + AFTER);
+        writeln!(f, "  | {}", self.text[from..to].iter().collect::<String>())?;
+        let width = self.width.min(AFTER);
+        writeln!(f, "  | {}{}", " ".repeat(place - from), "^".repeat(width))?;
+        write!(f, "  = {}", self.help)
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+/// The characters of a sentence.
+const LONGEST: usize = 400;
+/// The characters of a line that are shown before the place and from it on.
+const BEFORE: usize = 60;
+const AFTER: usize = 40;

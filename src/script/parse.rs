@@ -1,0 +1,528 @@
+//! Text to script.
+
+use std::net::SocketAddr;
+
+use super::ScriptError;
+use super::cursor::Cursor;
+use super::types::{
+    Actor, Answered, Asked, Condition, Deed, Expected, Field, Kind, LETTERS, Line, On, Request, Script, Sent, What,
+    When, Which,
+};
+use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending, SocketOption, TcpOption};
+use crate::tcp::State;
+use crate::wire::Flags;
+
+impl Script {
+    /// Reads a script, one line at a time; empty lines and those that begin with `#` say nothing.
+    ///
+    /// It takes memory in proportion to `text`, and at most 10,000 lines that say something, 64 of them of the link, against each of which each segment is held.
+    ///
+    /// # Errors
+    /// The first line that is wrong.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        let (mut lines, mut links) = (Vec::new(), 0);
+        for (number, text) in (1..).zip(text.lines()) {
+            let mut cursor = Cursor::new(number, text);
+            if cursor.is_at_end() || cursor.rest().starts_with('#') {
+                continue;
+            }
+            if lines.len() == MOST_LINES {
+                let help = "the rest belongs into another script".to_owned();
+                return Err(cursor.wrong(cursor.place(), 1, format!("more than {MOST_LINES} lines"), help));
+            }
+            let line = line(&mut cursor)?;
+            links += usize::from(matches!(line.what, What::Link(..)));
+            if links > MOST_LINKS {
+                let help =
+                    "a line without a number, as `link: drop data C>S`, is for every segment of its kind".to_owned();
+                return Err(cursor.wrong(0, 1, format!("more than {MOST_LINKS} lines of the link"), help));
+            }
+            lines.push(line);
+        }
+        Ok(Self { lines })
+    }
+}
+
+fn line(cursor: &mut Cursor<'_>) -> Result<Line, ScriptError> {
+    let when = when(cursor)?;
+    let what = if cursor.word_is("link") {
+        colon(cursor)?;
+        link(cursor)?
+    } else if cursor.word_is("kernel") {
+        colon(cursor)?;
+        let actor = actor(cursor)?;
+        let state = if cursor.word_is("none") { None } else { Some(state(cursor)?) };
+        let remaining = if cursor.word_is("for") { Some(cursor.span()?) } else { None };
+        What::Answer(actor, Answered { state, remaining })
+    } else if cursor.word_is("expect") {
+        colon(cursor)?;
+        What::Expect(expected(cursor)?)
+    } else {
+        let actor = actor(cursor)?;
+        if cursor.sign("=") {
+            What::Address(actor, address(cursor)?)
+        } else if cursor.sign(">") {
+            What::Segment(segment(cursor, actor)?)
+        } else {
+            colon(cursor)?;
+            What::Call(call(cursor, actor)?)
+        }
+    };
+    cursor.blanks();
+    if !cursor.is_at_end() {
+        return Err(
+            cursor.unexpected("the line is complete before it; a comment has a line of its own, with # in front")
+        );
+    }
+    Ok(Line { when, what })
+}
+
+fn when(cursor: &mut Cursor<'_>) -> Result<When, ScriptError> {
+    if cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        let from = cursor.span()?;
+        if !cursor.sign("..") {
+            cursor.blanks();
+            return Ok(When::At(from));
+        }
+        let place = cursor.place();
+        let to = match cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+            true => Some(cursor.span()?),
+            false => None,
+        };
+        if to.is_some_and(|to| to < from) {
+            let help = "a call returns after it was entered, as in 10ms..35ms";
+            return Err(cursor.wrong(
+                place,
+                cursor.place() - place,
+                "the end comes before the beginning".into(),
+                help.into(),
+            ));
+        }
+        cursor.blanks();
+        return Ok(When::During(from, to));
+    }
+    if !cursor.word_is("after") {
+        return Ok(When::Next);
+    }
+    let place = cursor.place();
+    let named = Actor::named(cursor.peek());
+    let condition = match named {
+        Some(actor) => {
+            cursor.word();
+            if cursor.word_is("waits") && cursor.word_is("in") {
+                Condition::Waits(actor, call_name(cursor)?)
+            } else if cursor.word_is("returned") && cursor.word_is("from") {
+                Condition::Returned(actor, call_name(cursor)?)
+            } else {
+                return Err(cursor.unexpected("say `waits in CALL` or `returned from CALL`"));
+            }
+        }
+        _ => Condition::Passed(which(cursor)?),
+    };
+    if !cursor.sign(",") {
+        let help = "a comma stands between the condition and what happens, as in `after C waits in recv, S: send(10)`";
+        return Err(cursor.wrong(place, cursor.place() - place, "the condition does not end".into(), help.into()));
+    }
+    Ok(When::After(condition))
+}
+
+fn call_name(cursor: &mut Cursor<'_>) -> Result<&'static str, ScriptError> {
+    let known = CALLS.iter().find(|call| **call == cursor.peek()).copied();
+    let known = known.ok_or_else(|| cursor.unexpected(calls()))?;
+    cursor.word();
+    Ok(known)
+}
+
+fn calls() -> String {
+    format!("the calls are {}", CALLS.join(", "))
+}
+
+fn call(cursor: &mut Cursor<'_>, actor: Actor) -> Result<Asked, ScriptError> {
+    let name = call_name(cursor)?;
+    if !cursor.sign("(") {
+        return Err(cursor.unexpected("its arguments stand in parentheses, as in close()"));
+    }
+    let on = on(cursor, name);
+    let request = request(cursor, name)?;
+    if !cursor.sign(")") {
+        return Err(cursor.unexpected(format!("{name} takes {}, and then `)`", takes(name))));
+    }
+    let result = if cursor.sign("=") { Some(result(cursor)?) } else { None };
+    cursor.blanks();
+    let state = if cursor.word_is("in") { Some(state(cursor)?) } else { None };
+    Ok(Asked { actor, on, request, result, state })
+}
+
+/// The socket, if the arguments begin with one.
+fn on(cursor: &mut Cursor<'_>, call: &str) -> Option<On> {
+    let on = match cursor.peek() {
+        "listener" => On::Listener,
+        name => On::Peer(Actor::named(name)?),
+    };
+    let needs_more = matches!(call, "shutdown" | "setsockopt");
+    if needs_more && !cursor.rest()[cursor.peek().len()..].trim_start().starts_with(',') {
+        return None;
+    }
+    cursor.word();
+    cursor.sign(",");
+    Some(on)
+}
+
+/// What may stand in the parentheses, after a socket.
+fn takes(call: &str) -> &'static str {
+    match call {
+        "bind" => "an address or nothing",
+        "listen" => "a number or nothing",
+        "connect" => "`to ACTOR` or nothing",
+        "shutdown" => "SHUT_RD, SHUT_WR or SHUT_RDWR",
+        "setsockopt" => "an option and its value, as in setsockopt(SO_LINGER, 0)",
+        "socket" | "accept" | "close" | "exit" => "nothing more than a socket, `listener` or an actor",
+        _ => "a number of octets, flags, or nothing",
+    }
+}
+
+fn request(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Request, ScriptError> {
+    let is_empty = cursor.rest().starts_with(')');
+    Ok(match name {
+        "socket" => Request::Socket,
+        "accept" => Request::Accept,
+        "close" => Request::Close,
+        "exit" => Request::Exit,
+        "bind" if is_empty => Request::Bind(None),
+        "bind" => Request::Bind(Some(address(cursor)?)),
+        "listen" if is_empty => Request::Listen(None),
+        "listen" => Request::Listen(Some(cursor.number("backlog")?)),
+        "connect" if cursor.word_is("to") => Request::Connect(Some(actor(cursor)?)),
+        "connect" => Request::Connect(None),
+        "shutdown" => {
+            let how = [How::SHUT_RD, How::SHUT_WR, How::SHUT_RDWR];
+            let how = how.into_iter().find(|how| how.name() == Some(cursor.peek()));
+            let how = how.ok_or_else(|| cursor.unexpected(format!("shutdown takes {}", takes(name))))?;
+            cursor.word();
+            Request::Shutdown(how)
+        }
+        "setsockopt" => option(cursor)?,
+        _ => {
+            let len = match cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+                true => Some(cursor.number("number of octets")?),
+                false => None,
+            };
+            cursor.sign(",");
+            let mut flags = MessageFlags::empty();
+            while !cursor.rest().starts_with(')') {
+                let flag = MessageFlags::named(cursor.peek());
+                flags |= flag.ok_or_else(|| cursor.unexpected(format!("{name} takes {}", takes(name))))?;
+                cursor.word();
+                cursor.sign("|");
+            }
+            match (Sending::named(name), Receiving::named(name)) {
+                (Some(by), _) => Request::Send(by, len, flags),
+                (None, Some(by)) => Request::Receive(by, len, flags),
+                (None, None) => return Err(cursor.unexpected(calls())),
+            }
+        }
+    })
+}
+
+fn option(cursor: &mut Cursor<'_>) -> Result<Request, ScriptError> {
+    let name = cursor.peek();
+    let socket = SOCKET_OPTIONS.into_iter().find(|option| option.name() == Some(name)).map(OptionName::Socket);
+    let option =
+        socket.or_else(|| TCP_OPTIONS.into_iter().find(|option| option.name() == Some(name)).map(OptionName::Tcp));
+    let option = option.ok_or_else(|| {
+        let names = SOCKET_OPTIONS.iter().filter_map(|option| option.name());
+        let names: Vec<_> = names.chain(TCP_OPTIONS.iter().filter_map(|option| option.name())).collect();
+        cursor.unexpected(format!("the options are {}", names.join(", ")))
+    })?;
+    cursor.word();
+    if !cursor.sign(",") {
+        return Err(cursor.unexpected("a comma and the value follow, as in setsockopt(SO_LINGER, 0)"));
+    }
+    let value = cursor.number("value")?;
+    Ok(Request::SetOption(
+        option,
+        match option {
+            OptionName::Socket(SocketOption::SO_LINGER) => OptionValue::Linger { on: true, seconds: value },
+            _ => OptionValue::Int(value),
+        },
+    ))
+}
+
+fn result(cursor: &mut Cursor<'_>) -> Result<Result<i64, Errno>, ScriptError> {
+    let place = cursor.place();
+    if cursor.rest().starts_with("-E") {
+        cursor.sign("-");
+        let name = cursor.word();
+        let errno = Errno::named(name).ok_or_else(|| {
+            let help = "an error is named as in errno(3), with a minus in front: -ECONNREFUSED".to_owned();
+            cursor.wrong(place, name.len() + 1, format!("`{name:.40}` is no error"), help)
+        })?;
+        return Ok(Err(errno));
+    }
+    cursor.number("result").map(Ok)
+}
+
+fn segment(cursor: &mut Cursor<'_>, from: Actor) -> Result<Sent, ScriptError> {
+    let to = actor(cursor)?;
+    colon(cursor)?;
+    let flags = flags(cursor)?;
+    let seq = match cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        true => {
+            let seq = cursor.number("sequence number")?;
+            if !cursor.sign("(") {
+                return Err(cursor.unexpected("the number of octets follows in parentheses, as in 101(10)"));
+            }
+            let len = cursor.number("number of octets")?;
+            if !cursor.sign(")") {
+                return Err(cursor.unexpected("the parenthesis is not closed, as in 101(10)"));
+            }
+            Some((seq, len))
+        }
+        false => None,
+    };
+    let mut fields = Vec::new();
+    let mut expected = None;
+    while !cursor.is_at_end() {
+        if cursor.sign("=") {
+            expected = Some(cursor.take_rest().to_owned());
+            break;
+        }
+        fields.push(field(cursor)?);
+        cursor.blanks();
+    }
+    Ok(Sent { from, to, flags, seq, fields, expected })
+}
+
+fn flags(cursor: &mut Cursor<'_>) -> Result<Flags, ScriptError> {
+    let place = cursor.place();
+    let word = cursor.until(&['=']);
+    let letters = || word.chars().map(|c| LETTERS.iter().find(|(letter, _)| *letter == c).map(|(_, flag)| *flag));
+    let words =
+        || word.split([',', '-']).map(|word| FLAG_WORDS.iter().find(|(name, _)| *name == word).map(|(_, flag)| *flag));
+    let found = match word {
+        "" => None,
+        "-" => Some(Flags::empty()),
+        _ => words().collect::<Option<Flags>>().or_else(|| letters().collect()),
+    };
+    found.ok_or_else(|| {
+        let help = "flags are letters, S F R P U E W and . for ACK, as in `S.`; or words, as in `SYN,ACK`; or `-`";
+        cursor.wrong(place, word.len(), format!("`{word:.40}` are no flags"), help.to_owned())
+    })
+}
+
+fn field(cursor: &mut Cursor<'_>) -> Result<Field, ScriptError> {
+    let place = cursor.place();
+    Ok(match cursor.word() {
+        "ack" => Field::Ack(cursor.number("acknowledgement number")?),
+        "win" => Field::Window(cursor.number("window")?),
+        "id" if cursor.rest() == "-" || cursor.rest().starts_with("- ") => {
+            cursor.sign("-");
+            Field::Id(None)
+        }
+        "id" => Field::Id(Some(cursor.number("identification")?)),
+        "urg" => Field::Urgent(cursor.number("urgent pointer")?),
+        "mss" => Field::Mss(cursor.number("segment size")?),
+        "ws" => Field::WindowScale(cursor.number("shift")?),
+        "sackok" => Field::SackPermitted,
+        "ts" => {
+            let sent = cursor.number("timestamp")?;
+            if !cursor.sign(":") {
+                return Err(cursor.unexpected("two timestamps stand with a colon between them, as in ts 7:5"));
+            }
+            Field::Timestamps(sent, cursor.number("timestamp")?)
+        }
+        "sack" => {
+            let mut blocks = Vec::new();
+            loop {
+                let left = cursor.number("left edge")?;
+                if !cursor.sign("-") {
+                    return Err(cursor.unexpected("a block has two edges, as in sack 111-121,131-141"));
+                }
+                blocks.push((left, cursor.number("right edge")?));
+                if blocks.len() > 4 {
+                    let help = "a header has room for four".to_owned();
+                    return Err(cursor.wrong(place, cursor.place() - place, "too many blocks".to_owned(), help));
+                }
+                if !cursor.sign(",") {
+                    break Field::Sack(blocks);
+                }
+            }
+        }
+        "vni" => Field::Vni(cursor.number("network identifier")?),
+        "lost" => Field::Lost,
+        word => {
+            let help = format!("after the flags stand SEQ(OCTETS), {FIELDS}, and `=` with what is expected");
+            let what = match word {
+                "" => "something unreadable".to_owned(),
+                word => format!("`{word:.40}` is nothing that a segment has"),
+            };
+            return Err(cursor.wrong(place, word.len(), what, help));
+        }
+    })
+}
+
+fn link(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
+    let deed = if cursor.word_is("drop") {
+        Deed::Drop
+    } else if cursor.word_is("double") {
+        Deed::Double
+    } else if cursor.word_is("damage") {
+        Deed::Damage
+    } else if cursor.word_is("delay") {
+        let span = cursor.span()?;
+        cursor.blanks();
+        Deed::Delay(span)
+    } else {
+        return Err(cursor
+            .unexpected("the link can drop, double, damage, and delay for a time, as in `link: drop 2nd data C>S`"));
+    };
+    Ok(What::Link(deed, which(cursor)?))
+}
+
+fn which(cursor: &mut Cursor<'_>) -> Result<Which, ScriptError> {
+    let place = cursor.place();
+    let nth = match cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        true => {
+            let nth: u32 = cursor.number("number")?;
+            let ending = cursor.word();
+            if nth == 0 || !["st", "nd", "rd", "th"].contains(&ending) {
+                let help = "the first is the 1st: `1st SYN C>S`, `2nd data C>S`".to_owned();
+                return Err(cursor.wrong(place, cursor.place() - place, "no such number".to_owned(), help));
+            }
+            Some(nth)
+        }
+        false => None,
+    };
+    let kind = Kind::WORDS.iter().find(|(word, _)| *word == cursor.peek()).map(|(_, kind)| *kind);
+    let kind = kind.ok_or_else(|| {
+        let kinds: Vec<_> = Kind::WORDS.iter().map(|(word, _)| *word).collect();
+        cursor.unexpected(format!(
+            "a segment is named by its kind and direction, as in `2nd data C>S`; kinds are {}",
+            kinds.join(", ")
+        ))
+    })?;
+    cursor.word();
+    let from = actor(cursor)?;
+    if !cursor.sign(">") {
+        return Err(cursor.unexpected("its direction follows, as in C>S"));
+    }
+    Ok(Which { nth, kind, from, to: actor(cursor)? })
+}
+
+fn expected(cursor: &mut Cursor<'_>) -> Result<Expected, ScriptError> {
+    if cursor.word_is("finding") {
+        return name(cursor).map(Expected::Finding);
+    }
+    if cursor.word_is("ending") {
+        return name(cursor).map(Expected::Ending);
+    }
+    if Actor::named(cursor.peek()).is_none() {
+        return Err(cursor.unexpected("say `ACTOR STATE`, `finding NAME` or `ending NAME`"));
+    }
+    let actor = actor(cursor)?;
+    Ok(Expected::State(actor, if cursor.sign("?") { None } else { Some(state(cursor)?) }))
+}
+
+/// A name as findings and endings have.
+fn name(cursor: &mut Cursor<'_>) -> Result<String, ScriptError> {
+    let name = cursor.peek();
+    if name.is_empty() || name.len() > 40 || name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        return Err(cursor.unexpected("a name is of small letters, as in retransmission"));
+    }
+    Ok(cursor.word().to_owned())
+}
+
+fn actor(cursor: &mut Cursor<'_>) -> Result<Actor, ScriptError> {
+    let actor = Actor::named(cursor.peek());
+    let actor = actor.ok_or_else(|| {
+        cursor.unexpected(
+            "an actor has a name with a capital, as C, S or C2; or the line begins with link:, kernel: or expect:",
+        )
+    })?;
+    cursor.word();
+    Ok(actor)
+}
+
+fn state(cursor: &mut Cursor<'_>) -> Result<State, ScriptError> {
+    let state = State::ALL.into_iter().find(|state| state.name() == cursor.peek());
+    let state = state.ok_or_else(|| {
+        let names: Vec<_> = State::ALL.iter().map(|state| state.name()).collect();
+        cursor.unexpected(format!("the states are {}", names.join(", ")))
+    })?;
+    cursor.word();
+    Ok(state)
+}
+
+fn address(cursor: &mut Cursor<'_>) -> Result<SocketAddr, ScriptError> {
+    let place = cursor.place();
+    let text = cursor.until(&[')', ',']);
+    // A scope is of one machine, and not written in captures.
+    let parsed = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
+    parsed.ok_or_else(|| {
+        let help = "an address has a port, as in 127.0.0.1:3000 or [::1]:3000".to_owned();
+        cursor.wrong(place, text.len(), format!("`{text:.40}` is no address"), help)
+    })
+}
+
+fn colon(cursor: &mut Cursor<'_>) -> Result<(), ScriptError> {
+    match cursor.sign(":") {
+        true => Ok(()),
+        false => Err(cursor.unexpected(
+            "a line is `C: call(…)`, `C > S: FLAGS …`, `C = ADDRESS`, `link: …`, `kernel: …` or `expect: …`",
+        )),
+    }
+}
+
+const MOST_LINES: usize = 10_000;
+const MOST_LINKS: usize = 64;
+
+const CALLS: [&str; 22] = [
+    "socket",
+    "bind",
+    "listen",
+    "connect",
+    "accept",
+    "send",
+    "sendto",
+    "sendmsg",
+    "sendmmsg",
+    "write",
+    "writev",
+    "sendfile",
+    "recv",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "read",
+    "readv",
+    "shutdown",
+    "setsockopt",
+    "close",
+    "exit",
+];
+
+const FLAG_WORDS: [(&str, Flags); 9] = [
+    ("FIN", Flags::FIN),
+    ("SYN", Flags::SYN),
+    ("RST", Flags::RST),
+    ("PSH", Flags::PSH),
+    ("ACK", Flags::ACK),
+    ("URG", Flags::URG),
+    ("ECE", Flags::ECE),
+    ("CWR", Flags::CWR),
+    ("AE", Flags::AE),
+];
+
+const FIELDS: &str = "ack N, win N, id N, urg N, mss N, ws N, sackok, ts N:N, sack N-N, vni N, lost";
+
+const SOCKET_OPTIONS: [SocketOption; 6] = [
+    SocketOption::SO_REUSEADDR,
+    SocketOption::SO_REUSEPORT,
+    SocketOption::SO_KEEPALIVE,
+    SocketOption::SO_LINGER,
+    SocketOption::SO_RCVBUF,
+    SocketOption::SO_SNDBUF,
+];
+
+const TCP_OPTIONS: [TcpOption; 4] =
+    [TcpOption::TCP_NODELAY, TcpOption::TCP_CORK, TcpOption::TCP_QUICKACK, TcpOption::TCP_USER_TIMEOUT];

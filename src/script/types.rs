@@ -1,0 +1,513 @@
+//! What a script is: lines of calls, segments, what the link does, what the kernel says and what is expected.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending};
+use crate::tcp::State;
+use crate::time::{Span, Timestamp};
+use crate::wire::Flags;
+
+/// A script: what happens, in order.
+///
+/// [`Display`](fmt::Display) writes it in the one notation, so that reading it again gives the same.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Script {
+    /// Its lines, without comments and empty ones.
+    pub lines: Vec<Line>,
+}
+
+/// One line.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Line {
+    /// When it happens.
+    pub when: When,
+    /// What happens.
+    pub what: What,
+}
+
+/// When a line happens.
+#[derive(Clone, PartialEq, Debug)]
+pub enum When {
+    /// After the line before.
+    Next,
+    /// That long after the beginning.
+    At(Span),
+    /// From then on until then; `None`: it never ends.
+    During(Span, Option<Span>),
+    /// Once something has happened.
+    After(Condition),
+}
+
+/// What a line waits for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Condition {
+    /// An actor waits in a call.
+    Waits(Actor, &'static str),
+    /// A call of an actor has returned.
+    Returned(Actor, &'static str),
+    /// A segment has passed.
+    Passed(Which),
+}
+
+/// What a line says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum What {
+    /// The address of an actor.
+    Address(Actor, SocketAddr),
+    /// An actor makes a call.
+    Call(Asked),
+    /// A segment is on the wire.
+    Segment(Sent),
+    /// The link does something to a segment.
+    Link(Deed, Which),
+    /// sock_diag answers for the socket of an actor.
+    Answer(Actor, Answered),
+    /// What is expected at this place.
+    Expect(Expected),
+}
+
+/// Who calls and sends: `C` is the client and `S` the server where nothing else is said.
+///
+/// A name is a capital and up to 15 letters and digits of ASCII, and none of the kinds of segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Actor {
+    octets: [u8; 16],
+    len: u8,
+}
+
+impl Actor {
+    /// The client, where a script names no other.
+    pub const CLIENT: Self = Self::letter(b'C');
+    /// The server, where a script names no other.
+    pub const SERVER: Self = Self::letter(b'S');
+
+    const fn letter(letter: u8) -> Self {
+        let mut octets = [0; 16];
+        octets[0] = letter;
+        Self { octets, len: 1 }
+    }
+
+    /// The actor of that name; `None` where that is no name.
+    pub fn named(name: &str) -> Option<Self> {
+        let begins = name.starts_with(|c: char| c.is_ascii_uppercase());
+        let mut octets = [0; 16];
+        let is_kind = Kind::WORDS.iter().any(|(word, _)| *word == name);
+        if !begins || is_kind || !name.bytes().all(|octet| octet.is_ascii_alphanumeric()) {
+            return None;
+        }
+        octets.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(Self { octets, len: name.len() as u8 })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        std::str::from_utf8(&self.octets[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A call as it is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Asked {
+    /// Who calls.
+    pub actor: Actor,
+    /// The socket, where it is not the actor's only or latest one.
+    pub on: Option<On>,
+    /// Which call.
+    pub request: Request,
+    /// What it returns; `None` where that is left to the kernel.
+    pub result: Option<Result<i64, Errno>>,
+    /// The state that TCP_INFO tells afterwards.
+    pub state: Option<State>,
+}
+
+/// Which of an actor's sockets a call is made on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum On {
+    /// The one that listens.
+    Listener,
+    /// The one whose peer is that actor.
+    Peer(Actor),
+}
+
+/// A call and its arguments; numbers that are not given are left to who performs it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Request {
+    /// `socket()`.
+    Socket,
+    /// `bind([ADDRESS])`.
+    Bind(Option<SocketAddr>),
+    /// `listen([BACKLOG])`.
+    Listen(Option<i32>),
+    /// `connect([ACTOR])`.
+    Connect(Option<Actor>),
+    /// `accept()`.
+    Accept,
+    /// `send([OCTETS][, FLAGS])` and its kin.
+    Send(Sending, Option<u32>, MessageFlags),
+    /// `recv([OCTETS][, FLAGS])` and its kin.
+    Receive(Receiving, Option<u32>, MessageFlags),
+    /// `shutdown(SHUT_WR)`.
+    Shutdown(How),
+    /// `setsockopt(OPTION, VALUE)`.
+    SetOption(OptionName, OptionValue),
+    /// `close()`.
+    Close,
+    /// `exit()`: the process ends.
+    Exit,
+}
+
+/// A segment as it is sent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sent {
+    /// Who sends it.
+    pub from: Actor,
+    /// To whom.
+    pub to: Actor,
+    /// Its flags.
+    pub flags: Flags,
+    /// Sequence number and octets; `None` where the kernel chooses them.
+    pub seq: Option<(u32, u32)>,
+    /// What stands behind them, in order.
+    pub fields: Vec<Field>,
+    /// What a test expects of it, after `=`.
+    pub expected: Option<String>,
+}
+
+/// A part of a segment that is given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// `ack N`.
+    Ack(u32),
+    /// `win N`: the field of the header.
+    Window(u16),
+    /// `id N`: the identification of IPv4; `id -` where there is none.
+    Id(Option<u16>),
+    /// `urg N`.
+    Urgent(u16),
+    /// `mss N`.
+    Mss(u16),
+    /// `ws N`.
+    WindowScale(u8),
+    /// `sackok`.
+    SackPermitted,
+    /// `ts SENT:ECHOED`.
+    Timestamps(u32, u32),
+    /// `sack LEFT-RIGHT[,LEFT-RIGHT…]`, at most four.
+    Sack(Vec<(u32, u32)>),
+    /// `vni N`: it comes in that VXLAN.
+    Vni(u32),
+    /// `lost`: it was captured, and did not arrive.
+    Lost,
+}
+
+/// What the link does to a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deed {
+    /// `drop`.
+    Drop,
+    /// `double`.
+    Double,
+    /// `damage`.
+    Damage,
+    /// `delay SPAN`.
+    Delay(Span),
+}
+
+/// Which segment: `2nd data C>S`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Which {
+    /// Which of its kind, from 1; `None`: every one.
+    pub nth: Option<u32>,
+    /// Of what kind.
+    pub kind: Kind,
+    /// Who sends it.
+    pub from: Actor,
+    /// To whom.
+    pub to: Actor,
+}
+
+/// The kinds of segment that a line can name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Every segment.
+    Segment,
+    /// With SYN and without ACK.
+    Syn,
+    /// With SYN and ACK.
+    SynAck,
+    /// With octets.
+    Data,
+    /// With ACK, without octets, SYN, FIN or RST.
+    Ack,
+    /// With FIN.
+    Fin,
+    /// With RST.
+    Rst,
+}
+
+/// What sock_diag says of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// Its state; `None`: there is no such socket.
+    pub state: Option<State>,
+    /// How long its TIME-WAIT still lasts.
+    pub remaining: Option<Span>,
+}
+
+/// What is expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// `ACTOR is STATE`, or `?` where it is not known.
+    State(Actor, Option<State>),
+    /// `finding NAME`: there is a finding of that name.
+    Finding(String),
+    /// `ending NAME`: the connection ends so.
+    Ending(String),
+}
+
+/// What the link did to a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkEvent {
+    /// When.
+    pub at: Timestamp,
+    /// The frame in which the segment was captured before the link.
+    pub frame: u64,
+    /// What it did.
+    pub deed: Deed,
+}
+
+impl Kind {
+    /// All kinds by the words for them.
+    pub(super) const WORDS: [(&'static str, Self); 7] = [
+        ("segment", Self::Segment),
+        ("SYN", Self::Syn),
+        ("SYN-ACK", Self::SynAck),
+        ("data", Self::Data),
+        ("ACK", Self::Ack),
+        ("FIN", Self::Fin),
+        ("RST", Self::Rst),
+    ];
+
+    /// Whether a segment with these flags and so many octets is one of the kind.
+    pub fn holds(self, flags: Flags, octets: u32) -> bool {
+        let (syn, ack) = (flags.contains(Flags::SYN), flags.contains(Flags::ACK));
+        match self {
+            Self::Segment => true,
+            Self::Syn => syn && !ack,
+            Self::SynAck => syn && ack,
+            Self::Data => octets > 0,
+            Self::Ack => ack && octets == 0 && !flags.intersects(Flags::SYN | Flags::FIN | Flags::RST),
+            Self::Fin => flags.contains(Flags::FIN),
+            Self::Rst => flags.contains(Flags::RST),
+        }
+    }
+}
+
+/// The letters of flags, in packetdrill's manner.
+pub(super) const LETTERS: [(char, Flags); 9] = [
+    ('F', Flags::FIN),
+    ('S', Flags::SYN),
+    ('R', Flags::RST),
+    ('P', Flags::PSH),
+    ('.', Flags::ACK),
+    ('U', Flags::URG),
+    ('E', Flags::ECE),
+    ('W', Flags::CWR),
+    ('A', Flags::AE),
+];
+
+/// The units of time, by how many nanoseconds they have.
+pub(super) const UNITS: [(&str, i64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.when {
+            When::Next => {}
+            When::At(at) => write!(f, "{} ", Shown(*at))?,
+            When::During(from, None) => write!(f, "{}.. ", Shown(*from))?,
+            When::During(from, Some(to)) => write!(f, "{}..{} ", Shown(*from), Shown(*to))?,
+            When::After(Condition::Waits(actor, call)) => write!(f, "after {actor} waits in {call}, ")?,
+            When::After(Condition::Returned(actor, call)) => write!(f, "after {actor} returned from {call}, ")?,
+            When::After(Condition::Passed(which)) => write!(f, "after {which}, ")?,
+        }
+        match &self.what {
+            What::Address(actor, at) => write!(f, "{actor} = {at}"),
+            What::Call(asked) => asked.fmt(f),
+            What::Segment(sent) => sent.fmt(f),
+            What::Link(deed, which) => match deed {
+                Deed::Drop => write!(f, "link: drop {which}"),
+                Deed::Double => write!(f, "link: double {which}"),
+                Deed::Damage => write!(f, "link: damage {which}"),
+                Deed::Delay(span) => write!(f, "link: delay {} {which}", Shown(*span)),
+            },
+            What::Answer(actor, Answered { state, remaining }) => {
+                write!(f, "kernel: {actor} {}", state.map_or("none", State::name))?;
+                remaining.map_or(Ok(()), |remaining| write!(f, " for {}", Shown(remaining)))
+            }
+            What::Expect(Expected::State(actor, state)) => {
+                write!(f, "expect: {actor} {}", state.map_or("?", State::name))
+            }
+            What::Expect(Expected::Finding(name)) => write!(f, "expect: finding {name}"),
+            What::Expect(Expected::Ending(name)) => write!(f, "expect: ending {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}(", self.actor, self.request.name())?;
+        let on = self.on.map(|on| match on {
+            On::Listener => "listener".to_owned(),
+            On::Peer(actor) => actor.to_string(),
+        });
+        let octets = |len: &Option<u32>, flags: &MessageFlags| {
+            let flags = (!flags.is_empty()).then(|| flags.to_string());
+            len.map(|len| len.to_string()).into_iter().chain(flags).collect()
+        };
+        let args: Vec<String> = match &self.request {
+            Request::Socket | Request::Accept | Request::Close | Request::Exit => Vec::new(),
+            Request::Bind(address) => address.iter().map(SocketAddr::to_string).collect(),
+            Request::Listen(backlog) => backlog.iter().map(i32::to_string).collect(),
+            Request::Connect(to) => to.iter().map(|to| format!("to {to}")).collect(),
+            Request::Send(_, len, flags) => octets(len, flags),
+            Request::Receive(_, len, flags) => octets(len, flags),
+            Request::Shutdown(how) => vec![how.to_string()],
+            Request::SetOption(option, value) => {
+                let option = match option {
+                    OptionName::Socket(option) => option.to_string(),
+                    OptionName::Tcp(option) => option.to_string(),
+                    OptionName::Other(_, option) => option.to_string(),
+                };
+                let value = match value {
+                    OptionValue::Int(value) => value.to_string(),
+                    OptionValue::Linger { seconds, .. } => seconds.to_string(),
+                    OptionValue::Opaque(_) | OptionValue::Unread => "?".to_owned(),
+                };
+                vec![option, value]
+            }
+        };
+        for (n, arg) in on.into_iter().chain(args).enumerate() {
+            write!(f, "{}{arg}", if n == 0 { "" } else { ", " })?;
+        }
+        f.write_str(")")?;
+        match &self.result {
+            Some(Ok(result)) => write!(f, " = {result}")?,
+            Some(Err(errno)) => write!(f, " = -{errno}")?,
+            None => {}
+        }
+        self.state.map_or(Ok(()), |state| write!(f, " in {state}"))
+    }
+}
+
+impl Request {
+    /// The name of the call.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Bind(_) => "bind",
+            Self::Listen(_) => "listen",
+            Self::Connect(_) => "connect",
+            Self::Accept => "accept",
+            Self::Send(by, ..) => by.name(),
+            Self::Receive(by, ..) => by.name(),
+            Self::Shutdown(_) => "shutdown",
+            Self::SetOption(..) => "setsockopt",
+            Self::Close => "close",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} > {}: ", self.from, self.to)?;
+        if self.flags.is_empty() {
+            f.write_str("-")?;
+        }
+        for (letter, _) in LETTERS.iter().filter(|(_, flag)| self.flags.contains(*flag)) {
+            write!(f, "{letter}")?;
+        }
+        if let Some((seq, len)) = self.seq {
+            write!(f, " {seq}({len})")?;
+        }
+        for field in &self.fields {
+            write!(f, " {field}")?;
+        }
+        match self.expected.as_deref() {
+            Some("") => f.write_str(" ="),
+            Some(expected) => write!(f, " = {expected}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ack(ack) => write!(f, "ack {ack}"),
+            Self::Window(window) => write!(f, "win {window}"),
+            Self::Id(Some(id)) => write!(f, "id {id}"),
+            Self::Id(None) => f.write_str("id -"),
+            Self::Urgent(urgent) => write!(f, "urg {urgent}"),
+            Self::Mss(mss) => write!(f, "mss {mss}"),
+            Self::WindowScale(shift) => write!(f, "ws {shift}"),
+            Self::SackPermitted => f.write_str("sackok"),
+            Self::Timestamps(sent, echoed) => write!(f, "ts {sent}:{echoed}"),
+            Self::Sack(blocks) => {
+                for (n, (left, right)) in blocks.iter().enumerate() {
+                    write!(f, "{}{left}-{right}", if n == 0 { "sack " } else { "," })?;
+                }
+                Ok(())
+            }
+            Self::Vni(vni) => write!(f, "vni {vni}"),
+            Self::Lost => f.write_str("lost"),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(nth) = self.nth {
+            let ending = match (nth % 10, nth % 100) {
+                (_, 11..=13) => "th",
+                (1, _) => "st",
+                (2, _) => "nd",
+                (3, _) => "rd",
+                _ => "th",
+            };
+            write!(f, "{nth}{ending} ")?;
+        }
+        let word = Kind::WORDS.iter().find(|(_, kind)| *kind == self.kind).map_or("segment", |(word, _)| word);
+        write!(f, "{word} {}>{}", self.from, self.to)
+    }
+}
+
+/// A span with the largest unit of which it is a whole number.
+struct Shown(Span);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let (unit, size) = UNITS.iter().find(|(_, size)| nanos % size == 0).unwrap_or(&UNITS[3]);
+        write!(f, "{}{unit}", nanos / size)
+    }
+}

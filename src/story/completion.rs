@@ -1,0 +1,69 @@
+//! What let a call return: the SYN-ACK a connect, the end of the handshake an accept, the FIN a receive of 0, the RST an error.
+
+use super::connection::Place;
+use super::timeline::Timeline;
+use super::{EventId, Remark};
+use crate::calls::{Effect, Errno};
+use crate::flow::{ConnectionId, Side};
+use crate::wire::Flags;
+
+/// The first segments of one end that let calls of the other return.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    reset: Option<Place>,
+    syn: Option<Place>,
+    /// That acknowledges, and is no SYN-ACK.
+    ack: Option<Place>,
+    fin: Option<Place>,
+}
+
+impl Answers {
+    /// Takes in a segment of the end.
+    pub(super) fn see(&mut self, flags: Flags, place: Place) {
+        let has = |flag| flags.contains(flag);
+        let wanted = [
+            (&mut self.reset, has(Flags::RST)),
+            (&mut self.syn, has(Flags::SYN)),
+            (&mut self.ack, has(Flags::ACK) && !has(Flags::SYN)),
+            (&mut self.fin, has(Flags::FIN)),
+        ];
+        for (answer, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            answer.get_or_insert(place);
+        }
+    }
+}
+
+impl Timeline {
+    /// Finds what let a call of an end return, if a segment did.
+    pub(super) fn complete(&mut self, connection: ConnectionId, side: Side, event: EventId) {
+        let Some(connection) = self.connections.get(&connection) else { return };
+        let answers = connection.ends[side.peer() as usize].answers;
+        let call = &self.events.call(event).call;
+        let failed = call.errno().is_some();
+        let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
+        let answer = match call.effect() {
+            Effect::Connect if failed => answers.reset,
+            Effect::Connect => answers.syn,
+            Effect::Accept => answers.ack,
+            Effect::Receive if is_end => answers.fin,
+            Effect::Receive | Effect::Send
+                if matches!(call.errno(), Some(Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED)) =>
+            {
+                answers.reset
+            }
+            _ => None,
+        };
+        let by = |seen: &&super::connection::Seen| call.returned_at().is_none_or(|at| seen.latest <= Some(at));
+        let Some(seen) = answer.map(|place| &connection.seen[place]).filter(by) else { return };
+        let was_complete = call.effect() == Effect::Accept && seen.at.is_some_and(|at| at < call.entered);
+        let (completed_by, frame) = (seen.event, seen.frame);
+        let call = self.events.call_mut(event);
+        call.completed_by.get_or_insert(completed_by);
+        if was_complete {
+            call.remark = Some(Remark::HandshakeWasComplete);
+        }
+        if is_end {
+            call.remark = Some(Remark::PeerClosed { frame });
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What a timeline knows of one connection while it grows: its segments, and both its ends.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use super::EventId;
+use super::calls::{EndCalls, Explains, Unclaimed};
+use super::cause::{Ground, Sent};
+use super::completion::Answers;
+use super::fanout::Joins;
+use super::phases::Bounds;
+use super::samples::Expected;
+use super::states::Path;
+use super::timing::Stopwatch;
+use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
+use crate::tcp::FindingSet;
+use crate::time::Timestamp;
+use crate::wire::{Flags, Segment, Seq, Tunnel};
+
+/// A segment's place among those of its connection, from 0 in the order of capture.
+pub(super) type Place = usize;
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub(super) struct PerConnection {
+    pub(super) id: ConnectionId,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
+    pub(super) seen: Vec<Seen>,
+    pub(super) ends: [PerEnd; 2],
+    /// The first SYN without ACK.
+    pub(super) first_syn: Option<Place>,
+    /// Its events.
+    pub(super) events: Vec<EventId>,
+    pub(super) stopwatch: Stopwatch,
+    pub(super) joined: Joins,
+    pub(super) bounds: Bounds,
+    /// How many of its events have got their phases.
+    pub(super) phased: usize,
+    /// Events that were put to another time since.
+    pub(super) moved: Vec<EventId>,
+    /// The segments whose cause has to be found, or found again.
+    pub(super) stale: BTreeSet<Place>,
+    /// Where a witness disagrees with the segments.
+    pub(super) disagreements: Vec<FindingAt>,
+    pub(super) disagreements_omitted: u64,
+    /// The first segment that came in another tunnel than the first of its end.
+    pub(super) strayed: Option<FindingAt>,
+    /// Its summary, once it has ended.
+    pub(super) summary: Option<Box<Connection>>,
+}
+
+/// What is known of one end.
+#[derive(Debug, Default)]
+pub(super) struct PerEnd {
+    pub(super) sent: Sent,
+    pub(super) calls: EndCalls,
+    pub(super) path: Path,
+    pub(super) answers: Answers,
+    /// The tunnel of its first segment.
+    pub(super) tunnel: Option<Box<[Tunnel]>>,
+    /// Its segments whose octets were not all written by calls that are known.
+    pub(super) unwritten: Unclaimed,
+    /// Its segments whose octets were not all read by calls that are known.
+    pub(super) unread: Unclaimed,
+    /// Its segments that calls other than sends may explain.
+    syns: Vec<Place>,
+    fins: Vec<Place>,
+    resets: Vec<Place>,
+    updates: Vec<Place>,
+    syns_are_stale: bool,
+    fins_are_stale: bool,
+    /// Since when calls have become known that may explain RSTs, and window updates.
+    resets_since: Option<Timestamp>,
+    updates_since: Option<Timestamp>,
+    /// What the kernel said it sends, and that was not captured yet.
+    pub(super) expected: VecDeque<(Timestamp, Expected)>,
+    /// The TIME-WAIT timer that was seen running.
+    pub(super) timer: Option<EventId>,
+}
+
+/// A segment, as far as the joins need it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) event: EventId,
+    pub(super) frame: u64,
+    pub(super) from: Side,
+    pub(super) at: Option<Timestamp>,
+    /// The latest time of the connection's segments so far.
+    pub(super) latest: Option<Timestamp>,
+    pub(super) flags: Flags,
+    pub(super) seq: i64,
+    pub(super) ack: Option<i64>,
+    pub(super) len: u32,
+    pub(super) seq_len: u32,
+    pub(super) window: u32,
+    pub(super) stream: Option<Range>,
+    pub(super) findings: FindingSet,
+    pub(super) has_sack: bool,
+    pub(super) header: Header,
+    pub(super) ground: Ground,
+    /// What the kernel said of its being sent.
+    pub(super) confirmed: Option<Expected>,
+    /// How many sends are joined to it.
+    pub(super) joins: usize,
+    /// What it did to the states of its ends.
+    pub(super) moves: Vec<EventId>,
+}
+
+/// What a copy of a frame has in common with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Header {
+    seq: Seq,
+    ack: Seq,
+    flags: Flags,
+    len: u32,
+    window: u16,
+    checksum: u16,
+    ip_id: Option<u16>,
+}
+
+impl Header {
+    pub(super) fn of(segment: &Segment) -> Self {
+        let Segment { seq, ack, flags, len, window, checksum, ip_id, .. } = *segment;
+        Self { seq, ack, flags, len, window, checksum, ip_id }
+    }
+}
+
+impl Seen {
+    /// The relative number after its last octet, SYN or FIN.
+    pub(super) fn end(&self) -> i64 {
+        self.seq.saturating_add(i64::from(self.seq_len))
+    }
+}
+
+impl PerConnection {
+    pub(super) fn new(id: ConnectionId, [client, server]: [SocketAddr; 2]) -> Self {
+        Self {
+            id,
+            client,
+            server,
+            seen: Vec::new(),
+            ends: Default::default(),
+            first_syn: None,
+            events: Vec::new(),
+            stopwatch: Stopwatch::default(),
+            joined: Joins::default(),
+            bounds: Bounds::default(),
+            phased: 0,
+            moved: Vec::new(),
+            stale: BTreeSet::new(),
+            disagreements: Vec::new(),
+            disagreements_omitted: 0,
+            strayed: None,
+            summary: None,
+        }
+    }
+
+    /// When its first segment was captured.
+    pub(super) fn began(&self) -> Option<Timestamp> {
+        self.seen.first().and_then(|seen| seen.at)
+    }
+
+    /// Whether it is a socket that is connected to itself.
+    pub(super) fn is_one_end(&self) -> bool {
+        self.client == self.server
+    }
+
+    /// Notes which calls may explain the newest segment.
+    pub(super) fn note_explicable(&mut self, place: Place) {
+        let seen = &self.seen[place];
+        let end = &mut self.ends[seen.from as usize];
+        match seen.ground {
+            Ground::Copy { .. } => return,
+            Ground::Syn | Ground::SynAgain { .. } => end.syns.push(place),
+            Ground::WindowUpdate => end.updates.push(place),
+            Ground::Reset(_) => end.resets.push(place),
+            Ground::Octets { .. } if seen.flags.contains(Flags::FIN) => end.fins.push(place),
+            Ground::Octets { .. } | Ground::Probe { .. } | Ground::Kernel { .. } => {}
+        }
+        if let (Ground::Octets { .. } | Ground::Probe { .. }, Some(range)) = (seen.ground, seen.stream) {
+            end.unwritten.add(range, place);
+        }
+    }
+
+    /// Notes that a call has become known which may explain segments of an end.
+    pub(super) fn explained_by(&mut self, side: Side, explains: Explains) {
+        let end = &mut self.ends[side as usize];
+        let earliest = |known: Option<Timestamp>, at: Timestamp| known.into_iter().chain([at]).min();
+        match explains {
+            Explains::Nothing => {}
+            Explains::All => {
+                let own = self.seen.iter().enumerate().filter(|(_, seen)| seen.from == side);
+                self.stale.extend(own.map(|(place, _)| place));
+            }
+            Explains::Syns => end.syns_are_stale = true,
+            Explains::Closing(entered) => {
+                end.fins_are_stale = true;
+                end.resets_since = earliest(end.resets_since, entered);
+            }
+            Explains::Reading(entered) => {
+                end.updates_since = earliest(end.updates_since, entered);
+                end.resets_since = earliest(end.resets_since, entered);
+            }
+        }
+    }
+
+    /// The segments whose cause has to be found, or found again, in order.
+    pub(super) fn take_stale(&mut self) -> BTreeSet<Place> {
+        let mut stale = std::mem::take(&mut self.stale);
+        for end in &mut self.ends {
+            stale.extend(end.unwritten.newly_claimed());
+            for (list, is_stale) in [(&end.syns, &mut end.syns_are_stale), (&end.fins, &mut end.fins_are_stale)] {
+                if std::mem::take(is_stale) {
+                    stale.extend(list);
+                }
+            }
+            for (list, since) in [(&end.resets, &mut end.resets_since), (&end.updates, &mut end.updates_since)] {
+                let Some(since) = since.take() else { continue };
+                // Untimed ones may be of any time; times may go back and forth, the latest so far does not.
+                let first = list.partition_point(|place| self.seen[*place].latest.is_some_and(|at| at < since));
+                stale.extend(&list[first..]);
+            }
+        }
+        stale
+    }
+
+    /// The last segment that had been captured by `moment`.
+    pub(super) fn last_by(&self, moment: Timestamp) -> Option<u64> {
+        let before = self.seen.partition_point(|seen| seen.latest <= Some(moment));
+        self.seen[..before].last().map(|seen| seen.frame)
+    }
+
+    /// Exchanges both ends: what was taken for the client is the server.
+    pub(super) fn exchange_ends(&mut self) {
+        std::mem::swap(&mut self.client, &mut self.server);
+        self.ends.swap(0, 1);
+        for seen in &mut self.seen {
+            seen.from = seen.from.peer();
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! A finished output: its events numbered in order of time, and every reference by these numbers.
+
+use super::events::Events;
+use super::{Event, EventId, EventKind};
+
+/// The events that stand, by their numbers.
+pub(super) fn renumbered(events: Events) -> Vec<Event> {
+    let (mut events, numbers) = events.in_order();
+    let number = |id: EventId| numbers.get(id.0 as usize).copied().flatten();
+    let all = |ids: &mut Vec<EventId>| {
+        *ids = ids.iter().copied().filter_map(number).collect();
+        ids.sort_unstable();
+    };
+    for (place, event) in events.iter_mut().enumerate() {
+        event.id = EventId(place as u64);
+        match &mut event.kind {
+            EventKind::Call(call) => {
+                all(&mut call.sent);
+                all(&mut call.brought_by);
+                call.completed_by = call.completed_by.and_then(number);
+            }
+            EventKind::Segment(segment) => {
+                all(&mut segment.cause.calls);
+                segment.cause.of = segment.cause.of.and_then(number);
+            }
+            EventKind::Transition(transition) => transition.cause = transition.cause.and_then(number),
+            EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
+        }
+    }
+    events
+}

@@ -1,0 +1,223 @@
+//! What the sighting of a segment says: of its connection, of its sender, of its receiver, and of calls.
+
+use super::cause::Ground;
+use super::connection::{Header, PerConnection, Seen};
+use super::events::Order;
+use super::states::Moved;
+use super::timeline::Timeline;
+use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
+use crate::flow::{ConnectionId, Detail, FindingAt, Side};
+use crate::kernel::Witness;
+use crate::tcp::{Finding, Move, Rule, State};
+use crate::wire::{Flags, Tunnel};
+
+impl Timeline {
+    /// Takes in that a segment was seen.
+    pub(super) fn sighted(&mut self, sighting: Sighting) {
+        let Sighting { observed, ends, sense } = sighting;
+        let id = observed.step.connection;
+        self.know(id, ends, observed.segment.at);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let segment = observed.segment;
+        let from = if segment.from() == connection.client { Side::Client } else { Side::Server };
+        let step = observed.step;
+        let mut findings = step.findings;
+        if connection.strays(from, &observed.tunnel, segment.frame) {
+            findings.insert(Finding::OtherTunnel);
+        }
+        let timing = connection.stopwatch.measure(from, &segment, step.findings);
+        let latest = connection.seen.last().and_then(|seen| seen.latest).max(segment.at);
+        let order = Order::of_frame(latest, segment.frame);
+        let unknown = Cause {
+            calls: Vec::new(),
+            kernel: None,
+            of: None,
+            evidence: Evidence::Joined(Join::Octets),
+            why: None,
+            unwatched: false,
+        };
+        let kind = EventKind::Segment(Box::new(SegmentEvent {
+            from,
+            segment,
+            seq: step.seq,
+            ack: step.ack,
+            window: step.window,
+            stream: step.stream,
+            findings,
+            timing,
+            cause: unknown,
+            preview: observed.preview,
+            tunnel: observed.tunnel,
+        }));
+        let event = self.events.push(order, segment.at, Some(id), kind);
+        let place = connection.seen.len();
+        connection.events.push(event);
+        connection.joined.grow();
+        connection.seen.push(Seen {
+            event,
+            frame: segment.frame,
+            from,
+            at: segment.at,
+            latest,
+            flags: segment.flags,
+            seq: step.seq,
+            ack: step.ack,
+            len: segment.len,
+            seq_len: segment.seq_len(),
+            window: step.window,
+            stream: step.stream,
+            findings: step.findings,
+            has_sack: segment.options.sack_blocks > 0,
+            header: Header::of(&segment),
+            ground: Ground::Copy { of: None },
+            confirmed: None,
+            joins: 0,
+            moves: Vec::new(),
+        });
+        let (ground, decided) = connection.classify(place);
+        connection.seen[place].ground = ground;
+        connection.stale.insert(place);
+        connection.stale.extend(decided);
+        connection.note_explicable(place);
+        connection.expect(place);
+        self.stale.insert(id);
+        if matches!(ground, Ground::Copy { .. }) {
+            return;
+        }
+        connection.ends[from as usize].answers.see(segment.flags, place);
+        connection.be_read(&mut self.events, place);
+        if place == 0 && segment.flags.contains(Flags::SYN) {
+            self.reuse(id, event);
+        }
+        for (side, step) in step.moves.into_iter().flatten() {
+            let is_senders = side == from;
+            let shows = match sense {
+                Sense::Passes => true,
+                Sense::Leaves => is_senders,
+                Sense::Arrives => !is_senders,
+            };
+            if shows {
+                self.move_by_segment(id, side, step, order, event);
+            }
+        }
+    }
+
+    /// Makes a connection known, or says anew which of its ends is the client.
+    fn know(&mut self, id: ConnectionId, ends: [std::net::SocketAddr; 2], at: Option<crate::time::Timestamp>) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            self.connections.insert(id, PerConnection::new(id, ends));
+            self.ends.add(id, ends, at);
+            return;
+        };
+        if [connection.client, connection.server] == ends || connection.client == connection.server {
+            return;
+        }
+        self.ends.remove(id);
+        self.ends.add(id, ends, connection.began());
+        connection.exchange_ends();
+        for event in connection.events.clone() {
+            match &mut self.events.event_mut(event).kind {
+                EventKind::Call(call) => call.side = call.side.map(Side::peer),
+                EventKind::Segment(segment) => segment.from = segment.from.peer(),
+                EventKind::Transition(transition) => transition.side = transition.side.peer(),
+                EventKind::Timer(timer) => timer.side = timer.side.peer(),
+            }
+        }
+        self.calls.exchange_ends(id);
+    }
+
+    /// A segment moves an end.
+    fn move_by_segment(&mut self, id: ConnectionId, side: Side, step: Move, order: Order, event: EventId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(place) = connection.seen.len().checked_sub(1) else { return };
+        let at = connection.seen[place].at;
+        // A server takes a SYN when it answers it.
+        let cause = match step.rule {
+            Rule::SynTaken => connection.first_syn().unwrap_or(event),
+            _ => event,
+        };
+        let by = Some(Witness::Segments);
+        let moved = connection.step_by_segment(&mut self.events, Moved { side, step, order, at, cause, by });
+        connection.seen[place].moves.extend(moved);
+        let waits = step.to == State::TimeWait;
+        if waits || step.from == Some(State::TimeWait) {
+            let port = [connection.client, connection.server][side as usize].port();
+            let ends = sorted([connection.client, connection.server]);
+            if waits {
+                self.waits.begin(side, port, id, order.at);
+                self.time_waits.insert(ends, (id, side));
+            } else {
+                self.waits.end(side, port, id, order.at);
+            }
+        }
+    }
+
+    /// A connection that takes over the 4-tuple of one in TIME-WAIT has ended that state.
+    fn reuse(&mut self, id: ConnectionId, by: EventId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let ends = sorted([connection.client, connection.server]);
+        let Some((earlier, side)) = self.time_waits.get(&ends).copied().filter(|(earlier, _)| *earlier != id) else {
+            return;
+        };
+        self.time_waits.remove(&ends);
+        let Some(connection) = self.connections.get_mut(&earlier) else { return };
+        if connection.ends[side as usize].path.last() != Some(State::TimeWait) {
+            return;
+        }
+        let segment = &self.events.segment(by).segment;
+        let (at, order) = (segment.at, Order::of_frame(segment.at, segment.frame));
+        let step = Move { from: Some(State::TimeWait), to: State::Closed, rule: Rule::TimeWaitReused };
+        let moved = Moved { side, step, order, at, cause: by, by: Some(Witness::Segments) };
+        connection.step(&mut self.events, moved);
+        let port = [connection.client, connection.server][side as usize].port();
+        self.waits.end(side, port, earlier, at);
+        self.stale.insert(earlier);
+    }
+}
+
+impl PerConnection {
+    /// Whether the first segment of an end was in another tunnel; told of once.
+    fn strays(&mut self, side: Side, tunnel: &[Tunnel], frame: u64) -> bool {
+        let first = self.ends[side as usize].tunnel.get_or_insert_with(|| tunnel.into());
+        let is_same = first.len() == tunnel.len() && first.iter().zip(tunnel).all(|(first, tunnel)| first.is(tunnel));
+        if is_same || self.strayed.is_some() {
+            return false;
+        }
+        let detail = Detail::Tunnels(Box::new([tunnel.into(), first.clone()]));
+        self.strayed = Some(FindingAt { finding: Finding::OtherTunnel, frame: Some(frame), side, detail });
+        true
+    }
+
+    /// The event of the first SYN without ACK.
+    fn first_syn(&self) -> Option<EventId> {
+        self.first_syn.map(|place| self.seen[place].event)
+    }
+
+    /// Tells the receives that the newest segment brought octets, if they are known already.
+    fn be_read(&mut self, events: &mut super::events::Events, place: usize) {
+        let seen = &self.seen[place];
+        if seen.flags.contains(Flags::SYN) && !seen.flags.contains(Flags::ACK) {
+            self.first_syn.get_or_insert(place);
+        }
+        let (Some(range), false) = (seen.stream, self.is_one_end()) else { return };
+        let reader = &self.ends[seen.from.peer() as usize].calls;
+        if reader.reads_on(seen.at) {
+            let most = self.joined.most();
+            let readers: Vec<_> = reader.readers(range, seen.at).take(most).collect();
+            for (call, wanted) in self.joined.take(0, readers.into_iter()) {
+                let call = events.call_mut(call);
+                call.brought_by.push(seen.event);
+                if range.from <= wanted && wanted < range.to {
+                    call.completed_by.get_or_insert(seen.event);
+                }
+            }
+        }
+        let from = self.seen[place].from;
+        self.ends[from as usize].unread.add(range, place);
+    }
+}
+
+fn sorted(mut ends: [std::net::SocketAddr; 2]) -> [std::net::SocketAddr; 2] {
+    ends.sort_unstable();
+    ends
+}

@@ -1,0 +1,871 @@
+//! The joins, told from scripts.
+
+use proptest::prelude::*;
+
+use super::script::{Recording, lines, recording, story};
+use super::*;
+use crate::calls::SocketId;
+use crate::flow::{Detail, Side};
+use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
+use crate::tcp::{Finding, Rule, State};
+use crate::time::{Clock, Span, Timestamp};
+use crate::wire::{Flags, Tunnel, TunnelKind};
+
+fn check(script: &str, expected: &str) {
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines(&story(script)), expected);
+}
+
+const SET_UP: &str = "
+    1us..2us S: socket() = 4
+    3us..4us S: bind() = 0
+    5us..6us S: listen(5) = 0 in LISTEN
+    10us..35us S: accept() = 5 in ESTABLISHED
+    12us..13us C: socket() = 3 in CLOSED
+    15us..34us C: connect() = 0 in ESTABLISHED
+    20us C > S: S 0(0)
+    22us S > C: S. 0(0) ack 1
+    24us C > S: . 1(0) ack 1
+";
+
+// ---- a whole life --------------------------------------------------------------------------------------------
+
+#[test]
+fn an_echo_is_told_from_socket_to_time_wait() {
+    check(
+        &format!(
+            "{SET_UP}
+            36us..60us S: recv() = 10 in ESTABLISHED
+            40us..45us C: send(10) = 10 in ESTABLISHED
+            42us C > S: P. 1(10) ack 1
+            43us S > C: . 1(0) ack 11
+            46us..80us C: recv() = 10 in ESTABLISHED
+            62us..66us S: send(10) = 10 in ESTABLISHED
+            64us S > C: P. 1(10) ack 11
+            65us C > S: . 11(0) ack 11
+            67us..95us S: recv() = 0 in CLOSE-WAIT
+            85us..90us C: close() = 0
+            87us C > S: F. 11(0) ack 11
+            88us S > C: . 11(0) ack 12
+            96us..100us S: close() = 0
+            97us S > C: F. 11(0) ack 12
+            98us C > S: . 12(0) ack 12
+            105us kernel: C TIME-WAIT for 60000ms
+            106us kernel: S none
+            110us..111us S: close(listener) = 0
+            60000105us kernel: C none
+            "
+        ),
+        "
+        0 server socket
+        1 server bind
+        2 server listen
+        3 server CLOSED>LISTEN of 2
+        4 server accept done by 3
+        5 client socket
+        6 client connect sent [1] done by 2
+        7 #1 SYN by [6]
+        8 client CLOSED>SYN-SENT of 6
+        9 #2 SYN,ACK kernel handshake of 7
+        10 server LISTEN>SYN-RECEIVED of 7
+        11 client SYN-SENT>ESTABLISHED of 9 [Segments, TcpInfo]
+        12 #3 ACK kernel handshake of 9
+        13 server SYN-RECEIVED>ESTABLISHED of 12 [Segments, TcpInfo]
+        14 server recv [0,10) got [4] done by 4
+        15 client send [0,10) sent [4]
+        16 #4 PSH,ACK by [15]
+        17 #5 ACK kernel ack of 16
+        18 client recv [0,10) got [6] done by 6
+        19 server send [0,10) sent [6]
+        20 #6 PSH,ACK by [19]
+        21 #7 ACK kernel ack of 20
+        22 server recv done by 8
+        23 client close sent [8]
+        24 #8 FIN,ACK by [23]
+        25 client ESTABLISHED>FIN-WAIT-1 of 23
+        26 server ESTABLISHED>CLOSE-WAIT of 24 [Segments, TcpInfo]
+        27 #9 ACK kernel ack of 24
+        28 client FIN-WAIT-1>FIN-WAIT-2 of 27
+        29 server close sent [10]
+        30 #10 FIN,ACK by [29]
+        31 server CLOSE-WAIT>LAST-ACK of 29
+        32 client FIN-WAIT-2>TIME-WAIT of 30 [Segments, SockDiag]
+        33 #11 ACK kernel ack of 30
+        34 server LAST-ACK>CLOSED of 33 [Segments, SockDiag]
+        35 client timer of 23
+        36 server close
+        37 server LISTEN>CLOSED of 36
+        38 client TIME-WAIT>CLOSED of 35
+        ",
+    );
+}
+
+/// The lines from the first that a script of its own adds to an open connection.
+fn opened(script: &str, expected: &str) {
+    let story = story(&format!("{SET_UP}{script}"));
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines(&story)[14..], expected);
+}
+
+// ---- data: many to many --------------------------------------------------------------------------------------
+
+#[test]
+fn two_sends_share_a_segment_and_one_recv_takes_parts_of_both() {
+    opened(
+        "
+        40us..41us C: send(4) = 4
+        42us..43us C: send(6) = 6
+        44us C > S: P. 1(10) ack 1
+        46us..47us S: recv() = 7
+        48us..49us S: recv() = 3
+        ",
+        "
+        14 client send [0,4) sent [4]
+        15 client send [4,10) sent [4]
+        16 #4 PSH,ACK by [14, 15]
+        17 server recv [0,7) got [4] done by 4
+        18 server recv [7,10) got [4] done by 4
+        ",
+    );
+}
+
+#[test]
+fn one_send_takes_many_segments_and_many_receives() {
+    opened(
+        "
+        40us..50us C: send(25) = 25
+        41us C > S: . 1(10) ack 1
+        42us C > S: . 11(10) ack 1
+        43us S > C: . 1(0) ack 21
+        60us C > S: P. 21(5) ack 1
+        70us..71us S: recv() = 15
+        72us..73us S: recv() = 10
+        ",
+        "
+        14 client send [0,25) sent [4, 5, 7]
+        15 #4 ACK by [14]
+        16 #5 ACK by [14]
+        17 #6 ACK kernel ack of 16
+        18 #7 PSH,ACK by [14]
+        19 server recv [0,15) got [4, 5] done by 4
+        20 server recv [15,25) got [5, 7] done by 5
+        ",
+    );
+}
+
+#[test]
+fn octets_sent_again_join_the_same_send() {
+    opened(
+        "
+        40us..50us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1
+        250041us C > S: P. 1(10) ack 1 = retransmission
+        250042us S > C: . 1(0) ack 11
+        ",
+        "
+        14 client send [0,10) sent [4, 5]
+        15 #4 PSH,ACK by [14]
+        16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+        17 #6 ACK kernel ack of 16
+        ",
+    );
+}
+
+// ---- endings -------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_close_with_unread_octets_resets() {
+    opened(
+        "
+        40us..45us C: send(10) = 10
+        42us C > S: P. 1(10) ack 1
+        43us S > C: . 1(0) ack 11
+        50us..55us S: recv() = 4
+        60us..65us S: close() = 0
+        62us S > C: R. 1(0) ack 11
+        70us..71us C: recv() = -ECONNRESET
+        ",
+        "
+        14 client send [0,10) sent [4]
+        15 #4 PSH,ACK by [14]
+        16 #5 ACK kernel ack of 15
+        17 server recv [0,4) got [4] done by 4
+        18 server close sent [6]
+        19 #6 RST,ACK by [18]
+        20 server ESTABLISHED>CLOSED of 18
+        21 client ESTABLISHED>CLOSED of 19
+        22 client recv done by 6
+        ",
+    );
+    let story = story(&format!(
+        "{SET_UP} 40us..45us C: send(10) = 10\n 42us C > S: P. 1(10) ack 1\n 50us..55us S: recv() = 4\n 60us..65us S: close() = 0\n 62us S > C: R. 1(0) ack 11"
+    ));
+    let note = story.events.iter().find_map(|event| match &event.kind {
+        EventKind::Segment(segment) if segment.segment.flags.contains(Flags::RST) => segment.cause.why,
+        _ => None,
+    });
+    assert_eq!(note, Some(Why::Unread(6)), "four of ten were read");
+}
+
+#[test]
+fn octets_for_a_closed_socket_are_answered_by_the_kernel_with_a_reset() {
+    opened(
+        "
+        40us..41us C: close() = 0
+        41us C > S: F. 1(0) ack 1
+        42us S > C: . 1(0) ack 2
+        50us..51us S: send(5) = 5
+        51us S > C: P. 1(5) ack 2
+        52us C > S: R 2(0)
+        60us..61us S: send() = -EPIPE
+        ",
+        "
+        14 client close sent [4]
+        15 #4 FIN,ACK by [14]
+        16 client ESTABLISHED>FIN-WAIT-1 of 14
+        17 server ESTABLISHED>CLOSE-WAIT of 15
+        18 #5 ACK kernel ack of 15
+        19 client FIN-WAIT-1>FIN-WAIT-2 of 18
+        20 server send [0,5) sent [6]
+        21 #6 PSH,ACK by [20]
+        22 #7 RST kernel reset of 21
+        23 client FIN-WAIT-2>CLOSED of 22
+        24 server CLOSE-WAIT>CLOSED of 22
+        25 server send done by 7
+        ",
+    );
+}
+
+#[test]
+fn a_refused_connect_is_joined_by_its_interval_though_its_port_is_gone() {
+    check(
+        "
+        1us..2us C: socket() = 3
+        5us..15us C: connect() = -ECONNREFUSED in CLOSED
+        7us C > S: S 0(0)
+        8us S > C: R. 0(0) ack 1
+        ",
+        "
+        0 client socket
+        1 client connect sent [1] done by 2
+        2 #1 SYN by [1]
+        3 client CLOSED>SYN-SENT of 1
+        4 #2 RST,ACK kernel reset of 2
+        5 server ?>CLOSED of 4
+        6 client SYN-SENT>CLOSED of 4 [Segments, TcpInfo]
+        ",
+    );
+}
+
+#[test]
+fn a_shutdown_enters_its_state_though_the_fin_waits_behind_the_octets() {
+    opened(
+        "
+        40us..42us C: send(10) = 10
+        43us..44us C: shutdown(SHUT_WR) = 0 in FIN-WAIT-1
+        60us C > S: P. 1(10) ack 1
+        61us C > S: F. 11(0) ack 1
+        ",
+        "
+        14 client send [0,10) sent [4]
+        15 client shutdown sent [5]
+        16 client ESTABLISHED>FIN-WAIT-1 of 15 [Segments, TcpInfo]
+        17 #4 PSH,ACK by [14]
+        18 #5 FIN,ACK by [15]
+        19 server ESTABLISHED>CLOSE-WAIT of 18
+        ",
+    );
+}
+
+#[test]
+fn fins_that_cross_are_told_as_they_were_though_the_first_passed_before() {
+    opened(
+        "
+        40us..41us C: shutdown(SHUT_WR) = 0
+        40us C > S: F. 1(0) ack 1
+        41us..45us S: shutdown(SHUT_WR) = 0
+        42us S > C: F. 1(0) ack 1
+        50us C > S: . 2(0) ack 2
+        51us S > C: . 2(0) ack 2
+        ",
+        "
+        14 client shutdown sent [4]
+        15 #4 FIN,ACK by [14]
+        16 client ESTABLISHED>FIN-WAIT-1 of 14
+        17 server shutdown sent [5]
+        18 #5 FIN,ACK by [17]
+        19 server ESTABLISHED>FIN-WAIT-1 of 17
+        20 server FIN-WAIT-1>CLOSING of 15
+        21 client FIN-WAIT-1>CLOSING of 18
+        22 #6 ACK kernel ack of 18
+        23 server CLOSING>TIME-WAIT of 22
+        24 #7 ACK kernel ack of 15
+        25 client CLOSING>TIME-WAIT of 24
+        ",
+    );
+}
+
+// ---- lifetimes -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_socket_that_was_refused_and_connects_again_has_a_second_connection() {
+    check(
+        "
+        1us..2us C: socket() = 3
+        5us..15us C: connect() = -ECONNREFUSED
+        7us C > S: S 0(0)
+        8us S > C: R. 0(0) ack 1
+        C = 10.0.0.1:5001
+        25us..35us C: connect() = 0
+        27us C > S: S 0(0)
+        28us S > C: S. 0(0) ack 1
+        29us C > S: . 1(0) ack 1
+        40us..45us C: send(10) = 10
+        42us C > S: P. 1(10) ack 1
+        50us..55us C: close() = 0
+        52us C > S: F. 11(0) ack 1
+        ",
+        "
+        0 client socket
+        1 client connect sent [1] done by 2
+        2 #1 SYN by [1]
+        3 client CLOSED>SYN-SENT of 1
+        4 #2 RST,ACK kernel reset of 2
+        5 server ?>CLOSED of 4
+        6 client SYN-SENT>CLOSED of 4
+        7 client connect sent [3] done by 4
+        8 #3 SYN by [7]
+        9 client CLOSED>SYN-SENT of 7
+        10 #4 SYN,ACK kernel handshake of 8
+        11 server LISTEN>SYN-RECEIVED of 8
+        12 client SYN-SENT>ESTABLISHED of 10
+        13 #5 ACK kernel handshake of 10
+        14 server SYN-RECEIVED>ESTABLISHED of 13
+        15 client send [0,10) sent [6]
+        16 #6 PSH,ACK by [15]
+        17 client close sent [7]
+        18 #7 FIN,ACK by [17]
+        19 client ESTABLISHED>FIN-WAIT-1 of 17
+        20 server ESTABLISHED>CLOSE-WAIT of 18
+        ",
+    );
+}
+
+#[test]
+fn an_id_used_again_writes_nothing_to_the_connection_before() {
+    let once = |at: u64| {
+        "@1us..@2us C: socket() = 3
+         @3us..@7us C: connect() = 0
+         @4us C > S: S 0(0)
+         @5us S > C: S. 0(0) ack 1
+         @6us C > S: . 1(0) ack 1
+         @8us..@9us C: send(10) = 10
+         @8us C > S: P. 1(10) ack 1"
+            .replace('@', &at.to_string())
+    };
+    let script =
+        format!("{}\n20us..21us C: close() = 0\n20us C > S: F. 11(0) ack 1\nC = 10.0.0.1:5001\n{}", once(1), once(3));
+    let mut recording = recording(&script);
+    for used in recording.calls.iter_mut().flat_map(|call| &mut call.sockets) {
+        used.socket = Some(SocketId(1));
+    }
+    let story = recording.told();
+    let told = lines(&story);
+    let sends: Vec<_> = told.iter().filter(|line| line.contains("client send")).collect();
+    assert!(sends[0].ends_with("[0,10) sent [4]"), "{sends:?}");
+    assert!(sends[1].ends_with("[0,10) sent [9]"), "the second socket's octets begin at 0 again: {sends:?}");
+    let connects: Vec<_> = told.iter().filter(|line| line.contains("client connect")).collect();
+    assert!(connects[0].ends_with("sent [1] done by 2") && connects[1].ends_with("sent [6] done by 7"), "{connects:?}");
+}
+
+// ---- what the kernel does by itself --------------------------------------------------------------------------
+
+#[test]
+fn syns_that_cross_are_answered_not_sent_again() {
+    check(
+        "
+        0us C > S: S 0(0)
+        10us S > C: S 0(0)
+        20us C > S: S. 0(0) ack 1
+        30us S > C: S. 0(0) ack 1
+        40us C > S: . 1(0) ack 1 win 900 = window_update
+        50us S > C: . 1(0) ack 1 win 900 = window_update
+        1000050us S > C: S. 0(0) ack 1
+        ",
+        "
+        0 #1 SYN kernel unknown inferred
+        1 client CLOSED>SYN-SENT of 0
+        2 #2 SYN kernel unknown inferred
+        3 server CLOSED>SYN-SENT of 2
+        4 client SYN-SENT>SYN-RECEIVED of 2
+        5 #3 SYN,ACK kernel handshake of 2
+        6 server SYN-SENT>ESTABLISHED of 5
+        7 #4 SYN,ACK kernel handshake of 0
+        8 client SYN-RECEIVED>ESTABLISHED of 7
+        9 #5 ACK kernel handshake of 7
+        10 #6 ACK kernel handshake of 5
+        11 #7 SYN,ACK kernel retransmission_timeout of 7 inferred
+        ",
+    );
+}
+
+#[test]
+fn an_acknowledgement_from_far_away_is_not_delayed() {
+    check(
+        "
+        0us C > S: S 0(0)
+        80000us S > C: S. 0(0) ack 1
+        80001us C > S: . 1(0) ack 1
+        80010us C > S: P. 1(5) ack 1
+        160020us S > C: . 1(0) ack 6
+        160030us C > S: P. 6(5) ack 1
+        280040us S > C: . 1(0) ack 11
+        ",
+        "
+        0 #1 SYN kernel unknown inferred
+        1 client CLOSED>SYN-SENT of 0
+        2 #2 SYN,ACK kernel handshake of 0
+        3 server LISTEN>SYN-RECEIVED of 0
+        4 client SYN-SENT>ESTABLISHED of 2
+        5 #3 ACK kernel handshake of 2
+        6 server SYN-RECEIVED>ESTABLISHED of 5
+        7 #4 PSH,ACK kernel unknown inferred
+        8 #5 ACK kernel ack of 7
+        9 #6 PSH,ACK kernel unknown inferred
+        10 #7 ACK kernel delayed_ack of 9 inferred
+        ",
+    );
+}
+
+#[test]
+fn the_tail_is_probed_once_and_then_the_timeout_doubles() {
+    opened(
+        "
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1
+        247041us C > S: P. 1(10) ack 1 = retransmission
+        495041us C > S: P. 1(10) ack 1 = retransmission
+        1000041us C > S: P. 1(10) ack 1 = retransmission
+        ",
+        "
+        14 client send [0,10) sent [4, 5, 6, 7]
+        15 #4 PSH,ACK by [14]
+        16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15 inferred
+        17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+        18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+        ",
+    );
+}
+
+#[test]
+fn keep_alives_without_an_answer_end_in_a_reset_of_the_kernel() {
+    opened(
+        "
+        1000000us C > S: . 0(0) ack 1 = keep_alive
+        1000001us S > C: . 1(0) ack 1 = keep_alive_ack
+        2000000us C > S: . 0(0) ack 1 = keep_alive
+        3000000us C > S: . 0(0) ack 1 = keep_alive
+        4000000us C > S: R. 1(0) ack 1
+        ",
+        "
+        14 #4 ACK kernel keep_alive of 12 inferred
+        15 #5 ACK kernel ack of 14
+        16 #6 ACK kernel keep_alive of 14 inferred
+        17 #7 ACK kernel keep_alive of 16 inferred
+        18 #8 RST,ACK kernel keep_alive of 17 inferred
+        19 client ESTABLISHED>CLOSED of 18
+        20 server ESTABLISHED>CLOSED of 18
+        ",
+    );
+}
+
+// ---- witnesses that disagree ---------------------------------------------------------------------------------
+
+#[test]
+fn a_word_of_the_kernel_that_fits_no_state_is_shown() {
+    opened(
+        "
+        40us..45us C: send(10) = 10 in CLOSING
+        42us C > S: P. 1(10) ack 1
+        ",
+        "
+        14 client send [0,10) sent [4]
+        15 #4 PSH,ACK by [14]
+        ",
+    );
+    let story = story(&format!("{SET_UP} 40us..45us C: send(10) = 10 in CLOSING\n 42us C > S: P. 1(10) ack 1"));
+    assert_eq!(story.connections[0].findings[0].finding, Finding::StateDisagreement);
+    assert_eq!(story.connections[0].findings[0].frame, Some(4));
+}
+
+// ---- tunnels -------------------------------------------------------------------------------------------------
+
+#[test]
+fn another_tunnel_is_told_once_and_before_other_findings() {
+    let one = "0us C > S: S 0(0) vni 7\n 1us S > C: S. 0(0) ack 1 vni 9\n 2us C > S: . 1(0) ack 1 vni 7\n";
+    assert_eq!(story(one).connections[0].findings, [], "each direction may have an identifier of its own");
+    let mixed = story(&format!(
+        "{one} 3us C > S: . 1(0) ack 1 vni 8\n 4us S > C: . 1(0) ack 1\n 5us C > S: . 1(0) ack 1 vni 8"
+    ));
+    let [finding, others @ ..] = &mixed.connections[0].findings[..] else { panic!("no finding") };
+    assert!(!others.is_empty() && others.iter().all(|other| other.finding == Finding::DuplicateAck), "{others:?}");
+    assert_eq!((finding.finding, finding.frame, finding.side), (Finding::OtherTunnel, Some(4), Side::Client));
+    let vxlan = |id| Tunnel { kind: TunnelKind::Vxlan, id: Some(id), ends: None };
+    assert_eq!(finding.detail, Detail::Tunnels(Box::new([[vxlan(8)].into(), [vxlan(7)].into()])));
+    let marked = mixed.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Segment(segment) if segment.findings.contains(Finding::OtherTunnel) => Some(segment),
+        _ => None,
+    });
+    let marked: Vec<_> = marked.map(|segment| (segment.segment.frame, segment.tunnel[0].id)).collect();
+    assert_eq!(marked, [(4, Some(8))]);
+}
+
+#[test]
+fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
+    check(
+        "
+        7us C > S: S 0(0)
+        8us S > C: S. 0(0) ack 1
+        9us C > S: . 1(0) ack 1
+        10us C > S: P. 1(5) ack 1
+        50011us S > C: . 1(0) ack 6
+        ",
+        "
+        0 #1 SYN kernel unknown inferred
+        1 client CLOSED>SYN-SENT of 0
+        2 #2 SYN,ACK kernel handshake of 0
+        3 server LISTEN>SYN-RECEIVED of 0
+        4 client SYN-SENT>ESTABLISHED of 2
+        5 #3 ACK kernel handshake of 2
+        6 server SYN-RECEIVED>ESTABLISHED of 5
+        7 #4 PSH,ACK kernel unknown inferred
+        8 #5 ACK kernel delayed_ack of 7 inferred
+        ",
+    );
+}
+
+// ---- what the kernel says -----------------------------------------------------------------------------------------
+
+/// So many microseconds after the beginning of a script.
+fn moment(micros: i64) -> Timestamp {
+    Timestamp::from_parts(1_000, 0).after(Span::from_micros(micros))
+}
+
+/// The story of a script with what the kernel did: `(microseconds, end, act)`.
+fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
+    let recording = recording(script);
+    let (client, server) = (recording.traces[0].client, recording.traces[0].server);
+    let event = |(micros, side, what): &(i64, Side, KernelAct)| {
+        let (local, peer) = if *side == Side::Client { (client, server) } else { (server, client) };
+        let at = moment(*micros);
+        Witnessed::Kernel(KernelEvent { at, clock: Clock::WALL, local, peer, socket: None, what: what.clone() })
+    };
+    let mut sorter = Sorter::default();
+    words(recording.clone()).chain(acts.iter().map(event)).for_each(|word| sorter.put(word));
+    pushed(&recording, &mut sorter)
+}
+
+fn segment_in(story: &Story, frame: u64) -> &SegmentEvent {
+    let found = story.events.iter().find_map(|event| match &event.kind {
+        EventKind::Segment(segment) if segment.segment.frame == frame => Some(segment),
+        _ => None,
+    });
+    found.expect("a segment")
+}
+
+#[test]
+fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
+    let script = format!(
+        "{SET_UP}
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1
+        250041us C > S: P. 1(10) ack 1 = retransmission
+        250050us S > C: R. 1(0) ack 1
+        "
+    );
+    let concluded = story(&script);
+    assert_eq!(
+        segment_in(&concluded, 5).cause.evidence,
+        Evidence::Inferred(Join::Kernel(Mechanism::RetransmissionTimeout))
+    );
+    let reset = KernelAct::ResetSent { reason: Some(ResetReason::TcpAbortOnData) };
+    let story = with_kernel(
+        &script,
+        &[
+            // The clocks differ: one is told before the segment was captured, the other after.
+            (250_035, Side::Client, KernelAct::Retransmit { state: State::Established }),
+            (250_060, Side::Server, reset),
+        ],
+    );
+    let again = &segment_in(&story, 5).cause;
+    assert_eq!(
+        (again.kernel, again.evidence),
+        (Some(Mechanism::RetransmissionTimeout), Evidence::Witnessed(Witness::Kernel))
+    );
+    let reset = &segment_in(&story, 6).cause;
+    assert_eq!((reset.why, reset.evidence), (Some(Why::SocketClosed), Evidence::Witnessed(Witness::Kernel)));
+    assert_eq!(segment_in(&story, 4).cause.evidence, Evidence::Joined(Join::Octets), "the first transmission is none");
+}
+
+#[test]
+fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_segment_shows_is_confirmed() {
+    let script = format!("{SET_UP} 40us C > S: . 1(0) ack 1\n 90us C > S: P. 1(5) ack 1");
+    let state = |from, to| KernelAct::State { from, to };
+    let story = with_kernel(
+        &script,
+        &[
+            (21, Side::Client, state(State::SynSent, State::Established)),
+            (300_000, Side::Server, state(State::Established, State::CloseWait)),
+        ],
+    );
+    let moves: Vec<_> = lines(&story).into_iter().filter(|line| line.contains('>')).collect();
+    assert_eq!(moves.iter().filter(|line| line.contains("Kernel")).count(), 1, "{moves:#?}");
+    assert!(
+        moves.iter().any(|line| line.contains("client SYN-SENT>ESTABLISHED") && line.contains("Kernel")),
+        "{moves:#?}"
+    );
+    let last = story.events.last().expect("events");
+    let EventKind::Transition(last) = &last.kind else { panic!("{last:?}") };
+    assert_eq!((last.from, last.to, last.rule), (Some(State::Established), State::CloseWait, Rule::Witnessed));
+    assert_eq!(last.evidence, [Witness::Kernel]);
+}
+
+// ---- copies -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
+    opened(
+        "
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1 id 70
+        42us C > S: P. 1(10) ack 1 id 70 = retransmission captured_twice
+        43us S > C: . 1(0) ack 11
+        250041us C > S: P. 1(10) ack 1 = spurious_retransmission
+        ",
+        "
+        14 client send [0,10) sent [4, 7]
+        15 #4 PSH,ACK by [14]
+        16 #5 PSH,ACK of 15
+        17 #6 ACK kernel ack of 15
+        18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
+        ",
+    );
+}
+
+// ---- the sorter ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
+    let recording =
+        recording(&format!("{SET_UP} 400000us..400001us C: send(10) = 10\n 900000us C > S: P. 1(10) ack 1"));
+    let mut spoken: Vec<_> = words(recording.clone()).collect();
+    // The end of the handshake comes after the send, which is a third of a second later.
+    let place = spoken
+        .iter()
+        .position(|word| matches!(word, Witnessed::Returned { returned, .. } if returned.at == moment(34)));
+    let late = spoken.remove(place.expect("connect returns"));
+    spoken.insert(spoken.len() - 1, late);
+    let count = spoken.len();
+    let (mut sorter, mut told) = (Sorter::default(), Vec::new());
+    for word in spoken {
+        sorter.put(word);
+        told.extend(std::iter::from_fn(|| sorter.due()));
+    }
+    told.extend(&mut sorter);
+    assert_eq!((sorter.late(), told.len()), (1, count));
+    let story = pushed(&recording, told.into_iter());
+    assert!(lines(&story).iter().any(|line| line.ends_with("PSH,ACK by [14]")), "{:#?}", lines(&story));
+
+    let mut sorter = Sorter::of(3);
+    words(recording).take(5).for_each(|word| sorter.put(word));
+    assert_eq!(std::iter::from_fn(|| sorter.due()).count(), 2, "three wait");
+}
+
+/// A conversation: what is sent and received, when, what is lost, and how it ends.
+fn conversation() -> impl Strategy<Value = String> {
+    let act = (0u8..10, any::<bool>(), 1u64..400, 1i64..30, 1i64..60);
+    let timing = (1i64..30, 1i64..30, 1i64..30, 1i64..40);
+    (timing, proptest::collection::vec(act, 0..30), 0u8..6).prop_map(|((syn, back, ack, accept), acts, end)| {
+        let (syn, back, ack) = (100 + syn, 130 + syn + back, 160 + syn + back + ack);
+        let mut script = format!(
+            "1us..2us S: socket() = 4\n3us..4us S: bind() = 0\n5us..6us S: listen(5) = 0 in LISTEN\n\
+             50us..{}us S: accept() = 5\n90us..92us C: socket() = 3\n95us..{}us C: connect() = 0 in ESTABLISHED\n\
+             {syn}us C > S: S 0(0)\n{back}us S > C: S. 0(0) ack 1\n{ack}us C > S: . 1(0) ack 1\n",
+            ack + accept,
+            back + accept,
+        );
+        let mut at = ack + 100;
+        let mut next = [1u64, 1];
+        let end_of = |client: bool| if client { ("C", "C > S:", 0) } else { ("S", "S > C:", 1) };
+        for (what, client, octets, took, lag) in acts {
+            let (name, arrow, from) = end_of(client);
+            at += lag;
+            let (seq, other) = (next[from], next[1 - from]);
+            match what {
+                // A send, whose segment may leave before or after it returns.
+                0..=3 => {
+                    script += &format!("{at}us..{}us {name}: send({octets}) = {octets}\n", at + took);
+                    script += &format!("{}us {arrow} P. {seq}({octets}) ack {other}\n", at + lag);
+                    next[from] += octets;
+                }
+                4 => script += &format!("{at}us {arrow} . {seq}(0) ack {other}\n"),
+                5 => script += &format!("{at}us {arrow} . {seq}(0) ack {other} win {}\n", 1000 + octets),
+                6 if seq > 1 => {
+                    let first = seq.saturating_sub(octets).max(1);
+                    at += octets as i64 * 1000;
+                    script += &format!("{at}us {arrow} P. {first}({}) ack {other}\n", seq - first);
+                }
+                7 => script += &format!("{at}us..{}us {name}: recv() = {octets} in ESTABLISHED\n", at + took),
+                8 => {
+                    let segment = format!("{arrow} P. {seq}({octets}) ack {other} id 7");
+                    script += &format!("{at}us {segment}\n{}us {segment}\n", at + 1);
+                    next[from] += octets;
+                }
+                _ => script += &format!("{at}us {arrow} . {}(0) ack {other}\n", seq - 1),
+            }
+            at += took;
+        }
+        let [c, s] = next;
+        at += 100;
+        let (a, b, d) = (at + 5, at + 10, at + 15);
+        script += &match end {
+            0 => format!("{at}us..{b}us C: close() = 0\n{a}us C > S: F. {c}(0) ack {s}\n{d}us S > C: F. {s}(0) ack {}\n{}us kernel: C TIME-WAIT for 100ms\n", c + 1, d + 90),
+            1 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{d}us C > S: F. {c}(0) ack {s}\n"),
+            2 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0\n{a}us C > S: F. {c}(0) ack {s}\n{a}us..{d}us S: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{b}us S > C: F. {s}(0) ack {c}\n{d}us C > S: . {}(0) ack {}\n", c + 1, s + 1),
+            3 => format!("{at}us..{b}us S: close() = 0\n{a}us S > C: R. {s}(0) ack {c}\n{d}us..{}us C: recv() = -ECONNRESET\n", d + 3),
+            4 => format!("{at}us C > S: R {c}(0)\n"),
+            _ => String::new(),
+        };
+        script
+    })
+}
+
+/// The same words, pushed one by one; the events are those that the changes told of, and no other.
+fn pushed(recording: &Recording, words: impl Iterator<Item = Witnessed>) -> Story {
+    let mut timeline = Timeline::default();
+    let mut told: Vec<Event> = Vec::new();
+    for word in words {
+        let changes = timeline.push(word);
+        let (first, count) = changes.added;
+        assert_eq!(first.0, told.len() as u64);
+        told.extend((first.0..first.0 + count).map(|id| timeline.event(EventId(id)).clone()));
+        for id in changes.amended {
+            told[id.0 as usize] = timeline.event(id).clone();
+        }
+        assert!(told.iter().all(|event| event == timeline.event(event.id)), "a change that was not told");
+    }
+    timeline.finish(recording.connections.clone(), Default::default(), Default::default())
+}
+
+fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
+    let Recording { traces, calls, evidence, .. } = recording;
+    timeline::words(traces, calls, &evidence)
+}
+
+proptest! {
+    #[test]
+    fn one_by_one_it_is_the_same_timeline_as_at_once(script in conversation()) {
+        let recording = recording(&script);
+        let at_once = {
+            let mut timeline = Timeline::default();
+            words(recording.clone()).for_each(|word| timeline.take(word));
+            timeline.finish(recording.connections.clone(), Default::default(), Default::default())
+        };
+        let one_by_one = pushed(&recording, words(recording.clone()));
+        prop_assert_eq!(lines(&one_by_one), lines(&at_once));
+        prop_assert_eq!(&one_by_one.events, &at_once.events);
+        prop_assert_eq!(&one_by_one.connections, &at_once.connections);
+    }
+
+    #[test]
+    fn in_any_order_within_the_bound_it_is_the_same_timeline(script in conversation(), delays in proptest::collection::vec(0i64..50_000, 1..40)) {
+        let recording = recording(&script);
+        let in_order: Vec<_> = words(recording.clone()).collect();
+        let expected = pushed(&recording, in_order.clone().into_iter());
+        // Each word comes as late as the bound allows, those of one call and of the wire one after the other.
+        let mut coming: Vec<(i64, usize)> = Vec::new();
+        let mut wire = i64::MIN;
+        for (place, word) in in_order.iter().enumerate() {
+            let mut at = word.at().expect("a time").as_nanos() / 1000 + delays[place % delays.len()];
+            if let Witnessed::Sighting(_) = word {
+                at = at.max(wire);
+                wire = at;
+            }
+            if let Witnessed::Returned { call, .. } | Witnessed::Info { call, .. } = word {
+                let entered = in_order[..place].iter().position(|word| matches!(word, Witnessed::Entered(entered) if entered.id == *call));
+                at = at.max(coming[entered.expect("entered before")].0);
+            }
+            coming.push((at, place));
+        }
+        coming.sort_unstable();
+        let mut sorter = Sorter::default();
+        let mut sorted = Vec::new();
+        for (_, place) in coming {
+            sorter.put(in_order[place].clone());
+            sorted.extend(std::iter::from_fn(|| sorter.due()));
+        }
+        sorted.extend(&mut sorter);
+        prop_assert_eq!(sorter.late(), 0);
+        let told = pushed(&recording, sorted.into_iter());
+        prop_assert_eq!(lines(&told), lines(&expected));
+        prop_assert_eq!(&told.events, &expected.events);
+    }
+
+    /// However the octets are cut into sends, segments and receives, each join holds exactly the octets that both its ends hold.
+    #[test]
+    fn joins_conserve_octets(
+        sends in proptest::collection::vec(1u64..50, 1..20),
+        segments in proptest::collection::vec(1u64..50, 1..60),
+        receives in proptest::collection::vec(1u64..50, 1..60),
+    ) {
+        let total: u64 = sends.iter().sum();
+        let mut script = SET_UP.to_owned();
+        let mut at = 1000;
+        let mut line = |text: String| {
+            at += 10;
+            script += &format!("{}\n", text.replace("FROM", &at.to_string()).replace("TO", &(at + 5).to_string()));
+        };
+        for octets in &sends {
+            line(format!("FROMus..TOus C: send({octets}) = {octets}"));
+        }
+        let cut = |sizes: &[u64]| {
+            let mut left = total;
+            let mut parts: Vec<u64> = Vec::new();
+            for size in sizes.iter().cycle() {
+                let part = left.min(*size);
+                if part == 0 {
+                    return parts;
+                }
+                parts.push(part);
+                left -= part;
+            }
+            parts
+        };
+        let mut seq = 1;
+        for octets in cut(&segments) {
+            line(format!("FROMus C > S: P. {seq}({octets}) ack 1"));
+            seq += octets;
+        }
+        for octets in cut(&receives) {
+            line(format!("FROMus..TOus S: recv() = {octets}"));
+        }
+        let story = story(&script);
+        let range = |id: EventId| match &story[id].kind {
+            EventKind::Call(call) => call.stream,
+            EventKind::Segment(segment) => segment.stream,
+            _ => None,
+        };
+        for rule in [Join::Octets, Join::Delivery] {
+            let joined: u64 = story
+                .edges()
+                .iter()
+                .filter(|edge| edge.rule == rule)
+                .map(|edge| {
+                    let (cause, effect) = (range(edge.cause).expect("octets"), range(edge.effect).expect("octets"));
+                    effect.to.min(cause.to) - effect.from.max(cause.from)
+                })
+                .sum();
+            prop_assert_eq!(joined, total, "{:?}", rule);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The timeline that grows: it takes what witnesses saw, word by word, and tells what became of its events.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use super::binds::Waits;
+use super::calls::CallTable;
+use super::connection::{PerConnection, Place};
+use super::events::{Changes, Events};
+use super::phases::{Bounds, set_phases};
+use super::states::Path;
+use super::witnessed::Moment;
+use super::{Cause, Event, EventId, EventKind, Evidence, Join, Observed, Sense, Sighting, Story, Trace, Witnessed};
+use crate::calls::{Call, Effect, Lifetime, Threads};
+use crate::flow::{Connection, ConnectionId, Side, Totals};
+use crate::kernel;
+use crate::tcp::{Rule, State};
+use crate::time::Timestamp;
+
+/// Everything that is known of the connections that were chosen, as it becomes known.
+///
+/// Words are to come in the order of [`Moment`]: a [`Sorter`](super::Sorter) sees to that.
+/// The timeline is the same whether they are pushed one by one or taken at once.
+/// What a word costs grows with the logarithm of what was said before, and with what it amends.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    pub(super) events: Events,
+    pub(super) connections: BTreeMap<ConnectionId, PerConnection>,
+    /// The connections of which something has to be found, or found again.
+    pub(super) stale: BTreeSet<ConnectionId>,
+    pub(super) ends: Ends,
+    pub(super) calls: CallTable,
+    pub(super) listeners: HashMap<Lifetime, Path>,
+    /// The socket that listens at each address.
+    pub(super) listening: HashMap<SocketAddr, Lifetime>,
+    pub(super) waits: Waits,
+    /// Between which ends which end of which connection is in TIME-WAIT.
+    pub(super) time_waits: HashMap<[SocketAddr; 2], (ConnectionId, Side)>,
+    /// Events that belonged to no connection when they were born.
+    pub(super) unjoined: Vec<EventId>,
+    /// How many of these have got their phases, and by which bounds.
+    phased: (usize, Bounds),
+    /// Words about calls that nobody entered.
+    pub(super) strays: u64,
+}
+
+impl Timeline {
+    /// Takes a word in, and tells what became of the events.
+    pub fn push(&mut self, witnessed: Witnessed) -> Changes {
+        self.take(witnessed);
+        self.settle()
+    }
+
+    /// Takes a word in; what became of the events is told by the next [`settle`](Self::settle).
+    pub fn take(&mut self, witnessed: Witnessed) {
+        match witnessed {
+            Witnessed::Entered(call) => self.entered(*call),
+            Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
+            Witnessed::Socket(event) => self.socket_event(&event),
+            Witnessed::Sighting(sighting) => self.sighted(*sighting),
+            Witnessed::Kernel(event) => self.kernel_event(&event),
+            Witnessed::Info { call, info } => self.info(call, &info),
+            Witnessed::Answered(answer) => self.answered(&answer),
+            Witnessed::Ended(connection) => {
+                if let Some(known) = self.connections.get_mut(&connection.id) {
+                    known.summary = Some(connection);
+                }
+            }
+        }
+    }
+
+    /// Finds the causes of what is new, and again those that later words have changed; tells what became of the events.
+    pub fn settle(&mut self) -> Changes {
+        let mut bounds_changed = false;
+        for id in std::mem::take(&mut self.stale) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let before = connection.bounds;
+            for place in connection.take_stale() {
+                explain(connection, &mut self.events, place);
+            }
+            connection.judge(&mut self.events);
+            bounds_changed |= connection.set_phases(&mut self.events, before);
+        }
+        for path in self.listeners.values_mut().filter(|path| !path.is_settled()) {
+            self.unjoined.extend(path.judge(&mut self.events, None, None).born);
+        }
+        self.set_phases_of_unjoined(bounds_changed);
+        self.events.changes()
+    }
+
+    /// The event of that id, as it stands.
+    pub fn event(&self, id: EventId) -> &Event {
+        self.events.event(id)
+    }
+
+    /// Whether later evidence has shown that an event did not happen.
+    pub fn is_withdrawn(&self, id: EventId) -> bool {
+        self.events.is_withdrawn(id)
+    }
+
+    /// The frame of a segment's event.
+    pub fn frame_of(&self, id: EventId) -> Option<u64> {
+        match &self.events.event(id).kind {
+            EventKind::Segment(segment) => Some(segment.segment.frame),
+            _ => None,
+        }
+    }
+
+    /// Ends it: its events numbered in order of time, with the summaries of its connections.
+    ///
+    /// `connections` are the summaries of those that were not told to have ended; `threads` made the calls.
+    pub fn finish(mut self, connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
+        self.give_up_open_calls();
+        self.settle();
+        let Self { events, connections: mut known, .. } = self;
+        let mut joins_omitted = 0;
+        let mut told = Vec::with_capacity(connections.len());
+        let ended = known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary);
+        let ended: Vec<Connection> = ended.collect();
+        for mut connection in ended.into_iter().chain(connections) {
+            if let Some(known) = known.remove(&connection.id) {
+                joins_omitted += known.joined.omitted();
+                connection.findings.splice(0..0, known.strayed);
+                connection.findings.extend(known.disagreements);
+                connection.findings_omitted += known.disagreements_omitted;
+            }
+            told.push(connection);
+        }
+        told.sort_by_key(|connection| connection.id);
+        let events = super::order::renumbered(events);
+        Story { events, connections: told, threads, totals, joins_omitted }
+    }
+
+    /// Gives the events of no connection their phases: by what all connections do together.
+    fn set_phases_of_unjoined(&mut self, bounds_changed: bool) {
+        if bounds_changed {
+            let all = self.connections.values().map(|connection| connection.bounds).reduce(Bounds::around);
+            let all = all.unwrap_or_default();
+            if all != self.phased.1 {
+                self.phased = (0, all);
+            }
+        }
+        if self.phased.0 == 0 {
+            let events = &self.events;
+            self.unjoined.retain(|event| events.event(*event).connection.is_none());
+        }
+        let (done, bounds) = self.phased;
+        let events = &mut self.events;
+        let still: Vec<_> =
+            self.unjoined[done..].iter().copied().filter(|event| events.event(*event).connection.is_none()).collect();
+        set_phases(events, &still, bounds);
+        self.phased.0 = self.unjoined.len();
+    }
+
+    /// A listening socket has no segments: its two transitions are what `listen` and `close` did.
+    pub(super) fn move_listener(&mut self, call: &Call, event: EventId, life: Option<Lifetime>) {
+        let (Some(life), None, Some(returned)) = (life, call.errno(), call.returned_at()) else { return };
+        let is_listening = self.listeners.get(&life).and_then(Path::last) == Some(State::Listen);
+        let (from, to, rule) = match call.effect() {
+            Effect::Listen if !is_listening => (State::Closed, State::Listen, Rule::PassiveOpen),
+            Effect::Close | Effect::Exit if is_listening => (State::Listen, State::Closed, Rule::ListenerClosed),
+            _ => return,
+        };
+        if let (Effect::Listen, Some(local)) = (call.effect(), call.local()) {
+            self.listening.insert(local, life);
+        }
+        let moved = super::states::Moved {
+            side: Side::Server,
+            step: crate::tcp::Move { from: Some(from), to, rule },
+            order: super::events::Order::of_return(Some(returned)),
+            at: Some(returned),
+            cause: event,
+            by: None,
+        };
+        let born = self.listeners.entry(life).or_default().step(&mut self.events, None, moved);
+        self.unjoined.push(born);
+    }
+
+    /// The connection whose SYN this `connect` sent.
+    pub(super) fn connected(&self, call: &Call) -> Option<ConnectionId> {
+        let peer = call.peer()?;
+        let local = call.local().filter(|local| local.port() != 0);
+        let (first, id) = self.ends.since(local, peer, call.entered)?;
+        // A nonblocking connect returns before its SYN is answered, but not before the SYN was sent.
+        let in_time = first.is_none() || call.returned_at().is_none_or(|returned| first <= Some(returned));
+        in_time.then_some(id)
+    }
+
+    /// The connection that this `accept` took off the queue: its first segment came before the call returned.
+    pub(super) fn accepted(&self, call: &Call) -> Option<ConnectionId> {
+        self.ends.latest(call.peer()?, call.local()?, call.returned_at())
+    }
+}
+
+/// Tells the story of `traces`: joins them with the calls and the kernel's answers, and orders everything by time.
+///
+/// Segments keep the order in which they were captured, whatever their timestamps say.
+/// `connections` are the summaries of the same connections; disagreements between witnesses are added to their findings.
+/// `threads` made the calls.
+pub fn tell(
+    traces: Vec<Trace>,
+    connections: Vec<Connection>,
+    threads: Threads,
+    calls: Vec<Call>,
+    evidence: &[kernel::Evidence],
+    totals: Totals,
+) -> Story {
+    let mut timeline = Timeline::default();
+    for word in words(traces, calls, evidence) {
+        timeline.take(word);
+    }
+    timeline.finish(connections, threads, totals)
+}
+
+/// The words of a recording in the order in which they are to be told.
+pub(super) fn words(
+    traces: Vec<Trace>,
+    calls: Vec<Call>,
+    evidence: &[kernel::Evidence],
+) -> impl Iterator<Item = Witnessed> + use<> {
+    let mut words: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
+    for trace in traces {
+        let mut latest = None;
+        let ends = [trace.client, trace.server];
+        words.extend(trace.segments.into_iter().map(|observed: Observed| {
+            latest = latest.max(observed.segment.at);
+            let word = Witnessed::Sighting(Box::new(Sighting { observed, ends, sense: Sense::Passes }));
+            (word.moment(latest), word)
+        }));
+    }
+    words.extend(evidence.iter().map(|answer| {
+        let word = Witnessed::Answered(answer.clone());
+        (word.moment(word.at()), word)
+    }));
+    words.sort_by_key(|(moment, _)| *moment);
+    words.into_iter().map(|(_, word)| word)
+}
+
+/// Finds the cause of a segment, and tells the calls that put it on the wire.
+fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
+    let found = connection.explain(place);
+    let event = connection.seen[place].event;
+    let mut calls = found.calls;
+    let closing = calls.iter().copied().find(|call| super::calls::closes(&events.call(*call).call));
+    let connect = calls.iter().copied().find(|call| events.call(*call).call.effect() == Effect::Connect);
+    calls.sort_unstable();
+    calls.dedup();
+    let cause = Cause {
+        calls,
+        kernel: found.kernel,
+        of: found.of.map(|of| connection.seen[of].event),
+        evidence: found.evidence.unwrap_or(Evidence::Joined(Join::Octets)),
+        why: found.why,
+        unwatched: found.unwatched,
+    };
+    if events.segment(event).cause != cause {
+        let before = std::mem::replace(&mut events.segment_mut(event).cause, cause.clone());
+        // Reading made room for a window update, but did not write it.
+        let writes = |events: &Events, call: EventId| events.call(call).call.effect() != Effect::Receive;
+        for gone in before.calls.iter().filter(|call| !cause.calls.contains(call)) {
+            if writes(events, *gone) {
+                events.call_mut(*gone).sent.retain(|sent| *sent != event);
+            }
+        }
+        for new in cause.calls.iter().filter(|call| !before.calls.contains(call)) {
+            if writes(events, *new) {
+                let sent = &mut events.call_mut(*new).sent;
+                let at = sent.partition_point(|known| *known < event);
+                sent.insert(at, event);
+            }
+        }
+    }
+    let order = super::events::Order::of_frame(connection.seen[place].latest, connection.seen[place].frame);
+    let at = connection.seen[place].at;
+    for moved in std::mem::take(&mut connection.seen[place].moves) {
+        let rule = events.transition(moved).rule;
+        let call = match rule {
+            Rule::ActiveOpen => connect,
+            Rule::CloseSent | Rule::CloseAnswered | Rule::Aborted => closing,
+            _ => None,
+        };
+        if matches!(rule, Rule::ActiveOpen | Rule::CloseSent | Rule::CloseAnswered | Rule::Aborted) {
+            let by = Some(call.unwrap_or(event));
+            if events.transition(moved).cause != by {
+                events.transition_mut(moved).cause = by;
+            }
+            let returned = call.and_then(|call| events.call(call).call.returned_at());
+            connection.put_off(events, moved, returned, order, at);
+        }
+        if !events.is_withdrawn(moved) {
+            connection.seen[place].moves.push(moved);
+        }
+    }
+    connection.bounds.see(event, events);
+}
+
+/// The connections by their ends, so that the one of a call is found without looking at all of them.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// Those of each pair of client and server, by the time of their first segments.
+    by_ends: HashMap<(End, End), BTreeSet<First>>,
+    /// Those of each server whose client is not known to be anybody's, likewise.
+    by_server: HashMap<End, BTreeSet<First>>,
+    began: HashMap<ConnectionId, ((End, End), Option<Timestamp>)>,
+}
+
+/// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
+type End = (IpAddr, u16);
+
+/// When the first segment of a connection was captured, and its number.
+type First = (Option<Timestamp>, ConnectionId);
+
+impl Ends {
+    /// Takes in a connection.
+    pub(super) fn add(&mut self, id: ConnectionId, [client, server]: [SocketAddr; 2], first: Option<Timestamp>) {
+        let ends = (end(client), end(server));
+        self.by_ends.entry(ends).or_default().insert((first, id));
+        self.by_server.entry(ends.1).or_default().insert((first, id));
+        self.began.insert(id, (ends, first));
+    }
+
+    /// Forgets a connection, whose ends were taken for each other.
+    pub(super) fn remove(&mut self, id: ConnectionId) {
+        self.take_client(id);
+        if let Some((ends, first)) = self.began.remove(&id)
+            && let Some(list) = self.by_ends.get_mut(&ends)
+        {
+            list.remove(&(first, id));
+        }
+    }
+
+    /// Takes in that it is known whose socket the client of a connection is.
+    pub(super) fn take_client(&mut self, id: ConnectionId) {
+        if let Some((ends, first)) = self.began.get(&id)
+            && let Some(list) = self.by_server.get_mut(&ends.1)
+        {
+            list.remove(&(*first, id));
+        }
+    }
+
+    /// The first connection to `server` that began at `moment` or later, from `client` if that is known.
+    fn since(&self, client: Option<SocketAddr>, server: SocketAddr, moment: Timestamp) -> Option<First> {
+        let list = match client {
+            Some(client) => self.by_ends.get(&(end(client), end(server))),
+            None => self.by_server.get(&end(server)),
+        }?;
+        match list.first()? {
+            untimed @ (None, _) => Some(*untimed),
+            _ => list.range((Some(moment), ConnectionId(0))..).next().copied(),
+        }
+    }
+
+    /// The last connection between these ends that began by `moment`.
+    pub(super) fn latest(
+        &self,
+        client: SocketAddr,
+        server: SocketAddr,
+        moment: Option<Timestamp>,
+    ) -> Option<ConnectionId> {
+        let list = self.by_ends.get(&(end(client), end(server)))?;
+        let began = match moment {
+            Some(moment) => list.range(..=(Some(moment), ConnectionId(u64::MAX))).next_back(),
+            None => list.last(),
+        };
+        began.map(|(_, id)| *id)
+    }
+}
+
+fn end(address: SocketAddr) -> End {
+    (address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,144 @@
+//! What any source yields: one thing that one witness saw, and the order in which all of them are told.
+
+use std::net::SocketAddr;
+
+use super::Observed;
+use crate::calls::{Call, CallId, Returned, SocketEvent, SocketUse};
+use crate::flow::Connection;
+use crate::kernel::{self, KernelEvent, TcpInfo};
+use crate::time::Timestamp;
+
+/// One thing that a witness saw.
+#[derive(Clone, Debug)]
+pub enum Witnessed {
+    /// A thread entered a call.
+    Entered(Box<Call>),
+    /// A call returned.
+    Returned {
+        /// Which.
+        call: CallId,
+        /// How.
+        returned: Returned,
+        /// Its sockets as they are now, in place of those it was entered with.
+        sockets: Vec<SocketUse>,
+    },
+    /// A socket, or one of its descriptors, came or went.
+    Socket(SocketEvent),
+    /// A segment was seen at a capture point.
+    Sighting(Box<Sighting>),
+    /// The kernel did something by itself.
+    Kernel(KernelEvent),
+    /// What TCP_INFO said after a call.
+    Info {
+        /// The call.
+        call: CallId,
+        /// What it said.
+        info: TcpInfo,
+    },
+    /// What sock_diag answered.
+    Answered(kernel::Evidence),
+    /// No further segment of a connection is to be expected: its summary.
+    Ended(Box<Connection>),
+}
+
+/// A segment seen at a capture point.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The segment, and what it did to its connection.
+    pub observed: Observed,
+    /// Its ends, the client first.
+    pub ends: [SocketAddr; 2],
+    /// What its being seen there says of its ends.
+    pub sense: Sense,
+}
+
+/// What the sighting of a segment says of its ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Sense {
+    /// It was seen as it left its sender's host: it was sent; whether it arrives is another sighting's matter.
+    Leaves,
+    /// It was seen as it arrived at its receiver's host.
+    Arrives,
+    /// It was seen on its way, at the only capture point: it was sent, and is believed to have arrived until hindsight shows that it had not.
+    #[default]
+    Passes,
+}
+
+/// The place of a witness's word in the order in which the words are told: by time, then as things go at one moment.
+///
+/// A segment is there before the call that it lets return, calls return before others are entered, and samples are taken after that.
+/// Words of one source keep the order in which they came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Moment {
+    at: Option<Timestamp>,
+    rank: u8,
+    within: (u64, u64),
+}
+
+impl Moment {
+    /// When it is told to have been.
+    pub fn at(&self) -> Option<Timestamp> {
+        self.at
+    }
+}
+
+impl Witnessed {
+    /// When it happened; `None` where the capture does not say.
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Entered(call) => Some(call.entered),
+            Self::Returned { returned, .. } => Some(returned.at),
+            Self::Socket(event) => Some(event.at),
+            Self::Sighting(sighting) => sighting.observed.segment.at,
+            Self::Kernel(event) => Some(event.at),
+            Self::Info { info, .. } => Some(info.answered),
+            Self::Answered(answer) => Some(answer.answered),
+            Self::Ended(connection) => connection.last,
+        }
+    }
+
+    /// Its place in the order, where its time is taken to be `at`.
+    pub(super) fn moment(&self, at: Option<Timestamp>) -> Moment {
+        let call = |id: &CallId| (id.n, u64::from(id.thread.0));
+        let (rank, within) = match self {
+            Self::Sighting(sighting) => (0, (sighting.observed.segment.frame, 0)),
+            Self::Kernel(_) => (1, (0, 0)),
+            Self::Returned { call: id, .. } => (2, call(id)),
+            Self::Socket(_) => (3, (0, 0)),
+            Self::Entered(entered) => (4, call(&entered.id)),
+            Self::Info { call: id, .. } => (6, call(id)),
+            Self::Answered(_) => (7, (0, 0)),
+            Self::Ended(connection) => (8, (connection.id.0, 0)),
+        };
+        Moment { at, rank, within }
+    }
+
+    /// The place in the order of the return of a call that was entered then.
+    ///
+    /// A call that took no time returns after it was entered, and not before other calls of that moment.
+    pub(super) fn moment_of_return(&self, entered: Timestamp) -> Moment {
+        let at = self.at().max(Some(entered));
+        let moment = self.moment(at);
+        if at == Some(entered) { Moment { rank: 5, ..moment } } else { moment }
+    }
+
+    /// What a call that was recorded from its entry to its return is in the order of time.
+    pub fn of_call(mut call: Call) -> impl Iterator<Item = (Moment, Self)> {
+        let id = call.id;
+        let entered = call.entered;
+        let sockets = call.sockets.clone();
+        let returned = call.returned.take();
+        let info = call.info().cloned();
+        let first = Self::Entered(Box::new(call));
+        let first = (first.moment(Some(entered)), first);
+        let second = returned.map(|returned| {
+            let second = Self::Returned { call: id, returned, sockets };
+            (second.moment_of_return(entered), second)
+        });
+        let third = info.map(|info| {
+            let third = Self::Info { call: id, info };
+            (third.moment(third.at().max(Some(entered))), third)
+        });
+        std::iter::once(first).chain(second).chain(third)
+    }
+}
