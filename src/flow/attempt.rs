@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::key::{Key, KeySide};
 use super::{ConnState, Connection, ConnectionId, Ending, Side, SideSummary, Step, Verdict};
-use crate::tcp::{Endpoint, FindingSet, State};
+use crate::tcp::{Around, Endpoint, FindingSet, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Oddities, Options, Segment, Seq};
 
@@ -142,7 +142,9 @@ impl<K: Key> Attempt<K> {
 
     /// What the SYN did.
     pub(super) fn step(&self, segment: &Segment) -> Step {
-        let [sent, second] = Endpoint::closed().sent(segment).map(|step| step.map(|step| (Side::Client, step)));
+        let [first, second, ..] = Endpoint::closed()
+            .sent(segment, &Around::in_order(segment.end()))
+            .map(|step| step.map(|step| (Side::Client, step)));
         Step {
             connection: ConnectionId(self.id),
             from: Side::Client,
@@ -152,7 +154,7 @@ impl<K: Key> Attempt<K> {
             ack: None,
             window: self.window.into(),
             stream: None,
-            moves: [sent, second, None, None],
+            moves: [first, second, None, None, None, None],
         }
     }
 

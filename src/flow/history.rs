@@ -2,7 +2,7 @@
 
 use super::{ConnState, Side};
 use crate::tcp::{Direction, Finding, FindingSet};
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Segment, Seq};
 
 /// What Zeek remembers of a connection: one coarse state for each end, and a letter for each new kind of thing it sent.
 ///
@@ -73,6 +73,11 @@ impl History {
         }
     }
 
+    /// The sequence number of the last RST; 0 before the first.
+    pub(super) fn last_reset(&self) -> Seq {
+        Seq(self.last_reset)
+    }
+
     /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
     pub(super) fn text(&self, originator: Direction) -> String {
         let mut text = String::with_capacity(LETTERS_A_WORD * WORDS + 1);
@@ -94,13 +99,27 @@ impl History {
     pub(super) fn conn_state(&self, originator: Direction, octets: [u64; 2]) -> ConnState {
         let orig = self.ends[originator as usize].state;
         let resp = self.ends[originator.reverse() as usize].state;
+        // A RST alone begins nothing.
+        let began = |direction: Direction| self.ends[direction as usize].seen.contains(Seen::SYN);
         let inactive = |stage| matches!(stage, Stage::Inactive | Stage::Partial);
         match (orig, resp) {
             (Stage::SynSent | Stage::SynAckSent, Stage::Reset) => ConnState::Rej,
             (Stage::Reset, Stage::Reset) if octets == [0, 0] => ConnState::Rej,
-            (_, Stage::Reset) if inactive(orig) => ConnState::Rstrh,
+            (_, Stage::Reset) if inactive(orig) => {
+                if began(originator.reverse()) {
+                    ConnState::Rstrh
+                } else {
+                    ConnState::Oth
+                }
+            }
             (_, Stage::Reset) => ConnState::Rstr,
-            (Stage::Reset, _) if inactive(resp) => ConnState::Rstos0,
+            (Stage::Reset, _) if inactive(resp) => {
+                if began(originator) {
+                    ConnState::Rstos0
+                } else {
+                    ConnState::Oth
+                }
+            }
             (Stage::Reset, _) => ConnState::Rsto,
             (Stage::Closed, Stage::Closed) => ConnState::Sf,
             (Stage::Closed, _) if inactive(resp) => ConnState::Sh,

@@ -83,5 +83,5 @@ pub struct Step {
     /// The positions in the sender's stream that its octets take; `None` without octets.
     pub stream: Option<Range>,
     /// Moves of the sender's machine, then of the receiver's, in order.
-    pub moves: [Option<(Side, Move)>; 4],
+    pub moves: [Option<(Side, Move)>; 6],
 }

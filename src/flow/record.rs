@@ -4,7 +4,10 @@ use super::history::{History, Signs, side_of};
 use super::key::{Key, KeySide};
 use super::verdict::{self, Reset, ResetKind};
 use super::{Connection, ConnectionId, Detail, FindingAt, Range, SideSummary, Step};
-use crate::tcp::{Conversation, Direction, Endpoint, Finding, Judgement, Moves, State, Stream};
+use crate::tcp::{
+    Around, Conversation, Direction, Endpoint, Finding, Judgement, Move, Moves, Novelty, ResetEffect, Rule, State,
+    Stream,
+};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment};
 
@@ -202,6 +205,8 @@ impl<K: Key> Record<K> {
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
         }
+        let overtaken = self.ends[direction as usize].acknowledges(segment);
+        let last_reset = self.history.last_reset();
         let client = self.client.direction();
         self.history.observe(direction, client, segment, repeats);
         self.complete(segment, opened);
@@ -209,20 +214,31 @@ impl<K: Key> Record<K> {
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
 
         let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
-        let mut moves = [None; 4];
+        let mut moves = [None; 6];
         // Between open ends a segment without SYN, FIN and RST moves nothing.
         if controls || self.ends.iter().any(|end| end.state() != Some(State::Established)) {
             if self.is_octets_after_close(direction, segment, &judged) {
                 judged.findings.insert(Finding::DataAfterClose);
             }
-            if controls || self.closing.first_fin.is_some() {
-                self.note_closing(direction, segment, &judged, gives_up);
-            }
-            let [sent, received] = self.move_ends(direction, segment, &judged);
-            for (at, (side, step)) in
-                [(0, sent[0]), (0, sent[1]), (1, received[0]), (1, received[1])].iter().enumerate()
-            {
-                moves[at] = step.map(|step| (sides[*side], step));
+            let novelty = if judged.findings.contains(Finding::CapturedTwice) {
+                Novelty::Copy
+            } else if overtaken || judged.findings.contains(Finding::Reordered) {
+                Novelty::Overtaken
+            } else {
+                Novelty::New
+            };
+            let around = Around {
+                novelty,
+                isn: repeats.then_some(segment.seq),
+                last_reset: Some(last_reset),
+                ..self.conversation.around(direction, &judged)
+            };
+            let [sent, received] = self.move_ends(direction, segment, &around, &mut judged);
+            self.note_closing(direction, segment, [&sent, &received], gives_up);
+            let all =
+                sent.iter().flatten().map(|step| (0, step)).chain(received.iter().flatten().map(|step| (1, step)));
+            for (slot, (side, step)) in moves.iter_mut().zip(all) {
+                *slot = Some((sides[side], *step));
             }
         }
         if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
@@ -276,7 +292,7 @@ impl<K: Key> Record<K> {
             ack: judged.ack,
             window: judged.window,
             stream: None,
-            moves: [None; 4],
+            moves: [None; 6],
         }
     }
 
@@ -308,6 +324,7 @@ impl<K: Key> Record<K> {
         let facts = verdict::Facts {
             streams,
             states,
+            closed: [client, server].map(|direction| self.ends[direction as usize].sent_fin()),
             client,
             closing: self.closing,
             completeness: self.completeness,
@@ -431,17 +448,46 @@ impl<K: Key> Record<K> {
         }
     }
 
-    /// Runs both ends' machines: the sender did what the segment shows, the receiver got it.
-    fn move_ends(&mut self, direction: Direction, segment: &Segment, judged: &Judgement) -> [Moves; 2] {
+    /// Runs both ends' machines: the sender did what the segment shows, the receiver is believed to have got it.
+    fn move_ends(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        around: &Around,
+        judged: &mut Judgement,
+    ) -> [Moves; 2] {
         let sender = direction as usize;
         let receiver = if self.key.is_one_end() { sender } else { direction.reverse() as usize };
-        let sent = self.ends[sender].sent(segment);
-        let received = if judged.findings.contains(Finding::ResetOutOfWindow) {
-            Moves::default()
-        } else {
-            self.ends[receiver].received(segment, judged.in_order)
-        };
+        let mut effect = ResetEffect::Ends;
+        if segment.flags.contains(Flags::RST) {
+            effect = self.ends[receiver].reset_effect(segment, around);
+            match effect {
+                ResetEffect::Ends => {}
+                ResetEffect::Challenged => judged.findings.insert(Finding::ResetChallenged),
+                ResetEffect::Ignored => judged.findings.insert(Finding::ResetOutOfWindow),
+            }
+        }
+        let sent = self.ends[sender].sent(segment, around);
+        let received = self.ends[receiver].received(segment, around, effect);
+        for (end, moves) in [(sender, &sent), (receiver, &received)] {
+            if moves.iter().flatten().any(|step| step.rule.is_correction()) {
+                self.retract_octets_after_close(end);
+            }
+        }
         [sent, received]
+    }
+
+    /// The end was not closed: what was sent to it was not in vain.
+    #[cold]
+    fn retract_octets_after_close(&mut self, end: usize) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let count = &mut trouble.counts[1 - end][Finding::DataAfterClose as usize];
+        if *count > 0 {
+            *count = 0;
+            trouble
+                .remarks
+                .retain(|remark| remark.finding != Finding::DataAfterClose || remark.direction as usize == end);
+        }
     }
 
     /// Whether octets go to an end that has no connection for them any more.
@@ -455,47 +501,63 @@ impl<K: Key> Record<K> {
             )
     }
 
-    fn note_closing(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, gives_up: bool) {
-        let flags = segment.flags;
+    /// Takes note of how the connection's end comes about, after the machines have moved.
+    fn note_closing(&mut self, direction: Direction, segment: &Segment, moved: [&Moves; 2], gives_up: bool) {
         let peer = direction.reverse();
-        if flags.contains(Flags::RST) {
-            if !judged.findings.contains(Finding::ResetOutOfWindow) {
-                self.closing.course |= Course::CLOSED;
-            }
-            if self.closing.reset.is_none()
-                && !judged.findings.contains(Finding::ResetOutOfWindow)
-                && let Some(kind) = self.reset_kind(direction)
-            {
-                let kind = match kind {
-                    ResetKind::Abort if gives_up => ResetKind::KeepAlivesUnanswered,
-                    ResetKind::Abort if !flags.contains(Flags::ACK) => ResetKind::NoConnection,
-                    _ => kind,
-                };
-                self.closing.reset = Some(Reset { by: direction, kind });
-            }
-            return;
-        }
-        if segment.len > 0 && self.stream(peer).fin_end().is_some() {
+        if segment.len > 0 && !segment.flags.contains(Flags::RST) && self.stream(peer).fin_end().is_some() {
             self.closing.course |= Course::into_closed(direction);
         }
-        if !flags.contains(Flags::FIN)
-            || self.closing.first_fin == Some(direction)
-            || self.closing.course.contains(Course::SECOND_FIN)
-        {
+        let sent_fin = self.ends.map(|end| end.sent_fin());
+        if self.closing.first_fin.is_some_and(|first| !sent_fin[first as usize]) {
+            self.closing.first_fin = None;
+        }
+        if self.closing.first_fin.is_none() {
+            let order = [direction, peer];
+            self.closing.first_fin = order.into_iter().find(|direction| sent_fin[*direction as usize]);
+        }
+        self.closing.course.set(Course::SECOND_FIN, sent_fin == [true; 2]);
+        self.closing.course.set(Course::CROSSED, self.ends.iter().all(|end| end.sent_fin() && end.closed_first()));
+        if segment.flags.contains(Flags::RST) && self.closing.reset.is_none() {
+            self.note_reset(direction, segment, moved, gives_up);
+        } else if let Some(reset) = self.closing.reset {
+            // Ends that go on were not reset.
+            let by = reset.by as usize;
+            let stands = self.ends[1 - by].is_reset() || reset.kind != ResetKind::Refusal && self.ends[by].is_reset();
+            if !stands && !self.key.is_one_end() {
+                self.closing.reset = None;
+            }
+        }
+        let over = self.closing.reset.is_some() || sent_fin == [true; 2] || self.ends.iter().any(Endpoint::is_reset);
+        self.closing.course.set(Course::CLOSED, over);
+    }
+
+    fn note_reset(&mut self, direction: Direction, segment: &Segment, moved: [&Moves; 2], gives_up: bool) {
+        let ends = |step: &&Move| {
+            matches!(
+                step.rule,
+                Rule::Reset | Rule::Aborted | Rule::Refused | Rule::ConnectRefused | Rule::HandshakeReset
+            )
+        };
+        let ended = moved.map(|moves| moves.iter().flatten().find(ends).copied());
+        // After both FINs a RST still ends what waits for an acknowledgement, but it is no end of a connection that was over.
+        let is_over = |step: &Option<Move>| {
+            step.is_none_or(|step| matches!(step.from, Some(State::TimeWait | State::Closed | State::Listen)))
+        };
+        let only_resets = |direction| {
+            let stream = self.stream(direction);
+            stream.segments() == u64::from(stream.resets())
+        };
+        if ended.iter().all(is_over) || only_resets(direction) && only_resets(direction.reverse()) {
             return;
         }
-        match self.closing.first_fin {
-            None => self.closing.first_fin = Some(direction),
-            Some(first) if first == peer => {
-                let taken = self
-                    .stream(peer)
-                    .fin_end()
-                    .is_some_and(|end| flags.contains(Flags::ACK) && !segment.ack.is_before(end));
-                self.closing.course |= Course::SECOND_FIN | Course::CLOSED;
-                self.closing.course.set(Course::CROSSED, !taken);
-            }
-            Some(_) => {}
-        }
+        let is_refusal = ended[1].is_some_and(|step| step.rule == Rule::ConnectRefused);
+        let kind = if is_refusal { ResetKind::Refusal } else { self.reset_kind(direction) };
+        let kind = match kind {
+            ResetKind::Abort if gives_up => ResetKind::KeepAlivesUnanswered,
+            ResetKind::Abort if !segment.flags.contains(Flags::ACK) => ResetKind::NoConnection,
+            _ => kind,
+        };
+        self.closing.reset = Some(Reset { by: direction, kind });
     }
 
     /// Whether the last segment of the connection is a keep-alive that this end sent.
@@ -508,25 +570,19 @@ impl<K: Key> Record<K> {
         })
     }
 
-    /// What a RST means here; `None` when nothing else was seen, or both ends had closed before.
-    fn reset_kind(&self, direction: Direction) -> Option<ResetKind> {
-        let (own, other) = (self.stream(direction), self.stream(direction.reverse()));
-        let only_resets = |stream: &Stream| stream.segments() == u64::from(stream.resets());
-        let closed = [own, other].map(|stream| stream.fin_end().is_some());
-        if only_resets(own) && only_resets(other) || closed == [true; 2] {
-            None
-        } else if other.isn().is_some() && only_resets(own) && other.octets() == 0 {
-            Some(ResetKind::Refusal)
-        } else if self.completeness & (ACK | DATA) == 0 {
-            Some(ResetKind::HalfOpen)
+    /// What a RST means that refuses nothing.
+    fn reset_kind(&self, direction: Direction) -> ResetKind {
+        let closed = [direction, direction.reverse()].map(|direction| self.ends[direction as usize].sent_fin());
+        if self.completeness & (ACK | DATA) == 0 {
+            ResetKind::HalfOpen
         } else if closed[0] && self.closing.course.contains(Course::into_closed(direction.reverse())) {
-            Some(ResetKind::OctetsAfterClose)
+            ResetKind::OctetsAfterClose
         } else if closed[0] {
-            Some(ResetKind::AfterOwnFin)
+            ResetKind::AfterOwnFin
         } else if closed[1] {
-            Some(ResetKind::AfterPeersFin)
+            ResetKind::AfterPeersFin
         } else {
-            Some(ResetKind::Abort)
+            ResetKind::Abort
         }
     }
 

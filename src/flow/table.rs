@@ -414,6 +414,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_that_its_receiver_does_not_heed_ends_nothing() {
+        let connection = only(
+            "0  C > S: S  100(0)         win 1000 = 0
+             10 S > C: S. 300(0) ack 101 win 1000 = 0
+             20 C > S: .  101(0) ack 301 win 1000 = 0
+             30 S > C: P. 301(10) ack 101 win 1000 = 0
+             31 C > S: .  101(0)  ack 311 win 1000 = 0
+             40 S > C: R  5000(0)         = 0 reset_out_of_window
+             41 S > C: R  301(0)          = 0 reset_out_of_window
+             42 S > C: R  400(0)          = 0 reset_challenged",
+        );
+        assert_eq!((connection.ending, connection.client_state), (Ending::Open, Some(State::Established)));
+        assert_eq!(connection.server_state, Some(State::Established));
+    }
+
+    #[test]
     fn repeated_controls_open_nothing_and_move_no_state_twice() {
         let mut table = FlowTable::new();
         let script = "0    C > S: S  100(0)         = 1
@@ -422,7 +438,7 @@ mod tests {
                       21   S > C: S. 300(0) ack 101 = 0
                       30   C > S: .  101(0) ack 301 = 1
                       40   C > S: F. 101(0) ack 301 = 2
-                      440  C > S: F. 101(0) ack 301 = 0
+                      440  C > S: F. 101(0) ack 301 = 2
                       450  S > C: .  301(0) ack 102 = 1";
         for (_, segment, expected) in script::read(script) {
             let step = table.observe(&segment).expect("not late");

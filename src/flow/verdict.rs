@@ -148,6 +148,8 @@ impl Verdict {
 pub(super) struct Facts<'a> {
     pub(super) streams: [&'a Stream; 2],
     pub(super) states: [Option<State>; 2],
+    /// Which of them sent a FIN that counts.
+    pub(super) closed: [bool; 2],
     /// The direction of the client's segments.
     pub(super) client: Direction,
     pub(super) closing: Closing,
@@ -161,11 +163,13 @@ pub(super) struct Facts<'a> {
 impl Facts<'_> {
     /// How it ended.
     pub(super) fn ending(&self) -> Ending {
-        let closed = self.streams.map(|stream| stream.fin_end().is_some());
+        let closed = self.closed;
         match self.closing.reset {
             Some(Reset { kind: ResetKind::Refusal, .. }) => Ending::Refused,
             Some(_) => Ending::Reset,
             None if closed == [true; 2] => Ending::Fin,
+            // Of an end of which nothing was captured nobody knows whether it closed.
+            None if self.streams.iter().any(|stream| stream.segments() == 0) && !self.is_only_syns() => Ending::Open,
             None if closed != [false; 2] => Ending::HalfClosed,
             None if self.is_only_syns() => Ending::Unanswered,
             None => Ending::Open,

@@ -75,6 +75,11 @@ pub(super) struct PerEnd {
     updates_since: Option<Timestamp>,
     /// What the kernel said it sends, and that was not captured yet.
     pub(super) expected: VecDeque<(Timestamp, Expected)>,
+    /// Its last FIN, and its last SYN-ACK: what a move of the peer rests on that a later segment proves.
+    pub(super) fin: Option<EventId>,
+    pub(super) syn_ack: Option<EventId>,
+    /// What its FIN was acknowledged by first.
+    pub(super) fin_acked_by: Option<EventId>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
 }

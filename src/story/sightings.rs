@@ -2,14 +2,14 @@
 
 use super::cause::Ground;
 use super::connection::{Header, PerConnection, Seen};
-use super::events::Order;
+use super::events::{Events, Order};
 use super::states::Moved;
 use super::timeline::Timeline;
 use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Finding, Move, Rule, State};
-use crate::wire::{Flags, Tunnel};
+use crate::wire::{Flags, Segment, Seq, Tunnel};
 
 impl Timeline {
     /// Takes in that a segment was seen.
@@ -86,6 +86,13 @@ impl Timeline {
         }
         connection.ends[from as usize].answers.see(segment.flags, place);
         connection.be_read(&mut self.events, place);
+        let sender = &mut connection.ends[from as usize];
+        if segment.flags.contains(Flags::FIN) {
+            sender.fin = Some(event);
+        }
+        if segment.flags.contains(Flags::SYN | Flags::ACK) {
+            sender.syn_ack = Some(event);
+        }
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
         }
@@ -134,6 +141,12 @@ impl Timeline {
         // A server takes a SYN when it answers it.
         let cause = match step.rule {
             Rule::SynTaken => connection.first_syn().unwrap_or(event),
+            // What a later segment proves to have arrived arrived before it.
+            Rule::FinTaken | Rule::FinsCrossed | Rule::LastFinTaken => {
+                connection.ends[side.peer() as usize].fin.unwrap_or(event)
+            }
+            Rule::SynAckTaken => connection.ends[side.peer() as usize].syn_ack.unwrap_or(event),
+            Rule::FinAcked => *connection.ends[side as usize].fin_acked_by.get_or_insert(event),
             _ => event,
         };
         let by = Some(Witness::Segments);
@@ -159,16 +172,17 @@ impl Timeline {
         let Some((earlier, side)) = self.time_waits.get(&ends).copied().filter(|(earlier, _)| *earlier != id) else {
             return;
         };
-        self.time_waits.remove(&ends);
         let Some(connection) = self.connections.get_mut(&earlier) else { return };
-        if connection.ends[side as usize].path.last() != Some(State::TimeWait) {
+        let segment = self.events.segment(by).segment;
+        let is_waiting = connection.ends[side as usize].path.last() == Some(State::TimeWait);
+        if !is_waiting || !connection.gives_way(&self.events, side, &segment) {
             return;
         }
-        let segment = &self.events.segment(by).segment;
         let (at, order) = (segment.at, Order::of_frame(segment.at, segment.frame));
         let step = Move { from: Some(State::TimeWait), to: State::Closed, rule: Rule::TimeWaitReused };
         let moved = Moved { side, step, order, at, cause: by, by: Some(Witness::Segments) };
         connection.step(&mut self.events, moved);
+        self.time_waits.remove(&ends);
         let port = [connection.client, connection.server][side as usize].port();
         self.waits.end(side, port, earlier, at);
         self.stale.insert(earlier);
@@ -176,6 +190,31 @@ impl Timeline {
 }
 
 impl PerConnection {
+    /// Whether an end that waits in TIME-WAIT gives way to this SYN: it sends it itself, or the SYN lies past the peer's old
+    /// numbers or timestamps (RFC 9293 section 3.10.7.4, RFC 6191).
+    fn gives_way(&self, events: &Events, waits: Side, syn: &Segment) -> bool {
+        let own = if waits == Side::Client { self.client } else { self.server };
+        if syn.from() == own {
+            return true;
+        }
+        let peers = self.seen.iter().rev().filter(|seen| seen.from != waits && !seen.flags.contains(Flags::RST));
+        let mut newest: Option<(Seq, Option<u32>)> = None;
+        for seen in peers.take(LAST_ONES) {
+            let segment = &events.segment(seen.event).segment;
+            let stamp = segment.options.timestamps.map(|(sent, _)| sent);
+            newest = Some(match newest {
+                None => (segment.end(), stamp),
+                Some((end, latest)) => {
+                    (if segment.end().is_after(end) { segment.end() } else { end }, latest.or(stamp))
+                }
+            });
+        }
+        let Some((end, latest)) = newest else { return true };
+        let is_newer =
+            syn.options.timestamps.zip(latest).is_some_and(|((sent, _), before)| Seq(sent).is_after(Seq(before)));
+        syn.seq.is_after(end) || is_newer
+    }
+
     /// Whether the first segment of an end was in another tunnel; told of once.
     fn strays(&mut self, side: Side, tunnel: &[Tunnel], frame: u64) -> bool {
         let first = self.ends[side as usize].tunnel.get_or_insert_with(|| tunnel.into());
@@ -194,7 +233,7 @@ impl PerConnection {
     }
 
     /// Tells the receives that the newest segment brought octets, if they are known already.
-    fn be_read(&mut self, events: &mut super::events::Events, place: usize) {
+    fn be_read(&mut self, events: &mut Events, place: usize) {
         let seen = &self.seen[place];
         if seen.flags.contains(Flags::SYN) && !seen.flags.contains(Flags::ACK) {
             self.first_syn.get_or_insert(place);
@@ -221,3 +260,6 @@ fn sorted(mut ends: [std::net::SocketAddr; 2]) -> [std::net::SocketAddr; 2] {
     ends.sort_unstable();
     ends
 }
+
+/// How many of an end's last segments are looked at for the highest number that it sent.
+const LAST_ONES: usize = 64;

@@ -273,26 +273,35 @@ impl PerConnection {
 
     /// Moves an end by a segment, and corrects by hindsight what was believed of it before.
     ///
-    /// A machine runs as the segments pass, so a FIN that had not arrived when the end sent its own has moved it to CLOSE-WAIT before that shows: the FINs crossed.
-    /// It is told as it was: the end sent its FIN in ESTABLISHED, and took the peer's afterwards.
-    pub(super) fn step_by_segment(&mut self, events: &mut Events, moved: Moved) -> Vec<EventId> {
-        let Moved { side, step, order, at, cause, by } = moved;
-        let again = |step, cause| Moved { side, step, order, at, cause, by };
-        if (step.rule, step.from) != (Rule::FinsCrossed, Some(State::CloseWait)) {
-            return vec![self.step(events, again(step, cause))];
+    /// A correction withdraws the transitions after the state that the end still was in.
+    pub(super) fn step_by_segment(&mut self, events: &mut Events, moved: Moved) -> Option<EventId> {
+        if moved.step.rule.is_correction() {
+            self.take_back(events, moved.side, moved.step.to);
+            return None;
         }
+        Some(self.step(events, moved))
+    }
+
+    fn take_back(&mut self, events: &mut Events, side: Side, to: State) {
         let path = &mut self.ends[side as usize].path;
-        let believed = path.last_event().filter(|event| {
-            let believed = events.transition(*event);
-            (believed.rule, believed.from) == (Rule::FinTaken, Some(State::Established))
-        });
-        let Some(believed) = believed else { return vec![self.step(events, again(step, cause))] };
-        path.leave();
-        let passed = events.transition(believed).cause.unwrap_or(cause);
-        events.withdraw(believed);
-        let closes = Move { from: Some(State::Established), to: State::FinWait1, rule: Rule::CloseSent };
-        let crosses = Move { from: Some(State::FinWait1), ..step };
-        vec![self.step(events, again(closes, cause)), self.step(events, again(crosses, passed))]
+        if path.initial != Some(to) && path.steps.iter().all(|step| step.state != to) {
+            return;
+        }
+        while path.last() != Some(to) {
+            let closed = path.last() == Some(State::Closed);
+            let Some(event) = path.leave() else { break };
+            events.withdraw(event);
+            if !closed {
+                continue;
+            }
+            // It was not closed: what was sent to it was not in vain.
+            for seen in self.seen.iter_mut().rev().take_while(|seen| seen.event > event) {
+                if seen.from != side && seen.findings.contains(Finding::DataAfterClose) {
+                    seen.findings.remove(Finding::DataAfterClose);
+                    events.segment_mut(seen.event).findings.remove(Finding::DataAfterClose);
+                }
+            }
+        }
     }
 
     /// Puts a transition, which a segment of its end showed, to the moment at which the call returned that brought it about.

@@ -295,10 +295,10 @@ fn fins_that_cross_are_told_as_they_were_though_the_first_passed_before() {
         17 server shutdown sent [5]
         18 #5 FIN,ACK by [17]
         19 server ESTABLISHED>FIN-WAIT-1 of 17
-        20 server FIN-WAIT-1>CLOSING of 15
-        21 client FIN-WAIT-1>CLOSING of 18
-        22 #6 ACK kernel ack of 18
-        23 server CLOSING>TIME-WAIT of 22
+        20 client FIN-WAIT-1>CLOSING of 18
+        21 #6 ACK kernel ack of 18
+        22 server FIN-WAIT-1>CLOSING of 15
+        23 server CLOSING>TIME-WAIT of 21
         24 #7 ACK kernel ack of 15
         25 client CLOSING>TIME-WAIT of 24
         ",
@@ -399,12 +399,13 @@ fn syns_that_cross_are_answered_not_sent_again() {
         3 server CLOSED>SYN-SENT of 2
         4 client SYN-SENT>SYN-RECEIVED of 2
         5 #3 SYN,ACK kernel handshake of 2
-        6 server SYN-SENT>ESTABLISHED of 5
-        7 #4 SYN,ACK kernel handshake of 0
-        8 client SYN-RECEIVED>ESTABLISHED of 7
-        9 #5 ACK kernel handshake of 7
-        10 #6 ACK kernel handshake of 5
-        11 #7 SYN,ACK kernel retransmission_timeout of 7 inferred
+        6 #4 SYN,ACK kernel handshake of 0
+        7 server SYN-SENT>SYN-RECEIVED of 6
+        8 server SYN-RECEIVED>ESTABLISHED of 6
+        9 client SYN-RECEIVED>ESTABLISHED of 6
+        10 #5 ACK kernel handshake of 6
+        11 #6 ACK kernel handshake of 5
+        12 #7 SYN,ACK kernel retransmission_timeout of 6 inferred
         ",
     );
 }

@@ -4,7 +4,7 @@ use super::analysis::{
     is_repeat, judge, judge_by_identification, oddities, remember_announced, tells_of_duplicates, was_sent_before,
 };
 use super::stream::{Marks, Stream};
-use super::{Direction, Finding, FindingSet};
+use super::{Around, Direction, Finding, FindingSet};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq};
 
@@ -35,6 +35,8 @@ pub struct Judgement {
     pub position: i64,
     /// The sequence number up to which the sender's octets and its FIN have come without a gap, as far as the receiver could have them.
     pub in_order: Seq,
+    /// The sequence number after all that the sender had sent before; no RST counts.
+    pub next_before: Seq,
     /// Octets of the sender that are not acknowledged yet, this segment's included (Wireshark's bytes in flight by sequence numbers).
     pub in_flight: u32,
     /// Nanoseconds since the sender's stream last advanced: how long a segment that was sent again had been missing.
@@ -74,10 +76,7 @@ impl Conversation {
 
         let mut findings = oddities(segment);
         let since_advance = segment.at.zip(fwd.advanced_at).map(|(at, then)| at.since(then));
-        if flags.contains(Flags::RST) && rev.refuses_reset(fwd, segment.seq) {
-            findings.insert(Finding::ResetOutOfWindow);
-        }
-        let (newest_id, next) = (fwd.newest_id, fwd.next);
+        let (newest_id, next, next_before) = (fwd.newest_id, fwd.next, fwd.reached());
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
         if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest_id, segment) {
@@ -118,6 +117,7 @@ impl Conversation {
             window: fwd.scaled(segment),
             position,
             in_order: fwd.in_order(),
+            next_before,
             in_flight: fwd.in_flight(rev),
             since_advance,
             duplicate,
@@ -182,6 +182,7 @@ impl Conversation {
             window: fwd.scaled(segment),
             position,
             in_order: fwd.in_order(),
+            next_before: fwd.reached(),
             in_flight: fwd.in_flight(rev),
             since_advance: None,
             duplicate: 0,
@@ -213,6 +214,20 @@ impl Conversation {
             && !segment.flags.contains(Flags::ACK)
             && fwd.marks.contains(Marks::BASE)
             && segment.seq != fwd.base
+    }
+
+    /// What is known of both streams around the segment in `direction` that was judged last.
+    pub fn around(&self, direction: Direction, judged: &Judgement) -> Around {
+        let rev = self.stream(direction.reverse());
+        Around {
+            next: Some(judged.next_before),
+            peer_next: rev.marks.contains(Marks::BASE).then(|| rev.reached()),
+            peer_isn: rev.last_syn(),
+            peer_ack: rev.marks.contains(Marks::ACKED).then_some(rev.last_ack),
+            room: rev.room(),
+            tells_duplicate: judged.findings.contains(Finding::DuplicateSack),
+            ..Around::in_order(judged.in_order)
+        }
     }
 
     /// One direction.
@@ -500,19 +515,6 @@ mod tests {
         assert!(tells(200, &[(300, 310), (290, 320)]));
         assert!(!tells(200, &[(300, 310)]));
         assert!(!tells(200, &[(300, 310), (400, 420)]));
-    }
-
-    // ---- resets --------------------------------------------------------------------------------------------------
-
-    #[test]
-    fn a_reset_outside_the_window_is_ignored_by_its_receiver() {
-        opened(
-            "30   S > C: P. 301(10) ack 101
-             31   C > S: .  101(0)  ack 311
-             40   S > C: R  5000(0)         = reset_out_of_window
-             41   S > C: R  301(0)          = reset_out_of_window
-             42   S > C: R. 311(0)  ack 101",
-        );
     }
 
     // ---- octets and times ----------------------------------------------------------------------------------------

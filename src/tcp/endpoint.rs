@@ -1,4 +1,4 @@
-//! One end's machine of RFC 9293, driven by the segments that the end sends and receives.
+//! One end's machine of RFC 9293, driven by the segments that the end sends and receives, and corrected by what it sends later.
 
 use super::State;
 use crate::wire::{Flags, Segment, Seq};
@@ -13,15 +13,18 @@ use crate::wire::{Flags, Segment, Seq};
 /// ```
 ///
 /// What an end sent it has certainly done.
-/// What was sent to it counts as received when the observer saw it pass in sequence, or when the end acknowledges it.
+/// What was sent to it is believed to have arrived when the observer saw it pass; what the end sends afterwards may show that it had not
+/// (the same SYN again, an ACK below the FIN, octets after a RST), and the machine goes back: [`Rule::NotArrived`], [`Rule::WentOn`].
 /// An end whose past was not seen has no state until something it does leaves only one possible.
 /// A passive end is one of these until it answers: a SYN alone does not tell whether somebody listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint {
     state: Option<State>,
+    /// With [`Seen::RESET_SENT`] or [`Seen::RESET_TAKEN`]: the state that the RST ended.
+    before: Option<State>,
     seen: Seen,
-    /// With [`Seen::SYN`]: the initial sequence number it sent last.
-    isn: Seq,
+    /// With [`Seen::ACKED`]: the highest number that it acknowledged.
+    top_ack: Seq,
     /// With [`Seen::FIN`]: the sequence number after the FIN it sent.
     fin_end: Seq,
     /// With [`Seen::PEER_FIN`]: the sequence number after the peer's FIN.
@@ -29,26 +32,101 @@ pub struct Endpoint {
 }
 
 bitflags::bitflags! {
-    /// What an end was seen to do.
+    /// What is known of an end; what is believed only is marked so.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Seen: u8 {
-        /// It sent a SYN.
-        const SYN = 0x01;
+    struct Seen: u16 {
+        /// It acknowledged something: `top_ack` holds.
+        const ACKED = 0x0001;
         /// It sent a FIN.
-        const FIN = 0x02;
+        const FIN = 0x0002;
         /// A FIN was sent to it.
-        const PEER_FIN = 0x04;
-        /// That FIN reached it.
-        const PEER_FIN_TAKEN = 0x08;
+        const PEER_FIN = 0x0004;
+        /// That FIN reached it; believed unless [`Self::PEER_FIN_PROVEN`].
+        const PEER_FIN_TAKEN = 0x0008;
         /// It sent octets.
-        const OCTETS = 0x10;
+        const OCTETS = 0x0010;
         /// Octets reached it.
-        const PEER_OCTETS = 0x20;
+        const PEER_OCTETS = 0x0020;
         /// A SYN-ACK was sent to it.
-        const PEER_SYN_ACK = 0x40;
+        const PEER_SYN_ACK = 0x0040;
         /// The connection came to it (passive open).
-        const PASSIVE = 0x80;
+        const PASSIVE = 0x0080;
+        /// It acknowledged the peer's FIN.
+        const PEER_FIN_PROVEN = 0x0100;
+        /// The acknowledgement of its FIN is believed to have reached it.
+        const FIN_ACKED = 0x0200;
+        /// It sent its FIN before it took the peer's.
+        const CLOSED_FIRST = 0x0400;
+        /// Its SYN-ACK acknowledged octets of the SYN: Fast Open (RFC 7413).
+        const FAST_OPEN = 0x0800;
+        /// It sent a SYN without ACK (active open).
+        const ACTIVE = 0x1000;
+        /// It sent the RST that is believed to have ended it.
+        const RESET_SENT = 0x2000;
+        /// A RST that reached it is believed to have ended it.
+        const RESET_TAKEN = 0x4000;
+        /// A segment of its own proves the state it is in.
+        const PROVEN = 0x8000;
     }
+}
+
+/// What is known of both streams when a segment passes, beside the segment itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Around {
+    /// Whether the segment is new, or known from its end before.
+    pub novelty: Novelty,
+    /// The highest sequence number, plus length, seen from its sender before; `None` while none is known.
+    pub next: Option<Seq>,
+    /// The sequence number up to which its sender's octets and FIN have been seen without a gap, the segment included.
+    pub in_order: Seq,
+    /// The highest sequence number, plus length, seen from its receiver; `None` while none is known.
+    pub peer_next: Option<Seq>,
+    /// The initial sequence number that the sender sent last, before this segment.
+    pub isn: Option<Seq>,
+    /// The initial sequence number that the receiver sent last.
+    pub peer_isn: Option<Seq>,
+    /// The number in the last acknowledgement of the receiver.
+    pub peer_ack: Option<Seq>,
+    /// The room that the receiver announced last, in octets.
+    pub room: u32,
+    /// Whether the segment tells by SACK of octets that arrived twice (RFC 2883).
+    pub tells_duplicate: bool,
+    /// The sequence number of the last RST of the connection, before this segment.
+    pub last_reset: Option<Seq>,
+}
+
+/// How new a segment is to the observer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Novelty {
+    /// It shows what its sender did last.
+    New,
+    /// Segments that its sender sent later were captured before it: it proves nothing of the sender's state now.
+    Overtaken,
+    /// The same frame was captured before: it is no event at all.
+    Copy,
+}
+
+/// What a RST does to its receiver (RFC 9293 section 3.10.7, RFC 5961 section 3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetEffect {
+    /// Its number is the next that is expected, as far as the observer can tell; in SYN-SENT, it acknowledges the SYN.
+    Ends,
+    /// It lies in the window, but is not the next: the receiver answers with a challenge ACK and goes on.
+    Challenged,
+    /// It lies outside the window, or does not acknowledge the SYN.
+    Ignored,
+}
+
+/// What a state rests on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// A segment of that end proves it.
+    Sent,
+    /// A witness in the kernel says it.
+    Kernel,
+    /// A segment is believed to have arrived.
+    Assumed,
 }
 
 /// A step of an end's machine from one state to the next.
@@ -56,14 +134,14 @@ bitflags::bitflags! {
 pub struct Move {
     /// The state it left; `None` when it was not known.
     pub from: Option<State>,
-    /// The state it entered.
+    /// The state it entered; with a rule that [is a correction](Rule::is_correction), the state in which it still was.
     pub to: State,
     /// The arm of the machine that moved it.
     pub rule: Rule,
 }
 
-/// The moves that one segment causes at one end: none, one or two.
-pub type Moves = [Option<Move>; 2];
+/// The moves that one segment causes at one end: mostly none, one or two.
+pub type Moves = [Option<Move>; 4];
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -132,8 +210,19 @@ rules! {
     TimeWaitReused = "time-wait-reused",
     /// The kernel reports a state that no captured segment shows.
     Witnessed = "witnessed",
+    /// A later segment of the end shows that what was believed to have reached it had not: it still was in the state before.
+    NotArrived = "not-arrived",
+    /// The end goes on after the RST that was believed to end it: it was not closed.
+    WentOn = "went-on",
     /// The end sent octets and took octets: it is open, though its handshake was not captured.
     OpenBothWays = "open-both-ways",
+}
+
+impl Rule {
+    /// Whether it takes steps back that had been believed, instead of making one.
+    pub const fn is_correction(self) -> bool {
+        matches!(self, Self::NotArrived | Self::WentOn)
+    }
 }
 
 /// An end whose past was not seen.
@@ -160,7 +249,7 @@ impl Endpoint {
     }
 
     const fn new(state: Option<State>) -> Self {
-        Self { state, seen: Seen::empty(), isn: Seq(0), fin_end: Seq(0), peer_fin_end: Seq(0) }
+        Self { state, before: None, seen: Seen::empty(), top_ack: Seq(0), fin_end: Seq(0), peer_fin_end: Seq(0) }
     }
 
     /// Its state; `None` while not known.
@@ -168,171 +257,463 @@ impl Endpoint {
         self.state
     }
 
+    /// What its state rests on.
+    pub const fn basis(&self) -> Basis {
+        if self.seen.contains(Seen::PROVEN) { Basis::Sent } else { Basis::Assumed }
+    }
+
+    /// Whether a RST is believed to have ended it.
+    pub const fn is_reset(&self) -> bool {
+        self.seen.intersects(Seen::RESET_SENT.union(Seen::RESET_TAKEN))
+    }
+
+    /// Whether it sent its FIN before it took the peer's.
+    pub const fn closed_first(&self) -> bool {
+        self.seen.contains(Seen::CLOSED_FIRST)
+    }
+
+    /// Whether it sent a FIN that counts.
+    pub const fn sent_fin(&self) -> bool {
+        self.seen.contains(Seen::FIN)
+    }
+
+    /// The highest number that it acknowledged.
+    pub fn top_ack(&self) -> Option<Seq> {
+        self.seen.contains(Seen::ACKED).then_some(self.top_ack)
+    }
+
+    /// Takes note of what a segment of the end acknowledges; to be called for each of them, before [`sent`](Self::sent).
+    /// Returns whether it had acknowledged more before: then the segment was overtaken by one that was sent later.
+    #[inline]
+    pub fn acknowledges(&mut self, segment: &Segment) -> bool {
+        if segment.flags & (Flags::ACK | Flags::RST) != Flags::ACK {
+            return false;
+        }
+        if self.seen.contains(Seen::ACKED) && segment.ack.is_before(self.top_ack) {
+            return true;
+        }
+        self.seen |= Seen::ACKED;
+        self.top_ack = segment.ack;
+        if self.state == Some(State::Established) && !segment.flags.contains(Flags::SYN) {
+            self.seen |= if segment.len > 0 { Seen::PROVEN.union(Seen::OCTETS) } else { Seen::PROVEN };
+        }
+        false
+    }
+
     /// The end sent `segment`.
-    pub fn sent(&mut self, segment: &Segment) -> Moves {
+    pub fn sent(&mut self, segment: &Segment, around: &Around) -> Moves {
         let flags = segment.flags;
         let mut moves = Path::default();
-        if flags.contains(Flags::RST) {
-            self.sent_reset(segment, &mut moves);
+        if around.novelty == Novelty::Copy {
             return moves.0;
         }
+        if flags.contains(Flags::RST) {
+            self.send_reset(segment, around, &mut moves);
+            return moves.0;
+        }
+        let again = self.go_on(segment, around, &mut moves);
         if flags.contains(Flags::SYN) {
-            self.isn = segment.seq;
-            self.seen |= Seen::SYN;
-            match (self.state, flags.contains(Flags::ACK)) {
-                (None | Some(State::Closed | State::Listen), false) => {
-                    self.state.get_or_insert(State::Closed);
-                    self.enter(State::SynSent, Rule::ActiveOpen, &mut moves);
-                }
-                (None | Some(State::Listen), true) => {
-                    self.state = Some(State::Listen);
-                    self.seen |= Seen::PASSIVE;
-                    self.enter(State::SynReceived, Rule::SynTaken, &mut moves);
-                }
-                (Some(State::SynSent), true) => self.enter(State::SynReceived, Rule::SimultaneousOpen, &mut moves),
-                _ => {}
-            }
+            self.send_syn(segment, around, &mut moves);
         } else {
             self.implied_open(segment, &mut moves);
         }
         if segment.len > 0 {
             self.seen |= Seen::OCTETS;
         }
-        // An acknowledgement of the peer's FIN proves that it arrived, whatever the observer saw of the octets before it.
-        if flags.contains(Flags::ACK) && self.seen.contains(Seen::PEER_FIN) && !segment.ack.is_before(self.peer_fin_end)
-        {
+        if flags.contains(Flags::ACK) && self.seen.contains(Seen::PEER_FIN) {
+            // An acknowledgement of the peer's FIN proves that it arrived, whatever the observer saw of the octets before it.
+            if !segment.ack.is_before(self.peer_fin_end) {
+                self.take_fin(&mut moves);
+                self.seen |= Seen::PEER_FIN_PROVEN;
+            } else if around.novelty == Novelty::New
+                && self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN
+                && self.top_ack == segment.ack
+            {
+                self.forget_peer_fin(&mut moves);
+            }
+        }
+        if flags.contains(Flags::FIN) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK)) {
+            self.send_fin(segment, around, &mut moves);
+        } else if self.is_fin_unacknowledged(segment, around) {
+            self.forget_fin_ack(&mut moves);
+        }
+        self.fin_before_capture(segment, around, &mut moves);
+        self.open_both_ways(&mut moves);
+        if let Some((state, rule, bit)) = again {
+            self.end(state, rule, bit, &mut moves);
+        } else {
+            self.prove(segment);
+        }
+        moves.0
+    }
+
+    /// `segment`, sent by the peer, passed on its way to the end; `effect` is what it does if it is a RST.
+    pub fn received(&mut self, segment: &Segment, around: &Around, effect: ResetEffect) -> Moves {
+        let flags = segment.flags;
+        let mut moves = Path::default();
+        if around.novelty == Novelty::Copy {
+            return moves.0;
+        }
+        if flags.contains(Flags::RST) {
+            if effect == ResetEffect::Ends {
+                self.take_reset(&mut moves);
+            }
+            return moves.0;
+        }
+        if flags.contains(Flags::SYN | Flags::ACK) {
+            self.seen |= Seen::PEER_SYN_ACK;
+        }
+        if self.is_reset() || self.is_outside(segment, around) {
+            return moves.0;
+        }
+        // What was sent after the FIN arrives after it.
+        if self.is_peer_fin_due(around) && !segment.seq.is_before(self.peer_fin_end) {
             self.take_fin(&mut moves);
         }
-        if flags.contains(Flags::FIN) && !flags.contains(Flags::SYN) {
-            self.sent_fin(segment, &mut moves);
+        if flags.contains(Flags::SYN) {
+            self.take_syn(segment, around, &mut moves);
+        }
+        if flags.contains(Flags::ACK) {
+            self.take_ack(segment.ack, around, &mut moves);
+        }
+        if segment.len > 0 {
+            self.seen |= Seen::PEER_OCTETS;
+        }
+        // A FIN that comes before the handshake is none of this connection (3.10.7.3).
+        let heeds_fin =
+            self.state != Some(State::SynSent) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK));
+        if flags.contains(Flags::FIN) && heeds_fin {
+            if !self.seen.contains(Seen::PEER_FIN) {
+                self.seen |= Seen::PEER_FIN;
+                self.peer_fin_end = segment.end();
+            } else if segment.end() == self.peer_fin_end && around.novelty == Novelty::New {
+                // The peer repeats its FIN: the one before had not arrived, or its acknowledgement is on its way.
+                if self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN {
+                    self.forget_peer_fin(&mut moves);
+                }
+            }
+        }
+        if self.is_peer_fin_due(around) && (flags.contains(Flags::FIN) || segment.len > 0) {
+            self.take_fin(&mut moves);
         }
         self.open_both_ways(&mut moves);
         moves.0
     }
 
-    /// `segment`, sent by the peer, reached the end; `in_order` is the sequence number up to which the peer's octets (and its FIN) have been seen without a gap.
-    ///
-    /// A RST that the receiver would ignore, being out of its window, must not be handed on.
-    pub fn received(&mut self, segment: &Segment, in_order: Seq) -> Moves {
-        let flags = segment.flags;
-        let mut moves = Path::default();
-        if flags.contains(Flags::RST) {
-            self.received_reset(segment, &mut moves);
-            return moves.0;
-        }
-        if flags.contains(Flags::SYN) {
-            match (self.state, flags.contains(Flags::ACK)) {
-                (Some(State::SynSent), false) => self.enter(State::SynReceived, Rule::SimultaneousOpen, &mut moves),
-                (Some(State::SynSent), true) if segment.ack == self.isn.plus(1) => {
-                    self.enter(State::Established, Rule::SynAckTaken, &mut moves);
-                }
-                (None, true) => self.seen |= Seen::PEER_SYN_ACK,
-                (None | Some(State::Listen), false) => self.seen |= Seen::PASSIVE,
-                _ => {}
+    /// What a RST in `segment`, sent by the peer, does to the end; `expected` says up to where the peer's octets may have arrived.
+    pub fn reset_effect(&self, segment: &Segment, around: &Around) -> ResetEffect {
+        match self.state {
+            Some(State::SynSent) => {
+                let newest = around.peer_next.or(around.peer_isn.map(|isn| isn.plus(1)));
+                let acknowledges = segment.flags.contains(Flags::ACK)
+                    && around.peer_isn.is_none_or(|isn| segment.ack.is_after(isn))
+                    && newest.is_none_or(|newest| !segment.ack.is_after(newest));
+                return if acknowledges { ResetEffect::Ends } else { ResetEffect::Ignored };
             }
+            Some(State::Closed | State::Listen) => return ResetEffect::Ends,
+            _ => {}
         }
-        if flags.contains(Flags::ACK) {
-            self.received_ack(segment.ack, &mut moves);
+        let Some(low) = self.top_ack() else { return ResetEffect::Ends };
+        let high = if around.in_order.is_before(low) { low } else { around.in_order };
+        let may_be_next = !segment.seq.is_before(low) && !segment.seq.is_after(high);
+        // A hole before it may be the capture's; Linux also heeds a RST at the end of what it acknowledged by SACK.
+        let is_newest = around.next == Some(segment.seq) && !segment.seq.is_before(low);
+        if may_be_next || is_newest {
+            ResetEffect::Ends
+        } else if !segment.seq.is_before(low) && segment.seq.since(low).unsigned_abs() < around.room.max(1) {
+            ResetEffect::Challenged
+        } else {
+            ResetEffect::Ignored
         }
-        if segment.len > 0 {
-            self.seen |= Seen::PEER_OCTETS;
+    }
+
+    // ---- what it sends -------------------------------------------------------------------------------------------
+
+    /// Takes back that a RST ended the end, which goes on; returns how it is to be ended again, where that RST is only still on its way.
+    fn go_on(&mut self, segment: &Segment, around: &Around, moves: &mut Path) -> Option<(State, Rule, Seen)> {
+        if around.novelty != Novelty::New {
+            return None;
         }
-        if flags.contains(Flags::FIN) && !flags.contains(Flags::SYN) && !self.seen.contains(Seen::PEER_FIN) {
-            self.seen |= Seen::PEER_FIN;
-            self.peer_fin_end = segment.end();
+        if !self.is_reset() {
+            // The last ACK had not reached an end that still speaks; a bare ACK may have crossed it.
+            let is_done = self.state == Some(State::Closed) && self.seen.contains(Seen::FIN | Seen::FIN_ACKED);
+            if is_done && !segment.flags.contains(Flags::SYN) && segment.seq_len() == 0 {
+                self.forget_fin_ack(moves);
+                self.seen |= Seen::FIN_ACKED;
+                return Some((State::Closed, Rule::LastAck, Seen::empty()));
+            }
+            return None;
         }
-        if self.seen.contains(Seen::PEER_FIN) && !in_order.is_before(self.peer_fin_end) {
-            self.take_fin(&mut moves);
+        let ended = self.state?;
+        let taken = self.seen.contains(Seen::RESET_TAKEN);
+        let bit = if taken { Seen::RESET_TAKEN } else { Seen::RESET_SENT };
+        self.seen.remove(Seen::RESET_SENT | Seen::RESET_TAKEN | Seen::PROVEN);
+        let restored =
+            self.before.or(if self.seen.contains(Seen::PASSIVE) { Some(State::Listen) } else { self.open_state() });
+        if let Some(restored) = restored {
+            self.step(restored, Rule::WentOn, moves);
         }
-        self.open_both_ways(&mut moves);
-        moves.0
+        let past_reset =
+            segment.flags.contains(Flags::ACK) && around.last_reset.is_none_or(|seq| segment.ack.is_after(seq));
+        let on_its_way = taken && !past_reset && !segment.flags.contains(Flags::SYN);
+        let rule = if ended == State::Listen { Rule::HandshakeReset } else { Rule::Reset };
+        on_its_way.then_some((ended, rule, bit))
+    }
+
+    fn send_syn(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+        let answers = segment.flags.contains(Flags::ACK);
+        let repeats =
+            around.isn == Some(segment.seq) && around.novelty == Novelty::New && !self.seen.contains(Seen::PROVEN);
+        match (self.state, answers) {
+            (None | Some(State::Closed | State::Listen), false) => {
+                self.state.get_or_insert(State::Closed);
+                self.seen |= Seen::ACTIVE;
+                self.enter(State::SynSent, Rule::ActiveOpen, moves);
+                self.seen |= Seen::PROVEN;
+            }
+            (None | Some(State::Listen | State::Closed), true) => {
+                if self.state == Some(State::Closed) && self.seen.intersects(Seen::ACTIVE | Seen::FIN) {
+                    return;
+                }
+                self.state = Some(State::Listen);
+                // What came from it before its SYN was none of this connection.
+                self.seen.remove(Seen::FIN | Seen::CLOSED_FIRST | Seen::OCTETS | Seen::FIN_ACKED);
+                self.seen |= Seen::PASSIVE;
+                self.note_fast_open(segment, around);
+                self.enter(State::SynReceived, Rule::SynTaken, moves);
+                self.seen |= Seen::PROVEN;
+            }
+            (Some(State::SynSent), true) => {
+                self.enter(State::SynReceived, Rule::SimultaneousOpen, moves);
+                self.seen |= Seen::PROVEN;
+            }
+            (Some(State::SynSent | State::SynReceived), _) => {}
+            // The same SYN again: its answer had not arrived.
+            (Some(_), false) if repeats && self.seen.contains(Seen::ACTIVE) && !self.seen.contains(Seen::FIN) => {
+                self.forget_arrivals();
+                self.step(State::SynSent, Rule::NotArrived, moves);
+                self.seen |= Seen::PROVEN;
+            }
+            // An end that opened and answers a SYN had taken it before its own was answered.
+            (Some(_), true) if self.seen.contains(Seen::ACTIVE) && repeats && !self.seen.contains(Seen::FIN) => {
+                self.step(State::SynSent, Rule::NotArrived, moves);
+                self.enter(State::SynReceived, Rule::SimultaneousOpen, moves);
+                // The answer to its own SYN is on its way.
+                self.enter(State::Established, Rule::SynAcked, moves);
+            }
+            // The same SYN-ACK again: the handshake had not ended.
+            (Some(_), true) if repeats && !self.seen.contains(Seen::ACTIVE) => {
+                let waits = !self.seen.contains(Seen::FIN)
+                    && (!self.seen.contains(Seen::OCTETS) || self.seen.contains(Seen::FAST_OPEN));
+                if waits {
+                    self.forget_arrivals();
+                    self.step(State::SynReceived, Rule::NotArrived, moves);
+                    self.seen |= Seen::PROVEN;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_fast_open(&mut self, segment: &Segment, around: &Around) {
+        let plain = around.peer_isn.map(|isn| isn.plus(1));
+        if plain.is_some_and(|plain| segment.ack.is_after(plain)) {
+            self.seen |= Seen::FAST_OPEN;
+        }
     }
 
     /// A segment without SYN and RST, from an end that was not seen to open: it must have.
     fn implied_open(&mut self, segment: &Segment, moves: &mut Path) {
         let implied = match self.state {
             Some(State::SynSent) => segment.flags.contains(Flags::ACK),
-            Some(State::SynReceived) => segment.len > 0 || segment.flags.contains(Flags::FIN),
+            // A FIN may leave in SYN-RECEIVED (3.10.4), octets only with Fast Open.
+            Some(State::SynReceived) => {
+                segment.len > 0 && !segment.flags.contains(Flags::FIN) && !self.seen.contains(Seen::FAST_OPEN)
+            }
             None => self.seen.contains(Seen::PEER_SYN_ACK) && segment.flags.contains(Flags::ACK),
             _ => false,
         };
         if implied {
-            self.enter(State::Established, Rule::AckUnseen, moves);
+            let rule = if self.seen.contains(Seen::PEER_SYN_ACK) { Rule::SynAckTaken } else { Rule::AckUnseen };
+            self.enter(State::Established, rule, moves);
+            self.seen |= Seen::PROVEN;
         }
     }
 
     fn open_both_ways(&mut self, moves: &mut Path) {
         if self.state.is_none()
             && self.seen.contains(Seen::OCTETS | Seen::PEER_OCTETS)
-            && !self.seen.intersects(Seen::FIN | Seen::PEER_FIN)
+            && !self.seen.intersects(Seen::FIN | Seen::PEER_FIN | Seen::PASSIVE)
         {
             self.enter(State::Established, Rule::OpenBothWays, moves);
         }
     }
 
-    fn sent_fin(&mut self, segment: &Segment, moves: &mut Path) {
+    fn send_fin(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
         if self.seen.contains(Seen::FIN) {
+            if around.novelty == Novelty::New && segment.end() == self.fin_end {
+                self.forget_fin_ack(moves);
+            }
             return;
         }
+        self.close(segment.end(), moves);
+    }
+
+    /// The end sent its FIN, which ends at `fin_end`.
+    fn close(&mut self, fin_end: Seq, moves: &mut Path) {
         self.seen |= Seen::FIN;
-        self.fin_end = segment.end();
+        self.fin_end = fin_end;
+        self.seen.set(Seen::CLOSED_FIRST, !self.seen.contains(Seen::PEER_FIN_TAKEN));
+        let to = match self.state {
+            Some(State::Established | State::SynReceived) => State::FinWait1,
+            Some(State::CloseWait) => State::LastAck,
+            None if self.seen.contains(Seen::PEER_FIN_TAKEN) => State::LastAck,
+            None if self.seen.contains(Seen::PEER_OCTETS) => State::FinWait1,
+            _ => return,
+        };
+        let rule = if to == State::LastAck { Rule::CloseAnswered } else { Rule::CloseSent };
+        self.enter(to, rule, moves);
+        self.seen |= Seen::PROVEN;
+    }
+
+    /// The number of an acknowledgement that takes none shows that the end had sent its FIN, which was lost before it was captured:
+    /// it lies one past all that it sent, and acknowledges the peer's FIN. The FINs crossed, unless the peer's had been answered before.
+    fn fin_before_capture(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+        let is_shown = segment.is_pure_ack()
+            && !self.seen.contains(Seen::FIN)
+            && self.seen.contains(Seen::PEER_FIN_PROVEN)
+            && segment.ack == self.peer_fin_end
+            && self.state == Some(State::CloseWait)
+            && around.next.is_some_and(|next| next.plus(1) == segment.seq);
+        if is_shown && around.tells_duplicate {
+            // The peer's FIN had come before, and been answered: by the FIN that was lost.
+            self.close(segment.seq, moves);
+        } else if is_shown {
+            self.seen.remove(Seen::PEER_FIN_TAKEN);
+            self.step(State::Established, Rule::NotArrived, moves);
+            self.close(segment.seq, moves);
+            self.take_fin(moves);
+        }
+    }
+
+    fn send_reset(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+        let bare = !segment.flags.contains(Flags::ACK);
         match self.state {
-            Some(State::Established | State::SynReceived) => self.enter(State::FinWait1, Rule::CloseSent, moves),
-            // The peer's FIN passed the observer, but this one shows that it had not arrived: the FINs crossed on the way.
-            Some(State::CloseWait)
-                if self.seen.contains(Seen::PEER_FIN) && segment.ack.is_before(self.peer_fin_end) =>
-            {
-                self.enter(State::Closing, Rule::FinsCrossed, moves);
+            None if self.seen.contains(Seen::PASSIVE) => {
+                self.end(State::Closed, Rule::Refused, Seen::RESET_SENT, moves)
             }
-            Some(State::CloseWait) => self.enter(State::LastAck, Rule::CloseAnswered, moves),
-            None if self.seen.contains(Seen::PEER_FIN_TAKEN) => self.enter(State::LastAck, Rule::CloseAnswered, moves),
-            None if self.seen.contains(Seen::PEER_OCTETS) => self.enter(State::FinWait1, Rule::CloseSent, moves),
+            None => self.end(State::Closed, Rule::Aborted, Seen::RESET_SENT, moves),
+            Some(State::Closed | State::Listen) => {}
+            // In SYN-SENT a RST with the number that somebody acknowledged answers that acknowledgement, and changes nothing (3.10.7.3).
+            Some(State::SynSent) if around.peer_ack == Some(segment.seq) => {}
+            Some(state) => {
+                if around.novelty == Novelty::Overtaken || self.is_no_abort(segment, around) {
+                    return;
+                }
+                // A bare RST comes from no socket: what it answers had not moved one.
+                if bare && !self.seen.contains(Seen::PROVEN) {
+                    match state {
+                        State::Established if self.seen.contains(Seen::ACTIVE) => {
+                            self.step(State::SynSent, Rule::NotArrived, moves);
+                        }
+                        State::Established
+                            if self.seen.contains(Seen::PASSIVE) && !self.seen.contains(Seen::OCTETS) =>
+                        {
+                            self.step(State::SynReceived, Rule::NotArrived, moves);
+                        }
+                        _ if self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN => {
+                            self.forget_peer_fin(moves);
+                        }
+                        _ => {}
+                    }
+                }
+                self.end(State::Closed, Rule::Aborted, Seen::RESET_SENT, moves);
+                self.before = Some(state);
+            }
+        }
+    }
+
+    /// Whether the number of a RST is none that the end would send to abort: past all it sent, or below what the peer has acknowledged.
+    fn is_no_abort(&self, segment: &Segment, around: &Around) -> bool {
+        let too_high = around.next.is_some_and(|next| segment.seq.since(next) > 1);
+        let too_low = around.peer_ack.is_some_and(|una| segment.seq.plus(1).is_before(una));
+        too_high || too_low
+    }
+
+    /// Whether the segment repeats octets whose acknowledgement was believed to have arrived with that of the FIN.
+    fn is_fin_unacknowledged(&self, segment: &Segment, around: &Around) -> bool {
+        around.novelty == Novelty::New
+            && self.seen.contains(Seen::FIN | Seen::FIN_ACKED)
+            && segment.len > 1
+            && segment.seq.is_before(self.fin_end)
+    }
+
+    /// A segment of its own proves where the end is.
+    fn prove(&mut self, segment: &Segment) {
+        if !segment.flags.contains(Flags::ACK) || segment.flags.contains(Flags::SYN) {
+            return;
+        }
+        let proves = match self.state {
+            Some(State::Established) => true,
+            Some(State::CloseWait) => self.seen.contains(Seen::PEER_FIN_PROVEN),
+            _ => false,
+        };
+        if proves {
+            self.seen |= Seen::PROVEN;
+        }
+    }
+
+    // ---- what reaches it -----------------------------------------------------------------------------------------
+
+    /// Whether a half-open end drops the segment because it begins past its window (3.10.7.4).
+    fn is_outside(&self, segment: &Segment, around: &Around) -> bool {
+        self.state == Some(State::SynReceived)
+            && !segment.flags.contains(Flags::SYN)
+            && self.top_ack().is_some_and(|next| {
+                segment.seq.is_before(next) && segment.end().is_before(next)
+                    || segment.seq.since(next) > 0 && segment.seq.since(next).unsigned_abs() >= around.room.max(1)
+            })
+    }
+
+    fn take_syn(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+        let acceptable = |isn: Seq| {
+            let newest = around.peer_next.filter(|next| next.is_after(isn)).unwrap_or(isn.plus(1));
+            segment.ack.is_after(isn) && !segment.ack.is_after(newest)
+        };
+        match (self.state, segment.flags.contains(Flags::ACK)) {
+            (Some(State::SynSent), false) => self.enter(State::SynReceived, Rule::SimultaneousOpen, moves),
+            (Some(State::SynSent), true) if around.peer_isn.is_some_and(acceptable) => {
+                self.forget_arrivals();
+                self.enter(State::Established, Rule::SynAckTaken, moves);
+            }
+            (None | Some(State::Listen), false) => self.seen |= Seen::PASSIVE,
             _ => {}
         }
     }
 
-    fn sent_reset(&mut self, segment: &Segment, moves: &mut Path) {
-        match self.state {
-            None if self.seen.contains(Seen::PASSIVE) => self.enter(State::Closed, Rule::Refused, moves),
-            // A RST that answers an unacceptable ACK in SYN-SENT carries that ACK's number and leaves the state as it is.
-            Some(State::SynSent) if segment.seq.since(self.isn) > 1 || segment.seq.is_before(self.isn) => {}
-            None | Some(State::Closed | State::Listen) => {
-                if self.state.is_none() {
-                    self.enter(State::Closed, Rule::Aborted, moves);
-                }
-            }
-            Some(_) => self.enter(State::Closed, Rule::Aborted, moves),
+    fn take_ack(&mut self, ack: Seq, around: &Around, moves: &mut Path) {
+        let is_sent = around.peer_next.is_none_or(|next| !ack.is_after(next));
+        if !is_sent {
+            return;
         }
-    }
-
-    fn received_reset(&mut self, segment: &Segment, moves: &mut Path) {
-        match self.state {
-            Some(State::Closed | State::Listen) => {}
-            Some(State::SynSent) => {
-                if segment.flags.contains(Flags::ACK) && segment.ack == self.isn.plus(1) {
-                    self.enter(State::Closed, Rule::ConnectRefused, moves);
-                }
-            }
-            Some(State::SynReceived) if self.seen.contains(Seen::PASSIVE) => {
-                self.enter(State::Listen, Rule::HandshakeReset, moves);
-            }
-            // Only a SYN came before: whoever got it and this RST has nothing left of either.
-            None if self.seen == Seen::PASSIVE => {}
-            _ => self.enter(State::Closed, Rule::Reset, moves),
-        }
-    }
-
-    fn received_ack(&mut self, ack: Seq, moves: &mut Path) {
-        let fin_acked = self.seen.contains(Seen::FIN) && !ack.is_before(self.fin_end);
-        if self.state == Some(State::SynReceived) && self.seen.contains(Seen::SYN) && ack.is_after(self.isn) {
+        if self.state == Some(State::SynReceived) && around.peer_isn.is_some_and(|isn| ack.is_after(isn)) {
             self.enter(State::Established, Rule::SynAcked, moves);
         }
-        match self.state {
-            Some(State::FinWait1) if fin_acked => self.enter(State::FinWait2, Rule::FinAcked, moves),
-            Some(State::Closing) if fin_acked => self.enter(State::TimeWait, Rule::CrossedFinAcked, moves),
-            Some(State::LastAck) if fin_acked => self.enter(State::Closed, Rule::LastAck, moves),
-            _ => {}
-        }
+        let fin_acked = self.seen.contains(Seen::FIN) && !ack.is_before(self.fin_end);
+        let (to, rule) = match self.state {
+            Some(State::FinWait1) if fin_acked => (State::FinWait2, Rule::FinAcked),
+            Some(State::Closing) if fin_acked => (State::TimeWait, Rule::CrossedFinAcked),
+            Some(State::LastAck) if fin_acked => (State::Closed, Rule::LastAck),
+            _ => return,
+        };
+        self.seen |= Seen::FIN_ACKED;
+        self.enter(to, rule, moves);
+    }
+
+    /// Whether all before the peer's FIN has passed, and the FIN is not believed to have arrived.
+    fn is_peer_fin_due(&self, around: &Around) -> bool {
+        self.seen & (Seen::PEER_FIN | Seen::PEER_FIN_TAKEN) == Seen::PEER_FIN
+            && !around.in_order.is_before(self.peer_fin_end)
     }
 
     fn take_fin(&mut self, moves: &mut Path) {
@@ -351,23 +732,128 @@ impl Endpoint {
         }
     }
 
+    fn take_reset(&mut self, moves: &mut Path) {
+        let (to, rule) = match self.state {
+            Some(State::Closed | State::Listen) => return,
+            Some(State::SynSent) => (State::Closed, Rule::ConnectRefused),
+            Some(State::SynReceived) if self.seen.contains(Seen::PASSIVE) => (State::Listen, Rule::HandshakeReset),
+            // Only a SYN came before: whoever got it and this RST has nothing left of either.
+            None if self.seen & !Seen::ACKED == Seen::PASSIVE => return,
+            _ => (State::Closed, Rule::Reset),
+        };
+        self.end(to, rule, Seen::RESET_TAKEN, moves);
+    }
+
+    // ---- what turns out otherwise --------------------------------------------------------------------------------
+
+    /// The peer's FIN had not arrived.
+    fn forget_peer_fin(&mut self, moves: &mut Path) {
+        self.seen.remove(Seen::PEER_FIN_TAKEN);
+        match self.state {
+            Some(State::CloseWait) => self.step(State::Established, Rule::NotArrived, moves),
+            Some(State::Closing) => self.step(State::FinWait1, Rule::NotArrived, moves),
+            // It may have come by CLOSING: without the peer's FIN, the acknowledgement led to FIN-WAIT-2.
+            Some(State::TimeWait) if self.seen.contains(Seen::FIN_ACKED) => {
+                self.step(State::FinWait1, Rule::NotArrived, moves);
+                self.enter(State::FinWait2, Rule::FinAcked, moves);
+            }
+            _ => {}
+        }
+    }
+
+    /// The acknowledgement of the end's FIN had not arrived.
+    fn forget_fin_ack(&mut self, moves: &mut Path) {
+        if !self.seen.contains(Seen::FIN_ACKED) {
+            return;
+        }
+        self.seen.remove(Seen::FIN_ACKED);
+        let taken = self.seen.contains(Seen::PEER_FIN_TAKEN);
+        match self.state {
+            Some(State::FinWait2) => self.step(State::FinWait1, Rule::NotArrived, moves),
+            Some(State::TimeWait) => {
+                self.step(State::FinWait1, Rule::NotArrived, moves);
+                if taken {
+                    self.enter(State::Closing, Rule::FinsCrossed, moves);
+                }
+            }
+            Some(State::Closed) => self.step(State::LastAck, Rule::NotArrived, moves),
+            _ => {}
+        }
+    }
+
+    /// Nothing that the peer sent had arrived.
+    fn forget_arrivals(&mut self) {
+        self.seen.remove(
+            Seen::PEER_FIN | Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN | Seen::FIN_ACKED | Seen::PEER_OCTETS,
+        );
+    }
+
+    /// The state of an open end by the FINs that are known.
+    fn open_state(&self) -> Option<State> {
+        let has = |bit| self.seen.contains(bit);
+        Some(match (has(Seen::FIN), has(Seen::FIN_ACKED), has(Seen::PEER_FIN_TAKEN)) {
+            (false, _, false) => State::Established,
+            (false, _, true) => State::CloseWait,
+            (true, false, false) => State::FinWait1,
+            (true, true, false) => State::FinWait2,
+            (true, false, true) if has(Seen::CLOSED_FIRST) => State::Closing,
+            (true, false, true) => State::LastAck,
+            (true, true, true) => State::TimeWait,
+        })
+    }
+
+    /// A RST, or the last ACK, ends it.
+    fn end(&mut self, to: State, rule: Rule, by: Seen, moves: &mut Path) {
+        self.before = self.state;
+        self.enter(to, rule, moves);
+        self.seen |= by;
+        if by == Seen::RESET_SENT {
+            self.seen |= Seen::PROVEN;
+        }
+    }
+
     fn enter(&mut self, to: State, rule: Rule, moves: &mut Path) {
-        let step = Move { from: self.state, to, rule };
+        self.seen.remove(Seen::PROVEN);
+        self.step(to, rule, moves);
+    }
+
+    fn step(&mut self, to: State, rule: Rule, moves: &mut Path) {
+        moves.push(Move { from: self.state, to, rule });
         self.state = Some(to);
-        moves.push(step);
     }
 }
 
-/// Collects the moves of one segment; a third would replace the second, and no segment causes three.
+impl Around {
+    /// What is known of a segment that comes in order and is new, all before it having been seen up to `in_order`.
+    pub const fn in_order(in_order: Seq) -> Self {
+        Self {
+            novelty: Novelty::New,
+            next: None,
+            in_order,
+            peer_next: None,
+            isn: None,
+            peer_isn: None,
+            peer_ack: None,
+            room: u32::MAX,
+            tells_duplicate: false,
+            last_reset: None,
+        }
+    }
+}
+
+/// Collects the moves of one segment; one that does not fit in replaces the last, and no segment causes so many.
 #[derive(Default)]
 struct Path(Moves);
 
 impl Path {
     fn push(&mut self, step: Move) {
-        match &mut self.0 {
-            [first @ None, _] => *first = Some(step),
-            [_, second @ None] => *second = Some(step),
-            [_, Some(second)] => *second = Move { from: second.from, ..step },
+        match self.0.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(step),
+            None => {
+                if let Some(Some(last)) = self.0.last_mut() {
+                    *last = Move { from: last.from, ..step };
+                }
+            }
         }
     }
 }
@@ -387,6 +873,7 @@ mod tests {
     fn check(client: Endpoint, server: Endpoint, script: &str) {
         let (mut client, mut server) = (client, server);
         let mut in_order = [None, None];
+        let (mut isns, mut ends, mut reset) = ([None; 2], [None; 2], None);
         for placed in script::performed(script).segments {
             let (segment, from_client) = (placed.segment, placed.from == Actor::CLIENT);
             let next = &mut in_order[usize::from(!from_client)];
@@ -395,11 +882,33 @@ mod tests {
                 *next = Some(segment.end());
             }
             let contiguous = next.unwrap_or(segment.seq);
+            let (own, peer) = (usize::from(!from_client), usize::from(from_client));
+            let around = Around {
+                isn: isns[own].filter(|isn| *isn == segment.seq),
+                peer_isn: isns[peer],
+                next: ends[own],
+                peer_next: ends[peer],
+                peer_ack: [&client, &server][peer].top_ack(),
+                last_reset: reset,
+                ..Around::in_order(contiguous)
+            };
             let (sender, receiver) = if from_client { (&mut client, &mut server) } else { (&mut server, &mut client) };
-            let _ = sender.sent(&segment);
+            let around = match sender.acknowledges(&segment) {
+                true => Around { novelty: Novelty::Overtaken, ..around },
+                false => around,
+            };
+            let _ = sender.sent(&segment, &around);
             if placed.arrives {
-                let _ = receiver.received(&segment, contiguous);
+                let effect = receiver.reset_effect(&segment, &around);
+                let _ = receiver.received(&segment, &around, effect);
             }
+            if segment.flags.contains(Flags::SYN) {
+                isns[own] = Some(segment.seq);
+            }
+            if segment.flags.contains(Flags::RST) {
+                reset = Some(segment.seq);
+            }
+            ends[own] = ends[own].filter(|end: &Seq| !end.is_before(segment.end())).or(Some(segment.end()));
             let name = |end: &Endpoint| end.state().map_or("?", State::name);
             let states = placed.expected.expect("states after =");
             assert_eq!(format!("{} {}", name(&client), name(&server)), states, "after segment {}", segment.frame);
@@ -523,9 +1032,11 @@ mod tests {
     #[test]
     fn a_fin_that_acknowledges_a_fin_goes_through_fin_wait_2() {
         let mut end = Endpoint::new(Some(State::Established));
-        let _ = end.sent(&segment(Flags::FIN | Flags::ACK, 101, 0, 301));
-        let moves = end.received(&segment(Flags::FIN | Flags::ACK, 301, 0, 102), Seq(302));
-        assert_eq!(moves.map(|step| step.map(|step| step.to)), [Some(State::FinWait2), Some(State::TimeWait)]);
+        let _ = end.sent(&segment(Flags::FIN | Flags::ACK, 101, 0, 301), &Around::in_order(Seq(102)));
+        let fin = segment(Flags::FIN | Flags::ACK, 301, 0, 102);
+        let moves = end.received(&fin, &Around::in_order(Seq(302)), ResetEffect::Ends);
+        let entered: Vec<State> = moves.iter().flatten().map(|step| step.to).collect();
+        assert_eq!(entered, [State::FinWait2, State::TimeWait]);
     }
 
     #[test]
@@ -549,14 +1060,16 @@ mod tests {
             ",
         );
         let mut server = Endpoint::new(Some(State::Established));
-        let _ = server.received(&segment(Flags::FIN | Flags::ACK, 106, 0, 301), Seq(101));
+        let fin = segment(Flags::FIN | Flags::ACK, 106, 0, 301);
+        let _ = server.received(&fin, &Around::in_order(Seq(101)), ResetEffect::Ends);
         assert_eq!(server.state(), Some(State::Established));
-        let _ = server.received(&segment(Flags::PSH | Flags::ACK, 101, 5, 301), Seq(107));
+        let octets = segment(Flags::PSH | Flags::ACK, 101, 5, 301);
+        let _ = server.received(&octets, &Around::in_order(Seq(107)), ResetEffect::Ends);
         assert_eq!(server.state(), Some(State::CloseWait));
     }
 
     #[test]
-    fn a_repeated_fin_moves_nothing() {
+    fn a_repeated_fin_leaves_the_states_as_they_were() {
         opened(
             "
             C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
@@ -571,6 +1084,178 @@ mod tests {
     #[test]
     fn a_reset_closes_both_ends() {
         opened("S > C: R. 301(0) ack 101 = CLOSED CLOSED");
+    }
+
+    // ---- what turns out otherwise --------------------------------------------------------------------------------
+
+    #[test]
+    fn the_same_syn_again_shows_that_its_answer_never_came() {
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(0)            = SYN-SENT ?
+            S > C: S. 300(0) ack 101    = ESTABLISHED SYN-RECEIVED
+            C > S: S  100(0)            = SYN-SENT SYN-RECEIVED
+            S > C: S. 300(0) ack 101    = ESTABLISHED SYN-RECEIVED
+            C > S: .  101(0) ack 301    = ESTABLISHED ESTABLISHED
+            ",
+        );
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(0)          = SYN-SENT ?
+            S > C: R. 0(0) ack 101    = CLOSED CLOSED
+            C > S: S  100(0)          = SYN-SENT CLOSED
+            S > C: R. 0(0) ack 101    = CLOSED CLOSED
+            ",
+        );
+    }
+
+    #[test]
+    fn the_same_syn_ack_again_shows_that_the_handshake_had_not_ended() {
+        opened(
+            "
+            S > C: S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED
+            C > S: .  101(0) ack 301 = ESTABLISHED ESTABLISHED
+            S > C: P. 301(5) ack 101 = ESTABLISHED ESTABLISHED
+            S > C: S. 300(0) ack 101 = ESTABLISHED ESTABLISHED
+            ",
+        );
+    }
+
+    #[test]
+    fn an_acknowledgement_below_the_fin_shows_that_it_had_not_arrived() {
+        opened(
+            "
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: P. 301(5) ack 101 = FIN-WAIT-1 ESTABLISHED
+            C > S: .  102(0) ack 306 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: .  306(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            ",
+        );
+        // An old acknowledgement that was overtaken proves nothing.
+        opened(
+            "
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: .  301(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            S > C: F. 301(0) ack 101 = TIME-WAIT LAST-ACK
+            ",
+        );
+    }
+
+    #[test]
+    fn the_same_fin_again_shows_that_its_acknowledgement_never_came() {
+        opened(
+            "
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: .  301(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: .  301(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
+            ",
+        );
+    }
+
+    #[test]
+    fn a_reset_ends_only_what_does_not_go_on() {
+        // The server takes it, the client was not its sender.
+        opened(
+            "
+            C > S: R  101(0)         = CLOSED CLOSED
+            C > S: P. 101(5) ack 301 = ESTABLISHED CLOSED
+            S > C: R  301(0)         = CLOSED CLOSED
+            ",
+        );
+        // What was on its way when the RST passed was sent before it arrived.
+        opened(
+            "
+            C > S: R. 101(0) ack 301 = CLOSED CLOSED
+            S > C: P. 301(5) ack 101 = CLOSED CLOSED
+            S > C: F. 306(0) ack 101 = CLOSED CLOSED
+            ",
+        );
+        // What acknowledges octets behind the RST shows that it was refused.
+        opened(
+            "
+            C > S: R. 101(0) ack 301 = CLOSED CLOSED
+            C > S: P. 101(5) ack 301 = ESTABLISHED CLOSED
+            S > C: .  301(0) ack 106 = ESTABLISHED ESTABLISHED
+            ",
+        );
+    }
+
+    #[test]
+    fn a_reset_counts_only_with_the_number_that_is_expected() {
+        opened(
+            "
+            C > S: P. 101(5) ack 301  = ESTABLISHED ESTABLISHED
+            S > C: .  301(0) ack 106  = ESTABLISHED ESTABLISHED
+            C > S: R  107(0) lost     = CLOSED ESTABLISHED
+            ",
+        );
+        let mut end = Endpoint::new(Some(State::Established));
+        end.acknowledges(&segment(Flags::ACK, 301, 0, 106));
+        let around = Around { room: 1000, ..Around::in_order(Seq(110)) };
+        let effect = |seq| end.reset_effect(&segment(Flags::RST, seq, 0, 0), &around);
+        let effects = [105, 106, 110, 111, 1105, 1106].map(effect);
+        let (ends, challenged, ignored) = (ResetEffect::Ends, ResetEffect::Challenged, ResetEffect::Ignored);
+        assert_eq!(effects, [ignored, ends, ends, challenged, challenged, ignored]);
+    }
+
+    #[test]
+    fn a_bare_reset_comes_from_no_socket() {
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(0)         = SYN-SENT ?
+            S > C: S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED
+            C > S: R  101(0)         = CLOSED LISTEN
+            ",
+        );
+        opened(
+            "
+            S > C: F. 301(0) ack 101 = CLOSE-WAIT FIN-WAIT-1
+            C > S: .  101(0) ack 302 = CLOSE-WAIT FIN-WAIT-2
+            C > S: F. 101(0) ack 302 = LAST-ACK TIME-WAIT
+            S > C: R  302(0)         = CLOSED CLOSED
+            ",
+        );
+    }
+
+    #[test]
+    fn an_acknowledgement_that_is_not_of_the_syn_changes_nothing() {
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(0)         = SYN-SENT ?
+            S > C: .  700(0) ack 500 = SYN-SENT ?
+            C > S: R  500(0)         = SYN-SENT ?
+            C > S: S  100(0)         = SYN-SENT ?
+            S > C: S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED
+            ",
+        );
+    }
+
+    #[test]
+    fn a_fast_open_server_speaks_and_closes_before_the_handshake_ends() {
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(5)         = SYN-SENT ?
+            S > C: S. 300(0) ack 106 = ESTABLISHED SYN-RECEIVED
+            S > C: P. 301(5) ack 106 = ESTABLISHED SYN-RECEIVED
+            S > C: F. 306(0) ack 106 = CLOSE-WAIT FIN-WAIT-1
+            C > S: .  106(0) ack 307 = CLOSE-WAIT FIN-WAIT-2
+            ",
+        );
     }
 
     // ---- midstream -----------------------------------------------------------------------------------------------
@@ -623,9 +1308,9 @@ mod tests {
         for state in State::ALL.into_iter().map(Some).chain([None]) {
             for (event, sends, flags, seq, len, ack) in events {
                 let mut end = Endpoint::new(state);
+                let mut isn = None;
                 if !matches!(state, Some(State::Closed | State::Listen) | None) {
-                    end.seen |= Seen::SYN;
-                    end.isn = Seq(100);
+                    isn = Some(Seq(100));
                 }
                 if matches!(
                     state,
@@ -639,7 +1324,18 @@ mod tests {
                     end.peer_fin_end = Seq(302);
                 }
                 let segment = segment(flags, seq, len, ack);
-                let moves = if sends { end.sent(&segment) } else { end.received(&segment, segment.end()) };
+                let around = Around {
+                    isn: isn.filter(|_| sends),
+                    peer_isn: isn.filter(|_| !sends),
+                    ..Around::in_order(segment.end())
+                };
+                let moves = if sends {
+                    end.acknowledges(&segment);
+                    end.sent(&segment, &around)
+                } else {
+                    let effect = end.reset_effect(&segment, &around);
+                    end.received(&segment, &around, effect)
+                };
                 let from = state.map_or("unknown", State::name);
                 let to: Vec<_> =
                     moves.iter().flatten().map(|step| format!("{} ({})", step.to, step.rule.name())).collect();

@@ -68,8 +68,10 @@ findings! {
     SentAgain = "sent_again",
     /// Its first SACK block tells of octets that arrived twice (RFC 2883): what was sent again had not been lost.
     DuplicateSack = "duplicate_sack",
-    /// A reset whose sequence number lies outside the receiver's window, which a receiver ignores (RFC 5961).
+    /// A reset that its receiver ignores: its sequence number lies outside the window, or it does not acknowledge the SYN (RFC 9293 section 3.10.7, RFC 5961).
     ResetOutOfWindow = "reset_out_of_window",
+    /// A reset inside the receiver's window whose sequence number is not the next: the receiver answers with a challenge ACK and goes on (RFC 5961 section 3.2).
+    ResetChallenged = "reset_challenged",
     /// Flags that do not go together: SYN with FIN or RST, or FIN with RST.
     InconsistentFlags = "inconsistent_flags",
     /// A verifiable checksum that is wrong: the receiver dropped it.

@@ -11,7 +11,7 @@ mod state;
 mod stream;
 
 pub use conversation::{Conversation, Judgement};
-pub use endpoint::{Endpoint, Move, Moves, Rule};
+pub use endpoint::{Around, Basis, Endpoint, Move, Moves, Novelty, ResetEffect, Rule};
 pub use finding::{Finding, FindingSet};
 pub use state::State;
 pub use stream::{Direction, Stream};

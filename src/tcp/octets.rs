@@ -51,6 +51,18 @@ impl Octets {
         }
     }
 
+    /// The sequence number after the last octet.
+    #[inline]
+    pub(super) fn reached(&self, gaps: Option<&Gaps>) -> Seq {
+        match gaps {
+            None => self.end_seq,
+            Some(gaps) => {
+                let end = gaps.others.last().map_or(gaps.hot.1, |last| last.1.max(gaps.hot.1));
+                self.end_seq.plus((end - self.end) as u32)
+            }
+        }
+    }
+
     /// Takes the octets of a segment that begin at `from`, in a stream without gaps; whether it has none after that, either.
     #[inline]
     pub(super) fn take_in_order(&mut self, segment: &Segment, from: i64) -> bool {

@@ -213,6 +213,10 @@ impl Stream {
         let flags = segment.flags;
         let is_syn = flags.contains(Flags::SYN);
         if is_syn {
+            if self.marks.contains(Marks::FIN | Marks::BASE) && segment.seq != self.base && self.sum == 0 {
+                // What came before this number was none of the connection.
+                self.marks.remove(Marks::FIN);
+            }
             self.follow_syn(segment);
             if !self.marks.contains(Marks::SYN) {
                 self.isn = segment.seq;
@@ -269,6 +273,14 @@ impl Stream {
         }
     }
 
+    /// The sequence number after all that was seen, wherever there are holes.
+    #[inline]
+    pub(super) fn reached(&self) -> Seq {
+        let octets = self.octets.reached(self.gaps());
+        let fin_end = self.octets.fin_end;
+        if self.marks.contains(Marks::FIN) && fin_end.is_after(octets) { fin_end } else { octets }
+    }
+
     /// The sequence number up to which octets and FIN have come in order.
     pub(super) fn in_order(&self) -> Seq {
         let octets = self.octets.in_order(self.gaps());
@@ -295,18 +307,6 @@ impl Stream {
             return 0;
         }
         u32::try_from(self.next.since(rev.last_ack)).unwrap_or(0)
-    }
-
-    /// Whether the end that sends in this direction ignores a RST with `seq` from `peer`: it is out of its window (RFC 9293 section 3.10.7.4, RFC 5961).
-    pub(super) fn refuses_reset(&self, peer: &Self, seq: Seq) -> bool {
-        if !self.marks.contains(Marks::ACKED) {
-            return false;
-        }
-        // When the RST arrives the receiver may have acknowledged more than was captured: up to all that the peer sent.
-        let expected = self.last_ack;
-        let furthest = if peer.next == Seq(0) || peer.next.is_before(expected) { expected } else { peer.next };
-        let room = self.room().max(1);
-        seq.is_before(expected) || seq.since(expected) as u32 > room && seq.is_after(furthest)
     }
 
     /// How much memory it takes besides what every direction does.

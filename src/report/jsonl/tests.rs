@@ -372,7 +372,9 @@ fn the_schema_lists_every_name() {
     let names = |pointer: &str| schema.pointer(pointer).expect(pointer).as_array().unwrap().clone();
     let findings: Vec<_> = Finding::ALL.iter().map(|finding| json!(finding.name())).collect();
     assert_eq!(names("/$defs/finding_name/enum"), findings, "docs/output.schema.json: finding_name");
-    let rules: Vec<_> = Rule::ALL.iter().map(|rule| json!(rule.name())).collect();
+    // What a correction withdraws is not told, so its rule stands on no transition.
+    let told = Rule::ALL.iter().filter(|rule| !rule.is_correction());
+    let rules: Vec<_> = told.map(|rule| json!(rule.name())).collect();
     assert_eq!(names("/$defs/transition/properties/rule/enum"), rules, "docs/output.schema.json: transition rule");
     let states: Vec<_> = State::ALL.iter().map(|state| json!(state.name())).collect();
     assert_eq!(names("/$defs/state/enum"), states, "docs/output.schema.json: state");

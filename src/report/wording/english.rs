@@ -143,7 +143,10 @@ impl Wording for English {
                 "The receiver reports octets that arrived twice: their retransmission was not needed."
             }
             (Finding::ResetOutOfWindow, _) => {
-                "The sequence number is outside the receiver's window: the receiver ignores this RST."
+                "The receiver ignores this RST: its number lies outside the window, or it does not acknowledge the SYN."
+            }
+            (Finding::ResetChallenged, _) => {
+                "The RST lies in the window but is not the next expected: the receiver sends a challenge ACK and goes on."
             }
             (Finding::InconsistentFlags, _) => "Flags that contradict each other.",
             (Finding::BadChecksum, _) => "The checksum is wrong.",
@@ -342,6 +345,10 @@ fn arm(rule: Rule) -> &'static str {
             "A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4)."
         }
         Rule::Witnessed => "The kernel reports a state that no captured segment shows.",
+        Rule::NotArrived => {
+            "A later segment of the end shows that what was believed to have reached it had not: it still was in the state before."
+        }
+        Rule::WentOn => "The end goes on after the RST that was believed to end it: it was not closed.",
         Rule::OpenBothWays => "The end sent octets and took octets: it is open, though its handshake was not captured.",
     }
 }
