@@ -11,10 +11,12 @@ pub(super) enum Found {
 }
 
 impl Entry {
+    #[inline]
     pub(super) fn attempt(slot: u32) -> Self {
         Self(slot | ATTEMPT)
     }
 
+    #[inline]
     pub(super) fn found(self) -> Found {
         if self.0 & ATTEMPT == 0 { Found::Record(self.0) } else { Found::Attempt(self.0 & !ATTEMPT) }
     }

@@ -48,6 +48,7 @@ where
 }
 
 impl<K: Family> Flows<K> {
+    #[inline]
     pub(super) fn observe(
         &mut self,
         hash: u64,
@@ -66,6 +67,7 @@ impl<K: Family> Flows<K> {
         }
     }
 
+    #[inline]
     pub(super) fn find(&self, hash: u64, key: K) -> Option<Entry> {
         let is_it = |entry: &Entry| match entry.found() {
             Found::Record(slot) => self.records.at(slot).key == key,
@@ -75,11 +77,13 @@ impl<K: Family> Flows<K> {
     }
 
     /// What the index has for a hash, not compared with the key: nearly always the right one.
+    #[inline]
     pub(super) fn likely(&self, hash: u64) -> Option<Entry> {
         self.index.find(hash, |_| true).copied()
     }
 
     /// Has what is most likely the connection with this hash fetched.
+    #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         match self.likely(hash).map(Entry::found) {
             Some(Found::Record(slot)) => self.records.prefetch(slot),
@@ -89,6 +93,7 @@ impl<K: Family> Flows<K> {
     }
 
     /// A segment of a connection that has a record.
+    #[inline]
     pub(super) fn follow(&mut self, slot: u32, key: K, from: KeySide, segment: &Segment, ledger: &mut Ledger) -> Step {
         let record = self.records.at_mut(slot);
         let mut opened: Option<&[Finding]> = None;
@@ -210,6 +215,7 @@ impl<K: Family> Flows<K> {
         }
     }
 
+    #[inline]
     pub(super) fn enter(&mut self, hash: u64, entry: Entry, finder: &Finder) {
         let Self { index, records, attempts, .. } = self;
         index.insert_unique(hash, entry, |entry| {

@@ -50,6 +50,7 @@ impl Ledger {
     }
 
     /// Takes note of how much memory a record takes now.
+    #[inline]
     pub(super) fn weigh<K: Family>(&mut self, record: &mut Record<K>) {
         let before = record.weight();
         self.set_extra(self.extra - before + record.weigh());
@@ -62,23 +63,27 @@ impl Ledger {
     }
 
     /// Takes note of a record that is in the table no more.
+    #[inline]
     pub(super) fn end<K: Family>(&mut self, record: Record<K>) {
         self.set_extra(self.extra - record.weight());
         self.tally.omitted += record.omitted();
         self.ended.add_record(record);
     }
 
+    #[inline]
     pub(super) fn next_id(&mut self) -> u64 {
         self.tally.connections += 1;
         self.next_number()
     }
 
+    #[inline]
     pub(super) fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
     /// Whether something last seen at `last` was quiet for long enough.
+    #[inline]
     pub(super) fn is_quiet(&self, now: Timestamp, last: Option<Timestamp>) -> bool {
         last.is_some_and(|last| now.since(last) > self.limits.linger)
     }
@@ -99,12 +104,14 @@ impl RecentlyClosed {
     }
 
     /// Has the place of a hash fetched.
+    #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         if let Some(place) = self.hashes.get((hash >> 40) as usize % REMEMBERED) {
             slab::prefetch(std::ptr::from_ref(place).cast());
         }
     }
 
+    #[inline]
     pub(super) fn holds(&self, hash: u64) -> bool {
         !self.hashes.is_empty() && self.hashes[(hash >> 40) as usize % REMEMBERED] == hash
     }

@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 use crate::wire::{Flags, Oddities, Segment, Seq};
 
 /// What is odd about a segment by itself.
+#[inline]
 pub(super) fn oddities(segment: &Segment) -> FindingSet {
     let mut findings = FindingSet::default();
     let controls = segment.flags & (Flags::SYN | Flags::FIN | Flags::RST);
@@ -19,6 +20,7 @@ pub(super) fn oddities(segment: &Segment) -> FindingSet {
 }
 
 /// Wireshark's sequence analysis: the rules of [`Finding`] in its order, and what it remembers for the next segment.
+#[inline]
 pub(super) fn judge(
     fwd: &mut Stream,
     rev: &mut Stream,
@@ -99,6 +101,7 @@ pub(super) fn judge(
 }
 
 /// The rules for a segment without octets at nextseq that acknowledges nothing new.
+#[inline]
 fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u16, findings: &mut FindingSet) {
     if window != fwd.window || !fwd.marks.contains(Marks::WINDOW) {
         if window != 0 {
@@ -158,11 +161,13 @@ pub(super) fn judge_by_identification(newest: u16, segment: &Segment, brings_oct
 }
 
 /// Whether the IP identification says that a segment was sent no later than the one that advanced the stream last.
+#[inline]
 pub(super) fn was_sent_before(newest: u16, segment: &Segment) -> bool {
     past(newest, segment).is_some_and(|past| (-NEAR..=0).contains(&past))
 }
 
 /// How many datagrams after the newest segment's this one was sent, where identifications say it.
+#[inline]
 fn past(newest: u16, segment: &Segment) -> Option<i16> {
     let id = segment.ip_id.filter(|id| *id != 0 && newest != 0)?;
     Some(id.wrapping_sub(newest) as i16)
@@ -209,6 +214,7 @@ pub(super) fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &S
 }
 
 /// Whether a segment repeats sequence space, by its findings.
+#[inline]
 pub(super) fn is_repeat(findings: FindingSet) -> bool {
     REPEATS.iter().any(|repeat| findings.contains(*repeat))
 }

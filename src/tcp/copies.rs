@@ -85,6 +85,7 @@ impl Earlier {
     }
 }
 
+#[inline]
 fn digest(segment: &Segment) -> u32 {
     let (sent, echoed) = segment.options.timestamps.unwrap_or_default();
     let id = segment.ip_id.unwrap_or(0);

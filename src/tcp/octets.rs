@@ -35,15 +35,18 @@ impl Octets {
         Self { end: 0, end_seq: at, fin_end: at }
     }
 
+    #[inline]
     pub(super) fn position(&self, seq: Seq) -> i64 {
         self.end + i64::from(seq.since(self.end_seq))
     }
 
+    #[inline]
     pub(super) fn unique(&self, gaps: Option<&Gaps>) -> u64 {
         gaps.map_or(self.end as u64, |gaps| gaps.unique)
     }
 
     /// The sequence number up to which they came without a gap.
+    #[inline]
     pub(super) fn in_order(&self, gaps: Option<&Gaps>) -> Seq {
         match gaps {
             None => self.end_seq,

@@ -21,6 +21,7 @@ pub(super) struct RoundTrips {
 struct Short(u32);
 
 impl Short {
+    #[inline]
     fn of(nanos: u64) -> Self {
         match u32::try_from(nanos) {
             Ok(exact) if exact < Self::COARSE => Self(exact),
@@ -28,6 +29,7 @@ impl Short {
         }
     }
 
+    #[inline]
     fn nanos(self) -> i64 {
         if self.0 < Self::COARSE { i64::from(self.0) } else { i64::from(self.0 - Self::COARSE) << 10 }
     }
@@ -37,6 +39,7 @@ impl Short {
 
 impl RoundTrips {
     /// Times a segment that was sent, if none is timed; `is_repeat` is whether it repeats sequence space.
+    #[inline]
     pub(super) fn sent(&mut self, segment: &Segment, is_repeat: bool) {
         if segment.seq_len() == 0 || segment.flags.contains(Flags::RST) {
             return;
@@ -51,6 +54,7 @@ impl RoundTrips {
     }
 
     /// Takes note of an acknowledgement from the peer.
+    #[inline]
     pub(super) fn acknowledged(&mut self, segment: &Segment) {
         let Some(sent) = self.timed_at else { return };
         if segment.ack.is_before(self.timed_end) {

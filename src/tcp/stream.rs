@@ -159,6 +159,7 @@ impl Stream {
     }
 
     /// Octets seen, each position once.
+    #[inline]
     pub fn unique_octets(&self) -> u64 {
         self.octets.unique(self.gaps())
     }
@@ -209,6 +210,7 @@ impl Stream {
     }
 
     /// Learns where the direction begins, from a segment of its own.
+    #[inline]
     pub(super) fn meet(&mut self, segment: &Segment) {
         let flags = segment.flags;
         let is_syn = flags.contains(Flags::SYN);
@@ -262,6 +264,7 @@ impl Stream {
         self.begin(ack);
     }
 
+    #[inline]
     pub(super) fn count(&mut self, segment: &Segment) {
         self.segments = self.segments.saturating_add(1);
         self.sum += u64::from(segment.len);
@@ -282,6 +285,7 @@ impl Stream {
     }
 
     /// The sequence number up to which octets and FIN have come in order.
+    #[inline]
     pub(super) fn in_order(&self) -> Seq {
         let octets = self.octets.in_order(self.gaps());
         let fin_end = self.octets.fin_end;
@@ -289,12 +293,14 @@ impl Stream {
     }
 
     /// The window field of a segment of this direction, in octets.
+    #[inline]
     pub(super) fn scaled(&self, segment: &Segment) -> u32 {
         let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.scale.shift() };
         u32::from(segment.window) << shift
     }
 
     /// The room this direction's sender announced last, in octets; before its first segment more than any window.
+    #[inline]
     pub(super) fn room(&self) -> u32 {
         let window = if self.marks.contains(Marks::WINDOW) { u32::from(self.window) } else { u32::MAX };
         let shift = if self.marks.contains(Marks::UNSCALED) { 0 } else { self.scale.shift() };
@@ -302,6 +308,7 @@ impl Stream {
     }
 
     /// Octets of this direction past the last acknowledgement of `rev`.
+    #[inline]
     pub(super) fn in_flight(&self, rev: &Self) -> u32 {
         if self.next == Seq(0) || !rev.marks.contains(Marks::ACKED) {
             return 0;

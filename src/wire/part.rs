@@ -12,6 +12,7 @@ pub(super) struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// Something that is wholly there.
+    #[inline]
     pub(super) fn whole(bytes: &'a [u8]) -> Self {
         Self { bytes, len: bytes.len() }
     }
