@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{EventKind, Observed, Story, Trace, tell};
+use super::{EventKind, Observed, Story, Timeline, Trace};
 use crate::calls::{
     Call, CallId, Domain, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
     Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
@@ -29,7 +29,7 @@ pub(super) fn story(script: &str) -> Story {
 /// Tells the story of a script of two connections, the second one after a line `----`, with the ports of their clients.
 pub(super) fn stories(script: &str, ports: [u16; 2]) -> Story {
     let Recording { traces, connections, calls, evidence } = recording(script, ports);
-    tell(traces, connections, threads(), calls, &evidence, Totals::default())
+    Timeline::of(traces, calls, &evidence).finish(connections, threads(), Totals::default())
 }
 
 /// What a script holds.
