@@ -9,7 +9,7 @@ use crate::tcp::{Finding, Move, Rule, State};
 use crate::time::{Span, Timestamp};
 
 /// The states of one end, in the order in which it entered them, and what witnesses said of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Path {
     initial: Option<State>,
     steps: Vec<Entered>,

@@ -15,14 +15,19 @@ use crate::report::text::{Line, escape, wrap, write_beside};
 use crate::story::Phase;
 use crate::tcp::State;
 
-/// Draws the rows under a head, with a rule before each phase.
-pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>]) -> io::Result<()> {
+/// Draws the rows after those `drawn` before, the first ones under a head, with a rule before each phase.
+pub(super) fn draw(out: &mut dyn Write, view: &View<'_>, rows: &[Row<'_>], drawn: usize) -> io::Result<()> {
     let page = Page::new(view, rows);
-    page.head(out)?;
+    // What was drawn before still tells in which phase and state the rest begins.
+    let mut nowhere = io::sink();
+    if drawn == 0 {
+        page.head(out)?;
+    }
     let mut phase = None;
     let mut states = [None; 2];
     let mut speaking = [Side::Client, Side::Server].map(|side| view.process(side));
-    for row in rows {
+    for (at, row) in rows.iter().enumerate() {
+        let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
         if view.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
             phase = Some(row.phase);
             page.phase(out, row.phase, states)?;

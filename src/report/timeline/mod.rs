@@ -30,6 +30,24 @@ use crate::wire::Tunnel;
 /// # Errors
 /// Whatever `out` answers.
 pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style: &Style) -> io::Result<()> {
+    write_from(out, story, chosen, style, 0)
+}
+
+/// Writes the rest of the timeline of which [`begin`] has drawn so many rows, with a summary and a legend.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn go_on(out: &mut dyn Write, story: &Story, style: &Style, drawn: usize) -> io::Result<()> {
+    write_from(out, story, &[], style, drawn)
+}
+
+fn write_from(
+    out: &mut dyn Write,
+    story: &Story,
+    chosen: &[ConnectionId],
+    style: &Style,
+    drawn: usize,
+) -> io::Result<()> {
     let index = Index::new(story);
     let connections = index.chosen(chosen);
     let mut used = Used::default();
@@ -44,7 +62,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(out, &View { index: &index, connection: None, origin, style }, rows, &mut used)?;
+            draw(out, &View { index: &index, connection: None, origin, style }, rows, 0, &mut used)?;
             writeln!(out)?;
         }
         if connections.len() > 1 {
@@ -68,8 +86,10 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
             plan::rows(&index, own)
         };
         let view = View { index: &index, connection: Some(connection), origin, style };
-        view.title(out)?;
-        draw(out, &view, rows, &mut used)?;
+        if drawn == 0 {
+            view.title(out)?;
+        }
+        draw(out, &view, rows, drawn, &mut used)?;
         writeln!(out)?;
         summary::write(out, own, connection, &story.threads, style)?;
         writeln!(out)?;
@@ -78,22 +98,22 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     used.legend(out, style)
 }
 
-/// Writes the timeline of a story's only connection as far as it has come, without summary and legend: what [`write()`] begins with.
+/// Writes the timeline of a story's only connection as far as it has come, without summary and legend; tells how many rows were drawn.
 ///
-/// A story that goes on begins with the same lines, if [`Style::room_until`] leaves room for its last moment.
+/// When the story has gone on, [`go_on`] draws the others; [`Style::room_until`] leaves room for its last moment.
 /// With several connections, each with a ladder of its own, nothing can be written before the end, and nothing is.
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<()> {
-    let [connection] = &story.connections[..] else { return Ok(()) };
+pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<usize> {
+    let [connection] = &story.connections[..] else { return Ok(0) };
     let index = Index::new(story);
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
     let view = View { index: &index, connection: Some(connection), origin, style };
     view.title(out)?;
-    draw(out, &view, plan::rows(&index, &all), &mut Used::default())
+    draw(out, &view, plan::rows(&index, &all), 0, &mut Used::default())
 }
 
 /// What every row of one ladder needs to be drawn.
@@ -183,7 +203,8 @@ fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
-fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, used: &mut Used) -> io::Result<()> {
+/// Draws the rows after those that were drawn before; tells how many there are.
+fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, drawn: usize, used: &mut Used) -> io::Result<usize> {
     let rows = match view.style.detail {
         Detail::Runs => plan::folded(rows),
         Detail::Every => rows,
@@ -192,11 +213,12 @@ fn draw(out: &mut dyn Write, view: &View<'_>, rows: Vec<Row<'_>>, used: &mut Use
         used.see(row);
     }
     if view.style.columns() >= Style::LADDER {
-        ladder::draw(out, view, &rows)
+        ladder::draw(out, view, &rows, drawn)?;
     } else {
         used.compact = true;
-        compact::draw(out, view, &rows)
+        compact::draw(out, view, &rows, drawn)?;
     }
+    Ok(rows.len())
 }
 
 /// Which marks a timeline used, for its legend.
@@ -432,6 +454,21 @@ mod tests {
             assert_eq!(count("win 0"), 2, "{width}:\n{rows}");
             let said = summary.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(said.contains(&*verdict), "{width}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_goes_on_is_drawn_in_two_parts_as_in_one() {
+        let whole = sample::echo();
+        let mut begun = whole.clone();
+        begun.events.pop();
+        for width in [60, 80, 100, 160] {
+            let style = Style { room_until: Span(60_000_000_000), ..Style::plain(width) };
+            let mut parts = Vec::new();
+            let drawn = begin(&mut parts, &begun, &style).unwrap();
+            assert!(drawn > 20);
+            go_on(&mut parts, &whole, &style, drawn).unwrap();
+            assert_eq!(String::from_utf8(parts).unwrap(), self::drawn(&whole, &style), "{width}");
         }
     }
 
