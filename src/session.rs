@@ -15,7 +15,7 @@ use crate::calls::{Call, PREVIEW, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
-use crate::story::{self, Observed, Story, Trace};
+use crate::story::{Observed, Story, Timeline, Trace};
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
 
 /// Where a run tells what it found.
@@ -372,7 +372,18 @@ impl Session {
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
     ///
     /// `threads` are those that made the calls.
-    pub fn story(mut self, threads: Threads, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
+    pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
+        let (timeline, connections, totals) = self.timeline(calls, evidence, dropped);
+        timeline.finish(connections, threads, totals)
+    }
+
+    /// Ends the run with the timeline of the connections that were kept, which may go on: with their summaries, and the counts.
+    pub fn timeline(
+        mut self,
+        calls: Vec<Call>,
+        evidence: &[Evidence],
+        dropped: Option<u64>,
+    ) -> (Timeline, Vec<Connection>, Totals) {
         let mut connections = std::mem::take(&mut self.ended);
         let Ok(mut totals) = self.end(|connection| {
             connections.push(connection);
@@ -387,7 +398,7 @@ impl Session {
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
-        story::tell(traces, connections, threads, calls, evidence, totals)
+        (Timeline::of(traces, calls, evidence), connections, totals)
     }
 
     fn end<E>(&mut self, tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Totals, E> {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use tcpflow::capture::SeenAt;
 use tcpflow::flow::FlowTable;
 use tcpflow::script::Script;
-use tcpflow::story::{self, Observed, Trace};
+use tcpflow::story::{Observed, Timeline, Trace};
 
 use super::flow::{check_outputs, check_story};
 
@@ -56,7 +56,8 @@ pub fn script(octets: &[u8]) {
     });
     let traces = traces.collect();
     let (threads, calls) = (performed.threads, performed.calls);
-    let story = story::tell(traces, connections, threads, calls, &performed.answers, Default::default());
+    let timeline = Timeline::of(traces, calls, &performed.answers);
+    let story = timeline.finish(connections, threads, Default::default());
     check_story(&story);
     check_outputs(&story, octets.len() as u8);
 }

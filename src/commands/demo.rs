@@ -16,12 +16,12 @@ use super::{Failure, Outcome, complain, look, memory};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
-use crate::flow::Side;
+use crate::flow::{Connection, Side, Totals};
 use crate::kernel::Evidence;
 use crate::lab::{self, Loopback, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Memory, Session};
-use crate::story::Story;
+use crate::story::{Story, Timeline, Witnessed};
 use crate::time::Span;
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
@@ -38,32 +38,33 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     }
     let mut out = Outlet::open();
     let mut evidence = recording.evidence.clone();
+    let Heard { mut timeline, connections, totals } = hear(&recording, memory);
+    let threads = || recording.threads.clone();
     // What is known is told before the wait, and the rest of the same timeline after it.
-    let mut begun = Vec::new();
-    let mut told = Ok(());
+    let mut told = Ok(0);
     if let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| options.wait) {
         style.room_until = longest;
         if options.format == Format::Text {
-            told = report::timeline::begin(&mut begun, &tell(&recording, &evidence, memory), &style);
-            told = told.and_then(|()| out.write_all(&begun)).and_then(|()| out.flush());
+            let story = timeline.clone().finish(connections.clone(), threads(), totals.clone());
+            told = report::timeline::begin(&mut out, &story, &style);
+            told = told.and_then(|drawn| out.flush().map(|()| drawn));
         }
         if told.is_ok() {
-            wait(&recording, longest, &mut evidence, &style)?;
+            wait(&recording, longest, &style, |answer| {
+                timeline.take(Witnessed::Answered(answer.clone()));
+                evidence.push(answer.clone());
+            })?;
         }
     }
-    let story = tell(&recording, &evidence, memory);
+    let story = timeline.finish(connections, threads(), totals);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
     let saved = options.save.as_ref().map_or(Ok(()), |path| {
         let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
         let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
         save(path, &recording, &story, &kept)
     });
-    told = told.and_then(|()| match options.format {
-        Format::Text => {
-            let mut whole = Vec::new();
-            report::timeline::write(&mut whole, &story, &[], &style)
-                .and_then(|()| out.write_all(whole.strip_prefix(&begun[..]).unwrap_or(&whole)))
-        }
+    let told = told.and_then(|drawn| match options.format {
+        Format::Text => report::timeline::go_on(&mut out, &story, &style, drawn),
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
     });
     told.and_then(|()| out.finish())
@@ -81,13 +82,20 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
-/// The story of what was recorded, with what the kernel has said until now.
-fn tell(recording: &Recording, evidence: &[Evidence], memory: Memory) -> Story {
+/// What was recorded, as the timeline that may go on.
+struct Heard {
+    timeline: Timeline,
+    connections: Vec<Connection>,
+    totals: Totals,
+}
+
+fn hear(recording: &Recording, memory: Memory) -> Heard {
     let mut session = Session::new(Keep::First(memory.segments())).with_limits(memory.table());
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
-    let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-    session.story(threads, calls, evidence, Some(recording.capture.dropped))
+    let dropped = Some(recording.capture.dropped);
+    let (timeline, connections, totals) = session.timeline(recording.calls.clone(), &recording.evidence, dropped);
+    Heard { timeline, connections, totals }
 }
 
 fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
@@ -117,15 +125,15 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
     }
 }
 
-/// Stays until TIME-WAIT is over, and keeps what sock_diag says of it.
-fn wait(recording: &Recording, longest: Span, evidence: &mut Vec<Evidence>, style: &Style) -> Result<(), Failure> {
+/// Stays until TIME-WAIT is over, and hears what sock_diag says of it.
+fn wait(recording: &Recording, longest: Span, style: &Style, mut hear: impl FnMut(&Evidence)) -> Result<(), Failure> {
     let show = if io::stderr().is_terminal() { Show::Terminal } else { Show::Nothing };
     let bar = Countdown::new("TIME-WAIT", longest, show, style);
     let watched = lab::watch_time_wait(recording, |answer| {
         if let Some(timer) = answer.timer {
             bar.remaining(timer.remaining);
         }
-        evidence.push(answer.clone());
+        hear(answer);
         ControlFlow::Continue(())
     });
     bar.finish();

@@ -9,13 +9,13 @@ use crate::flow::{ConnectionId, Side};
 use crate::time::Timestamp;
 
 /// Which ends are in TIME-WAIT on which ports, or were last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Waits {
     ports: HashMap<(Side, u16), Waiting>,
 }
 
 /// The ends of one side on one port.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Waiting {
     /// Those that wait.
     now: std::collections::BTreeMap<ConnectionId, Option<Timestamp>>,

@@ -13,7 +13,7 @@ use crate::flow::{ConnectionId, Range, Side};
 use crate::time::Timestamp;
 
 /// The calls of one end of a connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct EndCalls {
     /// How many there are.
     count: u64,
@@ -170,7 +170,7 @@ fn overlapping(list: &[Moved], range: Range) -> &[Moved] {
 }
 
 /// The calls that are followed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CallTable {
     lifetimes: Lifetimes,
     /// The calls that were entered and have not returned, with the life they were entered in.
@@ -181,7 +181,7 @@ pub(super) struct CallTable {
 }
 
 /// One life of a socket.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Life {
     side: Option<Side>,
     home: Option<ConnectionId>,
@@ -465,7 +465,7 @@ fn interval(events: &Events, call: EventId) -> Interval {
 }
 
 /// Segments of one end with octets that are not all claimed by calls: its own that wrote them, or the peer's that read them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unclaimed {
     /// By their first position and their place, where they end.
     segments: BTreeMap<(u64, Place), u64>,

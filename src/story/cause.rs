@@ -68,7 +68,7 @@ pub(super) struct Reset {
 }
 
 /// What one end has sent so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
     /// Its first SYN (or SYN-ACK).
     syn: Option<Place>,

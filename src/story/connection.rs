@@ -21,7 +21,7 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 pub(super) type Place = usize;
 
 /// What is known of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PerConnection {
     pub(super) id: ConnectionId,
     pub(super) client: SocketAddr,
@@ -51,7 +51,7 @@ pub(super) struct PerConnection {
 }
 
 /// What is known of one end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct PerEnd {
     pub(super) sent: Sent,
     pub(super) calls: EndCalls,
@@ -85,7 +85,7 @@ pub(super) struct PerEnd {
 }
 
 /// A segment, as far as the joins need it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) event: EventId,
     pub(super) frame: u64,

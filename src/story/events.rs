@@ -7,7 +7,7 @@ use crate::flow::ConnectionId;
 use crate::time::Timestamp;
 
 /// Events by their ids, each with its place in the order of time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Events {
     list: Vec<Event>,
     order: Vec<Order>,

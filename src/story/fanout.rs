@@ -4,7 +4,7 @@
 ///
 /// Octets that are sent once are joined once for each segment, send and receive that holds them.
 /// Sent again, they are joined again: a thousand sends of an octet in one segment that a tampered capture repeats a thousand times are a million joins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Joins {
     left: usize,
     omitted: u64,

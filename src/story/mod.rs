@@ -31,7 +31,7 @@ pub use event::{
 };
 pub use events::Changes;
 pub use sorter::Sorter;
-pub use timeline::{Timeline, tell};
+pub use timeline::Timeline;
 pub use timing::Timing;
 pub use trace::{Observed, Trace};
 pub use why::{Evidence, Remark, Unwatched, Why};

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{EventKind, Observed, Story, Trace, tell};
+use super::{EventKind, Observed, Story, Timeline, Trace};
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
@@ -28,7 +28,7 @@ pub(super) struct Recording {
 impl Recording {
     pub(super) fn told(self) -> Story {
         let Self { traces, connections, threads, calls, evidence } = self;
-        tell(traces, connections, threads, calls, &evidence, Totals::default())
+        Timeline::of(traces, calls, &evidence).finish(connections, threads, Totals::default())
     }
 }
 

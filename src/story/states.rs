@@ -9,7 +9,7 @@ use crate::tcp::{Finding, Move, Rule, State};
 use crate::time::{Span, Timestamp};
 
 /// The states of one end, in the order in which it entered them, and what witnesses said of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Path {
     initial: Option<State>,
     steps: Vec<Entered>,
@@ -65,11 +65,6 @@ impl Path {
     /// The state entered last.
     pub(super) fn last(&self) -> Option<State> {
         self.steps.last().map(|step| step.state).or(self.initial)
-    }
-
-    /// The transition by which it was entered.
-    pub(super) fn last_event(&self) -> Option<EventId> {
-        self.steps.last().map(|step| step.event)
     }
 
     /// Adds a step from `from`; of the first one it is known what the end was before.

@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 /// Words are to come in the order of [`Moment`]: a [`Sorter`](super::Sorter) sees to that.
 /// The timeline is the same whether they are pushed one by one or taken at once.
 /// What a word costs grows with the logarithm of what was said before, and with what it amends.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timeline {
     pub(super) events: Events,
     pub(super) connections: BTreeMap<ConnectionId, PerConnection>,
@@ -45,6 +45,15 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// The timeline of a recording: the segments of some connections, calls, and what sock_diag answered.
+    ///
+    /// Segments keep the order in which they were captured, whatever their timestamps say.
+    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Self {
+        let mut timeline = Self::default();
+        words(traces, calls, evidence).for_each(|word| timeline.take(word));
+        timeline
+    }
+
     /// Takes a word in, and tells what became of the events.
     pub fn push(&mut self, witnessed: Witnessed) -> Changes {
         self.take(witnessed);
@@ -192,26 +201,6 @@ impl Timeline {
     }
 }
 
-/// Tells the story of `traces`: joins them with the calls and the kernel's answers, and orders everything by time.
-///
-/// Segments keep the order in which they were captured, whatever their timestamps say.
-/// `connections` are the summaries of the same connections; disagreements between witnesses are added to their findings.
-/// `threads` made the calls.
-pub fn tell(
-    traces: Vec<Trace>,
-    connections: Vec<Connection>,
-    threads: Threads,
-    calls: Vec<Call>,
-    evidence: &[kernel::Evidence],
-    totals: Totals,
-) -> Story {
-    let mut timeline = Timeline::default();
-    for word in words(traces, calls, evidence) {
-        timeline.take(word);
-    }
-    timeline.finish(connections, threads, totals)
-}
-
 /// The words of a recording in the order in which they are to be told.
 pub(super) fn words(
     traces: Vec<Trace>,
@@ -295,7 +284,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
 }
 
 /// The connections by their ends, so that the one of a call is found without looking at all of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ends {
     /// Those of each pair of client and server, by the time of their first segments.
     by_ends: HashMap<(End, End), BTreeSet<First>>,

@@ -30,7 +30,7 @@ pub struct Timing {
 /// Takes the times of one connection, segment by segment in the order of capture.
 ///
 /// For each segment it does work that grows with the logarithm of how many are not acknowledged, and takes out what is acknowledged once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stopwatch {
     ends: [Outstanding; 2],
 }
@@ -60,7 +60,7 @@ impl Stopwatch {
 }
 
 /// What one end has sent and not yet got acknowledged, as far as it was captured.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Outstanding {
     /// A sequence number and the position that stands for it: positions go on past 2^32.
     origin: Option<(Seq, i64)>,
@@ -168,7 +168,7 @@ impl Outstanding {
 }
 
 /// Stretches of positions, which may overlap.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Stretches {
     /// By their beginnings, the furthest end of those that begin there.
     ends: BTreeMap<i64, i64>,

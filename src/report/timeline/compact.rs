@@ -14,13 +14,18 @@ use crate::report::view::{Form, LaneId, Moved, Row, View, What};
 use crate::story::Phase;
 use crate::tcp::State;
 
-/// Draws the rows as lines: time, call, segment, both states.
-pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>) -> io::Result<()> {
+/// Draws the rows after those `drawn` before as lines: time, call, segment, both states.
+pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, drawn: usize) -> io::Result<()> {
     let page = Page::new(sheet, view);
-    page.head(out)?;
+    // What was drawn before still tells in which phase and state the rest begins.
+    let mut nowhere = io::sink();
+    if drawn == 0 {
+        page.head(out)?;
+    }
     let mut phase: Option<Phase> = None;
     let mut before = vec![None; view.lanes.len()];
-    for row in &view.rows {
+    for (at, row) in view.rows.iter().enumerate() {
+        let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
         if sheet.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
             phase = Some(row.phase);
             page.phase(out, row.phase)?;

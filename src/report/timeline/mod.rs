@@ -29,6 +29,24 @@ use crate::wire::Tunnel;
 /// # Errors
 /// Whatever `out` answers.
 pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style: &Style) -> io::Result<()> {
+    write_from(out, story, chosen, style, 0)
+}
+
+/// Writes the rest of the timeline of which [`begin`] has drawn so many rows, with a summary and a legend.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn go_on(out: &mut dyn Write, story: &Story, style: &Style, drawn: usize) -> io::Result<()> {
+    write_from(out, story, &[], style, drawn)
+}
+
+fn write_from(
+    out: &mut dyn Write,
+    story: &Story,
+    chosen: &[ConnectionId],
+    style: &Style,
+    drawn: usize,
+) -> io::Result<()> {
     let index = Index::new(story);
     let connections = index.chosen(chosen);
     let mut used = Used::default();
@@ -43,7 +61,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(out, &Sheet { index: &index, connection: None, origin, style }, view, &mut used)?;
+            draw(out, &Sheet { index: &index, connection: None, origin, style }, view, 0, &mut used)?;
             writeln!(out)?;
         }
         if connections.len() > 1 {
@@ -67,8 +85,10 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
             View::of_one(&index, own)
         };
         let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
-        sheet.title(out)?;
-        draw(out, &sheet, view, &mut used)?;
+        if drawn == 0 {
+            sheet.title(out)?;
+        }
+        draw(out, &sheet, view, drawn, &mut used)?;
         writeln!(out)?;
         summary::write(out, own, connection, &story.threads, style)?;
         writeln!(out)?;
@@ -77,22 +97,22 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
     used.legend(out, style)
 }
 
-/// Writes the timeline of a story's only connection as far as it has come, without summary and legend: what [`write()`] begins with.
+/// Writes the timeline of a story's only connection as far as it has come, without summary and legend; tells how many rows were drawn.
 ///
-/// A story that goes on begins with the same lines, if [`Style::room_until`] leaves room for its last moment.
+/// When the story has gone on, [`go_on`] draws the others; [`Style::room_until`] leaves room for its last moment.
 /// With several connections, each with a ladder of its own, nothing can be written before the end, and nothing is.
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<()> {
-    let [connection] = &story.connections[..] else { return Ok(()) };
+pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<usize> {
+    let [connection] = &story.connections[..] else { return Ok(0) };
     let index = Index::new(story);
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
     let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
     sheet.title(out)?;
-    draw(out, &sheet, View::of_one(&index, &all), &mut Used::default())
+    draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default())
 }
 
 /// What every row of a view needs to be drawn, beside the view.
@@ -182,8 +202,10 @@ fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
-/// Draws a view as a ladder, or as compact lines where that has no room, or no two lanes.
-fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, used: &mut Used) -> io::Result<()> {
+/// Draws the rows of a view after those `drawn` before, as a ladder, or as compact lines where that has no room, or no two lanes.
+///
+/// Returns how many rows there are.
+fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, drawn: usize, used: &mut Used) -> io::Result<usize> {
     let view = match sheet.style.detail {
         Detail::Runs => view.folded(),
         Detail::Every => view,
@@ -192,11 +214,12 @@ fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, used: &mut Used)
         used.see(row);
     }
     if sheet.style.columns() >= Style::LADDER && view.lanes.len() == 2 {
-        ladder::draw(out, sheet, &view)
+        ladder::draw(out, sheet, &view, drawn)?;
     } else {
         used.compact = true;
-        compact::draw(out, sheet, &view)
+        compact::draw(out, sheet, &view, drawn)?;
     }
+    Ok(view.rows.len())
 }
 
 /// Which marks a timeline used, for its legend.
@@ -436,6 +459,21 @@ mod tests {
     }
 
     #[test]
+    fn a_timeline_that_goes_on_is_drawn_in_two_parts_as_in_one() {
+        let whole = sample::echo();
+        let mut begun = whole.clone();
+        begun.events.pop();
+        for width in [60, 80, 100, 160] {
+            let style = Style { room_until: Span(60_000_000_000), ..Style::plain(width) };
+            let mut parts = Vec::new();
+            let drawn = begin(&mut parts, &begun, &style).unwrap();
+            assert!(drawn > 20);
+            go_on(&mut parts, &whole, &style, drawn).unwrap();
+            assert_eq!(String::from_utf8(parts).unwrap(), self::drawn(&whole, &style), "{width}");
+        }
+    }
+
+    #[test]
     fn the_echo_is_drawn_as_the_stored_pages_have_it() {
         let ascii = Style { charset: Charset::Ascii, ..Style::plain(120) };
         let mut wrong = Vec::new();
@@ -587,7 +625,7 @@ mod tests {
             let mut out = Vec::new();
             let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
             assert_eq!(view.lanes.len(), 3);
-            draw(&mut out, &sheet, view, &mut Used::default()).unwrap();
+            draw(&mut out, &sheet, view, 0, &mut Used::default()).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
             for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
