@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An error number of errno(3), as the kernel of this machine numbers them.
 ///
+/// Shown, it is its name, or `E` and the number where it has none, as those that only a tracer sees (ERESTARTSYS, include/linux/errno.h).
 /// It is written down by its name, because a number means something else on another architecture.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Errno(pub i32);
@@ -64,7 +65,7 @@ impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.pad(name),
-            None => write!(f, "errno {}", self.0),
+            None => write!(f, "E{}", self.0),
         }
     }
 }
@@ -87,7 +88,8 @@ impl<'de> Deserialize<'de> for Errno {
             Name(String),
         }
         match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(Self(number)),
+            Written::Number(number @ 1..=MOST) => Ok(Self(number)),
+            Written::Number(_) => Err(D::Error::custom("no number of an error")),
             Written::Name(name) => {
                 Self::named(&name).ok_or_else(|| D::Error::custom(format!("{name:.20} is not the name of an error")))
             }
@@ -103,6 +105,9 @@ static NAMES: LazyLock<Vec<Option<String>>> = LazyLock::new(|| {
     };
     (0..=LAST_NAMED).map(name).collect()
 });
+
+/// MAX_ERRNO (include/linux/err.h).
+const MOST: i32 = 4095;
 
 /// No architecture of Linux gives a name to a greater one but mips, whose one is EDQUOT.
 const LAST_NAMED: i32 = 1133;
@@ -122,13 +127,15 @@ mod tests {
 
     #[test]
     fn what_has_no_name_keeps_its_number() {
-        for number in [0, 512, -1, i32::MIN, i32::MAX] {
+        for number in [512, 530, 4095] {
             let errno = Errno(number);
-            assert_eq!((errno.name(), errno.to_string()), (None, format!("errno {number}")));
+            assert_eq!((errno.name(), errno.to_string()), (None, format!("E{number}")));
             let written = serde_json::to_string(&errno).unwrap();
             assert_eq!(serde_json::from_str::<Errno>(&written).unwrap(), errno);
         }
-        for name in ["\"\"", "\"E\"", "\"econnreset\"", "\"EXIT\\u001b[31m\"", "1e99", "null", "4294967296"] {
+        for name in
+            ["\"\"", "\"E\"", "\"econnreset\"", "\"EXIT\\u001b[31m\"", "1e99", "null", "4294967296", "0", "-1", "4096"]
+        {
             assert!(serde_json::from_str::<Errno>(name).is_err(), "{name}");
         }
     }

@@ -191,12 +191,19 @@ impl Written {
         })
     }
 
+    /// How many octets a send or receive was asked for; what it moved, where a line of little says no more.
     fn len(&self) -> Option<u64> {
-        self.int("len").and_then(|len| len.try_into().ok())
+        match self.arg("len") {
+            Some(_) => self.int("len").and_then(|len| len.try_into().ok()),
+            None => self.octets.filter(|_| self.args.is_empty()),
+        }
     }
 
     fn flags(&self) -> Option<MessageFlags> {
-        match self.arg("flags")? {
+        let Some(flags) = self.arg("flags") else {
+            return self.args.is_empty().then_some(MessageFlags::empty());
+        };
+        match flags {
             Arg::Int(bits) => i32::try_from(*bits).ok().map(MessageFlags::from_bits_retain),
             Arg::Text(names) => flags_of(names),
         }

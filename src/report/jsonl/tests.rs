@@ -300,6 +300,7 @@ fn causes_have_the_forms_of_the_contract() {
     assert_eq!(lines[4]["cause"], json!({"kernel": "retransmission_timeout", "of": 1, "calls": [0]}));
     assert_eq!(lines[5]["cause"], json!({"kernel": "unknown", "of": null, "inferred": true}));
     assert_eq!(lines[0]["args"], json!({"addr": "127.0.0.1:3000", "addrlen": 16}));
+    assert_eq!((&lines[0]["errno"], &lines[0]["result"]), (&json!("ECONNREFUSED"), &json!(-1)));
     assert_eq!(lines[0]["preview"], r"hi\n\\\xff");
     assert_eq!(lines[1]["flags"], "PSH,ACK");
     assert_eq!(lines[1]["oddities"], json!(["cut", "congestion_experienced"]));
