@@ -15,7 +15,7 @@ use crate::calls::{Call, PREVIEW, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
-use crate::story::{Observed, Story, Timeline, Trace};
+use crate::story::{Observed, Sighting, Story, Timeline, Trace};
 use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
 
 /// Where a run tells what it found.
@@ -224,25 +224,47 @@ impl Batch {
 }
 
 /// The state of a run.
-#[derive(Default)]
 pub struct Session {
     table: FlowTable,
     keep: Keep,
-    kept: BTreeMap<ConnectionId, Vec<Observed>>,
+    kept: BTreeMap<ConnectionId, Vec<Box<Sighting>>>,
     /// Segments that were one too many to be kept.
     left_out: u64,
     /// Segments in `kept`.
     held: u64,
+    /// Octets that there still are for those to be kept.
+    room: u64,
     /// The kept connections that have ended.
     ended: Vec<Connection>,
     totals: Totals,
     unread: Option<LinkType>,
 }
 
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(Keep::default())
+    }
+}
+
 impl Session {
     /// A run that has seen nothing yet.
     pub fn new(keep: Keep) -> Self {
-        Self { keep, ..Self::default() }
+        Self {
+            table: FlowTable::new(),
+            keep,
+            kept: BTreeMap::new(),
+            left_out: 0,
+            held: 0,
+            room: u64::MAX,
+            ended: Vec::new(),
+            totals: Totals::default(),
+            unread: None,
+        }
+    }
+
+    /// The same, which keeps segments while there is room for what they and their connections take as a timeline.
+    pub fn with_room(self, octets: u64) -> Self {
+        Self { room: octets, ..self }
     }
 
     /// The same, with other limits on what the table of connections keeps.
@@ -300,7 +322,7 @@ impl Session {
             batch.follow(&mut self.table, |_, _| {});
             return self.table.end_quiet();
         }
-        let Self { table, keep, ended, kept, held, left_out, .. } = self;
+        let Self { table, keep, ended, kept, held, room, left_out, .. } = self;
         let most = keep.most();
         let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
@@ -315,14 +337,18 @@ impl Session {
             if let Some(step) = step
                 && keep.keeps(step.connection)
             {
-                if *held >= most {
+                let costs = memory::SEGMENT + if kept.contains_key(&step.connection) { 0 } else { memory::CONNECTION };
+                // What comes later is left out, too: a timeline with holes in it would be a false one.
+                *room = if *held >= most { 0 } else { room.saturating_sub(costs) };
+                if *room == 0 {
                     *left_out += 1;
                     return;
                 }
                 *held += 1;
                 let tunnel = tunnel.unwrap_or_default();
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel, seen };
-                kept.entry(step.connection).or_default().push(observed);
+                let of_connection = kept.entry(observed.step.connection).or_insert_with(|| Vec::with_capacity(1));
+                of_connection.push(Sighting::passing(observed));
             }
         });
         let Ok(()) = table.take_ended(|connection| {
@@ -364,7 +390,12 @@ impl Session {
         Ok(totals)
     }
 
-    /// How many segments were not kept because [`Keep`] has a limit.
+    /// How many segments are kept.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// How many segments were not kept because [`Keep`] has a limit, or because there was no room for them.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }

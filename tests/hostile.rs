@@ -120,7 +120,7 @@ fn lengths_that_lie_hide_no_frame() {
 /// Twenty thousand sends of an octet, and a segment with the octets of them all that is sent five hundred times: ten million joins.
 #[test]
 fn saved_calls_do_not_multiply_with_segments() {
-    let (calls, again) = (20_000_u16, 500);
+    let (calls, again) = (20_000_u16, 500_u16);
     let call = |effect: &str, octets: u8| {
         format!(
             r#"{{"call":{{"entered":"1700000000.000000000","returned":"1700000009.000000000","process":{{"pid":1,"tid":1,"comm":"x"}},"name":"{effect}","effect":"{effect}","socket":1,"args":[],"octets":{octets},"local":"10.9.9.9:40000","peer":"192.0.2.1:443"}}}}"#

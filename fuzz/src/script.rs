@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use tcpflow::capture::SeenAt;
 use tcpflow::flow::FlowTable;
 use tcpflow::script::Script;
-use tcpflow::story::{Observed, Timeline, Trace};
+use tcpflow::story::{Observed, Sighting, Timeline, Trace};
 
 use super::flow::{check_outputs, check_story};
 
@@ -51,7 +51,7 @@ pub fn script(octets: &[u8]) {
     }
     let traces = connections.iter().map(|connection| {
         let own = observed.iter().filter(|(of, _)| *of == connection.id);
-        let segments = own.map(|(_, observed)| observed.clone()).collect();
+        let segments = own.map(|(_, observed)| Sighting::passing(observed.clone())).collect();
         Trace { id: connection.id, client: connection.client, server: connection.server, segments }
     });
     let traces = traces.collect();

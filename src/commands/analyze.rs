@@ -237,14 +237,13 @@ impl<'a> Run<'a> {
     fn timeline(&mut self, out: &mut dyn Write) -> Result<Unread, Failure> {
         let chosen = self.chosen()?;
         let keep = match &chosen {
-            None => Keep::First(MOST_SEGMENTS.min(self.memory.segments())),
-            Some(ids) => Keep::Only(ids.clone(), self.memory.segments()),
+            None => Keep::First(MOST_SEGMENTS),
+            Some(ids) => Keep::Only(ids.clone(), u64::MAX),
         };
         let mut source = self.open(out)?;
         self.filters.count_anew();
         let began = OnceLock::new();
-        let most = MOST_SEGMENTS.min(self.memory.segments());
-        let mut session = Session::new(keep).with_limits(self.memory.table());
+        let mut session = Session::new(keep).with_limits(self.memory.table()).with_room(self.memory.timeline());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
@@ -255,7 +254,7 @@ impl<'a> Run<'a> {
         for notice in &kept.notices {
             complain(notice);
         }
-        let left_out = session.left_out();
+        let (held, left_out) = (session.held(), session.left_out());
         let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
         if story.joins_omitted > 0 {
             complain(&format!(
@@ -273,14 +272,14 @@ impl<'a> Run<'a> {
             self.whole = Outcome::Incomplete;
         }
         if left_out > 0 {
-            let (memory, held) = (self.memory.octets() / 1_000_000, self.memory.segments());
+            let memory = self.memory.octets() / 1_000_000;
             complain(&match &chosen {
-                None if most == MOST_SEGMENTS => format!(
+                None if held == MOST_SEGMENTS => format!(
                     "a timeline of all connections holds {MOST_SEGMENTS} segments, and {left_out} later ones are left out: \
                      -c ID or --where EXPR chooses connections and holds all of theirs (--where true: of every one)"
                 ),
                 None => format!(
-                    "{memory} MB of memory hold {most} segments, and {left_out} later ones are left out: \
+                    "{memory} MB of memory hold {held} segments, and {left_out} later ones are left out: \
                      -c ID or --where EXPR chooses connections, and --memory says how much there is"
                 ),
                 Some(_) => format!(

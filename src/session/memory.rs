@@ -50,9 +50,14 @@ impl Memory {
         Limits::within(self.0 / 10 * 4)
     }
 
-    /// How many segments a timeline may hold.
+    /// For the segments of a timeline and their connections.
+    pub const fn timeline(self) -> u64 {
+        self.0 / 10 * 4
+    }
+
+    /// How many segments a timeline may hold, at most.
     pub const fn segments(self) -> u64 {
-        self.0 / 10 * 4 / SEGMENT
+        self.timeline() / SEGMENT
     }
 
     /// Less is not enough for anything.
@@ -62,7 +67,9 @@ impl Memory {
 }
 
 /// What a segment of a timeline costs until it is written: as it was observed, its event and those of states, and its row.
-const SEGMENT: u64 = 1500;
+pub(super) const SEGMENT: u64 = 1500;
+/// What a connection of a timeline costs besides its segments: its summary, and by what its segments are joined.
+pub(super) const CONNECTION: u64 = 6000;
 
 #[cfg(test)]
 mod tests {

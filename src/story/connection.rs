@@ -144,7 +144,8 @@ impl PerConnection {
             id,
             client,
             server,
-            seen: Vec::new(),
+            // Most connections of a scan have no second segment.
+            seen: Vec::with_capacity(1),
             ends: Default::default(),
             first_syn: None,
             events: Vec::new(),

@@ -33,6 +33,6 @@ pub use events::Changes;
 pub use sorter::Sorter;
 pub use timeline::Timeline;
 pub use timing::Timing;
-pub use trace::{Observed, Trace};
+pub use trace::Trace;
 pub use why::{Evidence, Remark, Unwatched, Why};
-pub use witnessed::{Moment, Sense, Sighting, Witnessed};
+pub use witnessed::{Moment, Observed, Sense, Sighting, Witnessed};

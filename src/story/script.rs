@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{EventKind, Observed, Story, Timeline, Trace};
+use super::{EventKind, Observed, Sighting, Story, Timeline, Trace};
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
@@ -54,7 +54,8 @@ pub(super) fn recording(script: &str) -> Recording {
         Ok::<_, Infallible>(())
     });
     connections.sort_by_key(|connection| connection.id);
-    let of = |id| observed.iter().filter(move |(of, _)| *of == id).map(|(_, observed)| observed.clone());
+    let of =
+        |id| observed.iter().filter(move |(of, _)| *of == id).map(|(_, observed)| Sighting::passing(observed.clone()));
     let trace = |Connection { id, client, server, .. }: &Connection| Trace {
         id: *id,
         client: *client,

@@ -10,7 +10,7 @@ use super::events::{Changes, Events};
 use super::phases::{Bounds, set_phases};
 use super::states::Path;
 use super::witnessed::Moment;
-use super::{Cause, Event, EventId, EventKind, Evidence, Join, Observed, Sense, Sighting, Story, Trace, Witnessed};
+use super::{Cause, Event, EventId, EventKind, Evidence, Join, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     pub(super) events: Events,
-    pub(super) connections: BTreeMap<ConnectionId, PerConnection>,
+    pub(super) connections: BTreeMap<ConnectionId, Box<PerConnection>>,
     /// The connections of which something has to be found, or found again.
     pub(super) stale: BTreeSet<ConnectionId>,
     pub(super) ends: Ends,
@@ -118,26 +118,26 @@ impl Timeline {
     /// Ends it: its events numbered in order of time, with the summaries of its connections.
     ///
     /// `connections` are the summaries of those that were not told to have ended; `threads` made the calls.
-    pub fn finish(mut self, connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
+    pub fn finish(mut self, mut connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
         self.give_up_open_calls();
         self.settle();
-        let Self { events, connections: mut known, .. } = self;
+        let Self { events, connections: mut known, ends, calls, waits, unjoined, .. } = self;
         let mut joins_omitted = 0;
-        let mut told = Vec::with_capacity(connections.len());
-        let ended = known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary);
-        let ended: Vec<Connection> = ended.collect();
-        for mut connection in ended.into_iter().chain(connections) {
+        connections.extend(known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary));
+        for connection in &mut connections {
             if let Some(known) = known.remove(&connection.id) {
                 joins_omitted += known.joined.omitted();
                 connection.findings.splice(0..0, known.strayed);
                 connection.findings.extend(known.disagreements);
                 connection.findings_omitted += known.disagreements_omitted;
             }
-            told.push(connection);
         }
-        told.sort_by_key(|connection| connection.id);
+        connections.sort_by_key(|connection| connection.id);
+        // What was needed to find the events is freed before they are put in order.
+        drop(known);
+        drop((ends, calls, waits, unjoined));
         let events = super::order::renumbered(events);
-        Story { events, connections: told, threads, totals, joins_omitted }
+        Story { events, connections, threads, totals, joins_omitted }
     }
 
     /// Gives the events of no connection their phases: by what all connections do together.
@@ -211,9 +211,10 @@ pub(super) fn words(
     for trace in traces {
         let mut latest = None;
         let ends = [trace.client, trace.server];
-        words.extend(trace.segments.into_iter().map(|observed: Observed| {
-            latest = latest.max(observed.segment.at);
-            let word = Witnessed::Sighting(Box::new(Sighting { observed, ends, sense: Sense::Passes }));
+        words.extend(trace.segments.into_iter().map(|mut sighting| {
+            latest = latest.max(sighting.observed.segment.at);
+            sighting.ends = ends;
+            let word = Witnessed::Sighting(sighting);
             (word.moment(latest), word)
         }));
     }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::capture::SeenAt;
-use crate::flow::{ConnectionId, Side, Step};
-use crate::wire::{Segment, Tunnel};
+use super::Sighting;
+use crate::flow::{ConnectionId, Side};
+use crate::wire::Segment;
 
 /// The segments of one connection, in the order of capture, with what each did.
 #[derive(Clone, Debug)]
@@ -15,23 +15,8 @@ pub struct Trace {
     pub client: SocketAddr,
     /// The other end.
     pub server: SocketAddr,
-    /// Its segments.
-    pub segments: Vec<Observed>,
-}
-
-/// One segment as the table observed it.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// The segment.
-    pub segment: Segment,
-    /// What it did to its connection.
-    pub step: Step,
-    /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
-    pub preview: Vec<u8>,
-    /// The tunnels it came in, outermost first.
-    pub tunnel: Box<[Tunnel]>,
-    /// Where its frame was captured, and which way it was going there.
-    pub seen: SeenAt,
+    /// Its segments; each is freed as soon as its event stands in its place.
+    pub segments: Vec<Box<Sighting>>,
 }
 
 impl Trace {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::Observed;
 use crate::calls::{Call, CallId, Returned, SocketEvent, SocketUse};
-use crate::flow::Connection;
+use crate::capture::SeenAt;
+use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
 use crate::time::Timestamp;
+use crate::wire::{Segment, Tunnel};
 
 /// One thing that a witness saw.
 #[derive(Clone, Debug)]
@@ -41,6 +42,21 @@ pub enum Witnessed {
     Ended(Box<Connection>),
 }
 
+/// One segment as the table observed it.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The segment.
+    pub segment: Segment,
+    /// What it did to its connection.
+    pub step: Step,
+    /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
+    pub preview: Vec<u8>,
+    /// The tunnels it came in, outermost first.
+    pub tunnel: Box<[Tunnel]>,
+    /// Where its frame was captured, and which way it was going there.
+    pub seen: SeenAt,
+}
+
 /// A segment seen at a capture point.
 #[derive(Clone, Debug)]
 pub struct Sighting {
@@ -50,6 +66,14 @@ pub struct Sighting {
     pub ends: [SocketAddr; 2],
     /// What its being seen there says of its ends.
     pub sense: Sense,
+}
+
+impl Sighting {
+    /// One on the way between its ends, of which it is not known yet which is the client.
+    pub fn passing(observed: Observed) -> Box<Self> {
+        let ends = [observed.segment.from(), observed.segment.to()];
+        Box::new(Self { observed, ends, sense: Sense::Passes })
+    }
 }
 
 /// What the sighting of a segment says of its ends.
