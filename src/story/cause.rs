@@ -23,7 +23,7 @@ pub(super) struct Found {
 }
 
 /// What a segment is by the segments before it; what calls have to do with it comes later, and may come again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Ground {
     /// The same frame as an earlier one.
     Copy { of: Option<Place> },
@@ -36,11 +36,11 @@ pub(super) enum Ground {
     /// An octet that probes a zero window.
     Probe { of: Option<Place> },
     /// Octets, or a FIN, or both.
-    Octets { again: Option<Again>, released: Option<Place> },
+    Octets { again: Option<Box<Again>>, released: Option<Place> },
     /// It announces room.
     WindowUpdate,
     /// A RST.
-    Reset(Reset),
+    Reset(Box<Reset>),
 }
 
 /// What was sent before is sent again.
@@ -92,8 +92,6 @@ pub(super) struct Sent {
     quickest: Option<Span>,
     /// Where it reported a loss last: a duplicate acknowledgement, or a SACK block.
     reported: Option<Place>,
-    /// Its last segments that are no copies.
-    recent: std::collections::VecDeque<Place>,
 }
 
 impl PerConnection {
@@ -115,11 +113,14 @@ impl PerConnection {
         let seen = &self.seen[place];
         let (flags, findings) = (seen.flags, seen.findings);
         if findings.contains(Finding::CapturedTwice) {
-            let same = |earlier: &&Place| self.seen[**earlier].header == seen.header;
-            return Ground::Copy { of: self.sent(side).recent.iter().rev().find(same).copied() };
+            let is_original = |earlier: &Place| {
+                let earlier = &self.seen[*earlier];
+                (earlier.from, earlier.header) == (side, seen.header) && !matches!(earlier.ground, Ground::Copy { .. })
+            };
+            return Ground::Copy { of: (0..place).rev().take(REACH).find(is_original) };
         }
         if flags.contains(Flags::RST) {
-            return Ground::Reset(self.reset(side));
+            return Ground::Reset(Box::new(self.reset(side)));
         }
         if flags.contains(Flags::SYN) {
             return self.syn(side, flags.contains(Flags::ACK));
@@ -135,7 +136,7 @@ impl PerConnection {
             return Ground::Probe { of: last_of_peer };
         }
         if flags.contains(Flags::FIN) || seen.stream.is_some() {
-            let again = self.sent_before(place, side).map(|first| self.again(place, side, first));
+            let again = self.sent_before(place, side).map(|first| Box::new(self.again(place, side, first)));
             return Ground::Octets { again, released: last_of_peer };
         }
         self.acknowledgement(place, side)
@@ -302,10 +303,6 @@ impl PerConnection {
         let took = answered.filter(|_| flags.contains(Flags::ACK)).and_then(|of| self.between(of, place));
         let sent = &mut self.ends[side as usize].sent;
         sent.last = Some(place);
-        if sent.recent.len() == REACH {
-            sent.recent.pop_front();
-        }
-        sent.recent.push_back(place);
         if flags.contains(Flags::RST) {
             return;
         }
@@ -347,7 +344,7 @@ impl PerConnection {
     /// The cause of the segment at `place`, as far as it is known now.
     pub(super) fn explain(&mut self, place: Place) -> Found {
         let seen = &self.seen[place];
-        let (side, ground, at) = (seen.from, seen.ground, seen.at);
+        let (side, ground, at) = (seen.from, seen.ground.clone(), seen.at);
         let calls = &self.ends[side as usize].calls;
         let is_watched = calls.is_watched();
         let mut found = match ground {
@@ -371,7 +368,7 @@ impl PerConnection {
                 let calls = calls.received_by(at).map(|(_, call)| call).into_iter().collect();
                 Found { calls, ..by_kernel(Mechanism::WindowUpdate, None, Why::RoomMade) }
             }
-            Ground::Octets { again, released } => self.octets(place, again, released),
+            Ground::Octets { again, released } => self.octets(place, again.map(|again| *again), released),
             Ground::Reset(reset) => by_reset(&reset, at, self.seen[place].flags, calls),
         };
         found.unwatched = found.calls.is_empty() && !is_watched;
@@ -503,5 +500,5 @@ const SMALLEST_MSS: i64 = 536;
 /// Linux's shortest retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
 const MINIMUM_RTO: Span = Span::from_millis(200);
 
-/// Among how many of an end's last segments the original of a copied frame is looked for.
-const REACH: usize = 32;
+/// Among how many segments the original of a copied frame is looked for: those before it of both ends.
+const REACH: usize = 64;

@@ -1,6 +1,6 @@
 //! What a timeline knows of one connection while it grows: its segments, and both its ends.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::EventId;
@@ -40,7 +40,7 @@ pub(super) struct PerConnection {
     /// Events that were put to another time since.
     pub(super) moved: Vec<EventId>,
     /// The segments whose cause has to be found, or found again.
-    pub(super) stale: BTreeSet<Place>,
+    pub(super) stale: Vec<Place>,
     /// Where a witness disagrees with the segments.
     pub(super) disagreements: Vec<FindingAt>,
     pub(super) disagreements_omitted: u64,
@@ -154,7 +154,7 @@ impl PerConnection {
             bounds: Bounds::default(),
             phased: 0,
             moved: Vec::new(),
-            stale: BTreeSet::new(),
+            stale: Vec::new(),
             disagreements: Vec::new(),
             disagreements_omitted: 0,
             strayed: None,
@@ -176,7 +176,7 @@ impl PerConnection {
     pub(super) fn note_explicable(&mut self, place: Place) {
         let seen = &self.seen[place];
         let end = &mut self.ends[seen.from as usize];
-        match seen.ground {
+        match &seen.ground {
             Ground::Copy { .. } => return,
             Ground::Syn | Ground::SynAgain { .. } => end.syns.push(place),
             Ground::WindowUpdate => end.updates.push(place),
@@ -184,13 +184,44 @@ impl PerConnection {
             Ground::Octets { .. } if seen.flags.contains(Flags::FIN) => end.fins.push(place),
             Ground::Octets { .. } | Ground::Probe { .. } | Ground::Kernel { .. } => {}
         }
-        if let (Ground::Octets { .. } | Ground::Probe { .. }, Some(range)) = (seen.ground, seen.stream) {
-            end.unwritten.add(range, place);
+        let (from, claims) = (seen.from, Self::claims(seen));
+        if let Some((range, is_written)) = claims {
+            if is_written && self.ends[from as usize].calls.is_watched() {
+                self.ends[from as usize].unwritten.add(range, place);
+            }
+            if !self.is_one_end() && self.ends[from.peer() as usize].calls.is_watched() {
+                self.ends[from as usize].unread.add(range, place);
+            }
+        }
+    }
+
+    /// The positions of a segment that calls may have written or read; whether sends may have written them.
+    fn claims(seen: &Seen) -> Option<(Range, bool)> {
+        let is_written = matches!(seen.ground, Ground::Octets { .. } | Ground::Probe { .. });
+        seen.stream.filter(|_| !matches!(seen.ground, Ground::Copy { .. })).map(|range| (range, is_written))
+    }
+
+    /// The first call of an end is known: from now on its segments wait for sends, and those of its peer for receives.
+    fn begin_claims(&mut self, side: Side) {
+        let peer = side.peer();
+        // A socket that is connected to itself is not told what brought its octets.
+        let is_read = !self.is_one_end();
+        for (place, seen) in self.seen.iter().enumerate() {
+            let Some((range, is_written)) = Self::claims(seen) else { continue };
+            if seen.from == side && is_written {
+                self.ends[side as usize].unwritten.add(range, place);
+            }
+            if seen.from == peer && is_read {
+                self.ends[peer as usize].unread.add(range, place);
+            }
         }
     }
 
     /// Notes that a call has become known which may explain segments of an end.
     pub(super) fn explained_by(&mut self, side: Side, explains: Explains) {
+        if explains == Explains::All {
+            self.begin_claims(side);
+        }
         let end = &mut self.ends[side as usize];
         let earliest = |known: Option<Timestamp>, at: Timestamp| known.into_iter().chain([at]).min();
         match explains {
@@ -212,7 +243,7 @@ impl PerConnection {
     }
 
     /// The segments whose cause has to be found, or found again, in order.
-    pub(super) fn take_stale(&mut self) -> BTreeSet<Place> {
+    pub(super) fn take_stale(&mut self) -> Vec<Place> {
         let mut stale = std::mem::take(&mut self.stale);
         for end in &mut self.ends {
             stale.extend(end.unwritten.newly_claimed());
@@ -228,6 +259,8 @@ impl PerConnection {
                 stale.extend(&list[first..]);
             }
         }
+        stale.sort_unstable();
+        stale.dedup();
         stale
     }
 

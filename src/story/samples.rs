@@ -157,7 +157,7 @@ impl PerConnection {
 
     fn is_like(&self, place: Place, what: Expected) -> bool {
         matches!(
-            (self.seen[place].ground, what),
+            (&self.seen[place].ground, what),
             (Ground::Octets { .. } | Ground::SynAgain { .. }, Expected::Retransmission)
                 | (Ground::Reset(_), Expected::Reset(_))
         )
@@ -185,7 +185,7 @@ impl PerConnection {
 
     fn confirm(&mut self, place: Place, what: Expected) {
         self.seen[place].confirmed = Some(what);
-        self.stale.insert(place);
+        self.stale.push(place);
     }
 }
 

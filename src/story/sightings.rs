@@ -75,13 +75,14 @@ impl Timeline {
             moves: Vec::new(),
         });
         let (ground, decided) = connection.classify(place);
+        let is_copy = matches!(ground, Ground::Copy { .. });
         connection.seen[place].ground = ground;
-        connection.stale.insert(place);
+        connection.stale.push(place);
         connection.stale.extend(decided);
         connection.note_explicable(place);
         connection.expect(place);
         self.stale.insert(id);
-        if matches!(ground, Ground::Copy { .. }) {
+        if is_copy {
             return;
         }
         connection.ends[from as usize].answers.see(segment.flags, place);
@@ -251,8 +252,6 @@ impl PerConnection {
                 }
             }
         }
-        let from = self.seen[place].from;
-        self.ends[from as usize].unread.add(range, place);
     }
 }
 

@@ -13,8 +13,8 @@ use crate::time::{Span, Timestamp};
 pub(super) struct Path {
     initial: Option<State>,
     steps: Vec<Entered>,
-    /// For each state, the steps that entered it.
-    places: [Vec<usize>; State::ALL.len()],
+    /// For each state, the steps that entered it; once a witness has spoken.
+    places: Vec<Vec<usize>>,
     /// What witnesses said, in the order in which they did.
     said: Vec<Said>,
     /// How many of these have been held against the steps.
@@ -72,7 +72,9 @@ impl Path {
         if self.steps.is_empty() {
             self.initial = from;
         }
-        self.places[step.state as usize].push(self.steps.len());
+        if let Some(places) = self.places.get_mut(step.state as usize) {
+            places.push(self.steps.len());
+        }
         let at = self.steps.last().and_then(|last| last.at).max(step.at);
         self.steps.push(Entered { at, ..step });
         self.is_stale |= self.said[..self.judged].last().is_some_and(|said| at <= Some(said.answered));
@@ -81,7 +83,9 @@ impl Path {
     /// Takes the last step back.
     fn leave(&mut self) -> Option<EventId> {
         let step = self.steps.pop()?;
-        self.places[step.state as usize].pop();
+        if let Some(places) = self.places.get_mut(step.state as usize) {
+            places.pop();
+        }
         self.is_stale |= self.judged > 0;
         Some(step.event)
     }
@@ -103,7 +107,7 @@ impl Path {
 
     /// Finds anew which steps entered which state.
     fn index(&mut self) {
-        self.places = Default::default();
+        self.places = vec![Vec::new(); State::ALL.len()];
         for (place, step) in self.steps.iter().enumerate() {
             self.places[step.state as usize].push(place);
         }
@@ -170,6 +174,9 @@ impl Path {
                 transition.evidence = step.by.into_iter().collect();
                 transition.disagreement = None;
             }
+        }
+        if self.places.is_empty() {
+            self.index();
         }
         let mut against = Vec::new();
         let said = std::mem::take(&mut self.said);
@@ -400,6 +407,7 @@ mod tests {
                 answered: at(asked + took),
                 after: None,
             };
+            path.index();
             prop_assert_eq!(path.fitting(&said).map_err(drop), walked(&path, &said));
         }
     }

@@ -171,6 +171,38 @@ fn octets_sent_again_join_the_same_send() {
     );
 }
 
+#[test]
+fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion() {
+    let (calls, again) = (300, 100);
+    let mut script = SET_UP.to_owned();
+    for number in 0..calls {
+        script += &format!("{}..{} client send 1\n", 100 + number, 101 + number);
+    }
+    for number in 0..again {
+        let finding = if number > 0 { "retransmission" } else { "" };
+        script += &format!("{} < P. 1({calls}) ack 1 {finding}\n", 1000 + number * 300_000);
+    }
+    for number in 0..calls {
+        script += &format!("{}..{} server recv 1\n", 40_000_000 + number, 40_000_001 + number);
+    }
+    let story = story(&script);
+    let joins = |of: fn(&EventKind) -> usize| story.events.iter().map(|event| of(&event.kind)).sum::<usize>();
+    let written = joins(|kind| if let EventKind::Segment(segment) = kind { segment.cause.calls.len() } else { 0 });
+    let sent = joins(|kind| if let EventKind::Call(call) = kind { call.sent.len() } else { 0 });
+    let brought = joins(|kind| if let EventKind::Call(call) = kind { call.brought_by.len() } else { 0 });
+    // Eight for each segment and call, and some thousands for all; at least one for each.
+    let most = 8 * (again + 3 + 2 * calls + 2) + 4096;
+    let least = 2 * calls;
+    assert!((least..=most + again + calls).contains(&(written + brought)), "{written} {brought} {most}");
+    assert_eq!(sent, written, "each join has two ends");
+    assert!(story.joins_omitted > 0, "what is left out is told");
+    let has_cause = |kind: &EventKind| match kind {
+        EventKind::Segment(segment) if segment.stream.is_some() => !segment.cause.calls.is_empty(),
+        _ => true,
+    };
+    assert!(story.events.iter().all(|event| has_cause(&event.kind)), "each segment names a call");
+}
+
 // ---- endings -------------------------------------------------------------------------------------------------
 
 #[test]

@@ -1,6 +1,8 @@
 //! The timeline that grows: it takes what witnesses saw, word by word, and tells what became of its events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::iter::Peekable;
 use std::net::{IpAddr, SocketAddr};
 
 use super::binds::Waits;
@@ -10,7 +12,7 @@ use super::events::{Changes, Events};
 use super::phases::{Bounds, set_phases};
 use super::states::Path;
 use super::witnessed::Moment;
-use super::{Cause, Event, EventId, EventKind, Evidence, Join, Story, Trace, Witnessed};
+use super::{Cause, Event, EventId, EventKind, Evidence, Join, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -202,28 +204,66 @@ impl Timeline {
 }
 
 /// The words of a recording in the order in which they are to be told.
-pub(super) fn words(
-    traces: Vec<Trace>,
-    calls: Vec<Call>,
-    evidence: &[kernel::Evidence],
-) -> impl Iterator<Item = Witnessed> + use<> {
-    let mut words: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
-    for trace in traces {
-        let mut latest = None;
-        let ends = [trace.client, trace.server];
-        words.extend(trace.segments.into_iter().map(|mut sighting| {
-            latest = latest.max(sighting.observed.segment.at);
-            sighting.ends = ends;
-            let word = Witnessed::Sighting(sighting);
-            (word.moment(latest), word)
-        }));
-    }
-    words.extend(evidence.iter().map(|answer| {
+pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Words {
+    let mut others: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
+    others.extend(evidence.iter().map(|answer| {
         let word = Witnessed::Answered(answer.clone());
         (word.moment(word.at()), word)
     }));
-    words.sort_by_key(|(moment, _)| *moment);
-    words.into_iter().map(|(_, word)| word)
+    others.sort_by_key(|(moment, _)| *moment);
+    let mut words = Words {
+        others: others.into_iter().peekable(),
+        traces: Vec::new(),
+        next: BinaryHeap::with_capacity(traces.len()),
+    };
+    for Trace { client, server, segments, .. } in traces {
+        words.traces.push(Pending { ends: [client, server], segments: segments.into_iter(), latest: None });
+        words.wait_for(words.traces.len() - 1);
+    }
+    words
+}
+
+/// Calls and samples in order, and the segments of each connection in the order of their capture.
+pub(super) struct Words {
+    others: Peekable<std::vec::IntoIter<(Moment, Witnessed)>>,
+    traces: Vec<Pending>,
+    /// The next segment of each connection that has one.
+    next: BinaryHeap<Reverse<(Moment, usize)>>,
+}
+
+struct Pending {
+    ends: [SocketAddr; 2],
+    segments: std::vec::IntoIter<Box<Sighting>>,
+    /// The latest time of the segments so far.
+    latest: Option<Timestamp>,
+}
+
+impl Words {
+    /// Puts the next segment of a connection among the next ones.
+    fn wait_for(&mut self, trace: usize) {
+        let pending = &mut self.traces[trace];
+        if let Some(next) = pending.segments.as_slice().first() {
+            pending.latest = pending.latest.max(next.observed.segment.at);
+            self.next.push(Reverse((Moment::of_segment(pending.latest, next.observed.segment.frame), trace)));
+        }
+    }
+}
+
+impl Iterator for Words {
+    type Item = Witnessed;
+
+    fn next(&mut self) -> Option<Witnessed> {
+        let segment = self.next.peek().map(|Reverse((moment, _))| *moment);
+        if let Some((_, word)) = self.others.next_if(|(moment, _)| segment.is_none_or(|segment| *moment < segment)) {
+            return Some(word);
+        }
+        let Reverse((_, trace)) = self.next.pop()?;
+        let pending = &mut self.traces[trace];
+        let mut sighting = pending.segments.next()?;
+        sighting.ends = pending.ends;
+        self.wait_for(trace);
+        Some(Witnessed::Sighting(sighting))
+    }
 }
 
 /// Finds the cause of a segment, and tells the calls that put it on the wire.

@@ -100,6 +100,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The place of a segment.
+    pub(super) fn of_segment(at: Option<Timestamp>, frame: u64) -> Self {
+        Self { at, rank: 0, within: (frame, 0) }
+    }
+
     /// When it is told to have been.
     pub fn at(&self) -> Option<Timestamp> {
         self.at
@@ -125,7 +130,7 @@ impl Witnessed {
     pub(super) fn moment(&self, at: Option<Timestamp>) -> Moment {
         let call = |id: &CallId| (id.n, u64::from(id.thread.0));
         let (rank, within) = match self {
-            Self::Sighting(sighting) => (0, (sighting.observed.segment.frame, 0)),
+            Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
             Self::Kernel(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
