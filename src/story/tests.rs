@@ -176,14 +176,13 @@ fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion()
     let (calls, again) = (300, 100);
     let mut script = SET_UP.to_owned();
     for number in 0..calls {
-        script += &format!("{}..{} client send 1\n", 100 + number, 101 + number);
+        script += &format!("{}us..{}us C: send(1) = 1\n", 100 + number, 101 + number);
     }
     for number in 0..again {
-        let finding = if number > 0 { "retransmission" } else { "" };
-        script += &format!("{} < P. 1({calls}) ack 1 {finding}\n", 1000 + number * 300_000);
+        script += &format!("{}us C > S: P. 1({calls}) ack 1 id {}\n", 1000 + number * 300_000, number + 9);
     }
     for number in 0..calls {
-        script += &format!("{}..{} server recv 1\n", 40_000_000 + number, 40_000_001 + number);
+        script += &format!("{}us..{}us S: recv() = 1\n", 40_000_000 + number, 40_000_001 + number);
     }
     let story = story(&script);
     let joins = |of: fn(&EventKind) -> usize| story.events.iter().map(|event| of(&event.kind)).sum::<usize>();
@@ -529,6 +528,19 @@ fn a_word_of_the_kernel_that_fits_no_state_is_shown() {
     let story = story(&format!("{SET_UP} 40us..45us C: send(10) = 10 in CLOSING\n 42us C > S: P. 1(10) ack 1"));
     assert_eq!(story.connections[0].findings[0].finding, Finding::StateDisagreement);
     assert_eq!(story.connections[0].findings[0].frame, Some(4));
+}
+
+#[test]
+fn witnesses_that_disagree_without_end_are_counted() {
+    let mut script = SET_UP.to_owned();
+    let words = super::states::MOST_DISAGREEMENTS as u64 + 7;
+    for number in 0..words {
+        let at = 1_000_000 + number * 10;
+        script += &format!("{at}us..{}us C: recv() = -EAGAIN in CLOSING\n", at + 5);
+    }
+    let connection = &story(&script).connections[0];
+    let (kept, omitted) = (connection.findings.len(), connection.findings_omitted);
+    assert_eq!((kept, omitted), (super::states::MOST_DISAGREEMENTS, 7));
 }
 
 // ---- tunnels -------------------------------------------------------------------------------------------------
