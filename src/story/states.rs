@@ -347,7 +347,7 @@ impl PerConnection {
 const LAG: Span = Span::from_millis(100);
 
 /// How many disagreements of witnesses are findings of a connection; further ones are counted.
-const MOST_DISAGREEMENTS: usize = 1000;
+pub(super) const MOST_DISAGREEMENTS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
