@@ -129,7 +129,7 @@ fn saved_calls_do_not_multiply_with_segments() {
     let mut kept = format!("{{\"tcpflow\":{{\"version\":1}}}}\n{}\n", call("connect", 0));
     kept += &format!("{}\n", call("send", 1)).repeat(calls.into());
     let header = |seq: u32, flags: u8, len: u16| datagram(CLIENT, SERVER, &Header { seq, ack: 0, flags, len });
-    let told = timeline("multiply", kept.as_bytes(), |writer| {
+    let told = timeline("multiply", kept.into_bytes(), |writer| {
         writer(&header(0, SYN, 0));
         for id in 0..again {
             // With an identification of its own: the same frame again would be a copy of it.
@@ -147,7 +147,7 @@ fn saved_calls_do_not_multiply_with_segments() {
 fn what_no_call_can_have_takes_no_memory() {
     let call = r#"{"call":{"entered":"1.000000000","process":{"pid":1,"tid":1,"comm":"x"},"name":"x","effect":"other","args":["#;
     let kept = format!("{{\"tcpflow\":{{\"version\":1}}}}\n{call}{}[\"\",1]]}}}}\n", "[\"\",1],".repeat(4_000_000));
-    let told = timeline("arguments", kept.as_bytes(), |writer| {
+    let told = timeline("arguments", kept.into_bytes(), |writer| {
         writer(&datagram(CLIENT, SERVER, &Header { seq: 0, flags: SYN, ..HEADER }));
     });
     assert_eq!(told.status, 2);
@@ -165,7 +165,7 @@ struct Complaint {
 }
 
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it, which tells its memory too")]
-fn timeline(name: &str, attached: &[u8], frames: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Complaint {
+fn timeline(name: &str, attached: Vec<u8>, frames: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Complaint {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("pcapng");
     let mut writer = Writer::create(&path).expect("a capture");
     let mut number = 0;
@@ -182,8 +182,10 @@ fn timeline(name: &str, attached: &[u8], frames: impl FnOnce(&mut dyn FnMut(&[u8
         };
         writer.write(&frame, &[]).expect("a frame is written");
     });
-    writer.attach(attached).expect("there is room");
+    writer.attach(&attached).expect("there is room");
     writer.finish().expect("the capture is whole");
+    drop(attached);
+    forget_own_peak();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
         .args(["analyze", "--timeline", "--format", "jsonl"])
         .arg(&path)
@@ -410,6 +412,7 @@ fn analyze_with(
     link: u8,
     write: impl FnOnce(&mut Capture) -> io::Result<()> + Send,
 ) -> Told {
+    forget_own_peak();
     let mut child = tcpflow
         .args(["analyze", "--format", "jsonl"])
         .args(options)
@@ -461,6 +464,11 @@ fn analyze_with(
     told.octets = told.sum("octets");
     told.peak = peak;
     told
+}
+
+/// What the kernel tells of a child's peak is never below that of the process that started it, which may have been higher before.
+fn forget_own_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
 }
 
 /// Waits for the child: its status, and the peak of its memory in octets.

@@ -187,16 +187,8 @@ struct Life {
     home: Option<ConnectionId>,
     calls: Vec<EventId>,
     /// Sends, and receives, in the order in which they were entered, that have not been given their positions.
-    writes: VecDeque<Transfer>,
-    reads: VecDeque<Transfer>,
-}
-
-/// A send or receive.
-#[derive(Clone, Copy, Debug)]
-struct Transfer {
-    call: EventId,
-    /// Once it has returned, how many octets it moved.
-    octets: Option<u64>,
+    writes: VecDeque<EventId>,
+    reads: VecDeque<EventId>,
 }
 
 impl CallTable {
@@ -339,11 +331,9 @@ impl Timeline {
         if side.is_some() {
             self.events.call_mut(event).side = side;
         }
-        let call = &self.events.call(event).call;
-        let transfer = Transfer { call: event, octets: call.returned.as_ref().map(|_| call.octets().unwrap_or(0)) };
-        match call.effect() {
-            Effect::Send => known.writes.push_back(transfer),
-            Effect::Receive => known.reads.push_back(transfer),
+        match self.events.call(event).call.effect() {
+            Effect::Send => known.writes.push_back(event),
+            Effect::Receive => known.reads.push_back(event),
             _ => {}
         }
         if let (Some(home), Some(side)) = (home, side) {
@@ -386,12 +376,7 @@ impl Timeline {
 
     /// Takes in the return of a call of that life.
     fn has_returned(&mut self, life: Lifetime, event: EventId, call: &Call) {
-        let Some(known) = self.calls.lives.get_mut(&life) else { return };
-        for transfers in [&mut known.writes, &mut known.reads] {
-            if let Some(transfer) = transfers.iter_mut().rev().find(|transfer| transfer.call == event) {
-                transfer.octets = Some(call.octets().unwrap_or(0));
-            }
-        }
+        let Some(known) = self.calls.lives.get(&life) else { return };
         let (Some(home), Some(side)) = (known.home, known.side) else { return };
         if let Some(connection) = self.connections.get_mut(&home)
             && matches!(call.effect(), Effect::ShutdownWrite | Effect::Close | Effect::Exit | Effect::CloseCopy)
@@ -406,23 +391,33 @@ impl Timeline {
 
     /// Gives the sends and receives of a life their positions, in the order in which they were entered, as far as they have returned.
     fn transfer(&mut self, life: Lifetime) {
-        let Some(known) = self.calls.lives.get_mut(&life) else { return };
+        let CallTable { lives, open, .. } = &mut self.calls;
+        let Some(known) = lives.get_mut(&life) else { return };
         let (Some(home), Some(side)) = (known.home, known.side) else { return };
         let Some(connection) = self.connections.get_mut(&home) else { return };
         self.stale.insert(home);
-        while let Some(Transfer { call, octets: Some(octets) }) = known.writes.front().copied() {
-            known.writes.pop_front();
+        let events = &mut self.events;
+        // A call that will never return has moved nothing.
+        let has_moved = |call: &Call| (!open.contains_key(&call.id)).then(|| call.octets().unwrap_or(0));
+        while let Some((call, octets)) = first_that_has(&mut known.writes, |id| has_moved(&events.call(id).call)) {
             if octets > 0 {
-                write(connection, &mut self.events, side, call, octets);
+                write(connection, events, side, call, octets);
             }
         }
-        while let Some(Transfer { call, octets: Some(octets) }) = known.reads.front().copied() {
-            known.reads.pop_front();
+        while let Some((call, octets)) = first_that_has(&mut known.reads, |id| has_moved(&events.call(id).call)) {
             if octets > 0 {
-                read(connection, &mut self.events, side, call, octets);
+                read(connection, events, side, call, octets);
             }
         }
     }
+}
+
+/// Takes the first transfer, if it is known what it has moved.
+fn first_that_has(transfers: &mut VecDeque<EventId>, moved: impl Fn(EventId) -> Option<u64>) -> Option<(EventId, u64)> {
+    let first = *transfers.front()?;
+    let octets = moved(first)?;
+    transfers.pop_front();
+    Some((first, octets))
 }
 
 /// A send has written octets: the segments that carry them are its.

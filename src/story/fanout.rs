@@ -46,6 +46,6 @@ impl Joins {
 /// How many joins a connection may have for each of its segments and calls.
 ///
 /// Without retransmissions there are at most two: a segment's octets are those of some sends and some receives, and each of these but the ones at its edges is joined to it alone.
-const FOR_EACH: usize = 8;
+pub(super) const FOR_EACH: usize = 8;
 /// How many it may have besides.
-const FREE: usize = 4096;
+pub(super) const FREE: usize = 4096;

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::fanout::{FOR_EACH, FREE};
 use super::script::{Recording, lines, recording, story};
+use super::states::MOST_DISAGREEMENTS;
 use super::*;
-use crate::calls::SocketId;
+use crate::calls::{Effect, SocketId};
 use crate::flow::{Detail, Side};
 use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
 use crate::tcp::{Finding, Rule, State};
@@ -589,9 +591,54 @@ fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
     );
 }
 
-// ---- what the kernel says -----------------------------------------------------------------------------------------
+// ---- bounds --------------------------------------------------------------------------------------------------
+
+#[test]
+fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion() {
+    let (calls, again) = (300, 100);
+    let mut script = SET_UP.to_owned();
+    for number in 0..calls {
+        script += &format!("{}us..{}us C: send(1) = 1\n", 100 + 2 * number, 101 + 2 * number);
+    }
+    for number in 0..again {
+        script += &format!("{}us C > S: P. 1({calls}) ack 1\n", 1000 + number * 300_000);
+    }
+    for number in 0..calls {
+        script += &format!("{}us..{}us S: recv() = 1\n", 40_000_000 + 2 * number, 40_000_001 + 2 * number);
+    }
+    let story = story(&script);
+    let joins = |of: fn(&EventKind) -> usize| story.events.iter().map(|event| of(&event.kind)).sum::<usize>();
+    let written = joins(|kind| if let EventKind::Segment(segment) = kind { segment.cause.calls.len() } else { 0 });
+    let sent = joins(|kind| if let EventKind::Call(call) = kind { call.sent.len() } else { 0 });
+    let brought = joins(|kind| if let EventKind::Call(call) = kind { call.brought_by.len() } else { 0 });
+    assert_eq!(sent, written, "each join has two ends");
+    // Six calls and three segments set the connection up; each segment and receive has one in any case.
+    let most = FREE + FOR_EACH * (9 + again + 2 * calls) + again + calls;
+    assert!((FREE..=most).contains(&(brought + written)), "{brought} {written} {most}");
+    assert!(story.joins_omitted > 0 && story.joins_omitted as usize <= 2 * calls * again, "{}", story.joins_omitted);
+    let has_cause = |kind: &EventKind| match kind {
+        EventKind::Segment(segment) if segment.stream.is_some() => !segment.cause.calls.is_empty(),
+        EventKind::Call(call) if call.call.effect() == Effect::Receive => !call.brought_by.is_empty(),
+        _ => true,
+    };
+    assert!(story.events.iter().all(|event| has_cause(&event.kind)), "each names one of the others");
+}
+
+#[test]
+fn witnesses_that_disagree_without_end_are_counted() {
+    let mut script = SET_UP.to_owned();
+    let words = MOST_DISAGREEMENTS + 7;
+    for number in 0..words {
+        let at = 1_000_000 + number * 10;
+        script += &format!("{at}us..{}us C: recv() = -EAGAIN in CLOSING\n", at + 5);
+    }
+    let connection = &story(&script).connections[0];
+    assert_eq!((connection.findings.len(), connection.findings_omitted), (MOST_DISAGREEMENTS, 7));
+}
 
 /// So many microseconds after the beginning of a script.
+// ---- what the kernel says -----------------------------------------------------------------------------------------
+
 fn moment(micros: i64) -> Timestamp {
     Timestamp::from_parts(1_000, 0).after(Span::from_micros(micros))
 }
