@@ -93,7 +93,7 @@ impl Timeline {
 
     /// The end that has this 4-tuple, of the last connection that began by then.
     fn end_of(
-        &self,
+        &mut self,
         local: std::net::SocketAddr,
         peer: std::net::SocketAddr,
         moment: Timestamp,

@@ -53,6 +53,10 @@ impl Timeline {
         let place = connection.seen.len();
         connection.events.push(event);
         connection.joined.grow();
+        if connection.seen.is_empty() {
+            // Of many connections one segment is all there is.
+            connection.seen.reserve_exact(1);
+        }
         connection.seen.push(Seen {
             event,
             frame: segment.frame,

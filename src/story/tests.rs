@@ -535,14 +535,14 @@ fn a_word_of_the_kernel_that_fits_no_state_is_shown() {
 #[test]
 fn witnesses_that_disagree_without_end_are_counted() {
     let mut script = SET_UP.to_owned();
-    let words = super::states::MOST_DISAGREEMENTS as u64 + 7;
+    let words = states::MOST_DISAGREEMENTS as u64 + 7;
     for number in 0..words {
         let at = 1_000_000 + number * 10;
         script += &format!("{at}us..{}us C: recv() = -EAGAIN in CLOSING\n", at + 5);
     }
     let connection = &story(&script).connections[0];
     let (kept, omitted) = (connection.findings.len(), connection.findings_omitted);
-    assert_eq!((kept, omitted), (super::states::MOST_DISAGREEMENTS, 7));
+    assert_eq!((kept, omitted), (states::MOST_DISAGREEMENTS, 7));
 }
 
 // ---- tunnels -------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ impl Timeline {
     }
 
     /// The connection whose SYN this `connect` sent.
-    pub(super) fn connected(&self, call: &Call) -> Option<ConnectionId> {
+    pub(super) fn connected(&mut self, call: &Call) -> Option<ConnectionId> {
         let peer = call.peer()?;
         let local = call.local().filter(|local| local.port() != 0);
         let (first, id) = self.ends.since(local, peer, call.entered)?;
@@ -198,7 +198,7 @@ impl Timeline {
     }
 
     /// The connection that this `accept` took off the queue: its first segment came before the call returned.
-    pub(super) fn accepted(&self, call: &Call) -> Option<ConnectionId> {
+    pub(super) fn accepted(&mut self, call: &Call) -> Option<ConnectionId> {
         self.ends.latest(call.peer()?, call.local()?, call.returned_at())
     }
 }
@@ -332,6 +332,8 @@ pub(super) struct Ends {
     /// Those of each server whose client is not known to be anybody's, likewise.
     by_server: HashMap<End, BTreeSet<First>>,
     began: HashMap<ConnectionId, ((End, End), Option<Timestamp>)>,
+    /// Those that nobody has looked for since they were added.
+    new: Vec<(ConnectionId, [SocketAddr; 2], Option<Timestamp>)>,
 }
 
 /// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
@@ -342,11 +344,17 @@ type First = (Option<Timestamp>, ConnectionId);
 
 impl Ends {
     /// Takes in a connection.
-    pub(super) fn add(&mut self, id: ConnectionId, [client, server]: [SocketAddr; 2], first: Option<Timestamp>) {
-        let ends = (end(client), end(server));
-        self.by_ends.entry(ends).or_default().insert((first, id));
-        self.by_server.entry(ends.1).or_default().insert((first, id));
-        self.began.insert(id, (ends, first));
+    pub(super) fn add(&mut self, id: ConnectionId, ends: [SocketAddr; 2], first: Option<Timestamp>) {
+        self.new.push((id, ends, first));
+    }
+
+    fn index(&mut self) {
+        for (id, [client, server], first) in std::mem::take(&mut self.new) {
+            let ends = (end(client), end(server));
+            self.by_ends.entry(ends).or_default().insert((first, id));
+            self.by_server.entry(ends.1).or_default().insert((first, id));
+            self.began.insert(id, (ends, first));
+        }
     }
 
     /// Forgets a connection, whose ends were taken for each other.
@@ -361,6 +369,7 @@ impl Ends {
 
     /// Takes in that it is known whose socket the client of a connection is.
     pub(super) fn take_client(&mut self, id: ConnectionId) {
+        self.index();
         if let Some((ends, first)) = self.began.get(&id)
             && let Some(list) = self.by_server.get_mut(&ends.1)
         {
@@ -369,7 +378,8 @@ impl Ends {
     }
 
     /// The first connection to `server` that began at `moment` or later, from `client` if that is known.
-    fn since(&self, client: Option<SocketAddr>, server: SocketAddr, moment: Timestamp) -> Option<First> {
+    fn since(&mut self, client: Option<SocketAddr>, server: SocketAddr, moment: Timestamp) -> Option<First> {
+        self.index();
         let list = match client {
             Some(client) => self.by_ends.get(&(end(client), end(server))),
             None => self.by_server.get(&end(server)),
@@ -382,11 +392,12 @@ impl Ends {
 
     /// The last connection between these ends that began by `moment`.
     pub(super) fn latest(
-        &self,
+        &mut self,
         client: SocketAddr,
         server: SocketAddr,
         moment: Option<Timestamp>,
     ) -> Option<ConnectionId> {
+        self.index();
         let list = self.by_ends.get(&(end(client), end(server)))?;
         let began = match moment {
             Some(moment) => list.range(..=(Some(moment), ConnectionId(u64::MAX))).next_back(),
