@@ -89,6 +89,13 @@ bitflags::bitflags! {
     }
 }
 
+impl Closing {
+    /// Whether a FIN or a RST has begun it, so that what follows may matter.
+    fn is_begun(&self) -> bool {
+        self.first_fin.is_some() || self.reset.is_some()
+    }
+}
+
 impl Course {
     fn into_closed(direction: Direction) -> Self {
         match direction {
@@ -234,11 +241,16 @@ impl<K: Key> Record<K> {
                 ..self.conversation.around(direction, &judged)
             };
             let [sent, received] = self.move_ends(direction, segment, &around, &mut judged);
-            self.note_closing(direction, segment, [&sent, &received], gives_up);
-            let all =
-                sent.iter().flatten().map(|step| (0, step)).chain(received.iter().flatten().map(|step| (1, step)));
-            for (slot, (side, step)) in moves.iter_mut().zip(all) {
-                *slot = Some((sides[side], *step));
+            let has_moved = sent[0].is_some() || received[0].is_some();
+            if has_moved || controls || self.closing.is_begun() {
+                self.note_closing(direction, segment, [&sent, &received], gives_up);
+            }
+            if has_moved {
+                let all =
+                    sent.iter().flatten().map(|step| (0, step)).chain(received.iter().flatten().map(|step| (1, step)));
+                for (slot, (side, step)) in moves.iter_mut().zip(all) {
+                    *slot = Some((sides[side], *step));
+                }
             }
         }
         if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
@@ -470,7 +482,7 @@ impl<K: Key> Record<K> {
         let sent = self.ends[sender].sent(segment, around);
         let received = self.ends[receiver].received(segment, around, effect);
         for (end, moves) in [(sender, &sent), (receiver, &received)] {
-            if moves.iter().flatten().any(|step| step.rule.is_correction()) {
+            if moves[0].is_some() && moves.iter().flatten().any(|step| step.rule.is_correction()) {
                 self.retract_octets_after_close(end);
             }
         }

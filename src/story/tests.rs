@@ -173,37 +173,6 @@ fn octets_sent_again_join_the_same_send() {
     );
 }
 
-#[test]
-fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion() {
-    let (calls, again) = (300, 100);
-    let mut script = SET_UP.to_owned();
-    for number in 0..calls {
-        script += &format!("{}us..{}us C: send(1) = 1\n", 100 + number, 101 + number);
-    }
-    for number in 0..again {
-        script += &format!("{}us C > S: P. 1({calls}) ack 1 id {}\n", 1000 + number * 300_000, number + 9);
-    }
-    for number in 0..calls {
-        script += &format!("{}us..{}us S: recv() = 1\n", 40_000_000 + number, 40_000_001 + number);
-    }
-    let story = story(&script);
-    let joins = |of: fn(&EventKind) -> usize| story.events.iter().map(|event| of(&event.kind)).sum::<usize>();
-    let written = joins(|kind| if let EventKind::Segment(segment) = kind { segment.cause.calls.len() } else { 0 });
-    let sent = joins(|kind| if let EventKind::Call(call) = kind { call.sent.len() } else { 0 });
-    let brought = joins(|kind| if let EventKind::Call(call) = kind { call.brought_by.len() } else { 0 });
-    // Eight for each segment and call, and some thousands for all; at least one for each.
-    let most = 8 * (again + 3 + 2 * calls + 2) + 4096;
-    let least = 2 * calls;
-    assert!((least..=most + again + calls).contains(&(written + brought)), "{written} {brought} {most}");
-    assert_eq!(sent, written, "each join has two ends");
-    assert!(story.joins_omitted > 0, "what is left out is told");
-    let has_cause = |kind: &EventKind| match kind {
-        EventKind::Segment(segment) if segment.stream.is_some() => !segment.cause.calls.is_empty(),
-        _ => true,
-    };
-    assert!(story.events.iter().all(|event| has_cause(&event.kind)), "each segment names a call");
-}
-
 // ---- endings -------------------------------------------------------------------------------------------------
 
 #[test]
@@ -530,19 +499,6 @@ fn a_word_of_the_kernel_that_fits_no_state_is_shown() {
     let story = story(&format!("{SET_UP} 40us..45us C: send(10) = 10 in CLOSING\n 42us C > S: P. 1(10) ack 1"));
     assert_eq!(story.connections[0].findings[0].finding, Finding::StateDisagreement);
     assert_eq!(story.connections[0].findings[0].frame, Some(4));
-}
-
-#[test]
-fn witnesses_that_disagree_without_end_are_counted() {
-    let mut script = SET_UP.to_owned();
-    let words = states::MOST_DISAGREEMENTS as u64 + 7;
-    for number in 0..words {
-        let at = 1_000_000 + number * 10;
-        script += &format!("{at}us..{}us C: recv() = -EAGAIN in CLOSING\n", at + 5);
-    }
-    let connection = &story(&script).connections[0];
-    let (kept, omitted) = (connection.findings.len(), connection.findings_omitted);
-    assert_eq!((kept, omitted), (states::MOST_DISAGREEMENTS, 7));
 }
 
 // ---- tunnels -------------------------------------------------------------------------------------------------

@@ -35,8 +35,6 @@ pub struct Judgement {
     pub position: i64,
     /// The sequence number up to which the sender's octets and its FIN have come without a gap, as far as the receiver could have them.
     pub in_order: Seq,
-    /// The sequence number after all that the sender had sent before; no RST counts.
-    pub next_before: Seq,
     /// Octets of the sender that are not acknowledged yet, this segment's included (Wireshark's bytes in flight by sequence numbers).
     pub in_flight: u32,
     /// Nanoseconds since the sender's stream last advanced: how long a segment that was sent again had been missing.
@@ -76,7 +74,7 @@ impl Conversation {
 
         let mut findings = oddities(segment);
         let since_advance = segment.at.zip(fwd.advanced_at).map(|(at, then)| at.since(then));
-        let (newest_id, next, next_before) = (fwd.newest_id, fwd.next, fwd.reached());
+        let (newest_id, next) = (fwd.newest_id, fwd.next);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
         if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest_id, segment) {
@@ -117,7 +115,6 @@ impl Conversation {
             window: fwd.scaled(segment),
             position,
             in_order: fwd.in_order(),
-            next_before,
             in_flight: fwd.in_flight(rev),
             since_advance,
             duplicate,
@@ -182,7 +179,6 @@ impl Conversation {
             window: fwd.scaled(segment),
             position,
             in_order: fwd.in_order(),
-            next_before: fwd.reached(),
             in_flight: fwd.in_flight(rev),
             since_advance: None,
             duplicate: 0,
@@ -217,10 +213,12 @@ impl Conversation {
     }
 
     /// What is known of both streams around the segment in `direction` that was judged last.
+    #[inline]
     pub fn around(&self, direction: Direction, judged: &Judgement) -> Around {
+        let fwd = self.stream(direction);
         let rev = self.stream(direction.reverse());
         Around {
-            next: Some(judged.next_before),
+            next: Some(fwd.reached()),
             peer_next: rev.marks.contains(Marks::BASE).then(|| rev.reached()),
             peer_isn: rev.last_syn(),
             peer_ack: rev.marks.contains(Marks::ACKED).then_some(rev.last_ack),

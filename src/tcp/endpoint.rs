@@ -75,7 +75,7 @@ bitflags::bitflags! {
 pub struct Around {
     /// Whether the segment is new, or known from its end before.
     pub novelty: Novelty,
-    /// The highest sequence number, plus length, seen from its sender before; `None` while none is known.
+    /// The highest sequence number, plus length, seen from its sender, the segment included; `None` while none is known. No RST counts by its number.
     pub next: Option<Seq>,
     /// The sequence number up to which its sender's octets and FIN have been seen without a gap, the segment included.
     pub in_order: Seq,
