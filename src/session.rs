@@ -390,6 +390,24 @@ impl Session {
         Ok(totals)
     }
 
+    /// Lets go of all kept segments but the first ones of the capture.
+    pub fn let_go_beyond(&mut self, most: usize) {
+        let mut frames: Vec<u64> = self.kept.values().flatten().map(|kept| kept.observed.segment.frame).collect();
+        if frames.len() <= most {
+            return;
+        }
+        let (_, first_gone, _) = frames.select_nth_unstable(most);
+        let first_gone = *first_gone;
+        let before = self.held;
+        self.held = 0;
+        for segments in self.kept.values_mut() {
+            segments.truncate(segments.partition_point(|kept| kept.observed.segment.frame < first_gone));
+            self.held += segments.len() as u64;
+        }
+        self.kept.retain(|_, segments| !segments.is_empty());
+        self.left_out += before - self.held;
+    }
+
     /// How many segments are kept.
     pub fn held(&self) -> u64 {
         self.held
