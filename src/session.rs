@@ -227,6 +227,7 @@ impl Batch {
 pub struct Session {
     table: FlowTable,
     keep: Keep,
+    #[expect(clippy::vec_box, reason = "each is freed as soon as its event stands in its place")]
     kept: BTreeMap<ConnectionId, Vec<Box<Sighting>>>,
     /// Segments that were one too many to be kept.
     left_out: u64,
