@@ -227,6 +227,7 @@ impl Batch {
 pub struct Session {
     table: FlowTable,
     keep: Keep,
+    #[expect(clippy::vec_box, reason = "each is freed as soon as its event stands in its place")]
     kept: BTreeMap<ConnectionId, Vec<Box<Sighting>>>,
     /// Segments that were one too many to be kept.
     left_out: u64,
@@ -388,6 +389,24 @@ impl Session {
         let totals = self.end(|connection| sink.connection(connection))?;
         sink.finish(&totals)?;
         Ok(totals)
+    }
+
+    /// Lets go of all kept segments but the first ones of the capture.
+    pub fn let_go_beyond(&mut self, most: usize) {
+        let mut frames: Vec<u64> = self.kept.values().flatten().map(|kept| kept.observed.segment.frame).collect();
+        if frames.len() <= most {
+            return;
+        }
+        let (_, first_gone, _) = frames.select_nth_unstable(most);
+        let first_gone = *first_gone;
+        let before = self.held;
+        self.held = 0;
+        for segments in self.kept.values_mut() {
+            segments.truncate(segments.partition_point(|kept| kept.observed.segment.frame < first_gone));
+            self.held += segments.len() as u64;
+        }
+        self.kept.retain(|_, segments| !segments.is_empty());
+        self.left_out += before - self.held;
     }
 
     /// How many segments are kept.

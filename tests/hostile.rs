@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpflow::capture::{Frame, LinkType, Writer};
@@ -370,6 +371,74 @@ fn an_interrupt_ends_the_reading_of_what_never_has_a_frame() {
     std::fs::remove_file(&path).expect("the file goes");
 }
 
+/// Whatever it does when the interrupt comes: it reads, joins what it read, or writes.
+#[test]
+fn an_interrupt_is_heeded_while_much_is_joined_and_told() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("much.pcap");
+    let mut capture = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, RAW, 0, 0, 0];
+    for number in 0..300_000_u32 {
+        let octets = datagram(CLIENT, SERVER, &Header { seq: 8 * number, len: 8, ..HEADER });
+        for word in [1_700_000_000, number, octets.len() as u32, octets.len() as u32] {
+            capture.extend(word.to_le_bytes());
+        }
+        capture.extend(octets);
+    }
+    std::fs::write(&path, capture).expect("a file");
+    for (options, wait) in [
+        (&["--timeline"][..], Duration::ZERO),
+        (&["--timeline"], Duration::from_millis(400)),
+        (&["--timeline", "--format", "jsonl"], Duration::from_millis(1000)),
+        (&["--timeline", "--format", "jsonl"], Duration::MAX),
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+            .arg("analyze")
+            .args(options)
+            .arg(&path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("tcpflow starts");
+        let mut out = io::BufReader::new(child.stdout.take().expect("a pipe"));
+        let (mut first, mut told) = (String::new(), Vec::new());
+        if wait == Duration::MAX {
+            io::BufRead::read_line(&mut out, &mut first).expect("a line");
+        } else {
+            let status = format!("/proc/{}/status", child.id());
+            let catches = || {
+                let status = std::fs::read_to_string(&status).expect("a child");
+                let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
+                u64::from_str_radix(mask, 16).expect("a mask") & 2 != 0
+            };
+            while !catches() {
+                thread::yield_now();
+            }
+            // Somewhere in its work, wherever that is on this machine.
+            thread::sleep(wait);
+        }
+        // SAFETY: the child was not waited for: the number is its own.
+        assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) }, 0);
+        let pressed = Instant::now();
+        out.read_to_end(&mut told).expect("it ends");
+        let status = child.wait().expect("a status");
+        let took = pressed.elapsed();
+        let mut complaint = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
+        assert_eq!(status.code(), Some(2), "{options:?} {wait:?}: {complaint}");
+        assert!([INTERRUPTED, NOT_ALL].contains(&complaint.as_str()), "{options:?} {wait:?}: {complaint}");
+        // A busy machine has five times as long.
+        assert!(took < Duration::from_millis(1500), "{options:?} {wait:?}: {took:?}");
+        let told = [first.as_bytes(), &told].concat();
+        if wait == Duration::MAX {
+            assert_eq!(complaint, NOT_ALL);
+            let text = String::from_utf8(told).expect("text");
+            assert!(text.ends_with('\n'), "the last line is whole");
+            assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        }
+    }
+    std::fs::remove_file(&path).expect("the file goes");
+}
+
+const NOT_ALL: &str = "tcpflow: interrupted: not all of what was seen until then is told\n";
 const INTERRUPTED: &str = "tcpflow: interrupted: this is what was seen until then\n";
 
 /// What `analyze` told, and what it took.

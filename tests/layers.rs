@@ -57,13 +57,6 @@ const CIRCLES: &[&str] = &[
     "flow/connection.rs flow/verdict.rs",
     "flow/connection.rs flow/verdict.rs flow/history.rs",
     "flow/record.rs flow/verdict.rs",
-    "report/expression/mod.rs report/expression/reader.rs",
-    "report/expression/mod.rs report/expression/value.rs",
-    "report/jsonl/mod.rs report/jsonl/put.rs",
-    "report/timeline/compact.rs report/timeline/mod.rs",
-    "report/timeline/ladder.rs report/timeline/mod.rs",
-    "report/view/mod.rs report/view/rows.rs",
-    "report/view/mod.rs report/view/runs.rs",
     "story/binds.rs story/timeline.rs",
     "story/calls.rs story/connection.rs",
     "story/cause.rs story/connection.rs",
@@ -71,7 +64,6 @@ const CIRCLES: &[&str] = &[
     "story/completion.rs story/connection.rs",
     "story/connection.rs story/phases.rs",
     "story/connection.rs story/states.rs",
-    "story/edge.rs story/event.rs story/why.rs",
 ];
 
 #[test]

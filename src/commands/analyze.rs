@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::interrupt::{INTERRUPTED, Interrupt};
+use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL};
 use super::pipeline::{self, Sharing};
 use super::progress::Show;
 use super::selection::Selection;
@@ -29,16 +29,26 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let stdout = io::stdout();
     let memory = memory::of(options.memory);
     // Rows that come one by one are read one by one.
-    let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options, memory)?.streams() {
-        true => Box::new(stdout.lock()),
-        false => Box::new(BufWriter::new(stdout.lock())),
-    };
-    if !options.each {
-        let mut run = Run::new(options, look, inputs, &interrupt, Turn::Only)?;
-        let unread = run.tell(&mut *out)?;
-        return run.outcome(unread);
+    if options.output.is_none() {
+        interrupt.be_heeded_soon()?;
     }
-    each(options, look, inputs, &interrupt, &mut *out)
+    let out = interrupt.until(Box::new(stdout.lock()));
+    let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options, memory)?.streams() {
+        true => Box::new(out),
+        false => Box::new(BufWriter::new(out)),
+    };
+    let told = match options.each {
+        true => each(options, look, inputs, &interrupt, &mut *out),
+        false => Run::new(options, look, inputs, &interrupt, Turn::Only).and_then(|mut run| {
+            let unread = run.tell(&mut *out)?;
+            run.outcome(unread)
+        }),
+    };
+    if told.is_err() && interrupt.is_over() {
+        complain(&NOT_ALL);
+        return Ok(Outcome::Incomplete);
+    }
+    told
 }
 
 /// Tells each of the files for itself; those that cannot be read are told and passed over.
@@ -92,6 +102,8 @@ struct Run<'a> {
     /// What is wrong with the files of several that could not be read at all.
     left_out: Vec<CaptureError>,
     damage: Option<CaptureError>,
+    /// Whether an interrupt left some of what was seen untold.
+    cut: bool,
     /// Whether the calls that the capture carries could be read.
     whole: Outcome,
 }
@@ -143,6 +155,7 @@ impl<'a> Run<'a> {
             has_begun: false,
             left_out: Vec::new(),
             damage: None,
+            cut: false,
             whole: Outcome::Done,
         })
     }
@@ -155,7 +168,7 @@ impl<'a> Run<'a> {
 
     /// Opens the capture, and says which it is where each is told for itself.
     fn open(&mut self, out: &mut dyn Write) -> Result<Source, Failure> {
-        let (source, left_out) = Source::open(&self.inputs, &self.allowance(self.options.timeline))?;
+        let (source, left_out) = self.source(self.options.timeline)?;
         self.left_out = left_out;
         self.has_begun = true;
         let name = self.inputs.name();
@@ -169,6 +182,12 @@ impl<'a> Run<'a> {
         };
         told.map_err(|error| Failure::output(&error))?;
         Ok(source)
+    }
+
+    /// Opens the capture; that an interrupt comes before its first frame is no fault of it.
+    fn source(&self, with_calls: bool) -> Result<(Source, Vec<CaptureError>), Failure> {
+        let opened = Source::open(&self.inputs, &self.allowance(with_calls));
+        opened.map_err(|failure| if self.interrupt.is_pressed() { Failure::new(INTERRUPTED) } else { failure })
     }
 
     /// What reading the capture may take; the calls that it carries are for timelines only.
@@ -217,7 +236,9 @@ impl<'a> Run<'a> {
             None => Failure::output(&error),
         };
         *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
-        interrupt.done();
+        if options.output.is_some() {
+            interrupt.done();
+        }
         let unread = session.unread();
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
@@ -247,7 +268,9 @@ impl<'a> Run<'a> {
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
-        self.interrupt.done();
+        if self.interrupt.is_pressed() {
+            session.let_go_beyond(TOLD_AFTER_AN_INTERRUPT);
+        }
         let unread = session.unread();
         let (kept, whole) = source.kept(self.memory.call_events());
         self.whole = whole;
@@ -255,6 +278,7 @@ impl<'a> Run<'a> {
             complain(notice);
         }
         let (held, left_out) = (session.held(), session.left_out());
+        self.cut = left_out > 0;
         let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
         if story.joins_omitted > 0 {
             complain(&format!(
@@ -268,10 +292,10 @@ impl<'a> Run<'a> {
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }
-        if missing(&self.selection.absent, story.totals.numbers) {
+        if !self.interrupt.is_pressed() && missing(&self.selection.absent, story.totals.numbers) {
             self.whole = Outcome::Incomplete;
         }
-        if left_out > 0 {
+        if left_out > 0 && !self.interrupt.is_pressed() {
             let memory = self.memory.octets() / 1_000_000;
             complain(&match &chosen {
                 None if held == MOST_SEGMENTS => format!(
@@ -314,7 +338,7 @@ impl<'a> Run<'a> {
         }
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
-        let (mut source, _) = Source::open(&self.inputs, &self.allowance(false))?;
+        let (mut source, _) = self.source(false)?;
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session = Session::new(Keep::Nothing).with_limits(self.memory.table());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
@@ -332,7 +356,7 @@ impl<'a> Run<'a> {
     fn outcome(self, unread: Unread) -> Result<Outcome, Failure> {
         let mut outcome = self.whole;
         if self.interrupt.is_pressed() {
-            complain(&INTERRUPTED);
+            complain(if self.cut { &NOT_ALL } else { &INTERRUPTED });
             outcome = Outcome::Incomplete;
         }
         if let Some(disorder) = self.selection.disorder() {
@@ -448,5 +472,7 @@ fn absence(id: ConnectionId, numbers: u64) -> String {
 
 /// How many segments a timeline of all connections holds, where there is memory for so many.
 const MOST_SEGMENTS: u64 = 1_000_000;
+/// How many segments a timeline has after an interrupt: as many as are told in an instant.
+const TOLD_AFTER_AN_INTERRUPT: usize = 10_000;
 /// How many findings of one connection are kept where findings are what is asked for.
 const MOST_FINDINGS: usize = 100_000;

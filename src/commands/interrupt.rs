@@ -1,11 +1,13 @@
 //! Ctrl-C: the first one ends the work in order, so that what was seen is told; the second one ends the process at once.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::low_level::{self, pipe};
@@ -17,6 +19,42 @@ use super::Failure;
 pub(super) struct Interrupt {
     pressed: Arc<AtomicBool>,
     done: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+/// An output that ends with a whole line once the time for telling is over.
+pub(super) struct Until<'a> {
+    out: Box<dyn Write + 'a>,
+    over: Arc<AtomicBool>,
+    /// Whether the last line that was written is not whole.
+    in_line: bool,
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut text = text;
+        if self.over.load(Ordering::Relaxed) {
+            if !self.in_line {
+                return Err(io::Error::other("interrupted"));
+            }
+            let line = text.iter().position(|octet| *octet == b'\n').map_or(text.len(), |end| end + 1);
+            text = &text[..line];
+        }
+        let written = self.out.write(text)?;
+        if let Some(last) = text[..written].last() {
+            self.in_line = *last != b'\n';
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// How long the process has computed.
+fn computed() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 impl Interrupt {
@@ -44,7 +82,7 @@ impl Interrupt {
             unsafe { low_level::register(signal, heed) }.map_err(failed)?;
             flag::register_conditional_default(signal, Arc::clone(&done)).map_err(failed)?;
         }
-        Ok(Self { pressed, done })
+        Ok(Self { pressed, done, over: Arc::default() })
     }
 
     /// Catches the signals as [`Interrupt::catch`] does, but the second one has `keep` done at once, in a thread of its own, and then
@@ -77,7 +115,57 @@ impl Interrupt {
             }
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-        Ok(Self { pressed, done: Arc::default() })
+        Ok(Self { pressed, done: Arc::default(), over: Arc::default() })
+    }
+
+    /// Has the first one heeded soon, whatever is done: what is written through [`until`](Self::until) ends with a line once
+    /// [`SOON`] is over, and at [`LATEST`] the process ends.
+    ///
+    /// Both are counted in time that the process computes, so that a busy machine takes nothing from what is told.
+    /// Where there can be no thread, all is told.
+    ///
+    /// # Errors
+    /// The system does not let them be caught.
+    pub(super) fn be_heeded_soon(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::new(format!("Ctrl-C cannot be caught: {error}"));
+        let (mut caught, to_us) = UnixStream::pair().map_err(failed)?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if signal == SIGHUP && is_ignored(signal) {
+                continue;
+            }
+            pipe::register(signal, to_us.try_clone().map_err(failed)?).map_err(failed)?;
+        }
+        let over = Arc::clone(&self.over);
+        let wait = move || {
+            if caught.read_exact(&mut [0]).is_err() {
+                return;
+            }
+            let (began, at) = (Instant::now(), computed());
+            let is_after = |time: Duration| computed().saturating_sub(at) > time || began.elapsed() > time * STUCK;
+            while !is_after(SOON) {
+                thread::sleep(LOOK);
+            }
+            over.store(true, Ordering::Relaxed);
+            while !is_after(LATEST) {
+                thread::sleep(LOOK);
+            }
+            // Not by the library's lock, which whoever is stuck may hold.
+            let said = format!("tcpflow: {NOT_ALL}\n");
+            let _ = nix::unistd::write(io::stderr(), said.as_bytes());
+            low_level::exit(2);
+        };
+        let _ = thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+        Ok(())
+    }
+
+    /// `out`, until the time for telling after an interrupt is over.
+    pub(super) fn until<'a>(&self, out: Box<dyn Write + 'a>) -> Until<'a> {
+        Until { out, over: Arc::clone(&self.over), in_line: false }
+    }
+
+    /// Whether the time for telling after an interrupt is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Whether there was one.
@@ -117,3 +205,13 @@ fn is_ignored(signal: i32) -> bool {
 
 /// What is said of work that was interrupted.
 pub(super) const INTERRUPTED: &str = "interrupted: this is what was seen until then";
+/// What is said where telling that took longer than it may.
+pub(super) const NOT_ALL: &str = "interrupted: not all of what was seen until then is told";
+/// How long may be told after an interrupt.
+const SOON: Duration = Duration::from_millis(100);
+/// How long the process may go on after it.
+const LATEST: Duration = Duration::from_millis(180);
+/// How many times as long it may wait, for a machine that is busy or an output that nobody takes.
+const STUCK: u32 = 5;
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(5);

@@ -1,6 +1,6 @@
 //! The joins of a story as edges: what caused what, by which rule.
 
-use super::{CallEvent, Event, EventId, EventKind, Mechanism, SegmentEvent, Story};
+use super::{CallEvent, Event, EventId, EventKind, Join, SegmentEvent, Story};
 use crate::calls::Effect;
 use crate::wire::Flags;
 
@@ -13,52 +13,6 @@ pub struct Edge {
     pub effect: EventId,
     /// The rule that joins them.
     pub rule: Join,
-}
-
-/// The rules that join two events; each has a name and a sentence.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Join {
-    /// A `connect` and the SYN it sent: the same 4-tuple, the SYN within the call's interval.
-    Connect,
-    /// A send and a segment that carries some of its octets: their stream positions overlap.
-    Octets,
-    /// A `shutdown`, `close` or exit and the FIN that it made the kernel send, after the last octet of the send buffer.
-    Close,
-    /// A `close` (or exit) and the RST that it made the kernel send: octets were unread, or SO_LINGER was zero.
-    Abort,
-    /// A segment and a receive that took octets that it brought: their stream positions overlap.
-    Delivery,
-    /// A segment and the call that it let return: SYN-ACK and `connect`, the end of the handshake and `accept`, FIN and a `recv` of 0, RST and an error.
-    Return,
-    /// A receive and the window update that tells of the room it made.
-    Room,
-    /// A segment and what the kernel sent because of it.
-    Kernel(Mechanism),
-    /// A frame and its copy: they are one transmission, seen twice.
-    SameFrame,
-    /// A call, segment or timer, and the transition that it moved an end by.
-    Transition,
-    /// A call, and the timer that runs because of it.
-    Timer,
-}
-
-impl Join {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Octets => "octets",
-            Self::Close => "close",
-            Self::Abort => "abort",
-            Self::Delivery => "delivery",
-            Self::Return => "return",
-            Self::Room => "room",
-            Self::Kernel(mechanism) => mechanism.name(),
-            Self::SameFrame => "same_frame",
-            Self::Transition => "transition",
-            Self::Timer => "timer",
-        }
-    }
 }
 
 impl Story {

@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use super::{Evidence, Remark, Timing, Why};
+use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
@@ -163,63 +163,6 @@ impl Cause {
     /// Whether a rule concluded it.
     pub const fn is_inferred(&self) -> bool {
         matches!(self.evidence, Evidence::Inferred(_))
-    }
-}
-
-/// What a kernel does without being asked by a call.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Mechanism {
-    /// Answers a SYN on a listening socket, and a SYN-ACK: the handshake is completed before accept.
-    Handshake,
-    /// Acknowledges at once.
-    Ack,
-    /// Acknowledges after the delayed-ACK timer ran out (RFC 9293 section 3.8.6.3).
-    DelayedAck,
-    /// Sends again because the retransmission timer ran out (RFC 6298).
-    RetransmissionTimeout,
-    /// Sends the last segment again to provoke an acknowledgement (RFC 8985 section 7).
-    TailLossProbe,
-    /// Sends again because duplicate acknowledgements or SACK told of a loss (RFC 5681, RFC 8985).
-    FastRetransmit,
-    /// Sends again what a loss left out, as the kernel says.
-    Recovery,
-    /// Asks whether an idle peer is still there.
-    KeepAlive,
-    /// Asks whether a zero window has opened.
-    ZeroWindowProbe,
-    /// Tells of room that a read made.
-    WindowUpdate,
-    /// Answers a segment for which there is no socket, or that a closed socket cannot take.
-    Reset,
-    /// Closes the sockets of a process that ended.
-    Exit,
-    /// Not known: no call was watched and no mechanism fits.
-    Unknown,
-}
-
-impl Mechanism {
-    /// Whether an acknowledgement number or the 4-tuple joins it to the segment that it answers; all others are concluded by a rule.
-    pub const fn is_joined(self) -> bool {
-        matches!(self, Self::Handshake | Self::Ack | Self::Reset)
-    }
-
-    /// Its name in machine-readable output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Ack => "ack",
-            Self::DelayedAck => "delayed_ack",
-            Self::RetransmissionTimeout => "retransmission_timeout",
-            Self::TailLossProbe => "tail_loss_probe",
-            Self::FastRetransmit => "fast_retransmit",
-            Self::Recovery => "recovery",
-            Self::KeepAlive => "keep_alive",
-            Self::ZeroWindowProbe => "zero_window_probe",
-            Self::WindowUpdate => "window_update",
-            Self::Reset => "reset",
-            Self::Exit => "exit",
-            Self::Unknown => "unknown",
-        }
     }
 }
 

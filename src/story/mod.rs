@@ -9,6 +9,7 @@ mod edge;
 mod event;
 mod events;
 mod fanout;
+mod join;
 mod order;
 mod phases;
 mod samples;
@@ -25,11 +26,10 @@ mod trace;
 mod why;
 mod witnessed;
 
-pub use edge::{Edge, Join};
-pub use event::{
-    CallEvent, Cause, Event, EventId, EventKind, Mechanism, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
-};
+pub use edge::Edge;
+pub use event::{CallEvent, Cause, Event, EventId, EventKind, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent};
 pub use events::Changes;
+pub use join::{Join, Mechanism};
 pub use sorter::Sorter;
 pub use timeline::Timeline;
 pub use timing::Timing;

@@ -592,9 +592,9 @@ fn witnesses_that_disagree_without_end_are_counted() {
     assert_eq!((connection.findings.len(), connection.findings_omitted), (MOST_DISAGREEMENTS, 7));
 }
 
-/// So many microseconds after the beginning of a script.
 // ---- what the kernel says -----------------------------------------------------------------------------------------
 
+/// So many microseconds after the beginning of a script.
 fn moment(micros: i64) -> Timestamp {
     Timestamp::from_parts(1_000, 0).after(Span::from_micros(micros))
 }

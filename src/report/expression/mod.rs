@@ -1,9 +1,11 @@
 //! A condition on a connection, written in the Common Expression Language (CEL) over the fields' names.
 
+mod named;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
+mod wrong;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +14,11 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr, MapExpr, StructExpr};
 use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError};
 
+use self::named::Named;
 use self::reader::{Reader, Type};
 use self::value::{Known, environment};
-use super::field::Field;
+pub use self::wrong::Wrong;
+use self::wrong::last_line;
 use crate::flow::Connection;
 
 /// A condition that was found sound: its fields exist, its comparisons compare like with like.
@@ -27,15 +31,6 @@ pub struct Expression {
     held: u64,
 }
 
-/// What is wrong with an expression, and where.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wrong {
-    /// The column, from 1, in characters; `None` where the whole is wrong.
-    pub column: Option<usize>,
-    /// What is wrong and the way out, in one line.
-    pub message: String,
-}
-
 /// Connections for which an expression was neither true nor false, for another reason than that a field is not known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecided {
@@ -43,15 +38,6 @@ pub struct Undecided {
     pub connections: u64,
     /// Why the first of them was.
     pub why: String,
-}
-
-/// What an expression names, so that only this is converted.
-#[derive(Default)]
-struct Named {
-    fields: Vec<&'static Field>,
-    findings: bool,
-    /// Whether a macro goes through the findings, or names them, once for each element of a list.
-    findings_again: bool,
 }
 
 impl Expression {
@@ -153,62 +139,6 @@ impl fmt::Debug for Expression {
         let fields: Vec<_> = self.named.fields.iter().map(|field| field.name).collect();
         f.debug_struct("Expression").field("fields", &fields).finish_non_exhaustive()
     }
-}
-
-impl Wrong {
-    fn whole(message: impl Into<String>) -> Self {
-        Self { column: None, message: message.into() }
-    }
-
-    /// The first error of the parser, whose own words can go on for lines about every token that would do.
-    fn of_syntax(source: &str, errors: &cel::ParseErrors) -> Self {
-        let Some(first) = errors.errors.first() else { return Self::whole("not an expression") };
-        let (line, column) = (first.pos.0.max(1) as usize - 1, first.pos.1.max(1) as usize - 1);
-        let before: usize = source.split('\n').take(line).map(|line| line.chars().count() + 1).sum();
-        let at = before + column;
-        let rest: String = source.chars().skip(at).take(12).collect();
-        let message = match () {
-            () if first.msg.contains("invalid argument to has") || first.msg.contains("has()") => {
-                "has() takes a field after a dot; to ask whether a field is known write `FIELD != null`, \
-                 whether there are findings `size(findings) > 0`"
-                    .to_owned()
-            }
-            () if first.msg.contains("ecursion limit") => "nested too deeply".to_owned(),
-            () if rest.trim().is_empty() => "it ends here, and something is missing".to_owned(),
-            () if rest.starts_with('=') => "write == to compare".to_owned(),
-            () => match rest.split_whitespace().next().unwrap_or_default() {
-                word @ ("and" | "or" | "not" | "&" | "|") => {
-                    let sign = match word {
-                        "and" | "&" => "&&",
-                        "or" | "|" => "||",
-                        _ => "!",
-                    };
-                    format!("write {sign} for `{word}`")
-                }
-                word => format!("`{word}` cannot stand here"),
-            },
-        };
-        Self { column: Some(at + 1), message }
-    }
-}
-
-/// `column 12: what is wrong`.
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.column {
-            Some(column) => write!(f, "column {column}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
-}
-
-/// The end of an error, for the library's can have several lines of which the last one says what is wrong.
-fn last_line(error: &ExecutionError) -> String {
-    let told = error.to_string();
-    if told.contains("'duration'") && told.contains("Parsing") {
-        return "not a duration; write one as \"1.5s\", \"200ms\" or \"1h30m\"".to_owned();
-    }
-    told.lines().last().unwrap_or_default().trim().to_owned()
 }
 
 /// How many brackets are open at once, at most; one in a text counts, too.

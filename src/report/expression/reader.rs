@@ -7,8 +7,9 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 use cel::common::types::CelString;
 use cel::{Context, Env};
 
+use super::named::Named;
 use super::value::MOST_PATTERNS;
-use super::{Named, Wrong, last_line};
+use super::wrong::{Wrong, last_line};
 use crate::report::field::{Field, FindingField, Kind};
 
 /// What is known of an expression's value before there is a connection.

@@ -10,7 +10,7 @@ use cel::context::VariableResolver;
 use cel::{Env, ExecutionError};
 use regex::{Regex, RegexBuilder};
 
-use super::Named;
+use super::named::Named;
 use crate::flow::{Connection, FindingAt};
 use crate::report::field::{FindingField, Value};
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod event;
+mod lines;
 mod put;
 mod status;
 #[cfg(test)]
@@ -9,10 +10,8 @@ mod tests;
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
-use self::put::Put;
+use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
@@ -198,65 +197,6 @@ impl<'a> Jsonl<'a> {
         self.lines.0.clear();
         Ok(())
     }
-}
-
-/// The lines gathered so far; what is written often is written field by field, without a serializer in between.
-struct Lines(Vec<u8>);
-impl Lines {
-    fn object(&mut self, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
-        Ok(value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.0, Careful))?)
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
-        self
-    }
-
-    fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
-        let mut buffer = itoa::Buffer::new();
-        match buffer.format(number).as_bytes() {
-            // Most are this short, and copied faster without asking how long they are.
-            [digit] => self.0.push(*digit),
-            digits => self.0.extend_from_slice(digits),
-        }
-        self
-    }
-
-    /// A name from one of our own lists, which needs no escapes.
-    fn name(&mut self, name: &'static str) -> &mut Self {
-        self.text("\"").text(name).text("\"")
-    }
-
-    fn put(&mut self, datum: impl Put) -> &mut Self {
-        datum.put(self);
-        self
-    }
-}
-
-/// Compact JSON in which every character that could steer a terminal is escaped, not only those that JSON demands.
-struct Careful;
-
-impl serde_json::ser::Formatter for Careful {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut rest = fragment;
-        while let Some((at, steering)) = rest.char_indices().find(|(_, c)| steers(*c)) {
-            writer.write_all(&rest.as_bytes()[..at])?;
-            for unit in steering.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            rest = &rest[at + steering.len_utf8()..];
-        }
-        writer.write_all(rest.as_bytes())
-    }
-}
-
-/// Whether a character moves the cursor, begins an escape sequence, breaks the line or turns the direction of text.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How many octets of lines are gathered before they are written.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::Lines;
+use super::lines::Lines;
 use crate::flow::{Closer, ConnState, Ending};
 use crate::report::field::{Code, Findings, Frame};
 use crate::tcp::State;
@@ -13,6 +13,13 @@ use crate::time::{Span, Timestamp};
 /// What can be written as the value of a field, without a serializer in between.
 pub(super) trait Put {
     fn put(self, out: &mut Lines);
+}
+
+impl Lines {
+    pub(super) fn put(&mut self, datum: impl Put) -> &mut Self {
+        datum.put(self);
+        self
+    }
 }
 
 impl<T: Put> Put for Option<T> {

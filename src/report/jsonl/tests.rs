@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::lines::steers;
 use super::*;
 use crate::calls::{Call, CallId, Errno, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
 use crate::flow::{Closer, ConnState, ConnectionId, Detail, Disagreement, Ending, Range, Side, SideSummary, Verdict};

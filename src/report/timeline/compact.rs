@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::Sheet;
 use super::ladder::bracketed;
+use super::sheet::Sheet;
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
+use super::sheet::{Sheet, process};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
-use super::{Sheet, process};
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};

@@ -2,23 +2,23 @@
 
 mod compact;
 mod ladder;
+mod sheet;
 mod words;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use self::sheet::Sheet;
 pub(super) use self::words::is_retransmission;
 use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;
-use super::text::{Line, escape, wrap};
+use super::text::{Line, wrap};
 use super::view::{Form, Index, Row, View, What};
-use crate::calls::Call;
-use crate::flow::{Connection, ConnectionId, Side};
+use crate::flow::ConnectionId;
 use crate::kernel::Witness;
-use crate::story::{Event, EventKind, Story};
-use crate::time::{Span, Timestamp};
-use crate::wire::Tunnel;
+use crate::story::{Event, Story};
+use crate::time::Timestamp;
 
 /// Writes the timeline of the connections in `chosen`, or of all when it is empty, with a summary and a legend.
 ///
@@ -113,93 +113,6 @@ pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<us
     let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
     sheet.title(out)?;
     draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default())
-}
-
-/// What every row of a view needs to be drawn, beside the view.
-struct Sheet<'a> {
-    index: &'a Index<'a>,
-    connection: Option<&'a Connection>,
-    origin: Timestamp,
-    style: &'a Style,
-}
-
-impl Sheet<'_> {
-    /// The moment as its column has it, or nothing where the capture does not say.
-    fn moment(&self, at: Option<Timestamp>) -> String {
-        at.map_or(String::new(), |at| clock::moment(at, self.origin, self.style))
-    }
-
-    /// The width of the moments' column.
-    fn moment_width(&self, rows: &[Row<'_>]) -> usize {
-        let room = (self.style.room_until > Span(0)).then(|| self.origin.after(self.style.room_until));
-        let ends = [rows.iter().filter_map(|row| row.at).min(), rows.iter().filter_map(|row| row.at).max(), room];
-        ends.into_iter().map(|at| self.moment(at).len()).max().unwrap_or(0).max(clock::unit(self.style).len())
-    }
-
-    /// Who talks with whom, and when it began.
-    fn title(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(connection) = self.connection else { return Ok(()) };
-        let (glyphs, columns) = (self.style.glyphs(), self.style.columns());
-        let mut line = Line::of(Paint::ClientStrong, connection.client.to_string());
-        line.push(Paint::Plain, format!(" {} ", glyphs.becomes));
-        line.push(Paint::ServerStrong, connection.server.to_string());
-        let id = Line::of(Paint::Dim, format!("  connection {}", connection.id.0));
-        let date = Line::of(Paint::Dim, format!("  {}", clock::date(self.origin, self.style)));
-        for part in [id, date] {
-            if line.width() + part.width() > columns {
-                line.cut(columns, glyphs.ellipsis).write(out, self.style)?;
-                line = Line::default();
-            }
-            line.append(part);
-        }
-        line.cut(columns, glyphs.ellipsis).write(out, self.style)?;
-        self.tunnels(connection, out)
-    }
-
-    /// What the connection's segments came in: those of both ends on one line where that is the same tunnel there and back.
-    fn tunnels(&self, connection: &Connection, out: &mut dyn Write) -> io::Result<()> {
-        let first = |side: Side| {
-            let segments = self.index.events_of(Some(connection.id)).iter().filter_map(|event| match &event.kind {
-                EventKind::Segment(segment) => Some(segment),
-                _ => None,
-            });
-            segments.into_iter().find(|segment| segment.from == side).map(|segment| &segment.tunnel[..])
-        };
-        let [client, server] = [Side::Client, Side::Server].map(first);
-        // A mirror port sends both directions to the same end.
-        let is_same = |(there, back): (&Tunnel, &Tunnel)| {
-            there.is(back) && (there.ends == back.ends || there.ends == back.ends.map(|(src, dst)| (dst, src)))
-        };
-        let ways = match (client, server) {
-            (Some(there), Some(back)) if there.len() == back.len() && there.iter().zip(back).all(is_same) => {
-                vec![("in", there)]
-            }
-            _ => [("client in", client), ("server in", server)]
-                .into_iter()
-                .filter_map(|(who, way)| Some((who, way?)))
-                .collect(),
-        };
-        for (who, tunnels) in ways.into_iter().filter(|(_, tunnels)| !tunnels.is_empty()) {
-            let line = Line::of(Paint::Dim, format!("{who} {}", words::tunnels(tunnels, self.style)));
-            line.cut(self.style.columns(), self.style.glyphs().ellipsis).write(out, self.style)?;
-        }
-        Ok(())
-    }
-
-    /// The process that makes an end's calls, as `comm (pid)`, if one was watched.
-    fn process(&self, side: Side) -> Option<String> {
-        let own = self.index.events_of(Some(self.connection?.id));
-        own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => process(self.index.story, &call.call, self.style),
-            _ => None,
-        })
-    }
-}
-
-/// A process as `comm (pid)`.
-fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
-    let (thread, process) = story.threads.get(call.thread())?;
-    Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
 /// Draws the rows of a view after those `drawn` before, as a ladder, or as compact lines where that has no room, or no two lanes.
@@ -325,11 +238,12 @@ mod tests {
 
     use super::*;
     use crate::calls::{Effect, Errno};
-    use crate::flow::{Ending, ResetKind, Verdict};
+    use crate::flow::{Ending, ResetKind, Side, Verdict};
     use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Clock, Color, sample};
     use crate::story::{Mechanism, Phase, Timing};
     use crate::tcp::{Finding, Rule};
+    use crate::time::Span;
     use crate::wire::Flags;
 
     fn drawn(story: &Story, style: &Style) -> String {

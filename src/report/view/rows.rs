@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Form, Index, LaneId, Lanes, Moved, Row, Slot, What};
+use super::lanes::Lanes;
+use super::{Form, Index, LaneId, Moved, Row, Slot, What};
 use crate::calls::Effect;
 use crate::story::{CallEvent, Event, EventId, EventKind, Phase};
 use crate::tcp::State;

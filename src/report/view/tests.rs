@@ -5,7 +5,7 @@ use super::*;
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::sample;
-use crate::story::{EventKind, Story};
+use crate::story::{EventId, EventKind, Phase, Story};
 use crate::wire::Flags;
 
 /// The rows that are left of these segments: who sends, how many octets; each is 1 µs after the one before.

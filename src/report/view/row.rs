@@ -1,0 +1,102 @@
+//! A row of a view: what it shows, in which lanes, and what moves with it.
+
+use super::LaneId;
+use crate::story::{CallEvent, EventId, Phase, SegmentEvent, TimerEvent, TransitionEvent};
+use crate::tcp::State;
+use crate::time::Timestamp;
+
+/// One row: one event, or several that belong together, and the transitions of that moment.
+pub struct Row<'a> {
+    /// When; `None` when the capture does not say.
+    pub at: Option<Timestamp>,
+    /// The part of the connection's life.
+    pub phase: Phase,
+    /// What it shows.
+    pub what: What<'a>,
+    /// Transitions of that same moment, which the row's own event or its cause brought about.
+    pub moves: Vec<Moved<'a>>,
+    /// The calls that are open in each lane while the row is shown, by slot.
+    pub slots: Vec<Vec<Slot>>,
+    /// The state that each lane is in after the row.
+    pub states: Vec<Option<State>>,
+}
+
+/// What a row shows.
+pub enum What<'a> {
+    /// A call, or a part of it.
+    Call {
+        /// The event.
+        id: EventId,
+        /// The call.
+        call: &'a CallEvent,
+        /// The lane that made it.
+        lane: LaneId,
+        /// Which part of it.
+        form: Form,
+    },
+    /// A segment.
+    Segment {
+        /// The segment.
+        segment: &'a SegmentEvent,
+        /// The lane that sent it.
+        from: LaneId,
+        /// The lane that it goes to.
+        to: LaneId,
+    },
+    /// Segments that followed one another, shown as one; three or more.
+    Run {
+        /// The segments, in order.
+        segments: Vec<&'a SegmentEvent>,
+        /// The lane that sent them.
+        from: LaneId,
+        /// The lane that they go to.
+        to: LaneId,
+    },
+    /// A timer that runs.
+    Timer {
+        /// The timer.
+        timer: &'a TimerEvent,
+        /// The lane on whose socket it runs.
+        lane: LaneId,
+    },
+    /// Only its moves.
+    Moves,
+}
+
+/// Which part of a call a row shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// All of it: nothing else happened while it lasted.
+    Whole,
+    /// Its entry; its return follows.
+    Entry,
+    /// Its return.
+    Return,
+    /// That it has not returned when the story ends.
+    Unreturned,
+}
+
+/// A transition as a row shows it.
+pub struct Moved<'a> {
+    /// The transition.
+    pub transition: &'a TransitionEvent,
+    /// The lane that moved.
+    pub lane: LaneId,
+    /// Whether it is a listening socket that moved, and not the connection.
+    pub listener: bool,
+}
+
+/// A slot beside a lane's calls, where a line shows how long a call is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// No call has it.
+    Free,
+    /// A call is entered.
+    Opens,
+    /// The call goes on.
+    Waits,
+    /// The call returns.
+    Closes,
+    /// The call has not returned when the story ends.
+    Hangs,
+}
