@@ -30,7 +30,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let memory = memory::of(options.memory);
     // Rows that come one by one are read one by one.
     if options.output.is_none() {
-        interrupt.be_heeded_soon()?;
+        interrupt.be_heeded_soon();
     }
     let out = interrupt.until(Box::new(stdout.lock()));
     let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options, memory)?.streams() {
@@ -45,7 +45,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
         }),
     };
     if told.is_err() && interrupt.is_over() {
-        complain(&NOT_ALL);
+        interrupt.tell(NOT_ALL);
         return Ok(Outcome::Incomplete);
     }
     told
@@ -356,7 +356,7 @@ impl<'a> Run<'a> {
     fn outcome(self, unread: Unread) -> Result<Outcome, Failure> {
         let mut outcome = self.whole;
         if self.interrupt.is_pressed() {
-            complain(if self.cut { &NOT_ALL } else { &INTERRUPTED });
+            self.interrupt.tell(if self.cut { NOT_ALL } else { INTERRUPTED });
             outcome = Outcome::Incomplete;
         }
         if let Some(disorder) = self.selection.disorder() {
@@ -473,6 +473,6 @@ fn absence(id: ConnectionId, numbers: u64) -> String {
 /// How many segments a timeline of all connections holds, where there is memory for so many.
 const MOST_SEGMENTS: u64 = 1_000_000;
 /// How many segments a timeline has after an interrupt: as many as are told in an instant.
-const TOLD_AFTER_AN_INTERRUPT: usize = 10_000;
+const TOLD_AFTER_AN_INTERRUPT: usize = 5_000;
 /// How many findings of one connection are kept where findings are what is asked for.
 const MOST_FINDINGS: usize = 100_000;

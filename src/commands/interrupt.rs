@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::low_level::{self, pipe};
 
-use super::Failure;
+use super::{Failure, complain};
 
 /// What Ctrl-C (SIGINT) and SIGTERM do from now on, and SIGHUP where the process was not started to outlive its terminal (nohup).
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Interrupt {
     pressed: Arc<AtomicBool>,
     done: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
+    /// Whether standard error says that there was one.
+    said: Arc<AtomicBool>,
 }
 
 /// An output that ends with a whole line once the time for telling is over.
@@ -82,7 +84,7 @@ impl Interrupt {
             unsafe { low_level::register(signal, heed) }.map_err(failed)?;
             flag::register_conditional_default(signal, Arc::clone(&done)).map_err(failed)?;
         }
-        Ok(Self { pressed, done, over: Arc::default() })
+        Ok(Self { pressed, done, over: Arc::default(), said: Arc::default() })
     }
 
     /// Catches the signals as [`Interrupt::catch`] does, but the second one has `keep` done at once, in a thread of its own, and then
@@ -115,27 +117,26 @@ impl Interrupt {
             }
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-        Ok(Self { pressed, done: Arc::default(), over: Arc::default() })
+        Ok(Self { pressed, done: Arc::default(), over: Arc::default(), said: Arc::default() })
     }
 
     /// Has the first one heeded soon, whatever is done: what is written through [`until`](Self::until) ends with a line once
     /// [`SOON`] is over, and at [`LATEST`] the process ends.
     ///
     /// Both are counted in time that the process computes, so that a busy machine takes nothing from what is told.
-    /// Where there can be no thread, all is told.
-    ///
-    /// # Errors
-    /// The system does not let them be caught.
-    pub(super) fn be_heeded_soon(&self) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::new(format!("Ctrl-C cannot be caught: {error}"));
-        let (mut caught, to_us) = UnixStream::pair().map_err(failed)?;
+    /// Where there can be no thread, or no further open file, all is told.
+    pub(super) fn be_heeded_soon(&self) {
+        let Ok((mut caught, to_us)) = UnixStream::pair() else { return };
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
-            pipe::register(signal, to_us.try_clone().map_err(failed)?).map_err(failed)?;
+            let registered = to_us.try_clone().and_then(|to_us| pipe::register(signal, to_us));
+            if registered.is_err() {
+                return;
+            }
         }
-        let over = Arc::clone(&self.over);
+        let (over, said) = (Arc::clone(&self.over), Arc::clone(&self.said));
         let wait = move || {
             if caught.read_exact(&mut [0]).is_err() {
                 return;
@@ -150,17 +151,24 @@ impl Interrupt {
                 thread::sleep(LOOK);
             }
             // Not by the library's lock, which whoever is stuck may hold.
-            let said = format!("tcpflow: {NOT_ALL}\n");
-            let _ = nix::unistd::write(io::stderr(), said.as_bytes());
+            if !said.swap(true, Ordering::Relaxed) {
+                let _ = nix::unistd::write(io::stderr(), format!("tcpflow: {NOT_ALL}\n").as_bytes());
+            }
             low_level::exit(2);
         };
         let _ = thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
-        Ok(())
     }
 
     /// `out`, until the time for telling after an interrupt is over.
     pub(super) fn until<'a>(&self, out: Box<dyn Write + 'a>) -> Until<'a> {
         Until { out, over: Arc::clone(&self.over), in_line: false }
+    }
+
+    /// Says once what became of what was seen.
+    pub(super) fn tell(&self, message: &str) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            complain(&message);
+        }
     }
 
     /// Whether the time for telling after an interrupt is over.

@@ -12,7 +12,7 @@ pub(super) struct Octets {
     /// the end of the only interval, or with gaps the highest position at which a segment began.
     end: i64,
     end_seq: Seq,
-    /// With [`Marks::FIN`]: the sequence number after the FIN.
+    /// With `Marks::FIN`: the sequence number after the FIN.
     pub(super) fin_end: Seq,
 }
 
