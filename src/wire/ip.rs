@@ -144,7 +144,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         let inside = way.with(Oddities::TUNNELLED);
         match protocol {
             UDP => self.udp(ip, part, way),
-            GRE => self.gre(ip, part, inside.with(Oddities::GRE)),
+            GRE => self.gre(TunnelKind::Gre, ip, part, inside.with(Oddities::GRE)),
             IPV4_INSIDE | IPV6_INSIDE => {
                 self.enter(TunnelKind::IpInIp, None, Some(ip));
                 let inside = inside.with(Oddities::IP_IN_IP);
