@@ -1,6 +1,7 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
 mod memory;
+mod trust;
 mod watch;
 
 pub use memory::Memory;
@@ -16,7 +17,8 @@ use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{self, Observed, Story, Trace};
-use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
+use crate::wire::{Checksums, Decoder, Oddities, Segment, Skip, Skipped, Tunnel};
+use trust::Trust;
 
 /// Where a run tells what it found.
 pub trait Sink {
@@ -98,6 +100,8 @@ pub struct Reader<W> {
     wanted: W,
     previews: Previews,
     most: usize,
+    /// Whose wrong checksums are believed; `None` where all are, or none is looked at.
+    trust: Option<Trust>,
 }
 
 /// Whether the first octets of payloads are kept.
@@ -120,6 +124,8 @@ pub struct Batch {
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
     quotes: Vec<(usize, Segment)>,
+    /// The places of segments whose checksum seems wrong.
+    wrong: Vec<usize>,
     frames: u64,
     last: u64,
     /// How many octets the frames had, those that were not wanted among them.
@@ -151,17 +157,21 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews, most } = self;
+        let Self { decoder, finder, wanted, previews, most, trust } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
-                batch.add(decoder, finder, &frame, *previews);
+                batch.add(decoder, finder, &frame, *previews, trust.as_mut());
             }
             batch.read += frame.bytes.len();
             full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
             Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        });
+        if let Some(trust) = trust {
+            batch.believe(trust);
+        }
+        let taken = taken?;
         Ok(if full || taken == *most { More::Frames } else { More::Nothing })
     }
 }
@@ -174,15 +184,31 @@ impl Batch {
         self.seen.clear();
         self.tunnels.clear();
         self.quotes.clear();
+        self.wrong.clear();
         (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
 
     #[inline(always)]
-    fn add(&mut self, decoder: &mut Decoder, finder: &Finder, frame: &Frame<'_>, previews: Previews) {
+    fn add(
+        &mut self,
+        decoder: &mut Decoder,
+        finder: &Finder,
+        frame: &Frame<'_>,
+        previews: Previews,
+        mut trust: Option<&mut Trust>,
+    ) {
         self.frames += 1;
         let before = self.segments.len();
-        let Self { segments, octets, lens, seen, .. } = self;
+        let Self { segments, octets, lens, seen, wrong, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
+            if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
+                && let Some(trust) = trust.as_mut()
+            {
+                trust.note(segment);
+                if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
+                    wrong.push(segments.len());
+                }
+            }
             segments.push(finder, segment);
             if previews == Previews::Kept {
                 let preview = &payload[..payload.len().min(PREVIEW)];
@@ -202,6 +228,15 @@ impl Batch {
             }
             if skip == Skip::LinkType {
                 self.unread.get_or_insert(frame.link);
+            }
+        }
+    }
+
+    /// Forgets wrong checksums that are not believed, now that more of them were seen.
+    fn believe(&mut self, trust: &Trust) {
+        for place in self.wrong.drain(..) {
+            if !self.segments.with_segment(place, |segment| trust.believes(segment)) {
+                self.segments.forgive(place);
             }
         }
     }
@@ -237,6 +272,7 @@ pub struct Session {
     ended: Vec<Connection>,
     totals: Totals,
     unread: Option<LinkType>,
+    checksums: Checksums,
 }
 
 impl Session {
@@ -250,13 +286,21 @@ impl Session {
         Self { table: FlowTable::with_limits(limits), ..self }
     }
 
+    /// The same, with other checksums looked at than none; with [`Checksums::Controls`] wrong ones are believed only from
+    /// senders whose checksums are right otherwise: see [`Trust`].
+    pub fn with_checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
+    }
+
     /// A reader for this run, whose limits are those it is to have; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
             Keep::All | Keep::First(_) | Keep::Only(..) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
-        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH }
+        let trust = (self.checksums == Checksums::Controls).then(Trust::default);
+        let decoder = decoder.with_checksums(self.checksums);
+        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH, trust }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.

@@ -136,7 +136,7 @@ impl<K: Key> Record<K> {
     pub(super) fn new(key: K, from: KeySide, id: u64, segment: &Segment) -> Self {
         let opens = is_opening(segment.flags) && !segment.has_short_header();
         // Whoever gets a segment that cannot be read has nothing of it.
-        let is_asked = opens && !segment.is_unreadable();
+        let is_asked = opens && !segment.is_unreadable() && !segment.is_dropped();
         Self {
             key,
             id,
@@ -208,7 +208,10 @@ impl<K: Key> Record<K> {
         let overtaken = self.ends[direction as usize].acknowledges(segment);
         let last_reset = self.history.last_reset();
         let client = self.client.direction();
-        self.history.observe(direction, client, segment, repeats);
+        let is_dropped = segment.is_dropped();
+        if !is_dropped {
+            self.history.observe(direction, client, segment, repeats);
+        }
         self.complete(segment, opened);
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
@@ -216,7 +219,7 @@ impl<K: Key> Record<K> {
         let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
         let mut moves = [None; 6];
         // Between open ends a segment without SYN, FIN and RST moves nothing.
-        if controls || self.ends.iter().any(|end| end.state() != Some(State::Established)) {
+        if !is_dropped && (controls || self.ends.iter().any(|end| end.state() != Some(State::Established))) {
             if self.is_octets_after_close(direction, segment, &judged) {
                 judged.findings.insert(Finding::DataAfterClose);
             }

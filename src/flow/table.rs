@@ -293,6 +293,48 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_with_a_wrong_checksum_is_counted_and_moves_no_state() {
+        let follow = |script: &str, wrong: &[u64]| {
+            let mut table = FlowTable::new();
+            for (_, mut segment, _) in script::read(script) {
+                if wrong.contains(&segment.frame) {
+                    segment.oddities |= Oddities::BAD_CHECKSUM;
+                }
+                let step = table.observe(&segment).expect("not late");
+                let is_found = step.findings.contains(crate::tcp::Finding::BadChecksum);
+                assert_eq!(is_found, wrong.contains(&segment.frame));
+                assert!(!is_found || step.moves == [None; 6], "{step:?}");
+            }
+            let mut told = Vec::new();
+            let Ok(_) = table.finish(|connection| {
+                told.push(connection);
+                Ok::<_, Infallible>(())
+            });
+            told.remove(0)
+        };
+        let script = "
+            0   C > S: S  100(0)
+            5   C > S: S  100(0)
+            10  S > C: S. 300(0) ack 101
+            20  C > S: .  101(0) ack 301
+            30  S > C: R. 301(0) ack 101
+            40  C > S: P. 101(5) ack 301
+            41  S > C: .  301(0) ack 106";
+        let connection = follow(script, &[1, 5]);
+        assert_eq!((connection.ending, connection.closed_by), (Ending::Open, None));
+        assert_eq!([connection.client_state, connection.server_state], [Some(State::Established); 2]);
+        assert_eq!((connection.history.as_str(), connection.conn_state), ("CShAcDa", ConnState::S1));
+        assert_eq!(
+            (connection.client_to_server.syn, connection.server_to_client.rst, connection.completeness),
+            (2, 1, 47)
+        );
+        let refused = follow("0 C > S: S 100(0)\n 1 S > C: R. 0(0) ack 101", &[2]);
+        assert_eq!((refused.ending, refused.client_state), (Ending::Open, Some(State::SynSent)));
+        let syn = follow("0 C > S: S 100(0)", &[1]);
+        assert_eq!((syn.ending, syn.client_state, syn.history.as_str()), (Ending::Unanswered, None, "C"));
+    }
+
+    #[test]
     fn a_refused_connection() {
         let connection = only(
             "0   C > S: S  100(0)

@@ -14,6 +14,10 @@ pub enum Checksums {
     /// They are not: a sender with checksum offload, and every loopback, hands wrong ones to a capture.
     #[default]
     Ignore,
+    /// Those of segments with SYN, FIN or RST are verified, which move states and have few octets.
+    ///
+    /// What a sender leaves to its network card is not told as wrong: the sum of the pseudo-header, or nothing.
+    Controls,
     /// They are verified where the whole segment was captured: [`Oddities::GOOD_CHECKSUM`] or [`Oddities::BAD_CHECKSUM`].
     Verify,
 }

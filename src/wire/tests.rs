@@ -474,6 +474,27 @@ fn checksums_are_verified_only_where_asked() {
 // ---- what is cut ----
 
 #[test]
+fn of_controls_alone_what_no_offload_leaves_is_wrong() {
+    let told = |flags, checksum: u16, version6: bool| {
+        let mut tcp = tcp(flags, &[], b"octets");
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+        let bytes = if version6 { ipv6(6, &tcp) } else { ipv4(6, &tcp) };
+        let mut decoder = Decoder::new().with_checksums(Checksums::Controls);
+        decode(&mut decoder, 101, &bytes, bytes.len()).unwrap()[0].0.oddities
+    };
+    // Of 10.0.0.1 to 10.0.0.2, TCP, 26 octets: with the length and without it.
+    assert_eq!([0, 0x1409, 0x1423].map(|sum| told(2, sum, false)), [Oddities::empty(); 3]);
+    // Of 2001:db8::1 to 2001:db8::2.
+    assert_eq!([0, 0x5b7b, 0x5b95].map(|sum| told(2, sum, true)), [Oddities::empty(); 3]);
+    for flags in [2, 1, 4, 18] {
+        assert_eq!(told(flags, 0x1424, false), Oddities::BAD_CHECKSUM);
+    }
+    assert_eq!(told(16, 0x1424, false), Oddities::empty(), "others are not looked at");
+    let right = (1..=u16::MAX).filter(|sum| told(2, *sum, false) == Oddities::GOOD_CHECKSUM);
+    assert_eq!(right.count(), 1);
+}
+
+#[test]
 fn a_cut_frame_shows_the_same_segment_or_none() {
     for (name, link, bytes, _) in ways() {
         let whole = only(link, &bytes).0;
