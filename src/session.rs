@@ -1,5 +1,6 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
+mod conflicts;
 mod memory;
 mod trust;
 mod watch;
@@ -18,6 +19,7 @@ use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, Flow
 use crate::kernel::Evidence;
 use crate::story::{self, Observed, Story, Trace};
 use crate::wire::{Checksums, Decoder, Oddities, Segment, Skip, Skipped, Tunnel};
+use conflicts::Conflicts;
 use trust::Trust;
 
 /// Where a run tells what it found.
@@ -115,9 +117,9 @@ enum Previews {
 #[derive(Default)]
 pub struct Batch {
     segments: Bundle,
-    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
+    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless previews are kept.
     octets: Vec<u8>,
-    lens: Vec<u8>,
+    lens: Vec<u16>,
     /// Where each segment was seen; empty unless previews are kept.
     seen: Vec<SeenAt>,
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
@@ -211,9 +213,9 @@ impl Batch {
             }
             segments.push(finder, segment);
             if previews == Previews::Kept {
-                let preview = &payload[..payload.len().min(PREVIEW)];
-                octets.extend_from_slice(preview);
-                lens.push(preview.len() as u8);
+                let first = &payload[..payload.len().min(COMPARED)];
+                octets.extend_from_slice(first);
+                lens.push(first.len() as u16);
                 seen.push(frame.seen());
             }
         });
@@ -273,6 +275,7 @@ pub struct Session {
     totals: Totals,
     unread: Option<LinkType>,
     checksums: Checksums,
+    conflicts: Conflicts,
 }
 
 impl Session {
@@ -344,7 +347,7 @@ impl Session {
             batch.follow(&mut self.table, |_, _| {});
             return self.table.end_quiet();
         }
-        let Self { table, keep, ended, kept, held, left_out, .. } = self;
+        let Self { table, keep, ended, kept, held, left_out, conflicts, .. } = self;
         let most = keep.most();
         let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
@@ -354,9 +357,9 @@ impl Session {
             let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));
             let seen = seen.next().copied().unwrap_or_default();
-            let preview = &batch.octets[start..start + len];
+            let payload = &batch.octets[start..start + len];
             start += len;
-            if let Some(step) = step
+            if let Some(mut step) = step
                 && keep.keeps(step.connection)
             {
                 if *held >= most {
@@ -364,6 +367,8 @@ impl Session {
                     return;
                 }
                 *held += 1;
+                conflicts.observe(segment, &mut step, payload);
+                let preview = &payload[..len.min(PREVIEW)];
                 let tunnel = tunnel.unwrap_or_default();
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel, seen };
                 kept.entry(step.connection).or_default().push(observed);
@@ -424,10 +429,15 @@ impl Session {
         });
         totals.dropped = dropped;
         connections.sort_by_key(|connection| connection.id);
-        let mut kept = self.kept;
+        let (mut kept, mut conflicts) = (self.kept, self.conflicts);
         let mut traces = Vec::new();
-        connections.retain(|connection| {
+        connections.retain_mut(|connection| {
             let Some(segments) = kept.remove(&connection.id) else { return false };
+            if let Some(found) = conflicts.take(connection.id) {
+                connection.findings.extend(found.findings);
+                connection.findings.sort_by_key(|finding| finding.frame);
+                connection.findings_omitted += found.omitted;
+            }
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
@@ -448,6 +458,8 @@ impl Session {
 
 /// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
 const BATCH: usize = 512;
+/// How many octets of each payload of a timeline are compared with those at the same positions before.
+const COMPARED: usize = 2048;
 /// How many make one of a stream.
 const SMALL_BATCH: usize = 128;
 /// With so many segments a batch is full, whatever the frames: one frame of an A-MSDU may hold 4,096.
@@ -458,7 +470,9 @@ const MOST_READ: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{Conflict, Detail};
     use crate::story::EventKind;
+    use crate::tcp::Finding;
 
     /// Segments of one octet from one end, each in IPv4 without a link layer.
     struct Octets {
@@ -520,6 +534,51 @@ mod tests {
         let subframe = [&[0; 12][..], &[0, 48, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip, &[0, 0]].concat();
         let frame = [&[0x88, 1][..], &[0; 22], &[0x80, 0], &subframe.repeat(100)].concat();
         assert_eq!(fill(Same(LinkType(105), frame)), (11, 1100));
+    }
+
+    /// Some frames, one after the other.
+    struct Frames(Vec<Vec<u8>>, usize);
+
+    impl FrameSource for Frames {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            self.1 += 1;
+            Ok(self.0.get(self.1 - 1).map(|bytes| Frame {
+                number: self.1 as u64,
+                at: None,
+                link: LinkType::RAW,
+                bytes,
+                wire_len: bytes.len() as u32,
+                seen: Default::default(),
+            }))
+        }
+    }
+
+    #[test]
+    fn octets_beyond_those_compared_are_not() {
+        let conflicts = |place: usize| {
+            let frame = |octet: u8| {
+                let ip = [0x45, 0, 0x0b, 0xe0, 0, 0, 0x40, 0, 64 + octet, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+                let tcp = [0, 7, 0, 80, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0];
+                let mut frame = [&ip[..], &tcp, &[0; 3000]].concat();
+                frame[40 + place] = octet;
+                frame
+            };
+            let mut session = Session::new(Keep::All);
+            let mut source = Frames(vec![frame(0), frame(1)], 0);
+            assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
+            let story = session.story(Threads::default(), Vec::new(), &[], None);
+            let of_segment = story.events.iter().any(|event| match &event.kind {
+                EventKind::Segment(segment) => segment.findings.contains(Finding::ConflictingOctets),
+                _ => false,
+            });
+            let mut findings = story.connections[0].findings.iter();
+            let listed = findings.find(|finding| finding.finding == Finding::ConflictingOctets).cloned();
+            assert_eq!(listed.is_some(), of_segment);
+            listed.map(|finding| (finding.frame, finding.detail))
+        };
+        let told = Detail::Conflict(Box::new(Conflict { frame: 1, ttls: [64, 65] }));
+        assert_eq!(conflicts(COMPARED - 1), Some((Some(2), told)));
+        assert_eq!(conflicts(COMPARED), None);
     }
 
     #[test]

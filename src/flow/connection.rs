@@ -292,8 +292,19 @@ pub enum Detail {
     Number(u32),
     /// The tunnels that a segment came in, and those of the first segment of its end; outermost first.
     Tunnels(Box<[Box<[Tunnel]>; 2]>),
+    /// What it was compared with.
+    Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.
     Disagreement(Box<Disagreement>),
+}
+
+/// What a segment was compared with that carries other octets at the same positions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    /// The frame of the segment that came before.
+    pub frame: u64,
+    /// The time to live of that one, and of this one.
+    pub ttls: [u8; 2],
 }
 
 /// A witness's word for the state of an end, which no state fits that the segments show at that time.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Wording;
-use crate::flow::{Detail, Disagreement, FindingAt, Left, ResetKind, Side, Verdict};
+use crate::flow::{Conflict, Detail, Disagreement, FindingAt, Left, ResetKind, Side, Verdict};
 use crate::kernel::Witness;
 use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
@@ -150,6 +150,14 @@ impl Wording for English {
             }
             (Finding::InconsistentFlags, _) => "Flags that contradict each other.",
             (Finding::BadChecksum, _) => "The checksum is wrong.",
+            (Finding::ConflictingOctets, Detail::Conflict(conflict)) => {
+                let Conflict { frame, ttls: [before, now] } = **conflict;
+                let ttls = if before == now { String::new() } else { format!(", TTL {now} against {before}") };
+                return format!(
+                    "Other octets than frame {frame} at the same positions{ttls}: not a retransmission; one of the two was forged or changed on its way."
+                )
+                .into();
+            }
             (Finding::ConflictingOctets, _) => "Octets that differ from those sent before at the same positions.",
             (Finding::DataAfterClose, _) => "Octets to an end that has closed: nobody will read them.",
         };
