@@ -292,6 +292,8 @@ pub enum Detail {
     Number(u32),
     /// The tunnels that a segment came in, and those of the first segment of its end; outermost first.
     Tunnels(Box<[Box<[Tunnel]>; 2]>),
+    /// What it acknowledges was captured, in a repetition that reached further than the segment before.
+    Captured,
     /// What it was compared with.
     Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.

@@ -46,6 +46,8 @@ struct Trouble {
     /// The first findings, at most [`Limits::findings`](super::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
+    /// With [`Course::REPLAYED`]: the last time before that.
+    replayed_until: Option<Timestamp>,
     /// How much memory the table counts for the connection besides its slot.
     weight: usize,
 }
@@ -86,6 +88,8 @@ bitflags::bitflags! {
         const SECOND_INTO_CLOSED = 8;
         /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
         const CLOSED = 16;
+        /// The capture began again from the first segment, with the same times.
+        const REPLAYED = 32;
     }
 }
 
@@ -103,7 +107,8 @@ struct Remark {
     finding: Finding,
     direction: Direction,
     frame: u64,
-    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is.
+    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
+    /// or 1 where all that is acknowledged was captured.
     amount: i64,
 }
 
@@ -111,6 +116,7 @@ impl Remark {
     fn detail(&self) -> Detail {
         match self.finding {
             Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
+            Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
             Finding::Retransmission
             | Finding::FastRetransmission
             | Finding::SpuriousRetransmission
@@ -201,9 +207,19 @@ impl<K: Key> Record<K> {
                 self.settle_client(direction, flags);
             }
         }
+        let last_at = (segment.at == self.first_at && opened.is_none()).then(|| self.last_at()).flatten();
         let mut judged = self.conversation.observe(direction, segment);
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
+        }
+        if last_at > segment.at && direction == Direction::First && judged.position == 0 {
+            self.closing.course |= Course::REPLAYED;
+            self.trouble.get_or_insert_default().replayed_until = last_at;
+        }
+        if self.closing.course.contains(Course::REPLAYED)
+            && self.trouble.as_ref().is_some_and(|trouble| segment.at <= trouble.replayed_until)
+        {
+            judged.findings.insert(Finding::CapturedTwice);
         }
         let overtaken = self.ends[direction as usize].acknowledges(segment);
         let last_reset = self.history.last_reset();
@@ -616,6 +632,7 @@ impl<K: Key> Record<K> {
             }
             let amount = match finding {
                 Finding::DuplicateAck => i64::from(judged.duplicate),
+                Finding::AckedUnseen => judged.was_captured.into(),
                 _ => judged.since_advance.map_or(-1, Span::as_nanos),
             };
             trouble.remarks.push(Remark { finding, direction, frame: segment.frame, amount });

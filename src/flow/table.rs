@@ -335,6 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn of_a_capture_that_holds_itself_twice_the_second_half_is_copies() {
+        let script = "
+            0  C > S: S  100(0)         id -
+            10 S > C: S. 300(0) ack 101 id -
+            20 C > S: .  101(0) ack 301 id -
+            30 C > S: P. 101(5) ack 301 id -
+            31 S > C: .  301(0) ack 106 id -
+            32 C > S: F. 106(0) ack 301 id -
+            33 S > C: F. 301(0) ack 107 id -
+            34 C > S: .  107(0) ack 302 id -";
+        let segments: Vec<_> = script::read(script).map(|line| line.1).collect();
+        let mut table = FlowTable::new();
+        segments.iter().for_each(|segment| assert!(table.observe(segment).expect("not late").findings.is_empty()));
+        let once = table.connection(&segments[0]).expect("one");
+        for segment in &segments {
+            let again = Segment { frame: segment.frame + 8, ..*segment };
+            let step = table.observe(&again).expect("not late");
+            assert!(step.findings.contains(crate::tcp::Finding::CapturedTwice), "frame {}", again.frame);
+            assert_eq!(step.moves, [None; 6]);
+        }
+        let twice = table.connection(&segments[0]).expect("one");
+        assert_eq!((twice.client_state, twice.server_state), (once.client_state, once.server_state));
+        assert_eq!((&twice.verdict, twice.ending, twice.closed_by), (&once.verdict, once.ending, once.closed_by));
+        // What comes later than all that is none of it.
+        let after = Segment { at: Some(Timestamp::from_nanos(i64::MAX / 2)), frame: 20, ..segments[5] };
+        let step = table.observe(&after).expect("not late");
+        assert!(!step.findings.contains(crate::tcp::Finding::CapturedTwice), "{:?}", step.findings);
+    }
+
+    #[test]
     fn a_refused_connection() {
         let connection = only(
             "0   C > S: S  100(0)

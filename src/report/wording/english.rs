@@ -108,11 +108,13 @@ impl Wording for English {
             (Finding::OutOfOrder, _) => return late("Older octets after newer ones, too soon for a retransmission"),
             (Finding::Reordered, _) => {
                 return late(
-                    "Sent before newer octets and overtaken by them, as its IP identification shows: not a retransmission",
+                    "Sent before newer octets and overtaken by them, as its IP identification or timestamp shows: not a retransmission",
                 );
             }
             (Finding::SentAgain, _) => {
-                return late("Sent after newer octets, as its IP identification shows: retransmitted, not overtaken");
+                return late(
+                    "Sent after newer octets, as its IP identification or timestamp shows: retransmitted, not overtaken",
+                );
             }
             (Finding::DuplicateAck, Detail::Number(number)) => return format!("Duplicate ACK #{number}.").into(),
             (Finding::DuplicateAck, _) => "Repeats the acknowledgement before.",
@@ -129,6 +131,9 @@ impl Wording for English {
             }
             (Finding::OtherTunnel, _) => "It came in another tunnel than the segments of its end before.",
             (Finding::LostSegment, _) => "A segment before this one was not captured.",
+            (Finding::AckedUnseen, Detail::Captured) => {
+                "Acknowledges octets of which tshark saw none new: they were captured, in a longer retransmission."
+            }
             (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
             (Finding::WindowFull, _) => "Fills the receiver's window to its end.",
@@ -159,6 +164,8 @@ impl Wording for English {
                 .into();
             }
             (Finding::ConflictingOctets, _) => "Octets that differ from those sent before at the same positions.",
+            (Finding::EcnEcho, _) => "The receiver reports congestion: a router had marked a segment (ECN).",
+            (Finding::WindowReduced, _) => "The sender has reduced its congestion window (ECN).",
             (Finding::DataAfterClose, _) => "Octets to an end that has closed: nobody will read them.",
         };
         sentence.into()
