@@ -18,7 +18,7 @@ use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{self, Observed, Story, Trace};
-use crate::wire::{Checksums, Decoder, Oddities, Segment, Skip, Skipped, Tunnel};
+use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 use conflicts::Conflicts;
 use trust::Trust;
 
@@ -125,7 +125,7 @@ pub struct Batch {
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
-    quotes: Vec<(usize, Segment)>,
+    quotes: Vec<(usize, Segment, IcmpError)>,
     /// The places of segments whose checksum seems wrong.
     wrong: Vec<usize>,
     frames: u64,
@@ -225,8 +225,8 @@ impl Batch {
         }
         if let Err(skip) = decoded {
             self.skipped.count(skip);
-            if let Some(quote) = decoder.quote() {
-                self.quotes.push((self.segments.len(), quote));
+            if let Some((quote, error)) = decoder.quote() {
+                self.quotes.push((self.segments.len(), quote, error));
             }
             if skip == Skip::LinkType {
                 self.unread.get_or_insert(frame.link);
@@ -246,9 +246,9 @@ impl Batch {
     /// Lets the table follow what the batch holds, and hands on what each segment did.
     fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
         let mut taken = 0;
-        for (before, quote) in &self.quotes {
+        for (before, quote, error) in &self.quotes {
             table.observe_all(&self.segments, taken..*before, &mut done);
-            table.quote(quote);
+            table.quote(quote, Some(*error));
             taken = *before;
         }
         table.observe_all(&self.segments, taken..self.segments.len(), done);

@@ -3,13 +3,13 @@
 use super::history::{History, Signs, side_of};
 use super::key::{Key, KeySide};
 use super::verdict::{self, Reset, ResetKind};
-use super::{Connection, ConnectionId, Detail, FindingAt, Range, SideSummary, Step};
+use super::{Connection, ConnectionId, Detail, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, Judgement, Move, Moves, Novelty, ResetEffect, Rule, State,
     Stream,
 };
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, IcmpError, Segment};
 
 /// A connection that is followed, in less than 400 octets.
 #[derive(Debug, Default)]
@@ -46,6 +46,8 @@ struct Trouble {
     /// The first findings, at most [`Limits::findings`](super::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
+    /// ICMP errors that quote its segments.
+    icmp: Option<Icmp>,
     /// With [`Course::REPLAYED`]: the last time before that.
     replayed_until: Option<Timestamp>,
     /// How much memory the table counts for the connection besides its slot.
@@ -129,6 +131,14 @@ impl Remark {
 }
 
 impl Client {
+    fn basis(self) -> RolesBasis {
+        match self {
+            Self::SentFirst => RolesBasis::FirstSegment,
+            Self::TookSynAck(_) => RolesBasis::SynAck,
+            Self::SentSyn(_) => RolesBasis::Syn,
+        }
+    }
+
     fn direction(self) -> Direction {
         match self {
             Self::SentFirst => Direction::First,
@@ -165,10 +175,17 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes note of a header that was quoted.
-    pub(super) fn quote(&mut self, from: KeySide, quote: &Segment) {
-        self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
+    pub(super) fn quote(&mut self, from: KeySide, quote: &Segment, error: Option<IcmpError>) {
+        if !quote.flags.is_empty() {
+            self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
+        }
         if !self.is_empty() {
             self.conversation.quote(from.direction(self.first), quote);
+            if let Some(error) = error {
+                let trouble = self.trouble.get_or_insert_default();
+                let errors = trouble.icmp.map_or(0, |icmp| icmp.errors);
+                trouble.icmp = Some(Icmp { last: error, errors: errors.saturating_add(1) });
+            }
         }
     }
 
@@ -374,9 +391,13 @@ impl<K: Key> Record<K> {
             initial_rtt: self.conversation.initial_rtt(),
             client_state: states[0],
             server_state: states[1],
+            client_state_basis: states[0].map(|_| self.ends[client as usize].basis()),
+            server_state_basis: states[1].map(|_| self.ends[server as usize].basis()),
+            roles_basis: self.client.basis(),
             closed_by: facts.closed_by(),
             ending,
             verdict: facts.verdict(),
+            icmp: self.trouble.as_ref().and_then(|trouble| trouble.icmp),
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),

@@ -44,6 +44,9 @@ impl Watch {
         });
         if let Err(skip) = decoded {
             totals.skipped.count(skip);
+            if let Some((quote, error)) = decoder.quote() {
+                table.quote(&quote, Some(error));
+            }
         }
     }
 

@@ -18,6 +18,9 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             Some(header) => header,
             None => {
                 if part.bytes.len() < MIN_SHOWN {
+                    if way.quoted {
+                        *self.quote = self.quoted_start(&ip, part);
+                    }
                     return Err(part.short(MIN_SHOWN));
                 }
                 oddities |= Oddities::HEADER_CUT;
@@ -93,6 +96,31 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
         (self.on)(&segment, payload);
         Ok(())
+    }
+
+    /// The first eight octets of a TCP header, which is all that an ICMP error need quote (RFC 792): ports and sequence number.
+    #[cold]
+    fn quoted_start(&self, ip: &Ip, part: Part<'_>) -> Option<Segment> {
+        let (ports, seq) = (part.word(0).ok()?, part.word(4).ok()?);
+        Some(Segment {
+            at: self.at,
+            frame: self.frame,
+            src: ip.src,
+            dst: ip.dst,
+            src_port: (ports >> 16) as u16,
+            dst_port: ports as u16,
+            seq: Seq(seq),
+            ack: Seq(0),
+            flags: Flags::empty(),
+            window: 0,
+            urgent: 0,
+            checksum: 0,
+            ip_id: ip.id,
+            ttl: ip.ttl,
+            len: 0,
+            oddities: Oddities::HEADER_CUT | Oddities::CUT,
+            options: Options::default(),
+        })
     }
 }
 

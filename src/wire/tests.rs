@@ -370,6 +370,46 @@ fn what_is_no_segment_says_why() {
 }
 
 #[test]
+fn an_icmp_error_tells_who_sent_it_and_what_it_says() {
+    use super::IcmpKind::*;
+    let told = |version6: bool, kind, code, word: u32| {
+        let header = join(&[&[kind, code, 0, 0], &word.to_be_bytes()]);
+        let bytes = match version6 {
+            false => ipv4(1, &join(&[&header, &ipv4(6, &segment())])),
+            true => ipv6(58, &join(&[&header, &ipv6(6, &segment())])),
+        };
+        let mut decoder = Decoder::new();
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::NotTcp));
+        decoder.quote().map(|(segment, error)| {
+            assert_eq!(
+                (segment.dst_port, error.from.to_string()),
+                (80, if version6 { "2001:db8::1" } else { "10.0.0.1" }.into())
+            );
+            (error.kind, error.mtu)
+        })
+    };
+    assert_eq!(told(false, 3, 10, 0), Some((HostProhibited, None)));
+    assert_eq!(told(false, 3, 4, 1400), Some((FragmentationNeeded, Some(1400))));
+    assert_eq!(told(false, 3, 4, 0), Some((FragmentationNeeded, None)));
+    assert_eq!(told(false, 3, 1, 7), Some((HostUnreachable, None)));
+    assert_eq!(told(false, 11, 0, 0), Some((TimeExceeded, None)));
+    assert_eq!(told(false, 5, 0, 0), None, "a redirect is no error");
+    assert_eq!(told(true, 1, 1, 0), Some((Prohibited, None)));
+    assert_eq!(told(true, 2, 0, 1280), Some((FragmentationNeeded, Some(1280))));
+    assert_eq!(told(true, 1, 4, 0), Some((PortUnreachable, None)));
+    assert_eq!(told(true, 128, 0, 0), None);
+    // Old routers quote eight octets of the TCP header, and no less.
+    let start = |octets: usize| {
+        let quoted = &ipv4(6, &segment())[..20 + octets];
+        let bytes = ipv4(1, &join(&[&[3, 13, 0, 0, 0, 0, 0, 0], quoted]));
+        let mut decoder = Decoder::new();
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::NotTcp));
+        decoder.quote().map(|(segment, error)| (segment.src_port, segment.dst_port, segment.flags, error.kind))
+    };
+    assert_eq!([7, 8].map(start), [None, Some((12345, 80, Flags::empty(), Prohibited))]);
+}
+
+#[test]
 fn tunnels_in_each_other_take_a_step_for_each_header() {
     // Either port of each would do, and what is innermost is not TCP: nothing ends the search but its bound.
     let tunnel = |inner: Vec<u8>| {
