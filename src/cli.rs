@@ -216,6 +216,9 @@ pub struct Analyze {
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
     #[arg(long, conflicts_with_all = ["timeline", "findings"])]
     pub resolve: bool,
+    /// Which TCP checksums are verified: a segment whose checksum is wrong is counted and moves no state
+    #[arg(long, value_enum, default_value_t = Checksums::Auto, value_name = "WHICH")]
+    pub checksums: Checksums,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub format: Form,
@@ -245,6 +248,9 @@ pub struct Live {
     /// Only connections for which this holds as they stand: a condition on their fields, as `analyze --where` has it
     #[arg(long = "where", value_name = "EXPR", allow_hyphen_values = true)]
     pub condition: Option<String>,
+    /// Which TCP checksums are verified: a segment whose checksum is wrong is counted and moves no state
+    #[arg(long, value_enum, default_value_t = Checksums::Auto, value_name = "WHICH")]
+    pub checksums: Checksums,
     /// The form of the output
     #[arg(long, value_enum, default_value_t = LiveForm::Text)]
     pub format: LiveForm,
@@ -284,6 +290,28 @@ pub struct Live {
     /// Whom root becomes as soon as nothing needs root any more, by name or number [default: who called sudo; else nobody, unless files are to be written into a folder of root's]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
+}
+
+/// Which checksums are verified.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checksums {
+    /// Those of segments with SYN, FIN or RST. A wrong one counts unless it is what a sender leaves to its network card,
+    /// and only while at most one in ten is wrong, in the capture and from its source address (a first one counts)
+    Auto,
+    /// All, and every wrong one counts
+    Verify,
+    /// None
+    Ignore,
+}
+
+impl From<Checksums> for crate::wire::Checksums {
+    fn from(checksums: Checksums) -> Self {
+        match checksums {
+            Checksums::Auto => Self::Controls,
+            Checksums::Verify => Self::Verify,
+            Checksums::Ignore => Self::Ignore,
+        }
+    }
 }
 
 /// The form of what `live` tells.

@@ -1,6 +1,8 @@
 //! One run over a capture: frames through the decoder and the table into a sink, and the chosen connections into a story.
 
+mod conflicts;
 mod memory;
+mod trust;
 mod watch;
 
 pub use memory::Memory;
@@ -16,7 +18,9 @@ use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{Observed, Sighting, Story, Timeline, Trace};
-use crate::wire::{Decoder, Segment, Skip, Skipped, Tunnel};
+use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
+use conflicts::Conflicts;
+use trust::Trust;
 
 /// Where a run tells what it found.
 pub trait Sink {
@@ -98,6 +102,8 @@ pub struct Reader<W> {
     wanted: W,
     previews: Previews,
     most: usize,
+    /// Whose wrong checksums are believed; `None` where all are, or none is looked at.
+    trust: Option<Trust>,
 }
 
 /// Whether the first octets of payloads are kept.
@@ -111,15 +117,17 @@ enum Previews {
 #[derive(Default)]
 pub struct Batch {
     segments: Bundle,
-    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are kept.
+    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless previews are kept.
     octets: Vec<u8>,
-    lens: Vec<u8>,
+    lens: Vec<u16>,
     /// Where each segment was seen; empty unless previews are kept.
     seen: Vec<SeenAt>,
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
-    quotes: Vec<(usize, Segment)>,
+    quotes: Vec<(usize, Segment, IcmpError)>,
+    /// The places of segments whose checksum seems wrong.
+    wrong: Vec<usize>,
     frames: u64,
     last: u64,
     /// How many octets the frames had, those that were not wanted among them.
@@ -151,17 +159,21 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews, most } = self;
+        let Self { decoder, finder, wanted, previews, most, trust } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
-                batch.add(decoder, finder, &frame, *previews);
+                batch.add(decoder, finder, &frame, *previews, trust.as_mut());
             }
             batch.read += frame.bytes.len();
             full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
             Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        });
+        if let Some(trust) = trust {
+            batch.believe(trust);
+        }
+        let taken = taken?;
         Ok(if full || taken == *most { More::Frames } else { More::Nothing })
     }
 }
@@ -174,20 +186,36 @@ impl Batch {
         self.seen.clear();
         self.tunnels.clear();
         self.quotes.clear();
+        self.wrong.clear();
         (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
 
     #[inline(always)]
-    fn add(&mut self, decoder: &mut Decoder, finder: &Finder, frame: &Frame<'_>, previews: Previews) {
+    fn add(
+        &mut self,
+        decoder: &mut Decoder,
+        finder: &Finder,
+        frame: &Frame<'_>,
+        previews: Previews,
+        mut trust: Option<&mut Trust>,
+    ) {
         self.frames += 1;
         let before = self.segments.len();
-        let Self { segments, octets, lens, seen, .. } = self;
+        let Self { segments, octets, lens, seen, wrong, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
+            if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
+                && let Some(trust) = trust.as_mut()
+            {
+                trust.note(segment);
+                if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
+                    wrong.push(segments.len());
+                }
+            }
             segments.push(finder, segment);
             if previews == Previews::Kept {
-                let preview = &payload[..payload.len().min(PREVIEW)];
-                octets.extend_from_slice(preview);
-                lens.push(preview.len() as u8);
+                let first = &payload[..payload.len().min(COMPARED)];
+                octets.extend_from_slice(first);
+                lens.push(first.len() as u16);
                 seen.push(frame.seen());
             }
         });
@@ -197,8 +225,8 @@ impl Batch {
         }
         if let Err(skip) = decoded {
             self.skipped.count(skip);
-            if let Some(quote) = decoder.quote() {
-                self.quotes.push((self.segments.len(), quote));
+            if let Some((quote, error)) = decoder.quote() {
+                self.quotes.push((self.segments.len(), quote, error));
             }
             if skip == Skip::LinkType {
                 self.unread.get_or_insert(frame.link);
@@ -206,12 +234,21 @@ impl Batch {
         }
     }
 
+    /// Forgets wrong checksums that are not believed, now that more of them were seen.
+    fn believe(&mut self, trust: &Trust) {
+        for place in self.wrong.drain(..) {
+            if !self.segments.with_segment(place, |segment| trust.believes(segment)) {
+                self.segments.forgive(place);
+            }
+        }
+    }
+
     /// Lets the table follow what the batch holds, and hands on what each segment did.
     fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
         let mut taken = 0;
-        for (before, quote) in &self.quotes {
+        for (before, quote, error) in &self.quotes {
             table.observe_all(&self.segments, taken..*before, &mut done);
-            table.quote(quote);
+            table.quote(quote, Some(*error));
             taken = *before;
         }
         table.observe_all(&self.segments, taken..self.segments.len(), done);
@@ -239,6 +276,8 @@ pub struct Session {
     ended: Vec<Connection>,
     totals: Totals,
     unread: Option<LinkType>,
+    checksums: Checksums,
+    conflicts: Conflicts,
 }
 
 impl Default for Session {
@@ -260,6 +299,8 @@ impl Session {
             ended: Vec::new(),
             totals: Totals::default(),
             unread: None,
+            checksums: Checksums::default(),
+            conflicts: Conflicts::default(),
         }
     }
 
@@ -273,13 +314,21 @@ impl Session {
         Self { table: FlowTable::with_limits(limits), ..self }
     }
 
+    /// The same, with other checksums looked at than none; with [`Checksums::Controls`] wrong ones are believed only from
+    /// senders whose checksums are right otherwise: see [`Trust`].
+    pub fn with_checksums(self, checksums: Checksums) -> Self {
+        Self { checksums, ..self }
+    }
+
     /// A reader for this run, whose limits are those it is to have; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let (decoder, previews) = match self.keep {
             Keep::Nothing => (Decoder::default(), Previews::Dropped),
             Keep::All | Keep::First(_) | Keep::Only(..) => (Decoder::default().with_tunnels(), Previews::Kept),
         };
-        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH }
+        let trust = (self.checksums == Checksums::Controls).then(Trust::default);
+        let decoder = decoder.with_checksums(self.checksums);
+        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH, trust }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
@@ -323,7 +372,7 @@ impl Session {
             batch.follow(&mut self.table, |_, _| {});
             return self.table.end_quiet();
         }
-        let Self { table, keep, ended, kept, held, room, left_out, .. } = self;
+        let Self { table, keep, ended, kept, held, room, left_out, conflicts, .. } = self;
         let most = keep.most();
         let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
@@ -333,9 +382,9 @@ impl Session {
             let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));
             let seen = seen.next().copied().unwrap_or_default();
-            let preview = &batch.octets[start..start + len];
+            let payload = &batch.octets[start..start + len];
             start += len;
-            if let Some(step) = step
+            if let Some(mut step) = step
                 && keep.keeps(step.connection)
             {
                 let costs = memory::SEGMENT + if kept.contains_key(&step.connection) { 0 } else { memory::CONNECTION };
@@ -346,6 +395,8 @@ impl Session {
                     return;
                 }
                 *held += 1;
+                conflicts.observe(segment, &mut step, payload);
+                let preview = &payload[..len.min(PREVIEW)];
                 let tunnel = tunnel.unwrap_or_default();
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel, seen };
                 let of_connection = kept.entry(observed.step.connection).or_insert_with(|| Vec::with_capacity(1));
@@ -441,10 +492,15 @@ impl Session {
         });
         totals.dropped = dropped;
         connections.sort_by_key(|connection| connection.id);
-        let mut kept = self.kept;
+        let (mut kept, mut conflicts) = (self.kept, self.conflicts);
         let mut traces = Vec::new();
-        connections.retain(|connection| {
+        connections.retain_mut(|connection| {
             let Some(segments) = kept.remove(&connection.id) else { return false };
+            if let Some(found) = conflicts.take(connection.id) {
+                connection.findings.extend(found.findings);
+                connection.findings.sort_by_key(|finding| finding.frame);
+                connection.findings_omitted += found.omitted;
+            }
             traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
             true
         });
@@ -465,6 +521,8 @@ impl Session {
 
 /// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
 const BATCH: usize = 512;
+/// How many octets of each payload of a timeline are compared with those at the same positions before.
+const COMPARED: usize = 2048;
 /// How many make one of a stream.
 const SMALL_BATCH: usize = 128;
 /// With so many segments a batch is full, whatever the frames: one frame of an A-MSDU may hold 4,096.
@@ -475,7 +533,9 @@ const MOST_READ: usize = 4 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{Conflict, Detail};
     use crate::story::EventKind;
+    use crate::tcp::Finding;
 
     /// Segments of one octet from one end, each in IPv4 without a link layer.
     struct Octets {
@@ -537,6 +597,51 @@ mod tests {
         let subframe = [&[0; 12][..], &[0, 48, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &ip, &[0, 0]].concat();
         let frame = [&[0x88, 1][..], &[0; 22], &[0x80, 0], &subframe.repeat(100)].concat();
         assert_eq!(fill(Same(LinkType(105), frame)), (11, 1100));
+    }
+
+    /// Some frames, one after the other.
+    struct Frames(Vec<Vec<u8>>, usize);
+
+    impl FrameSource for Frames {
+        fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+            self.1 += 1;
+            Ok(self.0.get(self.1 - 1).map(|bytes| Frame {
+                number: self.1 as u64,
+                at: None,
+                link: LinkType::RAW,
+                bytes,
+                wire_len: bytes.len() as u32,
+                seen: Default::default(),
+            }))
+        }
+    }
+
+    #[test]
+    fn octets_beyond_those_compared_are_not() {
+        let conflicts = |place: usize| {
+            let frame = |octet: u8| {
+                let ip = [0x45, 0, 0x0b, 0xe0, 0, 0, 0x40, 0, 64 + octet, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+                let tcp = [0, 7, 0, 80, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0];
+                let mut frame = [&ip[..], &tcp, &[0; 3000]].concat();
+                frame[40 + place] = octet;
+                frame
+            };
+            let mut session = Session::new(Keep::All);
+            let mut source = Frames(vec![frame(0), frame(1)], 0);
+            assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
+            let story = session.story(Threads::default(), Vec::new(), &[], None);
+            let of_segment = story.events.iter().any(|event| match &event.kind {
+                EventKind::Segment(segment) => segment.findings.contains(Finding::ConflictingOctets),
+                _ => false,
+            });
+            let mut findings = story.connections[0].findings.iter();
+            let listed = findings.find(|finding| finding.finding == Finding::ConflictingOctets).cloned();
+            assert_eq!(listed.is_some(), of_segment);
+            listed.map(|finding| (finding.frame, finding.detail))
+        };
+        let told = Detail::Conflict(Box::new(Conflict { frame: 1, ttls: [64, 65] }));
+        assert_eq!(conflicts(COMPARED - 1), Some((Some(2), told)));
+        assert_eq!(conflicts(COMPARED), None);
     }
 
     #[test]

@@ -204,9 +204,9 @@ fn timeline(name: &str, attached: Vec<u8>, frames: impl FnOnce(&mut dyn FnMut(&[
 #[test]
 fn tunnels_in_each_other_are_decoded_once() {
     let mut frame = datagram(CLIENT, SERVER, &HEADER);
-    // GTP-U on both of its ports: each of them would do.
+    // GTP-U of version 0 on both of its ports: each of them would do.
     for _ in 0..14 {
-        let gtp = [&[0x30, 0xff, 0, 0, 0, 0, 0, 7][..], &frame].concat();
+        let gtp = [&[0x1e, 0xff][..], &[0; 18], &frame].concat();
         let udp = [&[8, 0x68, 13, 0x3a][..], &(8 + gtp.len() as u16).to_be_bytes(), &[0, 0], &gtp].concat();
         let ip = [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         frame = [&ip[..], &udp].concat();

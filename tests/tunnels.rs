@@ -43,6 +43,47 @@ fn two_networks_with_the_same_addresses_are_one_connection_and_the_timeline_says
     assert!(names.iter().all(|finding| finding["name"] != "other_tunnel"), "{names:?}");
 }
 
+#[test]
+fn each_kind_of_tunnel_has_its_name_and_number() {
+    let inner = ipv4(
+        6,
+        [10, 0, 0],
+        (1, 2),
+        &[&[48, 57, 0, 80, 0, 0, 3, 232, 0, 0, 0, 0, 0x50, SYN, 16, 0][..], &[0; 4]].concat(),
+    );
+    let ethernet = [&[2; 12][..], &[8, 0], &inner].concat();
+    let gre = |head: &[u8], inner: &[u8]| ipv4(47, [192, 0, 2], (1, 2), &[head, inner].concat());
+    let udp = |port: u16, head: &[u8], inner: &[u8]| {
+        let length = (8 + head.len() + inner.len()) as u16;
+        let udp = [&[0xc0, 0][..], &port.to_be_bytes(), &length.to_be_bytes(), &[0, 0], head, inner].concat();
+        ipv4(17, [192, 0, 2], (1, 2), &udp)
+    };
+    let frames = [
+        gre(&[0x20, 1, 0x64, 0, 0, ethernet.len() as u8, 7, 1], &ethernet),
+        udp(4754, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 9], &ethernet),
+        udp(5072, &[&[0x44, 0x52, 0x11, 4][..], &[0; 40]].concat(), &inner),
+        gre(&[0, 0, 0x89, 3, 0x04, 0x60], &ethernet),
+    ];
+    let lines = jsonl(&frames, &["--timeline", "--format", "jsonl"]);
+    let kinds: Vec<_> = of(&lines, "segment")
+        .map(|line| {
+            line["tunnel"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|tunnel| json!([tunnel["kind"], tunnel["id"]]))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let expected = [
+        vec![json!(["eoip", 263])],
+        vec![json!(["gre_in_udp", 9])],
+        vec![json!(["ayiya", null])],
+        vec![json!(["gre", null]), json!(["fabricpath", 17])],
+    ];
+    assert_eq!(kinds, expected);
+}
+
 /// Which way a frame goes.
 #[derive(Clone, Copy)]
 enum Way {

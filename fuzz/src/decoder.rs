@@ -45,7 +45,7 @@ pub fn decoder(octets: &[u8]) {
             assert!(segments > 0 || decoded.is_err(), "a frame that is neither told nor skipped");
             if let Some(quote) = decoder.quote() {
                 assert!(decoded.is_err() && segments == 0, "a frame that is a segment and quotes one");
-                assert_eq!(quote.frame, number);
+                assert_eq!(quote.0.frame, number);
             }
             // Sixteen octets of a TCP header are the least that is a segment, behind twenty of an IP header.
             assert!(36 * segments <= 36 + captured, "{segments} segments in {captured} octets");

@@ -18,6 +18,7 @@ use tcpflow::session::{Keep, Session, Sink, Watch};
 use tcpflow::story::Story;
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
+use tcpflow::wire::Checksums;
 
 /// Plays the octets as a script of up to four connections and analyzes what the capture saw, as a summary and as a story.
 ///
@@ -80,7 +81,7 @@ fn tight(looks: u8) -> Limits {
 
 /// Follows the script as a live capture, and tells it line by line.
 fn watch(script: &Script, limits: Limits, looks: u8) {
-    let mut watch = Watch::new(limits);
+    let mut watch = Watch::new(limits, Checksums::default());
     let mut out = Vec::new();
     let drawn = looks & 4 == 0;
     let style = if drawn { style(looks) } else { Style::plain(80) };

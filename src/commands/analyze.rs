@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         if options.findings || options.format == Form::Parquet {
             limits.findings = MOST_FINDINGS;
         }
-        let mut session = Session::new(Keep::Nothing).with_limits(limits);
+        let mut session = Session::new(Keep::Nothing).with_limits(limits).with_checksums(options.checksums.into());
         // A table's errors name their file; those of standard output do not.
         let failed = |error: io::Error| match &options.output {
             Some(_) => Failure::new(error.to_string()),
@@ -264,7 +264,10 @@ impl<'a> Run<'a> {
         let mut source = self.open(out)?;
         self.filters.count_anew();
         let began = OnceLock::new();
-        let mut session = Session::new(keep).with_limits(self.memory.table()).with_room(self.memory.timeline());
+        let mut session = Session::new(keep)
+            .with_limits(self.memory.table())
+            .with_room(self.memory.timeline())
+            .with_checksums(self.options.checksums.into());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
@@ -340,7 +343,8 @@ impl<'a> Run<'a> {
         // What cannot be read is met again by the second reading, and damage, too.
         let (mut source, _) = self.source(false)?;
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
-        let mut session = Session::new(Keep::Nothing).with_limits(self.memory.table());
+        let mut session =
+            Session::new(Keep::Nothing).with_limits(self.memory.table()).with_checksums(self.options.checksums.into());
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
             .map_err(|error| Failure::output(&error))?;

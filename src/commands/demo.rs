@@ -90,7 +90,8 @@ struct Heard {
 }
 
 fn hear(recording: &Recording, memory: Memory) -> Heard {
-    let mut session = Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+    let mut session =
+        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     let dropped = Some(recording.capture.dropped);

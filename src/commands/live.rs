@@ -72,7 +72,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     };
     let limits = Limits { linger: seconds(options.linger), ..memory::of(options.memory).table() };
     let mut run = Run {
-        watch: Watch::new(limits),
+        watch: Watch::new(limits, options.checksums.into()),
         teller,
         condition,
         tells_drops: options.format != LiveForm::Csv,

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::key::{Key, KeySide};
-use super::{ConnState, Connection, ConnectionId, Ending, Side, SideSummary, Step, Verdict};
-use crate::tcp::{Around, Endpoint, FindingSet, State};
+use super::{ConnState, Connection, ConnectionId, Ending, RolesBasis, Side, SideSummary, Step, Verdict};
+use crate::tcp::{Around, Basis, Endpoint, FindingSet, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Oddities, Options, Segment, Seq};
 
@@ -176,9 +176,13 @@ impl<K: Key> Attempt<K> {
             initial_rtt: None,
             client_state: Some(State::SynSent),
             server_state: None,
+            client_state_basis: Some(Basis::Sent),
+            server_state_basis: None,
+            roles_basis: RolesBasis::Syn,
             closed_by: None,
             ending: Ending::Unanswered,
             verdict: Verdict::Unanswered { syns: 1, lasted: None },
+            icmp: None,
             client_to_server: SideSummary {
                 segments: 1,
                 syn: 1,

@@ -77,6 +77,21 @@ impl Bundle {
         self.whole.push(*segment);
     }
 
+    /// Shows one of the segments.
+    pub fn with_segment<T>(&self, place: usize, show: impl FnOnce(&Segment) -> T) -> T {
+        self.with(place, |_, _, segment| show(segment))
+    }
+
+    /// Has nothing more be said of a segment's checksum.
+    pub fn forgive(&mut self, place: usize) {
+        let item = &mut self.items[place];
+        let oddities = match item.holds.contains(Holds::WHOLE) {
+            true => &mut self.whole[item.seq.0 as usize].oddities,
+            false => &mut item.oddities,
+        };
+        oddities.remove(Oddities::BAD_CHECKSUM);
+    }
+
     /// The hashes of some of the segments.
     pub(super) fn hashes(&self, range: Range<usize>) -> impl Iterator<Item = u64> {
         self.items[range].iter().map(|item| item.hash)
@@ -328,6 +343,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_forgiven_in_either_form() {
+        let (finder, mut bundle) = (Finder::default(), Bundle::default());
+        let (_, segment, _) = crate::script::read("0 C > S: S 1(0)").next().expect("a segment");
+        let wrong = Segment { oddities: Oddities::BAD_CHECKSUM | Oddities::FRAGMENTED, ..segment };
+        for segment in [wrong, Segment { urgent: 1, ..wrong }] {
+            bundle.push(&finder, &segment);
+            bundle.push(&finder, &segment);
+        }
+        (0..2).for_each(|which| bundle.forgive(which * 2));
+        let left: Vec<_> = (0..4).map(|place| bundle.with_segment(place, |segment| segment.oddities)).collect();
+        assert_eq!(left, [Oddities::FRAGMENTED, wrong.oddities, Oddities::FRAGMENTED, wrong.oddities]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use super::{ConnectionId, Side, Verdict};
 use crate::kernel::Witness;
-use crate::tcp::{Finding, State};
+use crate::tcp::{Basis, Finding, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::Tunnel;
+use crate::wire::{IcmpError, Tunnel};
 
 /// The summary of one connection.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,12 +41,20 @@ pub struct Connection {
     pub client_state: Option<State>,
     /// The server's state, likewise.
     pub server_state: Option<State>,
+    /// What the client's state rests on; `None` where the state is not known.
+    pub client_state_basis: Option<Basis>,
+    /// What the server's state rests on.
+    pub server_state_basis: Option<Basis>,
+    /// What says which end is the client.
+    pub roles_basis: RolesBasis,
     /// Who ended it.
     pub closed_by: Option<Closer>,
     /// How it ended.
     pub ending: Ending,
     /// How it ended, with what that rests on.
     pub verdict: Verdict,
+    /// The ICMP errors that quote its segments; `None` where there is none.
+    pub icmp: Option<Icmp>,
     /// What the client sent.
     pub client_to_server: SideSummary,
     /// What the server sent.
@@ -62,6 +70,15 @@ impl Connection {
     pub fn duration(&self) -> Option<Span> {
         self.first.zip(self.last).map(|(first, last)| last.since(first))
     }
+}
+
+/// ICMP errors that quote a connection's segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Icmp {
+    /// The last of them.
+    pub last: IcmpError,
+    /// How many there were.
+    pub errors: u32,
 }
 
 /// What one end sent, and what was measured on it.
@@ -119,6 +136,31 @@ pub struct SideSummary {
     pub rtt_avg_ns: Option<i64>,
     /// The longest.
     pub rtt_max_ns: Option<i64>,
+}
+
+/// What says which end of a connection is the client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RolesBasis {
+    /// It sent the first SYN without ACK.
+    Syn,
+    /// It received the first SYN-ACK.
+    SynAck,
+    /// It sent the first segment; no SYN was captured.
+    FirstSegment,
+}
+
+impl RolesBasis {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Syn, Self::SynAck, Self::FirstSegment];
+
+    /// Its name in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::SynAck => "syn_ack",
+            Self::FirstSegment => "first_segment",
+        }
+    }
 }
 
 /// Who ended a connection.
@@ -292,8 +334,21 @@ pub enum Detail {
     Number(u32),
     /// The tunnels that a segment came in, and those of the first segment of its end; outermost first.
     Tunnels(Box<[Box<[Tunnel]>; 2]>),
+    /// What it acknowledges was captured, in a repetition that reached further than the segment before.
+    Captured,
+    /// What it was compared with.
+    Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.
     Disagreement(Box<Disagreement>),
+}
+
+/// What a segment was compared with that carries other octets at the same positions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    /// The frame of the segment that came before.
+    pub frame: u64,
+    /// The time to live of that one, and of this one.
+    pub ttls: [u8; 2],
 }
 
 /// A witness's word for the state of an end, which no state fits that the segments show at that time.

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::slab::Slab;
 use super::{Connection, Step};
 use crate::tcp::Finding;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, IcmpError, Oddities, Segment};
 
 /// The connections of one address family.
 pub(super) struct Flows<K> {
@@ -175,13 +175,23 @@ impl<K: Family> Flows<K> {
     }
 
     /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
-    pub(super) fn quote(&mut self, key: K, from: KeySide, quote: &Segment, ledger: &mut Ledger) {
+    pub(super) fn quote(
+        &mut self,
+        key: K,
+        from: KeySide,
+        quote: &Segment,
+        error: Option<IcmpError>,
+        ledger: &mut Ledger,
+    ) {
         let hash = ledger.finder.hash_one(key);
         let found = self.find(hash, key).map(Entry::found);
         if ledger.quoted >= MOST_QUOTED {
             return;
         }
+        // Without flags it opens no connection, for Wireshark neither.
+        let is_start = quote.flags.is_empty() && quote.oddities.contains(Oddities::HEADER_CUT);
         match found {
+            None if is_start => {}
             None if ledger.recently_closed.holds(hash) => {}
             None => {
                 ledger.quoted += 1;
@@ -198,7 +208,8 @@ impl<K: Family> Flows<K> {
                         ledger.end(before);
                     }
                 } else {
-                    record.quote(from, quote);
+                    record.quote(from, quote, error);
+                    ledger.weigh(record);
                 }
             }
             Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
@@ -207,9 +218,12 @@ impl<K: Family> Flows<K> {
                 self.replace(slot, hash, record, ledger);
             }
             Some(Found::Attempt(slot)) => {
-                if quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
+                if error.is_some() || quote.flags.intersects(Flags::ACK | Flags::FIN | Flags::RST) {
                     let grown = self.promote(slot, hash, ledger);
-                    self.records.at_mut(grown).quote(from, quote);
+                    let record = self.records.at_mut(grown);
+                    record.quote(from, quote, error);
+                    ledger.weigh(record);
+                    self.keep_within(ledger);
                 }
             }
         }

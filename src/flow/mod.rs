@@ -21,7 +21,8 @@ mod verdict;
 use crate::tcp::{FindingSet, Move};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Closer, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, SideSummary, Totals,
+    Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,
+    SideSummary, Totals,
 };
 pub use ended::Ended;
 pub use limits::{Limits, Tally};

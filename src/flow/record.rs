@@ -3,13 +3,13 @@
 use super::history::{History, Signs, side_of};
 use super::key::{Key, KeySide};
 use super::verdict::{self, Reset, ResetKind};
-use super::{Connection, ConnectionId, Detail, FindingAt, Range, SideSummary, Step};
+use super::{Connection, ConnectionId, Detail, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, Judgement, Move, Moves, Novelty, ResetEffect, Rule, State,
     Stream,
 };
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, IcmpError, Segment};
 
 /// A connection that is followed, in less than 400 octets.
 #[derive(Debug, Default)]
@@ -46,6 +46,10 @@ struct Trouble {
     /// The first findings, at most [`Limits::findings`](super::Limits).
     remarks: Vec<Remark>,
     omitted: u64,
+    /// ICMP errors that quote its segments.
+    icmp: Option<Icmp>,
+    /// With [`Course::REPLAYED`]: the last time before that.
+    replayed_until: Option<Timestamp>,
     /// How much memory the table counts for the connection besides its slot.
     weight: usize,
 }
@@ -86,6 +90,8 @@ bitflags::bitflags! {
         const SECOND_INTO_CLOSED = 8;
         /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
         const CLOSED = 16;
+        /// The capture began again from the first segment, with the same times.
+        const REPLAYED = 32;
     }
 }
 
@@ -110,7 +116,8 @@ struct Remark {
     finding: Finding,
     direction: Direction,
     frame: u64,
-    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is.
+    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
+    /// or 1 where all that is acknowledged was captured.
     amount: i64,
 }
 
@@ -118,6 +125,7 @@ impl Remark {
     fn detail(&self) -> Detail {
         match self.finding {
             Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
+            Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
             Finding::Retransmission
             | Finding::FastRetransmission
             | Finding::SpuriousRetransmission
@@ -130,6 +138,14 @@ impl Remark {
 }
 
 impl Client {
+    fn basis(self) -> RolesBasis {
+        match self {
+            Self::SentFirst => RolesBasis::FirstSegment,
+            Self::TookSynAck(_) => RolesBasis::SynAck,
+            Self::SentSyn(_) => RolesBasis::Syn,
+        }
+    }
+
     fn direction(self) -> Direction {
         match self {
             Self::SentFirst => Direction::First,
@@ -143,7 +159,7 @@ impl<K: Key> Record<K> {
     pub(super) fn new(key: K, from: KeySide, id: u64, segment: &Segment) -> Self {
         let opens = is_opening(segment.flags) && !segment.has_short_header();
         // Whoever gets a segment that cannot be read has nothing of it.
-        let is_asked = opens && !segment.is_unreadable();
+        let is_asked = opens && !segment.is_unreadable() && !segment.is_dropped();
         Self {
             key,
             id,
@@ -166,10 +182,17 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes note of a header that was quoted.
-    pub(super) fn quote(&mut self, from: KeySide, quote: &Segment) {
-        self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
+    pub(super) fn quote(&mut self, from: KeySide, quote: &Segment, error: Option<IcmpError>) {
+        if !quote.flags.is_empty() {
+            self.completeness |= completeness(quote) | std::mem::take(&mut self.first_adds);
+        }
         if !self.is_empty() {
             self.conversation.quote(from.direction(self.first), quote);
+            if let Some(error) = error {
+                let trouble = self.trouble.get_or_insert_default();
+                let errors = trouble.icmp.map_or(0, |icmp| icmp.errors);
+                trouble.icmp = Some(Icmp { last: error, errors: errors.saturating_add(1) });
+            }
         }
     }
 
@@ -208,14 +231,27 @@ impl<K: Key> Record<K> {
                 self.settle_client(direction, flags);
             }
         }
+        let last_at = (segment.at == self.first_at && opened.is_none()).then(|| self.last_at()).flatten();
         let mut judged = self.conversation.observe(direction, segment);
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
         }
+        if last_at > segment.at && direction == Direction::First && judged.position == 0 {
+            self.closing.course |= Course::REPLAYED;
+            self.trouble.get_or_insert_default().replayed_until = last_at;
+        }
+        if self.closing.course.contains(Course::REPLAYED)
+            && self.trouble.as_ref().is_some_and(|trouble| segment.at <= trouble.replayed_until)
+        {
+            judged.findings.insert(Finding::CapturedTwice);
+        }
         let overtaken = self.ends[direction as usize].acknowledges(segment);
         let last_reset = self.history.last_reset();
         let client = self.client.direction();
-        self.history.observe(direction, client, segment, repeats);
+        let is_dropped = segment.is_dropped();
+        if !is_dropped {
+            self.history.observe(direction, client, segment, repeats);
+        }
         self.complete(segment, opened);
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
@@ -223,7 +259,7 @@ impl<K: Key> Record<K> {
         let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
         let mut moves = [None; 6];
         // Between open ends a segment without SYN, FIN and RST moves nothing.
-        if controls || self.ends.iter().any(|end| end.state() != Some(State::Established)) {
+        if !is_dropped && (controls || self.ends.iter().any(|end| end.state() != Some(State::Established))) {
             if self.is_octets_after_close(direction, segment, &judged) {
                 judged.findings.insert(Finding::DataAfterClose);
             }
@@ -367,9 +403,13 @@ impl<K: Key> Record<K> {
             initial_rtt: self.conversation.initial_rtt(),
             client_state: states[0],
             server_state: states[1],
+            client_state_basis: states[0].map(|_| self.ends[client as usize].basis()),
+            server_state_basis: states[1].map(|_| self.ends[server as usize].basis()),
+            roles_basis: self.client.basis(),
             closed_by: facts.closed_by(),
             ending,
             verdict: facts.verdict(),
+            icmp: self.trouble.as_ref().and_then(|trouble| trouble.icmp),
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
@@ -625,6 +665,7 @@ impl<K: Key> Record<K> {
             }
             let amount = match finding {
                 Finding::DuplicateAck => i64::from(judged.duplicate),
+                Finding::AckedUnseen => judged.was_captured.into(),
                 _ => judged.since_advance.map_or(-1, Span::as_nanos),
             };
             trouble.remarks.push(Remark { finding, direction, frame: segment.frame, amount });

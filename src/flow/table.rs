@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
 use super::{Connection, Step};
 use crate::time::Timestamp;
-use crate::wire::Segment;
+use crate::wire::{IcmpError, Segment};
 
 /// All connections of a capture that are not emitted yet.
 ///
@@ -48,14 +48,14 @@ impl FlowTable {
         }
     }
 
-    /// Takes a TCP header that an ICMP error quotes.
+    /// Takes a TCP header that an ICMP error quotes, and what the error says.
     ///
     /// It is no segment of its connection, but Wireshark gives the connection its number by it, and counts its flags for completeness.
-    pub fn quote(&mut self, quote: &Segment) {
+    pub fn quote(&mut self, quote: &Segment, error: Option<IcmpError>) {
         let Self { v4, v6, ledger } = self;
         match AnyKey::of(quote) {
-            AnyKey::V4(key, from) => v4.quote(key, from, quote, ledger),
-            AnyKey::V6(key, from) => v6.quote(key, from, quote, ledger),
+            AnyKey::V4(key, from) => v4.quote(key, from, quote, error, ledger),
+            AnyKey::V6(key, from) => v6.quote(key, from, quote, error, ledger),
         }
     }
 
@@ -206,12 +206,14 @@ mod tests {
     use super::super::attempt::Attempt;
     use super::super::record::Record;
     use super::*;
+    use crate::flow::RolesBasis;
     use crate::flow::{Closer, ConnState, Ending, Side};
     use crate::flow::{ResetKind, Verdict};
     use crate::script::{self, Actor};
+    use crate::tcp::Basis;
     use crate::tcp::State;
     use crate::time::Span;
-    use crate::wire::{Flags, Oddities, Seq};
+    use crate::wire::{Flags, IcmpKind, Oddities, Seq};
 
     #[test]
     fn a_live_connection_takes_less_than_400_octets() {
@@ -290,6 +292,117 @@ mod tests {
         assert_eq!((connection.ending, connection.closed_by), (Ending::Fin, Some(Closer::Both)));
         assert_eq!(connection.client_state, Some(State::TimeWait));
         assert_eq!(connection.server_state, Some(State::TimeWait));
+    }
+
+    #[test]
+    fn a_segment_with_a_wrong_checksum_is_counted_and_moves_no_state() {
+        let follow = |script: &str, wrong: &[u64]| {
+            let mut table = FlowTable::new();
+            for (_, mut segment, _) in script::read(script) {
+                if wrong.contains(&segment.frame) {
+                    segment.oddities |= Oddities::BAD_CHECKSUM;
+                }
+                let step = table.observe(&segment).expect("not late");
+                let is_found = step.findings.contains(crate::tcp::Finding::BadChecksum);
+                assert_eq!(is_found, wrong.contains(&segment.frame));
+                assert!(!is_found || step.moves == [None; 6], "{step:?}");
+            }
+            let mut told = Vec::new();
+            let Ok(_) = table.finish(|connection| {
+                told.push(connection);
+                Ok::<_, Infallible>(())
+            });
+            told.remove(0)
+        };
+        let script = "
+            0   C > S: S  100(0)
+            5   C > S: S  100(0)
+            10  S > C: S. 300(0) ack 101
+            20  C > S: .  101(0) ack 301
+            30  S > C: R. 301(0) ack 101
+            40  C > S: P. 101(5) ack 301
+            41  S > C: .  301(0) ack 106";
+        let connection = follow(script, &[1, 5]);
+        assert_eq!((connection.ending, connection.closed_by), (Ending::Open, None));
+        assert_eq!([connection.client_state, connection.server_state], [Some(State::Established); 2]);
+        assert_eq!((connection.history.as_str(), connection.conn_state), ("CShAcDa", ConnState::S1));
+        assert_eq!(
+            (connection.client_to_server.syn, connection.server_to_client.rst, connection.completeness),
+            (2, 1, 47)
+        );
+        let refused = follow("0 C > S: S 100(0)\n 1 S > C: R. 0(0) ack 101", &[2]);
+        assert_eq!((refused.ending, refused.client_state), (Ending::Open, Some(State::SynSent)));
+        let syn = follow("0 C > S: S 100(0)", &[1]);
+        assert_eq!((syn.ending, syn.client_state, syn.history.as_str()), (Ending::Unanswered, None, "C"));
+    }
+
+    #[test]
+    fn of_a_capture_that_holds_itself_twice_the_second_half_is_copies() {
+        let script = "
+            0  C > S: S  100(0)         id -
+            10 S > C: S. 300(0) ack 101 id -
+            20 C > S: .  101(0) ack 301 id -
+            30 C > S: P. 101(5) ack 301 id -
+            31 S > C: .  301(0) ack 106 id -
+            32 C > S: F. 106(0) ack 301 id -
+            33 S > C: F. 301(0) ack 107 id -
+            34 C > S: .  107(0) ack 302 id -";
+        let segments: Vec<_> = script::read(script).map(|line| line.1).collect();
+        let mut table = FlowTable::new();
+        segments.iter().for_each(|segment| assert!(table.observe(segment).expect("not late").findings.is_empty()));
+        let once = table.connection(&segments[0]).expect("one");
+        for segment in &segments {
+            let again = Segment { frame: segment.frame + 8, ..*segment };
+            let step = table.observe(&again).expect("not late");
+            assert!(step.findings.contains(crate::tcp::Finding::CapturedTwice), "frame {}", again.frame);
+            assert_eq!(step.moves, [None; 6]);
+        }
+        let twice = table.connection(&segments[0]).expect("one");
+        assert_eq!((twice.client_state, twice.server_state), (once.client_state, once.server_state));
+        assert_eq!((&twice.verdict, twice.ending, twice.closed_by), (&once.verdict, once.ending, once.closed_by));
+        // What comes later than all that is none of it.
+        let after = Segment { at: Some(Timestamp::from_nanos(i64::MAX / 2)), frame: 20, ..segments[5] };
+        let step = table.observe(&after).expect("not late");
+        assert!(!step.findings.contains(crate::tcp::Finding::CapturedTwice), "{:?}", step.findings);
+    }
+
+    #[test]
+    fn icmp_errors_are_counted_by_the_connection_that_they_quote() {
+        let error = |kind, mtu| IcmpError { from: std::net::Ipv4Addr::LOCALHOST.into(), kind, mtu };
+        let follow = |script: &str, errors: &[(u64, IcmpError)]| {
+            let mut table = FlowTable::new();
+            for (_, segment, _) in script::read(script) {
+                table.observe(&segment);
+                for (_, error) in errors.iter().filter(|(frame, _)| *frame == segment.frame) {
+                    table.quote(&segment, Some(*error));
+                }
+            }
+            let mut told = Vec::new();
+            let Ok(_) = table.finish(|connection| {
+                told.push(connection);
+                Ok::<_, Infallible>(())
+            });
+            told.remove(0)
+        };
+        let prohibited = error(IcmpKind::HostProhibited, None);
+        let syns = "0 C > S: S 100(0)\n 1000 C > S: S 100(0)\n 3000 C > S: S 100(0)";
+        let frames: Vec<u64> = script::read(syns).map(|(_, segment, _)| segment.frame).collect();
+        let answered = follow(syns, &[(frames[0], prohibited), (frames[1], prohibited), (frames[2], prohibited)]);
+        assert_eq!(answered.icmp, Some(crate::flow::Icmp { last: prohibited, errors: 3 }));
+        assert_eq!(
+            (answered.ending, answered.conn_state, answered.completeness),
+            (Ending::Unanswered, ConnState::S0, 1)
+        );
+        let one = follow("0 C > S: S 100(0)", &[(1, prohibited)]);
+        assert_eq!((one.icmp.map(|icmp| icmp.errors), one.ending), (Some(1), Ending::Unanswered));
+        let open = "0 C > S: S 100(0)\n 1 S > C: S. 300(0) ack 101\n 2 C > S: . 101(0) ack 301\n 3 C > S: P. 101(1448) ack 301";
+        let needed = error(IcmpKind::FragmentationNeeded, Some(1400));
+        let last = script::read(open).last().expect("a segment").1.frame;
+        let open = follow(open, &[(last, needed)]);
+        assert_eq!(open.icmp.map(|icmp| icmp.last), Some(needed));
+        assert_eq!((open.client_state_basis, open.roles_basis), (Some(Basis::Sent), RolesBasis::Syn));
+        assert_eq!(follow("0 S > C: S. 300(0) ack 101", &[]).roles_basis, RolesBasis::SynAck);
+        assert_eq!(follow("0 C > S: . 101(0) ack 301", &[]).roles_basis, RolesBasis::FirstSegment);
     }
 
     #[test]
@@ -637,12 +750,12 @@ mod tests {
             *(if from == Actor::CLIENT { &mut segment.src_port } else { &mut segment.dst_port }) = port;
             segment
         };
-        table.quote(&port("0 C > S: S 100(0)", 1));
-        table.quote(&port("0 C > S: S 100(0)", 2));
+        table.quote(&port("0 C > S: S 100(0)", 1), None);
+        table.quote(&port("0 C > S: S 100(0)", 2), None);
         table.observe(&port("1 C > S: S 100(0)", 3));
         table.observe(&port("2 C > S: S 100(0)", 2));
         table.observe(&port("3 S > C: R. 0(0) ack 101", 2));
-        table.quote(&port("4 C > S: . 101(0) ack 301", 3));
+        table.quote(&port("4 C > S: . 101(0) ack 301", 3), None);
         table.each(|connection| assert_ne!(connection.client.port(), 1));
         let mut told = Vec::new();
         let Ok(tally) = table.finish(|connection| {
@@ -781,7 +894,7 @@ mod tests {
         for client in 0..70_000 {
             let mut quote = script::read("0 C > S: . 1(4) ack 1").next().expect("a line").1;
             quote.src = std::net::Ipv4Addr::from_bits(0x0a00_0000 + client).into();
-            table.quote(&quote);
+            table.quote(&quote, None);
         }
         assert_eq!((table.tally().numbers, table.tally().connections), (1 << 16, 0));
     }

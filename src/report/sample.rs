@@ -7,15 +7,15 @@ use crate::calls::{
     Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId,
 };
 use crate::flow::{
-    Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, Side, SideSummary,
-    Verdict,
+    Closer, ConnState, Connection, ConnectionId, Disagreement, Ending, Left, Range, ResetKind, RolesBasis, Side,
+    SideSummary, Verdict,
 };
 use crate::kernel::{TimerKind, Witness};
 use crate::story::{
     CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Mechanism, Phase, Remark, SegmentEvent, Story,
     TimerEvent, Timing, TransitionEvent, Why,
 };
-use crate::tcp::{Finding, FindingSet, Rule, State};
+use crate::tcp::{Basis, Finding, FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Options, Segment, Seq};
 
@@ -270,6 +270,10 @@ impl Teller {
             conn_state: ConnState::Sf,
             history: "ShADadFf".to_owned(),
             initial_rtt: Some(Span(41_000)),
+            client_state_basis: Some(Basis::Sent),
+            server_state_basis: None,
+            roles_basis: RolesBasis::Syn,
+            icmp: None,
             client_state: Some(State::TimeWait),
             server_state: Some(State::Closed),
             closed_by,

@@ -154,7 +154,7 @@ impl<'a> Summary<'a> {
         if more > 0 {
             self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
         }
-        self.page.entry("verdict", &escape(&style.wording().verdict(&connection.verdict), style), Paint::Strong)
+        self.page.entry("verdict", &escape(&style.wording().ending(connection), style), Paint::Strong)
     }
 
     /// The segments that were captured twice, by their frames.

@@ -19,6 +19,20 @@ pub(super) fn oddities(segment: &Segment) -> FindingSet {
     findings
 }
 
+/// What ECN's flags say of congestion after the handshake.
+#[cold]
+pub(super) fn judge_congestion(accurate: bool, segment: &Segment, findings: &mut FindingSet) {
+    if accurate || segment.flags.contains(Flags::SYN) {
+        return;
+    }
+    if segment.flags.contains(Flags::ECE) {
+        findings.insert(Finding::EcnEcho);
+    }
+    if segment.flags.contains(Flags::CWR) {
+        findings.insert(Finding::WindowReduced);
+    }
+}
+
 /// Wireshark's sequence analysis: the rules of [`Finding`] in its order, and what it remembers for the next segment.
 #[inline]
 pub(super) fn judge(
@@ -83,7 +97,7 @@ pub(super) fn judge(
         if fwd.next.is_before(end) || !known {
             fwd.next = end;
             fwd.advanced_at = segment.at;
-            fwd.newest_id = segment.ip_id.unwrap_or(0);
+            fwd.date(segment);
         }
         if seq == fwd.acceptable || fwd.acceptable == Seq(0) {
             fwd.acceptable = fwd.next;
@@ -147,9 +161,27 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
     findings.insert(Finding::Retransmission);
 }
 
-/// Our verdict on late octets where it differs from the rule's: hosts that number their datagrams one by one show what was sent first.
+/// When the segment was sent that advanced a stream last: its IP identification, or the lower half of its timestamp.
+#[derive(Clone, Copy)]
+pub(super) enum Newest {
+    Identification(u16),
+    Timestamp(u16),
+}
+
+impl Newest {
+    pub(super) fn of(stream: &Stream) -> Self {
+        if stream.marks.contains(Marks::STAMPED) {
+            Self::Timestamp(stream.newest)
+        } else {
+            Self::Identification(stream.newest)
+        }
+    }
+}
+
+/// Our verdict on late octets where it differs from the rule's: hosts that number their datagrams one by one, or else their
+/// timestamps, show what was sent first.
 #[cold]
-pub(super) fn judge_by_identification(newest: u16, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
+pub(super) fn judge_by_age(newest: Newest, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
     let Some(past) = past(newest, segment) else { return };
     let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
     // Octets that were there already were not overtaken.
@@ -162,15 +194,23 @@ pub(super) fn judge_by_identification(newest: u16, segment: &Segment, brings_oct
 
 /// Whether the IP identification says that a segment was sent no later than the one that advanced the stream last.
 #[inline]
-pub(super) fn was_sent_before(newest: u16, segment: &Segment) -> bool {
-    past(newest, segment).is_some_and(|past| (-NEAR..=0).contains(&past))
+pub(super) fn was_sent_before(newest: Newest, segment: &Segment) -> bool {
+    matches!(newest, Newest::Identification(_)) && past(newest, segment).is_some_and(|past| (-NEAR..=0).contains(&past))
 }
 
-/// How many datagrams after the newest segment's this one was sent, where identifications say it.
+/// How many datagrams after the newest segment's this one was sent, where identifications say it; else 1 or -1 where timestamps say which came first.
 #[inline]
-fn past(newest: u16, segment: &Segment) -> Option<i16> {
-    let id = segment.ip_id.filter(|id| *id != 0 && newest != 0)?;
-    Some(id.wrapping_sub(newest) as i16)
+fn past(newest: Newest, segment: &Segment) -> Option<i16> {
+    match (newest, segment.ip_id.filter(|id| *id != 0)) {
+        (Newest::Identification(0), _) | (Newest::Identification(_), None) => None,
+        (Newest::Identification(newest), Some(id)) => Some(id.wrapping_sub(newest) as i16),
+        // Of one sender either all have an identification or none.
+        (Newest::Timestamp(_), Some(_)) => None,
+        (Newest::Timestamp(newest), None) => {
+            let (sent, _) = segment.options.timestamps?;
+            Some((sent as u16).wrapping_sub(newest) as i16).filter(|past| *past != 0).map(i16::signum)
+        }
+    }
 }
 
 /// Whether the first SACK block lies before the acknowledgement or within the second one (RFC 2883 section 4).
@@ -209,6 +249,7 @@ pub(super) fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &S
         fwd.announced_scale = shift;
         fwd.marks |= Marks::SCALE;
     }
+    fwd.marks.set(Marks::ACCURATE_ECN, fwd.marks.contains(Marks::ACCURATE_ECN) || flags.contains(Flags::AE));
     fwd.marks.set(Marks::SACK, fwd.marks.contains(Marks::SACK) || options.sack_permitted);
     fwd.marks.set(Marks::TIMESTAMPS, fwd.marks.contains(Marks::TIMESTAMPS) || options.timestamps.is_some());
 }

@@ -1,7 +1,8 @@
 //! Both directions of one connection: what each segment means, seen against all before it.
 
 use super::analysis::{
-    is_repeat, judge, judge_by_identification, oddities, remember_announced, tells_of_duplicates, was_sent_before,
+    Newest, is_repeat, judge, judge_by_age, judge_congestion, oddities, remember_announced, tells_of_duplicates,
+    was_sent_before,
 };
 use super::stream::{Marks, Stream};
 use super::{Around, Direction, Finding, FindingSet};
@@ -41,6 +42,8 @@ pub struct Judgement {
     pub since_advance: Option<Span>,
     /// The number of a duplicate acknowledgement among those that repeat the same one, from 1.
     pub duplicate: u16,
+    /// Of an acknowledgement of what the rules have not seen: whether all of it was captured, in a repetition that reached further.
+    pub was_captured: bool,
 }
 
 impl Conversation {
@@ -74,10 +77,10 @@ impl Conversation {
 
         let mut findings = oddities(segment);
         let since_advance = segment.at.zip(fwd.advanced_at).map(|(at, then)| at.since(then));
-        let (newest_id, next) = (fwd.newest_id, fwd.next);
+        let (newest, next) = (Newest::of(fwd), fwd.next);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
-        if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest_id, segment) {
+        if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest, segment) {
             // It may be a copy, and others will come.
             fwd.irregular.get_or_insert_default();
         }
@@ -91,8 +94,13 @@ impl Conversation {
             fwd.irregular.get_or_insert_default();
             rev.irregular.get_or_insert_default();
         } else if !findings.is_empty() {
-            judge_by_identification(newest_id, segment, fwd.unique_octets() > known, &mut findings);
+            judge_by_age(newest, segment, fwd.unique_octets() > known, &mut findings);
         }
+        if flags.intersects(Flags::ECE | Flags::CWR) {
+            let accurate = [&*fwd, &*rev].iter().all(|stream| stream.marks.contains(Marks::ACCURATE_ECN));
+            judge_congestion(accurate, segment, &mut findings);
+        }
+        let was_captured = findings.contains(Finding::AckedUnseen) && rev.holds_all_before(segment.ack);
         if segment.options.sack_blocks > 0 && tells_of_duplicates(segment) {
             findings.insert(Finding::DuplicateSack);
         }
@@ -118,6 +126,7 @@ impl Conversation {
             in_flight: fwd.in_flight(rev),
             since_advance,
             duplicate,
+            was_captured,
         };
 
         if flags.contains(Flags::SYN) || segment.options.window_scale.is_some() {
@@ -182,6 +191,7 @@ impl Conversation {
             in_flight: fwd.in_flight(rev),
             since_advance: None,
             duplicate: 0,
+            was_captured: false,
         };
         if heeded.flags.contains(Flags::SYN) || heeded.options.window_scale.is_some() {
             remember_announced(fwd, rev, &heeded);
@@ -326,6 +336,56 @@ mod tests {
              31   C > S: P. 101(10) ack 301 id 7 = out_of_order",
         );
         assert_eq!(conversation.stream(Direction::First).unique_octets(), 20);
+    }
+
+    #[test]
+    fn without_an_identification_timestamps_say_what_was_sent_first() {
+        for id in ["id -", "id 0"] {
+            let script = "
+                0    C > S: S  100(0)          ts 10:0  ID
+                10   S > C: S. 300(0)  ack 101 ts 70:10 ID
+                20   C > S: .  101(0)  ack 301 ts 30:70 ID
+                30   C > S: P. 111(10) ack 301 ts 40:70 ID = lost_segment
+                31   C > S: P. 101(5)  ack 301 ts 41:70 ID = out_of_order sent_again
+                31.1 C > S: P. 106(5)  ack 301 ts 40:70 ID = out_of_order
+                32   C > S: P. 141(10) ack 301 ts 50:70 ID = lost_segment
+                90   C > S: P. 121(10) ack 301 ts 49:70 ID = retransmission reordered
+                91   C > S: P. 121(10) ack 301 ts 49:71 ID = retransmission
+                92   C > S: P. 131(10) ack 301 ts 99:71 ID = retransmission";
+            check(&script.replace("ID", id));
+        }
+    }
+
+    #[test]
+    fn congestion_is_reported_after_the_handshake_unless_the_flags_count() {
+        let check = |syns: Flags| {
+            let mut conversation = Conversation::default();
+            let script = "0 C > S: S 100(0)\n 1 S > C: S. 300(0) ack 101\n 2 C > S: . 101(0) ack 301\n 3 C > S: P. 101(9) ack 301";
+            let mut told = Vec::new();
+            for (place, (from, mut segment, _)) in script::read(script).enumerate() {
+                segment.flags |= [syns, syns, Flags::ECE, Flags::CWR][place];
+                let findings = conversation.observe(direction(from), &segment).findings;
+                told.extend(findings.iter().map(Finding::name));
+            }
+            told.join(" ")
+        };
+        assert_eq!(check(Flags::ECE | Flags::CWR), "ecn_echo window_reduced");
+        assert_eq!(check(Flags::ECE | Flags::CWR | Flags::AE), "");
+    }
+
+    #[test]
+    fn octets_of_a_longer_repetition_were_captured() {
+        let mut conversation = Conversation::default();
+        let script = "0  C > S: S  100(0)
+                      10 S > C: S. 300(0)  ack 101
+                      20 C > S: P. 101(10) ack 301
+                      21 C > S: P. 101(30) ack 301
+                      22 S > C: .  301(0)  ack 131
+                      23 S > C: .  301(0)  ack 151";
+        let judged: Vec<_> =
+            script::read(script).map(|(from, segment, _)| conversation.observe(direction(from), &segment)).collect();
+        let unseen = |judged: &Judgement| (judged.findings.contains(Finding::AckedUnseen), judged.was_captured);
+        assert_eq!([unseen(&judged[4]), unseen(&judged[5])], [(true, true), (true, false)]);
     }
 
     #[test]

@@ -129,6 +129,20 @@ pub enum Basis {
     Assumed,
 }
 
+impl Basis {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Sent, Self::Kernel, Self::Assumed];
+
+    /// Its name in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Kernel => "kernel",
+            Self::Assumed => "assumed",
+        }
+    }
+}
+
 /// A step of an end's machine from one state to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Move {

@@ -58,13 +58,14 @@ findings! {
     ///
     /// It has the same TCP header and IP identification as one of the two segments before it in its direction, or, once
     /// a copy was seen or octets came again in an old datagram, of the 16 before it, at most a second ago; without an identification, it takes
-    /// sequence space and came at most a millisecond after. Its time to live may be another. Ours, beside the rule's verdict.
+    /// sequence space and came at most a millisecond after. Its time to live may be another.
+    /// So is each segment of a capture that begins again from the connection's first segment, with the same times. Ours, beside the rule's verdict.
     CapturedTwice = "captured_twice",
-    /// Flagged as a retransmission, but it brings octets that were not seen before, and its IP identification is just below that of the segment that advanced the stream last:
-    /// it was sent before that one, and overtaken. Ours, beside the rule's verdict.
+    /// Flagged as a retransmission, but it brings octets that were not seen before, and its IP identification is just below that of the segment that advanced the stream last
+    /// (where either has none, or 0: its timestamp is older): it was sent before that one, and overtaken. Ours, beside the rule's verdict.
     Reordered = "reordered",
-    /// Flagged as out of order, but its IP identification is just above that of the segment that advanced the stream last:
-    /// it was sent after that one, so again. Ours, beside the rule's verdict.
+    /// Flagged as out of order, but its IP identification is just above that of the segment that advanced the stream last
+    /// (where either has none, or 0: its timestamp is newer): it was sent after that one, so again. Ours, beside the rule's verdict.
     SentAgain = "sent_again",
     /// Its first SACK block tells of octets that arrived twice (RFC 2883): what was sent again had not been lost.
     DuplicateSack = "duplicate_sack",
@@ -76,7 +77,7 @@ findings! {
     InconsistentFlags = "inconsistent_flags",
     /// A verifiable checksum that is wrong: the receiver dropped it.
     BadChecksum = "bad_checksum",
-    /// Octets that differ in content from those sent before at the same stream positions.
+    /// Octets that differ in content from those sent before at the same stream positions, of which the last 256 KiB of a direction are kept: no retransmission. Only in timelines.
     ConflictingOctets = "conflicting_octets",
     /// Octets from an end whose receiver had already closed: they are lost, and a reset follows.
     DataAfterClose = "data_after_close",
@@ -84,6 +85,12 @@ findings! {
     StateDisagreement = "state_disagreement",
     /// It came in another tunnel than the segments of its end before: connections of two networks with the same addresses and ports may be one here.
     OtherTunnel = "other_tunnel",
+    /// ECE without SYN: its sender received a segment that a router had marked for congestion, and says so until the peer answers with CWR (RFC 3168).
+    ///
+    /// Not where the SYN offered accurate ECN (AE), which counts with these flags.
+    EcnEcho = "ecn_echo",
+    /// CWR without SYN: its sender has reduced its congestion window, as ECE asked for, or after a loss (RFC 3168). Not where the SYN offered accurate ECN.
+    WindowReduced = "window_reduced",
 }
 
 /// A set of findings about one segment.

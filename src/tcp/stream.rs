@@ -46,8 +46,9 @@ pub struct Stream {
     pub(super) last_at: Option<Timestamp>,
     /// The window field of the last segment, with [`Marks::WINDOW`].
     pub(super) window: u16,
-    /// The IP identification of the segment that advanced `next` last; 0 where it has none.
-    pub(super) newest_id: u16,
+    /// The IP identification of the segment that advanced `next` last; 0 where it has none, or with [`Marks::STAMPED`] the
+    /// lower half of its timestamp.
+    pub(super) newest: u16,
     /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
     pub(super) duplicate_acks: u16,
     pub(super) marks: Marks,
@@ -104,6 +105,10 @@ bitflags::bitflags! {
         const ASKED = 0x1000;
         /// Of the first direction: the initial round-trip time is known.
         const TIMED = 0x2000;
+        /// `newest` is of its timestamp.
+        const STAMPED = 0x4000;
+        /// Its SYN offered accurate ECN.
+        const ACCURATE_ECN = 0x8000;
     }
 }
 
@@ -329,6 +334,25 @@ impl Stream {
         match &mut self.irregular {
             Some(irregular) if irregular.gaps.is_some() => irregular.gaps.iter_mut().for_each(Gaps::settle),
             irregular => *irregular = None,
+        }
+    }
+
+    /// Whether all octets before this number were captured, wherever the rules see a gap.
+    #[cold]
+    pub(super) fn holds_all_before(&self, ack: Seq) -> bool {
+        !ack.is_after(self.in_order())
+    }
+
+    /// Takes note of what tells whether later segments were sent before or after one that advanced the stream.
+    #[inline]
+    pub(super) fn date(&mut self, segment: &Segment) {
+        self.newest = segment.ip_id.unwrap_or(0);
+        self.marks.remove(Marks::STAMPED);
+        if self.newest == 0
+            && let Some((sent, _)) = segment.options.timestamps
+        {
+            self.newest = sent as u16;
+            self.marks |= Marks::STAMPED;
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::fragments::Fragments;
 use super::part::Part;
-use super::{Oddities, Segment, Skip, Tunnel, TunnelKind};
+use super::{IcmpError, Oddities, Segment, Skip, Tunnel, TunnelKind};
 use crate::capture::Frame;
 use crate::time::Timestamp;
 
@@ -14,6 +14,10 @@ pub enum Checksums {
     /// They are not: a sender with checksum offload, and every loopback, hands wrong ones to a capture.
     #[default]
     Ignore,
+    /// Those of segments with SYN, FIN or RST are verified, which move states and have few octets.
+    ///
+    /// What a sender leaves to its network card is not told as wrong: the sum of the pseudo-header, or nothing.
+    Controls,
     /// They are verified where the whole segment was captured: [`Oddities::GOOD_CHECKSUM`] or [`Oddities::BAD_CHECKSUM`].
     Verify,
 }
@@ -26,6 +30,7 @@ pub struct Decoder {
     pub(super) fragments: Fragments,
     checksums: Checksums,
     quote: Option<Segment>,
+    error: Option<IcmpError>,
     /// How many steps the last frame took.
     steps: u32,
     /// The tunnels of the last frame, where they are asked for.
@@ -67,6 +72,7 @@ impl Decoder {
             at: frame.at,
             frame: frame.number,
             quote: &mut self.quote,
+            error: &mut self.error,
             tunnels: &mut self.tunnels,
             on: &mut on,
             steps: 0,
@@ -89,9 +95,9 @@ impl Decoder {
         self.steps
     }
 
-    /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment.
-    pub fn quote(&mut self) -> Option<Segment> {
-        self.quote.take()
+    /// Takes the TCP header that an ICMP error quoted in the last frame, a frame that held no segment, and the error.
+    pub fn quote(&mut self) -> Option<(Segment, IcmpError)> {
+        self.quote.take().zip(self.error.take())
     }
 
     /// The tunnels that the segment of the last frame came in, outermost first; of several segments in a frame, those of the last one.
@@ -110,6 +116,8 @@ pub(super) struct Walk<'w, F> {
     pub(super) frame: u64,
     /// Where a TCP header goes that is only quoted.
     pub(super) quote: &'w mut Option<Segment>,
+    /// Where the error goes that quotes it.
+    pub(super) error: &'w mut Option<IcmpError>,
     /// Where the tunnels go that are entered, if anybody asked for them.
     pub(super) tunnels: &'w mut Option<Vec<Tunnel>>,
     pub(super) on: &'w mut F,

@@ -6,8 +6,8 @@ use super::part::Part;
 use super::{Oddities, Segment, Skip, TunnelKind};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
-    /// GRE (RFC 2784, RFC 2890), and its enhanced version for PPTP (RFC 2637).
-    pub(super) fn gre(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+    /// GRE (RFC 2784, RFC 2890) in IP or, as `kind` says, in UDP (RFC 8086), and its enhanced version for PPTP (RFC 2637).
+    pub(super) fn gre(&mut self, kind: TunnelKind, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let (flags, protocol) = (part.half(0)?, part.half(2)?);
         let mut header = 4;
         if flags & (CHECKSUM | ROUTING) != 0 {
@@ -35,9 +35,15 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             }
         }
         let rest = part.after(header)?;
+        // MikroTik's EoIP has the frame's length in the upper half, and the tunnel in the lower one, in little endian.
+        if (flags & 7, protocol) == (1, EOIP) {
+            let [length, tunnel] = key.map(|key| [key >> 16, (key as u16).swap_bytes().into()]).ok_or(Skip::NotTcp)?;
+            self.enter(TunnelKind::Eoip, Some(tunnel), Some(ip));
+            return self.ethernet(rest.limited(length as usize), way);
+        }
         // PPTP has the payload's length in the upper half, and the call in the lower one.
         let id = if flags & 7 == 1 { key.map(|key| key & 0xffff) } else { key };
-        self.enter(TunnelKind::Gre, id, Some(ip));
+        self.enter(kind, id, Some(ip));
         match protocol {
             IPV4 => self.ipv4(rest, way),
             IPV6 => self.ipv6(rest, way),
@@ -127,7 +133,9 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 self.enter(TunnelKind::Geneve, Some(part.word(4)? >> 8), Some(ip));
                 self.ethertype(kind, rest, way.with(Oddities::GENEVE))
             }
-            2152 | 3386 => self.gtp(ip, part, way.with(Oddities::GTP_U)),
+            2152 => self.gtp(ip, part, way.with(Oddities::GTP_U)),
+            // Version 0 has one port for all; later ones left it to GTP', which carries charging records and no packets.
+            3386 if part.octet(0)? >> 5 == 0 => self.gtp(ip, part, way.with(Oddities::GTP_U)),
             3544 => {
                 self.enter(TunnelKind::Teredo, None, Some(ip));
                 self.teredo(part, way.with(Oddities::TEREDO))
@@ -149,8 +157,27 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 self.enter(TunnelKind::Capwap, None, Some(ip));
                 self.capwap(part, way)
             }
+            4754 => self.gre(TunnelKind::GreInUdp, ip, part, way.with(Oddities::GRE)),
+            5072 => self.ayiya(ip, part, way),
             _ => Err(Skip::NotTcp),
         }
+    }
+
+    /// AYIYA (draft-massar-v6ops-ayiya): the lengths of identity and signature, what it wants, and the protocol it forwards.
+    fn ayiya(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [identity, signature, operation, next] = *part.head::<4>()?;
+        if operation & 0x0f != 1 {
+            return Err(Skip::NotTcp);
+        }
+        // The identity's length is a power of two, the signature's counts words; a time stands before them.
+        let rest = part.after(8 + (1 << (identity >> 4)) + usize::from(signature >> 4) * 4)?;
+        let inside: fn(&mut Self, Part<'_>, Way) -> Result<(), Skip> = match next {
+            4 => Self::ipv4,
+            41 => Self::ipv6,
+            _ => return Err(Skip::NotTcp),
+        };
+        self.enter(TunnelKind::Ayiya, None, Some(ip));
+        inside(self, rest, way)
     }
 
     /// VXLAN (RFC 7348).
@@ -163,7 +190,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// GTP-U (3GPP TS 29.281), and version 0 before it.
     fn gtp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let [flags, kind] = *part.head::<2>()?;
-        if kind != 0xff {
+        // Without the protocol type bit it is GTP'.
+        if kind != 0xff || flags & 0x10 == 0 {
             return Err(Skip::NotTcp);
         }
         let packet = match flags >> 5 {
@@ -271,6 +299,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     }
 }
 
+const EOIP: u16 = 0x6400;
 const CHECKSUM: u16 = 0x8000;
 const ROUTING: u16 = 0x4000;
 const KEY: u16 = 0x2000;

@@ -18,6 +18,9 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             Some(header) => header,
             None => {
                 if part.bytes.len() < MIN_SHOWN {
+                    if way.quoted {
+                        *self.quote = self.quoted_start(&ip, part);
+                    }
                     return Err(part.short(MIN_SHOWN));
                 }
                 oddities |= Oddities::HEADER_CUT;
@@ -71,8 +74,10 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 }
             }
         }
-        if self.checksums == Checksums::Verify && !way.fragment {
-            oddities |= verify(ip, part, oddities);
+        let is_control = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        let is_asked = self.checksums == Checksums::Verify || self.checksums == Checksums::Controls && is_control;
+        if is_asked && !way.fragment {
+            oddities |= verify(self.checksums, ip, part, oddities);
         }
         if payload.len() < len || way.fragment {
             oddities |= Oddities::CUT;
@@ -91,6 +96,31 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
         (self.on)(&segment, payload);
         Ok(())
+    }
+
+    /// The first eight octets of a TCP header, which is all that an ICMP error need quote (RFC 792): ports and sequence number.
+    #[cold]
+    fn quoted_start(&self, ip: &Ip, part: Part<'_>) -> Option<Segment> {
+        let (ports, seq) = (part.word(0).ok()?, part.word(4).ok()?);
+        Some(Segment {
+            at: self.at,
+            frame: self.frame,
+            src: ip.src,
+            dst: ip.dst,
+            src_port: (ports >> 16) as u16,
+            dst_port: ports as u16,
+            seq: Seq(seq),
+            ack: Seq(0),
+            flags: Flags::empty(),
+            window: 0,
+            urgent: 0,
+            checksum: 0,
+            ip_id: ip.id,
+            ttl: ip.ttl,
+            len: 0,
+            oddities: Oddities::HEADER_CUT | Oddities::CUT,
+            options: Options::default(),
+        })
     }
 }
 
@@ -158,7 +188,7 @@ fn read_option(kind: u8, value: &[u8], options: &mut Options) -> bool {
 
 /// What the checksum says, where all that it covers was captured and no offload stands in its way.
 #[cold]
-fn verify(ip: Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
+fn verify(checksums: Checksums, ip: Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
     if !part.is_whole() || oddities.contains(Oddities::BAD_LENGTH) {
         return Oddities::empty();
     }
@@ -168,8 +198,36 @@ fn verify(ip: Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
         (IpAddr::V6(src), IpAddr::V6(dst)) => tcp::ipv6_checksum(&segment, &src, &dst),
         _ => return Oddities::empty(),
     };
-    if right == segment.get_checksum() { Oddities::GOOD_CHECKSUM } else { Oddities::BAD_CHECKSUM }
+    let is = segment.get_checksum();
+    match checksums {
+        _ if right == is => Oddities::GOOD_CHECKSUM,
+        Checksums::Controls if is_left_to_hardware(is, ip, part.len) => Oddities::empty(),
+        _ => Oddities::BAD_CHECKSUM,
+    }
 }
+
+/// Whether a checksum is what a sender writes that has its network card compute it: nothing, or the sum of the pseudo-header,
+/// in which the length is missing where the card also cuts the octets into segments.
+///
+/// A receiver that put segments together has the same.
+fn is_left_to_hardware(checksum: u16, ip: Ip, len: usize) -> bool {
+    let sum = |address: &[u8]| {
+        address.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum::<u32>()
+    };
+    let addresses = match (ip.src, ip.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => sum(&src.octets()) + sum(&dst.octets()),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => sum(&src.octets()) + sum(&dst.octets()),
+        _ => return false,
+    };
+    let fold = |sum: u32| {
+        let once = (sum & 0xffff) + (sum >> 16);
+        ((once & 0xffff) + (once >> 16)) as u16
+    };
+    let pseudo = addresses + PROTOCOL;
+    [0, fold(pseudo), fold(pseudo + (len & 0xffff) as u32 + (len >> 16) as u32)].contains(&checksum)
+}
+
+const PROTOCOL: u32 = 6;
 
 const MIN_HEADER: usize = 20;
 /// Up to the window: with less, Wireshark shows none either, and what the flags were is not known.

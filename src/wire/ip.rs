@@ -8,7 +8,7 @@ use pnet::packet::ipv6::Ipv6Packet;
 use super::decoder::{Ip, Walk, Way};
 use super::fragments::{Fragment, Key};
 use super::part::Part;
-use super::{Oddities, Segment, Skip, TunnelKind};
+use super::{IcmpError, Oddities, Segment, Skip, TunnelKind};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// IP of the version that its first four bits say.
@@ -144,7 +144,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         let inside = way.with(Oddities::TUNNELLED);
         match protocol {
             UDP => self.udp(ip, part, way),
-            GRE => self.gre(ip, part, inside.with(Oddities::GRE)),
+            GRE => self.gre(TunnelKind::Gre, ip, part, inside.with(Oddities::GRE)),
             IPV4_INSIDE | IPV6_INSIDE => {
                 self.enter(TunnelKind::IpInIp, None, Some(ip));
                 let inside = inside.with(Oddities::IP_IN_IP);
@@ -166,8 +166,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 let way = self.deeper(way)?;
                 self.extensions(ip, protocol, part, false, way)
             }
-            ICMP if ip.src.is_ipv4() => self.icmp(&[3, 4, 11, 12], part, way),
-            ICMP_V6 if ip.src.is_ipv6() => self.icmp(&[1, 2, 3, 4], part, way),
+            ICMP if ip.src.is_ipv4() => self.icmp(ip, &[3, 4, 11, 12], part, way),
+            ICMP_V6 if ip.src.is_ipv6() => self.icmp(ip, &[1, 2, 3, 4], part, way),
             _ => Err(Skip::NotTcp),
         }
     }
@@ -175,10 +175,12 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// An ICMP message: those of the types in `errors` quote the packet they are about, after eight octets (RFC 792, RFC 4443).
     ///
     /// A redirect quotes one, too, but that packet went on its way.
-    fn icmp(&mut self, errors: &[u8], part: Part<'_>, way: Way) -> Result<(), Skip> {
-        if errors.contains(&part.octet(0)?)
+    fn icmp(&mut self, ip: &Ip, errors: &[u8], part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let [kind, code, _, _, word @ ..] = *part.head::<8>()?;
+        if errors.contains(&kind)
             && let Ok(quoted) = part.after(8)
         {
+            *self.error = Some(IcmpError::new(ip.src, kind, code, u32::from_be_bytes(word)));
             // Whatever is wrong with the quotation, the frame is an ICMP message all the same.
             let _ = self.ip(quoted, Way { quoted: true, ..way });
         }

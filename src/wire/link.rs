@@ -72,6 +72,12 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                     return self.ethernet(part.after(6 + options)?, way);
                 }
                 0x894f => return self.service_header(part, way),
+                // FabricPath: a forwarding tag and a time to live, then a whole frame.
+                0x8903 => {
+                    let rest = part.after(2)?;
+                    self.enter(TunnelKind::FabricPath, Some(u32::from(part.half(0)? >> 6)), None);
+                    return self.ethernet(rest, way);
+                }
                 // HSR: path and size, sequence number, then the EtherType.
                 0x892f => {
                     kind = part.half(4)?;
@@ -293,6 +299,8 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
                 let link = u16::try_from(u32::from_le_bytes(link)).unwrap_or(u16::MAX);
                 self.link(LinkType(link), part.after(u32::from_le_bytes([a, b, c, d]) as usize)?, way)
             }
+            // IP over InfiniBand: a global routing header, then an EtherType and two reserved octets (RFC 4391).
+            242 => self.ethertype(part.half(40)?, part.after(44)?, way),
             // 802.3br: preamble and start delimiter before the frame.
             274 => self.ethernet(part.after(8)?, way),
             276 => {

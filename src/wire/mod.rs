@@ -4,6 +4,7 @@ mod decoder;
 mod encapsulation;
 mod fragments;
 mod header;
+mod icmp;
 mod ip;
 mod link;
 mod part;
@@ -13,6 +14,7 @@ mod tunnel;
 mod wlan;
 
 pub use decoder::{Checksums, Decoder};
+pub use icmp::{IcmpError, IcmpKind};
 pub use segment::{Flags, Oddities, Options, Segment};
 pub use seq::Seq;
 pub use tunnel::{Tunnel, TunnelKind};

@@ -204,6 +204,12 @@ impl Segment {
         self.oddities.contains(Oddities::BAD_OFFSET)
     }
 
+    /// Whether its receiver drops it because its checksum is wrong.
+    #[inline]
+    pub fn is_dropped(&self) -> bool {
+        self.oddities.contains(Oddities::BAD_CHECKSUM)
+    }
+
     /// Whether its data offset is below 5 words; Wireshark gives up there ("bogus TCP header length") and heeds no flags.
     pub fn has_short_header(&self) -> bool {
         self.oddities & (Oddities::BAD_OFFSET | Oddities::BAD_OPTIONS) == Oddities::BAD_OFFSET

@@ -185,6 +185,18 @@ fn ways() -> Vec<(&'static str, u16, Vec<u8>, Oddities)> {
             tunnel(3544, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], &v6),
             Oddities::TEREDO,
         ),
+        ("GTP-U of version 0", 1, tunnel(3386, &[&[0x1e, 0xff, 0, 46][..], &[0; 16]].concat(), &v4), Oddities::GTP_U),
+        ("EoIP", 1, gre(&[0x20, 1, 0x64, 0, 0, eth.len() as u8, 7, 0], &join(&[&eth, &[9; 4]])), Oddities::GRE),
+        ("GRE in UDP", 1, tunnel(4754, &[0x20, 0, 0x65, 0x58, 0, 0, 0, 1], &eth), Oddities::GRE),
+        ("AYIYA", 1, tunnel(5072, &[&[0x44, 0x52, 0x11, 41][..], &[0; 40]].concat(), &v6), Oddities::TUNNELLED),
+        ("AYIYA, IPv4", 1, tunnel(5072, &[&[0x24, 0x02, 0x11, 4][..], &[0; 8]].concat(), &v4), Oddities::TUNNELLED),
+        (
+            "FabricPath",
+            1,
+            ethernet(0x8903, &join(&[&[0x04, 0x60], &ethernet(0x8100, &join(&[&[0, 5, 8, 0], &v4]))])),
+            none,
+        ),
+        ("IP over InfiniBand", 242, join(&[&[0; 40], &[0x86, 0xdd, 0, 0], &v6]), none),
         ("L2TP", 1, tunnel(1701, &[0, 2, 0, 1, 0, 1, 0xff, 3, 0, 0x21], &v4), Oddities::TUNNELLED),
     ]
 }
@@ -232,6 +244,15 @@ fn the_tunnels_on_the_way_are_told_where_they_are_asked_for() {
         (101, vec![ipv4(47, &join(&[&[0, 0, 8, 0], &v4]))], format!("GRE {ends}")),
         (101, vec![ipv4(47, &join(&[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &eth]))], format!("GRE 7 {ends}")),
         (101, vec![ipv4(47, &join(&[&[0x20, 1, 0x88, 0x0b, 0, 50, 0, 8, 0, 0x21], &v4]))], format!("GRE 8 {ends}")),
+        (
+            101,
+            vec![ipv4(47, &join(&[&[0x20, 1, 0x64, 0, 0, eth.len() as u8, 7, 1], &eth]))],
+            format!("EoIP 263 {ends}"),
+        ),
+        (101, vec![over_udp(4754, &[0x20, 0, 8, 0, 0, 0, 0, 7], &v4)], format!("GRE in UDP 7 {ends}")),
+        (101, vec![over_udp(4754, &[0, 0, 8, 0], &v4)], format!("GRE in UDP {ends}")),
+        (101, vec![over_udp(5072, &[0x04, 0x02, 0x11, 4, 0, 0, 0, 0, 0], &v4)], format!("AYIYA {ends}")),
+        (1, vec![ethernet(0x8903, &join(&[&[0x04, 0x60], &eth]))], "FabricPath 17".into()),
         (
             101,
             vec![ipv4(47, &join(&[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 5, 0, 20, 0, 0, 0, 0], &eth]))],
@@ -335,15 +356,64 @@ fn what_is_no_segment_says_why() {
     assert_eq!(skip(147, &quoted), Skip::LinkType);
     assert_eq!(skip(101, &[0x55; 40]), Skip::Malformed);
     assert_eq!(skip(101, &ipv4_with(6, 0x2000, &[], &[0; 64])), Skip::Fragment);
+    // GTP': without the protocol type bit, or of a later version on the port of charging records.
+    let v4 = ipv4(6, &segment());
+    for (port, flags) in [(2152, 0x20), (2152, 0x0e), (3386, 0x0e), (3386, 0x30)] {
+        let prime = join(&[&[flags, 0xff, 0, 46], &[0; 4], &[0; 12][..if flags < 0x20 { 12 } else { 0 }], &v4]);
+        assert_eq!(skip(101, &ipv4(17, &udp(port, &prime))), Skip::NotTcp, "{port} {flags:x}");
+    }
+    // EoIP's key tells where its frame is; an AYIYA message that forwards nothing.
+    assert_eq!(skip(101, &ipv4(47, &join(&[&[0, 1, 0x64, 0], &ethernet(0x0800, &v4)]))), Skip::NotTcp);
+    assert_eq!(skip(101, &ipv4(17, &udp(5072, &join(&[&[0x04, 0x02, 0x12, 4, 0, 0, 0, 0, 0], &v4])))), Skip::NotTcp);
     let nested = (0..40).fold(ipv4(6, &segment()), |inner, _| ipv4(4, &inner));
     assert_eq!(skip(101, &nested), Skip::TooDeep);
+}
+
+#[test]
+fn an_icmp_error_tells_who_sent_it_and_what_it_says() {
+    use super::IcmpKind::*;
+    let told = |version6: bool, kind, code, word: u32| {
+        let header = join(&[&[kind, code, 0, 0], &word.to_be_bytes()]);
+        let bytes = match version6 {
+            false => ipv4(1, &join(&[&header, &ipv4(6, &segment())])),
+            true => ipv6(58, &join(&[&header, &ipv6(6, &segment())])),
+        };
+        let mut decoder = Decoder::new();
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::NotTcp));
+        decoder.quote().map(|(segment, error)| {
+            assert_eq!(
+                (segment.dst_port, error.from.to_string()),
+                (80, if version6 { "2001:db8::1" } else { "10.0.0.1" }.into())
+            );
+            (error.kind, error.mtu)
+        })
+    };
+    assert_eq!(told(false, 3, 10, 0), Some((HostProhibited, None)));
+    assert_eq!(told(false, 3, 4, 1400), Some((FragmentationNeeded, Some(1400))));
+    assert_eq!(told(false, 3, 4, 0), Some((FragmentationNeeded, None)));
+    assert_eq!(told(false, 3, 1, 7), Some((HostUnreachable, None)));
+    assert_eq!(told(false, 11, 0, 0), Some((TimeExceeded, None)));
+    assert_eq!(told(false, 5, 0, 0), None, "a redirect is no error");
+    assert_eq!(told(true, 1, 1, 0), Some((Prohibited, None)));
+    assert_eq!(told(true, 2, 0, 1280), Some((FragmentationNeeded, Some(1280))));
+    assert_eq!(told(true, 1, 4, 0), Some((PortUnreachable, None)));
+    assert_eq!(told(true, 128, 0, 0), None);
+    // Old routers quote eight octets of the TCP header, and no less.
+    let start = |octets: usize| {
+        let quoted = &ipv4(6, &segment())[..20 + octets];
+        let bytes = ipv4(1, &join(&[&[3, 13, 0, 0, 0, 0, 0, 0], quoted]));
+        let mut decoder = Decoder::new();
+        assert_eq!(decode(&mut decoder, 101, &bytes, bytes.len()), Err(Skip::NotTcp));
+        decoder.quote().map(|(segment, error)| (segment.src_port, segment.dst_port, segment.flags, error.kind))
+    };
+    assert_eq!([7, 8].map(start), [None, Some((12345, 80, Flags::empty(), Prohibited))]);
 }
 
 #[test]
 fn tunnels_in_each_other_take_a_step_for_each_header() {
     // Either port of each would do, and what is innermost is not TCP: nothing ends the search but its bound.
     let tunnel = |inner: Vec<u8>| {
-        let gtp = join(&[&[0x30, 0xff, 0, 0, 0, 0, 0, 7], &inner]);
+        let gtp = join(&[&[0x1e, 0xff], &[0; 18], &inner]);
         ipv4(17, &join(&[&[8, 0x68, 13, 0x3a], &(8 + gtp.len() as u16).to_be_bytes(), &[0, 0], &gtp]))
     };
     for depth in 1..=14 {
@@ -442,6 +512,27 @@ fn checksums_are_verified_only_where_asked() {
 }
 
 // ---- what is cut ----
+
+#[test]
+fn of_controls_alone_what_no_offload_leaves_is_wrong() {
+    let told = |flags, checksum: u16, version6: bool| {
+        let mut tcp = tcp(flags, &[], b"octets");
+        tcp[16..18].copy_from_slice(&checksum.to_be_bytes());
+        let bytes = if version6 { ipv6(6, &tcp) } else { ipv4(6, &tcp) };
+        let mut decoder = Decoder::new().with_checksums(Checksums::Controls);
+        decode(&mut decoder, 101, &bytes, bytes.len()).unwrap()[0].0.oddities
+    };
+    // Of 10.0.0.1 to 10.0.0.2, TCP, 26 octets: with the length and without it.
+    assert_eq!([0, 0x1409, 0x1423].map(|sum| told(2, sum, false)), [Oddities::empty(); 3]);
+    // Of 2001:db8::1 to 2001:db8::2.
+    assert_eq!([0, 0x5b7b, 0x5b95].map(|sum| told(2, sum, true)), [Oddities::empty(); 3]);
+    for flags in [2, 1, 4, 18] {
+        assert_eq!(told(flags, 0x1424, false), Oddities::BAD_CHECKSUM);
+    }
+    assert_eq!(told(16, 0x1424, false), Oddities::empty(), "others are not looked at");
+    let right = (1..=u16::MAX).filter(|sum| told(2, *sum, false) == Oddities::GOOD_CHECKSUM);
+    assert_eq!(right.count(), 1);
+}
 
 #[test]
 fn a_cut_frame_shows_the_same_segment_or_none() {

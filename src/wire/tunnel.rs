@@ -27,6 +27,10 @@ pub enum TunnelKind {
     Pppoe,
     /// GRE: its key; of PPTP's version, the call.
     Gre,
+    /// GRE in UDP: its key.
+    GreInUdp,
+    /// MikroTik's Ethernet over IP: the tunnel.
+    Eoip,
     /// ERSPAN in GRE: the session.
     Erspan,
     /// IP in IP.
@@ -49,6 +53,10 @@ pub enum TunnelKind {
     Capwap,
     /// TaZmen sniffer protocol.
     Tzsp,
+    /// AYIYA.
+    Ayiya,
+    /// Cisco's FabricPath: the forwarding tag, which names the tree.
+    FabricPath,
 }
 
 impl Tunnel {
@@ -75,6 +83,8 @@ impl TunnelKind {
             Self::Mpls => "MPLS",
             Self::Pppoe => "PPPoE",
             Self::Gre => "GRE",
+            Self::GreInUdp => "GRE in UDP",
+            Self::Eoip => "EoIP",
             Self::Erspan => "ERSPAN",
             Self::IpInIp => "IP in IP",
             Self::EtherIp => "EtherIP",
@@ -86,6 +96,8 @@ impl TunnelKind {
             Self::Lisp => "LISP",
             Self::Capwap => "CAPWAP",
             Self::Tzsp => "TZSP",
+            Self::Ayiya => "AYIYA",
+            Self::FabricPath => "FabricPath",
         }
     }
 
@@ -97,6 +109,8 @@ impl TunnelKind {
             Self::Mpls => "mpls",
             Self::Pppoe => "pppoe",
             Self::Gre => "gre",
+            Self::GreInUdp => "gre_in_udp",
+            Self::Eoip => "eoip",
             Self::Erspan => "erspan",
             Self::IpInIp => "ip_in_ip",
             Self::EtherIp => "etherip",
@@ -108,6 +122,8 @@ impl TunnelKind {
             Self::Lisp => "lisp",
             Self::Capwap => "capwap",
             Self::Tzsp => "tzsp",
+            Self::Ayiya => "ayiya",
+            Self::FabricPath => "fabricpath",
         }
     }
 }

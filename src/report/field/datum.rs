@@ -5,9 +5,10 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::{Kind, Unit};
-use crate::flow::{Closer, ConnState, Connection, Ending, FindingAt, Verdict};
-use crate::tcp::State;
+use crate::flow::{Closer, ConnState, Connection, Ending, FindingAt, RolesBasis, Verdict};
+use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::IcmpKind;
 
 /// The value of one field of one connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -215,7 +216,7 @@ macro_rules! words {
     )*};
 }
 
-words! { State ConnState Closer Ending }
+words! { State ConnState Closer Ending IcmpKind Basis RolesBasis }
 
 /// The findings of a connection.
 #[derive(Clone, Copy)]

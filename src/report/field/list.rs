@@ -47,12 +47,28 @@ macro_rules! connection_fields {
                 client_state: Option<State>, as "client in" = c.client_state;
                 /// State of the server, likewise.
                 server_state: Option<State>, as "server in" = c.server_state;
+                /// What the client's state rests on: a segment that it sent proves it, the kernel said it, or a segment is believed to have arrived.
+                client_state_basis: Option<Basis> = c.client_state_basis;
+                /// What the server's state rests on.
+                server_state_basis: Option<Basis> = c.server_state_basis;
+                /// What says which end is the client: it sent a SYN, took a SYN-ACK, or sent what came first.
+                roles_basis: RolesBasis = c.roles_basis;
                 /// Who sent the first FIN, or the RST that ended it; both where the FINs crossed.
                 closed_by: Option<Closer> = c.closed_by;
                 /// How it ended.
                 ending: Ending, as "ending" = c.ending;
                 /// Its life and ending in one or two sentences, always in English.
-                verdict: Cow<'static, str>, as "verdict" = English.verdict(&c.verdict);
+                verdict: Cow<'static, str>, as "verdict" = English.ending(c);
+            }
+            rows {
+                /// ICMP errors that quote its segments.
+                icmp_errors: u64 = c.icmp.map_or(0, |icmp| u64::from(icmp.errors));
+                /// What the last of them says.
+                icmp_error: Option<IcmpKind> = c.icmp.map(|icmp| icmp.last.kind);
+                /// Who sent that one.
+                icmp_from: Option<IpAddr> = c.icmp.map(|icmp| icmp.last.from);
+                /// The largest packet that goes on from there, where fragmentation was needed and the error tells it.
+                icmp_mtu: Option<u64> = c.icmp.and_then(|icmp| icmp.last.mtu).map(u64::from);
             }
             reasons {
                 /// The verdict as data: a code, and the facts that it rests on.

@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::wording::{English, Wording};
-use crate::flow::{Closer, ConnState, Connection, Ending};
-use crate::tcp::State;
+use crate::flow::{Closer, ConnState, Connection, Ending, RolesBasis};
+use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::IcmpKind;
 
 pub use datum::Value;
 pub(super) use datum::{Code, Datum, Findings, Frame};

@@ -5,10 +5,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::lines::Lines;
-use crate::flow::{Closer, ConnState, Ending};
+use crate::flow::{Closer, ConnState, Ending, RolesBasis};
 use crate::report::field::{Code, Findings, Frame};
-use crate::tcp::State;
+use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::IcmpKind;
 
 /// What can be written as the value of a field, without a serializer in between.
 pub(super) trait Put {
@@ -71,7 +72,7 @@ macro_rules! words {
     )*};
 }
 
-words! { State ConnState Closer Ending }
+words! { State ConnState Closer Ending IcmpKind Basis RolesBasis }
 
 impl Put for Code {
     fn put(self, out: &mut Lines) {

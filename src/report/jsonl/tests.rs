@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use super::lines::steers;
 use super::*;
 use crate::calls::{Call, CallId, Errno, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
-use crate::flow::{Closer, ConnState, ConnectionId, Detail, Disagreement, Ending, Range, Side, SideSummary, Verdict};
+use crate::flow::{
+    Closer, ConnState, ConnectionId, Detail, Disagreement, Ending, Range, RolesBasis, Side, SideSummary, Verdict,
+};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::sample;
 use crate::story::{CallEvent, Cause, Mechanism, Phase, SegmentEvent, TimerEvent, Timing, TransitionEvent};
-use crate::tcp::{Finding, Rule, State};
+use crate::tcp::{Basis, Finding, Rule, State};
 use crate::time::Span;
 use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
 
@@ -64,6 +66,10 @@ fn connection() -> Connection {
         conn_state: ConnState::Sf,
         history: "ShADadFf".into(),
         initial_rtt: Some(Span(30_000)),
+        client_state_basis: Some(Basis::Sent),
+        server_state_basis: None,
+        roles_basis: RolesBasis::Syn,
+        icmp: None,
         client_state: Some(State::TimeWait),
         server_state: None,
         closed_by: Some(Closer::Client),

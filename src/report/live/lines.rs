@@ -87,7 +87,7 @@ impl<'a> Lines<'a> {
         }
         said.push_str(". ");
         line.push(Paint::Plain, said);
-        line.push(Paint::Plain, escape(&self.style.wording().verdict(&connection.verdict), &self.style));
+        line.push(Paint::Plain, escape(&self.style.wording().ending(connection), &self.style));
         line.write(self.out, &self.style)
     }
 

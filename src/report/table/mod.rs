@@ -169,7 +169,7 @@ impl Table {
     /// # Errors
     /// Whatever `out` answers.
     pub fn row(&mut self, out: &mut dyn Write, connection: &Connection) -> io::Result<()> {
-        self.row_with(out, connection, &self.style.wording().verdict(&connection.verdict))
+        self.row_with(out, connection, &self.style.wording().ending(connection))
     }
 
     /// Writes one connection, with that said of it.

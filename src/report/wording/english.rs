@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::Wording;
-use crate::flow::{Detail, Disagreement, FindingAt, Left, ResetKind, Side, Verdict};
+use crate::flow::{Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict};
 use crate::kernel::Witness;
 use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
@@ -94,6 +94,25 @@ impl Wording for English {
         sentence.into()
     }
 
+    fn ending(&self, connection: &Connection) -> Cow<'static, str> {
+        let verdict = self.verdict(&connection.verdict);
+        let Some(Icmp { last, errors }) = connection.icmp else { return verdict };
+        let mtu = last.mtu.map_or(String::new(), |mtu| format!(", MTU {mtu}"));
+        let error = format!("({}{mtu}) from {}", last.kind.words(), last.from);
+        match connection.verdict {
+            Verdict::Unanswered { syns: 1, .. } => {
+                format!("Unanswered: an ICMP error {error} answered the SYN.").into()
+            }
+            Verdict::Unanswered { syns, lasted } => {
+                let lasted = lasted.map_or(String::new(), |lasted| format!(" in {}", Amount(lasted)));
+                let which = if u64::from(errors) >= syns { "each".to_owned() } else { format!("{errors} of them") };
+                format!("Unanswered: {syns} SYNs{lasted}; an ICMP error {error} answered {which}.").into()
+            }
+            _ if errors == 1 => format!("{verdict} An ICMP error {error} quotes one of its segments.").into(),
+            _ => format!("{verdict} {errors} ICMP errors quote its segments, the last {error}.").into(),
+        }
+    }
+
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str> {
         let late = |what: &'static str| match finding.detail {
             Detail::Since(Some(since)) => format!("{what}, {} after the stream last advanced.", Amount(since)).into(),
@@ -108,11 +127,13 @@ impl Wording for English {
             (Finding::OutOfOrder, _) => return late("Older octets after newer ones, too soon for a retransmission"),
             (Finding::Reordered, _) => {
                 return late(
-                    "Sent before newer octets and overtaken by them, as its IP identification shows: not a retransmission",
+                    "Sent before newer octets and overtaken by them, as its IP identification or timestamp shows: not a retransmission",
                 );
             }
             (Finding::SentAgain, _) => {
-                return late("Sent after newer octets, as its IP identification shows: retransmitted, not overtaken");
+                return late(
+                    "Sent after newer octets, as its IP identification or timestamp shows: retransmitted, not overtaken",
+                );
             }
             (Finding::DuplicateAck, Detail::Number(number)) => return format!("Duplicate ACK #{number}.").into(),
             (Finding::DuplicateAck, _) => "Repeats the acknowledgement before.",
@@ -129,6 +150,9 @@ impl Wording for English {
             }
             (Finding::OtherTunnel, _) => "It came in another tunnel than the segments of its end before.",
             (Finding::LostSegment, _) => "A segment before this one was not captured.",
+            (Finding::AckedUnseen, Detail::Captured) => {
+                "Acknowledges octets of which tshark saw none new: they were captured, in a longer retransmission."
+            }
             (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
             (Finding::WindowFull, _) => "Fills the receiver's window to its end.",
@@ -150,7 +174,17 @@ impl Wording for English {
             }
             (Finding::InconsistentFlags, _) => "Flags that contradict each other.",
             (Finding::BadChecksum, _) => "The checksum is wrong.",
+            (Finding::ConflictingOctets, Detail::Conflict(conflict)) => {
+                let Conflict { frame, ttls: [before, now] } = **conflict;
+                let ttls = if before == now { String::new() } else { format!(", TTL {now} against {before}") };
+                return format!(
+                    "Other octets than frame {frame} at the same positions{ttls}: not a retransmission; one of the two was forged or changed on its way."
+                )
+                .into();
+            }
             (Finding::ConflictingOctets, _) => "Octets that differ from those sent before at the same positions.",
+            (Finding::EcnEcho, _) => "The receiver reports congestion: a router had marked a segment (ECN).",
+            (Finding::WindowReduced, _) => "The sender has reduced its congestion window (ECN).",
             (Finding::DataAfterClose, _) => "Octets to an end that has closed: nobody will read them.",
         };
         sentence.into()
@@ -371,6 +405,7 @@ impl fmt::Display for Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{IcmpError, IcmpKind};
 
     #[test]
     fn each_end_has_its_own_sentence() {
@@ -390,6 +425,29 @@ mod tests {
         assert_eq!(finding(Finding::Retransmission, since), "Retransmission, 1.5 µs after the stream last advanced.");
         assert_eq!(finding(Finding::Retransmission, Detail::Since(None)), "Retransmission.");
         assert!(English.why(&Why::Unread(1)).starts_with("closed with 1 octet unread"));
+    }
+
+    #[test]
+    fn icmp_errors_say_who_refused_what() {
+        let mut connection = crate::report::sample::echo().connections.remove(0);
+        let last = IcmpError { from: [10, 2, 0, 20].into(), kind: IcmpKind::HostProhibited, mtu: None };
+        connection.icmp = Some(Icmp { last, errors: 3 });
+        connection.verdict = Verdict::Unanswered { syns: 3, lasted: Some(Span::from_millis(3_012)) };
+        assert_eq!(
+            English.ending(&connection),
+            "Unanswered: 3 SYNs in 3.0 s; an ICMP error (host administratively prohibited) from 10.2.0.20 answered each."
+        );
+        connection.verdict = Verdict::Unanswered { syns: 1, lasted: None };
+        assert!(English.ending(&connection).ends_with("from 10.2.0.20 answered the SYN."));
+        connection.verdict = Verdict::Open;
+        let last = IcmpError { kind: IcmpKind::FragmentationNeeded, mtu: Some(1400), ..last };
+        connection.icmp = Some(Icmp { last, errors: 1 });
+        assert_eq!(
+            English.ending(&connection),
+            "Open: nobody had closed when the capture ended. An ICMP error (fragmentation needed, MTU 1400) from 10.2.0.20 quotes one of its segments."
+        );
+        connection.icmp = None;
+        assert_eq!(English.ending(&connection), English.verdict(&Verdict::Open));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod english;
 
 use std::borrow::Cow;
 
-use crate::flow::{Disagreement, FindingAt, Verdict};
+use crate::flow::{Connection, Disagreement, FindingAt, Verdict};
 use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
@@ -14,6 +14,9 @@ pub use english::English;
 pub trait Wording: Sync {
     /// How a connection ended: one or two sentences, with a full stop.
     fn verdict(&self, verdict: &Verdict) -> Cow<'static, str>;
+
+    /// How a connection ended, and what ICMP errors said of it: one or two sentences.
+    fn ending(&self, connection: &Connection) -> Cow<'static, str>;
 
     /// What is remarkable about a segment: one sentence, with a full stop.
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str>;

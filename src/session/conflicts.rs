@@ -1,0 +1,197 @@
+//! Octets that come again at the same positions with another content: kept for a while, and compared.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::flow::{Conflict, ConnectionId, Detail, FindingAt, Side, Step};
+use crate::tcp::Finding;
+use crate::wire::Segment;
+
+/// The last octets of each direction of the connections that a timeline is made of, acknowledged or not: what is forged is
+/// often acknowledged before the true octets come.
+#[derive(Default)]
+pub(super) struct Conflicts {
+    sent: HashMap<(ConnectionId, Side), Sent>,
+    /// How many octets they are.
+    octets: usize,
+    found: BTreeMap<ConnectionId, Found>,
+}
+
+/// What was found of one connection.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) findings: Vec<FindingAt>,
+    pub(super) omitted: u64,
+}
+
+/// What one end sent, without overlaps, by position.
+#[derive(Default)]
+struct Sent {
+    pieces: BTreeMap<u64, Piece>,
+    octets: usize,
+}
+
+struct Piece {
+    bytes: Box<[u8]>,
+    frame: u64,
+    ttl: u8,
+}
+
+impl Conflicts {
+    /// Compares the octets of a segment with what was sent before, and keeps those that are new; adds what it finds to `step`.
+    pub(super) fn observe(&mut self, segment: &Segment, step: &mut Step, payload: &[u8]) {
+        let Some(range) = step.stream.filter(|range| range.to - range.from == u64::from(segment.len)) else { return };
+        // An old kind of keep-alive carries an octet of no meaning, and what is dropped was never sent for its receiver.
+        if payload.is_empty() || segment.is_dropped() || step.findings.contains(Finding::KeepAlive) {
+            return;
+        }
+        let sent = self.sent.entry((step.connection, step.from)).or_default();
+        let before = sent.octets;
+        let conflict = sent.take(range.from, payload, segment);
+        self.octets = self.octets + sent.octets - before;
+        if self.octets > MOST_OCTETS {
+            // What comes again later is not compared.
+            (self.sent, self.octets) = (HashMap::new(), 0);
+        }
+        let Some(conflict) = conflict else { return };
+        step.findings.insert(Finding::ConflictingOctets);
+        let found = self.found.entry(step.connection).or_default();
+        if found.findings.len() >= MOST_FOUND {
+            found.omitted += 1;
+            return;
+        }
+        found.findings.push(FindingAt {
+            finding: Finding::ConflictingOctets,
+            frame: Some(segment.frame),
+            side: step.from,
+            detail: Detail::Conflict(Box::new(conflict)),
+        });
+    }
+
+    /// Takes what was found of a connection.
+    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Found> {
+        self.found.remove(&id)
+    }
+}
+
+impl Sent {
+    /// Keeps the octets from `from` on that are new; returns the first conflict of the others with what was there.
+    fn take(&mut self, from: u64, payload: &[u8], segment: &Segment) -> Option<Conflict> {
+        let to = from + payload.len() as u64;
+        let mut conflict = None;
+        let mut gaps = Vec::new();
+        let mut at = from;
+        let first = self.pieces.range(..=from).next_back().map_or(from, |(start, _)| *start);
+        for (start, piece) in self.pieces.range(first..to) {
+            let end = start + piece.bytes.len() as u64;
+            if end <= from {
+                continue;
+            }
+            if *start > at {
+                gaps.push(at..*start);
+            }
+            let (left, right) = (from.max(*start), to.min(end));
+            let old = &piece.bytes[(left - start) as usize..(right - start) as usize];
+            let new = &payload[(left - from) as usize..(right - from) as usize];
+            if old != new && conflict.is_none() {
+                conflict = Some(Conflict { frame: piece.frame, ttls: [piece.ttl, segment.ttl] });
+            }
+            at = at.max(right);
+        }
+        if at < to {
+            gaps.push(at..to);
+        }
+        for gap in gaps {
+            let bytes = payload[(gap.start - from) as usize..(gap.end - from) as usize].into();
+            self.octets += (gap.end - gap.start) as usize;
+            self.pieces.insert(gap.start, Piece { bytes, frame: segment.frame, ttl: segment.ttl });
+        }
+        while self.octets > MOST_OF_ONE || self.pieces.len() > MOST_PIECES {
+            let Some((_, piece)) = self.pieces.pop_first() else { break };
+            self.octets -= piece.bytes.len();
+        }
+        conflict
+    }
+}
+
+/// How many octets of a direction are kept; those at the lowest positions go first.
+const MOST_OF_ONE: usize = 256 << 10;
+/// In how many pieces.
+const MOST_PIECES: usize = 1024;
+/// How many octets of all directions are kept; beyond, all are forgotten.
+const MOST_OCTETS: usize = 64 << 20;
+/// How many conflicts of a connection are listed.
+const MOST_FOUND: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::script;
+
+    fn segment(frame: u64) -> Segment {
+        let (_, segment, _) = script::read("0 C > S: . 1(0)").next().expect("a segment");
+        Segment { frame, ..segment }
+    }
+
+    #[test]
+    fn only_octets_that_differ_at_the_same_positions_conflict() {
+        let mut sent = Sent::default();
+        let mut take = |frame, from, payload: &[u8]| sent.take(from, payload, &segment(frame)).map(|told| told.frame);
+        assert_eq!(take(1, 0, b"GET /a"), None);
+        assert_eq!(take(2, 10, b"HTTP"), None);
+        assert_eq!(take(3, 4, b"/a?xyzHT"), None, "overlaps on both sides and fills the hole");
+        assert_eq!(take(4, 0, b"GET /a?xyzHTTP"), None);
+        assert_eq!(take(5, 6, b"!xyz"), Some(3));
+        assert_eq!(take(6, 2, b"T /b"), Some(1));
+        assert_eq!(take(7, 9, b"zHTTP/1.1"), None);
+        assert_eq!(take(8, 17, b"2"), Some(7), "what was new of it is kept");
+    }
+
+    #[test]
+    fn what_is_kept_to_compare_is_bounded() {
+        let mut sent = Sent::default();
+        for place in 0..1000 {
+            sent.take(place * 1000, &[7; 1000], &segment(1));
+        }
+        assert!(sent.octets <= MOST_OF_ONE && sent.octets > MOST_OF_ONE - 2000);
+        assert!(sent.take(0, &[8; 10], &segment(2)).is_none(), "forgotten");
+        assert!(sent.take(999_000, &[8; 10], &segment(2)).is_some());
+        let mut sent = Sent::default();
+        (0..3000).for_each(|place| assert!(sent.take(place * 2, &[7], &segment(1)).is_none()));
+        assert_eq!(sent.pieces.len(), MOST_PIECES);
+        let mut table = crate::flow::FlowTable::new();
+        let mut conflicts = Conflicts::default();
+        let full = vec![1; MOST_OF_ONE];
+        for port in 1..=300 {
+            let segment = Segment { src_port: port, len: full.len() as u32, ..segment(port.into()) };
+            let mut step = table.observe(&segment).expect("not late");
+            conflicts.observe(&segment, &mut step, &full);
+            assert!(conflicts.octets <= MOST_OCTETS);
+        }
+        let (id, segment) = (ConnectionId(299), Segment { src_port: 300, len: 1, ..segment(301) });
+        for _ in 0..MOST_FOUND + 5 {
+            let mut step = table.observe(&segment).expect("not late");
+            conflicts.observe(&segment, &mut step, &[2]);
+            assert!(step.findings.contains(Finding::ConflictingOctets));
+        }
+        let found = conflicts.take(id).expect("conflicts");
+        assert_eq!((found.findings.len(), found.omitted), (MOST_FOUND, 5));
+    }
+
+    proptest! {
+        /// Whatever pieces come, a conflict is told exactly where an octet is another than the first at its position.
+        #[test]
+        fn conflicts_are_those_of_single_octets(pieces in proptest::collection::vec((0u64..60, proptest::collection::vec(0u8..2, 1..20)), 1..30)) {
+            let mut sent = Sent::default();
+            let mut first = BTreeMap::new();
+            for (from, payload) in pieces {
+                let mut differs = false;
+                for (at, octet) in payload.iter().enumerate() {
+                    differs |= *first.entry(from + at as u64).or_insert(*octet) != *octet;
+                }
+                prop_assert_eq!(sent.take(from, &payload, &segment(1)).is_some(), differs);
+            }
+        }
+    }
+}
