@@ -451,7 +451,7 @@ fn the_tail_is_probed_once_and_then_the_timeout_doubles() {
         "
         14 client send [0,10) sent [4, 5, 6, 7]
         15 #4 PSH,ACK by [14]
-        16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15 inferred
+        16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         ",

@@ -360,6 +360,8 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
     let (alone, with, short) = match mechanism {
         Mechanism::Handshake => ("answers the SYN", "answers", "answers"),
         Mechanism::Ack => ("acks", "acks", "acks"),
+        Mechanism::OutOfOrderAck => ("acks out of order", "acks out-of-order", "acks"),
+        Mechanism::ChallengeAck => ("challenge ack", "challenge ack on", "challenge"),
         Mechanism::DelayedAck => ("delayed ack", "delayed ack of", "delayed ack"),
         Mechanism::RetransmissionTimeout => ("timeout, retransmits", "timeout, repeats", "timeout"),
         Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe, repeats", "probe"),
