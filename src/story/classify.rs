@@ -232,8 +232,7 @@ impl PerConnection {
         let newest = is_plain && next.is_none_or(|(_, next)| !self.is_answer(*next, place, side));
         let first = own.acked.unwrap_or_default();
         // Linux acknowledges two segments at once only where it can announce more room (__tcp_ack_snd_check).
-        let edge = |seen: &Seen| seen.ack.unwrap_or_default().saturating_add(seen.window.into());
-        let no_room = own.last_word.is_some_and(|last| edge(&self.seen[place]) <= edge(&self.seen[last]));
+        let no_room = own.last_word.is_some_and(|last| self.seen[place].window < self.seen[last].window);
         newest && (first >= self.seen[of].seq || ack.saturating_sub(first) < 2 * SMALLEST_MSS || no_room)
     }
 
@@ -281,8 +280,9 @@ impl PerConnection {
         let (peer_synced, flags) = (peer.syn.is_some(), seen.flags);
         let is_new = seen.ack > own.acked;
         let waits = peer.highest() > seen.ack;
-        let reports = seen.first_block.is_some() && !seen.findings.contains(Finding::DuplicateSack)
-            || seen.findings.contains(Finding::DuplicateAck) && waits;
+        let is_second = seen.findings.contains(Finding::DuplicateSack);
+        let reports =
+            !is_second && (seen.first_block.is_some() || seen.findings.contains(Finding::DuplicateAck) && waits);
         let challenges = flags.contains(Flags::RST) && seen.findings.contains(Finding::ResetChallenged)
             || flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && own.finished_handshake;
         // What lies below the window is answered, too (RFC 9293 section 3.10.7.4).
@@ -313,7 +313,7 @@ impl PerConnection {
         if reports {
             sent.reported = Some(place);
         }
-        if reports || is_new {
+        if reports || is_new || is_second {
             push(&mut sent.prompts, place);
         }
         sent.quickest = sent.quickest.into_iter().chain(took).min();

@@ -119,9 +119,12 @@ impl PerConnection {
         if may_probe && is_held {
             return by(Mechanism::TailLossProbe, first, Why::TailUnacknowledged);
         }
-        let prompted = peer.prompts.iter().rev().any(|prompt| *prompt > latest && self.follows(*prompt, place, side));
+        // What acknowledges this very segment does not make its sender repeat it.
+        let prompts = peer.prompts.iter().rev().filter(|prompt| self.seen[**prompt].ack <= Some(seen.seq));
+        let prompted = prompts.copied().any(|prompt| prompt > latest && self.follows(prompt, place, side));
         if seen.findings.contains(Finding::FastRetransmission)
-            || (reported || repair.is_some()) && (prompted || !ran_out)
+            || (reported || repair.is_some() || was_probed) && prompted
+            || (reported || repair.is_some()) && !ran_out
         {
             return by(Mechanism::FastRetransmit, first, Why::LossReported);
         }

@@ -129,7 +129,9 @@ impl Wording for English {
             }
             (Finding::OtherTunnel, _) => "It came in another tunnel than the segments of its end before.",
             (Finding::LostSegment, _) => "A segment before this one was not captured.",
-            (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
+            (Finding::AckedUnseen, _) => {
+                "Acknowledges past the highest number seen so far: octets that the capture lacks, or that only a longer retransmission holds."
+            }
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
             (Finding::WindowFull, _) => "Fills the receiver's window to its end.",
             (Finding::WindowUpdate, _) => "Window update: the receiver freed buffer space.",
@@ -308,6 +310,14 @@ fn reset(by: Side, kind: ResetKind) -> &'static str {
         ResetKind::Abort => of_end!(
             by,
             "Reset by the " WHO " while nobody had closed: probably it closed with octets unread, or was aborted (SO_LINGER 0, a program that ended)."
+        ),
+        ResetKind::AfterEmptyFin => of_end!(
+            by,
+            "Reset by the " WHO " after the " PEER " had closed without having sent an octet: probably it was aborted."
+        ),
+        ResetKind::AbortOfEmpty => of_end!(
+            by,
+            "Reset by the " WHO " while nobody had closed: probably it was aborted (SO_LINGER 0, a program that ended)."
         ),
         ResetKind::NoConnection => of_end!(
             by,
