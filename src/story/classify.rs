@@ -98,7 +98,8 @@ impl PerConnection {
         if let Some(syn) = peer.last_syn.filter(|syn| with_ack && *syn > last && self.is_answer(*syn, place, side)) {
             return kernel(Mechanism::Handshake, Some(syn), Why::SynRepeated);
         }
-        let refused = !with_ack && peer.last > Some(last);
+        let is_syn_ack = |place: Place| self.seen[place].flags.contains(Flags::SYN | Flags::ACK);
+        let refused = !with_ack && peer.last.is_some_and(|answer| answer > last && !is_syn_ack(answer));
         let (mechanism, why) = match waited.is_some_and(|waited| waited < MINIMUM_RTO) {
             // In SYN-SENT Linux sends its SYN again at once when a bad answer came (tcp_rcv_synsent_state_process).
             _ if refused => (Mechanism::RetransmissionTimeout, Why::AnswerRefused),
@@ -160,7 +161,7 @@ impl PerConnection {
                 false => (Mechanism::OutOfOrderAck, Why::GapBefore),
             };
             // The first block holds what came last (RFC 2018 section 4).
-            let of = peer.ends.get(&to).copied().or_else(|| self.newest_between(from, to, place, side));
+            let of = peer.ends.range(from..=to.max(from)).next_back().map(|(_, place)| *place);
             return kernel(mechanism, of, why);
         }
         if let Some(challenged) = peer.challenged.filter(|challenged| self.is_answer(*challenged, place, side)) {
@@ -233,7 +234,10 @@ impl PerConnection {
         let first = own.acked.unwrap_or_default();
         // Linux acknowledges two segments at once only where it can announce more room (__tcp_ack_snd_check).
         let no_room = own.last_word.is_some_and(|last| self.seen[place].window < self.seen[last].window);
-        newest && (first >= self.seen[of].seq || ack.saturating_sub(first) < 2 * SMALLEST_MSS || no_room)
+        // What fills a gap, or leaves one, is acknowledged at once (RFC 5681 section 4.2).
+        let had_gap = own.reported.is_some_and(|report| self.seen[report].ack == own.acked);
+        let in_order = !had_gap && self.seen[place].first_block.is_none();
+        newest && in_order && (first >= self.seen[of].seq || ack.saturating_sub(first) < 2 * SMALLEST_MSS || no_room)
     }
 
     /// The time from one segment to another; `None` where a clock does not say, or went back.
@@ -290,6 +294,11 @@ impl PerConnection {
         let opens = seen.window > 0 && self.has_no_room(side);
         let answers_challenge = matches!(ground, Ground::Kernel { mechanism: Mechanism::ChallengeAck, .. });
         let (peers, at_once) = (side.peer(), self.is_one_end());
+        if is_second {
+            // Nothing was lost: the peer takes its recovery back (RFC 3708).
+            let peer = &mut self.ends[if at_once { Side::Client } else { peers } as usize].sent;
+            peer.repair = peer.repair.filter(|(repair, _)| *repair == Repair::Timeout);
+        }
         if answers_challenge {
             self.ends[if at_once { Side::Client } else { peers } as usize].sent.challenged = None;
         }

@@ -105,11 +105,18 @@ impl PerConnection {
         }
         // Of a socket that is connected to itself the peer has sent nothing.
         let report = peer.reported.map(|report| (report, &self.seen[report]));
-        let reported = report.is_some_and(|(place, report)| {
+        let heard = report.is_some_and(|(place, report)| {
             // It may have been reported missing before its first transmission, overtaken by what followed, was captured.
             let leaves_out = report.ack <= Some(seen.seq) && report.first_block.is_some_and(|(_, to)| to > seen.seq);
             place >= first || leaves_out
         });
+        // What has been filled since, and nothing behind it, reports no loss any more.
+        let stands = report.is_some_and(|(_, report)| {
+            Some(seen.seq) < peer.acked
+                || report.ack >= peer.acked
+                || report.first_block.is_some_and(|(_, to)| Some(to) > peer.acked)
+        });
+        let reported = heard && stands;
         // What is said to have arrived is not repeated by who heard of it.
         let is_held = report.and_then(|(_, report)| report.first_block);
         let is_held = is_held.is_some_and(|(from, to)| from <= seen.seq && seen.end() <= to);
@@ -136,6 +143,7 @@ impl PerConnection {
         }
         match ran_out {
             true => by(Mechanism::RetransmissionTimeout, first, Why::TimerExpired),
+            false if heard => by(Mechanism::FastRetransmit, first, Why::LossReported),
             false => by(Mechanism::Recovery, first, Why::TooSoon),
         }
     }
