@@ -82,6 +82,9 @@ pub(super) fn judge(
             fwd.next = end;
             fwd.advanced_at = segment.at;
             fwd.newest_id = segment.ip_id.unwrap_or(0);
+            if fwd.newest_id == 0 || fwd.marks.contains(Marks::STAMPED) {
+                order_by_timestamp(fwd, segment);
+            }
         }
         if seq == fwd.acceptable || fwd.acceptable == Seq(0) {
             fwd.acceptable = fwd.next;
@@ -144,13 +147,34 @@ fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64
     findings.insert(Finding::Retransmission);
 }
 
+/// Where a datagram has no identification its timestamp tells when it was sent.
+fn order_by_timestamp(fwd: &mut Stream, segment: &Segment) {
+    let stamp = segment.options.timestamps.filter(|_| fwd.newest_id == 0);
+    fwd.marks.set(Marks::STAMPED, stamp.is_some());
+    if let Some((sent, _)) = stamp {
+        fwd.newest_id = sent as u16;
+    }
+}
+
+/// Our verdict on late octets where it differs from the rule's, by timestamps: an older one was sent before, a newer one after.
+#[cold]
+pub(super) fn judge_by_timestamp(newest: u16, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
+    let Some((sent, _)) = segment.options.timestamps.filter(|_| segment.ip_id.unwrap_or(0) == 0) else { return };
+    // The low halves are enough: what is late is not late by half a minute.
+    let past = (sent as u16).wrapping_sub(newest) as i16;
+    if past > 0 && findings.contains(Finding::OutOfOrder) {
+        findings.insert(Finding::SentAgain);
+    } else if past < 0 && brings_octets && AGAIN.iter().any(|finding| findings.contains(*finding)) {
+        findings.insert(Finding::Reordered);
+    }
+}
+
 /// Our verdict on late octets where it differs from the rule's: hosts that number their datagrams one by one show what was sent first.
 #[cold]
 pub(super) fn judge_by_identification(newest: u16, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
     let Some(past) = past(newest, segment) else { return };
-    let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
     // Octets that were there already were not overtaken.
-    if brings_octets && (-NEAR..0).contains(&past) && again.iter().any(|finding| findings.contains(*finding)) {
+    if brings_octets && (-NEAR..0).contains(&past) && AGAIN.iter().any(|finding| findings.contains(*finding)) {
         findings.insert(Finding::Reordered);
     } else if (1..=NEAR).contains(&past) && findings.contains(Finding::OutOfOrder) {
         findings.insert(Finding::SentAgain);
@@ -224,6 +248,8 @@ const REPEATS: [Finding; 5] = [
 
 /// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
 const UNSEEN: u16 = u16::MAX;
+/// What the rule says of octets that were sent again.
+const AGAIN: [Finding; 3] = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
 /// How far apart two IP identifications may be to tell which datagram was sent first: hosts that draw them at random are seldom so near.
 const NEAR: i16 = 256;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.

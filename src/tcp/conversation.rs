@@ -1,7 +1,8 @@
 //! Both directions of one connection: what each segment means, seen against all before it.
 
 use super::analysis::{
-    is_repeat, judge, judge_by_identification, oddities, remember_announced, tells_of_duplicates, was_sent_before,
+    is_repeat, judge, judge_by_identification, judge_by_timestamp, oddities, remember_announced, tells_of_duplicates,
+    was_sent_before,
 };
 use super::stream::{Marks, Stream};
 use super::{Around, Direction, Finding, FindingSet};
@@ -77,9 +78,10 @@ impl Conversation {
         let mut findings = oddities(segment);
         let since_advance = segment.at.zip(fwd.advanced_at).map(|(at, then)| at.since(then));
         let (newest_id, next, next_before) = (fwd.newest_id, fwd.next, fwd.reached());
+        let is_stamped = fwd.marks.contains(Marks::STAMPED);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
-        if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest_id, segment) {
+        if !findings.is_empty() && is_repeat(findings) && !is_stamped && was_sent_before(newest_id, segment) {
             // It may be a copy, and others will come.
             fwd.irregular.get_or_insert_default();
         }
@@ -93,7 +95,11 @@ impl Conversation {
             fwd.irregular.get_or_insert_default();
             rev.irregular.get_or_insert_default();
         } else if !findings.is_empty() {
-            judge_by_identification(newest_id, segment, fwd.unique_octets() > known, &mut findings);
+            let brings_octets = fwd.unique_octets() > known;
+            match is_stamped {
+                true => judge_by_timestamp(newest_id, segment, brings_octets, &mut findings),
+                false => judge_by_identification(newest_id, segment, brings_octets, &mut findings),
+            }
         }
         if segment.options.sack_blocks > 0 && tells_of_duplicates(segment) {
             findings.insert(Finding::DuplicateSack);

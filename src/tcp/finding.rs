@@ -61,10 +61,10 @@ findings! {
     /// sequence space and came at most a millisecond after. Its time to live may be another. Ours, beside the rule's verdict.
     CapturedTwice = "captured_twice",
     /// Flagged as a retransmission, but it brings octets that were not seen before, and its IP identification is just below that of the segment that advanced the stream last:
-    /// it was sent before that one, and overtaken. Ours, beside the rule's verdict.
+    /// it was sent before that one, and overtaken. Without an identification an older timestamp says so. Ours, beside the rule's verdict.
     Reordered = "reordered",
     /// Flagged as out of order, but its IP identification is just above that of the segment that advanced the stream last:
-    /// it was sent after that one, so again. Ours, beside the rule's verdict.
+    /// it was sent after that one, so again. Without an identification a newer timestamp says so. Ours, beside the rule's verdict.
     SentAgain = "sent_again",
     /// Its first SACK block tells of octets that arrived twice (RFC 2883): what was sent again had not been lost.
     DuplicateSack = "duplicate_sack",

@@ -46,7 +46,7 @@ pub struct Stream {
     pub(super) last_at: Option<Timestamp>,
     /// The window field of the last segment, with [`Marks::WINDOW`].
     pub(super) window: u16,
-    /// The IP identification of the segment that advanced `next` last; 0 where it has none.
+    /// The IP identification of the segment that advanced `next` last, or with [`Marks::STAMPED`] the low half of its timestamp; 0 where it has neither.
     pub(super) newest_id: u16,
     /// How often the last acknowledgement was repeated; `UNSEEN` once this direction's octets were acknowledged without having been captured.
     pub(super) duplicate_acks: u16,
@@ -104,6 +104,8 @@ bitflags::bitflags! {
         const ASKED = 0x1000;
         /// Of the first direction: the initial round-trip time is known.
         const TIMED = 0x2000;
+        /// `newest_id` holds a timestamp.
+        const STAMPED = 0x4000;
     }
 }
 
