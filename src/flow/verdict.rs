@@ -82,6 +82,8 @@ pub enum ResetKind {
     Refusal,
     /// The handshake was not complete.
     HalfOpen,
+    /// The same, by the client, where the server had sent more than one SYN-ACK.
+    HalfOpenOfTwo,
     /// Its sender had sent a FIN, and the peer sent octets after that.
     OctetsAfterClose,
     /// Its sender had sent a FIN.
@@ -130,7 +132,7 @@ impl Verdict {
             Self::ClosedTogether { .. } => "closed_together",
             Self::HalfClosed { .. } => "half_closed",
             Self::Refused | Self::Reset { kind: ResetKind::Refusal, .. } => "refused",
-            Self::Reset { kind: ResetKind::HalfOpen, .. } => "reset_in_handshake",
+            Self::Reset { kind: ResetKind::HalfOpen | ResetKind::HalfOpenOfTwo, .. } => "reset_in_handshake",
             Self::Reset { kind: ResetKind::OctetsAfterClose, .. } => "reset_octets_after_close",
             Self::Reset { kind: ResetKind::AfterOwnFin, .. } => "reset_after_own_fin",
             Self::Reset { kind: ResetKind::AfterPeersFin | ResetKind::AfterEmptyFin, .. } => "reset_after_peers_fin",
@@ -212,6 +214,7 @@ impl Facts<'_> {
                 // Where the peer sent no octet, none was left unread.
                 let has_unread = self.midstream || self.streams[by.peer() as usize].octets() > 0;
                 let kind = match reset.kind {
+                    ResetKind::HalfOpen if by == Side::Client && self.streams[1].syns() > 1 => ResetKind::HalfOpenOfTwo,
                     ResetKind::Abort if !has_unread => ResetKind::AbortOfEmpty,
                     ResetKind::AfterPeersFin if !has_unread => ResetKind::AfterEmptyFin,
                     kind => kind,

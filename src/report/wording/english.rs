@@ -291,6 +291,9 @@ fn reset(by: Side, kind: ResetKind) -> &'static str {
                 "Reset by the server before the handshake was complete: probably its program ended, or did not accept the connection."
             }
         },
+        ResetKind::HalfOpenOfTwo => {
+            "Reset by the client before the handshake was complete: it refused a SYN-ACK of the server, or gave up."
+        }
         ResetKind::OctetsAfterClose => of_end!(
             by,
             "Reset by the " WHO ": the " PEER " sent octets after the " WHO " had closed; they were probably never read."
