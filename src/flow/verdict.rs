@@ -82,16 +82,22 @@ pub enum ResetKind {
     Refusal,
     /// The handshake was not complete.
     HalfOpen,
+    /// The same, by the client, where the server had sent more than one SYN-ACK.
+    HalfOpenOfTwo,
     /// Its sender had sent a FIN, and the peer sent octets after that.
     OctetsAfterClose,
     /// Its sender had sent a FIN.
     AfterOwnFin,
     /// Only the peer had sent a FIN.
     AfterPeersFin,
+    /// The same, where the peer had sent no octet.
+    AfterEmptyFin,
     /// Neither end had closed, and the last segment was a keep-alive of its sender.
     KeepAlivesUnanswered,
     /// Neither end had closed; it has ACK, as the abort of a socket has.
     Abort,
+    /// The same, where the peer had sent no octet.
+    AbortOfEmpty,
     /// Neither end had closed; it has no ACK, as the answer to a segment for which there is no socket.
     NoConnection,
 }
@@ -126,12 +132,12 @@ impl Verdict {
             Self::ClosedTogether { .. } => "closed_together",
             Self::HalfClosed { .. } => "half_closed",
             Self::Refused | Self::Reset { kind: ResetKind::Refusal, .. } => "refused",
-            Self::Reset { kind: ResetKind::HalfOpen, .. } => "reset_in_handshake",
+            Self::Reset { kind: ResetKind::HalfOpen | ResetKind::HalfOpenOfTwo, .. } => "reset_in_handshake",
             Self::Reset { kind: ResetKind::OctetsAfterClose, .. } => "reset_octets_after_close",
             Self::Reset { kind: ResetKind::AfterOwnFin, .. } => "reset_after_own_fin",
-            Self::Reset { kind: ResetKind::AfterPeersFin, .. } => "reset_after_peers_fin",
+            Self::Reset { kind: ResetKind::AfterPeersFin | ResetKind::AfterEmptyFin, .. } => "reset_after_peers_fin",
             Self::Reset { kind: ResetKind::KeepAlivesUnanswered, .. } => "reset_keep_alives_unanswered",
-            Self::Reset { kind: ResetKind::Abort, .. } => "reset_abort",
+            Self::Reset { kind: ResetKind::Abort | ResetKind::AbortOfEmpty, .. } => "reset_abort",
             Self::Reset { kind: ResetKind::NoConnection, .. } => "reset_no_connection",
             Self::Unanswered { .. } => "unanswered",
             Self::OnlyResets => "only_resets",
@@ -203,7 +209,18 @@ impl Facts<'_> {
                 let in_close_wait = self.states[by.peer() as usize] == Some(State::CloseWait);
                 Verdict::HalfClosed { by, in_close_wait }
             }
-            (Ending::Reset, Some(reset)) => Verdict::Reset { by: self.side(reset.by), kind: reset.kind },
+            (Ending::Reset, Some(reset)) => {
+                let by = self.side(reset.by);
+                // Where the peer sent no octet, none was left unread.
+                let has_unread = self.midstream || self.streams[by.peer() as usize].octets() > 0;
+                let kind = match reset.kind {
+                    ResetKind::HalfOpen if by == Side::Client && self.streams[1].syns() > 1 => ResetKind::HalfOpenOfTwo,
+                    ResetKind::Abort if !has_unread => ResetKind::AbortOfEmpty,
+                    ResetKind::AfterPeersFin if !has_unread => ResetKind::AfterEmptyFin,
+                    kind => kind,
+                };
+                Verdict::Reset { by, kind }
+            }
             (Ending::Refused | Ending::Reset, _) => Verdict::Refused,
             (Ending::Unanswered, _) => {
                 let syns = self.streams[0].segments().saturating_sub(self.copies);

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use super::EventId;
 use super::calls::{EndCalls, Explains, Unclaimed};
-use super::cause::{Ground, Sent};
 use super::completion::Answers;
 use super::fanout::Joins;
+pub(super) use super::ground::Place;
+use super::ground::{Ground, Sent};
 use super::phases::Bounds;
 use super::samples::Expected;
 use super::states::Path;
@@ -16,9 +17,6 @@ use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
 use crate::tcp::FindingSet;
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment, Seq, Tunnel};
-
-/// A segment's place among those of its connection, from 0 in the order of capture.
-pub(super) type Place = usize;
 
 /// What is known of one connection.
 #[derive(Clone, Debug)]
@@ -101,7 +99,12 @@ pub(super) struct Seen {
     pub(super) window: u32,
     pub(super) stream: Option<Range>,
     pub(super) findings: FindingSet,
-    pub(super) has_sack: bool,
+    /// Its first SACK block, relative.
+    pub(super) first_block: Option<(i64, i64)>,
+    /// Whether it is a SYN that permits SACK.
+    pub(super) permits_sack: bool,
+    /// Its timestamp.
+    pub(super) stamp: Option<u32>,
     pub(super) header: Header,
     pub(super) ground: Ground,
     /// What the kernel said of its being sent.
@@ -128,6 +131,16 @@ impl Header {
     pub(super) fn of(segment: &Segment) -> Self {
         let Segment { seq, ack, flags, len, window, checksum, ip_id, .. } = *segment;
         Self { seq, ack, flags, len, window, checksum, ip_id }
+    }
+
+    /// Whether its datagram has an identification of its own: then an equal one is a copy.
+    pub(super) fn is_identified(&self) -> bool {
+        self.ip_id.is_some_and(|id| id != 0)
+    }
+
+    /// Whether both have the same sequence number.
+    pub(super) fn has_number_of(&self, other: &Self) -> bool {
+        self.seq == other.seq
     }
 }
 
@@ -182,7 +195,7 @@ impl PerConnection {
             Ground::WindowUpdate => end.updates.push(place),
             Ground::Reset(_) => end.resets.push(place),
             Ground::Octets { .. } if seen.flags.contains(Flags::FIN) => end.fins.push(place),
-            Ground::Octets { .. } | Ground::Probe { .. } | Ground::Kernel { .. } => {}
+            Ground::Octets { .. } | Ground::Probe { .. } | Ground::Kernel { .. } | Ground::LateAck { .. } => {}
         }
         let (from, claims) = (seen.from, Self::claims(seen));
         if let Some((range, is_written)) = claims {

@@ -53,6 +53,10 @@ pub enum Mechanism {
     Handshake,
     /// Acknowledges at once.
     Ack,
+    /// Acknowledges at once again: octets came out of order (RFC 5681 section 4.2).
+    OutOfOrderAck,
+    /// Answers a RST or SYN that may be forged (RFC 5961).
+    ChallengeAck,
     /// Acknowledges after the delayed-ACK timer ran out (RFC 9293 section 3.8.6.3).
     DelayedAck,
     /// Sends again because the retransmission timer ran out (RFC 6298).
@@ -61,7 +65,7 @@ pub enum Mechanism {
     TailLossProbe,
     /// Sends again because duplicate acknowledgements or SACK told of a loss (RFC 5681, RFC 8985).
     FastRetransmit,
-    /// Sends again what a loss left out, as the kernel says.
+    /// Sends again what a loss, a refusal or a closed window left out; no timer ran out.
     Recovery,
     /// Asks whether an idle peer is still there.
     KeepAlive,
@@ -80,7 +84,7 @@ pub enum Mechanism {
 impl Mechanism {
     /// Whether an acknowledgement number or the 4-tuple joins it to the segment that it answers; all others are concluded by a rule.
     pub const fn is_joined(self) -> bool {
-        matches!(self, Self::Handshake | Self::Ack | Self::Reset)
+        matches!(self, Self::Handshake | Self::Ack | Self::OutOfOrderAck | Self::ChallengeAck | Self::Reset)
     }
 
     /// Its name in machine-readable output.
@@ -88,6 +92,8 @@ impl Mechanism {
         match self {
             Self::Handshake => "handshake",
             Self::Ack => "ack",
+            Self::OutOfOrderAck => "out_of_order_ack",
+            Self::ChallengeAck => "challenge_ack",
             Self::DelayedAck => "delayed_ack",
             Self::RetransmissionTimeout => "retransmission_timeout",
             Self::TailLossProbe => "tail_loss_probe",

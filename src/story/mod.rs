@@ -3,15 +3,18 @@
 mod binds;
 mod calls;
 mod cause;
+mod classify;
 mod completion;
 mod connection;
 mod edge;
 mod event;
 mod events;
 mod fanout;
+mod ground;
 mod join;
 mod order;
 mod phases;
+mod repeat;
 mod samples;
 #[cfg(test)]
 mod script;

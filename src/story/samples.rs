@@ -1,8 +1,8 @@
 //! What TCP_INFO, sock_diag and the kernel itself say of the ends of connections.
 
-use super::cause::Ground;
 use super::connection::{PerConnection, Place};
 use super::events::Order;
+use super::ground::Ground;
 use super::states::{Moved, Said};
 use super::timeline::Timeline;
 use super::{EventKind, TimerEvent, Why};

@@ -1,8 +1,8 @@
 //! What the sighting of a segment says: of its connection, of its sender, of its receiver, and of calls.
 
-use super::cause::Ground;
 use super::connection::{Header, PerConnection, Seen};
 use super::events::{Events, Order};
+use super::ground::Ground;
 use super::states::Moved;
 use super::timeline::Timeline;
 use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
@@ -71,22 +71,22 @@ impl Timeline {
             window: step.window,
             stream: step.stream,
             findings: step.findings,
-            has_sack: segment.options.sack_blocks > 0,
+            first_block: first_block(&segment, step.ack),
+            permits_sack: segment.options.sack_permitted,
+            stamp: segment.options.timestamps.map(|(sent, _)| sent),
             header: Header::of(&segment),
             ground: Ground::Copy { of: None },
             confirmed: None,
             joins: 0,
             moves: Vec::new(),
         });
-        let (ground, decided) = connection.classify(place);
-        let is_copy = matches!(ground, Ground::Copy { .. });
+        let ground = connection.classify(place);
         connection.seen[place].ground = ground;
         connection.stale.push(place);
-        connection.stale.extend(decided);
         connection.note_explicable(place);
         connection.expect(place);
         self.stale.insert(id);
-        if is_copy {
+        if step.findings.contains(Finding::CapturedTwice) {
             return;
         }
         connection.ends[from as usize].answers.see(segment.flags, place);
@@ -257,6 +257,13 @@ impl PerConnection {
             }
         }
     }
+}
+
+/// The first SACK block, relative to the peer's first number.
+fn first_block(segment: &Segment, ack: Option<i64>) -> Option<(i64, i64)> {
+    let (from, to) = segment.options.sack_edges().first()?;
+    let relative = |edge: &Seq| Some(ack?.saturating_add(i64::from(edge.0.wrapping_sub(segment.ack.0).cast_signed())));
+    Some((relative(from)?, relative(to)?))
 }
 
 fn sorted(mut ends: [std::net::SocketAddr; 2]) -> [std::net::SocketAddr; 2] {

@@ -380,6 +380,171 @@ fn an_id_used_again_writes_nothing_to_the_connection_before() {
     assert!(connects[0].ends_with("sent [1] done by 2") && connects[1].ends_with("sent [6] done by 7"), "{connects:?}");
 }
 
+// ---- what each end could have known -------------------------------------------------------------------------
+
+/// The cause of each frame of a bare capture: the mechanism, the frame that it answers or repeats, and the reason.
+fn caused(script: &str) -> Vec<String> {
+    let story = story(script);
+    let segments = story.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Segment(segment) => Some(segment),
+        _ => None,
+    });
+    segments
+        .map(|segment| {
+            let Cause { kernel, of, why, .. } = &segment.cause;
+            let kernel = kernel.map_or("none", Mechanism::name);
+            let of = of.and_then(|of| story.frame_of(of)).map_or(String::new(), |frame| format!(" of #{frame}"));
+            let why = why.map_or(String::new(), |why| format!(" {why:?}"));
+            format!("#{} {kernel}{of}{why}", segment.segment.frame)
+        })
+        .collect()
+}
+
+/// The causes of what follows a handshake with SACK over a path of 100 us to the server, captured at the client.
+fn after_handshake(script: &str) -> Vec<String> {
+    let open = "
+        0us C > S: S 0(0) mss 1460 sackok
+        100us S > C: S. 0(0) ack 1 mss 1460 sackok
+        110us C > S: . 1(0) ack 1
+        ";
+    caused(&format!("{open}{script}")).split_off(3)
+}
+
+#[test]
+fn with_sack_the_tail_is_probed_first_and_then_the_timer_runs_out() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1
+        203000us C > S: P. 1(10) ack 1
+        503000us C > S: P. 1(10) ack 1
+        1200000us C > S: P. 1(10) ack 1
+        ",
+    );
+    assert_eq!(told[1], "#5 tail_loss_probe of #4 TailUnacknowledged");
+    assert_eq!(told[2], "#6 retransmission_timeout of #4 TimerExpired");
+    assert_eq!(told[3], "#7 retransmission_timeout of #4 TimerExpired");
+}
+
+#[test]
+fn what_is_sent_again_at_an_acknowledgement_is_no_timeout() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1
+        1001us C > S: . 1001(1000) ack 1
+        1002us C > S: P. 2001(1000) ack 1
+        301000us S > C: . 1(0) ack 1001
+        301500us C > S: . 1001(1000) ack 1
+        ",
+    );
+    assert_eq!(told[4], "#8 recovery of #5 AckedBefore");
+}
+
+#[test]
+fn what_follows_a_timeout_is_the_timeouts() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1
+        1001us C > S: . 1001(1000) ack 1
+        1002us C > S: P. 2001(1000) ack 1
+        401000us C > S: . 1(1000) ack 1
+        401100us S > C: . 1(0) ack 1001
+        401110us C > S: . 1001(1000) ack 1
+        401111us C > S: P. 2001(1000) ack 1
+        ",
+    );
+    assert_eq!(told[3], "#7 retransmission_timeout of #4 TimerExpired");
+    assert_eq!(told[5], "#9 retransmission_timeout of #5 TimerExpired");
+    assert_eq!(told[6], "#10 retransmission_timeout of #6 TimerExpired");
+}
+
+#[test]
+fn an_acknowledgement_answers_what_filled_the_gap_or_what_lies_behind_it() {
+    let told = after_handshake(
+        "
+        1000us S > C: . 1(1000) ack 1
+        1010us C > S: . 1(0) ack 1001
+        1100us S > C: . 2001(1000) ack 1
+        1110us C > S: . 1(0) ack 1001 sack 2001-3001
+        1200us S > C: . 3001(1000) ack 1
+        1210us C > S: . 1(0) ack 1001 win 9000 sack 2001-4001
+        1400us S > C: . 1001(1000) ack 1
+        1410us C > S: . 1(0) ack 4001
+        ",
+    );
+    assert_eq!(told[3], "#7 out_of_order_ack of #6 GapBefore");
+    assert_eq!(told[5], "#9 out_of_order_ack of #8 GapBefore", "room is not all that it tells");
+    assert_eq!(told[6], "#10 fast_retransmit FirstNotCaptured");
+    assert_eq!(told[7], "#11 ack of #10");
+}
+
+#[test]
+fn a_syn_ack_answers_the_syn_that_was_repeated() {
+    let told = caused(
+        "
+        0us C > S: S 0(0)
+        100us S > C: S. 0(0) ack 1
+        1000000us C > S: S 0(0)
+        1000100us S > C: S. 0(0) ack 1
+        3000100us S > C: S. 0(0) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#3 retransmission_timeout of #1 SynUnanswered");
+    assert_eq!(told[3], "#4 handshake of #3 SynRepeated");
+    assert_eq!(told[4], "#5 retransmission_timeout of #2 SynUnanswered");
+}
+
+#[test]
+fn a_delay_is_told_from_the_paths_own_time() {
+    // Captured at the server: what the client answers takes 40 ms for the path alone.
+    let far = caused(
+        "
+        0us C > S: S 0(0)
+        100us S > C: S. 0(0) ack 1
+        40000us C > S: . 1(0) ack 1
+        50000us S > C: P. 1(100) ack 1
+        90100us C > S: . 1(0) ack 101
+        100000us S > C: P. 101(100) ack 1
+        180100us C > S: . 1(0) ack 201
+        200000us S > C: P. 201(100) ack 1
+        840100us C > S: . 1(0) ack 301
+        ",
+    );
+    assert_eq!(far[4], "#5 ack of #4");
+    assert_eq!(far[6], "#7 delayed_ack of #6 HeldBack");
+    assert_eq!(far[8], "#9 ack of #8", "no timer holds an acknowledgement for 600 ms");
+}
+
+#[test]
+fn an_old_acknowledgement_and_one_while_octets_are_on_their_way_are_no_keep_alives() {
+    let told = after_handshake(
+        "
+        1000us S > C: . 1(1000) ack 1
+        1100us S > C: . 1001(1000) ack 1
+        2000us C > S: . 1(0) ack 2001
+        2001us C > S: P. 1(10) ack 2001
+        2002us C > S: . 10(0) ack 1001
+        ",
+    );
+    assert_eq!(told[4], "#8 ack of #4 Overtaken");
+}
+
+#[test]
+fn a_probes_octet_goes_again_because_the_window_opened() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(1000) ack 1
+        1100us S > C: . 1(0) ack 1001 win 0
+        300000us C > S: P. 1001(1) ack 1
+        300100us S > C: . 1(0) ack 1001 win 0
+        900000us S > C: . 1(0) ack 1001 win 5000
+        900060us C > S: P. 1001(1) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#6 zero_window_probe of #5 NoRoom");
+    assert_eq!(told[4], "#8 window_update RoomMade");
+    assert_eq!(told[5], "#9 recovery of #8 WindowOpened");
+}
+
 // ---- what the kernel does by itself --------------------------------------------------------------------------
 
 #[test]
@@ -453,7 +618,7 @@ fn the_tail_is_probed_once_and_then_the_timeout_doubles() {
         "
         14 client send [0,10) sent [4, 5, 6, 7]
         15 #4 PSH,ACK by [14]
-        16 #5 PSH,ACK by [14] kernel tail_loss_probe of 15 inferred
+        16 #5 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         17 #6 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         ",

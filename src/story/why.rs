@@ -53,6 +53,30 @@ pub enum Why {
     EndsHandshake,
     /// No answer to the SYN came in time.
     SynUnanswered,
+    /// It answers the SYN that was repeated.
+    SynRepeated,
+    /// Another SYN-ACK with another initial number: not the same socket answers.
+    OtherNumber,
+    /// What came was no acceptable answer to the SYN, which is sent again.
+    AnswerRefused,
+    /// The SYN-ACK was answered, but the answer was not taken: the accept queue is full, or TCP_DEFER_ACCEPT waits for octets, or it was lost.
+    AnswerNotTaken,
+    /// Sooner than a timer runs out, and with no report of a loss.
+    TooSoon,
+    /// The SYN-ACK did not acknowledge the octets of the SYN.
+    SynOctetsRefused,
+    /// The window opened, and what had not been taken before goes again.
+    WindowOpened,
+    /// In the moment of an acknowledgement: what a loss left out.
+    AckedBefore,
+    /// A timeout repairs all that was not acknowledged.
+    AfterTimeout,
+    /// The first transmission of these octets was not captured.
+    FirstNotCaptured,
+    /// The acknowledgement of the peer's FIN carries the end's own FIN once more.
+    FinOnAck,
+    /// A RST or SYN that may be forged is answered with the numbers that the end expects (RFC 5961).
+    Challenge,
     /// The retransmission timer ran out.
     TimerExpired,
     /// Nothing was acknowledged for two round trips: the last segment is sent again to provoke an answer.

@@ -183,9 +183,8 @@ impl Newest {
 #[cold]
 pub(super) fn judge_by_age(newest: Newest, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
     let Some(past) = past(newest, segment) else { return };
-    let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
     // Octets that were there already were not overtaken.
-    if brings_octets && (-NEAR..0).contains(&past) && again.iter().any(|finding| findings.contains(*finding)) {
+    if brings_octets && (-NEAR..0).contains(&past) && AGAIN.iter().any(|finding| findings.contains(*finding)) {
         findings.insert(Finding::Reordered);
     } else if (1..=NEAR).contains(&past) && findings.contains(Finding::OutOfOrder) {
         findings.insert(Finding::SentAgain);
@@ -271,6 +270,8 @@ const REPEATS: [Finding; 5] = [
 
 /// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
 const UNSEEN: u16 = u16::MAX;
+/// What the rule says of octets that were sent again.
+const AGAIN: [Finding; 3] = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
 /// How far apart two IP identifications may be to tell which datagram was sent first: hosts that draw them at random are seldom so near.
 const NEAR: i16 = 256;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.

@@ -547,6 +547,19 @@ mod tests {
     // ---- better than the rule ------------------------------------------------------------------------------------
 
     #[test]
+    fn without_an_identification_timestamps_tell_what_was_overtaken() {
+        opened(
+            "30    C > S: P. 101(10) ack 301 id - ts 500:1
+             31    C > S: P. 121(10) ack 301 id - ts 510:1 = lost_segment
+             32    C > S: P. 111(10) ack 301 id - ts 511:1 = out_of_order sent_again
+             33    C > S: P. 141(10) ack 301 id - ts 520:1 = lost_segment
+             34    C > S: P. 131(10) ack 301 id - ts 515:1 = out_of_order
+             35    C > S: P. 161(10) ack 301 id - ts 530:1 = lost_segment
+             135   C > S: P. 151(10) ack 301 id - ts 525:1 = retransmission reordered",
+        );
+    }
+
+    #[test]
     fn identifications_tell_overtaken_octets_from_those_sent_again() {
         opened(
             "30    C > S: P. 101(10) ack 301 id 10

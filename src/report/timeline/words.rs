@@ -321,11 +321,13 @@ pub(super) enum Said {
 pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style: &Style) -> Line {
     let Cause { calls, kernel, of, why, .. } = &segment.cause;
     let mut line = Line::default();
-    if segment.findings.contains(Finding::CapturedTwice) {
+    let is_copy =
+        segment.findings.contains(Finding::CapturedTwice) || calls.is_empty() && kernel.is_none() && of.is_some();
+    if is_copy {
         // Nothing made an end send it: it is not a segment of its own.
         return line.with(
             Paint::Plain,
-            match index.copied(segment.segment.frame) {
+            match of.and_then(|of| frame_of(index, of)).or_else(|| index.copied(segment.segment.frame)) {
                 Some(original) => format!("same frame as #{original}"),
                 None => "a frame captured twice".to_owned(),
             },
@@ -360,6 +362,8 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
     let (alone, with, short) = match mechanism {
         Mechanism::Handshake => ("answers the SYN", "answers", "answers"),
         Mechanism::Ack => ("acks", "acks", "acks"),
+        Mechanism::OutOfOrderAck => ("acks out of order", "acks out-of-order", "acks"),
+        Mechanism::ChallengeAck => ("challenge ack", "challenge ack on", "challenge"),
         Mechanism::DelayedAck => ("delayed ack", "delayed ack of", "delayed ack"),
         Mechanism::RetransmissionTimeout => ("timeout, retransmits", "timeout, repeats", "timeout"),
         Mechanism::TailLossProbe => ("tail loss probe", "tail loss probe, repeats", "probe"),
@@ -384,6 +388,14 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
         (_, true) => line.with(Paint::Kernel, format!("kernel {kernel}")),
         (Said::InFull, false) => line.with(Paint::Kernel, format!("kernel {kernel} ")).joined(by_calls),
         (Said::Shortly, false) => line.joined(by_calls).with(Paint::Kernel, format!(" ({kernel})")),
+    }
+}
+
+/// The frame of a segment.
+fn frame_of(index: &Index<'_>, id: EventId) -> Option<u64> {
+    match &index.event(id)?.kind {
+        EventKind::Segment(segment) => Some(segment.segment.frame),
+        _ => None,
     }
 }
 

@@ -216,6 +216,20 @@ impl Wording for English {
             Why::SynsCrossed => "the SYNs crossed: each end acknowledges the other's",
             Why::EndsHandshake => "ends the handshake",
             Why::SynUnanswered => "no answer came in time: the same SYN is retransmitted",
+            Why::SynRepeated => "the SYN was repeated, and is answered again",
+            Why::OtherNumber => "another initial number than the SYN-ACK before: two stacks answer, or a proxy does",
+            Why::AnswerRefused => "the answer to the SYN was not acceptable: the SYN is retransmitted",
+            Why::AnswerNotTaken => {
+                "the ACK of the SYN-ACK was not taken: the accept queue is full, TCP_DEFER_ACCEPT waits for octets, or the ACK was lost"
+            }
+            Why::TooSoon => "sooner than a retransmission timer runs out, and no loss was reported",
+            Why::SynOctetsRefused => "the SYN-ACK did not acknowledge the octets of the SYN",
+            Why::WindowOpened => "the window opened: octets that were not taken before are retransmitted",
+            Why::AckedBefore => "an acknowledgement had just arrived: no timer ran out",
+            Why::AfterTimeout => "after a timeout all that is not acknowledged is retransmitted",
+            Why::FirstNotCaptured => "its first transmission was not captured",
+            Why::FinOnAck => "the ACK of the peer's FIN carries the FIN once more",
+            Why::Challenge => "a challenge ACK: that segment may be forged (RFC 5961)",
             Why::TimerExpired => "no acknowledgement came before the retransmission timer ran out",
             Why::TailUnacknowledged => {
                 "nothing was acknowledged for two round trips: the last segment again, to provoke an answer"
@@ -309,6 +323,9 @@ fn reset(by: Side, kind: ResetKind) -> &'static str {
                 "Reset by the server before the handshake was complete: probably its program ended, or did not accept the connection."
             }
         },
+        ResetKind::HalfOpenOfTwo => {
+            "Reset by the client before the handshake was complete: it refused a SYN-ACK of the server, or gave up."
+        }
         ResetKind::OctetsAfterClose => of_end!(
             by,
             "Reset by the " WHO ": the " PEER " sent octets after the " WHO " had closed; they were probably never read."
@@ -328,6 +345,14 @@ fn reset(by: Side, kind: ResetKind) -> &'static str {
         ResetKind::Abort => of_end!(
             by,
             "Reset by the " WHO " while nobody had closed: probably it closed with octets unread, or was aborted (SO_LINGER 0, a program that ended)."
+        ),
+        ResetKind::AfterEmptyFin => of_end!(
+            by,
+            "Reset by the " WHO " after the " PEER " had closed without having sent an octet: probably it was aborted."
+        ),
+        ResetKind::AbortOfEmpty => of_end!(
+            by,
+            "Reset by the " WHO " while nobody had closed: probably it was aborted (SO_LINGER 0, a program that ended)."
         ),
         ResetKind::NoConnection => of_end!(
             by,

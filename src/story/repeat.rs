@@ -1,0 +1,197 @@
+//! Octets that were sent before: by which timer, for which report, or by none, because the network copied or overtook them.
+
+use super::connection::PerConnection;
+use super::ground::{Again, Ground, MINIMUM_RTO, MOMENT, Place, Repair, is_older, kernel, most_of};
+use super::{Mechanism, Why};
+use crate::flow::Side;
+use crate::tcp::Finding;
+use crate::time::Span;
+use crate::wire::Flags;
+
+impl PerConnection {
+    /// Octets or a FIN: for the first time, or again.
+    pub(super) fn octets_or_fin(&self, place: Place, side: Side) -> Ground {
+        let (seen, own, peer) = (&self.seen[place], self.sent(side), self.sent(side.peer()));
+        let released = peer.last_word;
+        // Some stacks put their FIN on the acknowledgement of the peer's once more.
+        if let (None, Some(_), Some(fin)) = (seen.stream, own.fin, peer.fin)
+            && seen.ack > own.acked
+            && seen.ack >= Some(self.seen[fin].end())
+            && self.between(fin, place).is_some_and(|took| took < MINIMUM_RTO)
+        {
+            return kernel(Mechanism::Ack, peer.last_question, Why::FinOnAck);
+        }
+        let again = match self.sent_before(place, side) {
+            Some(first) => {
+                let latest = self.latest(place, side, first);
+                match self.is_same_transmission(place, side, latest) {
+                    Some(Same::Copy) => return Ground::Copy { of: Some(latest) },
+                    Some(Same::Overtaken) => None,
+                    None => Some(self.again(place, side, first, latest)),
+                }
+            }
+            None => self.fills_a_gap(place, side),
+        };
+        Ground::Octets { again, released }
+    }
+
+    /// The first transmission of what this segment carries, if it was sent before.
+    fn sent_before(&self, place: Place, side: Side) -> Option<Place> {
+        let sent = self.sent(side);
+        match self.seen[place].stream {
+            Some(range) => {
+                let start = sent.octets.partition_point(|(known, _)| known.to <= range.from);
+                let known = sent.octets.get(start).filter(|(known, _)| known.overlaps(range)).map(|(_, place)| *place);
+                // A segment that brings something new is no repetition, though it may begin with old octets.
+                let highest = sent.octets.last().map_or(0, |(known, _)| known.to);
+                let seen = &self.seen[place];
+                // What filled a gap is not among those that went on.
+                let filled = || sent.ends.get(&seen.end()).copied().filter(|known| self.seen[*known].seq <= seen.seq);
+                known.or_else(filled).filter(|_| range.to <= highest)
+            }
+            None => sent.fin,
+        }
+    }
+
+    /// The last transmission of what the segment at `place` carries.
+    fn latest(&self, place: Place, side: Side, first: Place) -> Place {
+        let (seen, own) = (&self.seen[place], self.sent(side));
+        let latest = [Some(first), own.again.get(&seen.seq).copied(), own.ends.get(&seen.end()).copied()];
+        latest.into_iter().flatten().max().unwrap_or(first)
+    }
+
+    /// Whether what looks like a repetition of the segment at `latest` was sent no later than that one.
+    fn is_same_transmission(&self, place: Place, side: Side, latest: Place) -> Option<Same> {
+        let (seen, known, own, peer) = (&self.seen[place], &self.seen[latest], self.sent(side), self.sent(side.peer()));
+        let (stamp, before) = seen.stamp.zip(known.stamp)?;
+        if is_older(stamp, before) {
+            return Some(Same::Overtaken);
+        }
+        if seen.header != known.header || stamp != before {
+            return None;
+        }
+        // The sender's clock had gone on by then, or the peer could not have been heard yet.
+        let is_old = own.stamp.is_some_and(|newest| is_older(stamp, newest));
+        let path =
+            own.quickest.unwrap_or(Span(0)).as_nanos().saturating_add(peer.quickest.unwrap_or(Span(0)).as_nanos());
+        let is_soon = self.between(latest, place).is_some_and(|waited| waited.as_nanos() < most_of(Span(path)));
+        (is_old || is_soon).then_some(Same::Copy)
+    }
+
+    /// Why octets are sent again whose first transmission, at `first`, was captured, and the last one at `latest`.
+    fn again(&self, place: Place, side: Side, first: Place, latest: Place) -> Again {
+        let (seen, own, peer) = (&self.seen[place], self.sent(side), self.sent(side.peer()));
+        let by = |mechanism, of, why| Again { of: Some(of), mechanism, why };
+        if self.seen[first].flags.contains(Flags::SYN)
+            && let Some(answer) = peer.syn_ack.filter(|answer| self.seen[*answer].ack <= Some(1))
+            && !own.again.contains_key(&seen.seq)
+        {
+            return by(Mechanism::Recovery, answer, Why::SynOctetsRefused);
+        }
+        let waited = self.between(latest, place).unwrap_or(Span(0));
+        if let Some(opened) = peer.opened.filter(|opened| *opened > latest) {
+            let was_probe = matches!(self.seen[first].ground, Ground::Probe { .. });
+            if was_probe || self.follows(opened, place, side) {
+                return by(Mechanism::Recovery, opened, Why::WindowOpened);
+            }
+        }
+        // Who sends again what lies below has not got beyond it, whatever was captured of the peer.
+        let goes_on = |high: i64| peer.acked < Some(high) || seen.seq < high;
+        let repair = own.repair.filter(|(_, high)| goes_on(*high)).map(|(repair, _)| repair);
+        let ran_out = waited >= MINIMUM_RTO;
+        if repair == Some(Repair::Timeout) {
+            let why = if ran_out { Why::TimerExpired } else { Why::AfterTimeout };
+            return by(Mechanism::RetransmissionTimeout, first, why);
+        }
+        // Of a socket that is connected to itself the peer has sent nothing.
+        let report = peer.reported.map(|report| (report, &self.seen[report]));
+        let heard = report.is_some_and(|(place, report)| {
+            // It may have been reported missing before its first transmission, overtaken by what followed, was captured.
+            let leaves_out = report.ack <= Some(seen.seq) && report.first_block.is_some_and(|(_, to)| to > seen.seq);
+            place >= first || leaves_out
+        });
+        // What has been filled since, and nothing behind it, reports no loss any more.
+        let stands = report.is_some_and(|(_, report)| {
+            Some(seen.seq) < peer.acked
+                || report.ack >= peer.acked
+                || report.first_block.is_some_and(|(_, to)| Some(to) > peer.acked)
+        });
+        let reported = heard && stands;
+        // What is said to have arrived is not repeated by who heard of it.
+        let is_held = report.and_then(|(_, report)| report.first_block);
+        let is_held = is_held.is_some_and(|(from, to)| from <= seen.seq && seen.end() <= to);
+        let is_tail = own.highest() == Some(seen.end());
+        let was_probed = own.probed.is_some_and(goes_on);
+        let may_probe = is_tail && self.is_selective() && !was_probed && repair.is_none();
+        if may_probe && is_held {
+            return by(Mechanism::TailLossProbe, first, Why::TailUnacknowledged);
+        }
+        // What acknowledges this very segment does not make its sender repeat it.
+        let prompts = peer.prompts.iter().rev().filter(|prompt| self.seen[**prompt].ack <= Some(seen.seq));
+        let prompted = prompts.copied().any(|prompt| prompt > latest && self.follows(prompt, place, side));
+        if seen.findings.contains(Finding::FastRetransmission)
+            || (reported || repair.is_some() || was_probed) && prompted
+            || (reported || repair.is_some()) && !ran_out
+        {
+            return by(Mechanism::FastRetransmit, first, Why::LossReported);
+        }
+        if prompted {
+            return by(Mechanism::Recovery, first, Why::AckedBefore);
+        }
+        if may_probe && !reported {
+            return by(Mechanism::TailLossProbe, first, Why::TailUnacknowledged);
+        }
+        match ran_out {
+            true => by(Mechanism::RetransmissionTimeout, first, Why::TimerExpired),
+            false if heard => by(Mechanism::FastRetransmit, first, Why::LossReported),
+            false => by(Mechanism::Recovery, first, Why::TooSoon),
+        }
+    }
+
+    /// Whether octets that lie before others of their end, and were not captured yet, are sent again: why then.
+    fn fills_a_gap(&self, place: Place, side: Side) -> Option<Again> {
+        let (seen, own, peer) = (&self.seen[place], self.sent(side), self.sent(side.peer()));
+        let gap = own.gap.filter(|_| own.highest() > Some(seen.end()))?;
+        let by = |mechanism| Some(Again { of: None, mechanism, why: Why::FirstNotCaptured });
+        // A newer timestamp than that of all before: sent after them. Else: overtaken.
+        let is_newer = seen.stamp.zip(own.stamp).map(|(stamp, newest)| is_older(newest, stamp));
+        let is_again = seen.findings.contains(Finding::SentAgain) || is_newer == Some(true);
+        if seen.findings.contains(Finding::Reordered) || (is_newer == Some(false) && !is_again) {
+            return None;
+        }
+        let reported = peer.reported.filter(|reported| *reported > gap);
+        let waited = self.between(gap, place)?;
+        // What answers a report comes a round trip after it, what was overtaken comes sooner.
+        let answers = reported.is_some() && own.quickest.is_some_and(|quickest| waited.as_nanos() >= most_of(quickest));
+        match (reported.is_some() && (is_again || answers), waited >= MINIMUM_RTO) {
+            (true, _) => by(Mechanism::FastRetransmit),
+            (false, true) => by(Mechanism::RetransmissionTimeout),
+            (false, false) if is_again => by(Mechanism::Recovery),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether both ends agreed on SACK; believed of a handshake that was not captured, as nearly all do.
+    fn is_selective(&self) -> bool {
+        let permits = |side| self.sent(side).syn.is_none_or(|syn| self.seen[syn].permits_sack);
+        permits(Side::Client) && permits(Side::Server)
+    }
+
+    /// Whether an end sent the segment at `place` in the moment in which the one at `prompt` reached it, as far as the place of capture shows it.
+    fn follows(&self, prompt: Place, place: Place, side: Side) -> bool {
+        let path = self.sent(side).quickest.unwrap_or(Span(0));
+        self.between(prompt, place).is_some_and(|took| {
+            (most_of(path)..=path.as_nanos().saturating_add(path.as_nanos() / 4).saturating_add(MOMENT.as_nanos()))
+                .contains(&took.as_nanos())
+        })
+    }
+}
+
+/// What was sent no later than what it seems to repeat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Same {
+    /// It is the same frame.
+    Copy,
+    /// It was sent before, and overtaken.
+    Overtaken,
+}
