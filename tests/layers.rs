@@ -59,10 +59,9 @@ const CIRCLES: &[&str] = &[
     "flow/record.rs flow/verdict.rs",
     "story/binds.rs story/timeline.rs",
     "story/calls.rs story/connection.rs",
-    "story/cause.rs story/connection.rs",
-    "story/cause.rs story/samples.rs",
     "story/completion.rs story/connection.rs",
     "story/connection.rs story/phases.rs",
+    "story/connection.rs story/samples.rs",
     "story/connection.rs story/states.rs",
 ];
 
