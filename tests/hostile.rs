@@ -128,10 +128,11 @@ fn saved_calls_do_not_multiply_with_segments() {
     };
     let mut kept = format!("{{\"tcpflow\":{{\"version\":1}}}}\n{}\n", call("connect", 0));
     kept += &format!("{}\n", call("send", 1)).repeat(calls.into());
-    let header = |seq: u32, flags: u8, len: u16| datagram(CLIENT, SERVER, &Header { seq, ack: 0, flags, len });
+    // No two are the same frame: those are one transmission.
+    let header = |seq, ack, flags, len| datagram(CLIENT, SERVER, &Header { seq, ack, flags, len });
     let told = timeline("multiply", kept.as_bytes(), |writer| {
-        writer(&header(0, SYN, 0));
-        (0..again).for_each(|_| writer(&header(1, ACK, calls)));
+        writer(&header(0, 0, SYN, 0));
+        (0..again).for_each(|ack| writer(&header(1, ack, ACK, calls)));
     });
     assert_eq!(told.status, 2);
     assert!(told.complaint.contains(" joins of calls and segments are left out: "), "{}", told.complaint);
