@@ -36,7 +36,11 @@ impl PerConnection {
         }
         // What does not go on, or goes back, may be the network's copy: of what is sent again the identification is another.
         let goes_back = !findings.is_empty() || seen.ack < own.acked;
-        if goes_back && let Some(of) = self.same_frame(place, side).filter(|of| self.seen[*of].header.is_identified()) {
+        let is_copy = |of: &Place| {
+            let is_near = self.between(*of, place).is_none_or(|later| later <= COPIED);
+            self.seen[*of].header.is_identified() && is_near
+        };
+        if goes_back && let Some(of) = self.same_frame(place, side).filter(is_copy) {
             return Ground::Copy { of: Some(of) };
         }
         let peer = self.sent(side.peer());
@@ -423,6 +427,9 @@ const SMALLEST_MSS: i64 = 536;
 
 /// The shortest silence after which a peer is asked whether it is there: Linux counts in seconds, others may not.
 const SHORTEST_IDLE: Span = Span::from_millis(200);
+
+/// How much later the network may deliver a copy.
+const COPIED: Span = Span::from_millis(1000);
 
 /// Among how many of an end's last segments the original of a copied frame, or what made the peer send, is looked for.
 const REACH: usize = 32;
