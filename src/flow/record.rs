@@ -365,6 +365,7 @@ impl<K: Key> Record<K> {
             closing: self.closing,
             completeness: self.completeness,
             lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
+            is_one_end: self.key.is_one_end(),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
             copies: self
                 .trouble
