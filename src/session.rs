@@ -18,6 +18,7 @@ use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{Observed, Sighting, Story, Timeline, Trace};
+use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 use conflicts::Conflicts;
 use trust::Trust;
@@ -104,6 +105,8 @@ pub struct Reader<W> {
     most: usize,
     /// Whose wrong checksums are believed; `None` where all are, or none is looked at.
     trust: Option<Trust>,
+    /// When the last frame was captured.
+    at: Option<Timestamp>,
 }
 
 /// Whether the first octets of payloads are kept.
@@ -134,6 +137,8 @@ pub struct Batch {
     read: usize,
     skipped: Skipped,
     unread: Option<LinkType>,
+    /// How many frames have a time before that of the one before them.
+    steps_back: u64,
 }
 
 /// What a batch ended with.
@@ -159,11 +164,13 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews, most, trust } = self;
+        let Self { decoder, finder, wanted, previews, most, trust, at } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
+                batch.steps_back += u64::from(frame.at.is_some() && frame.at < *at);
+                *at = frame.at.or(*at);
                 batch.add(decoder, finder, &frame, *previews, trust.as_mut());
             }
             batch.read += frame.bytes.len();
@@ -187,6 +194,7 @@ impl Batch {
         self.tunnels.clear();
         self.quotes.clear();
         self.wrong.clear();
+        self.steps_back = 0;
         (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
 
@@ -328,7 +336,7 @@ impl Session {
         };
         let trust = (self.checksums == Checksums::Controls).then(Trust::default);
         let decoder = decoder.with_checksums(self.checksums);
-        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH, trust }
+        Reader { decoder, finder: self.table.finder(), wanted, previews, most: BATCH, trust, at: None }
     }
 
     /// Takes frames from `source` to its end, or until `go_on` breaks off, and tells connections to `sink` as they end.
@@ -367,6 +375,7 @@ impl Session {
         self.totals.frames += batch.frames;
         self.totals.segments += batch.segments.len() as u64;
         self.totals.skipped.add(&batch.skipped);
+        self.totals.steps_back += batch.steps_back;
         self.unread = self.unread.or(batch.unread);
         if self.keep == Keep::Nothing {
             batch.follow(&mut self.table, |_, _| {});
@@ -614,6 +623,29 @@ mod tests {
                 seen: Default::default(),
             }))
         }
+    }
+
+    #[test]
+    fn frames_that_are_not_in_order_of_time_are_counted() {
+        struct Times(Vec<i64>, usize, Vec<u8>);
+        impl FrameSource for Times {
+            fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+                let Some(time) = self.0.get(self.1) else { return Ok(None) };
+                self.1 += 1;
+                let (number, at) = (self.1 as u64, Some(Timestamp::from_nanos(*time)));
+                let link = LinkType::RAW;
+                Ok(Some(Frame { number, at, link, bytes: &self.2, wire_len: 40, seen: Default::default() }))
+            }
+        }
+        let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let tcp = [0, 7, 0, 80, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0];
+        let times = [50, 60, 60, 10, 20, 5].into_iter().chain((0..1000).map(|time| 100 + time)).chain([7]);
+        let mut session = Session::new(Keep::All);
+        let mut source = Times(times.collect(), 0, [&ip[..], &tcp].concat());
+        assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
+        let story = session.story(Threads::default(), Vec::new(), &[], None);
+        assert_eq!(story.totals.steps_back, 3);
+        assert_eq!(story.connections[0].duration(), Some(crate::time::Span(0)), "never negative");
     }
 
     #[test]

@@ -66,9 +66,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// From its first segment to its last, where both have times.
+    /// From its first segment to its last, where both have times; never negative, though the frames' clock may have stepped back in between.
     pub fn duration(&self) -> Option<Span> {
-        self.first.zip(self.last).map(|(first, last)| last.since(first))
+        self.first.zip(self.last).map(|(first, last)| last.since(first).max(Span(0)))
     }
 }
 
@@ -383,6 +383,8 @@ pub struct Totals {
     pub let_go: u64,
     /// What was not kept for want of memory, or beyond what is ever kept.
     pub evicted: Evicted,
+    /// Frames whose time is before that of the frame before them: the capture is not in order of time.
+    pub steps_back: u64,
     /// Frames the kernel's capture buffer dropped, of a live capture.
     pub dropped: Option<u64>,
 }

@@ -246,7 +246,6 @@ impl<K: Key> Record<K> {
             judged.findings.insert(Finding::CapturedTwice);
         }
         let overtaken = self.ends[direction as usize].acknowledges(segment);
-        let last_reset = self.history.last_reset();
         let client = self.client.direction();
         let is_dropped = segment.is_dropped();
         if !is_dropped {
@@ -273,7 +272,7 @@ impl<K: Key> Record<K> {
             let around = Around {
                 novelty,
                 isn: repeats.then_some(segment.seq),
-                last_reset: Some(last_reset),
+                last_reset: Some(self.history.last_reset()),
                 ..self.conversation.around(direction, &judged)
             };
             let [sent, received] = self.move_ends(direction, segment, &around, &mut judged);
@@ -377,6 +376,7 @@ impl<K: Key> Record<K> {
             closing: self.closing,
             completeness: self.completeness,
             lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
+            is_one_end: self.key.is_one_end(),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
             copies: self
                 .trouble

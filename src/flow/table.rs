@@ -406,6 +406,21 @@ mod tests {
     }
 
     #[test]
+    fn of_an_end_that_was_not_captured_nothing_is_said() {
+        let script = "
+            0  C > S: S  100(0)
+            20 C > S: .  101(0)   ack 301
+            30 C > S: P. 101(10)  ack 301
+            70 C > S: F. 111(0)   ack 1301";
+        let connection = only(script);
+        assert_eq!((connection.ending, connection.conn_state), (Ending::Open, ConnState::Sh));
+        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Client, closed: true });
+        assert_eq!((connection.server_state, connection.server_state_basis), (None, None));
+        let connection = only("0 S > C: S. 300(0) ack 101\n 1 S > C: P. 301(9) ack 101");
+        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Server, closed: false });
+    }
+
+    #[test]
     fn a_refused_connection() {
         let connection = only(
             "0   C > S: S  100(0)

@@ -47,6 +47,13 @@ pub enum Verdict {
     OnlyResets,
     /// Nothing but SYNs with RST was captured.
     OnlySynsWithReset,
+    /// Of one direction no segment was captured, so nobody knows how that end stands.
+    OneDirection {
+        /// The end whose segments were captured.
+        captured: Side,
+        /// Whether it sent a FIN.
+        closed: bool,
+    },
     /// Open, and neither its beginning nor its end was captured.
     Midstream,
     /// Open: both ends are in ESTABLISHED.
@@ -119,6 +126,7 @@ impl Verdict {
         "unanswered",
         "only_resets",
         "only_syns_with_reset",
+        "one_direction",
         "midstream",
         "established",
         "handshake_unfinished",
@@ -142,6 +150,7 @@ impl Verdict {
             Self::Unanswered { .. } => "unanswered",
             Self::OnlyResets => "only_resets",
             Self::OnlySynsWithReset => "only_syns_with_reset",
+            Self::OneDirection { .. } => "one_direction",
             Self::Midstream => "midstream",
             Self::Established => "established",
             Self::HandshakeUnfinished => "handshake_unfinished",
@@ -162,6 +171,8 @@ pub(super) struct Facts<'a> {
     pub(super) completeness: u8,
     pub(super) lasted: Option<Span>,
     pub(super) midstream: bool,
+    /// Whether both ends have the same address and port.
+    pub(super) is_one_end: bool,
     /// How many of the client's segments are copies of frames that were captured before.
     pub(super) copies: u64,
 }
@@ -247,6 +258,11 @@ impl Facts<'_> {
         if self.streams.iter().all(|stream| stream.segments() == u64::from(stream.resets())) {
             let with_syn = self.streams.iter().any(|stream| stream.isn().is_some());
             return if with_syn { Verdict::OnlySynsWithReset } else { Verdict::OnlyResets };
+        }
+        for (captured, other) in [(Side::Client, Side::Server), (Side::Server, Side::Client)] {
+            if self.streams[other as usize].segments() == 0 && !self.is_one_end {
+                return Verdict::OneDirection { captured, closed: self.closed[captured as usize] };
+            }
         }
         if self.midstream {
             return Verdict::Midstream;

@@ -8,7 +8,7 @@ use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
 use super::timeline::is_retransmission;
 use crate::calls::{Process, Thread, Threads};
-use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals};
+use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals, Verdict};
 use crate::kernel::TimerKind;
 use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
 use crate::tcp::{Finding, Rule, State};
@@ -40,10 +40,19 @@ pub(super) fn totals(out: &mut dyn Write, totals: &Totals, style: &Style) -> io:
             format!("{} dropped by the kernel's capture buffer: segments are missing above", counted(dropped, "frame"));
         page.entry("CAPTURE", &said, Paint::Bad)?;
     }
+    if let Some(said) = disorder(totals) {
+        page.entry("CAPTURE", &said, Paint::Bad)?;
+    }
     if let Some(said) = skipped(totals) {
         page.entry("skipped", &said, Paint::Plain)?;
     }
     Ok(())
+}
+
+/// That frames are not in order of time, in words; `None` where they are.
+pub(super) fn disorder(totals: &Totals) -> Option<String> {
+    let said = || format!("not in order of time: the clock steps back before {}", counted(totals.steps_back, "frame"));
+    (totals.steps_back > 0).then(said)
 }
 
 /// The frames that are in no connection's count, in words; `None` when there are none.
@@ -102,7 +111,7 @@ impl<'a> Summary<'a> {
             times.push(format!("{what} {}", clock::duration(rtt, micro)));
         }
         if let (Some(first), Some(last)) = (connection.first, connection.last) {
-            times.push(format!("first to last segment {}", clock::duration(last.since(first), micro)));
+            times.push(format!("first to last segment {}", clock::duration(last.since(first).max(Span(0)), micro)));
         }
         if !times.is_empty() {
             self.page.entry("time", &times.join(&format!(" {dot} ")), Paint::Plain)?;
@@ -215,6 +224,9 @@ impl<'a> Summary<'a> {
             Ending::Refused => format!("{who}, with RST in answer to the SYN"),
             Ending::HalfClosed => format!("{who} only: the other direction is still open"),
             Ending::Unanswered => "nobody: the SYN was not answered".to_owned(),
+            Ending::Open if matches!(self.connection.verdict, Verdict::OneDirection { .. }) => {
+                "not known: only one direction was captured".to_owned()
+            }
             Ending::Open => "nobody: it is still open".to_owned(),
         }
     }

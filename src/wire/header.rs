@@ -10,7 +10,7 @@ use super::{Flags, Oddities, Options, Segment, Seq, Skip};
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// A TCP segment; however odd it is, it is shown as long as all up to its window is there.
-    #[inline(always)]
+    #[inline]
     pub(super) fn tcp(&mut self, ip: Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut oddities = way.oddities;
         let mut padded = [0; MIN_HEADER];

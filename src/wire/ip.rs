@@ -21,7 +21,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     }
 
     /// An IPv4 packet (RFC 791).
-    #[inline]
+    #[inline(always)]
     pub(super) fn ipv4(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let mut way = self.deeper(way)?;
         way.fragment = false;

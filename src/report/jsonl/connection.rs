@@ -92,6 +92,9 @@ impl Lines {
             Verdict::HalfClosed { by, in_close_wait } => {
                 self.text(r#","by":"#).name(by.name()).text(r#","in_close_wait":"#).put(in_close_wait);
             }
+            Verdict::OneDirection { captured, closed } => {
+                self.text(r#","captured":"#).name(captured.name()).text(r#","closed":"#).put(closed);
+            }
             Verdict::Reset { by, .. } => _ = self.text(r#","by":"#).name(by.name()),
             Verdict::Unanswered { syns, lasted } => {
                 self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).put(lasted);

@@ -159,10 +159,13 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn totals(&mut self, totals: &Totals) -> io::Result<()> {
-        let Totals { frames, segments, connections, skipped, late_segments, let_go, evicted, dropped, .. } = totals;
+        let Totals {
+            frames, segments, connections, skipped, late_segments, let_go, evicted, dropped, steps_back, ..
+        } = totals;
         self.lines.object(&serde_json::json!({
             "type": "totals", "frames": frames, "segments": segments, "connections": connections,
             "skipped": skipped, "late_segments": late_segments, "let_go": let_go, "evicted": evicted, "dropped": dropped,
+            "steps_back": steps_back,
         }))?;
         self.end_line()?;
         self.flush()

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::clock;
 use super::field::Field;
 use super::style::{Charset, Clock, Paint, Style};
-use super::summary::skipped;
+use super::summary::{disorder, skipped};
 use super::text::{Line, counted, digits, each_wrapped, fill, head, push_end, shown, width};
 use crate::flow::{Connection, Ending, Totals};
 use crate::tcp::State;
@@ -308,6 +308,9 @@ impl Table {
         );
         if let Some(skipped) = skipped(totals) {
             said.push_str(&format!("; skipped: {skipped}"));
+        }
+        if let Some(disorder) = disorder(totals) {
+            said.push_str(&format!("; {disorder}"));
         }
         if let Some(dropped) = totals.dropped.filter(|dropped| *dropped > 0) {
             said.push_str(&format!("; {dropped} dropped by the kernel's capture buffer"));

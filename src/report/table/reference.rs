@@ -23,7 +23,7 @@ impl Table {
             Column::Client => Line::of(Paint::Client, self.reference_end(connection.client)),
             Column::Server => Line::of(Paint::Server, self.reference_end(connection.server)),
             Column::Duration => {
-                let lasted = connection.first.zip(connection.last).map(|(first, last)| last.since(first));
+                let lasted = connection.duration();
                 Line::of(Paint::Plain, lasted.map_or(String::new(), |lasted| duration(lasted, micro)))
             }
             Column::Sent => Line::of(Paint::Plain, quantity(connection.client_to_server.octets)),
@@ -61,7 +61,7 @@ impl Table {
             }
             Column::Began => Some(format!("began at {} s", self.reference_began(connection))),
             Column::Duration => {
-                let lasted = connection.first.zip(connection.last).map(|(first, last)| last.since(first));
+                let lasted = connection.duration();
                 lasted.map(|lasted| duration(lasted, micro))
             }
             Column::Sent => Some(format!(

@@ -84,6 +84,14 @@ impl Wording for English {
             Verdict::OnlySynsWithReset => {
                 "Only SYNs with RST were captured: flags that contradict each other, and that open and end nothing."
             }
+            Verdict::OneDirection { captured, closed: true } => of_end!(
+                captured,
+                "Only the " WHO "'s direction was captured: it sent its FIN; of the " PEER " nothing is known but what the " WHO " acknowledged."
+            ),
+            Verdict::OneDirection { captured, closed: false } => of_end!(
+                captured,
+                "Only the " WHO "'s direction was captured; of the " PEER " nothing is known but what the " WHO " acknowledged."
+            ),
             Verdict::Midstream => "Open: the capture holds neither its beginning nor its end.",
             Verdict::Established => "Open: established, and nobody had closed when the capture ended.",
             Verdict::HandshakeUnfinished => {
