@@ -25,7 +25,7 @@ impl PerConnection {
     /// The cause of the segment at `place`, as far as it is known now.
     pub(super) fn explain(&mut self, place: Place) -> Found {
         let seen = &self.seen[place];
-        let (side, ground, at) = (seen.from, seen.ground.clone(), seen.at);
+        let (side, ground, at) = (seen.from, seen.ground, seen.at);
         let calls = &self.ends[side as usize].calls;
         let is_watched = calls.is_watched();
         let mut found = match ground {
