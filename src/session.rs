@@ -323,7 +323,7 @@ impl Session {
     }
 
     /// The same, with other checksums looked at than none; with [`Checksums::Controls`] wrong ones are believed only from
-    /// senders whose checksums are right otherwise: see [`Trust`].
+    /// senders whose checksums are right otherwise.
     pub fn with_checksums(self, checksums: Checksums) -> Self {
         Self { checksums, ..self }
     }

@@ -1,6 +1,5 @@
 //! Parquet: columns of connections or findings, for engines that query many captures at once.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -192,6 +191,7 @@ const GROUP: usize = 1 << 15;
 
 #[cfg(test)]
 mod tests {
+    use crate::report::wording::{English, Wording};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::{Field as Part, Row};
 
