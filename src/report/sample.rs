@@ -210,6 +210,19 @@ impl Teller {
         evidence: &[Witness],
     ) -> EventId {
         let rule = if from == State::TimeWait { Rule::TimeWaitOver } else { Rule::Reset };
+        self.went(at, side, (from, to), rule, cause, evidence)
+    }
+
+    /// The same, by a rule that is named.
+    pub(super) fn went(
+        &mut self,
+        at: i64,
+        side: Side,
+        (from, to): (State, State),
+        rule: Rule,
+        cause: EventId,
+        evidence: &[Witness],
+    ) -> EventId {
         let event = TransitionEvent {
             side,
             from: Some(from),

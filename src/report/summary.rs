@@ -256,18 +256,25 @@ impl<'a> Summary<'a> {
                 EventKind::Transition(t) if t.side == side && t.rule == Rule::TimeWaitOver => Some(event.at),
                 _ => None,
             });
-            let reused = events().find_map(|event| match &event.kind {
-                EventKind::Transition(t) if t.side == side && t.rule == Rule::TimeWaitReused => Some(event.at),
+            let last = events().rev().find_map(|event| match &event.kind {
+                EventKind::Transition(t) if t.side == side => Some((event.at, t)),
                 _ => None,
             });
-            if let Some(at) = reused {
+            let early = match last {
+                Some((at, t)) if t.rule == Rule::TimeWaitReused => {
+                    Some((at, "a new SYN took the same addresses and ports for the next connection"))
+                }
+                // A RST that fits takes the socket away, unless net.ipv4.tcp_rfc1337 is set.
+                Some((at, t)) if t.rule == Rule::Reset && t.from == Some(State::TimeWait) => {
+                    Some((at, "the peer's RST removed it"))
+                }
+                _ => None,
+            };
+            if let Some((at, how)) = early {
                 let lasted = at.zip(entered.flatten()).map(|(at, entered)| at.since(entered));
                 let micro = if self.page.style.charset == Charset::Unicode { "µ" } else { "u" };
                 let after = lasted.map_or(String::new(), |lasted| format!(" after {}", clock::duration(lasted, micro)));
-                let said = format!(
-                    "on the {}: ended early{after}: a new SYN took the same addresses and ports for the next connection.",
-                    side.name()
-                );
+                let said = format!("on the {}: ended early{after}: {how}.", side.name());
                 self.page.entry("TIME-WAIT", &said, Paint::Strong)?;
                 continue;
             }
@@ -386,6 +393,10 @@ mod tests {
                 t.moved(at, side, (State::TimeWait, State::Closed), timer, &[Witness::SockDiag]);
             }
         }
+        told(t)
+    }
+
+    fn told(t: Teller) -> String {
         let story = t.summed_up(Ending::Fin, Some(Closer::Both), Verdict::Open);
         let events: Vec<&Event> = story.events.iter().collect();
         let mut out = Vec::new();
@@ -409,6 +420,18 @@ mod tests {
         let said = summary(&[Side::Server], Some(60_000_020));
         assert!(said.contains("ended, the kernel removed it at 05:54:22.123 UTC after 60.0 s"), "{said}");
         assert!(said.contains("port 8888 in that time fails in bind() with EADDRINUSE"), "{said}");
+    }
+
+    #[test]
+    fn time_wait_that_a_reset_ended_is_not_waited_in() {
+        let mut t = Teller::new();
+        t.connection = Some(ConnectionId(0));
+        let close = t.call((0, 10), Side::Server, "close()", Effect::Close, 4, 0);
+        t.moved(20, Side::Server, (State::FinWait2, State::TimeWait), close, &[Witness::Segments]);
+        t.went(30_020, Side::Server, (State::TimeWait, State::Closed), Rule::Reset, close, &[Witness::Segments]);
+        let said = told(t);
+        assert!(said.contains("on the server: ended early after 30.0 ms: the peer's RST removed it."), "{said}");
+        assert!(!said.contains("EADDRINUSE") && !said.contains("60 s"), "{said}");
     }
 
     #[test]
