@@ -543,7 +543,7 @@ const MOST_READ: usize = 4 << 20;
 mod tests {
     use super::*;
     use crate::flow::{Conflict, Detail};
-    use crate::story::EventKind;
+    use crate::story::{EventKind, Mechanism};
     use crate::tcp::Finding;
 
     /// Segments of one octet from one end, each in IPv4 without a link layer.
@@ -653,7 +653,7 @@ mod tests {
         let conflicts = |place: usize| {
             let frame = |octet: u8| {
                 let ip = [0x45, 0, 0x0b, 0xe0, 0, 0, 0x40, 0, 64 + octet, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
-                let tcp = [0, 7, 0, 80, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 16, 16, 0, 0, 0, 0, 0];
+                let tcp = [0, 7, 0, 80, 0, 0, 0, 9, 0, 0, 0, 9, 0x50, 16, 16, 0, octet, 0, 0, 0];
                 let mut frame = [&ip[..], &tcp, &[0; 3000]].concat();
                 frame[40 + place] = octet;
                 frame
@@ -663,7 +663,10 @@ mod tests {
             assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
             let story = session.story(Threads::default(), Vec::new(), &[], None);
             let of_segment = story.events.iter().any(|event| match &event.kind {
-                EventKind::Segment(segment) => segment.findings.contains(Finding::ConflictingOctets),
+                EventKind::Segment(segment) if segment.findings.contains(Finding::ConflictingOctets) => {
+                    assert_eq!(segment.cause.kernel, Some(Mechanism::Unknown), "no stack repeats what it did not send");
+                    true
+                }
                 _ => false,
             });
             let mut findings = story.connections[0].findings.iter();

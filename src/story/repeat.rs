@@ -88,6 +88,9 @@ impl PerConnection {
         {
             return by(Mechanism::Recovery, answer, Why::SynOctetsRefused);
         }
+        if seen.findings.contains(Finding::ConflictingOctets) {
+            return by(Mechanism::Unknown, first, Why::OtherOctets);
+        }
         let waited = self.between(latest, place).unwrap_or(Span(0));
         if let Some(opened) = peer.opened.filter(|opened| *opened > latest) {
             let was_probe = matches!(self.seen[first].ground, Ground::Probe { .. });

@@ -63,6 +63,8 @@ pub enum Why {
     AnswerNotTaken,
     /// Sooner than a timer runs out, and with no report of a loss.
     TooSoon,
+    /// Other octets than were sent at this place before: no stack repeats what it did not send.
+    OtherOctets,
     /// The SYN-ACK did not acknowledge the octets of the SYN.
     SynOctetsRefused,
     /// The window opened, and what had not been taken before goes again.

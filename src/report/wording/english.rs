@@ -231,6 +231,7 @@ impl Wording for English {
                 "the ACK of the SYN-ACK was not taken: the accept queue is full, TCP_DEFER_ACCEPT waits for octets, or the ACK was lost"
             }
             Why::TooSoon => "sooner than a retransmission timer runs out, and no loss was reported",
+            Why::OtherOctets => "other octets than were sent here before: injected, or changed on the way",
             Why::SynOctetsRefused => "the SYN-ACK did not acknowledge the octets of the SYN",
             Why::WindowOpened => "the window opened: octets that were not taken before are retransmitted",
             Why::AckedBefore => "an acknowledgement had just arrived: no timer ran out",
