@@ -10,6 +10,7 @@ use super::timeline::is_retransmission;
 use crate::calls::{Process, Thread, Threads};
 use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals, Verdict};
 use crate::kernel::TimerKind;
+use crate::kernel::Witness;
 use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -264,9 +265,15 @@ impl<'a> Summary<'a> {
                 Some((at, t)) if t.rule == Rule::TimeWaitReused => {
                     Some((at, "a new SYN took the same addresses and ports for the next connection"))
                 }
-                // A RST that fits takes the socket away, unless net.ipv4.tcp_rfc1337 is set.
                 Some((at, t)) if t.rule == Rule::Reset && t.from == Some(State::TimeWait) => {
-                    Some((at, "the peer's RST removed it"))
+                    let is_seen = t.evidence.iter().any(|witness| *witness != Witness::Segments);
+                    Some((
+                        at,
+                        match is_seen {
+                            true => "the peer's RST removed it",
+                            false => "the peer's RST removed it, as on Linux unless net.ipv4.tcp_rfc1337 is set",
+                        },
+                    ))
                 }
                 _ => None,
             };
@@ -378,7 +385,6 @@ mod tests {
     use super::*;
     use crate::calls::Effect;
     use crate::flow::{ConnectionId, Verdict};
-    use crate::kernel::Witness;
     use crate::report::sample::Teller;
 
     /// The summary of a connection that waits on these sides, in one line; `removed` says when the kernel removed it.
@@ -430,7 +436,10 @@ mod tests {
         t.moved(20, Side::Server, (State::FinWait2, State::TimeWait), close, &[Witness::Segments]);
         t.went(30_020, Side::Server, (State::TimeWait, State::Closed), Rule::Reset, close, &[Witness::Segments]);
         let said = told(t);
-        assert!(said.contains("on the server: ended early after 30.0 ms: the peer's RST removed it."), "{said}");
+        assert!(
+            said.contains("on the server: ended early after 30.0 ms: the peer's RST removed it, as on Linux unless"),
+            "{said}"
+        );
         assert!(!said.contains("EADDRINUSE") && !said.contains("60 s"), "{said}");
     }
 
