@@ -54,6 +54,17 @@ pub enum Command {
     /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; under sudo, files belong to the user who called it.
     #[command(after_help = LIVE_EXAMPLES)]
     Live(Live),
+    /// Run a program and show its calls, its segments and its states
+    ///
+    /// Runs a command and everything that it starts, unmodified, watches its calls on TCP sockets, captures the segments of its connections on all interfaces, and shows both with the states of the sockets as one timeline, with a verdict on each connection and what seems wrong.
+    ///
+    /// The command's input, output, signals, terminal and exit status are its own; the timeline goes to standard error when it has ended.
+    /// Exit status: 1 if an expectation did not hold, else the command's (128 + n where signal n ended it, 127 and 126 where it could not be started), 2 for a fault of tcpflow's.
+    ///
+    /// The command is watched by ptrace with a seccomp filter: it ends when tcpflow is killed, and a program that is setuid runs without that privilege unless tcpflow runs as root.
+    /// As root everything is captured, and the command runs as the user who called sudo. As an ordinary user capturing takes a permission (see `tcpflow interfaces`), or --isolated.
+    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...")]
+    Run(Run),
     /// List the interfaces that can be captured, and why others cannot
     #[command(after_help = INTERFACES_EXAMPLES)]
     Interfaces(Interfaces),
@@ -178,6 +189,35 @@ pub enum End {
     Client,
     /// The end that accepts
     Server,
+}
+
+/// The options of `run`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Run {
+    /// The command and its arguments, after `--`
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "server", conflicts_with_all = ["server", "client"], value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    /// A server to run beside clients, as one word that is split as a shell does (but no shell runs it)
+    #[arg(long, value_name = "COMMAND", requires = "client")]
+    pub server: Option<String>,
+    /// A client, started once the server listens; may be given several times
+    #[arg(long, value_name = "COMMAND", requires = "server")]
+    pub client: Vec<String>,
+    /// How many seconds the server has to end after SIGTERM, when all clients are done, until SIGKILL
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", requires = "server", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub grace: u32,
+    /// Run it in a private network namespace, with a loopback interface only; takes no privilege
+    #[arg(long)]
+    pub isolated: bool,
+    /// Write the timeline to a file instead of standard error; `-` is standard output
+    #[arg(long, short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// The form of the output; jsonl needs --output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
 }
 
 /// The options of `analyze`.
@@ -443,6 +483,11 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
         Command::Demo(demo) => demo,
         Command::Analyze(analyze) => return contradiction_of_analyze(analyze),
+        Command::Run(run) if run.format == Format::Jsonl && run.output.is_none() => {
+            return Some(
+                "--format jsonl needs a place of its own: add --output FILE, or --output - for standard output",
+            );
+        }
         _ => return None,
     };
     if demo.rebind && demo.first_close == Some(End::Client) {
@@ -504,6 +549,7 @@ Examples:
   tcpflow demo                      a connection's life, with its calls and states
   tcpflow analyze trace.pcapng      one line for each connection of a capture
   tcpflow analyze -t -c 3 trace.pcapng tcp port 80
+  tcpflow run -- ./server 3000      the calls, segments and states of a program
 
 `tcpflow COMMAND --help` has more of them.
 
@@ -550,6 +596,17 @@ Examples:
   sudo tcpflow live --format jsonl | jq -c 'select(.type == \"connection\" and .ending == \"reset\")'
 
 `sudo setcap cap_net_raw+ep $(command -v tcpflow)`, once, makes sudo unnecessary.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sudo tcpflow run -- curl -s http://example.org/    a program's calls, joined to its packets
+  tcpflow run --isolated -- ./test_suite             without root, in a network of its own
+  tcpflow run -o calls.txt -- ./server 3000          the timeline goes into a file
+  tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
+                                                     both ends on one page
+  tcpflow run -o - --format jsonl -- ./server | jq -c 'select(.type == \"call\")'
+
+What a line means is told in docs/timeline.md, and what is watched in docs/run.md.";
 
 const INTERFACES_EXAMPLES: &str = "\
 Examples:

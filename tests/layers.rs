@@ -44,6 +44,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     // The shared types say how they are written down; that is part of what they are.
     ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "lab", "report/jsonl"]),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl"]),
+    ("shlex", &["commands/run"]),
     ("signal_hook", &["commands"]),
     ("strsim", &["report"]),
     ("terminal_size", &["commands"]),

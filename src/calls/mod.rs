@@ -7,6 +7,7 @@ mod lifetimes;
 mod op;
 mod recorded;
 mod threads;
+pub mod traced;
 
 use std::net::SocketAddr;
 
@@ -259,8 +260,8 @@ impl Call {
             Op::SetOption { value: OptionValue::Linger { on: true, seconds: 0 }, .. } => Effect::LingerZero,
             Op::SetOption { .. } | Op::GetOption { .. } => Effect::Option,
             Op::Exit => Effect::Exit,
-            Op::Close | Op::CloseRange { .. } | Op::Duplicate { .. } if released => Effect::Close,
-            Op::Close | Op::CloseRange { .. } => Effect::CloseCopy,
+            Op::Close | Op::CloseRange { .. } | Op::Duplicate { .. } | Op::Execute if released => Effect::Close,
+            Op::Close | Op::CloseRange { .. } | Op::Execute => Effect::CloseCopy,
             Op::Duplicate { .. } | Op::Poll { .. } | Op::Other { .. } => Effect::Other,
         }
     }

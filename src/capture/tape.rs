@@ -91,7 +91,7 @@ impl Markers {
     }
 }
 
-/// A capture in a thread of its own, which keeps all frames between two markers.
+/// A capture in a thread of its own, which keeps the frames between two markers.
 pub struct Tape {
     markers: Markers,
     stop: StopOnDrop,
@@ -116,14 +116,15 @@ enum Message {
 impl Tape {
     /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
     ///
-    /// The filter of `live` must let `markers` through. `on_frame` sees each frame as soon as it is read, in the thread that reads.
+    /// The filter of `live` must let `markers` through. `wanted` sees each frame as soon as it is read, in the thread that reads, and
+    /// says whether it is kept.
     ///
     /// # Errors
     /// When the mark did not come, or the capture broke.
     pub fn start(
         live: Live,
         markers: Markers,
-        on_frame: impl FnMut(&Frame<'_>) + Send + 'static,
+        wanted: impl FnMut(&Frame<'_>) -> bool + Send + 'static,
     ) -> Result<Self, CaptureError> {
         let stop = StopOnDrop(live.stop_switch());
         let interface = live.interface().to_owned();
@@ -135,7 +136,7 @@ impl Tape {
             .name("capture".to_owned())
             .spawn(move || {
                 let mut live = live;
-                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), on_frame);
+                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), wanted);
                 drop(to_owner.send(Message::Done(result)));
                 // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
             })
@@ -150,7 +151,7 @@ impl Tape {
         }
     }
 
-    /// Sends the end mark, reads until it is seen, and hands out all frames before it, numbered from 1.
+    /// Sends the end mark, reads until it is seen, and hands out the frames that were kept before it, numbered from 1.
     ///
     /// # Errors
     /// When the capture broke.
@@ -196,7 +197,7 @@ fn keep(
     begin: &[u8],
     end: &[u8],
     begun: impl FnOnce(),
-    mut on_frame: impl FnMut(&Frame<'_>),
+    mut wanted: impl FnMut(&Frame<'_>) -> bool,
 ) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
     let mut frames = Vec::new();
     let mut begun = Some(begun);
@@ -212,7 +213,9 @@ fn keep(
             }
             continue;
         }
-        on_frame(&frame);
+        if !wanted(&frame) {
+            continue;
+        }
         frames.push(OwnedFrame {
             number: frames.len() as u64 + 1,
             at: frame.at,

@@ -20,7 +20,7 @@ use crate::wire::Decoder;
 
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use error::LabError;
-pub use host::Ground;
+pub use host::{Ground, enter_namespace};
 pub use recording::{Ends, Recording};
 pub use scenario::{Loopback, Play, Scenario};
 
@@ -59,6 +59,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         move |frame: &Frame<'_>| {
             // What is not TCP is no traffic of ours.
             let _ = decoder.decode(frame, |segment, _| seen.add(u64::from(segment.len > 0), segment.len.into()));
+            true
         }
     };
     let tape = Tape::start(live, markers, count).map_err(|error| LabError::new(error.message))?;

@@ -11,6 +11,7 @@ mod jsonl;
 pub mod live;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod run;
 #[cfg(test)]
 mod sample;
 mod selection;
@@ -30,6 +31,7 @@ pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::Jsonl;
+pub use run::{RunSummary, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;

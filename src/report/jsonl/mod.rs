@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::story::{Event, EventId, EventKind, Story};
@@ -46,6 +47,21 @@ impl<'a> Jsonl<'a> {
             self.connection(connection)?;
         }
         self.totals(&story.totals)
+    }
+
+    /// Writes a story that a run of programs made, with the `run` line at its end.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn run(&mut self, story: &Story, run: &RunSummary) -> io::Result<()> {
+        self.story(story)?;
+        let RunSummary { command, status, calls, lost_calls, backend, .. } = run;
+        self.lines.object(&serde_json::json!({
+            "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,
+            "backend": backend,
+        }))?;
+        self.end_line()?;
+        self.flush()
     }
 
     /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.

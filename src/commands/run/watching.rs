@@ -1,0 +1,256 @@
+//! Watching the programs to their end: who starts when, which signals pass, and what was heard.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+
+use super::ending::Status;
+use super::ours::Ours;
+use crate::calls::traced::{ProgramId, Tracer, Turn};
+use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId};
+use crate::cli::Run;
+use crate::commands::Failure;
+
+/// Which programs are run.
+pub(super) struct Plan {
+    programs: Vec<Vec<OsString>>,
+    /// Whether the first is a server for the others.
+    serves: bool,
+    grace: Duration,
+}
+
+impl Plan {
+    /// What the options ask for.
+    ///
+    /// # Errors
+    /// Words that cannot be split as a shell would.
+    pub(super) fn of(options: &Run) -> Result<Self, Failure> {
+        let grace = Duration::from_secs(options.grace.into());
+        let Some(server) = &options.server else {
+            return Ok(Self { programs: vec![options.command.clone()], serves: false, grace });
+        };
+        let split = |option: &str, text: &str| {
+            let words = shlex::split(text).filter(|words| !words.is_empty());
+            let words = words.ok_or_else(|| {
+                Failure::new(format!("{option}: \"{text}\" is no command: a quote is not closed, or there is no word"))
+            })?;
+            Ok::<_, Failure>(words.into_iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        let mut programs = vec![split("--server", server)?];
+        for client in &options.client {
+            programs.push(split("--client", client)?);
+        }
+        Ok(Self { programs, serves: true, grace })
+    }
+
+    /// The words of each program, in the order in which they are prepared.
+    pub(super) fn programs(&self) -> &[Vec<OsString>] {
+        &self.programs
+    }
+
+    /// All words, for whoever wants to know what was run.
+    pub(super) fn command(&self) -> Vec<String> {
+        self.programs.iter().flatten().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    fn name(&self, program: usize) -> String {
+        self.programs[program].first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// The signals that this process gets while programs run.
+///
+/// Those that a terminal sends come to the programs, too: they are theirs. SIGTERM comes to this process alone, and is passed on.
+pub(super) struct Signals {
+    terminated: Arc<AtomicUsize>,
+    interrupted: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// The system does not let them be caught.
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
+        flag::register_usize(SIGTERM, Arc::clone(&terminated), SIGTERM as usize).map_err(failed)?;
+        for signal in [SIGINT, SIGQUIT, SIGHUP] {
+            if !super::super::interrupt::is_ignored(signal) {
+                flag::register_usize(signal, Arc::clone(&interrupted), signal as usize).map_err(failed)?;
+            }
+        }
+        Ok(Self { terminated, interrupted })
+    }
+}
+
+/// Runs the programs of a plan, which are prepared in its order, and everything that they start, to the end.
+pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals: &Signals) -> Status {
+    let programs: Vec<ProgramId> = (0..plan.programs.len()).map(ProgramId).collect();
+    let (first, clients) = (programs[0], &programs[1..]);
+    tracer.release(first);
+    let mut asked_to_end = None;
+    loop {
+        if tracer.turn() == Turn::Over {
+            break;
+        }
+        if signals.terminated.swap(0, Ordering::Relaxed) != 0 {
+            programs.iter().for_each(|program| tracer.signal(*program, SIGTERM));
+        }
+        let is_done = |tracer: &Tracer<'_>, program: &ProgramId| tracer.ended(*program).is_some();
+        if programs.iter().all(|program| is_done(tracer, program))
+            && signals.interrupted.swap(0, Ordering::Relaxed) != 0
+        {
+            // What the programs left running is not waited for any longer.
+            tracer.signal_all(libc::SIGKILL);
+        }
+        if !plan.serves {
+            continue;
+        }
+        let waits = clients.iter().any(|client| tracer.waits(*client));
+        if waits && heard.listens() {
+            clients.iter().for_each(|client| tracer.release(*client));
+        } else if waits && is_done(tracer, &first) {
+            // Nobody will listen: the clients have nothing to talk to.
+            clients.iter().for_each(|client| tracer.signal(*client, libc::SIGKILL));
+        }
+        if !clients.iter().all(|client| is_done(tracer, client)) || is_done(tracer, &first) {
+            continue;
+        }
+        match asked_to_end {
+            None => {
+                tracer.signal(first, SIGTERM);
+                asked_to_end = Some(Some(Instant::now() + plan.grace));
+            }
+            Some(Some(deadline)) if Instant::now() >= deadline => {
+                tracer.signal(first, libc::SIGKILL);
+                asked_to_end = Some(None);
+            }
+            Some(_) => {}
+        }
+    }
+    let status = |program: usize| {
+        let ended = tracer.ended(programs[program]);
+        ended.map_or(Status::Program(2), |ended| Status::of(&plan.name(program), ended))
+    };
+    if !plan.serves {
+        return status(0);
+    }
+    // The server's own status says nothing where it was asked to end.
+    if asked_to_end.is_none() && !heard.listens() {
+        return status(0);
+    }
+    let failed = (1..programs.len()).map(status).find(|status| status.number() != 0);
+    failed.unwrap_or(Status::Program(0))
+}
+
+/// What was heard of the calls.
+pub(super) struct Heard {
+    ours: Arc<Mutex<Ours>>,
+    calls: RefCell<Vec<Call>>,
+    /// The places of the calls that have not returned.
+    open: RefCell<HashMap<CallId, usize>>,
+    /// Calls that repeat one another: the thread's last one, and how often it came.
+    repeated: RefCell<HashMap<ThreadId, Repeated>>,
+    listens: Cell<bool>,
+    most: u64,
+    left_out: Cell<u64>,
+}
+
+/// A receive that returned 0 on a socket, again and again.
+#[derive(Clone, Copy)]
+struct Repeated {
+    socket: Option<SocketId>,
+    times: u32,
+}
+
+/// The calls of a run.
+pub(super) struct Told {
+    pub(super) calls: Vec<Call>,
+    /// How many were left out.
+    pub(super) left_out: u64,
+}
+
+impl Heard {
+    /// Nothing yet; calls are kept as long as they take no more than so many octets.
+    pub(super) fn new(ours: Arc<Mutex<Ours>>, octets: u64) -> Self {
+        Self {
+            ours,
+            calls: RefCell::default(),
+            open: RefCell::default(),
+            repeated: RefCell::default(),
+            listens: Cell::new(false),
+            most: octets / CALL,
+            left_out: Cell::new(0),
+        }
+    }
+
+    /// Takes in what the tracer tells.
+    pub(super) fn hear(&self, activity: Activity) {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).hear(&activity);
+        let (mut calls, mut open) = (self.calls.borrow_mut(), self.open.borrow_mut());
+        match activity {
+            Activity::Entered(call) => {
+                if calls.len() as u64 >= self.most || self.is_one_too_many(&call) {
+                    self.left_out.set(self.left_out.get() + 1);
+                    return;
+                }
+                open.insert(call.id, calls.len());
+                calls.push(call);
+            }
+            Activity::Returned { call, returned, sockets } => {
+                let Some(place) = open.remove(&call) else { return };
+                let call = &mut calls[place];
+                call.complete(returned, sockets);
+                if call.effect() == Effect::Listen && call.errno().is_none() {
+                    self.listens.set(true);
+                    self.ours.lock().unwrap_or_else(PoisonError::into_inner).listens(call);
+                }
+                let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
+                let mut repeated = self.repeated.borrow_mut();
+                if is_end {
+                    let socket = call.socket();
+                    let known = repeated.entry(call.thread()).or_insert(Repeated { socket, times: 0 });
+                    known.times = if known.socket == socket { known.times + 1 } else { 1 };
+                    known.socket = socket;
+                } else if !repeated.is_empty() {
+                    repeated.remove(&call.thread());
+                }
+            }
+            Activity::Socket(_) => {}
+        }
+    }
+
+    /// Whether a receive on a socket that has returned 0 so often is one more of the same.
+    fn is_one_too_many(&self, call: &Call) -> bool {
+        if !matches!(call.op, Op::Receive { .. }) {
+            return false;
+        }
+        let repeated = self.repeated.borrow();
+        let known = repeated.get(&call.thread());
+        known.is_some_and(|known| known.socket == call.socket() && known.times >= MOST_ALIKE)
+    }
+
+    /// Whether a socket listens.
+    fn listens(&self) -> bool {
+        self.listens.get()
+    }
+
+    /// The calls, by the time of their entry.
+    pub(super) fn into_calls(self) -> Told {
+        let mut calls = self.calls.into_inner();
+        calls.sort_by_key(|call| call.entered);
+        Told { calls, left_out: self.left_out.get() }
+    }
+}
+
+/// What a call costs while it is kept, and as an event.
+const CALL: u64 = 800;
+/// How often a receive on the same socket that returns 0 is told: a loop that never ends would fill the timeline with nothing else.
+const MOST_ALIKE: u32 = 100;
