@@ -194,9 +194,9 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
     }
 }
 
-/// The kernel knows no scope ids and flow labels in 4-tuples.
+/// The kernel knows no scope ids and flow labels in 4-tuples; an IPv4 address at an IPv6 socket is a mapped one.
 fn same(answer: SocketAddr, wanted: SocketAddr) -> bool {
-    answer.ip() == wanted.ip() && answer.port() == wanted.port()
+    answer.ip().to_canonical() == wanted.ip().to_canonical() && answer.port() == wanted.port()
 }
 
 /// The bits by which `idiag_states` names a state; a request socket answers to `TCPF_SYN_RECV`.

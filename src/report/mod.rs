@@ -3,6 +3,7 @@
 mod annotate;
 mod clock;
 mod csv;
+mod diagnoses;
 mod expression;
 mod field;
 mod findings;
@@ -27,6 +28,7 @@ pub use self::csv::{Csv, Origin};
 #[cfg(feature = "parquet")]
 pub use self::parquet::Parquet;
 pub use annotate::comments;
+pub use diagnoses::diagnoses;
 pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;

@@ -6,6 +6,8 @@ mod cause;
 mod classify;
 mod completion;
 mod connection;
+mod diagnoses;
+mod diagnosis;
 mod edge;
 mod event;
 mod events;
@@ -29,6 +31,7 @@ mod trace;
 mod why;
 mod witnessed;
 
+pub use diagnosis::{Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{CallEvent, Cause, Event, EventId, EventKind, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent};
 pub use events::Changes;

@@ -53,7 +53,9 @@ impl Said {
     fn fits(&self, state: State) -> bool {
         match self.state {
             // The kernel keeps another, smaller socket in TIME-WAIT: to it the end is closed.
-            Some(State::Closed) if self.by == Witness::Kernel => matches!(state, State::Closed | State::TimeWait),
+            Some(State::Closed) if matches!(self.by, Witness::Kernel | Witness::TcpInfo) => {
+                matches!(state, State::Closed | State::TimeWait)
+            }
             Some(said) => state == said,
             // A 4-tuple without a socket: closed, or back at the listening socket, which has no 4-tuple.
             None => state == State::Closed || (state == State::Listen && !self.of_listener),

@@ -110,8 +110,9 @@ impl Program {
         Self { files: Some((soft, hard)), ..self }
     }
 
-    /// Makes the process, which waits, and attaches to it.
-    pub(super) fn hold(&self) -> Result<Held, Unstarted> {
+    /// Makes the process, which waits, and attaches to it; `others` wait, too, and end where nobody can let them go any more.
+    pub(super) fn hold<'h>(&self, others: impl Iterator<Item = &'h Held>) -> Result<Held, Unstarted> {
+        let theirs: Vec<i32> = others.filter_map(|other| Some(other.release.as_ref()?.as_raw_fd())).collect();
         let failed = |step| move |errno: Errno| Unstarted { step, errno: errno.into() };
         let (go, release) = pipe2(OFlag::O_CLOEXEC).map_err(failed(Step::Fork))?;
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(failed(Step::Fork))?;
@@ -123,6 +124,9 @@ impl Program {
                 // SAFETY: the pointers are to what lives on in the copy of this process's memory.
                 unsafe {
                     libc::close(release.as_raw_fd());
+                    for fd in &theirs {
+                        libc::close(*fd);
+                    }
                     self.become_it(go.as_raw_fd(), tell.as_raw_fd(), &argv, &program)
                 }
             }
@@ -222,9 +226,14 @@ impl Held {
         Some(Unstarted { step, errno: super::super::Errno(number(4)) })
     }
 
-    /// Ends it where it waits.
-    fn give_up(mut self) {
+    /// Has it end where it waits.
+    pub(super) fn release_to_nothing(&mut self) {
         self.release = None;
+    }
+
+    /// Ends it where it waits, and waits for that.
+    fn give_up(mut self) {
+        self.release_to_nothing();
         _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
     }
 }

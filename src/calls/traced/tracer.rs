@@ -168,7 +168,7 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// The step that failed.
     pub fn prepare(&mut self, program: &Program) -> Result<ProgramId, Unstarted> {
-        let held = program.hold()?;
+        let held = program.hold(self.programs.iter().map(|program| &program.held))?;
         let files = self.descriptors.begin();
         self.tracees.insert(held.pid, Tracee::new(held.pid, files));
         self.processes.insert(held.pid, Watched::default());
@@ -180,6 +180,13 @@ impl<'a> Tracer<'a> {
     pub fn release(&mut self, program: ProgramId) {
         if let Some(program) = self.programs.get_mut(program.0) {
             program.held.go();
+        }
+    }
+
+    /// Has a prepared program end without having begun.
+    pub fn give_up(&mut self, program: ProgramId) {
+        if let Some(program) = self.programs.get_mut(program.0) {
+            program.held.release_to_nothing();
         }
     }
 

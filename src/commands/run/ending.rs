@@ -43,6 +43,10 @@ impl Status {
 pub(super) fn unstarted(name: &str, why: Unstarted) -> (Failure, u8) {
     let errno = Errno::from_raw(why.errno.0);
     let (message, status) = match (why.step, errno) {
+        // A folder of PATH that may not be searched hides whether there is one.
+        (Step::Execute, Errno::EACCES) if !name.contains('/') && !is_in_path(name) => {
+            (format!("{name}: no such program (searched in PATH)"), 127)
+        }
         (Step::Execute, Errno::ENOENT) => (format!("{name}: no such program (searched in PATH)"), 127),
         (Step::Execute, Errno::EACCES) => {
             (format!("{name}: no permission to run it: is it a program, and may it be executed (chmod +x)?"), 126)
@@ -68,6 +72,10 @@ pub(super) fn unstarted(name: &str, why: Unstarted) -> (Failure, u8) {
         (Step::Fork, errno) => (format!("{name}: no process can be made for it: {}", errno.desc()), 2),
     };
     (Failure::new(message), status)
+}
+
+fn is_in_path(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
 }
 
 fn scope() -> String {

@@ -84,6 +84,13 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         complain(&format!("{} more calls were made than --memory has room for: they are not told", told.left_out));
     }
 
+    if told.alike > 0 {
+        complain(&format!(
+            "{} more receives returned 0 on a socket that had already returned 0 a hundred times: they are not told",
+            told.alike
+        ));
+    }
+
     let mut session =
         Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
     let frames = witnesses.frames();
@@ -97,7 +104,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         command: plan.command(),
         status: status.number(),
         calls,
-        lost_calls: told.left_out,
+        lost_calls: told.left_out + told.alike,
         backend: "ptrace",
         packets: witnesses.has_packets(),
     };
@@ -167,10 +174,12 @@ fn write(
 ) -> Result<(), Failure> {
     let style = look::at(look, look::on(look, out.stream()), Some(begun));
     let mut text = Vec::new();
+    let found = story.diagnoses();
     let told = match format {
         Format::Text => report::timeline::write(&mut text, story, &[], &style)
+            .and_then(|()| report::diagnoses(&mut text, story, &found, &style))
             .and_then(|()| report::run(&mut text, story, summary, &style)),
-        Format::Jsonl => Jsonl::new(&mut text).run(story, summary),
+        Format::Jsonl => Jsonl::new(&mut text).run(story, &found, summary),
     };
     told.map_err(|error| Failure::output(&error))?;
     match out {

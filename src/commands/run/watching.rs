@@ -118,7 +118,7 @@ pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals
             clients.iter().for_each(|client| tracer.release(*client));
         } else if waits && is_done(tracer, &first) {
             // Nobody will listen: the clients have nothing to talk to.
-            clients.iter().for_each(|client| tracer.signal(*client, libc::SIGKILL));
+            clients.iter().for_each(|client| tracer.give_up(*client));
         }
         if !clients.iter().all(|client| is_done(tracer, client)) || is_done(tracer, &first) {
             continue;
@@ -161,6 +161,7 @@ pub(super) struct Heard {
     listens: Cell<bool>,
     most: u64,
     left_out: Cell<u64>,
+    alike: Cell<u64>,
 }
 
 /// A receive that returned 0 on a socket, again and again.
@@ -173,8 +174,10 @@ struct Repeated {
 /// The calls of a run.
 pub(super) struct Told {
     pub(super) calls: Vec<Call>,
-    /// How many were left out.
+    /// How many were left out, as there was no room for them.
     pub(super) left_out: u64,
+    /// How many receives were left out that returned 0 on a socket that had often done so.
+    pub(super) alike: u64,
 }
 
 impl Heard {
@@ -188,6 +191,7 @@ impl Heard {
             listens: Cell::new(false),
             most: octets / CALL,
             left_out: Cell::new(0),
+            alike: Cell::new(0),
         }
     }
 
@@ -197,7 +201,11 @@ impl Heard {
         let (mut calls, mut open) = (self.calls.borrow_mut(), self.open.borrow_mut());
         match activity {
             Activity::Entered(call) => {
-                if calls.len() as u64 >= self.most || self.is_one_too_many(&call) {
+                if self.is_one_too_many(&call) {
+                    self.alike.set(self.alike.get() + 1);
+                    return;
+                }
+                if calls.len() as u64 >= self.most {
                     self.left_out.set(self.left_out.get() + 1);
                     return;
                 }
@@ -246,7 +254,7 @@ impl Heard {
     pub(super) fn into_calls(self) -> Told {
         let mut calls = self.calls.into_inner();
         calls.sort_by_key(|call| call.entered);
-        Told { calls, left_out: self.left_out.get() }
+        Told { calls, left_out: self.left_out.get(), alike: self.alike.get() }
     }
 }
 

@@ -16,7 +16,8 @@ use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
-use crate::story::{Event, EventId, EventKind, Story};
+use crate::report::wording::{English, Wording};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Story, Weight};
 use crate::time::Timestamp;
 
 /// Writes JSON Lines.
@@ -49,12 +50,22 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes a story that a run of programs made, with the `run` line at its end.
+    /// Writes a story that a run of programs made, what seems wrong with them, and the `run` line at its end.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn run(&mut self, story: &Story, run: &RunSummary) -> io::Result<()> {
+    pub fn run(&mut self, story: &Story, found: &[Diagnosis], run: &RunSummary) -> io::Result<()> {
         self.story(story)?;
+        for diagnosis in found {
+            let frames = story.frames_of(&diagnosis.events);
+            self.lines.object(&serde_json::json!({
+                "type": "diagnosis", "name": diagnosis.what.name(),
+                "weight": match diagnosis.what.weight() { Weight::Fault => "fault", Weight::Note => "note" },
+                "connection": diagnosis.connection, "side": diagnosis.side, "events": diagnosis.events, "frames": frames,
+                "note": English.mistake(&diagnosis.what),
+            }))?;
+            self.end_line()?;
+        }
         let RunSummary { command, status, calls, lost_calls, backend, .. } = run;
         self.lines.object(&serde_json::json!({
             "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,

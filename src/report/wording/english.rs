@@ -6,7 +6,7 @@ use std::fmt;
 use super::Wording;
 use crate::flow::{Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict};
 use crate::kernel::Witness;
-use crate::story::{Remark, Unwatched, Why};
+use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::Span;
 use crate::wire::Tunnel;
@@ -314,6 +314,10 @@ impl Wording for English {
             }
         };
         sentence.into()
+    }
+
+    fn mistake(&self, mistake: &Mistake) -> Cow<'static, str> {
+        super::mistakes::english(mistake)
     }
 
     fn rule(&self, rule: Rule) -> &'static str {

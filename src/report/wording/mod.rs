@@ -1,11 +1,12 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
 mod english;
+mod mistakes;
 
 use std::borrow::Cow;
 
 use crate::flow::{Connection, Disagreement, FindingAt, Verdict};
-use crate::story::{Remark, Unwatched, Why};
+use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
 pub use english::English;
@@ -32,6 +33,9 @@ pub trait Wording: Sync {
 
     /// What is worth saying of a call.
     fn remark(&self, remark: &Remark) -> Cow<'static, str>;
+
+    /// What seems wrong with how a program uses a socket: what it does, what comes of it, and where there is one, the way out; with a full stop.
+    fn mistake(&self, mistake: &Mistake) -> Cow<'static, str>;
 
     /// An arm of the machine, with a full stop.
     fn rule(&self, rule: Rule) -> &'static str;

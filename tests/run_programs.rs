@@ -1,0 +1,412 @@
+//! `tcpflow run` on programs that a C compiler makes here: every call joined, what is wrong with them found, and nothing of theirs changed.
+//!
+//! All of it is played on the real kernel, as root and as an ordinary user, in a network of its own.
+
+mod executable;
+mod process;
+mod users;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{env, fs};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use users::{Program, Who};
+
+/// Everyone who can be played here.
+fn everyone() -> impl Iterator<Item = Who> {
+    [Who::Root, Who::Sudo, Who::User].into_iter().filter(|who| who.is_playable())
+}
+
+/// What all tests need, for as long as one of them runs: tcpflow and the programs of `tests/programs`, where every user can reach them,
+/// in a folder that everybody may write to.
+struct Stage {
+    tcpflow: Program,
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn open() -> Arc<Self> {
+        static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
+        let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        stage.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Self::make());
+            *stage = Arc::downgrade(&made);
+            made
+        })
+    }
+
+    fn make() -> Self {
+        let tcpflow = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
+        let folder = env::temp_dir().join(format!("tcpflow-run-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/mistakes.c");
+        let mut compiler = Command::new(env::var("CC").unwrap_or_else(|_| "cc".to_owned()));
+        compiler.args(["-O1", "-Wall", "-Werror", "-pthread", "-o"]).arg(folder.join("mistakes")).arg(source);
+        let output = compiler.output().expect("a C compiler (scripts/setup.sh installs one)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { tcpflow, folder }
+    }
+
+    /// The words of a play of `tests/programs/mistakes.c`.
+    fn words(&self, play: &str) -> Vec<String> {
+        vec![self.folder.join("mistakes").to_str().expect("a path").to_owned(), play.to_owned()]
+    }
+
+    fn run_mistake(&self, who: Who, play: &str) -> Ran {
+        let words = self.words(play);
+        self.run(who, &[], &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Runs words under `tcpflow run --isolated`.
+    fn run(&self, who: Who, options: &[&str], words: &[&str]) -> Ran {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let file = self.folder.join(format!("{}.jsonl", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let mut command = self.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(&file).args(options);
+        if !words.is_empty() {
+            command.arg("--").args(words);
+        }
+        let output = command.output().expect("it starts");
+        let text = fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{who:?} {words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        Ran { lines, output }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The lines of a run, and what the command itself wrote.
+struct Ran {
+    lines: Vec<Value>,
+    output: Output,
+}
+
+impl Ran {
+    fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["type"] == kind)
+    }
+
+    fn diagnoses(&self) -> Vec<&str> {
+        self.of_type("diagnosis").map(|line| line["name"].as_str().expect("a name")).collect()
+    }
+
+    /// What standard error says, for the message of a test that fails.
+    fn told(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Sees that for each direction what sends reported, what receives reported and what was on the wire is the same, and more than nothing in all.
+    fn check_octets(&self, what: &str) -> u64 {
+        let mut moved: BTreeMap<(u64, String, String), u64> = BTreeMap::new();
+        for call in self.of_type("call") {
+            let (Some(octets), Some(effect)) = (call["octets"].as_u64(), call["effect"].as_str()) else { continue };
+            if octets == 0 || !["send", "receive"].contains(&effect) {
+                continue;
+            }
+            let connection = call["connection"].as_u64().unwrap_or_else(|| panic!("{what}: not joined: {call}"));
+            let side = call["side"].as_str().expect("a side").to_owned();
+            *moved.entry((connection, side, effect.to_owned())).or_default() += octets;
+        }
+        let mut all = 0;
+        for connection in self.of_type("connection") {
+            let id = connection["id"].as_u64().expect("an id");
+            for (side, peer, way) in
+                [("client", "server", "client_to_server"), ("server", "client", "server_to_client")]
+            {
+                let of = |side: &str, effect: &str| {
+                    moved.get(&(id, side.to_owned(), effect.to_owned())).copied().unwrap_or(0)
+                };
+                let wire = connection[way]["unique_octets"].as_u64().expect("octets");
+                println!(
+                    "{what}: {id} {way}: sent {}, on the wire {wire}, received {}",
+                    of(side, "send"),
+                    of(peer, "receive")
+                );
+                assert_eq!(of(side, "send"), wire, "{what}: {id} {way}: what sends wrote");
+                all += wire;
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn what_is_right_has_no_diagnosis_and_every_octet_is_joined() {
+    let stage = Stage::open();
+    for who in everyone() {
+        for name in ["right", "forking", "vectors", "passed", "threads"] {
+            let ran = stage.run_mistake(who, name);
+            let status = ran.output.status.code();
+            assert_eq!(status, Some(0), "{who:?} {name}: {}", ran.told());
+            assert_eq!(ran.diagnoses(), [""; 0], "{who:?} {name}");
+            assert!(ran.check_octets(name) >= 5, "{who:?} {name}");
+            let connections: Vec<_> = ran.of_type("connection").collect();
+            assert_eq!(connections.len(), 1, "{who:?} {name}");
+            assert_eq!(connections[0]["ending"], "fin", "{who:?} {name}");
+            let findings = connections[0]["findings"].as_array().expect("a list");
+            assert!(findings.is_empty(), "{who:?} {name}: {findings:?}");
+            let last = ran.lines.last().expect("lines");
+            assert_eq!(
+                (last["type"].as_str(), last["status"].as_u64(), last["lost_calls"].as_u64()),
+                (Some("run"), Some(0), Some(0))
+            );
+            // Nobody but the kernel explains nothing: each FIN was sent by a call.
+            let fins: Vec<_> = ran
+                .of_type("segment")
+                .filter(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")))
+                .collect();
+            assert_eq!(fins.len(), 2, "{who:?} {name}");
+            for fin in fins {
+                assert!(fin["cause"]["call"].is_u64(), "{who:?} {name}: {fin}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
+    let stage = Stage::open();
+    // The play, its exit status, and for each diagnosis the calls and the flags of the segments that prove it.
+    type Expected = (&'static str, &'static [&'static str], &'static [&'static str]);
+    let plays: &[(&str, i32, &[Expected])] = &[
+        ("refused", 0, &[("refused", &["connect"], &["RST"])]),
+        ("refused_later", 0, &[("refused", &["connect", "getsockopt"], &[])]),
+        ("unread", 0, &[("unread_at_close", &["close"], &["RST"])]),
+        ("linger", 0, &[("linger_zero", &["close"], &["RST"])]),
+        ("sent_late", 0, &[("sent_after_close", &["send"], &["RST"])]),
+        ("sigpipe", 128 + 13, &[("closed_by_exit", &["exit"], &["FIN"]), ("sent_after_close", &["send"], &[])]),
+        ("leak", 0, &[("close_wait_leak", &["recv", "socket"], &["FIN"]), ("closed_by_exit", &["exit"], &["FIN"])]),
+        ("busy", 0, &[("busy_at_end", &["recv", "recv", "recv"], &["FIN"])]),
+        ("kept", 0, &[("closed_by_exit", &["exit"], &["FIN"]), ("descriptor_kept", &["close", "exit"], &[])]),
+        ("exits", 0, &[("closed_by_exit", &["exit"], &["FIN"])]),
+        ("in_use", 0, &[("port_listened_on", &["listen", "bind"], &[])]),
+        ("in_time_wait", 0, &[("port_in_time_wait", &["bind"], &[])]),
+        ("reuse_late", 0, &[("reuse_address_too_late", &["bind", "setsockopt"], &[])]),
+        ("closed_twice", 0, &[("closed_descriptor", &["close", "close"], &[])]),
+        ("no_socket", 0, &[("not_a_socket", &["socket", "listen"], &[])]),
+        ("never_accepted", 0, &[("never_accepted", &["listen", "close"], &["SYN"])]),
+        ("waited_on", 0, &[("closed_while_waited_on", &["recv", "close"], &[])]),
+        ("echo_cut", 0, &[("cut_at_zero", &["recv", "send"], &[])]),
+        ("echo_beyond", 0, &[("beyond_the_received", &["recv", "send"], &[])]),
+        ("zeros", 0, &[("zeros_sent", &["send"], &[])]),
+        ("joined", 0, &[("messages_joined", &["send", "send", "recv"], &[])]),
+    ];
+    for who in everyone() {
+        for (name, status, expected) in plays {
+            let ran = stage.run_mistake(who, name);
+            assert_eq!(ran.output.status.code(), Some(*status), "{who:?} {name}: {}", ran.told());
+            let mut found = ran.diagnoses();
+            found.sort_unstable();
+            let names: Vec<_> = expected.iter().map(|(name, ..)| *name).collect();
+            assert_eq!(found, names, "{who:?} {name}");
+            let events: BTreeMap<u64, &Value> = ran
+                .lines
+                .iter()
+                .filter_map(|line| Some((line["id"].as_u64()?, line)))
+                .filter(|(_, line)| line["type"] != "connection")
+                .collect();
+            for (what, calls, segments) in *expected {
+                let diagnosis = ran.of_type("diagnosis").find(|line| line["name"] == *what).expect("it was found");
+                let proof: Vec<&Value> = diagnosis["events"]
+                    .as_array()
+                    .expect("a list")
+                    .iter()
+                    .map(|id| events[&id.as_u64().expect("an id")])
+                    .collect();
+                let named: Vec<_> = proof
+                    .iter()
+                    .filter(|line| line["type"] == "call")
+                    .map(|line| line["name"].as_str().expect("a name"))
+                    .collect();
+                assert_eq!(named, *calls, "{who:?} {name} {what}");
+                let flags: Vec<_> = proof
+                    .iter()
+                    .filter(|line| line["type"] == "segment")
+                    .map(|line| line["flags"].as_str().expect("flags"))
+                    .collect();
+                assert_eq!(flags.len(), segments.len(), "{who:?} {name} {what}: {flags:?}");
+                for (flags, wanted) in flags.iter().zip(*segments) {
+                    assert!(flags.contains(wanted), "{who:?} {name} {what}: {flags}");
+                }
+            }
+            ran.check_octets(name);
+        }
+    }
+}
+
+#[test]
+fn exec_and_the_descriptors_that_it_closes_are_followed() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let ran = stage.run_mistake(who, "executes");
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        let closing =
+            ran.of_type("call").find(|call| call["name"] == "execve").expect("exec closed the client's socket");
+        assert_eq!((closing["effect"].as_str(), closing["side"].as_str()), (Some("close"), Some("client")), "{who:?}");
+        let fin = ran.of_type("segment").find(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")));
+        assert_eq!(fin.expect("a FIN")["cause"]["call"], closing["id"], "{who:?}");
+        let reader = ran.of_type("call").find(|call| call["process"]["comm"] == "cat" && call["name"] == "read");
+        assert_eq!(reader.expect("cat reads the end")["result"], 0, "{who:?}");
+    }
+}
+
+#[test]
+fn input_output_status_folder_and_signals_are_the_commands_own() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let script = "cat; echo err >&2; pwd; echo \"$MARK\"; exit 42";
+        let file = stage.folder.join(format!("untouched-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(&file).args(["--", "sh", "-c", script]);
+        command.env("MARK", "of its own").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        child.stdin.take().expect("it is piped").write_all(b"from the pipe\n").expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "from the pipe\n/\nof its own\n", "{who:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "err\n", "{who:?}");
+        assert_eq!(output.status.code(), Some(42), "{who:?}");
+        for (script, status) in [("kill -KILL $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)] {
+            assert_eq!(
+                stage.run(who, &[], &["sh", "-c", script]).output.status.code(),
+                Some(status),
+                "{who:?} {script}"
+            );
+        }
+        // A signal that it handles comes to it, and no call of its own is disturbed.
+        let script = "trap 'echo caught; exit 7' USR1; kill -USR1 $$; sleep 60";
+        let ran = stage.run(who, &[], &["sh", "-c", script]);
+        assert_eq!((ran.output.status.code(), &*ran.output.stdout), (Some(7), &b"caught\n"[..]), "{who:?}");
+    }
+}
+
+#[test]
+fn a_command_has_no_descriptor_that_is_not_its_own() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let list = |command: &mut Command| {
+            let output = command.output().expect("it starts");
+            String::from_utf8(output.stdout).expect("text").lines().count()
+        };
+        let words = ["sh", "-c", "ls /proc/self/fd"];
+        let bare = list(Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()));
+        let file = stage.folder.join(format!("descriptors-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(file).arg("--").args(words);
+        assert_eq!(list(&mut command), bare, "{who:?}");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
+    let stage = Stage::open();
+    for who in everyone() {
+        for (word, status, says) in [
+            ("/no/such/program", 127, "no such program"),
+            ("/etc/passwd", 126, "no permission"),
+            ("no-such-program-at-all", 127, "PATH"),
+        ] {
+            let ran = stage.run(who, &[], &[word]);
+            assert_eq!(ran.output.status.code(), Some(status), "{who:?} {word}: {}", ran.told());
+            assert!(ran.told().contains(word) && ran.told().contains(says), "{who:?}: {}", ran.told());
+            assert_eq!(ran.lines.last().expect("lines")["status"], status, "{who:?} {word}");
+        }
+    }
+}
+
+#[test]
+fn server_and_clients_are_one_page_and_the_server_is_ended() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let server = "sh -c 'exec python3 -u -c \"import socket; s = socket.create_server((\\\"127.0.0.1\\\", 4321)); exec(\\\"while True:\\\\n c, _ = s.accept()\\\\n c.sendall(c.recv(100))\\\\n c.close()\\\")\"'";
+        let client = "python3 -c \"import socket, sys; c = socket.create_connection(('127.0.0.1', 4321)); c.sendall(b'hello'); sys.exit(c.recv(100) != b'hello')\"";
+        let ran = stage.run(who, &["--server", server, "--client", client, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert_eq!(ran.check_octets("server and clients"), 20, "{who:?}");
+        assert_eq!(ran.of_type("connection").count(), 2, "{who:?}");
+        // The status is that of the first client that failed.
+        let ran = stage.run(who, &["--server", server, "--client", "true", "--client", "sh -c 'exit 9'"], &[]);
+        assert_eq!(ran.output.status.code(), Some(9), "{who:?}: {}", ran.told());
+        // A server that ends before it listens: its clients never begin.
+        let ran = stage.run(who, &["--server", "sh -c 'exit 5'", "--client", "sh -c 'echo begun'"], &[]);
+        assert_eq!((ran.output.status.code(), ran.output.stdout.len()), (Some(5), 0), "{who:?}: {}", ran.told());
+    }
+}
+
+#[test]
+fn a_tracer_that_is_killed_takes_all_that_it_watched_with_it() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let mark = format!("{}.{}", 7_000_000 + std::process::id(), who as u32);
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--", "sh", "-c", &format!("sleep {mark} & echo ready >&2; wait")]);
+        let mut process = process::Process::start(&mut command);
+        process.await_line("ready");
+        process.until("the program runs", |_| (sleepers(&mark) > 0).then_some(()));
+        process.signal(Signal::SIGKILL);
+        process.wait();
+        let begun = std::time::Instant::now();
+        while sleepers(&mark) > 0 {
+            assert!(begun.elapsed() < process::LIMIT, "{who:?}: it is left");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// How many processes sleep for that long.
+fn sleepers(mark: &str) -> usize {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let is_one = |entry: &fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.split(|octet| *octet == 0).eq([b"sleep", mark.as_bytes(), b""])
+    };
+    processes.filter(is_one).count()
+}
+
+#[test]
+fn sigterm_is_passed_on() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let mut command = stage.tcpflow.played_by(who);
+        command.args([
+            "run",
+            "--isolated",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 3' TERM; echo ready >&2; while :; do sleep 0.01; done",
+        ]);
+        let mut process = process::Process::start(&mut command);
+        process.await_line("ready");
+        process.signal(Signal::SIGTERM);
+        let (status, told) = process.wait();
+        assert_eq!(status.code(), Some(3), "{who:?}: {told}");
+    }
+}
+
+#[test]
+fn without_the_permission_to_capture_calls_are_shown_and_the_way_out_is_said() {
+    let stage = Stage::open();
+    let file = stage.folder.join("no-capture.jsonl");
+    let mut command = stage.tcpflow.played_by(Who::User);
+    command.args(["run", "--format", "jsonl", "-o"]).arg(&file).arg("--").args(stage.words("right"));
+    let output = command.output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("without packets") && told.contains("--isolated"), "{told}");
+    let text = fs::read_to_string(&file).expect("the timeline");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
+    assert!(count("call") >= 12 && count("segment") == 0, "{text}");
+}
