@@ -54,6 +54,22 @@ impl FrameSource for Replay<'_> {
     }
 }
 
+/// Yields frames that somebody holds.
+pub struct Given<'a>(Box<dyn Iterator<Item = Frame<'a>> + 'a>);
+
+impl<'a> Given<'a> {
+    /// Yields `frames` in their order.
+    pub fn of(frames: impl Iterator<Item = Frame<'a>> + 'a) -> Self {
+        Self(Box::new(frames))
+    }
+}
+
+impl FrameSource for Given<'_> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        Ok(self.0.next())
+    }
+}
+
 /// Datagrams sent over the captured interface to mark the beginning and the end of a capture; they are not frames of it.
 #[derive(Debug)]
 pub struct Markers {

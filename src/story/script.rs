@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{EventKind, Observed, Sighting, Story, Timeline, Trace};
+use super::{EventKind, Lookup, Observed, Sighting, Story, Timeline, Trace};
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};

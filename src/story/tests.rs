@@ -961,11 +961,14 @@ fn pushed(recording: &Recording, words: impl Iterator<Item = Witnessed>) -> Stor
         let changes = timeline.push(word);
         let (first, count) = changes.added;
         assert_eq!(first.0, told.len() as u64);
-        told.extend((first.0..first.0 + count).map(|id| timeline.event(EventId(id)).clone()));
+        told.extend((first.0..first.0 + count).map(|id| timeline.find(EventId(id)).expect("an event").clone()));
         for id in changes.amended {
-            told[id.0 as usize] = timeline.event(id).clone();
+            told[id.0 as usize] = timeline.find(id).expect("an event").clone();
         }
-        assert!(told.iter().all(|event| event == timeline.event(event.id)), "a change that was not told");
+        assert!(
+            told.iter().all(|event| event == timeline.find(event.id).expect("an event")),
+            "a change that was not told"
+        );
     }
     timeline.finish(recording.connections.clone(), Default::default(), Default::default())
 }

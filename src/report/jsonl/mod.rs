@@ -15,7 +15,7 @@ use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
-use crate::story::{Event, EventId, EventKind, Story};
+use crate::story::{Event, EventId, EventKind, Lookup, Story};
 use crate::time::Timestamp;
 
 /// Writes JSON Lines.
@@ -48,16 +48,16 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
+    pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
         match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
+            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, known))?,
             EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
+            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, known.threads()))?,
         }
         self.end_line()
     }

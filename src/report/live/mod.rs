@@ -9,7 +9,8 @@ mod tests;
 use std::io;
 
 use crate::capture::CaptureStats;
-use crate::flow::{Connection, Ending, Step, Totals};
+use crate::flow::{Connection, ConnectionId, Ending, Step, Totals};
+use crate::story::{Changes, Timeline};
 use crate::tcp::State;
 use crate::time::Timestamp;
 use crate::wire::Segment;
@@ -25,6 +26,17 @@ pub trait Teller {
     /// # Errors
     /// Those of the output, here as in the others.
     fn step(&mut self, segment: &Segment, step: &Step, connection: &Connection) -> io::Result<()>;
+
+    /// Tells what became of the events of a timeline that grows; whoever tells steps has no use for them.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn changes(&mut self, _timeline: &Timeline, _changes: &Changes) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes in that the timeline forgets a connection.
+    fn forgets(&mut self, _connection: ConnectionId) {}
 
     /// Tells a connection to which no further segment can belong; called once for each.
     ///

@@ -105,7 +105,7 @@ impl<'a> Page<'a> {
                     [] => String::new(),
                     _ if *form == Form::Return => String::new(),
                     sent => {
-                        let frames = self.sheet.index.story.frames_of(sent);
+                        let frames = self.sheet.index.known.frames_of(sent);
                         format!(" {} {}", self.glyphs.becomes, words::frames(&frames))
                     }
                 };

@@ -36,7 +36,7 @@ pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, draw
         // A process that the head does not name is named where it begins to speak.
         if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
             let side = side_of(*lane);
-            let speaker = process(sheet.index.story, &call.call, sheet.style);
+            let speaker = process(sheet.index.known, &call.call, sheet.style);
             let last = &mut speaking[side as usize];
             if let Some(speaker) = speaker.filter(|speaker| last.as_ref() != Some(speaker)) {
                 page.speaker(out, row, side, &speaker)?;

@@ -9,7 +9,7 @@ use crate::report::clock;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape};
 use crate::report::view::{Index, Row};
-use crate::story::{EventKind, Story};
+use crate::story::{EventKind, Lookup};
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
@@ -88,14 +88,14 @@ impl Sheet<'_> {
     pub(super) fn process(&self, side: Side) -> Option<String> {
         let own = self.index.events_of(Some(self.connection?.id));
         own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => process(self.index.story, &call.call, self.style),
+            EventKind::Call(call) if call.side == Some(side) => process(self.index.known, &call.call, self.style),
             _ => None,
         })
     }
 }
 
 /// A process as `comm (pid)`.
-pub(super) fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
-    let (thread, process) = story.threads.get(call.thread())?;
+pub(super) fn process(known: &dyn Lookup, call: &Call, style: &Style) -> Option<String> {
+    let (thread, process) = known.threads().get(call.thread())?;
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }

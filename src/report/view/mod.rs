@@ -42,7 +42,7 @@ impl<'a> View<'a> {
     /// Calls on sockets without a connection are left out.
     pub fn of_several(index: &Index<'a>, connections: &[ConnectionId]) -> Self {
         let wanted = |event: &&Event| event.connection.is_some_and(|id| connections.contains(&id));
-        let events: Vec<_> = index.story.events.iter().filter(wanted).collect();
+        let events: Vec<_> = index.all.iter().copied().filter(wanted).collect();
         Self::with(Lanes::of_processes(index, connections), index, &events)
     }
 
