@@ -5,7 +5,7 @@ use std::io;
 
 use super::Sink;
 use crate::flow::{Connection, ConnectionId};
-use crate::story::{Changes, EventId, Lookup, Sorter, Timeline, Witnessed};
+use crate::story::{Changes, EventId, Sorter, Timeline, Witnessed};
 use crate::time::{Span, Timestamp};
 
 /// What grows, and what of it was told.
@@ -13,13 +13,10 @@ use crate::time::{Span, Timestamp};
 pub(super) struct Growth {
     sorter: Sorter,
     timeline: Timeline,
-    /// Up to which event all were born when the sorter had let their words go, and when that was.
-    born: VecDeque<(Timestamp, EventId)>,
+    /// What became of the events each time the sorter let words go, and when that was; none of it is told yet.
+    untold: VecDeque<(Timestamp, Changes)>,
     /// The first event that was not told.
     next: EventId,
-    /// Events that were told and have changed since, and since when the first of them.
-    amended: BTreeSet<EventId>,
-    amended_since: Option<Timestamp>,
     /// Connections to which no further segment can belong, and since when.
     ended: VecDeque<(Timestamp, Connection)>,
     /// How many events are held at most; `None` where nothing is forgotten.
@@ -74,17 +71,11 @@ impl Growth {
         }
         if moved {
             let changes = self.timeline.settle();
-            self.note(&changes, now);
+            self.untold.push_back((now, changes));
         }
         let settled = |since: Timestamp| since.after(SETTLING) <= now;
-        let mut until = None;
-        while let Some((_, last)) = self.born.front().filter(|(since, _)| settled(*since)) {
-            until = Some(*last);
-            self.born.pop_front();
-        }
-        if until.is_some() || self.amended_since.is_some_and(settled) {
-            self.tell(until.unwrap_or(self.next), sink)?;
-        }
+        let count = self.untold.partition_point(|(since, _)| settled(*since));
+        self.tell(count, sink)?;
         while self.ended.front().is_some_and(|(since, _)| settled(*since)) {
             let Some((_, connection)) = self.ended.pop_front() else { break };
             self.tell_ended(connection, sink)?;
@@ -92,8 +83,8 @@ impl Growth {
         while self.most.is_some_and(|most| self.timeline.held() > most) {
             // Events of no connection are few: they are those of listening sockets.
             let Some(oldest) = self.timeline.oldest() else { break };
-            self.tell_all(sink)?;
-            self.forget(oldest, sink)?;
+            self.tell(self.untold.len(), sink)?;
+            self.forget(oldest, sink);
         }
         Ok(())
     }
@@ -106,55 +97,44 @@ impl Growth {
         let rest: Vec<Witnessed> = (&mut self.sorter).collect();
         rest.into_iter().for_each(|word| self.timeline.take(word));
         let changes = self.timeline.close();
-        let now = self.now.unwrap_or(Timestamp::from_nanos(0));
-        self.note(&changes, now);
-        self.tell_all(sink)?;
+        self.untold.push_back((self.now.unwrap_or(Timestamp::from_nanos(0)), changes));
+        self.tell(self.untold.len(), sink)?;
         while let Some((_, connection)) = self.ended.pop_front() {
             self.tell_ended(connection, sink)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, changes: &Changes, now: Timestamp) {
-        let (first, count) = changes.added;
-        if count > 0 {
-            self.born.push_back((now, EventId(first.0 + count)));
+    /// Tells the first `count` of the changes that are not told, as one; what is told is told as it stands now.
+    fn tell(&mut self, count: usize, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut amended = BTreeSet::new();
+        let (first, mut until) = (self.next, None);
+        for (_, changes) in self.untold.drain(..count) {
+            amended.extend(changes.amended);
+            self.next = EventId(changes.added.0.0 + changes.added.1);
+            until = changes.until;
         }
-        // What was not told yet is told as it stands then.
-        let told = changes.amended.iter().copied().filter(|id| *id < self.next);
-        self.amended.extend(told);
-        if !self.amended.is_empty() {
-            self.amended_since.get_or_insert(now);
+        // What changed before it was told is told once.
+        let amended: Vec<EventId> = amended.range(..first).copied().collect();
+        let added = (first, self.next.0 - first.0);
+        if count == 0 || added.1 == 0 && amended.is_empty() && until.is_some() {
+            return Ok(());
         }
-    }
-
-    fn tell_all(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let until = std::mem::take(&mut self.born).back().map_or(self.next, |(_, last)| *last);
-        self.tell(until, sink)
-    }
-
-    /// Tells the events up to `until`, and those that were amended.
-    fn tell(&mut self, until: EventId, sink: &mut dyn Sink) -> io::Result<()> {
-        let added = (self.next, until.0 - self.next.0);
-        self.next = until;
-        self.amended_since = None;
-        let amended = std::mem::take(&mut self.amended).into_iter().collect();
-        sink.changes(&self.timeline, &Changes { added, amended })
+        sink.changes(&self.timeline, &Changes { added, amended, until })
     }
 
     fn tell_ended(&mut self, mut connection: Connection, sink: &mut dyn Sink) -> io::Result<()> {
         self.timeline.complete_summary(&mut connection);
         let id = connection.id;
         sink.connection(connection)?;
-        self.forget(id, sink)
+        self.forget(id, sink);
+        Ok(())
     }
 
-    /// Forgets a connection all of whose events were told.
-    fn forget(&mut self, id: ConnectionId, sink: &mut dyn Sink) -> io::Result<()> {
+    /// Forgets a connection; what becomes of its events is told no more.
+    fn forget(&mut self, id: ConnectionId, sink: &mut dyn Sink) {
         self.timeline.forget(id);
-        self.amended.retain(|event| self.timeline.find(*event).is_some());
         sink.forgets(id);
-        Ok(())
     }
 }
 

@@ -21,6 +21,8 @@ pub trait Sink {
 
     /// Tells what became of the events of a timeline: each is told once it is settled, and again where later evidence changed it.
     ///
+    /// An event that was amended may be forgotten by then: it was told for the last time.
+    ///
     /// Only a run [that grows](super::Session::growing) calls it.
     ///
     /// # Errors

@@ -71,6 +71,8 @@ pub struct Changes {
     pub added: (EventId, u64),
     /// Events from before that were changed, ascending.
     pub amended: Vec<EventId>,
+    /// Up to when all that happened is among what was added until now; `None` where nothing more will come.
+    pub until: Option<Timestamp>,
 }
 
 impl Events {
@@ -218,11 +220,11 @@ impl Events {
         self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten().find_map(|slot| slot.event.connection)
     }
 
-    /// What has become of them since this was asked last.
-    pub(super) fn changes(&mut self) -> Changes {
+    /// What has become of them since this was asked last, all of which happened by then.
+    pub(super) fn changes(&mut self, until: Option<Timestamp>) -> Changes {
         let added = (EventId(self.known as u64), (self.born - self.known) as u64);
         self.known = self.born;
-        Changes { added, amended: std::mem::take(&mut self.amended).into_iter().collect() }
+        Changes { added, amended: std::mem::take(&mut self.amended).into_iter().collect(), until }
     }
 
     /// The events that stand, numbered from 0 in the order of time, and the new number of each.

@@ -18,7 +18,7 @@ mod phases;
 mod repeat;
 mod samples;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 mod sightings;
 mod sorter;
 mod states;

@@ -46,6 +46,8 @@ pub struct Timeline {
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
     pub(super) threads: Threads,
+    /// When the last word was spoken.
+    pub(super) until: Option<Timestamp>,
 }
 
 impl Timeline {
@@ -66,6 +68,7 @@ impl Timeline {
 
     /// Takes a word in; what became of the events is told by the next [`settle`](Self::settle).
     pub fn take(&mut self, witnessed: Witnessed) {
+        self.until = self.until.max(witnessed.at());
         match witnessed {
             Witnessed::Entered(call) => self.entered(*call),
             Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
@@ -98,7 +101,7 @@ impl Timeline {
             self.unjoined.extend(path.judge(&mut self.events, None, None).born);
         }
         self.set_phases_of_unjoined(bounds_changed);
-        self.events.changes()
+        self.events.changes(self.until)
     }
 
     /// Whether later evidence has shown that an event did not happen.
@@ -131,7 +134,7 @@ impl Timeline {
     /// Takes in that nothing more will come: calls that have not returned will not; tells what that makes of the events.
     pub fn close(&mut self) -> Changes {
         self.give_up_open_calls();
-        self.settle()
+        Changes { until: None, ..self.settle() }
     }
 
     /// Adds to the summary of a connection what only the timeline knows of it.

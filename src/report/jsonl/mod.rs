@@ -5,6 +5,7 @@ mod event;
 mod lines;
 mod put;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::io::{self, Write};
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+pub use self::stream::EventStream;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::story::{Event, EventId, EventKind, Lookup, Story};
@@ -53,12 +55,7 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
-        match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, known))?,
-            EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
-            EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, known.threads()))?,
-        }
+        self.lines.event(event, known)?;
         self.end_line()
     }
 
@@ -199,6 +196,18 @@ impl<'a> Jsonl<'a> {
         self.out.write_all(&self.lines.0)?;
         self.lines.0.clear();
         Ok(())
+    }
+}
+
+impl Lines {
+    /// Adds an event, without the end of its line.
+    fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
+            EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
+            EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
+        }
     }
 }
 
