@@ -157,6 +157,9 @@ pub struct Demo {
     /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
+    /// Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
+    #[arg(long, short = 'F')]
+    pub follow: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,

@@ -87,8 +87,9 @@ impl Kept {
         batch.follow_with(table, |segment, step, more| {
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
             let id = step.connection;
-            if growing.is_none() {
-                let costs = memory::SEGMENT + if sightings.contains_key(&id) { 0 } else { memory::CONNECTION };
+            if growing.as_ref().is_none_or(|growing| !growing.forgets()) {
+                let is_new = step.opened || growing.is_none() && !sightings.contains_key(&id);
+                let costs = memory::SEGMENT + if is_new { memory::CONNECTION } else { 0 };
                 // What comes later is left out, too: a timeline with holes in it would be a false one.
                 *room = if *held >= most { 0 } else { room.saturating_sub(costs) };
                 if *room == 0 {

@@ -99,9 +99,11 @@ impl<'a> Jsonl<'a> {
 
     /// Writes the `drops` line of a live capture: the kernel has dropped `new` packets since it was asked last.
     ///
+    /// In a timeline, where ids are those of events, it has none.
+    ///
     /// # Errors
     /// Those of the output.
-    pub fn drops(&mut self, id: EventId, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
+    pub fn drops(&mut self, id: Option<EventId>, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         self.lines.object(&DropsLine {
             r#type: "drops",
             id,

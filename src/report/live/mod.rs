@@ -5,6 +5,7 @@ mod lines;
 mod records;
 #[cfg(test)]
 mod tests;
+mod timelines;
 
 use std::io;
 
@@ -18,6 +19,7 @@ use crate::wire::Segment;
 pub use json_lines::JsonLines;
 pub use lines::Lines;
 pub use records::CsvRecords;
+pub use timelines::{Events, Rows};
 
 /// Tells what happens in a live capture.
 pub trait Teller {

@@ -28,7 +28,6 @@ pub struct Follow<'a> {
     /// By connection, or all together where there is one ladder.
     parts: HashMap<Option<ConnectionId>, Part>,
     used: Used,
-    now: Option<Timestamp>,
 }
 
 /// How the rows stand.
@@ -72,7 +71,7 @@ impl<'a> Follow<'a> {
         // Nobody knows how long it will take: there is room for a quarter of an hour.
         let style = Style { room_until: style.room_until.max(Span::from_millis(999_000)), ..*style };
         let (marks, parts, used) = (Marks::default(), HashMap::new(), Used::default());
-        Self { out, style, origin: None, layout, marks, parts, used, now: None }
+        Self { out, style, origin: None, layout, marks, parts, used }
     }
 
     /// Ends a timeline all of whose events were drawn: the summaries of its connections, what the capture lacks, and the legend.
@@ -125,9 +124,9 @@ impl<'a> Follow<'a> {
         self.out.flush()
     }
 
-    /// Takes in what time it is, for connections that end by time alone.
-    pub fn pass(&mut self, now: Timestamp) {
-        self.now = Some(now);
+    /// Where the rows go, for what is said between them.
+    pub(in crate::report) fn out(&mut self) -> &mut dyn Write {
+        self.out
     }
 
     /// Decides how rows stand, now that these are to be drawn.
