@@ -20,7 +20,7 @@ use crate::capture::{
 use crate::cli::{Live, LiveForm, Look, Time};
 use crate::flow::{Connection, ConnectionId, Limits, Step, Totals};
 use crate::report::Expression;
-use crate::report::live::{CsvRecords, JsonLines, Lines, Open, Teller};
+use crate::report::live::{CsvRecords, Events, JsonLines, Lines, Open, Rows, Teller};
 use crate::session::{self, Broken, Keep, More, Reader, Session, Sink};
 use crate::story::{Changes, Timeline};
 use crate::time::{Span, Timestamp};
@@ -62,18 +62,26 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     // Who watches looks at the clock on the wall.
     let look = &Look { time: look.time.or(Some(Time::Local)), ..look.clone() };
     let style = look::at(look, look::table(look), Some(begun));
+    let timeline_style = look::at(look, look::style(look), Some(begun));
     let mut out = Outlet::open();
     let valve = out.valve();
     if options.save.is_some() {
         valve.set(Overflow::IsLeftOut);
     }
     let teller: Box<dyn Teller + '_> = match options.format {
+        LiveForm::Text if options.timeline => Box::new(Rows::new(&mut out, &timeline_style)),
         LiveForm::Text => Box::new(Lines::new(&mut out, &style, begun)),
+        LiveForm::Jsonl if options.timeline => Box::new(Events::new(&mut out)),
         LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
         LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
     };
-    let limits = Limits { linger: seconds(options.linger), ..memory::of(options.memory).table() };
-    let session = Session::new(Keep::Nothing).telling_steps();
+    let memory = memory::of(options.memory);
+    let limits = Limits { linger: seconds(options.linger), ..memory.table() };
+    let session = match options.timeline {
+        true => Session::new(Keep::All).growing_within(memory.events()),
+        false => Session::new(Keep::Nothing).telling_steps(),
+    };
+    let tick = if options.timeline { SHORT_TICK } else { TICK };
     let session = session.with_limits(limits).with_checksums(options.checksums.into());
     let mut run = Run {
         reader: session.reader(every_frame as Wanted),
@@ -92,7 +100,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     let mut stopped = false;
     loop {
         let mut go_on = ControlFlow::Continue(());
-        match feed.next(TICK) {
+        match feed.next(tick) {
             Fed::Batch(batch) => {
                 go_on = run.take(&batch)?;
                 feed.recycle(batch);
@@ -457,3 +465,5 @@ fn now() -> Timestamp {
 
 /// How long a quiet capture waits before it looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
+/// How long it waits where events are told soon after they are settled.
+const SHORT_TICK: Duration = Duration::from_millis(20);
