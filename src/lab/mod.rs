@@ -3,6 +3,7 @@
 mod aftermath;
 mod echo;
 mod error;
+mod heard;
 mod host;
 mod opening;
 mod playing;
@@ -16,13 +17,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, PoisonError};
 use std::{mem, thread};
 
-use crate::calls::{Activity, Threads};
 use crate::capture::{Frame, OwnedFrame, Tape};
-use crate::kernel::Evidence;
 use crate::wire::Decoder;
 
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use error::LabError;
+pub use heard::Heard;
 pub use host::Ground;
 pub use recording::{Ends, Recording};
 pub use scenario::{Loopback, Play, Scenario};
@@ -31,21 +31,6 @@ use opening::Opened;
 use playing::{failed, play, start_again};
 use recording::{ends_of, own_frames};
 use stage::{Stage, Traffic};
-
-/// What a witness saw of an experiment, as it happens.
-#[derive(Clone, Debug)]
-pub enum Heard {
-    /// The threads that make calls, as far as they have begun.
-    Threads(Threads),
-    /// A call was entered, or returned, or a socket came or went.
-    Call(Activity),
-    /// A frame was captured.
-    Frame(OwnedFrame),
-    /// sock_diag answered.
-    Answer(Evidence),
-    /// It is over, and this is all of it.
-    Over(Box<Recording>),
-}
 
 /// Plays `scenario` as [`run`] does, while `hear`, in a thread of its own, hears what the witnesses see; returns what that returns.
 ///

@@ -6,10 +6,13 @@ use std::thread;
 
 use nix::errno::Errno;
 
+use super::echo;
+use super::error::LabError;
+use super::heard::Heard;
 use super::host::{self, Reservation};
+use super::scenario::{Play, Scenario};
 use super::stage::{Failure, Stage};
 use super::supervision::{LOOK, STUCK, Supervision};
-use super::{Heard, LabError, Play, Scenario, echo};
 use crate::calls::{Call, Recorder, Whereabouts};
 
 /// Plays the scenario to its end, or until it is interrupted or stuck, and returns the calls of all actors and what went wrong.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Heard, Scenario};
+use super::heard::Heard;
+use super::scenario::Scenario;
 use crate::calls::{Effect, Threads, Whereabouts};
 use crate::kernel::{Evidence, SockDiag};
 

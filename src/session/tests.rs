@@ -2,8 +2,8 @@
 
 use super::batch::COMPARED;
 use super::*;
-use crate::flow::{Conflict, Detail};
-use crate::story::{EventKind, Mechanism};
+use crate::flow::{Conflict, ConnectionId, Detail};
+use crate::story::{Changes, EventId, EventKind, Lookup, Mechanism};
 use crate::tcp::Finding;
 
 /// Segments of one octet from one end, each in IPv4 without a link layer.
@@ -155,4 +155,92 @@ fn a_bounded_timeline_has_the_first_segments_and_counts_the_others() {
         assert!(frames.eq(1..=held));
         assert_eq!(story.connections[0].client_to_server.segments, 1000, "the summary has all of them");
     }
+}
+
+/// What a timeline that grows tells.
+#[derive(Default)]
+struct Grown {
+    events: u64,
+    connections: Vec<ConnectionId>,
+    forgotten: Vec<ConnectionId>,
+    most: usize,
+}
+
+impl Sink for Grown {
+    fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
+        self.events += changes.added.1;
+        self.most = self.most.max(timeline.held());
+        let (first, count) = changes.added;
+        assert!(
+            (first.0..first.0 + count).all(|id| timeline.find(EventId(id)).is_some()),
+            "told after it was forgotten"
+        );
+        Ok(())
+    }
+
+    fn forgets(&mut self, connection: ConnectionId) {
+        self.forgotten.push(connection);
+    }
+
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.connections.push(connection.id);
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Totals) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_timeline_that_goes_on_forgets_connections_that_were_told_and_never_holds_too_many_events() {
+    const MOST: usize = 4096;
+    let limits = Limits { linger: crate::time::Span::from_millis(1000), ..Limits::default() };
+    let mut session = Session::new(Keep::All).with_limits(limits).growing_within(MOST);
+    let mut reader = session.reader(|_: &Frame<'_>| Ok(true));
+    let (mut batch, mut grown) = (Batch::default(), Grown::default());
+    // One connection that never ends, and 2000 that are reset at once, a millisecond apart.
+    let (mut number, mut now) = (0, Timestamp::from_parts(1000, 0));
+    let mut tell = |session: &mut Session, grown: &mut Grown, port: u16, seq: u32, flags: u8| {
+        number += 1;
+        now = now.after(crate::time::Span::from_micros(500));
+        let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let tcp =
+            [&port.to_be_bytes()[..], &[0, 80], &seq.to_be_bytes(), &[0, 0, 0, 0, 0x50, flags, 16, 0, 0, 0, 0, 0]];
+        let bytes = [&ip[..], &tcp.concat()].concat();
+        let (at, link) = (Some(now), LinkType::RAW);
+        let frame = Frame { number, at, link, bytes: &bytes, wire_len: 40, seen: Default::default() };
+        let mut source = crate::capture::Given::of(std::iter::once(frame));
+        session.advance(&mut reader, &mut source, &mut batch, grown).expect("nothing is written");
+        session.pass(now, grown).expect("nothing is written");
+    };
+    for round in 0..4000u32 {
+        tell(&mut session, &mut grown, 7, round, 16);
+        tell(&mut session, &mut grown, 1000 + (round / 2) as u16, 1, if round % 2 == 0 { 2 } else { 4 });
+    }
+    assert!(grown.most <= MOST + 1024, "{} events are held", grown.most);
+    let told_at_once = grown.connections.len();
+    assert!(told_at_once > 1000 && !grown.connections.contains(&ConnectionId(0)), "{told_at_once}");
+    assert!(grown.forgotten.contains(&ConnectionId(0)), "the oldest events are those of the one that never ends");
+    let totals = session.finish(&mut grown).expect("nothing is written");
+    assert_eq!((totals.segments, grown.connections.len()), (8000, 2001));
+    assert!(grown.events >= 8000, "{}", grown.events);
+}
+
+#[test]
+fn an_event_is_told_when_it_is_settled_and_not_before() {
+    let mut session = Session::new(Keep::All).growing();
+    let mut grown = Grown::default();
+    let mut source = Octets { frames: 1, read: 0, bytes: Vec::new() };
+    let mut reader = session.reader(|_: &Frame<'_>| Ok(true));
+    let start = Timestamp::from_parts(1000, 0);
+    session.pass(start, &mut grown).expect("nothing is written");
+    session.advance(&mut reader, &mut source, &mut Batch::default(), &mut grown).expect("nothing is written");
+    let mut told = Vec::new();
+    for millis in (0..=120).step_by(10) {
+        session.pass(start.after(crate::time::Span::from_millis(millis)), &mut grown).expect("nothing is written");
+        told.push((millis, grown.events > 0));
+    }
+    // The sorter waits for 50 ms, and what it let go settles for 40.
+    assert!(told.iter().all(|(millis, told)| *told == (*millis >= 90)), "{told:?}");
 }

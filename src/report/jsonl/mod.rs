@@ -1,5 +1,7 @@
 //! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
 
+#[cfg(test)]
+mod amended;
 mod connection;
 mod event;
 mod lines;

@@ -123,11 +123,10 @@ const HIGHEST: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::super::amended::applied;
     use super::*;
     use crate::session::{Keep, Session};
     use crate::story::script::{Recording, conversation, recording, words};
@@ -153,59 +152,6 @@ mod tests {
         }
         session.settle(&mut stream).and_then(|()| stream.jsonl().flush()).expect("a Vec takes everything");
         read(&out)
-    }
-
-    /// What a reader makes of a stream: amendments applied, and the events numbered in order of time.
-    fn applied(stream: Vec<Value>) -> Vec<Value> {
-        let mut events: BTreeMap<u64, Value> = BTreeMap::new();
-        for line in stream {
-            let id = line["id"].as_u64().expect("an id");
-            let is_known = events.contains_key(&id);
-            assert_eq!(line["type"] == "amended", is_known, "{line}");
-            match (is_known, line) {
-                (false, line) => _ = events.insert(id, line),
-                (true, line) if line["as"].is_null() => _ = events.remove(&id),
-                (true, mut line) => _ = events.insert(id, line["as"].take()),
-            }
-        }
-        let first = events.values().filter_map(|event| event["order"][0].as_str()).min().unwrap_or_default().to_owned();
-        let mut in_order: Vec<(u64, Value)> = events.into_iter().collect();
-        in_order.sort_by_key(|(id, event)| {
-            let order = &event["order"];
-            let at = order[0].as_str().unwrap_or(&first).to_owned();
-            (at, order[1].as_u64(), order[2].as_u64(), *id)
-        });
-        let numbers: BTreeMap<u64, u64> = in_order.iter().map(|(id, _)| *id).zip(0..).collect();
-        let renumber = |value: &mut Value| {
-            if let Some(id) = value.as_u64() {
-                *value = numbers.get(&id).map_or(Value::Null, |number| (*number).into());
-            }
-            if let Some(ids) = value.as_array_mut() {
-                let known = ids.iter().filter_map(|id| numbers.get(&id.as_u64()?).copied());
-                let mut known: Vec<u64> = known.collect();
-                known.sort_unstable();
-                *ids = known.into_iter().map(Value::from).collect();
-            }
-        };
-        let named = [
-            "/id",
-            "/cause/call",
-            "/cause/calls",
-            "/cause/of",
-            "/edges/sent",
-            "/edges/brought_by",
-            "/edges/completed_by",
-        ];
-        let mut lines = Vec::new();
-        for (_, mut event) in in_order {
-            event.as_object_mut().expect("an object").remove("order");
-            let of_state = event["type"] == "transition" || event["type"] == "timer";
-            for pointer in named.iter().chain(of_state.then_some(&"/cause")) {
-                event.pointer_mut(pointer).into_iter().for_each(renumber);
-            }
-            lines.push(event);
-        }
-        lines
     }
 
     fn finished(recording: Recording) -> Vec<Value> {
