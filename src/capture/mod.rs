@@ -35,7 +35,7 @@ pub use privilege::{
     ways_to_capture,
 };
 pub use series::{Rotation, Series, Written};
-pub use tape::{Markers, OwnedFrame, Replay, Tape};
+pub use tape::{Given, Markers, OwnedFrame, Replay, Tape};
 pub use writer::Writer;
 
 use std::ops::ControlFlow;

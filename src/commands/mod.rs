@@ -3,7 +3,9 @@
 mod analyze;
 mod completions;
 mod demo;
+mod experiment;
 mod files;
+mod follow;
 mod inputs;
 mod interfaces;
 mod interrupt;

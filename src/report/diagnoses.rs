@@ -47,7 +47,7 @@ pub fn diagnoses(out: &mut dyn Write, story: &Story, found: &[Diagnosis], style:
             entry(out, "", Paint::Plain, &evidence(diagnosis, story, origin, style), Paint::Dim)?;
         }
     }
-    for (name, more) in story_order(found, &written) {
+    for (name, more) in left_out(found, &written) {
         let text = format!("{more} more of the kind {name} are not shown; --format jsonl has all");
         entry(out, "", Paint::Plain, &text, Paint::Dim)?;
     }
@@ -55,7 +55,7 @@ pub fn diagnoses(out: &mut dyn Write, story: &Story, found: &[Diagnosis], style:
 }
 
 /// The kinds of which some were not written, in the order in which they were found, and how many those are.
-fn story_order<'a>(found: &[Diagnosis], written: &HashMap<&'a str, usize>) -> Vec<(&'static str, usize)> {
+fn left_out(found: &[Diagnosis], written: &HashMap<&str, usize>) -> Vec<(&'static str, usize)> {
     let mut names: Vec<&'static str> = Vec::new();
     for diagnosis in found {
         if !names.contains(&diagnosis.what.name()) {

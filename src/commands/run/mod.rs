@@ -179,7 +179,10 @@ fn write(
         Format::Text => report::timeline::write(&mut text, story, &[], &style)
             .and_then(|()| report::diagnoses(&mut text, story, &found, &style))
             .and_then(|()| report::run(&mut text, story, summary, &style)),
-        Format::Jsonl => Jsonl::new(&mut text).run(story, &found, summary),
+        Format::Jsonl => {
+            let mut lines = Jsonl::new(&mut text);
+            lines.story(story).and_then(|()| lines.diagnoses(story, &found)).and_then(|()| lines.run(summary))
+        }
     };
     told.map_err(|error| Failure::output(&error))?;
     match out {

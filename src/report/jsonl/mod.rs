@@ -1,10 +1,13 @@
 //! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
 
+#[cfg(test)]
+mod amended;
 mod connection;
 mod event;
 mod lines;
 mod put;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +16,12 @@ use std::io::{self, Write};
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+pub use self::stream::EventStream;
 use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::report::wording::{English, Wording};
-use crate::story::{Diagnosis, Event, EventId, EventKind, Story, Weight};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story, Weight};
 use crate::time::Timestamp;
 
 /// Writes JSON Lines.
@@ -50,12 +54,11 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes a story that a run of programs made, what seems wrong with them, and the `run` line at its end.
+    /// Writes what seems wrong with the programs of a story: a `diagnosis` line for each.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn run(&mut self, story: &Story, found: &[Diagnosis], run: &RunSummary) -> io::Result<()> {
-        self.story(story)?;
+    pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis]) -> io::Result<()> {
         for diagnosis in found {
             let frames = story.frames_of(&diagnosis.events);
             self.lines.object(&serde_json::json!({
@@ -66,6 +69,14 @@ impl<'a> Jsonl<'a> {
             }))?;
             self.end_line()?;
         }
+        Ok(())
+    }
+
+    /// Writes the `run` line, the last one of a run.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn run(&mut self, run: &RunSummary) -> io::Result<()> {
         let RunSummary { command, status, calls, lost_calls, backend, .. } = run;
         self.lines.object(&serde_json::json!({
             "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,
@@ -75,17 +86,12 @@ impl<'a> Jsonl<'a> {
         self.flush()
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
-        match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
-            EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
-            EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
-        }
+    pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
+        self.lines.event(event, known)?;
         self.end_line()
     }
 
@@ -129,9 +135,11 @@ impl<'a> Jsonl<'a> {
 
     /// Writes the `drops` line of a live capture: the kernel has dropped `new` packets since it was asked last.
     ///
+    /// In a timeline, where ids are those of events, it has none.
+    ///
     /// # Errors
     /// Those of the output.
-    pub fn drops(&mut self, id: EventId, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
+    pub fn drops(&mut self, id: Option<EventId>, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         self.lines.object(&DropsLine {
             r#type: "drops",
             id,
@@ -226,6 +234,18 @@ impl<'a> Jsonl<'a> {
         self.out.write_all(&self.lines.0)?;
         self.lines.0.clear();
         Ok(())
+    }
+}
+
+impl Lines {
+    /// Adds an event, without the end of its line.
+    fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
+            EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
+            EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
+        }
     }
 }
 
