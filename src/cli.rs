@@ -212,6 +212,9 @@ pub struct Run {
     /// Run it in a private network namespace, with a loopback interface only; takes no privilege
     #[arg(long)]
     pub isolated: bool,
+    /// Show each row as soon as it is certain, while the command runs
+    #[arg(long)]
+    pub follow: bool,
     /// Write the timeline to a file instead of standard error; `-` is standard output
     #[arg(long, short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,

@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::{env, fs};
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use serde_json::Value;
-use users::{Program, Who};
+use users::{NOBODY, Program, Who};
 
 /// Everyone who can be played here.
 fn everyone() -> impl Iterator<Item = Who> {
@@ -29,6 +30,7 @@ fn everyone() -> impl Iterator<Item = Who> {
 struct Stage {
     tcpflow: Program,
     folder: PathBuf,
+    schema: jsonschema::Validator,
 }
 
 impl Stage {
@@ -52,7 +54,10 @@ impl Stage {
         compiler.args(["-O1", "-Wall", "-Werror", "-pthread", "-o"]).arg(folder.join("mistakes")).arg(source);
         let output = compiler.output().expect("a C compiler (scripts/setup.sh installs one)");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self { tcpflow, folder }
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json");
+        let schema = serde_json::from_str(&fs::read_to_string(schema).expect("the schema")).expect("JSON");
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        Self { tcpflow, folder, schema }
     }
 
     /// The words of a play of `tests/programs/mistakes.c`.
@@ -77,7 +82,10 @@ impl Stage {
         let output = command.output().expect("it starts");
         let text = fs::read_to_string(&file)
             .unwrap_or_else(|error| panic!("{who:?} {words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
-        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for line in &lines {
+            assert!(self.schema.is_valid(line), "{who:?} {words:?}: not as docs/output.schema.json has it: {line}");
+        }
         Ran { lines, output }
     }
 }
@@ -310,6 +318,35 @@ fn a_command_has_no_descriptor_that_is_not_its_own() {
 }
 
 #[test]
+fn nothing_that_reads_packets_has_more_privilege_than_it_needs() {
+    let stage = Stage::open();
+    for who in everyone() {
+        // The parent of the shell is tcpflow.
+        let script =
+            "id -u; awk '/^(Uid|CapPrm|CapEff|CapInh|CapBnd|NoNewPrivs):/ { print $1, $2 }' /proc/$PPID/status";
+        let ran = stage.run(who, &[], &["sh", "-c", script]);
+        let shown = String::from_utf8_lossy(&ran.output.stdout).into_owned();
+        let user = match who {
+            Who::Root => "0".to_owned(),
+            Who::Sudo => NOBODY.to_string(),
+            Who::User if geteuid().is_root() => NOBODY.to_string(),
+            Who::User => geteuid().to_string(),
+        };
+        let of = |name: &str| {
+            let line =
+                shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+            u64::from_str_radix(line.trim(), 16).expect("a number in hexadecimal")
+        };
+        assert_eq!(shown.lines().next(), Some(&*user), "{who:?}: the command's user: {shown}");
+        assert!(shown.contains(&format!("Uid: {user}\n")), "{who:?}: {shown}");
+        // Only root that watches root may look into it: CAP_SYS_PTRACE.
+        let looks = if who == Who::Root { 1 << 19 } else { 0 };
+        assert_eq!((of("CapPrm:"), of("CapEff:"), of("CapInh:")), (looks, looks, 0), "{who:?}: {shown}");
+        assert_eq!((of("CapBnd:"), of("NoNewPrivs:")), (0, 1), "{who:?}: {shown}");
+    }
+}
+
+#[test]
 fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
     let stage = Stage::open();
     for who in everyone() {
@@ -342,6 +379,31 @@ fn server_and_clients_are_one_page_and_the_server_is_ended() {
         // A server that ends before it listens: its clients never begin.
         let ran = stage.run(who, &["--server", "sh -c 'exit 5'", "--client", "sh -c 'echo begun'"], &[]);
         assert_eq!((ran.output.status.code(), ran.output.stdout.len()), (Some(5), 0), "{who:?}: {}", ran.told());
+    }
+}
+
+#[test]
+fn what_is_followed_is_what_is_told_at_the_end() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let words = stage.words("unread");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let followed = stage.run(who, &["--follow"], &words);
+        assert_eq!(followed.output.status.code(), Some(0), "{who:?}: {}", followed.told());
+        let told = stage.run(who, &[], &words);
+        let of = |ran: &Ran, kind: &str, field: &str| -> Vec<String> {
+            let mut all: Vec<_> = ran.of_type(kind).map(|line| line[field].to_string()).collect();
+            all.sort_unstable();
+            all
+        };
+        for (kind, field) in [("call", "name"), ("segment", "flags"), ("connection", "reason"), ("diagnosis", "name")] {
+            assert_eq!(of(&followed, kind, field), of(&told, kind, field), "{who:?}: {kind}");
+        }
+        // A stream names events by the ids that they had from birth.
+        let diagnosis = followed.of_type("diagnosis").next().expect("one");
+        let close = diagnosis["events"][0].as_u64().expect("an id");
+        let named = followed.of_type("call").find(|call| call["id"] == close).expect("the event was told");
+        assert_eq!((named["name"].as_str(), named["side"].as_str()), (Some("close"), Some("server")), "{who:?}");
     }
 }
 

@@ -100,3 +100,50 @@ fn process_of(event: EventId, story: &Story, style: &Style) -> Option<String> {
 const NAME: usize = 12;
 /// How many of one kind are written by themselves.
 const ALIKE: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{ConnectionId, Side};
+    use crate::story::Mistake;
+
+    fn written(found: &[Diagnosis]) -> String {
+        let mut out = Vec::new();
+        diagnoses(&mut out, &Story::default(), found, &Style::plain(80)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn of(what: Mistake, connection: u64) -> Diagnosis {
+        let (connection, side) = (Some(ConnectionId(connection)), Some(Side::Server));
+        Diagnosis { what, connection, side, events: Vec::new() }
+    }
+
+    #[test]
+    fn of_one_kind_five_are_written() {
+        let found: Vec<_> = (0..8).map(|id| of(Mistake::ClosedByExit, id)).collect();
+        let text = written(&found);
+        assert_eq!(text.matches("No call closed the socket").count(), ALIKE);
+        assert!(text.contains("connection 4, server") && !text.contains("connection 5, server"), "{text}");
+        assert!(text.contains("3 more of the kind closed_by_exit"), "{text}");
+    }
+
+    #[test]
+    fn faults_come_before_notes_and_nothing_wrong_is_no_line() {
+        let text = written(&[of(Mistake::ClosedByExit, 0), of(Mistake::CloseWaitLeak, 1)]);
+        assert!(text.find("fault").unwrap() < text.find("note").unwrap(), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(written(&[]), "");
+    }
+
+    #[test]
+    fn every_kind_has_its_sentence_and_a_name_of_its_own() {
+        let names: std::collections::HashSet<_> = Mistake::NAMES.iter().collect();
+        assert_eq!(names.len(), Mistake::NAMES.len());
+        let docs = include_str!("../../docs/run.md");
+        let schema = include_str!("../../docs/output.schema.json");
+        for name in Mistake::NAMES {
+            assert!(docs.contains(&format!("| `{name}` |")), "docs/run.md lacks {name}");
+            assert!(schema.contains(&format!("\"{name}\"")), "the schema lacks {name}");
+        }
+    }
+}

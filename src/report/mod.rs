@@ -32,7 +32,7 @@ pub use diagnoses::diagnoses;
 pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
-pub use jsonl::{EventStream, Jsonl};
+pub use jsonl::{EventStream, Jsonl, Named};
 pub use run::{RunSummary, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};

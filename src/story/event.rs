@@ -20,6 +20,8 @@ pub struct EventId(pub u64);
 pub struct Story {
     /// Events in time order, `events[n].id == EventId(n)`.
     pub events: Vec<Event>,
+    /// The ids with which the events were born, by which a stream names them.
+    pub births: Vec<EventId>,
     /// The connections the events name, by id in ascending order.
     pub connections: Vec<Connection>,
     /// The threads that made the calls.

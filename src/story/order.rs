@@ -3,14 +3,15 @@
 use super::events::Events;
 use super::{Event, EventId, EventKind};
 
-/// The events that stand, by their numbers.
-pub(super) fn renumbered(events: Events) -> Vec<Event> {
+/// The events that stand, by their numbers, and the ids with which they were born.
+pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
     let (mut events, numbers) = events.in_order();
     let number = |id: EventId| numbers.get(id.0 as usize).copied().flatten();
     let all = |ids: &mut Vec<EventId>| {
         *ids = ids.iter().copied().filter_map(number).collect();
         ids.sort_unstable();
     };
+    let births = events.iter().map(|event| event.id).collect();
     for (place, event) in events.iter_mut().enumerate() {
         event.id = EventId(place as u64);
         match &mut event.kind {
@@ -27,5 +28,5 @@ pub(super) fn renumbered(events: Events) -> Vec<Event> {
             EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
         }
     }
-    events
+    (events, births)
 }

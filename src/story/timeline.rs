@@ -185,8 +185,8 @@ impl Timeline {
         // What was needed to find the events is freed before they are put in order.
         drop(known);
         drop((ends, calls, waits, unjoined));
-        let events = super::order::renumbered(events);
-        Story { events, connections, threads, totals, joins_omitted }
+        let (events, births) = super::order::renumbered(events);
+        Story { events, births, connections, threads, totals, joins_omitted }
     }
 
     /// Gives the events of no connection their phases: by what all connections do together.

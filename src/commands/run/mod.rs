@@ -1,41 +1,41 @@
 //! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
 
 mod ending;
+mod following;
 mod ours;
+mod place;
 mod watching;
 mod witnesses;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 
 use super::files::{LEAST_FILES, may_open};
-use super::look::Stream;
 use super::{Failure, Outcome, complain, look, memory};
-use crate::calls::Threads;
 use crate::calls::traced::{Inherited, Program, Tracer};
-use crate::capture::{self, NewFile, Replay};
+use crate::calls::{Call, Threads};
+use crate::capture::{self, Replay};
 use crate::cli::{Format, Look, Run};
 use crate::lab;
-use crate::report::{self, Jsonl};
-use crate::session::{Keep, Session};
-use crate::story::{Story, Timeline};
+use crate::report::{self, Jsonl, Named, RunSummary, Style};
+use crate::session::{Keep, Memory, Session};
+use crate::story::Story;
 
 use ending::{Status, unstarted};
+use following::Following;
+use place::Place;
 use watching::{Heard, Plan, watch};
 use witnesses::Witnesses;
 
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
-    let mut out = Place::open(options)?;
     // The command gets the limit that tcpflow was started with.
     let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     may_open(LEAST_FILES)?;
@@ -53,9 +53,9 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         // A program with file capabilities may not be watched otherwise, nor what it starts.
         _ = prctl::set_dumpable(true);
     }
-    let threads = Mutex::new(Threads::default());
+    let threads = Arc::new(Mutex::new(Threads::default()));
     let heard = Heard::new(witnesses.ours(), memory.call_events());
-    let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity));
+    let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
     inherited.keep_others();
     for words in plan.programs() {
         let program = program(words, acts_for, limit)?;
@@ -64,7 +64,17 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     }
     // The capture is open and the programs are attached to: nothing needs privilege any more.
     capture::give_up_privilege_beside(acts_for)?;
-    witnesses.start();
+    let out = Place::open(options)?;
+    let style = look::at(look, look::on(look, out.stream()), Some(witnesses.begun()));
+    let mut place = Some(out);
+    let mut following = None;
+    let mut hearer = None;
+    if let Some(out) = place.take_if(|_| options.follow) {
+        let (started, to) = Following::start(out, options.format, style, memory, Arc::clone(&threads))?;
+        heard.tell(to.clone());
+        (following, hearer) = (Some(started), Some(to));
+    }
+    witnesses.start(hearer.clone());
     for notice in witnesses.notices() {
         complain(&notice);
     }
@@ -76,6 +86,12 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     }
     let calls = tracer.calls();
     drop(tracer);
+    if let Some(hearer) = hearer.take() {
+        for answer in witnesses.evidence() {
+            _ = hearer.send(lab::Heard::Answer(answer.clone()));
+        }
+    }
+    heard.fall_silent();
     let told = heard.into_calls();
     for notice in witnesses.notices() {
         complain(&notice);
@@ -83,24 +99,13 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     if told.left_out > 0 {
         complain(&format!("{} more calls were made than --memory has room for: they are not told", told.left_out));
     }
-
     if told.alike > 0 {
         complain(&format!(
             "{} more receives returned 0 on a socket that had already returned 0 a hundred times: they are not told",
             told.alike
         ));
     }
-
-    let mut session =
-        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
-    let frames = witnesses.frames();
-    let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
-    debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
-    let (timeline, connections, totals): (Timeline, _, _) =
-        session.timeline(told.calls, witnesses.evidence(), witnesses.dropped());
-    let threads = threads.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let story = timeline.finish(connections, threads, totals);
-    let summary = report::RunSummary {
+    let summary = RunSummary {
         command: plan.command(),
         status: status.number(),
         calls,
@@ -108,8 +113,22 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         backend: "ptrace",
         packets: witnesses.has_packets(),
     };
-    let written = write(&mut out, &story, &summary, options.format, look, witnesses.begun());
-    written.and_then(|()| out.finish())?;
+    let (mut out, written) = match (following, place) {
+        (Some(following), _) => {
+            let (mut out, story) = following.finish();
+            let written =
+                story.and_then(|story| end(&mut out, &story, &summary, options.format, &style, Named::ByBirth));
+            (out, written)
+        }
+        (None, Some(mut out)) => {
+            let story = story(told.calls, &witnesses, &threads, memory);
+            let written = whole(&mut out, &story, &summary, options.format, &style);
+            (out, written)
+        }
+        (None, None) => return Ok(Outcome::Incomplete),
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    out.finish()?;
     Ok(match status {
         Status::Program(status) => Outcome::Of(status),
         Status::Unstarted(failure, status) => {
@@ -132,72 +151,45 @@ fn program(words: &[OsString], acts_for: Option<(u32, u32)>, limit: Option<(u64,
     })
 }
 
-/// Where the timeline goes.
-enum Place {
-    Errors,
-    Output,
-    File(NewFile),
+/// The story of what was seen.
+fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memory: Memory) -> Story {
+    let mut session =
+        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+    let frames = witnesses.frames();
+    let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+    debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
+    let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
 }
 
-impl Place {
-    fn open(options: &Run) -> Result<Self, Failure> {
-        Ok(match options.output.as_deref() {
-            None => Self::Errors,
-            Some(path) if path == Path::new("-") => Self::Output,
-            Some(path) => Self::File(NewFile::create(path)?),
-        })
+/// Writes a timeline, and what stands at its end.
+fn whole(out: &mut Place, story: &Story, summary: &RunSummary, format: Format, style: &Style) -> io::Result<()> {
+    match format {
+        Format::Text => report::timeline::write(out, story, &[], style)?,
+        Format::Jsonl => Jsonl::new(out).story(story)?,
     }
-
-    fn stream(&self) -> Stream {
-        match self {
-            Self::Errors => Stream::Errors,
-            Self::Output => Stream::Output,
-            Self::File(_) => Stream::File,
-        }
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        match self {
-            Self::File(mut file) => Ok(file.finish()?),
-            Self::Errors | Self::Output => Ok(()),
-        }
-    }
+    end(out, story, summary, format, style, Named::ByOrder)
 }
 
-fn write(
+/// Writes what stands at the end: what seems wrong, and how the run ended.
+fn end(
     out: &mut Place,
     story: &Story,
-    summary: &report::RunSummary,
+    summary: &RunSummary,
     format: Format,
-    look: &Look,
-    begun: crate::time::Timestamp,
-) -> Result<(), Failure> {
-    let style = look::at(look, look::on(look, out.stream()), Some(begun));
-    let mut text = Vec::new();
+    style: &Style,
+    named: Named,
+) -> io::Result<()> {
     let found = story.diagnoses();
-    let told = match format {
-        Format::Text => report::timeline::write(&mut text, story, &[], &style)
-            .and_then(|()| report::diagnoses(&mut text, story, &found, &style))
-            .and_then(|()| report::run(&mut text, story, summary, &style)),
+    match format {
+        Format::Text => {
+            report::diagnoses(out, story, &found, style)?;
+            report::run(out, story, summary, style)
+        }
         Format::Jsonl => {
-            let mut lines = Jsonl::new(&mut text);
-            lines.story(story).and_then(|()| lines.diagnoses(story, &found)).and_then(|()| lines.run(summary))
-        }
-    };
-    told.map_err(|error| Failure::output(&error))?;
-    match out {
-        // Where nobody reads standard error, that is no failure.
-        Place::Errors => {
-            _ = io::stderr().write_all(&text);
-            Ok(())
-        }
-        Place::Output => {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&text).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
-        }
-        Place::File(file) => {
-            let file: &mut File = file.file();
-            file.write_all(&text).map_err(|error| Failure::new(format!("the timeline cannot be written: {error}")))
+            let mut lines = Jsonl::new(out);
+            lines.diagnoses(story, &found, named)?;
+            lines.run(summary)
         }
     }
 }

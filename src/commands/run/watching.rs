@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use signal_hook::flag;
 use super::ending::Status;
 use super::ours::Ours;
 use crate::calls::traced::{ProgramId, Tracer, Turn};
-use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId};
+use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId, Threads};
 use crate::cli::Run;
 use crate::commands::Failure;
+use crate::lab;
 
 /// Which programs are run.
 pub(super) struct Plan {
@@ -153,15 +155,24 @@ pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals
 /// What was heard of the calls.
 pub(super) struct Heard {
     ours: Arc<Mutex<Ours>>,
+    /// Those that have returned; none where they are told at once.
     calls: RefCell<Vec<Call>>,
-    /// The places of the calls that have not returned.
-    open: RefCell<HashMap<CallId, usize>>,
+    /// Those that have not.
+    open: RefCell<HashMap<CallId, Call>>,
     /// Calls that repeat one another: the thread's last one, and how often it came.
     repeated: RefCell<HashMap<ThreadId, Repeated>>,
     listens: Cell<bool>,
     most: u64,
     left_out: Cell<u64>,
     alike: Cell<u64>,
+    /// Who is told at once, and how many threads they know.
+    hearer: RefCell<Option<Hearer>>,
+}
+
+/// Who hears of calls as they happen.
+struct Hearer {
+    to: Sender<lab::Heard>,
+    threads: usize,
 }
 
 /// A receive that returned 0 on a socket, again and again.
@@ -192,33 +203,58 @@ impl Heard {
             most: octets / CALL,
             left_out: Cell::new(0),
             alike: Cell::new(0),
+            hearer: RefCell::new(None),
         }
     }
 
-    /// Takes in what the tracer tells.
-    pub(super) fn hear(&self, activity: Activity) {
+    /// Has what is heard told to somebody at once.
+    pub(super) fn tell(&self, to: Sender<lab::Heard>) {
+        self.hearer.replace(Some(Hearer { to, threads: 0 }));
+    }
+
+    /// Nobody is told any more.
+    pub(super) fn fall_silent(&self) {
+        self.hearer.replace(None);
+    }
+
+    fn pass_on(&self, activity: &Activity, threads: &Mutex<Threads>) {
+        let mut hearer = self.hearer.borrow_mut();
+        let Some(Hearer { to, threads: known }) = &mut *hearer else { return };
+        if let Activity::Entered(call) = activity
+            && call.id.thread.0 as usize >= *known
+        {
+            let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *known = threads.threads().len();
+            _ = to.send(lab::Heard::Threads(threads));
+        }
+        _ = to.send(lab::Heard::Call(activity.clone()));
+    }
+
+    /// Takes in what the tracer tells; `threads` made the calls.
+    pub(super) fn hear(&self, activity: Activity, threads: &Mutex<Threads>) {
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).hear(&activity);
         let (mut calls, mut open) = (self.calls.borrow_mut(), self.open.borrow_mut());
-        match activity {
-            Activity::Entered(call) => {
-                if self.is_one_too_many(&call) {
-                    self.alike.set(self.alike.get() + 1);
-                    return;
-                }
-                if calls.len() as u64 >= self.most {
-                    self.left_out.set(self.left_out.get() + 1);
-                    return;
-                }
-                open.insert(call.id, calls.len());
-                calls.push(call);
+        match &activity {
+            Activity::Entered(call) if self.is_one_too_many(call) => {
+                self.alike.set(self.alike.get() + 1);
+                return;
             }
+            Activity::Entered(_) if (calls.len() + open.len()) as u64 >= self.most => {
+                self.left_out.set(self.left_out.get() + 1);
+                return;
+            }
+            Activity::Returned { call, .. } if !open.contains_key(call) => return,
+            _ => {}
+        }
+        self.pass_on(&activity, threads);
+        match activity {
+            Activity::Entered(call) => _ = open.insert(call.id, call),
             Activity::Returned { call, returned, sockets } => {
-                let Some(place) = open.remove(&call) else { return };
-                let call = &mut calls[place];
+                let Some(mut call) = open.remove(&call) else { return };
                 call.complete(returned, sockets);
                 if call.effect() == Effect::Listen && call.errno().is_none() {
                     self.listens.set(true);
-                    self.ours.lock().unwrap_or_else(PoisonError::into_inner).listens(call);
+                    self.ours.lock().unwrap_or_else(PoisonError::into_inner).listens(&call);
                 }
                 let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
                 let mut repeated = self.repeated.borrow_mut();
@@ -229,6 +265,9 @@ impl Heard {
                     known.socket = socket;
                 } else if !repeated.is_empty() {
                     repeated.remove(&call.thread());
+                }
+                if self.hearer.borrow().is_none() {
+                    calls.push(call);
                 }
             }
             Activity::Socket(_) => {}
@@ -253,6 +292,7 @@ impl Heard {
     /// The calls, by the time of their entry.
     pub(super) fn into_calls(self) -> Told {
         let mut calls = self.calls.into_inner();
+        calls.extend(self.open.into_inner().into_values());
         calls.sort_by_key(|call| call.entered);
         Told { calls, left_out: self.left_out.get(), alike: self.alike.get() }
     }
@@ -262,3 +302,43 @@ impl Heard {
 const CALL: u64 = 800;
 /// How often a receive on the same socket that returns 0 is told: a loop that never ends would fill the timeline with nothing else.
 const MOST_ALIKE: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::{Receiving, Returned, Role, SocketUse};
+    use crate::time::Timestamp;
+
+    /// Has one receive of a socket heard of, from entry to return.
+    fn receive(heard: &Heard, n: u64, result: i64) {
+        let threads = Mutex::new(Threads::default());
+        let id = CallId { thread: ThreadId(0), n };
+        let op = Op::Receive { by: Receiving::Recv, len: 10, flags: Default::default() };
+        let (entered, sockets) = (Timestamp::from_nanos(n as i64), vec![SocketUse::of(SocketId(1), 3, Role::On)]);
+        heard.hear(Activity::Entered(Call { id, entered, op, sockets: sockets.clone(), returned: None }), &threads);
+        let octets = Some(result as u64);
+        let returned = Returned { at: entered, result: Ok(result), octets, preview: Vec::new() };
+        heard.hear(Activity::Returned { call: id, returned, sockets }, &threads);
+    }
+
+    #[test]
+    fn calls_beyond_the_memory_for_them_are_counted() {
+        let heard = Heard::new(Arc::default(), 3 * CALL);
+        (0..5).for_each(|n| receive(&heard, n, 1));
+        let told = heard.into_calls();
+        assert_eq!((told.calls.len(), told.left_out, told.alike), (3, 2, 0));
+        assert!(told.calls.iter().all(|call| call.octets() == Some(1)));
+    }
+
+    #[test]
+    fn a_loop_on_the_end_of_the_input_fills_no_timeline() {
+        let heard = Heard::new(Arc::default(), 1000 * CALL);
+        (0..500).for_each(|n| receive(&heard, n, 0));
+        let told = heard.into_calls();
+        assert_eq!((told.calls.len(), told.left_out, told.alike), (100, 0, 400));
+        // Octets between them begin it anew.
+        let heard = Heard::new(Arc::default(), 1000 * CALL);
+        (0..500).for_each(|n| receive(&heard, n, i64::from(n % 99 == 0)));
+        assert_eq!(heard.into_calls().calls.len(), 500);
+    }
+}

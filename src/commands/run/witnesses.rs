@@ -1,6 +1,7 @@
 //! The witnesses beside the calls: the packets of the programs' connections, and what the kernel says of their ends at last.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -10,6 +11,7 @@ use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
 use crate::kernel::{Evidence, SockDiag, now};
+use crate::lab;
 use crate::tcp::State;
 use crate::time::Timestamp;
 use crate::wire::Decoder;
@@ -67,15 +69,20 @@ impl Witnesses {
         self.begun
     }
 
-    /// Starts the capture, and waits until it is seen to run.
-    pub(super) fn start(&mut self) {
+    /// Starts the capture, and waits until it is seen to run; `hearer` is told of each frame at once.
+    pub(super) fn start(&mut self, hearer: Option<Sender<lab::Heard>>) {
         let Some((live, markers)) = self.opened.take() else { return };
-        let (ours, mut decoder, mut room) = (Arc::clone(&self.ours), Decoder::new(), self.most);
+        let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
         let wanted = move |frame: &Frame<'_>| {
             let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = is_wanted(frame, &mut decoder, &ours);
             room = room.saturating_sub(u64::from(wanted));
-            wanted && room > 0
+            let is_kept = wanted && room > 0;
+            if let Some(hearer) = hearer.as_ref().filter(|_| is_kept) {
+                number += 1;
+                _ = hearer.send(lab::Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
+            }
+            is_kept
         };
         match Tape::start(live, markers, wanted) {
             Ok(tape) => self.tape = Some(tape),

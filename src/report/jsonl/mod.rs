@@ -24,6 +24,15 @@ use crate::report::wording::{English, Wording};
 use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story, Weight};
 use crate::time::Timestamp;
 
+/// How lines name the events of a story.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// By their numbers in order of time, as a finished output does.
+    ByOrder,
+    /// By the ids with which they were born, as a stream does.
+    ByBirth,
+}
+
 /// Writes JSON Lines.
 ///
 /// Lines are gathered and written together; what was not yet written is, by [`Jsonl::flush`] and [`Jsonl::totals`].
@@ -54,17 +63,22 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes what seems wrong with the programs of a story: a `diagnosis` line for each.
+    /// Writes what seems wrong with the programs of a story: a `diagnosis` line for each, which names events as the lines before it do.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis]) -> io::Result<()> {
+    pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis], named: Named) -> io::Result<()> {
         for diagnosis in found {
             let frames = story.frames_of(&diagnosis.events);
+            let of_birth = |id: &EventId| story.births.get(id.0 as usize).copied().unwrap_or(*id);
+            let events: Vec<EventId> = match named {
+                Named::ByOrder => diagnosis.events.clone(),
+                Named::ByBirth => diagnosis.events.iter().map(of_birth).collect(),
+            };
             self.lines.object(&serde_json::json!({
                 "type": "diagnosis", "name": diagnosis.what.name(),
                 "weight": match diagnosis.what.weight() { Weight::Fault => "fault", Weight::Note => "note" },
-                "connection": diagnosis.connection, "side": diagnosis.side, "events": diagnosis.events, "frames": frames,
+                "connection": diagnosis.connection, "side": diagnosis.side, "events": events, "frames": frames,
                 "note": English.mistake(&diagnosis.what),
             }))?;
             self.end_line()?;

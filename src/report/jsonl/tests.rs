@@ -240,7 +240,8 @@ fn story() -> Story {
     let mut threads = Threads::default();
     let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
     threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
-    Story { events, connections: vec![connection()], threads, totals, joins_omitted: 0 }
+    let births = Vec::new();
+    Story { events, births, connections: vec![connection()], threads, totals, joins_omitted: 0 }
 }
 
 fn schema() -> Value {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::calls::Errno;
-use crate::report::text::counted;
 use crate::story::Mistake;
 
 /// One or two sentences: what the program does, what comes of it, and where there is one, the way out.
@@ -104,6 +103,10 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         )
         .into(),
     }
+}
+
+fn counted(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 fn were(octets: u64) -> String {
