@@ -218,6 +218,9 @@ pub struct Run {
     /// Write the timeline to a file instead of standard error; `-` is standard output
     #[arg(long, short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+    /// Keep packets, calls and states in a file: pcapng with all of them, which `tcpflow analyze -t` tells again, or pcap, by its ending
+    #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub save: Option<PathBuf>,
     /// The form of the output; jsonl needs --output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -618,6 +621,7 @@ Examples:
   tcpflow run -o calls.txt -- ./server 3000          the timeline goes into a file
   tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
                                                      both ends on one page
+  tcpflow run --save it.pcapng -- ./server 3000      kept for Wireshark and `tcpflow analyze -t`
   tcpflow run -o - --format jsonl -- ./server | jq -c 'select(.type == \"call\")'
 
 What a line means is told in docs/timeline.md, and what is watched in docs/run.md.";

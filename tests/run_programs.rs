@@ -367,8 +367,10 @@ fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
 fn server_and_clients_are_one_page_and_the_server_is_ended() {
     let stage = Stage::open();
     for who in everyone() {
-        let server = "sh -c 'exec python3 -u -c \"import socket; s = socket.create_server((\\\"127.0.0.1\\\", 4321)); exec(\\\"while True:\\\\n c, _ = s.accept()\\\\n c.sendall(c.recv(100))\\\\n c.close()\\\")\"'";
-        let client = "python3 -c \"import socket, sys; c = socket.create_connection(('127.0.0.1', 4321)); c.sendall(b'hello'); sys.exit(c.recv(100) != b'hello')\"";
+        // The words have a quote to be taken off, as a shell does.
+        let program = stage.folder.join("mistakes").to_str().expect("a path").to_owned();
+        let (server, client) = (format!("'{program}' serve"), format!("'{program}' \"visit\""));
+        let (server, client) = (&*server, &*client);
         let ran = stage.run(who, &["--server", server, "--client", client, "--client", client], &[]);
         assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
         assert_eq!(ran.check_octets("server and clients"), 20, "{who:?}");
@@ -404,6 +406,79 @@ fn what_is_followed_is_what_is_told_at_the_end() {
         let close = diagnosis["events"][0].as_u64().expect("an id");
         let named = followed.of_type("call").find(|call| call["id"] == close).expect("the event was told");
         assert_eq!((named["name"].as_str(), named["side"].as_str()), (Some("close"), Some("server")), "{who:?}");
+    }
+}
+
+#[test]
+fn what_is_saved_is_told_again_by_analyze() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let saved = stage.folder.join(format!("saved-{who:?}.pcapng"));
+        let words = stage.words("forking");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = stage.run(who, &["--save", saved.to_str().expect("a path")], &words);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        let output = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+            .args(["analyze", "--timeline", "--format", "jsonl"])
+            .arg(&saved)
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{who:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let again: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        let events = |lines: &[Value]| -> Vec<Value> {
+            let kinds = ["call", "segment", "transition", "timer", "connection"];
+            lines.iter().filter(|line| kinds.contains(&line["type"].as_str().expect("a type"))).cloned().collect()
+        };
+        assert_eq!(events(&ran.lines), events(&again), "{who:?}");
+    }
+}
+
+/// Where strace is installed the same calls are seen, of each thread in the same order, with the same results.
+///
+/// Its runs are others than ours: the plays are deterministic but for addresses, and descriptors are the same.
+#[test]
+fn the_calls_are_those_that_strace_sees() {
+    let stage = Stage::open();
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("strace is not installed: nothing is compared with it");
+        return;
+    }
+    for play in ["right", "vectors", "unread", "refused", "leak", "in_use", "closed_twice", "joined"] {
+        let log = stage.folder.join(format!("strace-{play}"));
+        let words = stage.words(play);
+        let traced = "trace=socket,bind,listen,accept,accept4,connect,sendto,recvfrom,sendmsg,recvmsg,shutdown,setsockopt,getsockopt,dup,poll";
+        let status = Command::new("strace").args(["-qq", "-e", traced, "-o"]).arg(&log).args(&words).status();
+        assert!(status.expect("strace starts").success(), "{play}");
+        let named = |name: &str| match name {
+            "sendto" => "send".to_owned(),
+            "recvfrom" => "recv".to_owned(),
+            name => name.to_owned(),
+        };
+        let theirs: Vec<(String, i64)> = fs::read_to_string(&log)
+            .expect("its log")
+            .lines()
+            .filter_map(|line| {
+                let (name, rest) = line.split_once('(')?;
+                let result = rest.rsplit_once(" = ")?.1.split_whitespace().next()?.parse().ok()?;
+                Some((named(name), result))
+            })
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = stage.run(Who::User, &[], &words);
+        let seen: Vec<(String, i64)> = ran
+            .of_type("call")
+            .filter(|call| {
+                !["close", "exit", "read", "write", "writev"].contains(&call["name"].as_str().expect("a name"))
+            })
+            .map(|call| {
+                (call["name"].as_str().expect("a name").to_owned(), call["result"].as_i64().expect("it returned"))
+            })
+            .collect();
+        assert!(theirs.len() >= 4, "{play}: {theirs:?}");
+        assert_eq!(seen, theirs, "{play}");
     }
 }
 

@@ -393,6 +393,28 @@ static void play(const char *name) {
         snprintf(number, sizeof number, "%d", server);
         setenv("SERVER", number, 1);
         execl("/bin/sh", "sh", "-c", "eval \"exec cat <&$SERVER\"", (char *)0);
+    } else if (!strcmp(name, "serve")) {
+        // Until somebody ends it: what comes on port 4321 goes back.
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        must(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "setsockopt");
+        address.sin_port = htons(4321);
+        must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        must(listen(listener, 8) == 0, "listen");
+        for (;;) {
+            server = accept(listener, 0, 0);
+            must(server >= 0, "accept");
+            ssize_t got = recv(server, room, sizeof room, 0);
+            must(got >= 0 && send(server, room, got, 0) == got, "send");
+            end(server);
+            close(server);
+        }
+    } else if (!strcmp(name, "visit")) {
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = htons(4321);
+        client = connected();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        take(client, 5);
+        close(client);
     } else if (!strcmp(name, "threads")) {
         // Threads that come and go beside a conversation.
         for (int n = 0; n < 20; n++) {

@@ -4,6 +4,7 @@ mod ending;
 mod following;
 mod ours;
 mod place;
+mod saving;
 mod watching;
 mod witnesses;
 
@@ -20,7 +21,7 @@ use super::files::{LEAST_FILES, may_open};
 use super::{Failure, Outcome, complain, look, memory};
 use crate::calls::traced::{Inherited, Program, Tracer};
 use crate::calls::{Call, Threads};
-use crate::capture::{self, Replay};
+use crate::capture::{self, Replay, Writer};
 use crate::cli::{Format, Look, Run};
 use crate::lab;
 use crate::report::{self, Jsonl, Named, RunSummary, Style};
@@ -30,12 +31,15 @@ use crate::story::Story;
 use ending::{Status, unstarted};
 use following::Following;
 use place::Place;
-use watching::{Heard, Plan, watch};
+use watching::{Heard, Keeps, Plan, watch};
 use witnesses::Witnesses;
 
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
+    if let Some(path) = &options.save {
+        Writer::check(path)?;
+    }
     // The command gets the limit that tcpflow was started with.
     let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     may_open(LEAST_FILES)?;
@@ -54,7 +58,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         _ = prctl::set_dumpable(true);
     }
     let threads = Arc::new(Mutex::new(Threads::default()));
-    let heard = Heard::new(witnesses.ours(), memory.call_events());
+    let keeps = if options.follow && options.save.is_none() { Keeps::Nothing } else { Keeps::Calls };
+    let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps);
     let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
     inherited.keep_others();
     for words in plan.programs() {
@@ -81,9 +86,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
 
     let status = watch(&mut tracer, &plan, &heard, &signals);
     witnesses.finish();
-    for notice in tracer.notices() {
-        complain(&ending::notice(&notice));
-    }
+    let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
     let calls = tracer.calls();
     drop(tracer);
     if let Some(hearer) = hearer.take() {
@@ -93,18 +96,17 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     }
     heard.fall_silent();
     let told = heard.into_calls();
-    for notice in witnesses.notices() {
-        complain(&notice);
-    }
+    notices.extend(witnesses.notices());
     if told.left_out > 0 {
-        complain(&format!("{} more calls were made than --memory has room for: they are not told", told.left_out));
+        notices.push(format!("{} more calls were made than --memory has room for: they are not told", told.left_out));
     }
     if told.alike > 0 {
-        complain(&format!(
+        notices.push(format!(
             "{} more receives returned 0 on a socket that had already returned 0 a hundred times: they are not told",
             told.alike
         ));
     }
+    notices.iter().for_each(complain);
     let summary = RunSummary {
         command: plan.command(),
         status: status.number(),
@@ -113,6 +115,12 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         backend: "ptrace",
         packets: witnesses.has_packets(),
     };
+    let calls = told.calls;
+    let whole_story = |calls| story(calls, &witnesses, &threads, memory);
+    let saved = options.save.as_ref().map_or(Ok(()), |path| {
+        let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices)
+    });
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
@@ -121,7 +129,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             (out, written)
         }
         (None, Some(mut out)) => {
-            let story = story(told.calls, &witnesses, &threads, memory);
+            let story = whole_story(calls);
             let written = whole(&mut out, &story, &summary, options.format, &style);
             (out, written)
         }
@@ -129,6 +137,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
     out.finish()?;
+    saved?;
     Ok(match status {
         Status::Program(status) => Outcome::Of(status),
         Status::Unstarted(failure, status) => {

@@ -155,18 +155,28 @@ pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals
 /// What was heard of the calls.
 pub(super) struct Heard {
     ours: Arc<Mutex<Ours>>,
-    /// Those that have returned; none where they are told at once.
+    /// Those that have returned, if they are kept.
     calls: RefCell<Vec<Call>>,
     /// Those that have not.
     open: RefCell<HashMap<CallId, Call>>,
     /// Calls that repeat one another: the thread's last one, and how often it came.
     repeated: RefCell<HashMap<ThreadId, Repeated>>,
+    keeps: Keeps,
     listens: Cell<bool>,
     most: u64,
     left_out: Cell<u64>,
     alike: Cell<u64>,
     /// Who is told at once, and how many threads they know.
     hearer: RefCell<Option<Hearer>>,
+}
+
+/// Whether calls are kept until the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keeps {
+    /// They are.
+    Calls,
+    /// They are told at once, and that is all.
+    Nothing,
 }
 
 /// Who hears of calls as they happen.
@@ -193,12 +203,13 @@ pub(super) struct Told {
 
 impl Heard {
     /// Nothing yet; calls are kept as long as they take no more than so many octets.
-    pub(super) fn new(ours: Arc<Mutex<Ours>>, octets: u64) -> Self {
+    pub(super) fn new(ours: Arc<Mutex<Ours>>, octets: u64, keeps: Keeps) -> Self {
         Self {
             ours,
             calls: RefCell::default(),
             open: RefCell::default(),
             repeated: RefCell::default(),
+            keeps,
             listens: Cell::new(false),
             most: octets / CALL,
             left_out: Cell::new(0),
@@ -266,7 +277,7 @@ impl Heard {
                 } else if !repeated.is_empty() {
                     repeated.remove(&call.thread());
                 }
-                if self.hearer.borrow().is_none() {
+                if self.keeps == Keeps::Calls {
                     calls.push(call);
                 }
             }
@@ -323,7 +334,7 @@ mod tests {
 
     #[test]
     fn calls_beyond_the_memory_for_them_are_counted() {
-        let heard = Heard::new(Arc::default(), 3 * CALL);
+        let heard = Heard::new(Arc::default(), 3 * CALL, Keeps::Calls);
         (0..5).for_each(|n| receive(&heard, n, 1));
         let told = heard.into_calls();
         assert_eq!((told.calls.len(), told.left_out, told.alike), (3, 2, 0));
@@ -332,12 +343,12 @@ mod tests {
 
     #[test]
     fn a_loop_on_the_end_of_the_input_fills_no_timeline() {
-        let heard = Heard::new(Arc::default(), 1000 * CALL);
+        let heard = Heard::new(Arc::default(), 1000 * CALL, Keeps::Calls);
         (0..500).for_each(|n| receive(&heard, n, 0));
         let told = heard.into_calls();
         assert_eq!((told.calls.len(), told.left_out, told.alike), (100, 0, 400));
         // Octets between them begin it anew.
-        let heard = Heard::new(Arc::default(), 1000 * CALL);
+        let heard = Heard::new(Arc::default(), 1000 * CALL, Keeps::Calls);
         (0..500).for_each(|n| receive(&heard, n, i64::from(n % 99 == 0)));
         assert_eq!(heard.into_calls().calls.len(), 500);
     }

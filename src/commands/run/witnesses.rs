@@ -27,6 +27,7 @@ pub(super) struct Witnesses {
     notices: Vec<String>,
     most: u64,
     begun: Timestamp,
+    interface: &'static str,
 }
 
 impl Witnesses {
@@ -39,7 +40,8 @@ impl Witnesses {
             Ours::on(addresses().map(|address| address.addr.to_canonical()))
         };
         let mut notices = Vec::new();
-        let opened = match open(if is_private { "lo" } else { "any" }) {
+        let interface = if is_private { "lo" } else { "any" };
+        let opened = match open(interface) {
             Ok(opened) => Some(opened),
             Err(why) => {
                 notices.push(format!("{why}; calls and states are shown without packets"));
@@ -56,12 +58,18 @@ impl Witnesses {
             notices,
             most,
             begun: now(),
+            interface,
         }
     }
 
     /// What the calls tell of the packets that belong to them.
     pub(super) fn ours(&self) -> Arc<Mutex<Ours>> {
         Arc::clone(&self.ours)
+    }
+
+    /// On what is captured.
+    pub(super) fn interface(&self) -> &'static str {
+        self.interface
     }
 
     /// When it began.
