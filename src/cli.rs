@@ -224,6 +224,15 @@ pub struct Run {
     /// The form of the output; jsonl needs --output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// What is to hold of the run, as '!findings.exists(f, f.name == "close_wait_leak")'; exit status 1 if it does not; may be given several times
+    #[arg(long = "assert", value_name = "EXPR", allow_hyphen_values = true)]
+    pub assertions: Vec<String>,
+    /// A file with such expressions, one a line; empty lines and those that begin with # are left out
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub assert_file: Vec<PathBuf>,
+    /// Write whether each holds into a file as JUnit has it, for CI
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub junit: Option<PathBuf>,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -622,6 +631,8 @@ Examples:
   tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
                                                      both ends on one page
   tcpflow run --save it.pcapng -- ./server 3000      kept for Wireshark and `tcpflow analyze -t`
+  tcpflow run --assert 'connections.all(c, c.ending == \"fin\")' -- ./test_suite
+                                                     exit status 1 if one ended otherwise
   tcpflow run -o - --format jsonl -- ./server | jq -c 'select(.type == \"call\")'
 
 What a line means is told in docs/timeline.md, and what is watched in docs/run.md.";

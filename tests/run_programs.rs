@@ -7,7 +7,7 @@ mod process;
 mod users;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -433,6 +433,99 @@ fn what_is_saved_is_told_again_by_analyze() {
             lines.iter().filter(|line| kinds.contains(&line["type"].as_str().expect("a type"))).cloned().collect()
         };
         assert_eq!(events(&ran.lines), events(&again), "{who:?}");
+    }
+}
+
+#[test]
+fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let words = stage.words("unread");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let suite = stage.folder.join(format!("junit-{who:?}.xml"));
+        let good =
+            ["connections.all(c, c.ending == \"reset\")", "calls.exists(k, k.name == \"send\" && k.octets == 10)"];
+        let options: Vec<&str> = good.iter().flat_map(|expr| ["--assert", expr]).collect();
+        let ran = stage.run(who, &options, &words);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert!(ran.of_type("assertion").all(|line| line["holds"] == true), "{who:?}");
+        assert_eq!(ran.of_type("assertion").count(), 2, "{who:?}");
+
+        let bad = [
+            "!findings.exists(f, f.name == \"unread_at_close\")",
+            "connections.all(c, c.client_to_server.octets < 10)",
+            "calls.all(k, k.effect != \"receive\" || k.octets == 10)",
+            "calls.all(k, k.no_such_field == 1)",
+        ];
+        let mut options: Vec<&str> = bad.iter().flat_map(|expr| ["--assert", expr]).collect();
+        options.extend(["--junit", suite.to_str().expect("a path")]);
+        let ran = stage.run(who, &options, &words);
+        assert_eq!(ran.output.status.code(), Some(1), "{who:?}: {}", ran.told());
+        let judged: Vec<_> = ran.of_type("assertion").collect();
+        assert!(judged.len() == 4 && judged.iter().all(|line| line["holds"] == false), "{who:?}: {judged:?}");
+        let event = |id: &Value| {
+            ran.lines.iter().find(|line| line["id"] == *id && line["type"] != "connection").expect("an event")
+        };
+        let refuting: Vec<_> = judged[0]["because"].as_array().expect("a list").iter().map(event).collect();
+        assert!(
+            refuting.iter().any(|line| line["name"] == "close")
+                && refuting.iter().any(|line| line["type"] == "segment")
+        );
+        assert_eq!(judged[1]["connections"], serde_json::json!([0]), "{who:?}");
+        let receive = &judged[2]["because"].as_array().expect("a list")[..];
+        assert!(receive.len() == 1 && event(&receive[0])["name"] == "recv", "{who:?}: {receive:?}");
+        assert!(judged[3]["why"].is_string(), "{who:?}");
+        let suite = fs::read_to_string(&suite).expect("it was written");
+        assert!(
+            suite.contains("tests=\"4\" failures=\"4\"") && suite.contains("&quot;unread_at_close&quot;"),
+            "{suite}"
+        );
+    }
+    let mut command = stage.tcpflow.played_by(Who::User);
+    let output = command
+        .args(["run", "--isolated", "--assert", "connections.all(c,", "--", "true"])
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("--assert") && told.contains("column"), "{told}");
+}
+
+/// On the host's own network only what belongs to the program is told, whatever else goes on, on the same interface and to the same host.
+#[test]
+fn of_the_host_only_the_programs_connections_are_told() {
+    let stage = Stage::open();
+    for who in [Who::Root, Who::Sudo].into_iter().filter(|who| who.is_playable()) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let done = Arc::clone(&over);
+        let stranger = std::thread::spawn(move || {
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                let mut client = std::net::TcpStream::connect(address).expect("it listens");
+                let (mut server, _) = listener.accept().expect("a client");
+                client.write_all(b"not yours").expect("it reads");
+                drop(client);
+                let mut all = String::new();
+                server.read_to_string(&mut all).expect("it wrote");
+                count += 1;
+            }
+            count
+        });
+        let file = stage.folder.join(format!("host-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--format", "jsonl", "-o"]).arg(&file).arg("--").args(stage.words("forking"));
+        let output = command.output().expect("it starts");
+        over.store(true, Ordering::Relaxed);
+        assert!(stranger.join().expect("it ends") > 0);
+        assert_eq!(output.status.code(), Some(0), "{who:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(&file).expect("the timeline");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let ran = Ran { lines, output };
+        assert_eq!(ran.of_type("connection").count(), 1, "{who:?}");
+        assert_eq!(ran.check_octets("on the host"), 10, "{who:?}");
+        let frames: Vec<_> = ran.of_type("segment").map(|line| line["frame"].as_u64().expect("a number")).collect();
+        assert_eq!(frames, (1..=frames.len() as u64).collect::<Vec<_>>(), "{who:?}: only its frames have numbers");
     }
 }
 

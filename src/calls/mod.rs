@@ -168,6 +168,29 @@ pub enum Effect {
     Other,
 }
 
+impl Effect {
+    /// Its name, as it is written down.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Option => "option",
+            Self::LingerZero => "linger_zero",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::ShutdownWrite => "shutdown_write",
+            Self::ShutdownRead => "shutdown_read",
+            Self::Close => "close",
+            Self::CloseCopy => "close_copy",
+            Self::Exit => "exit",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Call {
     /// The thread that made it.
     pub fn thread(&self) -> ThreadId {

@@ -130,6 +130,16 @@ pub enum Weight {
     Fault,
 }
 
+impl Weight {
+    /// `note` or `fault`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 impl Mistake {
     /// Every name, in the order of the schema.
     pub const NAMES: &'static [&'static str] = &[

@@ -1,6 +1,7 @@
 //! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
 
 mod ending;
+mod expected;
 mod following;
 mod ours;
 mod place;
@@ -24,11 +25,12 @@ use crate::calls::{Call, Threads};
 use crate::capture::{self, Replay, Writer};
 use crate::cli::{Format, Look, Run};
 use crate::lab;
-use crate::report::{self, Jsonl, Named, RunSummary, Style};
+use crate::report::{self, Jsonl, Judged, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
 
 use ending::{Status, unstarted};
+use expected::Expected;
 use following::Following;
 use place::Place;
 use watching::{Heard, Keeps, Plan, watch};
@@ -37,6 +39,7 @@ use witnesses::Witnesses;
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
+    let expected = Expected::of(options)?;
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
@@ -107,11 +110,12 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         ));
     }
     notices.iter().for_each(complain);
+    let lost_calls = told.left_out + told.alike;
     let summary = RunSummary {
         command: plan.command(),
         status: status.number(),
         calls,
-        lost_calls: told.left_out + told.alike,
+        lost_calls,
         backend: "ptrace",
         packets: witnesses.has_packets(),
     };
@@ -124,20 +128,29 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
-            let written =
-                story.and_then(|story| end(&mut out, &story, &summary, options.format, &style, Named::ByBirth));
+            let written = story.and_then(|story| {
+                let judged = expected.judge(&story, lost_calls);
+                end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth).map(|()| judged)
+            });
             (out, written)
         }
         (None, Some(mut out)) => {
             let story = whole_story(calls);
-            let written = whole(&mut out, &story, &summary, options.format, &style);
+            let judged = expected.judge(&story, lost_calls);
+            let written = whole(&mut out, &story, &judged, &summary, options.format, &style).map(|()| judged);
             (out, written)
         }
         (None, None) => return Ok(Outcome::Incomplete),
     };
-    written.and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+    let judged = written.and_then(|judged| out.flush().map(|()| judged)).map_err(|error| Failure::output(&error))?;
     out.finish()?;
     saved?;
+    if let Some(path) = &options.junit {
+        expected::junit(path, &judged)?;
+    }
+    if judged.iter().any(|judged| !judged.holds) {
+        return Ok(Outcome::NotHeld);
+    }
     Ok(match status {
         Status::Program(status) => Outcome::Of(status),
         Status::Unstarted(failure, status) => {
@@ -172,18 +185,26 @@ fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memo
 }
 
 /// Writes a timeline, and what stands at its end.
-fn whole(out: &mut Place, story: &Story, summary: &RunSummary, format: Format, style: &Style) -> io::Result<()> {
+fn whole(
+    out: &mut Place,
+    story: &Story,
+    judged: &[Judged],
+    summary: &RunSummary,
+    format: Format,
+    style: &Style,
+) -> io::Result<()> {
     match format {
         Format::Text => report::timeline::write(out, story, &[], style)?,
         Format::Jsonl => Jsonl::new(out).story(story)?,
     }
-    end(out, story, summary, format, style, Named::ByOrder)
+    end(out, story, judged, summary, format, style, Named::ByOrder)
 }
 
 /// Writes what stands at the end: what seems wrong, and how the run ended.
 fn end(
     out: &mut Place,
     story: &Story,
+    judged: &[Judged],
     summary: &RunSummary,
     format: Format,
     style: &Style,
@@ -193,11 +214,13 @@ fn end(
     match format {
         Format::Text => {
             report::diagnoses(out, story, &found, style)?;
+            report::assertions(out, story, judged, style)?;
             report::run(out, story, summary, style)
         }
         Format::Jsonl => {
             let mut lines = Jsonl::new(out);
             lines.diagnoses(story, &found, named)?;
+            lines.assertions(story, judged, named)?;
             lines.run(summary)
         }
     }

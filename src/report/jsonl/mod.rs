@@ -17,11 +17,12 @@ use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 pub use self::stream::EventStream;
+use super::expression::Judged;
 use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::report::wording::{English, Wording};
-use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story, Weight};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story};
 use crate::time::Timestamp;
 
 /// How lines name the events of a story.
@@ -31,6 +32,16 @@ pub enum Named {
     ByOrder,
     /// By the ids with which they were born, as a stream does.
     ByBirth,
+}
+
+impl Named {
+    fn of(self, events: &[EventId], story: &Story) -> Vec<EventId> {
+        let of_birth = |id: &EventId| story.births.get(id.0 as usize).copied().unwrap_or(*id);
+        match self {
+            Self::ByOrder => events.to_vec(),
+            Self::ByBirth => events.iter().map(of_birth).collect(),
+        }
+    }
 }
 
 /// Writes JSON Lines.
@@ -70,16 +81,27 @@ impl<'a> Jsonl<'a> {
     pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis], named: Named) -> io::Result<()> {
         for diagnosis in found {
             let frames = story.frames_of(&diagnosis.events);
-            let of_birth = |id: &EventId| story.births.get(id.0 as usize).copied().unwrap_or(*id);
-            let events: Vec<EventId> = match named {
-                Named::ByOrder => diagnosis.events.clone(),
-                Named::ByBirth => diagnosis.events.iter().map(of_birth).collect(),
-            };
+            let events = named.of(&diagnosis.events, story);
             self.lines.object(&serde_json::json!({
                 "type": "diagnosis", "name": diagnosis.what.name(),
-                "weight": match diagnosis.what.weight() { Weight::Fault => "fault", Weight::Note => "note" },
+                "weight": diagnosis.what.weight().name(),
                 "connection": diagnosis.connection, "side": diagnosis.side, "events": events, "frames": frames,
                 "note": English.mistake(&diagnosis.what),
+            }))?;
+            self.end_line()?;
+        }
+        Ok(())
+    }
+
+    /// Writes an `assertion` line for each: whether what was expected of a run holds.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn assertions(&mut self, story: &Story, judged: &[Judged], named: Named) -> io::Result<()> {
+        for Judged { expr, holds, because, connections, why } in judged {
+            self.lines.object(&serde_json::json!({
+                "type": "assertion", "expr": expr, "holds": holds, "because": named.of(because, story),
+                "connections": connections, "why": why,
             }))?;
             self.end_line()?;
         }
