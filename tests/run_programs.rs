@@ -266,6 +266,12 @@ fn exec_and_the_descriptors_that_it_closes_are_followed() {
         assert_eq!((closing["effect"].as_str(), closing["side"].as_str()), (Some("close"), Some("client")), "{who:?}");
         let fin = ran.of_type("segment").find(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")));
         assert_eq!(fin.expect("a FIN")["cause"]["call"], closing["id"], "{who:?}");
+        assert_eq!(closing["process"]["comm"], "mistakes", "{who:?}: it had that name then");
+        // A thread that is not the first one takes the process over, and the others are gone.
+        let threads = stage.run_mistake(who, "thread_executes");
+        assert_eq!(threads.output.status.code(), Some(6), "{who:?}: {}", threads.told());
+        let closing = threads.of_type("call").find(|call| call["name"] == "execve").expect("exec closed a socket");
+        assert_eq!((closing["effect"].as_str(), closing["side"].as_str()), (Some("close"), Some("client")), "{who:?}");
         let reader = ran.of_type("call").find(|call| call["process"]["comm"] == "cat" && call["name"] == "read");
         assert_eq!(reader.expect("cat reads the end")["result"], 0, "{who:?}");
     }
@@ -293,6 +299,10 @@ fn input_output_status_folder_and_signals_are_the_commands_own() {
                 "{who:?} {script}"
             );
         }
+        // It is stopped and continued as always.
+        let script =
+            "(until grep -q 'State:.[tT]' /proc/$$/status; do :; done; kill -CONT $$) & kill -STOP $$; wait; exit 5";
+        assert_eq!(stage.run(who, &[], &["sh", "-c", script]).output.status.code(), Some(5), "{who:?}");
         // A signal that it handles comes to it, and no call of its own is disturbed.
         let script = "trap 'echo caught; exit 7' USR1; kill -USR1 $$; sleep 60";
         let ran = stage.run(who, &[], &["sh", "-c", script]);

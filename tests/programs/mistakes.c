@@ -91,6 +91,11 @@ static void *waits(void *unused) {
     return unused;
 }
 
+static void *executes(void *unused) {
+    execl("/bin/sh", "sh", "-c", "exit 6", (char *)0);
+    return unused;
+}
+
 static void forking(void) {
     listener = listening();
     pid_t child = fork();
@@ -393,6 +398,12 @@ static void play(const char *name) {
         snprintf(number, sizeof number, "%d", server);
         setenv("SERVER", number, 1);
         execl("/bin/sh", "sh", "-c", "eval \"exec cat <&$SERVER\"", (char *)0);
+    } else if (!strcmp(name, "thread_executes")) {
+        pair();
+        fcntl(client, F_SETFD, FD_CLOEXEC);
+        pthread_t waiter, other;
+        must(pthread_create(&waiter, 0, waits, 0) == 0 && pthread_create(&other, 0, executes, 0) == 0, "pthread_create");
+        pthread_join(waiter, 0);
     } else if (!strcmp(name, "serve")) {
         // Until somebody ends it: what comes on port 4321 goes back.
         listener = socket(AF_INET, SOCK_STREAM, 0);

@@ -17,6 +17,7 @@ use crate::calls::traced::{ProgramId, Tracer, Turn};
 use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId, Threads};
 use crate::cli::Run;
 use crate::commands::Failure;
+use crate::commands::interrupt::is_ignored;
 use crate::lab;
 
 /// Which programs are run.
@@ -82,10 +83,12 @@ impl Signals {
     pub(super) fn catch() -> Result<Self, Failure> {
         let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
-        flag::register_usize(SIGTERM, Arc::clone(&terminated), SIGTERM as usize).map_err(failed)?;
-        for signal in [SIGINT, SIGQUIT, SIGHUP] {
-            if !super::super::interrupt::is_ignored(signal) {
-                flag::register_usize(signal, Arc::clone(&interrupted), signal as usize).map_err(failed)?;
+        for (signal, flag) in
+            [(SIGTERM, &terminated), (SIGINT, &interrupted), (SIGQUIT, &interrupted), (SIGHUP, &interrupted)]
+        {
+            // What is ignored stays so in the programs, too.
+            if !is_ignored(signal) {
+                flag::register_usize(signal, Arc::clone(flag), signal as usize).map_err(failed)?;
             }
         }
         Ok(Self { terminated, interrupted })

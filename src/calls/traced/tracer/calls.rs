@@ -69,6 +69,10 @@ impl Tracer<'_> {
             About::New | About::Again => return false,
             About::Program => {
                 tracee.executes = Some(at);
+                // It is named as long as it has its name.
+                if !self.descriptors.all(files).is_empty() {
+                    self.thread(tid);
+                }
                 return false;
             }
             About::Ring => {
