@@ -22,7 +22,7 @@ use super::descriptors::{Descriptors, FilesId, Gone};
 use super::launch::{Held, Program, Unstarted};
 use super::system::{self, On, Tid, Waited};
 use crate::kernel::now;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Watches programs and everything that they start, and tells of their calls on TCP sockets as they happen.
 ///
@@ -32,8 +32,8 @@ pub struct Tracer<'a> {
     heard: Box<dyn FnMut(Activity) + 'a>,
     tracees: HashMap<Tid, Tracee>,
     processes: HashMap<Tid, Watched>,
-    /// Threads that stopped before their parents told of them, and how.
-    early: HashMap<Tid, (i32, i32)>,
+    /// Threads that stopped before their parents told of them, how, and when.
+    early: HashMap<Tid, (i32, i32, Timestamp)>,
     descriptors: Descriptors,
     programs: Vec<Started>,
     notices: Vec<Notice>,
@@ -115,6 +115,8 @@ struct Tracee {
 struct Watched {
     handle: Option<OwnedFd>,
     process: Option<ProcessId>,
+    /// When the end of its first thread to end began.
+    ends: Option<Timestamp>,
     has_other_abi: bool,
     has_ring: bool,
 }
@@ -248,7 +250,7 @@ impl<'a> Tracer<'a> {
 
     fn stopped(&mut self, tid: Tid, signal: i32, event: i32) {
         if !self.tracees.contains_key(&tid) {
-            self.early.insert(tid, (signal, event));
+            self.early.insert(tid, (signal, event, now()));
             return;
         }
         match event {
@@ -264,7 +266,11 @@ impl<'a> Tracer<'a> {
             }
             libc::PTRACE_EVENT_EXEC => self.executes(tid),
             libc::PTRACE_EVENT_EXIT => {
-                self.ends(tid, now());
+                let at = now();
+                if let Some(watched) = self.tracees.get(&tid).and_then(|tracee| self.processes.get_mut(&tracee.pid)) {
+                    watched.ends.get_or_insert(at);
+                }
+                self.ends(tid, at);
                 system::resume(tid, On::Freely, 0);
             }
             // The whole process was stopped (job control): it stays so until it is continued.
@@ -388,5 +394,7 @@ impl Ticks {
 
 /// How often waiting is interrupted: a signal that comes just before it is waited for again is made up for by the next.
 const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long a thread waits for its parent to tell of it.
+const ORPHANED: Span = Span::from_millis(1000);
 /// How many notices are kept.
 const MOST_NOTICES: usize = 64;

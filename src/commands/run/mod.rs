@@ -121,7 +121,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     };
     let calls = told.calls;
     let whole_story = |calls| story(calls, &witnesses, &threads, memory);
-    let saved = options.save.as_ref().map_or(Ok(()), |path| {
+    let saved = options.save.as_ref().map(|path| {
         let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
         saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices)
     });
@@ -144,7 +144,9 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     };
     let judged = written.and_then(|judged| out.flush().map(|()| judged)).map_err(|error| Failure::output(&error))?;
     out.finish()?;
-    saved?;
+    if let Some(said) = saved.transpose()? {
+        complain(&said);
+    }
     if let Some(path) = &options.junit {
         expected::junit(path, &judged)?;
     }

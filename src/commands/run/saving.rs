@@ -6,11 +6,11 @@ use std::path::Path;
 use super::witnesses::Witnesses;
 use crate::calls::{Call, Kept, Threads};
 use crate::capture::Writer;
-use crate::commands::{Failure, complain};
+use crate::commands::Failure;
 use crate::report;
 use crate::story::Story;
 
-/// Keeps what was seen: a pcapng gets comments on its packets, and the calls and the kernel's answers with it.
+/// Keeps what was seen: a pcapng gets comments on its packets, and the calls and the kernel's answers with it. Yields what is to be said of that.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -21,7 +21,7 @@ pub(super) fn save(
     calls: Vec<Call>,
     threads: Threads,
     notices: Vec<String>,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let mut writer = Writer::create(path)?;
     writer.interface(witnesses.interface(), "tcpflow run");
     let mut comments = if writer.keeps_more() { report::comments(story) } else { BTreeMap::new() };
@@ -40,6 +40,5 @@ pub(super) fn save(
         format!("{} frames (a .pcapng would keep the calls, too)", witnesses.frames().len())
     };
     writer.finish()?;
-    complain(&format!("{what} are in {}", path.display()));
-    Ok(())
+    Ok(format!("{what} are in {}", path.display()))
 }

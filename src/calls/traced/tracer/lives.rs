@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::super::super::{Op, Returned, Role, SocketChange, SocketUse};
 use super::super::descriptors::{FilesId, Gone};
 use super::super::system::{self, On, Tid};
-use super::{Ended, Tracee, Tracer, Watched, used};
+use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
 use crate::kernel::now;
 use crate::time::Timestamp;
 
 impl Tracer<'_> {
     /// A thread made another, or a process.
     pub(super) fn born(&mut self, child: Tid, parent: Tid) {
-        let Some(known) = self.tracees.get(&parent) else { return };
+        let Some(known) = self.tracees.get(&parent).filter(|_| !self.tracees.contains_key(&child)) else { return };
         let (files, pid) = (known.files, known.pid);
         let is_thread = system::family_of(child).is_some_and(|(process, _)| process != child);
         let shares = system::share_files(parent, child).unwrap_or(is_thread);
@@ -35,25 +35,26 @@ impl Tracer<'_> {
                 }
             }
         }
-        if let Some((signal, event)) = self.early.remove(&child) {
+        if let Some((signal, event, _)) = self.early.remove(&child) {
             self.stopped(child, signal, event);
         }
     }
 
     /// Takes in threads whose parents were killed before they told of them.
     pub(super) fn adopt_orphans(&mut self) {
-        let orphans: Vec<Tid> = self.early.keys().copied().collect();
-        for tid in orphans {
+        let at = now();
+        let orphans: Vec<(Tid, Timestamp)> = self.early.iter().map(|(tid, (.., since))| (*tid, *since)).collect();
+        for (tid, since) in orphans {
             let Some((pid, parent)) = system::family_of(tid) else { continue };
             let of = if pid == tid { parent } else { pid };
             let is_told_later = self.tracees.get(&of).is_some_and(|parent| !parent.is_ending);
-            if is_told_later {
+            if is_told_later && at.since(since) < ORPHANED {
                 continue;
             }
             let files = self.descriptors.begin();
             self.tracees.insert(tid, Tracee::new(pid, files));
             self.processes.entry(pid).or_default();
-            if let Some((signal, event)) = self.early.remove(&tid) {
+            if let Some((signal, event, _)) = self.early.remove(&tid) {
                 self.take_over(tid, pid, files);
                 self.stopped(tid, signal, event);
             }
@@ -177,7 +178,9 @@ impl Tracer<'_> {
         let at = now();
         self.early.remove(&tid);
         // A process that was killed has not told that its end began: it was at some moment since it was heard of last.
-        let seen = self.tracees.get(&tid).map_or(at, |tracee| tracee.seen);
+        let tracee = self.tracees.get(&tid);
+        let began = tracee.and_then(|tracee| self.processes.get(&tracee.pid)?.ends);
+        let seen = tracee.map_or(at, |tracee| began.map_or(tracee.seen, |began| began.max(tracee.seen)));
         self.ends(tid, seen);
         if let Some(tracee) = self.tracees.remove(&tid) {
             for (id, used) in tracee.exits {
