@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 /// Writes what seems wrong, faults before notes, each with the calls and segments that prove it; nothing where nothing does.
 ///
-/// Of one kind no more than [`ALIKE`] are written by themselves.
+/// Of one kind no more than five are written by themselves.
 ///
 /// # Errors
 /// Whatever `out` answers.

@@ -23,6 +23,8 @@ pub(super) struct Ours {
     open: HashMap<CallId, SocketAddr>,
     /// Everything on the network is theirs, as it is a private one.
     is_private: bool,
+    /// How many connections could not be put down.
+    unknown: u64,
 }
 
 impl Ours {
@@ -73,6 +75,10 @@ impl Ours {
         for used in sockets {
             if let (Some(local), Some(peer)) = (used.local, used.peer) {
                 let (local, peer) = (plain(local), plain(peer));
+                if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains(&[local, peer]) {
+                    self.unknown += 1;
+                    continue;
+                }
                 self.pairs.insert([local, peer]);
                 self.pairs.insert([peer, local]);
             }
@@ -97,6 +103,16 @@ impl Ours {
     fn listens_at(&self, end: SocketAddr) -> bool {
         let everywhere = self.listening.contains(&(None, end.port())) && self.is_here(end.ip());
         everywhere || self.listening.contains(&(Some(end.ip()), end.port()))
+    }
+
+    /// Whether everything on the network is theirs.
+    pub(super) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// How often a connection was named that could not be put down, as there are too many.
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown
     }
 
     /// Whether an address is this host's.
@@ -133,6 +149,9 @@ pub(super) fn own_frames(mut frames: Vec<OwnedFrame>, ours: &Ours) -> Vec<OwnedF
     }
     frames
 }
+
+/// How many pairs of ends are put down, each in both orders.
+const MOST_PAIRS: usize = 1 << 20;
 
 /// An address as it is on the wire.
 fn plain(address: SocketAddr) -> SocketAddr {
@@ -186,5 +205,23 @@ mod tests {
         assert!(ours.knows(address("203.0.113.9:1"), address("192.0.2.1:3000")));
         assert!(ours.knows(address("127.0.0.1:3000"), address("127.0.0.1:1")));
         assert!(!ours.knows(address("192.0.2.1:1"), address("203.0.113.9:3000")));
+    }
+
+    #[test]
+    fn connections_beyond_those_that_are_put_down_are_counted() {
+        let mut ours = Ours::on([]);
+        let pairs = MOST_PAIRS as u32 / 2;
+        for n in 0..pairs + 3 {
+            let client = SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 4000));
+            let used = SocketUse {
+                local: Some(client),
+                peer: Some(address("192.0.2.1:80")),
+                ..SocketUse::of(SocketId(1), 3, Role::On)
+            };
+            ours.learn(&[used]);
+        }
+        assert_eq!((ours.pairs.len(), ours.unknown()), (MOST_PAIRS, 3));
+        // One that is known already takes no more.
+        assert!(ours.knows(address("10.0.0.0:4000"), address("192.0.2.1:80")));
     }
 }

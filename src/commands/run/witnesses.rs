@@ -121,6 +121,9 @@ impl Witnesses {
                     self.notices
                         .push(format!("only the first {} packets are shown: raise --memory for more", frames.len()));
                 }
+                if ours.unknown() > 0 && !ours.is_private() {
+                    self.notices.push("the packets of further connections are left out: there are too many".to_owned());
+                }
                 self.frames = own_frames(frames, &ours);
                 self.stats = Some(stats);
             }
