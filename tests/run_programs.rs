@@ -500,6 +500,65 @@ fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
     assert!(output.status.code() == Some(2) && told.contains("--assert") && told.contains("column"), "{told}");
 }
 
+/// Programs that nobody here wrote, where they are installed: every octet that a call moved is joined, and was on the wire.
+#[test]
+fn of_programs_written_elsewhere_no_octet_is_lost() {
+    let stage = Stage::open();
+    let is_installed =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let threads = "import http.server, threading, urllib.request, os\n\
+        class H(http.server.BaseHTTPRequestHandler):\n\
+        \x20def log_message(self, *a): pass\n\
+        \x20def do_GET(self):\n\
+        \x20 body = os.urandom(20000)\n\
+        \x20 self.send_response(200)\n\
+        \x20 self.send_header('Content-Length', str(len(body)))\n\
+        \x20 self.end_headers()\n\
+        \x20 self.wfile.write(body)\n\
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)\n\
+        threading.Thread(target=server.serve_forever, daemon=True).start()\n\
+        def get():\n\
+        \x20for _ in range(3): assert len(urllib.request.urlopen('http://127.0.0.1:%d/' % server.server_port).read()) == 20000\n\
+        clients = [threading.Thread(target=get) for _ in range(4)]\n\
+        [client.start() for client in clients]\n\
+        [client.join() for client in clients]\n\
+        server.shutdown()\n\
+        server.server_close()\n\
+        print('done')\n";
+    if !is_installed("python3") {
+        eprintln!("python3 is not installed: its server and clients are not tried");
+        return;
+    }
+    for who in everyone() {
+        let ran = stage.run(who, &[], &["python3", "-c", threads]);
+        assert_eq!(
+            (ran.output.status.code(), &*ran.output.stdout),
+            (Some(0), &b"done\n"[..]),
+            "{who:?}: {}",
+            ran.told()
+        );
+        assert_eq!(ran.of_type("connection").count(), 12, "{who:?}");
+        assert!(ran.check_octets("python's http.server") > 12 * 20_000, "{who:?}");
+        assert_eq!(ran.lines.last().expect("lines")["lost_calls"], 0, "{who:?}");
+    }
+    if !is_installed("curl") {
+        eprintln!("curl is not installed: it is not tried");
+        return;
+    }
+    for who in everyone() {
+        let server = "python3 -m http.server --bind 127.0.0.1 --directory /usr/share 4322";
+        let client = "curl --silent --fail --output /dev/null http://127.0.0.1:4322/";
+        let ran = stage.run(who, &["--server", server, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert!(ran.check_octets("curl and python's http.server") > 500, "{who:?}");
+        assert_eq!(ran.of_type("connection").count(), 1, "{who:?}");
+        // An error of HTTP is curl's own status.
+        let client = "curl --silent --fail --output /dev/null http://127.0.0.1:4322/no/such/file";
+        let ran = stage.run(who, &["--server", server, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(22), "{who:?}: {}", ran.told());
+    }
+}
+
 /// On the host's own network only what belongs to the program is told, whatever else goes on, on the same interface and to the same host.
 #[test]
 fn of_the_host_only_the_programs_connections_are_told() {
