@@ -14,7 +14,8 @@ use super::samples::Expected;
 use super::states::Path;
 use super::timing::Stopwatch;
 use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
-use crate::tcp::FindingSet;
+use crate::script::LinkAct;
+use crate::tcp::{FindingSet, Move};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment, Seq, Tunnel};
 
@@ -78,8 +79,19 @@ pub(super) struct PerEnd {
     pub(super) syn_ack: Option<EventId>,
     /// What its FIN was acknowledged by first.
     pub(super) fin_acked_by: Option<EventId>,
+    /// A move that a segment would have made that did not arrive.
+    pub(super) undone: Option<Undone>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
+}
+
+/// A move of the receiver of a segment that did not arrive; the next one that says the same makes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Undone {
+    pub(super) step: Move,
+    /// What the segment said: whether it had a FIN, and what it acknowledged.
+    pub(super) fin: bool,
+    pub(super) ack: Option<i64>,
 }
 
 /// A segment, as far as the joins need it.
@@ -109,6 +121,8 @@ pub(super) struct Seen {
     pub(super) ground: Ground,
     /// What the kernel said of its being sent.
     pub(super) confirmed: Option<Expected>,
+    /// What the link did to it.
+    pub(super) act: Option<(EventId, LinkAct)>,
     /// How many sends are joined to it.
     pub(super) joins: usize,
     /// What it did to the states of its ends.

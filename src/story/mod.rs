@@ -12,6 +12,7 @@ mod events;
 mod fanout;
 mod ground;
 mod join;
+mod link;
 mod lookup;
 mod order;
 mod phases;
@@ -31,7 +32,10 @@ mod why;
 mod witnessed;
 
 pub use edge::Edge;
-pub use event::{CallEvent, Cause, Event, EventId, EventKind, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent};
+pub use event::{
+    CallEvent, Cause, Event, EventId, EventKind, Fate, LinkActEvent, Phase, SegmentEvent, Story, TimerEvent,
+    TransitionEvent,
+};
 pub use events::{Changes, Order};
 pub use join::{Join, Mechanism};
 pub use lookup::Lookup;

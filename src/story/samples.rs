@@ -92,7 +92,7 @@ impl Timeline {
     }
 
     /// The end that has this 4-tuple, of the last connection that began by then.
-    fn end_of(
+    pub(super) fn end_of(
         &mut self,
         local: std::net::SocketAddr,
         peer: std::net::SocketAddr,

@@ -90,6 +90,12 @@ impl Path {
         Some(step.event)
     }
 
+    /// Takes back the step of `event`, if it is the last one; whether it was.
+    pub(super) fn take_back_last(&mut self, event: EventId) -> bool {
+        let is_last = self.steps.last().is_some_and(|step| step.event == event);
+        is_last && self.leave().is_some()
+    }
+
     /// When the step before that of `event` was entered.
     fn entered_before(&self, event: EventId) -> Option<Timestamp> {
         let place = self.steps.iter().rposition(|step| step.event == event)?;

@@ -9,6 +9,7 @@ use super::binds::Waits;
 use super::calls::CallTable;
 use super::connection::{PerConnection, Place};
 use super::events::{Changes, Events, Order};
+use super::link::Unseen;
 use super::phases::{Bounds, set_phases};
 use super::states::Path;
 use super::witnessed::Moment;
@@ -42,6 +43,8 @@ pub struct Timeline {
     pub(super) unjoined: Vec<EventId>,
     /// How many of these have got their phases, and by which bounds.
     phased: (usize, Bounds),
+    /// What the link did to segments that were not seen yet.
+    pub(super) unseen: Unseen,
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
@@ -75,6 +78,7 @@ impl Timeline {
             Witnessed::Socket(event) => self.socket_event(&event),
             Witnessed::Sighting(sighting) => self.sighted(*sighting),
             Witnessed::Kernel(event) => self.kernel_event(&event),
+            Witnessed::Link(act) => self.link_event(*act),
             Witnessed::Info { call, info } => self.info(call, &info),
             Witnessed::Answered(answer) => self.answered(&answer),
             Witnessed::Ended(connection) => {
@@ -165,6 +169,8 @@ impl Timeline {
         self.phased.0 -= self.unjoined[..phased].iter().filter(|event| gone(event)).count();
         self.unjoined.retain(|event| !gone(event));
         connection.events.iter().for_each(|event| self.events.forget(*event));
+        let events = &self.events;
+        self.unseen.forget(|event| events.find(event).is_some());
     }
 
     /// Ends it: its events numbered in order of time, with the summaries of its connections.
@@ -329,6 +335,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
         calls,
         kernel: found.kernel,
         of: found.of.map(|of| connection.seen[of].event),
+        link: found.link,
         evidence: found.evidence.unwrap_or(Evidence::Joined(Join::Octets)),
         why: found.why,
         unwatched: found.unwatched,

@@ -364,6 +364,7 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
             moves.push(Moved { transition, lane: lane(transition.side), listener: event.connection.is_none() });
             What::Moves
         }
+        EventKind::Link(link) => What::Link { link, from: lane(link.from), to: lane(link.from.peer()) },
         EventKind::Timer(_) => return None,
     };
     Some(Row { at: event.at, phase: event.phase, what, moves, slots: vec![Vec::new(); 2], states })
@@ -381,12 +382,14 @@ fn saying(event: &Event, timeline: &Timeline) -> u64 {
         EventKind::Segment(segment) => {
             let cause = &segment.cause;
             (&cause.calls, cause.kernel, cause.of, cause.why, cause.evidence, cause.unwatched).hash(&mut hasher);
+            (segment.fate, cause.link).hash(&mut hasher);
             (segment.from, segment.findings.iter().collect::<Vec<_>>()).hash(&mut hasher);
         }
         EventKind::Transition(moved) => {
             (moved.side, moved.from, moved.to, moved.cause, &moved.evidence, event.at).hash(&mut hasher);
             (moved.disagreement.is_some(), timeline.is_withdrawn(event.id)).hash(&mut hasher);
         }
+        EventKind::Link(link) => link.segment.hash(&mut hasher),
         EventKind::Timer(_) => {}
     }
     hasher.finish()
