@@ -1,9 +1,9 @@
 //! Why each segment was sent: first what the segments before it say, then the calls whose octets it carries or that asked for it.
 
-use super::calls::EndCalls;
-use super::connection::{PerConnection, Place};
+use super::connection::{Expected, PerConnection, Place};
+use super::end_calls::EndCalls;
 use super::ground::{Again, Ground, Reset};
-use super::samples::Expected;
+
 use super::{EventId, Evidence, Join, Mechanism, Unwatched, Why};
 use crate::kernel::Witness;
 use crate::script::LinkAct;

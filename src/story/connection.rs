@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::EventId;
-use super::calls::{EndCalls, Explains, Unclaimed};
-use super::completion::Answers;
+use super::answers::Answers;
+use super::end_calls::{EndCalls, Explains, Unclaimed};
+use super::events::Events;
 use super::fanout::Joins;
 pub(super) use super::ground::Place;
 use super::ground::{Ground, Sent};
-use super::phases::Bounds;
-use super::samples::Expected;
-use super::states::Path;
+use super::path::Path;
+use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
+use super::{EventId, Why};
 use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Move};
@@ -83,6 +83,15 @@ pub(super) struct PerEnd {
     pub(super) undone: Option<Undone>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
+}
+
+/// What the kernel said that it sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Expected {
+    /// Something that was sent before.
+    Retransmission,
+    /// A RST, for that reason.
+    Reset(Option<Why>),
 }
 
 /// A move of the receiver of a segment that did not arrive; the next one that says the same makes it.
@@ -199,6 +208,18 @@ impl PerConnection {
     /// When its first segment was captured.
     pub(super) fn began(&self) -> Option<Timestamp> {
         self.seen.first().and_then(|seen| seen.at)
+    }
+
+    /// Gives its events their phases: those that are new, or all where the bounds have changed; tells whether they have.
+    pub(super) fn set_phases(&mut self, events: &mut Events, before: Bounds) -> bool {
+        let changed = self.bounds != before;
+        if changed {
+            self.phased = 0;
+        }
+        set_phases(events, &self.events[self.phased..], self.bounds);
+        self.phased = self.events.len();
+        set_phases(events, &std::mem::take(&mut self.moved), self.bounds);
+        changed
     }
 
     /// Whether it is a socket that is connected to itself.

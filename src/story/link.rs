@@ -1,7 +1,5 @@
 //! What the link between two hosts did with segments: each act joined to the segment that it was done to.
 
-use std::collections::VecDeque;
-
 use super::connection::{Header, PerConnection, Undone};
 use super::events::{Events, Order};
 use super::ground::Place;
@@ -12,28 +10,6 @@ use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::Move;
 use crate::time::Span;
 use crate::wire::Flags;
-
-/// Acts of the link whose segments were not seen yet, the oldest first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unseen(VecDeque<(EventId, LinkEvent)>);
-
-impl Unseen {
-    fn push(&mut self, event: EventId, act: LinkEvent) {
-        if self.0.len() == MOST_UNSEEN {
-            self.0.pop_front();
-        }
-        self.0.push_back((event, act));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Forgets the acts whose events are forgotten.
-    pub(super) fn forget(&mut self, is_there: impl Fn(EventId) -> bool) {
-        self.0.retain(|(event, _)| is_there(*event));
-    }
-}
 
 impl Timeline {
     /// Takes in what the link did.
@@ -150,8 +126,6 @@ impl PerConnection {
     }
 }
 
-/// How many acts wait for their segments at most.
-const MOST_UNSEEN: usize = 1024;
 /// Among how many of a connection's last segments the one is looked for that something was done to.
 const LAST_ONES: usize = 256;
 /// How far apart the link and the capture may say that they had the same segment.

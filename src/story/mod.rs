@@ -1,12 +1,15 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
+mod answers;
 mod binds;
+mod call_table;
 mod calls;
 mod cause;
 mod classify;
 mod completion;
 mod connection;
 mod edge;
+mod end_calls;
 mod event;
 mod events;
 mod fanout;
@@ -15,6 +18,7 @@ mod join;
 mod link;
 mod lookup;
 mod order;
+mod path;
 mod phases;
 mod repeat;
 mod samples;
@@ -28,6 +32,7 @@ mod tests;
 mod timeline;
 mod timing;
 mod trace;
+mod unseen;
 mod why;
 mod witnessed;
 

@@ -3,7 +3,7 @@
 use super::connection::{Header, PerConnection, Seen};
 use super::events::{Events, Order};
 use super::ground::Ground;
-use super::states::Moved;
+use super::path::Moved;
 use super::timeline::{Timeline, sorted};
 use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};

@@ -926,6 +926,20 @@ fn what_the_link_made_up_was_sent_by_neither_end() {
     }
 }
 
+#[test]
+fn acts_of_a_link_without_end_wait_for_few() {
+    let recording = recording("7us C > S: S 0(0)\n 40us C > S: S 0(0)");
+    let mut segment = recording.traces[0].segments[0].observed.segment;
+    segment.src_port = 1;
+    let mut timeline = Timeline::default();
+    for frame in 0..2000 {
+        timeline.take(Witnessed::Link(Box::new(LinkEvent { at: moment(frame), segment, act: LinkAct::Dropped })));
+    }
+    assert_eq!(timeline.unseen.0.len(), 1024);
+    let story = timeline.finish(Vec::new(), Default::default(), Default::default());
+    assert_eq!(story.events.len(), 2000, "each is told all the same");
+}
+
 // ---- the sorter ---------------------------------------------------------------------------------------------------
 
 #[test]

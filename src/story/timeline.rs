@@ -6,12 +6,12 @@ use std::iter::Peekable;
 use std::net::{IpAddr, SocketAddr};
 
 use super::binds::Waits;
-use super::calls::CallTable;
+use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
 use super::events::{Changes, Events, Order};
-use super::link::Unseen;
+use super::path::Path;
 use super::phases::{Bounds, set_phases};
-use super::states::Path;
+use super::unseen::Unseen;
 use super::witnessed::Moment;
 use super::{Cause, EventId, Evidence, Join, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
@@ -231,7 +231,7 @@ impl Timeline {
         if let (Effect::Listen, Some(local)) = (call.effect(), call.local()) {
             self.listening.insert(local, life);
         }
-        let moved = super::states::Moved {
+        let moved = super::path::Moved {
             side: Side::Server,
             step: crate::tcp::Move { from: Some(from), to, rule },
             order: Order::of_return(Some(returned)),
@@ -327,7 +327,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
     let found = connection.explain(place);
     let event = connection.seen[place].event;
     let mut calls = found.calls;
-    let closing = calls.iter().copied().find(|call| super::calls::closes(&events.call(*call).call));
+    let closing = calls.iter().copied().find(|call| super::end_calls::closes(&events.call(*call).call));
     let connect = calls.iter().copied().find(|call| events.call(*call).call.effect() == Effect::Connect);
     calls.sort_unstable();
     calls.dedup();
