@@ -28,6 +28,8 @@ pub enum Witness {
     Kernel,
     /// A netlink sock_diag answer (linux/inet_diag.h).
     SockDiag,
+    /// The link between two hosts of an experiment.
+    Link,
 }
 
 /// What `getsockopt(TCP_INFO)` returned (struct tcp_info, linux/tcp.h), asked right after a call on the same socket.

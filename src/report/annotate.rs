@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::wording::{English, Wording};
 use crate::calls::Call;
-use crate::story::{EventKind, SegmentEvent, Story};
+use crate::story::{EventKind, Lookup, SegmentEvent, Story};
 
 /// The comments on each frame of the story: what caused it, which states it moved, and which calls it let return.
 pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
@@ -36,7 +36,7 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 let text = format!("{} returned {}", named(story, &call.call), outcome(&call.call));
                 comments.entry(frame).or_default().push(text);
             }
-            EventKind::Segment(_) | EventKind::Timer(_) => {}
+            EventKind::Segment(_) | EventKind::Timer(_) | EventKind::Link(_) => {}
         }
     }
     comments

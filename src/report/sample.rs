@@ -12,7 +12,7 @@ use crate::flow::{
 };
 use crate::kernel::{TimerKind, Witness};
 use crate::story::{
-    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Mechanism, Phase, Remark, SegmentEvent, Story,
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Lookup, Mechanism, Phase, Remark, SegmentEvent, Story,
     TimerEvent, Timing, TransitionEvent, Why,
 };
 use crate::tcp::{Basis, Finding, FindingSet, Rule, State};
@@ -182,6 +182,7 @@ impl Teller {
             findings: FindingSet::default(),
             timing: Timing::default(),
             cause,
+            fate: None,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
         };
@@ -307,7 +308,7 @@ impl Teller {
 /// Sent because of calls.
 pub(super) fn by(calls: &[EventId]) -> Cause {
     let evidence = Evidence::Joined(Join::Octets);
-    Cause { calls: calls.to_vec(), kernel: None, of: None, evidence, why: None, unwatched: false }
+    Cause { calls: calls.to_vec(), kernel: None, of: None, link: None, evidence, why: None, unwatched: false }
 }
 
 /// Sent by the kernel, on account of a segment.

@@ -11,8 +11,8 @@ mod types;
 pub use error::ScriptError;
 pub use perform::{Performed, Placed};
 pub use types::{
-    Actor, Answered, Asked, Condition, Deed, Expected, Field, Kind, Line, LinkEvent, On, Request, Script, Sent, What,
-    When, Which,
+    Actor, Answered, Asked, Condition, Deed, Expected, Field, Kind, Line, LinkAct, LinkEvent, On, Request, Script,
+    Sent, What, When, Which,
 };
 
 #[cfg(test)]

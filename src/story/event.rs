@@ -6,12 +6,13 @@ use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
+use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Segment, Tunnel};
 
 /// An event's number in its story, from 0 in time order; causes are named by it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize)]
 #[serde(transparent)]
 pub struct EventId(pub u64);
 
@@ -28,21 +29,6 @@ pub struct Story {
     pub totals: Totals,
     /// How many joins of calls and segments were left out, at least: octets that are sent again and again are joined in proportion.
     pub joins_omitted: u64,
-}
-
-impl Story {
-    /// The frame of a segment.
-    pub fn frame_of(&self, id: EventId) -> Option<u64> {
-        match &self.events.get(usize::try_from(id.0).ok()?)?.kind {
-            EventKind::Segment(segment) => Some(segment.segment.frame),
-            _ => None,
-        }
-    }
-
-    /// The frames of segments, in order.
-    pub fn frames_of(&self, ids: &[EventId]) -> Vec<u64> {
-        ids.iter().filter_map(|id| self.frame_of(*id)).collect()
-    }
 }
 
 impl ops::Index<EventId> for Story {
@@ -94,6 +80,8 @@ pub enum EventKind {
     Transition(TransitionEvent),
     /// A kernel timer was seen running.
     Timer(TimerEvent),
+    /// The link between two hosts did something with a segment.
+    Link(LinkActEvent),
 }
 
 /// A call, joined to what it did.
@@ -136,6 +124,8 @@ pub struct SegmentEvent {
     pub timing: Timing,
     /// Its cause.
     pub cause: Cause,
+    /// What became of it on its way; `None` where nobody saw that.
+    pub fate: Option<Fate>,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
@@ -153,6 +143,8 @@ pub struct Cause {
     pub of: Option<EventId>,
     /// On what that rests.
     pub evidence: Evidence,
+    /// What the link did that made it, where neither end sent it.
+    pub link: Option<EventId>,
     /// The reason, where it is not plain: why an acknowledgement came late.
     pub why: Option<Why>,
     /// Whether no call of the segment's sender was watched.
@@ -164,6 +156,44 @@ impl Cause {
     pub const fn is_inferred(&self) -> bool {
         matches!(self.evidence, Evidence::Inferred(_))
     }
+}
+
+/// What became of a segment on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fate {
+    /// It was seen to arrive.
+    Arrived,
+    /// It did not arrive.
+    Lost,
+    /// It was passed on more than once.
+    Duplicated,
+    /// Octets of it were changed.
+    Damaged,
+}
+
+impl Fate {
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What the link did with a segment, as the link says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LinkActEvent {
+    /// The end from which the segment comes, or would come.
+    pub from: Side,
+    /// What was done.
+    pub act: LinkAct,
+    /// The segment that it was done to; `None` where it was not captured.
+    pub segment: Option<EventId>,
+    /// The segment as the link had it.
+    pub what: Box<Segment>,
 }
 
 /// An end's transition, with cause and evidence.

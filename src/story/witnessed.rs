@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::calls::{Call, CallId, Returned, SocketEvent, SocketUse};
+use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
+use crate::script::LinkEvent;
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
 
@@ -29,6 +30,8 @@ pub enum Witnessed {
     Sighting(Box<Sighting>),
     /// The kernel did something by itself.
     Kernel(KernelEvent),
+    /// The link between two hosts did something with a segment.
+    Link(Box<LinkEvent>),
     /// What TCP_INFO said after a call.
     Info {
         /// The call.
@@ -120,6 +123,7 @@ impl Witnessed {
             Self::Socket(event) => Some(event.at),
             Self::Sighting(sighting) => sighting.observed.segment.at,
             Self::Kernel(event) => Some(event.at),
+            Self::Link(act) => Some(act.at),
             Self::Info { info, .. } => Some(info.answered),
             Self::Answered(answer) => Some(answer.answered),
             Self::Ended(connection) => connection.last,
@@ -131,7 +135,7 @@ impl Witnessed {
         let call = |id: &CallId| (id.n, u64::from(id.thread.0));
         let (rank, within) = match self {
             Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
-            Self::Kernel(_) => (1, (0, 0)),
+            Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
             Self::Entered(entered) => (4, call(&entered.id)),
@@ -149,6 +153,20 @@ impl Witnessed {
         let at = self.at().max(Some(entered));
         let moment = self.moment(at);
         if at == Some(entered) { Moment { rank: 5, ..moment } } else { moment }
+    }
+
+    /// What a source of calls yields, as words.
+    pub fn of_activity(activity: Activity) -> impl Iterator<Item = Self> {
+        let (first, info) = match activity {
+            Activity::Entered(call) => (Self::Entered(Box::new(call)), None),
+            Activity::Socket(event) => (Self::Socket(event), None),
+            Activity::Returned { call, returned, sockets } => {
+                let spoken_of = sockets.iter().find(|used| used.role == Role::Made).or(sockets.first());
+                let info = spoken_of.and_then(|used| used.info.clone()).map(|info| Self::Info { call, info });
+                (Self::Returned { call, returned, sockets }, info)
+            }
+        };
+        std::iter::once(first).chain(info)
     }
 
     /// What a call that was recorded from its entry to its return is in the order of time.

@@ -184,6 +184,7 @@ fn segment(cause: Cause) -> SegmentEvent {
             timestamp_rtt: Some(Span(7)),
         },
         cause,
+        fate: None,
         preview: b"helloworld".to_vec(),
         tunnel: [
             Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },

@@ -204,6 +204,7 @@ impl Wording for English {
             Witness::TcpInfo => "TCP_INFO",
             Witness::Kernel => "the kernel",
             Witness::SockDiag => "sock_diag",
+            Witness::Link => "the link",
         };
         let after = disagreement.after.as_deref().map_or(String::new(), |call| format!(" after {call}()"));
         let said = disagreement.said.map_or("no such socket", State::name);
