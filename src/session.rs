@@ -209,23 +209,8 @@ impl Batch {
     ) {
         self.frames += 1;
         let before = self.segments.len();
-        let Self { segments, octets, lens, seen, wrong, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
-            if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
-                && let Some(trust) = trust.as_mut()
-            {
-                trust.note(segment);
-                if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
-                    wrong.push(segments.len());
-                }
-            }
-            segments.push(finder, segment);
-            if previews == Previews::Kept {
-                let first = &payload[..payload.len().min(COMPARED)];
-                octets.extend_from_slice(first);
-                lens.push(first.len() as u16);
-                seen.push(frame.seen());
-            }
+            self.take(finder, frame, segment, payload, previews, trust.as_deref_mut());
         });
         // Of several segments in one frame nobody says which came in what.
         if !decoder.tunnels().is_empty() && self.segments.len() == before + 1 {
@@ -239,6 +224,34 @@ impl Batch {
             if skip == Skip::LinkType {
                 self.unread.get_or_insert(frame.link);
             }
+        }
+    }
+
+    /// Takes a segment, and what is to be kept beside it.
+    #[inline(never)]
+    fn take(
+        &mut self,
+        finder: &Finder,
+        frame: &Frame<'_>,
+        segment: &Segment,
+        payload: &[u8],
+        previews: Previews,
+        trust: Option<&mut Trust>,
+    ) {
+        if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
+            && let Some(trust) = trust
+        {
+            trust.note(segment);
+            if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
+                self.wrong.push(self.segments.len());
+            }
+        }
+        self.segments.push(finder, segment);
+        if previews == Previews::Kept {
+            let first = &payload[..payload.len().min(COMPARED)];
+            self.octets.extend_from_slice(first);
+            self.lens.push(first.len() as u16);
+            self.seen.push(frame.seen());
         }
     }
 

@@ -674,4 +674,46 @@ proptest! {
             prop_assert!(segment.options.sack_edges().len() <= 4);
         }
     }
+
+    /// A plain frame, however odd, is the same whether it is decoded at once or layer by layer.
+    #[test]
+    fn plain_frames_are_what_their_layers_say(
+        version6 in proptest::bool::weighted(0.1),
+        words in proptest::collection::vec(any::<[u8; 4]>(), 0..11),
+        (flags, fragment) in (any::<u8>(), prop_oneof![4 => Just(0x4000), 1 => any::<u16>()]),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..3),
+        (captured, padding, beyond) in (any::<proptest::sample::Index>(), 0usize..9, 0usize..9),
+        checksums in proptest::sample::select(&[Checksums::Ignore, Checksums::Controls, Checksums::Verify]),
+    ) {
+        let tcp = tcp(flags, &words.concat(), b"octets");
+        let mut bytes = if version6 {
+            ethernet(0x86dd, &ipv6(6, &tcp))
+        } else {
+            ethernet(0x0800, &ipv4_with(6, fragment, &words.concat()[..words.len() / 4 * 4], &tcp))
+        };
+        bytes.extend_from_slice(&vec![0; padding]);
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        let wire_len = bytes.len() + beyond;
+        // Half of them are whole.
+        bytes.truncate(captured.index(2 * bytes.len() + 2));
+        let [at_once, by_layer] = [true, false].map(|at_once| {
+            let mut decoder = Decoder::new().with_checksums(checksums).with_tunnels();
+            let frame = Frame {
+                number: 7,
+                at: Some(Timestamp::from_nanos(5)),
+                link: LinkType::ETHERNET,
+                bytes: &bytes,
+                wire_len: wire_len as u32,
+                seen: Default::default(),
+            };
+            let mut found = Vec::new();
+            let on = |segment: &Segment, payload: &[u8]| found.push((*segment, payload.to_vec()));
+            let decoded = if at_once { decoder.decode(&frame, on) } else { decoder.decode_layers(&frame, on) };
+            (decoded, found, decoder.steps(), decoder.quote(), decoder.tunnels().to_vec())
+        });
+        prop_assert_eq!(at_once, by_layer);
+    }
 }
