@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 
 use crate::calls::{Call, PREVIEW, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
-use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
+use crate::flow::{Answer, Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
 use crate::story::{Observed, Sighting, Story, Timeline, Trace};
 use crate::time::Timestamp;
@@ -265,7 +265,7 @@ impl Batch {
     }
 
     /// Lets the table follow what the batch holds, and hands on what each segment did.
-    fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
+    fn follow<A: Answer>(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<A>)) {
         let mut taken = 0;
         for (before, quote, error) in &self.quotes {
             table.observe_all(&self.segments, taken..*before, &mut done);
@@ -391,7 +391,7 @@ impl Session {
         self.totals.steps_back += batch.steps_back;
         self.unread = self.unread.or(batch.unread);
         if self.keep == Keep::Nothing {
-            batch.follow(&mut self.table, |_, _| {});
+            batch.follow(&mut self.table, |_, _: Option<()>| {});
             return self.table.end_quiet();
         }
         let Self { table, keep, ended, kept, held, room, left_out, conflicts, .. } = self;
@@ -399,7 +399,7 @@ impl Session {
         let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
         let mut place = 0..;
-        batch.follow(table, |segment, step| {
+        batch.follow(table, |segment, step: Option<Step>| {
             let place = place.next();
             let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));
