@@ -114,7 +114,7 @@ impl Session {
         self.count(batch);
         let Self { table, kept, telling, .. } = self;
         if !kept.keeps_any() {
-            batch.follow(table, |_, _| {});
+            batch.follow(table, |_, _: Option<()>| {});
             return table.end_quiet();
         }
         let mut growing = match telling {

@@ -29,6 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("colored", &["report"]),
     ("csv", &["report/csv.rs"]),
     ("dns_lookup", &["commands/names.rs"]),
+    ("etherparse", &["wire/header.rs"]),
     ("flate2", &["capture"]),
     ("foldhash", &["flow"]),
     ("hashbrown", &["flow"]),

@@ -86,3 +86,21 @@ pub struct Step {
     /// Moves of the sender's machine, then of the receiver's, in order.
     pub moves: [Option<(Side, Move)>; 6],
 }
+
+/// What the table answers to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.
+pub trait Answer {
+    /// The answer, for which `step` tells what the segment did.
+    fn of(step: impl FnOnce() -> Step) -> Self;
+}
+
+impl Answer for Step {
+    #[inline]
+    fn of(step: impl FnOnce() -> Step) -> Self {
+        step()
+    }
+}
+
+impl Answer for () {
+    #[inline]
+    fn of(_: impl FnOnce() -> Step) -> Self {}
+}
