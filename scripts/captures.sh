@@ -50,6 +50,8 @@ capture echo-v6.pcapng "The same over IPv6." --ipv6
 capture server-closes-first.pcapng "The server closes first, and so it is the one that waits in TIME-WAIT; a second server on its port fails." --first-close server --rebind
 capture megabyte-mtu1500.pcapng.gz "A megabyte and its echo in textbook-sized segments: sends and segments and receives are many-to-many." --size 1000000 --mtu 1500
 capture three-clients.pcapng "Three clients at once: one listening socket, three connections." --clients 3
+capture refused-then-connected.pcapng "A socket that is refused, as nobody listens yet, and connects again: two connections of one socket." --retry same
+capture descriptor-used-again.pcapng "The same with a new socket, which has the descriptor of the first: each connection has its own calls." --retry new
 capture refused.pcapng "Nobody listens: the SYN is answered with RST, and connect fails with ECONNREFUSED." --refused
 
 mkdir -p "$folder"

@@ -29,7 +29,7 @@ pub(super) fn tell(
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
     let mut teller = match demo.options.format {
-        Format::Text => Teller::Rows(Follow::of_one(&mut out, style)),
+        Format::Text => Teller::Rows(Box::new(Follow::of_one(&mut out, style))),
         Format::Jsonl => Teller::Lines(EventStream::new(&mut out)),
     };
     let mut ear = Ear::new(memory);
@@ -55,7 +55,9 @@ pub(super) fn tell(
         }
     }
     let Some(recording) = recording else { return Ok(Outcome::Incomplete) };
-    recording.notices.iter().for_each(|notice| complain(notice));
+    for notice in &recording.notices {
+        complain(notice);
+    }
     let mut evidence = recording.evidence.clone();
     if written.is_ok() {
         demo.wait(&recording, style, |answer| {
@@ -145,7 +147,7 @@ impl Ear {
 
 /// The form in which it is told.
 enum Teller<'a> {
-    Rows(Follow<'a>),
+    Rows(Box<Follow<'a>>),
     Lines(EventStream<'a>),
 }
 

@@ -132,8 +132,13 @@ impl<'a> Follow<'a> {
     /// Decides how rows stand, now that these are to be drawn.
     fn lay_out(&mut self, added: &[&Event], timeline: &Timeline) -> io::Result<()> {
         if self.layout == Layout::Undecided && !added.is_empty() {
-            self.layout = Layout::One(None);
-            self.head(timeline)?;
+            let mut ids = added.iter().filter_map(|event| event.connection);
+            let first = ids.next();
+            let is_one = ids.all(|id| Some(id) == first);
+            self.layout = if is_one { Layout::One(first) } else { Layout::Several };
+            if is_one {
+                self.head(timeline)?;
+            }
         }
         for id in added.iter().filter_map(|event| event.connection) {
             match self.layout {
