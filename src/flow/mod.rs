@@ -16,6 +16,7 @@ mod range;
 mod record;
 mod slab;
 mod table;
+mod trouble;
 mod verdict;
 
 use crate::tcp::{FindingSet, Move};

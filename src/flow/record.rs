@@ -1,14 +1,15 @@
 //! What the table keeps of one connection while it lives, and how that becomes its summary.
 
-use super::history::{History, Signs, side_of};
+use super::history::{History, side_of};
 use super::key::{Key, KeySide};
+use super::trouble::{Noted, Trouble};
 use super::verdict::{self, Reset, ResetKind};
-use super::{Answer, Connection, ConnectionId, Detail, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
+use super::{Answer, Connection, ConnectionId, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, FindingSet, Judgement, Move, Moves, Novelty, ResetEffect, Rule,
     State, Stream,
 };
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use crate::wire::{Flags, IcmpError, Segment, Seq};
 
 /// A connection that is followed, in less than 400 octets.
@@ -33,25 +34,6 @@ pub(super) struct Record<K> {
     completeness: u8,
     /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
     first_adds: u8,
-}
-
-/// What only connections have of which something is remarkable.
-#[derive(Debug, Default)]
-struct Trouble {
-    /// How often, by direction and by finding.
-    counts: [[u32; Finding::ALL.len()]; 2],
-    signs: [Signs; 2],
-    /// How often the counts of SYN, FIN and RST came round to 0, by direction.
-    rounds: [[u32; 3]; 2],
-    /// The first findings, at most [`Limits::findings`](super::Limits).
-    remarks: Vec<Remark>,
-    omitted: u64,
-    /// ICMP errors that quote its segments.
-    icmp: Option<Icmp>,
-    /// With [`Course::REPLAYED`]: the last time before that.
-    replayed_until: Option<Timestamp>,
-    /// How much memory the table counts for the connection besides its slot.
-    weight: usize,
 }
 
 /// Who is held for the client, and why.
@@ -107,48 +89,6 @@ impl Course {
         match direction {
             Direction::First => Self::FIRST_INTO_CLOSED,
             Direction::Second => Self::SECOND_INTO_CLOSED,
-        }
-    }
-}
-
-/// What is kept of a [`Judgement`] of which something is remarkable; the rest of it need not be worked out.
-struct Noted {
-    findings: FindingSet,
-    since_advance: Option<Span>,
-    duplicate: u16,
-    was_captured: bool,
-}
-
-impl Noted {
-    #[inline]
-    fn of(judged: &Judgement) -> Self {
-        let Judgement { findings, since_advance, duplicate, was_captured, .. } = *judged;
-        Self { findings, since_advance, duplicate, was_captured }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Remark {
-    finding: Finding,
-    direction: Direction,
-    frame: u64,
-    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
-    /// or 1 where all that is acknowledged was captured.
-    amount: i64,
-}
-
-impl Remark {
-    fn detail(&self) -> Detail {
-        match self.finding {
-            Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
-            Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
-            Finding::Retransmission
-            | Finding::FastRetransmission
-            | Finding::SpuriousRetransmission
-            | Finding::OutOfOrder
-            | Finding::Reordered
-            | Finding::SentAgain => Detail::Since((self.amount >= 0).then_some(Span(self.amount))),
-            _ => Detail::None,
         }
     }
 }
@@ -451,8 +391,7 @@ impl<K: Key> Record<K> {
     /// How much memory it takes besides its slot: its findings, and the holes in its streams.
     #[inline]
     pub(super) fn extra(&self) -> usize {
-        let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
-        self.conversation.extra() + self.trouble.as_deref().map_or(0, trouble)
+        self.conversation.extra() + self.trouble.as_deref().map_or(0, Trouble::extra)
     }
 
     /// How much memory is counted for it besides its slot.
@@ -706,30 +645,11 @@ impl<K: Key> Record<K> {
             }
         }
         self.history.note_signs(&mut trouble.signs, direction, segment, noted.findings);
-        for finding in noted.findings.iter() {
-            trouble.counts[direction as usize][finding as usize] += 1;
-            if trouble.remarks.len() >= most {
-                trouble.omitted += 1;
-                continue;
-            }
-            let amount = match finding {
-                Finding::DuplicateAck => i64::from(noted.duplicate),
-                Finding::AckedUnseen => noted.was_captured.into(),
-                _ => noted.since_advance.map_or(-1, Span::as_nanos),
-            };
-            trouble.remarks.push(Remark { finding, direction, frame: segment.frame, amount });
-        }
+        trouble.note(direction, segment.frame, noted, most);
     }
 
     fn findings(&self, client: Direction) -> Vec<FindingAt> {
-        let Some(trouble) = &self.trouble else { return Vec::new() };
-        let tell = |remark: &Remark| FindingAt {
-            finding: remark.finding,
-            frame: Some(remark.frame),
-            side: side_of(remark.direction, client),
-            detail: remark.detail(),
-        };
-        trouble.remarks.iter().map(tell).collect()
+        self.trouble.as_ref().map_or_else(Vec::new, |trouble| trouble.findings(client))
     }
 
     fn side_summary(&self, direction: Direction) -> SideSummary {
