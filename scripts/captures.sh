@@ -18,7 +18,7 @@ cat >"$new/INDEX.md" <<'END'
 # Captures
 
 Each was made by tcpflow itself, from real sockets on a real kernel, by the command beside it; `make captures` makes them all anew.
-Beside each file stand its outputs, which a test holds `tcpflow analyze` to: `.summary.txt` (the table, `--width 160`), `.timeline.txt` (`--timeline --width 120`) and `.jsonl` (`--timeline --format jsonl`).
+Beside each file stand its outputs, which a test holds `tcpflow analyze` to: `.summary.txt` (the table, `--width 160`), `.timeline.txt` (`--timeline --width 120`), `.breakdown.txt` (`--breakdown --width 100`) and `.jsonl` (`--timeline --format jsonl`).
 
 | file | what it shows | made by |
 |---|---|---|
@@ -40,6 +40,7 @@ capture() {
         cd "$new"
         "$tcpflow" analyze --color never --width 160 "$file" >"$file.summary.txt"
         "$tcpflow" analyze --color never --width 120 --timeline "$file" >"$file.timeline.txt"
+        "$tcpflow" analyze --color never --width 100 --breakdown "$file" >"$file.breakdown.txt"
         "$tcpflow" analyze --timeline --format jsonl "$file" >"$file.jsonl"
     )
     echo "| \`$file\` | $sentence | \`tcpflow demo $*\` |" | sed 's/ `tcpflow demo ` / `tcpflow demo` /' >>"$new/INDEX.md"

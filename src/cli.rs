@@ -228,6 +228,9 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
+    /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.…`
+    #[arg(long, conflicts_with = "findings")]
+    pub breakdown: bool,
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
     #[arg(long, conflicts_with_all = ["timeline", "findings"])]
     pub resolve: bool,

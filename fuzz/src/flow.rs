@@ -13,7 +13,7 @@ use tcpflow::flow::{Connection, Limits, SideSummary, Step, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
 use tcpflow::report::wording::{English, Wording};
-use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
+use tcpflow::report::{self, Charset, Clock, Color, Columns, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
 use tcpflow::session::{Batch, Keep, Session, Sink};
 use tcpflow::story::Story;
 use tcpflow::tcp::State;
@@ -183,7 +183,7 @@ pub(super) fn check_outputs(story: &Story, looks: u8) {
     check_text(&out, &style);
 
     let mut out = Vec::new();
-    let mut csv = Csv::of_connections(&mut out, Origin::Only).expect("memory takes everything");
+    let mut csv = Csv::of_connections(&mut out, Origin::Only, Columns::Usual).expect("memory takes everything");
     for connection in &story.connections {
         csv.connection(connection).expect("memory takes everything");
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side, Verdict};
+use super::{Breakdown, ConnectionId, Side, Verdict};
 use crate::kernel::Witness;
 use crate::tcp::{Basis, Finding, State};
 use crate::time::{Span, Timestamp};
@@ -63,6 +63,8 @@ pub struct Connection {
     pub findings: Vec<FindingAt>,
     /// How many findings were counted but not kept.
     pub findings_omitted: u64,
+    /// Where its time went; `None` where nobody asked for it, and where its times are not known.
+    pub breakdown: Option<Box<Breakdown>>,
 }
 
 impl Connection {

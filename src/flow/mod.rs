@@ -1,6 +1,7 @@
 //! Connections: two ends and two directions each, the table that finds them, and their verdicts as data.
 
 mod attempt;
+mod breakdown;
 mod bundle;
 mod connection;
 mod ended;
@@ -20,6 +21,7 @@ mod trouble;
 mod verdict;
 
 use crate::tcp::{FindingSet, Move};
+pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
     Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,

@@ -385,6 +385,7 @@ impl<K: Key> Record<K> {
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
             findings_omitted: self.omitted(),
+            breakdown: None,
         }
     }
 

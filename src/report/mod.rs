@@ -1,6 +1,7 @@
 //! Tellers: what was joined, written for people and for programs.
 
 mod annotate;
+mod breakdown;
 mod clock;
 mod csv;
 mod expression;
@@ -26,8 +27,9 @@ pub use self::csv::{Csv, Origin};
 #[cfg(feature = "parquet")]
 pub use self::parquet::Parquet;
 pub use annotate::comments;
+pub use breakdown::Bars;
 pub use expression::{Expression, Undecided, Wrong};
-pub use field::{Field, Kind, Unit, Value, fields_help};
+pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{EventStream, Jsonl};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};

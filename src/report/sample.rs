@@ -297,6 +297,7 @@ impl Teller {
             server_to_client,
             findings: Vec::new(),
             findings_omitted: 0,
+            breakdown: None,
         });
         self.story.totals.frames = self.frame;
         self.story.totals.segments = self.frame;

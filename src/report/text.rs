@@ -123,6 +123,14 @@ impl Line {
         lines
     }
 
+    /// With spaces in place of those that kept words together.
+    pub(super) fn with_plain_spaces(mut self) -> Self {
+        for (_, text) in &mut self.pieces {
+            *text = text.replace('\u{a0}', " ");
+        }
+        self
+    }
+
     /// What stands between its spaces.
     fn words(self) -> Vec<Word> {
         let mut words: Vec<Word> = Vec::new();

@@ -87,6 +87,7 @@ fn connection() -> Connection {
             FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, detail: disagreement() },
         ],
         findings_omitted: 2,
+        breakdown: None,
     }
 }
 

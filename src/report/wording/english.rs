@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Wording;
-use crate::flow::{Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict};
+use super::{Wording, breakdown};
+use crate::flow::{
+    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict,
+};
 use crate::kernel::Witness;
 use crate::story::{Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
@@ -119,6 +121,14 @@ impl Wording for English {
             _ if errors == 1 => format!("{verdict} An ICMP error {error} quotes one of its segments.").into(),
             _ => format!("{verdict} {errors} ICMP errors quote its segments, the last {error}.").into(),
         }
+    }
+
+    fn time_spent(&self, breakdown: &Breakdown) -> Cow<'static, str> {
+        breakdown::time_spent(&breakdown.total).into()
+    }
+
+    fn class(&self, class: Class) -> &'static str {
+        breakdown::class(class)
     }
 
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str> {
