@@ -23,6 +23,8 @@ PORTS = 12000
 INFO = {"busy": 168, "rwnd": 176, "sndbuf": 184}
 CLASSES = ["handshake", "client_program", "server_program", "sender_program", "receiver_window", "zero_window", "network",
            "timeout", "fast_recovery", "delayed_ack", "closing", "idle", "unknown"]
+# How long a connection may take, at most.
+LONGEST = 60
 IN_FLIGHT = ["sender_program", "receiver_window", "zero_window", "network", "timeout", "fast_recovery", "delayed_ack"]
 KINDS = ["network", "receiver_window", "zero_window", "send_buffer", "server_thinks", "client_thinks", "both_think", "trickle",
          "lost_tail", "lost_middle", "lost_request", "nagle", "idle", "late_close", "lost_syn", "mixed"]
@@ -71,7 +73,11 @@ class End:
     """One end of a connection; what it measures is its part of the truth."""
 
     def __init__(self, spec, side, out):
-        self.s, self.side, self.out, self.truth = spec, side, out, collections.Counter()
+        self.s, self.side, self.out, self.truth, self.listener = spec, side, out, collections.Counter(), None
+        if side == "server":
+            self.listener = self.socket()
+            self.listener.bind((SERVER, spec["port"]))
+            self.listener.listen(4)
 
     def run(self):
         try:
@@ -105,11 +111,8 @@ class End:
         self.talk(k)
 
     def server(self):
-        listener = self.socket()
-        listener.bind((SERVER, self.s["port"]))
-        listener.listen(4)
-        k, _ = listener.accept()
-        listener.close()
+        k, _ = self.listener.accept()
+        self.listener.close()
         self.talk(k)
 
     def wait(self, seconds, who):
@@ -208,18 +211,18 @@ def read(k, octets):
     return got
 
 
-def programs(made, side, space, out_path, began):
+def programs(made, side, space, out_path, began, ready):
     enter(space)
     os.nice(-10)
     with open(out_path, "w") as out:
-        threads = []
-        for s in made:
-            def one(s=s):
-                end = End(s, side, out)
-                lead = 0 if side == "client" else -.1
-                time.sleep(max(0, began + s["start"] + lead - time.time()))
-                end.run()
-            threads.append(threading.Thread(target=one))
+        ends = [End(s, side, out) for s in made]
+        os.write(ready, b"x")
+
+        def one(end):
+            if side == "client":
+                time.sleep(max(0, began + end.s["start"] - time.time()))
+            end.run()
+        threads = [threading.Thread(target=one, args=(end,)) for end in ends]
         [t.start() for t in threads]
         [t.join() for t in threads]
 
@@ -338,7 +341,8 @@ def batch(made, folder, seconds):
                     sys.exit("tcpdump did not begin")
             captures.append(dump)
             children.append(dump.pid)
-        began = time.time() + .5
+        began = time.time() + 2
+        said, ready = os.pipe()
 
         def child(work):
             pid = os.fork()
@@ -351,10 +355,17 @@ def batch(made, folder, seconds):
             children.append(pid)
             return pid
         child(lambda: relay(tuns, made, f"{folder}/relay.jsonl"))
-        ends = [child(lambda side=side, space=space: programs(made, side, space, f"{folder}/{side}.jsonl", began))
-                for side, space in zip(("server", "client"), reversed(spaces))]
-        for pid in ends:
-            os.waitpid(pid, 0)
+        ends = []
+        for side, space in zip(("server", "client"), reversed(spaces)):
+            # Each server listens before there is a client.
+            ends.append(child(lambda: programs(made, side, space, f"{folder}/{side}.jsonl", began, ready)))
+            os.read(said, 1)
+        latest = began + seconds + LONGEST
+        while ends and time.time() < latest:
+            ends = [pid for pid in ends if os.waitpid(pid, os.WNOHANG)[0] == 0]
+            select.select([], [], [], .2)
+        if ends:
+            sys.exit(f"the programs did not end within {LONGEST} s after the last began: see {folder}/*.jsonl")
         # The last acknowledgements are on their way for no longer than the longest delay.
         for dump in captures:
             drained(f"{folder}", dump)

@@ -228,11 +228,11 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
-    /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.…`
+    /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.*`
     #[arg(long, conflicts_with = "findings")]
     pub breakdown: bool,
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
-    #[arg(long, conflicts_with_all = ["timeline", "findings"])]
+    #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown"])]
     pub resolve: bool,
     /// Which TCP checksums are verified: a segment whose checksum is wrong is counted and moves no state
     #[arg(long, value_enum, default_value_t = Checksums::Auto, value_name = "WHICH")]
@@ -561,6 +561,7 @@ Examples:
   tcpdump -w - tcp | tcpflow analyze -             from a pipe
   tcpflow analyze --where 'ending == \"reset\"' trace.pcap
   tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
+  tcpflow analyze --breakdown trace.pcap           where each connection's time went
   tcpflow analyze --findings --format csv trace.pcap
   tcpflow analyze --format jsonl trace.pcap | jq .verdict
 

@@ -33,7 +33,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     let condition = options.condition.as_deref().map(selection::condition).transpose()?;
     if let Some(field) = condition.as_ref().and_then(Expression::of_breakdown) {
         return Err(Failure::new(format!(
-            "--where: `{field}` is known when a connection has ended: save the capture with -w, and say so to `tcpflow analyze`"
+            "--where: `{field}` is known only when a connection has ended: keep the frames with -w FILE, then use `tcpflow analyze --where`"
         )));
     }
     if let Some(path) = &options.save {

@@ -395,6 +395,27 @@ fn memory_is_bounded_and_what_it_does_not_hold_is_counted() {
     assert_eq!((without, breakdowns.octets), (breakdowns.given_up(), 0));
 }
 
+#[test]
+fn acknowledgements_on_their_way_are_bounded() {
+    let mut way = super::way::Way::default();
+    let heard = |n: i64| super::way::Heard {
+        at: n * 1_000,
+        ack: n,
+        window: 9,
+        is_scaled: true,
+        is_bare: true,
+        is_duplicate: n % 3 == 0,
+        stamp: Some(n as u32),
+    };
+    // A hundred thousand of them within the second that the first takes to be heard.
+    for n in 0..100_000 {
+        way.acknowledge(heard(n), 1_000_000_000);
+    }
+    assert!(way.room() < 16_000, "{}", way.room());
+    way.hear_until(1_100_000_000);
+    assert_eq!(way.change(1_100_000_000), None, "the last one was heard");
+}
+
 prop_compose! {
     fn segment()(
         is_first: bool,

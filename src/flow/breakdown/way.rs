@@ -332,7 +332,10 @@ impl Way {
                 || self.is_probed
                 || self.is_zero
                 || self.is_blocked()
-                || self.unblocked_at.is_some_and(soon),
+                || self.unblocked_at.is_some_and(|then| {
+                    // Who filled the window to the edge with full segments hardly had no more by chance.
+                    soon(if self.is_short { then } else { then.saturating_add(LATER) })
+                }),
         }
     }
 
@@ -504,6 +507,8 @@ impl Flights {
 
 /// How long after it could a segment leaves at most that was waiting to, besides a part of the sender's reaction.
 const SLACK: i64 = 3_000_000;
+/// How much longer that may be where the last octets were a full segment.
+const LATER: i64 = 20_000_000;
 /// For so many rounds no congestion window stays what it is: it grows, and BBR's does in one of eight.
 const MOST_FLAT: u32 = 10;
 /// How much quicker than the quickest so far an end may have answered.
