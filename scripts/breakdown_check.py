@@ -501,7 +501,7 @@ def report(rows, unknown, verbose):
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--bin", default="target/release/tcpflow")
+    options.add_argument("--bin", help="the program; without it, the release build")
     options.add_argument("--connections", type=int, default=160)
     options.add_argument("--seconds", type=float, default=40)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
@@ -510,6 +510,10 @@ def main():
     options.add_argument("--table")
     options.add_argument("--verbose", action="store_true")
     options = options.parse_args()
+    if options.bin is None:
+        here = os.path.dirname(os.path.abspath(__file__))
+        folder = subprocess.run([f"{here}/target.sh"], check=True, capture_output=True, text=True).stdout.strip()
+        options.bin = f"{folder}/release/tcpflow"
     folder = options.again or options.keep or tempfile.mkdtemp(prefix="breakdown")
     if options.again:
         made = json.load(open(f"{folder}/specs.json"))

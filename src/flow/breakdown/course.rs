@@ -140,7 +140,7 @@ impl Course {
     /// Explains what is left, and divides the duration.
     pub(super) fn finish(&mut self, connection: &Connection) -> Option<Breakdown> {
         let whole = connection.duration()?.as_nanos();
-        let began = self.phase;
+        let phase = self.phase;
         self.end();
         let is_first_client = self.is_client(connection);
         let one_way = !(self.ways[0].is_seen && self.ways[1].is_seen);
@@ -148,7 +148,7 @@ impl Course {
         // What came before the first segment here are SYNs, and nothing else was there.
         let rest = if self.syns == [false; 2] { Class::Unknown } else { Class::Handshake };
         for part in &mut parts {
-            if one_way && began != Phase::Handshake {
+            if one_way && phase != Phase::Handshake {
                 part.forget_what_one_direction_cannot_show();
             }
             part.fit(whole, rest);
