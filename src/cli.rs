@@ -165,6 +165,9 @@ pub struct Demo {
     /// Connect to a closed port
     #[arg(long)]
     pub refused: bool,
+    /// Connect once before the server listens, which is refused, and then again with the same socket, or with a new one that has the same descriptor
+    #[arg(long, value_enum, value_name = "SOCKET", conflicts_with = "refused")]
+    pub retry: Option<Retry>,
     /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
@@ -183,6 +186,15 @@ pub struct Demo {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// The socket with which a client connects that was refused.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// The same
+    Same,
+    /// A new one
+    New,
 }
 
 /// One of the two ends.
@@ -271,8 +283,11 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
+    /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.*`
+    #[arg(long, conflicts_with = "findings")]
+    pub breakdown: bool,
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
-    #[arg(long, conflicts_with_all = ["timeline", "findings"])]
+    #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown"])]
     pub resolve: bool,
     /// Which TCP checksums are verified: a segment whose checksum is wrong is counted and moves no state
     #[arg(long, value_enum, default_value_t = Checksums::Auto, value_name = "WHICH")]
@@ -589,10 +604,12 @@ Examples:
   tcpflow demo                                 echo `helloworld` over IPv4 loopback
   tcpflow demo --ipv6 -m hello -m world        two messages over IPv6
   tcpflow demo --wait                          see TIME-WAIT end after 60 s
+  tcpflow demo --follow                        each row as soon as it is certain
   tcpflow demo --first-close server --rebind   why a server cannot start again: EADDRINUSE
   tcpflow demo --size 1000000 --mtu 1500       a megabyte in textbook-sized segments
   tcpflow demo --clients 3                     three connections at once
   tcpflow demo --refused                       connect to a closed port
+  tcpflow demo --retry same                    a socket that is refused and connects again
   tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
   tcpflow demo --format jsonl | jq .           for programs";
 
@@ -605,6 +622,7 @@ Examples:
   tcpdump -w - tcp | tcpflow analyze -             from a pipe
   tcpflow analyze --where 'ending == \"reset\"' trace.pcap
   tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
+  tcpflow analyze --breakdown trace.pcap           where each connection's time went
   tcpflow analyze --findings --format csv trace.pcap
   tcpflow analyze --format jsonl trace.pcap | jq .verdict
 
@@ -615,6 +633,7 @@ Examples:
   sudo tcpflow live                                what happens on the default interface
   sudo tcpflow live -i lo tcp port 3000            a server on this host, by its port
   sudo tcpflow live -i any --every 10              with a table of the open connections every ten seconds
+  sudo tcpflow live -t -i lo tcp port 3000         every segment of them, with its cause and the states
   sudo tcpflow live -w trace.pcapng tcp            keep the frames, too
   sudo tcpflow live -w trace.pcapng --rotate-size 100M --files 10 tcp
                                                    the last gigabyte, in files of 100 MB

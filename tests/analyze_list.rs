@@ -39,6 +39,38 @@ fn where_tells_those_for_which_it_holds() {
 }
 
 #[test]
+fn a_breakdown_adds_up_and_is_null_where_nobody_asks_for_it() {
+    let asked: [&[&str]; 4] = [
+        &["--breakdown"],
+        &["--where", "breakdown.total.unknown_ns == 0"],
+        &["--sort", "breakdown.total.network_ns"],
+        &["--timeline", "--breakdown"],
+    ];
+    for options in asked {
+        let mut told = connections(options);
+        told.retain(|line| line["type"] == "connection");
+        assert_eq!(told.len(), CAPTURES.iter().map(|(_, connections)| connections).sum::<usize>(), "{options:?}");
+        for connection in told {
+            for part in ["client_to_server", "server_to_client", "total"] {
+                let classes = connection["breakdown"][part].as_object().unwrap();
+                assert_eq!(classes.len(), 13);
+                let sum: i64 = classes.values().map(|nanos| nanos.as_i64().unwrap()).sum();
+                assert_eq!(connection["duration_ns"], sum, "{options:?} {connection}");
+            }
+        }
+    }
+    assert!(connections(&[]).iter().all(|connection| connection["breakdown"].is_null()));
+    let header = |options: &[&str]| {
+        let output = analyze(&[&["--format", "csv"], options].concat());
+        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+    };
+    let (usual, more) = (header(&[]), header(&["--breakdown"]));
+    assert!(!usual.contains("breakdown"), "{usual}");
+    assert_eq!(more.split(',').filter(|name| name.starts_with("breakdown.")).count(), 39);
+    assert_eq!(more.split(',').count(), usual.split(',').count() + 39);
+}
+
+#[test]
 fn a_wrong_expression_or_field_is_one_line_and_status_2() {
     for (line, told) in [
         (

@@ -52,7 +52,9 @@ pub(super) fn tell(
         }
     }
     let Some(recording) = recording else { return Ok(Outcome::Incomplete) };
-    recording.notices.iter().for_each(complain);
+    for notice in &recording.notices {
+        complain(notice);
+    }
     let mut evidence = recording.evidence.clone();
     if written.is_ok() {
         demo.wait(&recording, style, |answer| {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{look, names};
 use crate::cli::{Form, Look};
 use crate::flow::{Connection, ConnectionId, Totals};
-use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table, cost};
+use crate::report::{Bars, ByNumber, Columns, Csv, FindingList, Jsonl, Origin, Style, Table, cost};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub(super) enum Subject {
     /// The connection as a whole.
     Connections,
+    /// Where its time went.
+    Breakdowns,
     /// Each of its findings.
     Findings,
 }
@@ -39,6 +41,8 @@ pub(super) struct Page<'a> {
     /// Whether names stand for addresses.
     pub(super) names: Names,
     pub(super) order: Sequence,
+    /// Which fields records have.
+    pub(super) columns: Columns,
     /// How many octets what waits for its turn may take.
     pub(super) room: usize,
 }
@@ -78,15 +82,23 @@ pub(super) fn teller<'a>(
         (Form::Text, Subject::Connections) => {
             Box::new(Rows { page, table: None, told: 0, held: Vec::new(), queue: Queue::new(&page, out), octets: 0 })
         }
+        (Form::Text, Subject::Breakdowns) => Box::new(Divided {
+            bars: Bars::new(&page.style),
+            table: page.table(),
+            told: 0,
+            queue: Queue::new(&page, out),
+        }),
         (Form::Text, Subject::Findings) => Box::new(Remarks {
             list: FindingList::new(&page.style),
             table: page.table(),
             told: 0,
             queue: Queue::new(&page, out),
         }),
-        (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
+        (Form::Jsonl, Subject::Connections | Subject::Breakdowns) => Box::new(Lines(Jsonl::new(out))),
         (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
-        (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out, origin)?)),
+        (Form::Csv, Subject::Connections | Subject::Breakdowns) => {
+            Box::new(Records(Csv::of_connections(out, origin, page.columns)?))
+        }
         (Form::Csv, Subject::Findings) => Box::new(FindingRecords { csv: Csv::of_findings(out, origin)?, omitted }),
         // Its tables go to files of their own.
         (Form::Parquet, _) => Box::new(()),
@@ -247,6 +259,33 @@ impl Sink for Rows<'_> {
         self.tell_held()?;
         let table = self.table.get_or_insert_with(|| self.page.table());
         self.queue.finish(|out| table.totals(out, totals, self.told))
+    }
+}
+
+/// Where the time went, for people.
+struct Divided<'a> {
+    bars: Bars,
+    table: Table,
+    told: u64,
+    queue: Queue<'a>,
+}
+
+impl Sink for Divided<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        if self.told == 0 {
+            self.bars.legend(&mut self.queue.head)?;
+        }
+        self.told += 1;
+        self.queue.tell(connection.id, |out| self.bars.rows(out, &connection))
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.queue.finish(|out| {
+            if self.told > 0 {
+                writeln!(out)?;
+            }
+            self.table.totals(out, totals, self.told)
+        })
     }
 }
 

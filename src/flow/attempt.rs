@@ -196,6 +196,7 @@ impl<K: Key> Attempt<K> {
             server_to_client: SideSummary::default(),
             findings: Vec::new(),
             findings_omitted: 0,
+            breakdown: None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Connections: two ends and two directions each, the table that finds them, and their verdicts as data.
 
 mod attempt;
+mod breakdown;
 mod bundle;
 mod connection;
 mod ended;
+mod ending;
 mod entry;
 mod expiry;
 mod flows;
@@ -16,15 +18,17 @@ mod range;
 mod record;
 mod slab;
 mod table;
+mod trouble;
 mod verdict;
 
 use crate::tcp::{FindingSet, Move};
+pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,
-    SideSummary, Totals,
+    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, Icmp, RolesBasis, SideSummary, Totals,
 };
 pub use ended::Ended;
+pub use ending::{Closer, ConnState, Ending};
 pub use limits::{Limits, Tally};
 pub use range::Range;
 pub use table::FlowTable;
@@ -85,4 +89,22 @@ pub struct Step {
     pub stream: Option<Range>,
     /// Moves of the sender's machine, then of the receiver's, in order.
     pub moves: [Option<(Side, Move)>; 6],
+}
+
+/// What the table answers to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.
+pub trait Answer {
+    /// The answer, for which `step` tells what the segment did.
+    fn of(step: impl FnOnce() -> Step) -> Self;
+}
+
+impl Answer for Step {
+    #[inline]
+    fn of(step: impl FnOnce() -> Step) -> Self {
+        step()
+    }
+}
+
+impl Answer for () {
+    #[inline]
+    fn of(_: impl FnOnce() -> Step) -> Self {}
 }

@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::key::{AnyKey, Key4, Key6};
 use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
-use super::{Connection, Step};
+use super::{Answer, Connection, Step};
 use crate::time::Timestamp;
 use crate::wire::{IcmpError, Segment};
 
@@ -59,11 +59,16 @@ impl FlowTable {
         }
     }
 
-    /// Takes some segments of a bundle one after the other, as [`observe`](Self::observe) does, and hands on what each did.
+    /// Takes some segments of a bundle one after the other, as [`observe`](Self::observe) does, and hands on what each did, if anybody asks.
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
     /// The bundle must have been filled with the [`finder`](Self::finder) of this table.
-    pub fn observe_all(&mut self, bundle: &Bundle, range: Range<usize>, mut done: impl FnMut(&Segment, Option<Step>)) {
+    pub fn observe_all<A: Answer>(
+        &mut self,
+        bundle: &Bundle,
+        range: Range<usize>,
+        mut done: impl FnMut(&Segment, Option<A>),
+    ) {
         let chunk = |from: usize| from..range.end.min(from + Self::AT_ONCE);
         let mut now = chunk(range.start);
         self.expect(bundle, now.clone());
@@ -75,11 +80,11 @@ impl FlowTable {
             for place in now {
                 bundle.with(place, |hash, key, segment| {
                     debug_assert_eq!(hash, ledger.finder.hash(&key), "a bundle for another table");
-                    let step = match key {
+                    let answer = match key {
                         AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, ledger),
                         AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, ledger),
                     };
-                    done(segment, step);
+                    done(segment, answer);
                 });
             }
             now = next;
@@ -963,7 +968,7 @@ mod tests {
             let attempt = Attempt::new(key, from, 5, &segment).expect("plain");
             prop_assert_eq!(attempt.segment(), Segment { ttl: 0, ..segment });
             let mut record = Record::new(key, from, 5, &segment);
-            let step = record.observe(from, &segment, Some(&[]), 100);
+            let (_, step) = record.observe::<Step>(from, &segment, Some(&[]), 100);
             prop_assert_eq!(format!("{:?}", attempt.step(&segment)), format!("{step:?}"));
             prop_assert_eq!(attempt.summary(), record.summary());
         }

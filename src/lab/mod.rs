@@ -25,7 +25,7 @@ pub use error::LabError;
 pub use heard::Heard;
 pub use host::{Ground, enter_namespace};
 pub use recording::{Ends, Recording};
-pub use scenario::{Loopback, Play, Scenario};
+pub use scenario::{Loopback, Play, Retry, Scenario};
 
 use opening::Opened;
 use playing::{failed, play, start_again};

@@ -1,6 +1,7 @@
 //! Tellers: what was joined, written for people and for programs.
 
 mod annotate;
+mod breakdown;
 mod clock;
 mod csv;
 mod diagnoses;
@@ -28,9 +29,10 @@ pub use self::csv::{Csv, Origin};
 #[cfg(feature = "parquet")]
 pub use self::parquet::Parquet;
 pub use annotate::comments;
+pub use breakdown::Bars;
 pub use diagnoses::diagnoses;
 pub use expression::{Assertion, Expression, Judged, Undecided, Wrong};
-pub use field::{Field, Kind, Unit, Value, fields_help};
+pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{EventStream, Jsonl, Named};
 pub use run::{RunSummary, assertions, run};

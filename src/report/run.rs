@@ -73,7 +73,7 @@ fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
             Some(format!("{}({fd}){at}", call.call.name()))
         }
         EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
-        EventKind::Transition(_) | EventKind::Timer(_) => None,
+        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) => None,
     }
 }
 

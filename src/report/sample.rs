@@ -182,6 +182,7 @@ impl Teller {
             findings: FindingSet::default(),
             timing: Timing::default(),
             cause,
+            fate: None,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
         };
@@ -296,6 +297,7 @@ impl Teller {
             server_to_client,
             findings: Vec::new(),
             findings_omitted: 0,
+            breakdown: None,
         });
         self.story.totals.frames = self.frame;
         self.story.totals.segments = self.frame;
@@ -307,7 +309,7 @@ impl Teller {
 /// Sent because of calls.
 pub(super) fn by(calls: &[EventId]) -> Cause {
     let evidence = Evidence::Joined(Join::Octets);
-    Cause { calls: calls.to_vec(), kernel: None, of: None, evidence, why: None, unwatched: false }
+    Cause { calls: calls.to_vec(), kernel: None, of: None, link: None, evidence, why: None, unwatched: false }
 }
 
 /// Sent by the kernel, on account of a segment.

@@ -7,7 +7,7 @@ use super::conflicts::Conflicts;
 use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
-use crate::flow::{Connection, ConnectionId, FlowTable, Side};
+use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
 use crate::story::{Observed, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
@@ -81,11 +81,20 @@ impl Kept {
     }
 
     /// Follows the segments of a batch, and keeps those wanted, or hands them on to the timeline that grows.
-    pub(super) fn observe(&mut self, batch: &Batch, table: &mut FlowTable, mut growing: Option<&mut Growth>) {
+    pub(super) fn observe(
+        &mut self,
+        batch: &Batch,
+        table: &mut FlowTable,
+        mut growing: Option<&mut Growth>,
+        mut breakdowns: Option<&mut Breakdowns>,
+    ) {
         let Self { keep, sightings, held, room, left_out, conflicts, .. } = self;
         let most = keep.most();
         batch.follow_with(table, |segment, step, more| {
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
+            if let Some(breakdowns) = &mut breakdowns {
+                breakdowns.observe(segment, &step);
+            }
             let id = step.connection;
             if growing.as_ref().is_none_or(|growing| !growing.forgets()) {
                 let is_new = step.opened || growing.is_none() && !sightings.contains_key(&id);

@@ -6,6 +6,7 @@ use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
+use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Segment, Tunnel};
@@ -81,6 +82,8 @@ pub enum EventKind {
     Transition(TransitionEvent),
     /// A kernel timer was seen running.
     Timer(TimerEvent),
+    /// The link between two hosts did something with a segment.
+    Link(LinkActEvent),
 }
 
 /// A call, joined to what it did.
@@ -123,6 +126,8 @@ pub struct SegmentEvent {
     pub timing: Timing,
     /// Its cause.
     pub cause: Cause,
+    /// What became of it on its way; `None` where nobody saw that.
+    pub fate: Option<Fate>,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
@@ -140,6 +145,8 @@ pub struct Cause {
     pub of: Option<EventId>,
     /// On what that rests.
     pub evidence: Evidence,
+    /// What the link did that made it, where neither end sent it.
+    pub link: Option<EventId>,
     /// The reason, where it is not plain: why an acknowledgement came late.
     pub why: Option<Why>,
     /// Whether no call of the segment's sender was watched.
@@ -151,6 +158,44 @@ impl Cause {
     pub const fn is_inferred(&self) -> bool {
         matches!(self.evidence, Evidence::Inferred(_))
     }
+}
+
+/// What became of a segment on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fate {
+    /// It was seen to arrive.
+    Arrived,
+    /// It did not arrive.
+    Lost,
+    /// It was passed on more than once.
+    Duplicated,
+    /// Octets of it were changed.
+    Damaged,
+}
+
+impl Fate {
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What the link did with a segment, as the link says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LinkActEvent {
+    /// The end from which the segment comes, or would come.
+    pub from: Side,
+    /// What was done.
+    pub act: LinkAct,
+    /// The segment that it was done to; `None` where it was not captured.
+    pub segment: Option<EventId>,
+    /// The segment as the link had it.
+    pub what: Box<Segment>,
 }
 
 /// An end's transition, with cause and evidence.

@@ -23,9 +23,11 @@ pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
             EventKind::Segment(segment) => {
                 all(&mut segment.cause.calls);
                 segment.cause.of = segment.cause.of.and_then(number);
+                segment.cause.link = segment.cause.link.and_then(number);
             }
             EventKind::Transition(transition) => transition.cause = transition.cause.and_then(number),
             EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
+            EventKind::Link(link) => link.segment = link.segment.and_then(number),
         }
     }
     (events, births)

@@ -6,6 +6,7 @@ use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUs
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
+use crate::script::LinkEvent;
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
 
@@ -29,6 +30,8 @@ pub enum Witnessed {
     Sighting(Box<Sighting>),
     /// The kernel did something by itself.
     Kernel(KernelEvent),
+    /// The link between two hosts did something with a segment.
+    Link(Box<LinkEvent>),
     /// What TCP_INFO said after a call.
     Info {
         /// The call.
@@ -37,7 +40,7 @@ pub enum Witnessed {
         info: TcpInfo,
     },
     /// What sock_diag answered.
-    Answered(kernel::Evidence),
+    Answered(kernel::Answer),
     /// No further segment of a connection is to be expected: its summary.
     Ended(Box<Connection>),
 }
@@ -120,6 +123,7 @@ impl Witnessed {
             Self::Socket(event) => Some(event.at),
             Self::Sighting(sighting) => sighting.observed.segment.at,
             Self::Kernel(event) => Some(event.at),
+            Self::Link(act) => Some(act.at),
             Self::Info { info, .. } => Some(info.answered),
             Self::Answered(answer) => Some(answer.answered),
             Self::Ended(connection) => connection.last,
@@ -131,7 +135,7 @@ impl Witnessed {
         let call = |id: &CallId| (id.n, u64::from(id.thread.0));
         let (rank, within) = match self {
             Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
-            Self::Kernel(_) => (1, (0, 0)),
+            Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
             Self::Entered(entered) => (4, call(&entered.id)),

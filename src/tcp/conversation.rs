@@ -59,6 +59,9 @@ impl Conversation {
     }
 
     /// Judges `segment`, which travels in `direction`, and remembers it.
+    ///
+    /// Inlined, what a caller does not ask for is not worked out.
+    #[inline(always)]
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Judgement {
         let rtt = self.initial_rtt().map_or(0, Span::as_nanos);
         let [first, second] = &mut self.streams;
@@ -223,7 +226,7 @@ impl Conversation {
     }
 
     /// What is known of both streams around the segment in `direction` that was judged last.
-    #[inline]
+    #[inline(always)]
     pub fn around(&self, direction: Direction, judged: &Judgement) -> Around {
         let fwd = self.stream(direction);
         let rev = self.stream(direction.reverse());

@@ -215,10 +215,15 @@ impl Stream {
     }
 
     /// Learns where the direction begins, from a segment of its own.
-    #[inline]
+    #[inline(always)]
     pub(super) fn meet(&mut self, segment: &Segment) {
-        let flags = segment.flags;
-        let is_syn = flags.contains(Flags::SYN);
+        if segment.flags.contains(Flags::SYN) || !self.marks.contains(Marks::BASE) {
+            self.meet_anew(segment);
+        }
+    }
+
+    fn meet_anew(&mut self, segment: &Segment) {
+        let is_syn = segment.flags.contains(Flags::SYN);
         if is_syn {
             if self.marks.contains(Marks::FIN | Marks::BASE) && segment.seq != self.base && self.sum == 0 {
                 // What came before this number was none of the connection.

@@ -10,7 +10,7 @@ use super::ours::{Ours, is_wanted, own_frames};
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
-use crate::kernel::{Evidence, SockDiag, now};
+use crate::kernel::{Answer, SockDiag, now};
 use crate::lab;
 use crate::tcp::State;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ pub(super) struct Witnesses {
     ours: Arc<Mutex<Ours>>,
     frames: Vec<OwnedFrame>,
     stats: Option<CaptureStats>,
-    evidence: Vec<Evidence>,
+    evidence: Vec<Answer>,
     notices: Vec<String>,
     most: u64,
     begun: Timestamp,
@@ -152,7 +152,7 @@ impl Witnesses {
     }
 
     /// What sock_diag said.
-    pub(super) fn evidence(&self) -> &[Evidence] {
+    pub(super) fn evidence(&self) -> &[Answer] {
         &self.evidence
     }
 }
@@ -177,7 +177,7 @@ fn open(interface: &str) -> Result<(Live, Markers), String> {
 }
 
 /// Asks about each end until it is final: gone, or in TIME-WAIT. What is not final in a while is told as it is.
-fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Evidence>, nix::errno::Errno> {
+fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Answer>, nix::errno::Errno> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }

@@ -109,6 +109,11 @@ impl Expression {
         false
     }
 
+    /// The name of a field that only a breakdown has, where it names one.
+    pub fn of_breakdown(&self) -> Option<&'static str> {
+        self.named.fields.iter().find(|field| field.is_of_breakdown()).map(|field| field.name)
+    }
+
     /// How many connections it was tried on, where it held for none of them.
     pub fn in_vain(&self) -> Option<u64> {
         (self.tried > 0 && self.held == 0).then_some(self.tried)

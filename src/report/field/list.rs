@@ -3,7 +3,8 @@
 //! A row reads as a field of a structure does: its sentence, its name, the type of its value, the unit that it counts in where the type
 //! does not say so, its heading in the table where it has a column there, and the value.
 //! Rows stand in blocks, in the order of the `connection` line: `rows` are fields of the object that the list describes, `mostly_zero`
-//! are counts that are nearly always 0, all of them; `ends`, `reasons` and `sides` are objects within it, whose fields the other lists name.
+//! are counts that are nearly always 0, all of them; `ends`, `reasons` and `sides` are objects within it, whose fields the other lists name,
+//! and `divided` is one of such objects, which may be null as a whole.
 //!
 //! Each list hands itself to the macro `$with`, behind the arguments in brackets, and so becomes [`Field`](super::Field)s in one place
 //! and the writer of the `connection` line in another, which has no value in between.
@@ -85,6 +86,17 @@ macro_rules! connection_fields {
                 findings: Findings, in Findings = Findings::of(c);
                 /// Findings that were counted but are not in that list.
                 findings_omitted: u64, in Findings = c.findings_omitted;
+            }
+            divided {
+                /// Where its time went, in classes that add up to duration_ns: with --breakdown, or where --where or --sort names one of them; else null.
+                breakdown: c.breakdown.as_deref(), |b| {
+                    /// As the client's octets spent it.
+                    client_to_server = &b.client_to_server;
+                    /// As the server's octets spent it.
+                    server_to_client = &b.server_to_client;
+                    /// As the connection did: where the directions differ, the one that held it up.
+                    total = &b.total;
+                }
             }
         }
     };
@@ -182,4 +194,40 @@ macro_rules! side_fields {
     };
 }
 
-pub(in crate::report) use {connection_fields, end_fields, reason_fields, side_fields};
+/// Hands on the fields of a division `p` of the duration, [`Parts`](crate::flow::Parts) where there is one.
+macro_rules! parts_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |p|
+            rows {
+                /// The handshake.
+                handshake_ns: Option<Span> = p.map(|p| p.of(Class::Handshake));
+                /// Waiting for the client's program: nothing was under way, and it was the next to send.
+                client_program_ns: Option<Span> = p.map(|p| p.of(Class::ClientProgram));
+                /// Waiting for the server's program.
+                server_program_ns: Option<Span> = p.map(|p| p.of(Class::ServerProgram));
+                /// Limited by the sender's program or send buffer: octets were under way, and there was room for more.
+                sender_program_ns: Option<Span> = p.map(|p| p.of(Class::SenderProgram));
+                /// Limited by the receiver's window.
+                receiver_window_ns: Option<Span> = p.map(|p| p.of(Class::ReceiverWindow));
+                /// The same, while the window was zero.
+                zero_window_ns: Option<Span> = p.map(|p| p.of(Class::ZeroWindow));
+                /// Limited by the network: the path's time, or the congestion window.
+                network_ns: Option<Span> = p.map(|p| p.of(Class::Network));
+                /// Waiting for lost octets that a timer repaired.
+                timeout_ns: Option<Span> = p.map(|p| p.of(Class::Timeout));
+                /// Waiting for lost octets that fast recovery repaired.
+                fast_recovery_ns: Option<Span> = p.map(|p| p.of(Class::FastRecovery));
+                /// Waiting for an acknowledgement that was held back (delayed ACK, often with Nagle's algorithm).
+                delayed_ack_ns: Option<Span> = p.map(|p| p.of(Class::DelayedAck));
+                /// From the first FIN on where nothing else went on, or from the RST on.
+                closing_ns: Option<Span> = p.map(|p| p.of(Class::Closing));
+                /// Nothing was under way, and no octets followed; in a direction also while the other one was at work.
+                idle_ns: Option<Span> = p.map(|p| p.of(Class::Idle));
+                /// What the segments do not show.
+                unknown_ns: Option<Span> = p.map(|p| p.of(Class::Unknown));
+            }
+        }
+    };
+}
+
+pub(in crate::report) use {connection_fields, end_fields, parts_fields, reason_fields, side_fields};

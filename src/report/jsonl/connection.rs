@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use super::Lines;
-use crate::flow::{Connection, FindingAt, Left, SideSummary, Verdict};
-use crate::report::field::{Code, Findings, Frame, connection_fields, end_fields, reason_fields, side_fields};
+use crate::flow::{Class, Connection, FindingAt, Left, Parts, SideSummary, Verdict};
+use crate::report::field::{
+    Code, Findings, Frame, connection_fields, end_fields, parts_fields, reason_fields, side_fields,
+};
 use crate::report::wording::{English, Wording};
 use crate::tcp::State;
 use crate::time::Span;
@@ -55,6 +57,20 @@ macro_rules! block {
     ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $($out.text(concat!(",\"", stringify!($name), "\":")).reason($of);)*
     };
+    ($out:ident divided { $(#[$whole_doc:meta])* $whole:ident: $divided:expr, |$b:ident| {
+        $(#[$first_doc:meta])* $first:ident = $of_first:expr;
+        $($(#[$doc:meta])* $name:ident = $of:expr;)*
+    } }) => {
+        $out.text(concat!(",\"", stringify!($whole), "\":"));
+        match $divided {
+            None => _ = $out.text("null"),
+            Some($b) => {
+                $out.text(concat!("{\"", stringify!($first), "\":")).parts($of_first);
+                $($out.text(concat!(",\"", stringify!($name), "\":")).parts($of);)*
+                $out.text("}");
+            }
+        }
+    };
 }
 
 impl Lines {
@@ -66,6 +82,11 @@ impl Lines {
 
     fn side(&mut self, side: &SideSummary) {
         side_fields! { begun (self, side) }
+        self.text("}");
+    }
+
+    fn parts(&mut self, parts: &Parts) {
+        parts_fields! { begun (self, Some(parts)) }
         self.text("}");
     }
 

@@ -13,7 +13,7 @@ mod tests;
 
 use std::io::{self, Write};
 
-use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
+use self::event::{CallLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 pub use self::stream::EventStream;
@@ -122,7 +122,7 @@ impl<'a> Jsonl<'a> {
         self.flush()
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `known` is what it belongs to.
+    /// Writes one event: a `call`, `segment`, `transition`, `timer` or `link` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
@@ -280,6 +280,7 @@ impl Lines {
             EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
             EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
             EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Link(link) => self.object(&LinkLine::of(event, link, known)),
             EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
         }
     }

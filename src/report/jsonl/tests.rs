@@ -87,6 +87,7 @@ fn connection() -> Connection {
             FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, detail: disagreement() },
         ],
         findings_omitted: 2,
+        breakdown: None,
     }
 }
 
@@ -184,6 +185,7 @@ fn segment(cause: Cause) -> SegmentEvent {
             timestamp_rtt: Some(Span(7)),
         },
         cause,
+        fate: None,
         preview: b"helloworld".to_vec(),
         tunnel: [
             Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },

@@ -9,7 +9,10 @@ use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::report::view::{Form, Index, Moved};
-use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
+use crate::script::LinkAct;
+use crate::story::{
+    CallEvent, Cause, EventId, EventKind, Fate, LinkActEvent, Mechanism, Phase, SegmentEvent, TimerEvent, Why,
+};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};
@@ -215,6 +218,9 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
         remarks.push(Line::of(Paint::Warn, said(finding)));
     }
+    if let Some(fate) = segment.fate.filter(|fate| *fate != Fate::Arrived) {
+        remarks.push(Line::of(Paint::Bad, fate.name()));
+    }
     let told = [Finding::ZeroWindow, Finding::WindowUpdate, Finding::WindowFull, Finding::ZeroWindowProbe];
     if told.into_iter().any(|finding| segment.findings.contains(finding)) {
         remarks.push(Line::of(Paint::Plain, window));
@@ -334,6 +340,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
                 None => "a frame captured twice".to_owned(),
             },
         );
+    }
+    if segment.cause.link.is_some() {
+        return line.with(Paint::Warn, "injected by the link");
     }
     if segment.cause.is_inferred() {
         line.push(Paint::Warn, "~");
@@ -472,6 +481,7 @@ pub(super) const fn mark(witness: Witness) -> char {
         Witness::TcpInfo => 't',
         Witness::Kernel => 'k',
         Witness::SockDiag => 'd',
+        Witness::Link => 'l',
     }
 }
 
@@ -482,6 +492,7 @@ pub(super) const fn witness(witness: Witness) -> &'static str {
         Witness::TcpInfo => "TCP_INFO",
         Witness::Kernel => "kernel tracepoint",
         Witness::SockDiag => "sock_diag",
+        Witness::Link => "link",
     }
 }
 
@@ -494,7 +505,7 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
         }
         EventKind::Segment(segment) => Line::of(Paint::Dim, format!("on #{}", segment.segment.frame)),
         EventKind::Timer(_) => Line::of(Paint::Dim, "timer ran out"),
-        EventKind::Transition(_) => return None,
+        EventKind::Transition(_) | EventKind::Link(_) => return None,
     })
 }
 
@@ -536,6 +547,24 @@ pub(super) fn timer(
         (call, owner) => lines.extend(call.into_iter().chain(owner)),
     }
     lines
+}
+
+/// What the link did: `link drops #4`.
+pub(super) fn link(index: &Index<'_>, link: &LinkActEvent, style: &Style) -> Line {
+    let verb = match link.act {
+        LinkAct::Dropped => "drops",
+        LinkAct::Delayed(_) => "delays",
+        LinkAct::Duplicated => "duplicates",
+        LinkAct::Damaged => "damages",
+        LinkAct::Injected => "injects",
+    };
+    let what = link.segment.and_then(|segment| frame_of(index, segment));
+    let what = what.map_or_else(|| link.what.flags.to_string(), |frame| format!("#{frame}"));
+    let mut line = Line::of(Paint::Warn, format!("link {verb} {what}"));
+    if let LinkAct::Delayed(span) = link.act {
+        line.push(Paint::Plain, format!(" by {}", clock::duration(span, micro(style))));
+    }
+    line
 }
 
 /// A phase's name, and what it is for.

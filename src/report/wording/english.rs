@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Wording;
-use crate::flow::{Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict};
+use super::{Wording, breakdown};
+use crate::flow::{
+    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict,
+};
 use crate::kernel::Witness;
 use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
@@ -121,6 +123,14 @@ impl Wording for English {
         }
     }
 
+    fn time_spent(&self, breakdown: &Breakdown) -> Cow<'static, str> {
+        breakdown::time_spent(&breakdown.total).into()
+    }
+
+    fn class(&self, class: Class) -> &'static str {
+        breakdown::class(class)
+    }
+
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str> {
         let late = |what: &'static str| match finding.detail {
             Detail::Since(Some(since)) => format!("{what}, {} after the stream last advanced.", Amount(since)).into(),
@@ -204,6 +214,7 @@ impl Wording for English {
             Witness::TcpInfo => "TCP_INFO",
             Witness::Kernel => "the kernel",
             Witness::SockDiag => "sock_diag",
+            Witness::Link => "the link",
         };
         let after = disagreement.after.as_deref().map_or(String::new(), |call| format!(" after {call}()"));
         let said = disagreement.said.map_or("no such socket", State::name);

@@ -1,11 +1,12 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
+mod breakdown;
 mod english;
 mod mistakes;
 
 use std::borrow::Cow;
 
-use crate::flow::{Connection, Disagreement, FindingAt, Verdict};
+use crate::flow::{Breakdown, Class, Connection, Disagreement, FindingAt, Verdict};
 use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
@@ -18,6 +19,12 @@ pub trait Wording: Sync {
 
     /// How a connection ended, and what ICMP errors said of it: one or two sentences.
     fn ending(&self, connection: &Connection) -> Cow<'static, str>;
+
+    /// Where a connection's time went: one sentence, with a full stop, that names the largest parts.
+    fn time_spent(&self, breakdown: &Breakdown) -> Cow<'static, str>;
+
+    /// What a class of a breakdown is called.
+    fn class(&self, class: Class) -> &'static str;
 
     /// What is remarkable about a segment: one sentence, with a full stop.
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str>;
