@@ -4,6 +4,7 @@ mod attempt;
 mod bundle;
 mod connection;
 mod ended;
+mod ending;
 mod entry;
 mod expiry;
 mod flows;
@@ -21,10 +22,10 @@ mod verdict;
 use crate::tcp::{FindingSet, Move};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,
-    SideSummary, Totals,
+    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, Icmp, RolesBasis, SideSummary, Totals,
 };
 pub use ended::Ended;
+pub use ending::{Closer, ConnState, Ending};
 pub use limits::{Limits, Tally};
 pub use range::Range;
 pub use table::FlowTable;
