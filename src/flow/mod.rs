@@ -5,6 +5,7 @@ mod breakdown;
 mod bundle;
 mod connection;
 mod ended;
+mod ending;
 mod entry;
 mod expiry;
 mod flows;
@@ -24,10 +25,10 @@ use crate::tcp::{FindingSet, Move};
 pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,
-    SideSummary, Totals,
+    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, Icmp, RolesBasis, SideSummary, Totals,
 };
 pub use ended::Ended;
+pub use ending::{Closer, ConnState, Ending};
 pub use limits::{Limits, Tally};
 pub use range::Range;
 pub use table::FlowTable;
