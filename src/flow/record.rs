@@ -3,7 +3,7 @@
 use super::history::{History, side_of};
 use super::key::{Key, KeySide};
 use super::trouble::{Noted, Trouble};
-use super::verdict::{self, Reset, ResetKind};
+use super::verdict::{self, Closing, Course, Reset, ResetKind};
 use super::{Answer, Connection, ConnectionId, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, FindingSet, Judgement, Move, Moves, Novelty, ResetEffect, Rule,
@@ -46,51 +46,6 @@ enum Client {
     TookSynAck(Direction),
     /// The sender of the first SYN without ACK.
     SentSyn(Direction),
-}
-
-/// How the connection's end came about.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Closing {
-    /// Who sent the first FIN.
-    pub(super) first_fin: Option<Direction>,
-    /// The RST that ended it.
-    pub(super) reset: Option<Reset>,
-    pub(super) course: Course,
-}
-
-bitflags::bitflags! {
-    /// What came after the first FIN.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub(super) struct Course: u8 {
-        /// The peer has sent its FIN, too.
-        const SECOND_FIN = 1;
-        /// That one was sent before the first was received.
-        const CROSSED = 2;
-        /// Octets went in the first direction to an end that had sent its FIN.
-        const FIRST_INTO_CLOSED = 4;
-        /// Octets went in the second direction to an end that had sent its FIN.
-        const SECOND_INTO_CLOSED = 8;
-        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
-        const CLOSED = 16;
-        /// The capture began again from the first segment, with the same times.
-        const REPLAYED = 32;
-    }
-}
-
-impl Closing {
-    /// Whether a FIN or a RST has begun it, so that what follows may matter.
-    fn is_begun(&self) -> bool {
-        self.first_fin.is_some() || self.reset.is_some()
-    }
-}
-
-impl Course {
-    fn into_closed(direction: Direction) -> Self {
-        match direction {
-            Direction::First => Self::FIRST_INTO_CLOSED,
-            Direction::Second => Self::SECOND_INTO_CLOSED,
-        }
-    }
 }
 
 impl Client {

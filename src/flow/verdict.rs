@@ -1,6 +1,5 @@
 //! How a connection ended: in a word, and as a code with its facts.
 
-use super::record::{Closing, Course};
 use super::{Closer, Ending, Side};
 use crate::tcp::{Direction, State, Stream};
 use crate::time::Span;
@@ -73,6 +72,52 @@ pub enum Left {
     LastAck,
     /// Nothing that is known.
     Nothing,
+}
+
+/// How the connection's end came about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closing {
+    /// Who sent the first FIN.
+    pub(super) first_fin: Option<Direction>,
+    /// The RST that ended it.
+    pub(super) reset: Option<Reset>,
+    pub(super) course: Course,
+}
+
+bitflags::bitflags! {
+    /// What came after the first FIN.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub(super) struct Course: u8 {
+        /// The peer has sent its FIN, too.
+        const SECOND_FIN = 1;
+        /// That one was sent before the first was received.
+        const CROSSED = 2;
+        /// Octets went in the first direction to an end that had sent its FIN.
+        const FIRST_INTO_CLOSED = 4;
+        /// Octets went in the second direction to an end that had sent its FIN.
+        const SECOND_INTO_CLOSED = 8;
+        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
+        const CLOSED = 16;
+        /// The capture began again from the first segment, with the same times.
+        const REPLAYED = 32;
+    }
+}
+
+impl Closing {
+    /// Whether a FIN or a RST has begun it, so that what follows may matter.
+    pub(super) fn is_begun(&self) -> bool {
+        self.first_fin.is_some() || self.reset.is_some()
+    }
+}
+
+impl Course {
+    /// Octets went in this direction to an end that had sent its FIN.
+    pub(super) fn into_closed(direction: Direction) -> Self {
+        match direction {
+            Direction::First => Self::FIRST_INTO_CLOSED,
+            Direction::Second => Self::SECOND_INTO_CLOSED,
+        }
+    }
 }
 
 /// The RST that ended a connection.
