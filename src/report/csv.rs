@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::field::{
-    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, reason_fields,
-    side_fields,
+    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, problem_fields,
+    reason_fields, side_fields,
 };
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
@@ -155,6 +155,9 @@ macro_rules! block {
     };
     ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(reason_fields! { cells ($out, $of) })*
+    };
+    ($out:ident problems { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(problem_fields! { cells ($out, $of) })*
     };
     ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(side_fields! { cells ($out, $of) })*

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::wording::{English, Wording};
-use crate::flow::{Closer, ConnState, Connection, Ending, RolesBasis};
+use crate::flow::{Closer, ConnState, Connection, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;
@@ -17,7 +17,7 @@ use crate::wire::IcmpKind;
 pub use datum::Value;
 pub(super) use datum::{Code, Datum, Findings, Frame};
 pub(super) use finding::FindingField;
-pub(super) use list::{connection_fields, end_fields, reason_fields, side_fields};
+pub(super) use list::{connection_fields, end_fields, problem_fields, reason_fields, side_fields};
 pub use reference::fields_help;
 
 /// One field of a connection.
@@ -265,6 +265,14 @@ macro_rules! block {
             fields: reason_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
         },)*]
     };
+    ($c:ident problems { $($(#[doc = $doc:literal])* $name:ident = $of:expr;)* }) => {
+        &[$(Group {
+            name: stringify!($name),
+            doc: concat!($($doc),*),
+            heading: None,
+            fields: problem_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
+        },)*]
+    };
 }
 
 macro_rules! unit {
@@ -292,6 +300,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::flow::Problem;
     use crate::report::{Jsonl, sample};
 
     /// The fields of a JSON object by their paths, lists left out.
@@ -325,6 +334,7 @@ mod tests {
         whole.closed_by = Some(Closer::Both);
         let mut unknown = whole.clone();
         (unknown.first, unknown.closed_by, unknown.client_to_server.isn) = (None, None, None);
+        unknown.problem = Some(Problem::new(ProblemKind::PeerSilent, Side::Server));
         for connection in [whole, unknown] {
             let mut line = Vec::new();
             let mut jsonl = Jsonl::new(&mut line);
@@ -335,7 +345,11 @@ mod tests {
             expected.remove("type");
             // What else a reason has depends on its code.
             expected.retain(|name, _| name == "reason.code" || !name.starts_with("reason."));
+            // Where nothing hurt it, none of these fields is there.
+            assert_eq!(expected.remove("problem").is_some(), connection.problem.is_none());
+            let is_told = |field: &&Field| connection.problem.is_some() || !field.name.starts_with("problem.");
             let told: BTreeMap<_, _> = Field::all()
+                .filter(is_told)
                 .filter(|field| field.kind != Kind::Findings)
                 .map(|field| (field.name.to_owned(), json(field.of(&connection))))
                 .collect();
@@ -387,6 +401,7 @@ mod tests {
                 "" => "connection",
                 "client" | "server" => "end",
                 "reason" => "reason",
+                "problem" => "problem",
                 _ => "side_summary",
             };
             let described = &schema["$defs"][object];
@@ -395,7 +410,9 @@ mod tests {
             } else {
                 top.push(name.to_owned());
                 let told = &schema["$defs"]["connection"]["properties"][name];
-                if told["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
+                // Where nothing hurt it, there is none.
+                let at = if object == "problem" { &told["anyOf"][0] } else { told };
+                if at["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
                     wrong.push(format!("{name}: \"$ref\": \"#/$defs/{object}\", \"description\": \"{}\"", group.doc()));
                 }
                 let names: Vec<_> =
@@ -418,7 +435,9 @@ mod tests {
                     Kind::Findings => "array",
                 };
                 let mut types = BTreeSet::from([kind.to_owned()]);
-                if field.nullable {
+                // Where there is a problem, these are known of it.
+                let is_known = object == "problem" && ["kind", "side", "until_end"].contains(&name);
+                if field.nullable && !is_known {
                     types.insert("null".to_owned());
                 }
                 let words = match field.kind {

@@ -69,6 +69,7 @@ fn connection() -> Connection {
         client_state_basis: Some(Basis::Sent),
         server_state_basis: None,
         roles_basis: RolesBasis::Syn,
+        problem: None,
         icmp: None,
         client_state: Some(State::TimeWait),
         server_state: None,
@@ -87,6 +88,7 @@ fn connection() -> Connection {
             FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, detail: disagreement() },
         ],
         findings_omitted: 2,
+        finding_counts: None,
     }
 }
 
