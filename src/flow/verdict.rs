@@ -19,6 +19,13 @@ pub enum Verdict {
         /// Whether the client, and the server, is in TIME-WAIT.
         waiting: [bool; 2],
     },
+    /// The client completed the handshake and closed at once, and neither end sent an octet.
+    Probe {
+        /// What it closed with.
+        by: ProbeEnd,
+        /// From the first segment to the last; less than a second.
+        lasted: Span,
+    },
     /// One end sent a FIN, the other did not.
     HalfClosed {
         /// The end that sent it.
@@ -61,6 +68,15 @@ pub enum Verdict {
     HandshakeUnfinished,
     /// Nobody had closed when the capture ended.
     Open,
+}
+
+/// How a client ends a connection of which it only wanted to know whether it can be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProbeEnd {
+    /// With a FIN, which the server answered with its own.
+    Fin,
+    /// With a RST.
+    Reset,
 }
 
 /// What is left of a connection that both ends closed.
@@ -150,6 +166,8 @@ pub enum ResetKind {
     Abort,
     /// The same, where the peer had sent no octet.
     AbortOfEmpty,
+    /// Its sender went on, so that it was probably not the sender.
+    Forged,
     /// Neither end had closed; it has no ACK, as the answer to a segment for which there is no socket.
     NoConnection,
 }
@@ -159,6 +177,7 @@ impl Verdict {
     pub const CODES: &'static [&'static str] = &[
         "closed",
         "closed_together",
+        "probe",
         "half_closed",
         "refused",
         "reset_in_handshake",
@@ -168,6 +187,7 @@ impl Verdict {
         "reset_keep_alives_unanswered",
         "reset_abort",
         "reset_no_connection",
+        "reset_forged",
         "unanswered",
         "only_resets",
         "only_syns_with_reset",
@@ -183,6 +203,7 @@ impl Verdict {
         match self {
             Self::Closed { .. } => "closed",
             Self::ClosedTogether { .. } => "closed_together",
+            Self::Probe { .. } => "probe",
             Self::HalfClosed { .. } => "half_closed",
             Self::Refused | Self::Reset { kind: ResetKind::Refusal, .. } => "refused",
             Self::Reset { kind: ResetKind::HalfOpen | ResetKind::HalfOpenOfTwo, .. } => "reset_in_handshake",
@@ -192,6 +213,7 @@ impl Verdict {
             Self::Reset { kind: ResetKind::KeepAlivesUnanswered, .. } => "reset_keep_alives_unanswered",
             Self::Reset { kind: ResetKind::Abort | ResetKind::AbortOfEmpty, .. } => "reset_abort",
             Self::Reset { kind: ResetKind::NoConnection, .. } => "reset_no_connection",
+            Self::Reset { kind: ResetKind::Forged, .. } => "reset_forged",
             Self::Unanswered { .. } => "unanswered",
             Self::OnlyResets => "only_resets",
             Self::OnlySynsWithReset => "only_syns_with_reset",
@@ -258,6 +280,9 @@ impl Facts<'_> {
 
     /// How it ended, with what that rests on.
     pub(super) fn verdict(&self) -> Verdict {
+        if let Some(probe) = self.probe() {
+            return probe;
+        }
         match (self.ending(), self.closing.reset) {
             (Ending::Fin, _) => self.closed(),
             (Ending::HalfClosed, _) => {
@@ -284,6 +309,20 @@ impl Facts<'_> {
             }
             (Ending::Open, _) => self.open(),
         }
+    }
+
+    /// A connection that the client opened and closed at once, in which neither end sent an octet.
+    fn probe(&self) -> Option<Verdict> {
+        let is_empty =
+            self.streams.iter().all(|stream| stream.octets() == 0) && self.completeness & HANDSHAKE == HANDSHAKE;
+        let lasted = self.lasted.filter(|lasted| is_empty && (Span(0)..AT_ONCE).contains(lasted))?;
+        let by = match (self.ending(), self.closing.reset) {
+            (Ending::Fin, _) if self.first_fin() == Side::Client => ProbeEnd::Fin,
+            (Ending::Reset, Some(Reset { by, kind: ResetKind::Abort })) if by == self.client => ProbeEnd::Reset,
+            _ => return None,
+        };
+        let crossed = self.closing.course.contains(Course::CROSSED);
+        (!crossed && !self.midstream && !self.is_one_end).then_some(Verdict::Probe { by, lasted })
     }
 
     fn closed(&self) -> Verdict {
@@ -328,3 +367,8 @@ impl Facts<'_> {
         super::history::side_of(direction, self.client)
     }
 }
+
+/// SYN, SYN-ACK and ACK, in Wireshark's completeness.
+const HANDSHAKE: u8 = 7;
+/// A connection that lasts less is over at once.
+const AT_ONCE: Span = Span(1_000_000_000);

@@ -10,6 +10,7 @@ mod findings;
 pub mod interfaces;
 mod jsonl;
 pub mod live;
+mod overview;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{EventStream, Jsonl};
+pub use overview::{FindingTotals, Overview};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
