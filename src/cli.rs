@@ -286,6 +286,9 @@ pub struct Analyze {
     /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.*`
     #[arg(long, conflicts_with = "findings")]
     pub breakdown: bool,
+    /// One page on all connections instead of a line for each: what to look at first, how they ended, top talkers, findings, slowest handshakes, most retransmissions
+    #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown", "resolve", "sort", "reverse", "top", "output"])]
+    pub summary: bool,
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
     #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown"])]
     pub resolve: bool,
@@ -617,10 +620,12 @@ const ANALYZE_EXAMPLES: &str = "\
 Examples:
   tcpflow analyze trace.pcapng                     one line for each connection
   tcpflow analyze -t -c 0,7 trace.pcapng           the timelines of connections 0 and 7
+  tcpflow analyze --summary trace.pcapng           one page on all of them, and what to look at first
   tcpflow analyze trace.pcap host 10.0.0.1 and port 443
   tcpflow analyze monday.pcap tuesday.pcap.gz      several files as one capture
   tcpdump -w - tcp | tcpflow analyze -             from a pipe
   tcpflow analyze --where 'ending == \"reset\"' trace.pcap
+  tcpflow analyze --where 'problem.kind == \"zero_window\"' --sort -problem.lasted_ns trace.pcap
   tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
   tcpflow analyze --breakdown trace.pcap           where each connection's time went
   tcpflow analyze --findings --format csv trace.pcap

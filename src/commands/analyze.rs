@@ -22,6 +22,11 @@ use crate::session::{Broken, Keep, Memory, Session, Sink};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
+    if options.summary && !matches!(options.format, Form::Text | Form::Jsonl) {
+        return Err(Failure::new(
+            "--summary is one page, and no table: --format text or jsonl writes it, and without it csv has a line for each connection",
+        ));
+    }
     let interrupt = Interrupt::catch()?;
     let mut inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     source::once_each(&inputs)?;
@@ -205,10 +210,11 @@ impl<'a> Run<'a> {
         let began = OnceLock::new();
         let name = self.inputs.name();
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
-        let subject = match (options.findings, options.breakdown) {
-            (true, _) => Subject::Findings,
-            (false, true) => Subject::Breakdowns,
-            (false, false) => Subject::Connections,
+        let subject = match (options.findings, options.breakdown, options.summary) {
+            (true, ..) => Subject::Findings,
+            (_, true, _) => Subject::Breakdowns,
+            (.., true) => Subject::Summary,
+            (false, false, false) => Subject::Connections,
         };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let order = if selection.is_by_number() { Sequence::Number } else { Sequence::Given };

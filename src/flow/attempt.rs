@@ -182,6 +182,7 @@ impl<K: Key> Attempt<K> {
             closed_by: None,
             ending: Ending::Unanswered,
             verdict: Verdict::Unanswered { syns: 1, lasted: None },
+            problem: None,
             icmp: None,
             client_to_server: SideSummary {
                 segments: 1,
@@ -197,6 +198,7 @@ impl<K: Key> Attempt<K> {
             findings: Vec::new(),
             findings_omitted: 0,
             breakdown: None,
+            finding_counts: None,
         }
     }
 

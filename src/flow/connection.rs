@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::{Breakdown, Closer, ConnState, ConnectionId, Ending, Side, Verdict};
+use super::{Breakdown, Closer, ConnState, ConnectionId, Ending, Problem, Side, Verdict};
 use crate::kernel::Witness;
 use crate::tcp::{Basis, Finding, State};
 use crate::time::{Span, Timestamp};
@@ -52,6 +52,8 @@ pub struct Connection {
     pub ending: Ending,
     /// How it ended, with what that rests on.
     pub verdict: Verdict,
+    /// What hurt it most; `None` where nothing stands out.
+    pub problem: Option<Problem>,
     /// The ICMP errors that quote its segments; `None` where there is none.
     pub icmp: Option<Icmp>,
     /// What the client sent.
@@ -64,7 +66,12 @@ pub struct Connection {
     pub findings_omitted: u64,
     /// Where its time went; `None` where nobody asked for it, and where its times are not known.
     pub breakdown: Option<Box<Breakdown>>,
+    /// How often each finding was made, in the order of [`Finding::ALL`], those that were not kept included; `None` where none was.
+    pub finding_counts: Option<Box<FindingCounts>>,
 }
+
+/// A number for each of [`Finding::ALL`].
+pub type FindingCounts = [u32; Finding::ALL.len()];
 
 impl Connection {
     /// From its first segment to its last, where both have times; never negative, though the frames' clock may have stepped back in between.
@@ -146,19 +153,22 @@ pub enum RolesBasis {
     Syn,
     /// It received the first SYN-ACK.
     SynAck,
-    /// It sent the first segment; no SYN was captured.
+    /// No SYN was captured: the other end has a well-known port, or else the lower one.
+    Port,
+    /// It sent the first segment; no SYN was captured, and the ports are the same.
     FirstSegment,
 }
 
 impl RolesBasis {
     /// Each of them.
-    pub const ALL: &'static [Self] = &[Self::Syn, Self::SynAck, Self::FirstSegment];
+    pub const ALL: &'static [Self] = &[Self::Syn, Self::SynAck, Self::Port, Self::FirstSegment];
 
     /// Its name in every output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Syn => "syn",
             Self::SynAck => "syn_ack",
+            Self::Port => "port",
             Self::FirstSegment => "first_segment",
         }
     }

@@ -14,6 +14,7 @@ use super::record::Record;
 use super::slab::Slab;
 use super::{Answer, Connection};
 use crate::tcp::Finding;
+use crate::time::Timestamp;
 use crate::wire::{Flags, IcmpError, Oddities, Segment};
 
 /// The connections of one address family.
@@ -278,12 +279,13 @@ impl<K: Family> Flows<K> {
     pub(super) fn summary_of(&self, hash: u64, key: K) -> Option<Connection> {
         let entry = self.find(hash, key)?;
         let only_quoted = matches!(entry.found(), Found::Record(slot) if self.records.at(slot).is_empty());
-        (!only_quoted).then(|| self.summary(entry))
+        (!only_quoted).then(|| self.summary(entry, None))
     }
 
-    pub(super) fn summary(&self, entry: Entry) -> Connection {
+    /// A connection as it stands `now`, where that time is known.
+    pub(super) fn summary(&self, entry: Entry, now: Option<Timestamp>) -> Connection {
         match entry.found() {
-            Found::Record(slot) => self.records.at(slot).summary(),
+            Found::Record(slot) => self.records.at(slot).summary_at(now),
             Found::Attempt(slot) => self.attempts.at(slot).summary(),
         }
     }

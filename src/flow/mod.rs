@@ -14,9 +14,11 @@ mod history;
 mod key;
 mod ledger;
 mod limits;
+mod problem;
 mod range;
 mod record;
 mod slab;
+mod symptoms;
 mod table;
 mod trouble;
 mod verdict;
@@ -25,14 +27,17 @@ use crate::tcp::{FindingSet, Move};
 pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, Icmp, RolesBasis, SideSummary, Totals,
+    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, FindingCounts, Icmp, RolesBasis, SideSummary,
+    Totals,
 };
 pub use ended::Ended;
 pub use ending::{Closer, ConnState, Ending};
 pub use limits::{Limits, Tally};
+pub use problem::{Problem, ProblemKind};
 pub use range::Range;
+pub use symptoms::Unacknowledged;
 pub use table::FlowTable;
-pub use verdict::{Left, ResetKind, Verdict};
+pub use verdict::{Left, ProbeEnd, ResetKind, Verdict};
 
 /// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -43,13 +48,17 @@ pub struct ConnectionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// The end that opened it: the sender of the first SYN without ACK; else the receiver of the first SYN-ACK; else the sender of the first segment.
+    /// The end that opened it: the sender of the first SYN without ACK; else the receiver of the first SYN-ACK; else, by port, the peer of the end
+    /// with a well-known or the lower port; else the sender of the first segment.
     Client,
     /// The other end.
     Server,
 }
 
 impl Side {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Server];
+
     /// The other end.
     #[must_use]
     pub const fn peer(self) -> Self {

@@ -2,14 +2,16 @@
 
 use super::history::{History, side_of};
 use super::key::{Key, KeySide};
+use super::problem::{self, Problem, ProblemKind};
+use super::symptoms::{self, Watch};
 use super::trouble::{Noted, Trouble};
-use super::verdict::{self, Reset, ResetKind};
-use super::{Answer, Connection, ConnectionId, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
+use super::verdict::{self, Closing, Course, Reset, ResetKind, Verdict};
+use super::{Answer, Connection, ConnectionId, Ending, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, FindingSet, Judgement, Move, Moves, Novelty, ResetEffect, Rule,
     State, Stream,
 };
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, IcmpError, Segment, Seq};
 
 /// A connection that is followed, in less than 400 octets.
@@ -34,6 +36,10 @@ pub(super) struct Record<K> {
     completeness: u8,
     /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
     first_adds: u8,
+    /// Who sent the last octets.
+    spoke: Option<Direction>,
+    /// For what each segment is looked at.
+    watch: Watch,
 }
 
 /// Who is held for the client, and why.
@@ -42,61 +48,33 @@ enum Client {
     /// No SYN was seen: the sender of the first segment.
     #[default]
     SentFirst,
+    /// No SYN was seen: by the ports of the first segment, the sender in this direction.
+    ByPort(Direction),
     /// The receiver of the first SYN-ACK.
     TookSynAck(Direction),
     /// The sender of the first SYN without ACK.
     SentSyn(Direction),
 }
 
-/// How the connection's end came about.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Closing {
-    /// Who sent the first FIN.
-    pub(super) first_fin: Option<Direction>,
-    /// The RST that ended it.
-    pub(super) reset: Option<Reset>,
-    pub(super) course: Course,
-}
-
-bitflags::bitflags! {
-    /// What came after the first FIN.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub(super) struct Course: u8 {
-        /// The peer has sent its FIN, too.
-        const SECOND_FIN = 1;
-        /// That one was sent before the first was received.
-        const CROSSED = 2;
-        /// Octets went in the first direction to an end that had sent its FIN.
-        const FIRST_INTO_CLOSED = 4;
-        /// Octets went in the second direction to an end that had sent its FIN.
-        const SECOND_INTO_CLOSED = 8;
-        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
-        const CLOSED = 16;
-        /// The capture began again from the first segment, with the same times.
-        const REPLAYED = 32;
-    }
-}
-
-impl Closing {
-    /// Whether a FIN or a RST has begun it, so that what follows may matter.
-    fn is_begun(&self) -> bool {
-        self.first_fin.is_some() || self.reset.is_some()
-    }
-}
-
-impl Course {
-    fn into_closed(direction: Direction) -> Self {
-        match direction {
-            Direction::First => Self::FIRST_INTO_CLOSED,
-            Direction::Second => Self::SECOND_INTO_CLOSED,
+impl Client {
+    /// By the first segment: where it has no SYN, the end with a well-known port, or else the one with the lower port, is the server.
+    fn of_first(segment: &Segment) -> Self {
+        let [from, to] = [segment.src_port, segment.dst_port];
+        let [from_known, to_known] = [from, to].map(|port| port < FIRST_UNRESERVED);
+        match (from_known, to_known) {
+            _ if segment.flags.contains(Flags::SYN) => Self::SentFirst,
+            (true, false) => Self::ByPort(Direction::Second),
+            (false, true) => Self::ByPort(Direction::First),
+            _ if from < to => Self::ByPort(Direction::Second),
+            _ if to < from => Self::ByPort(Direction::First),
+            _ => Self::SentFirst,
         }
     }
-}
 
-impl Client {
     fn basis(self) -> RolesBasis {
         match self {
             Self::SentFirst => RolesBasis::FirstSegment,
+            Self::ByPort(_) => RolesBasis::Port,
             Self::TookSynAck(_) => RolesBasis::SynAck,
             Self::SentSyn(_) => RolesBasis::Syn,
         }
@@ -105,7 +83,7 @@ impl Client {
     fn direction(self) -> Direction {
         match self {
             Self::SentFirst => Direction::First,
-            Self::TookSynAck(direction) | Self::SentSyn(direction) => direction,
+            Self::ByPort(direction) | Self::TookSynAck(direction) | Self::SentSyn(direction) => direction,
         }
     }
 }
@@ -125,6 +103,7 @@ impl<K: Key> Record<K> {
             first_at: segment.at,
             first_frame: segment.frame,
             first_adds: completeness(segment),
+            client: if key.is_one_end() { Client::SentFirst } else { Client::of_first(segment) },
             completeness: if opens { SYN } else { 0 },
             ..Self::default()
         }
@@ -190,7 +169,9 @@ impl<K: Key> Record<K> {
                 self.settle_client(direction, flags);
             }
         }
-        let last_at = (segment.at == self.first_at && opened.is_none()).then(|| self.last_at()).flatten();
+        let before = self.last_at();
+        let last_at = before.filter(|_| segment.at == self.first_at && opened.is_none());
+        let pause = segment.at.zip(before).map_or(Span(0), |(at, before)| at.since(before));
         let mut judged = self.conversation.observe(direction, segment);
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
@@ -245,8 +226,21 @@ impl<K: Key> Record<K> {
             }
             moved = Some(moves);
         }
-        if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
+        let is_remarkable = !judged.findings.is_empty() || segment.window == 0;
+        if is_remarkable || controls && self.is_round(direction, flags) {
             self.note_trouble(direction, segment, &Noted::of(&judged), most);
+        }
+        if is_remarkable && symptoms::may_matter(segment, judged.findings)
+            || pause >= symptoms::LONG
+            || !self.watch.is_empty()
+            // What refuses a SYN hurts nothing that was there.
+            || flags.contains(Flags::RST) && self.completeness & (ACK | DATA) != 0
+            || segment.len > 0 && self.is_narrow(direction, &judged)
+        {
+            self.note_symptoms(direction, segment, &judged, pause);
+        }
+        if segment.len > 0 {
+            self.spoke = Some(direction);
         }
         (
             judged.findings,
@@ -330,8 +324,13 @@ impl<K: Key> Record<K> {
         }
     }
 
-    /// The connection as it is told.
+    /// The connection as it is told when no segment can follow.
     pub(super) fn summary(&self) -> Connection {
+        self.summary_at(None)
+    }
+
+    /// The connection as it is told while segments may follow, at this time, if it is known.
+    pub(super) fn summary_at(&self, now: Option<Timestamp>) -> Connection {
         let client = self.client.direction();
         let server = client.reverse();
         let ends = self.key.ends();
@@ -355,6 +354,27 @@ impl<K: Key> Record<K> {
                 .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
         };
         let ending = facts.ending();
+        let verdict = facts.verdict();
+        let icmp = self.trouble.as_ref().and_then(|trouble| trouble.icmp);
+        let evidence = problem::Evidence {
+            symptoms: self.trouble.as_ref().and_then(|trouble| trouble.symptoms.as_deref()),
+            streams,
+            client,
+            icmp: icmp.map(|icmp| icmp.last),
+            last: self.last_at(),
+            quiet: now.zip(self.last_at()).map(|(now, last)| now.since(last)),
+            spoke: self.spoke,
+            is_open: verdict == Verdict::Established,
+            is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
+            is_reset: ending == Ending::Reset,
+        };
+        let problem = if facts.is_one_end { None } else { evidence.problem() };
+        let verdict = match (verdict, problem) {
+            (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == side => {
+                Verdict::Reset { by, kind: ResetKind::Forged }
+            }
+            (verdict, _) => verdict,
+        };
         let end_of = |direction| match place(direction) {
             KeySide::Lower => ends[0],
             KeySide::Higher => ends[1],
@@ -379,13 +399,15 @@ impl<K: Key> Record<K> {
             roles_basis: self.client.basis(),
             closed_by: facts.closed_by(),
             ending,
-            verdict: facts.verdict(),
-            icmp: self.trouble.as_ref().and_then(|trouble| trouble.icmp),
+            verdict,
+            problem,
+            icmp,
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
             findings_omitted: self.omitted(),
             breakdown: None,
+            finding_counts: self.trouble.as_ref().and_then(|trouble| trouble.finding_counts()),
         }
     }
 
@@ -456,7 +478,7 @@ impl<K: Key> Record<K> {
         self.client = match (self.client, is_opening(flags)) {
             (Client::SentSyn(_), _) => return,
             (_, true) => Client::SentSyn(direction),
-            (Client::SentFirst, false) => Client::TookSynAck(direction.reverse()),
+            (Client::SentFirst | Client::ByPort(_), false) => Client::TookSynAck(direction.reverse()),
             (Client::TookSynAck(_), false) => return,
         };
     }
@@ -649,6 +671,32 @@ impl<K: Key> Record<K> {
         trouble.note(direction, segment.frame, noted, most);
     }
 
+    /// Whether the octets end where the peer's window would, were it not scaled.
+    #[inline]
+    fn is_narrow(&self, direction: Direction, judged: &Judgement) -> bool {
+        let window = self.stream(direction.reverse()).scaled_window();
+        window.is_some_and(|(window, _)| u32::from(window) == judged.in_flight)
+    }
+
+    /// Takes note of what may have gone wrong.
+    #[cold]
+    fn note_symptoms(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, pause: Span) {
+        let peer = direction.reverse();
+        let trouble = self.trouble.get_or_insert_default();
+        let seen = symptoms::Seen {
+            direction,
+            segment,
+            judged,
+            fwd: self.conversation.stream(direction),
+            rev: self.conversation.stream(peer),
+            peer_next: self.conversation.around(direction, judged).peer_next,
+            pause,
+            spoke: self.spoke,
+            rtt: self.conversation.initial_rtt(),
+        };
+        self.watch = trouble.symptoms.get_or_insert_default().note(&seen);
+    }
+
     fn findings(&self, client: Direction) -> Vec<FindingAt> {
         self.trouble.as_ref().map_or_else(Vec::new, |trouble| trouble.findings(client))
     }
@@ -725,6 +773,8 @@ fn completeness(segment: &Segment) -> u8 {
     bits
 }
 
+/// Ports below this one are those of servers (RFC 6335 section 6).
+const FIRST_UNRESERVED: u16 = 1024;
 /// The flags whose segments are counted.
 const CONTROLS: [Flags; 3] = [Flags::SYN, Flags::FIN, Flags::RST];
 const SYN: u8 = 1;

@@ -1,7 +1,8 @@
 //! What is remarkable about a connection: counts of its findings, and the first of them.
 
 use super::history::{Signs, side_of};
-use super::{Detail, FindingAt, Icmp};
+use super::symptoms::Symptoms;
+use super::{Detail, FindingAt, FindingCounts, Icmp};
 use crate::tcp::{Direction, Finding, FindingSet, Judgement};
 use crate::time::{Span, Timestamp};
 
@@ -18,6 +19,8 @@ pub(super) struct Trouble {
     pub(super) omitted: u64,
     /// ICMP errors that quote its segments.
     pub(super) icmp: Option<Icmp>,
+    /// What went wrong.
+    pub(super) symptoms: Option<Box<Symptoms>>,
     /// Where the capture began again from the first segment: the last time before that.
     pub(super) replayed_until: Option<Timestamp>,
     /// How much memory the table counts for the connection besides its slot.
@@ -45,7 +48,15 @@ impl Trouble {
     /// How much memory it takes.
     #[inline]
     pub(super) fn extra(&self) -> usize {
-        size_of::<Self>() + self.remarks.capacity() * size_of::<Remark>()
+        let symptoms = self.symptoms.as_ref().map_or(0, |_| size_of::<Symptoms>());
+        size_of::<Self>() + symptoms + self.remarks.capacity() * size_of::<Remark>()
+    }
+
+    /// How often each finding was made, in both directions together; `None` where none was.
+    pub(super) fn finding_counts(&self) -> Option<Box<FindingCounts>> {
+        let [first, second] = &self.counts;
+        let counts = std::array::from_fn(|at| first[at].saturating_add(second[at]));
+        counts.iter().any(|count| *count > 0).then(|| Box::new(counts))
     }
 
     /// The findings that were kept.

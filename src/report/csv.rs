@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::field::{
     Code, Columns, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields,
-    parts_fields, reason_fields, side_fields,
+    parts_fields, problem_fields, reason_fields, side_fields,
 };
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
@@ -157,6 +157,9 @@ macro_rules! block {
     };
     ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(reason_fields! { cells ($out, $of) })*
+    };
+    ($out:ident problems { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(problem_fields! { cells ($out, $of) })*
     };
     ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(side_fields! { cells ($out, $of) })*

@@ -11,6 +11,7 @@ mod findings;
 pub mod interfaces;
 mod jsonl;
 pub mod live;
+mod overview;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod run;
@@ -35,6 +36,7 @@ pub use expression::{Assertion, Expression, Judged, Undecided, Wrong};
 pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{EventStream, Jsonl, Named};
+pub use overview::{FindingTotals, Overview};
 pub use run::{RunSummary, assertions, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};

@@ -287,6 +287,7 @@ impl Teller {
             client_state_basis: Some(Basis::Sent),
             server_state_basis: None,
             roles_basis: RolesBasis::Syn,
+            problem: None,
             icmp: None,
             client_state: Some(State::TimeWait),
             server_state: Some(State::Closed),
@@ -298,6 +299,7 @@ impl Teller {
             findings: Vec::new(),
             findings_omitted: 0,
             breakdown: None,
+            finding_counts: None,
         });
         self.story.totals.frames = self.frame;
         self.story.totals.segments = self.frame;

@@ -441,6 +441,33 @@ fn what_is_sent_again_at_an_acknowledgement_is_no_timeout() {
 }
 
 #[test]
+fn a_reported_loss_is_no_timeout_where_an_acknowledgement_set_the_timer_anew() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1
+        1001us C > S: . 1001(1000) ack 1
+        1002us C > S: P. 2001(1000) ack 1
+        180000us S > C: . 1(0) ack 1001
+        181000us S > C: . 1(0) ack 1001 sack 2001-3001
+        221000us C > S: . 1001(1000) ack 1
+        ",
+    );
+    assert_eq!(told[5], "#9 fast_retransmit of #5 LossReported");
+}
+
+#[test]
+fn with_sack_an_acknowledgement_without_a_block_reports_no_loss() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1
+        2000us S > C: . 1(0) ack 1
+        210000us C > S: P. 1(10) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#6 tail_loss_probe of #4 TailUnacknowledged");
+}
+
+#[test]
 fn what_follows_a_timeout_is_the_timeouts() {
     let told = after_handshake(
         "

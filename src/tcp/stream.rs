@@ -214,6 +214,23 @@ impl Stream {
         self.marks.contains(Marks::FIN).then_some(self.octets.fin_end)
     }
 
+    /// Whether its sender announced a window of zero last.
+    pub fn has_zero_window(&self) -> bool {
+        self.marks.contains(Marks::WINDOW) && self.window == 0
+    }
+
+    /// The window field that its sender announced last, and by how many bits it is to be shifted left; `None` where it is not scaled.
+    #[inline]
+    pub fn scaled_window(&self) -> Option<(u16, u32)> {
+        let shift = if self.marks.contains(Marks::UNSCALED) { 0 } else { self.scale.shift() };
+        (shift > 0 && self.marks.contains(Marks::WINDOW)).then_some((self.window, shift))
+    }
+
+    /// The position in the stream of a sequence number, 0 being the octet after the SYN.
+    pub fn position(&self, seq: Seq) -> i64 {
+        self.octets.position(seq)
+    }
+
     /// Learns where the direction begins, from a segment of its own.
     #[inline(always)]
     pub(super) fn meet(&mut self, segment: &Segment) {

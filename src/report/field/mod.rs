@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::wording::{English, Wording};
-use crate::flow::{Class, Closer, ConnState, Connection, Ending, RolesBasis};
+use crate::flow::{Class, Closer, ConnState, Connection, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;
@@ -17,7 +17,7 @@ use crate::wire::IcmpKind;
 pub use datum::Value;
 pub(super) use datum::{Code, Datum, Findings, Frame};
 pub(super) use finding::FindingField;
-pub(super) use list::{connection_fields, end_fields, parts_fields, reason_fields, side_fields};
+pub(super) use list::{connection_fields, end_fields, parts_fields, problem_fields, reason_fields, side_fields};
 pub use reference::fields_help;
 
 /// One field of a connection.
@@ -295,6 +295,15 @@ macro_rules! block {
             },
         },)*]
     };
+
+    ($c:ident problems { $($(#[doc = $doc:literal])* $name:ident = $of:expr;)* }) => {
+        &[$(Group {
+            name: stringify!($name),
+            doc: concat!($($doc),*),
+            heading: None,
+            fields: problem_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
+        },)*]
+    };
 }
 
 macro_rules! unit {
@@ -322,6 +331,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::flow::Problem;
     use crate::report::{Jsonl, sample};
 
     /// The fields of a JSON object by their paths, lists left out.
@@ -358,6 +368,7 @@ mod tests {
         let parts = Class::ALL.iter().map(|class| (*class, Span(100 + *class as i64))).collect();
         let breakdown = crate::flow::Breakdown { total: parts, ..Default::default() };
         whole.breakdown = Some(Box::new(breakdown));
+        unknown.problem = Some(Problem::new(ProblemKind::PeerSilent, Side::Server));
         for connection in [whole, unknown] {
             let mut line = Vec::new();
             let mut jsonl = Jsonl::new(&mut line);
@@ -368,10 +379,13 @@ mod tests {
             expected.remove("type");
             // What else a reason has depends on its code.
             expected.retain(|name, _| name == "reason.code" || !name.starts_with("reason."));
-            let is_whole = connection.breakdown.is_some();
-            assert_eq!(expected.remove("breakdown"), (!is_whole).then_some(serde_json::Value::Null));
+            // Where nothing hurt it, or nobody asked where its time went, none of these fields is there.
+            let (is_hurt, is_divided) = (connection.problem.is_some(), connection.breakdown.is_some());
+            assert_eq!(expected.remove("problem").is_some(), !is_hurt);
+            assert_eq!(expected.remove("breakdown"), (!is_divided).then_some(serde_json::Value::Null));
             let told: BTreeMap<_, _> = Field::all()
-                .filter(|field| field.kind != Kind::Findings && (is_whole || !field.is_of_breakdown()))
+                .filter(|field| is_hurt || !field.name.starts_with("problem."))
+                .filter(|field| field.kind != Kind::Findings && (is_divided || !field.is_of_breakdown()))
                 .map(|field| (field.name.to_owned(), json(field.of(&connection))))
                 .collect();
             assert_eq!(told, expected);
@@ -422,6 +436,7 @@ mod tests {
                 "" => "connection",
                 "client" | "server" => "end",
                 "reason" => "reason",
+                "problem" => "problem",
                 _ if name.starts_with("breakdown.") => "parts",
                 _ => "side_summary",
             };
@@ -437,7 +452,9 @@ mod tests {
                 };
                 top.push(name.split('.').next().unwrap().to_owned());
                 top.dedup();
-                if told["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
+                // Where nothing hurt it, there is no problem.
+                let at = if object == "problem" { &told["anyOf"][0] } else { told };
+                if at["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
                     wrong.push(format!("{name}: \"$ref\": \"#/$defs/{object}\", \"description\": \"{}\"", group.doc()));
                 }
                 let names: Vec<_> =
@@ -460,7 +477,9 @@ mod tests {
                     Kind::Findings => "array",
                 };
                 let mut types = BTreeSet::from([kind.to_owned()]);
-                if field.nullable && !is_part {
+                // Where there is a problem, these are known of it.
+                let is_known = object == "problem" && ["kind", "side", "until_end"].contains(&name);
+                if field.nullable && !is_part && !is_known {
                     types.insert("null".to_owned());
                 }
                 let words = match field.kind {

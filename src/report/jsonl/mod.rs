@@ -5,6 +5,7 @@ mod amended;
 mod connection;
 mod event;
 mod lines;
+mod overview;
 mod put;
 mod status;
 mod stream;
@@ -21,6 +22,7 @@ use super::expression::Judged;
 use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
+use crate::report::overview::{FindingTotals, Overview};
 use crate::report::wording::{English, Wording};
 use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story};
 use crate::time::Timestamp;
@@ -222,6 +224,24 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn interface(&mut self, interface: &Interface) -> io::Result<()> {
         self.lines.object(&InterfaceLine { r#type: "interface", interface })?;
+        self.end_line()
+    }
+
+    /// Writes the `summary` line: one page on all connections.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn summary(&mut self, overview: &Overview) -> io::Result<()> {
+        self.lines.object(&overview::page(overview))?;
+        self.end_line()
+    }
+
+    /// Writes the `finding_totals` line: how often each finding was made, and in how many connections.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finding_totals(&mut self, totals: &FindingTotals) -> io::Result<()> {
+        self.lines.object(&serde_json::json!({"type": "finding_totals", "findings": overview::findings(totals)}))?;
         self.end_line()
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::lines::{Lines, steers};
-use crate::flow::{Closer, ConnState, Ending, RolesBasis};
+use crate::flow::{Closer, ConnState, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::report::field::{Code, Findings, Frame};
 use crate::report::text::Dotted;
 use crate::tcp::{Basis, State};
@@ -77,7 +77,7 @@ macro_rules! words {
     )*};
 }
 
-words! { State ConnState Closer Ending IcmpKind Basis RolesBasis }
+words! { State ConnState Closer Ending IcmpKind Basis RolesBasis ProblemKind Side Unacknowledged }
 
 impl Put for Code {
     fn put(self, out: &mut Lines) {

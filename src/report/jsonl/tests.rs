@@ -69,6 +69,7 @@ fn connection() -> Connection {
         client_state_basis: Some(Basis::Sent),
         server_state_basis: None,
         roles_basis: RolesBasis::Syn,
+        problem: None,
         icmp: None,
         client_state: Some(State::TimeWait),
         server_state: None,
@@ -88,6 +89,7 @@ fn connection() -> Connection {
         ],
         findings_omitted: 2,
         breakdown: None,
+        finding_counts: None,
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn time_spent(total: &Parts) -> String {
     };
     if share(most, whole) >= NEARLY_ALL {
         let all = if most == whole { "all" } else { "nearly all" };
-        return format!("Took {}, {all} of it {}{}.", Amount(whole), verb(first), rest(first));
+        return format!("Took {}, {all} of it {}{}.", Rough(whole), verb(first), rest(first));
     }
     let mut named = Vec::new();
     let (mut covered, mut waited) = (0, false);
@@ -28,11 +28,11 @@ pub(super) fn time_spent(total: &Parts) -> String {
         // It is said once that something was waited for.
         let verb = if waited && verb(class) == WAITING { "" } else { verb(class) };
         waited |= verb == WAITING;
-        named.push(format!("{} {verb}{}", Amount(span), rest(class)));
+        named.push(format!("{} {verb}{}", Rough(span), rest(class)));
     }
     let last = named.pop().unwrap_or_default();
     let list = if named.is_empty() { last } else { format!("{} and {last}", named.join(", ")) };
-    format!("Took {}, of which {list}.", Amount(whole))
+    format!("Took {}, of which {list}.", Rough(whole))
 }
 
 /// What a class is called in a legend.
@@ -89,9 +89,9 @@ fn share(part: Span, whole: Span) -> i128 {
 }
 
 /// A duration, two or three digits of it.
-struct Amount(Span);
+struct Rough(Span);
 
-impl fmt::Display for Amount {
+impl fmt::Display for Rough {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos().max(0);
         let (unit, name) = match nanos {
@@ -100,9 +100,9 @@ impl fmt::Display for Amount {
             1_000_000..1_000_000_000 => (1_000_000, "ms"),
             _ => (1_000_000_000, "s"),
         };
-        // Rounded, so that nothing is said to be shorter than it looks beside more digits.
-        let tenths = nanos.saturating_add(unit / 20) / (unit / 10);
-        match nanos.saturating_add(unit / 2) / unit {
+        // Cut, as the durations with more digits beside it are.
+        let tenths = nanos / (unit / 10);
+        match nanos / unit {
             whole if whole >= 120 && name == "s" => write!(f, "{} min {} s", whole / 60, whole % 60),
             whole if tenths >= 100 => write!(f, "{whole} {name}"),
             _ => write!(f, "{}.{} {name}", tenths / 10, tenths % 10),
@@ -141,7 +141,7 @@ mod tests {
             said(&[(Class::Network, 96), (Class::Handshake, 4)]),
             "Took 100 ms, nearly all of it on the network."
         );
-        assert_eq!(said(&[(Class::ClientProgram, 7_450)]), "Took 7.5 s, all of it waiting for the client's program.");
+        assert_eq!(said(&[(Class::ClientProgram, 7_450)]), "Took 7.4 s, all of it waiting for the client's program.");
         assert_eq!(
             said(&[(Class::ReceiverWindow, 400_000), (Class::ZeroWindow, 300_000), (Class::SenderProgram, 290_000)]),
             "Took 16 min 30 s, of which 6 min 40 s limited by the receiver's window, 5 min 0 s blocked by a zero window \

@@ -1,8 +1,10 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
+mod amount;
 mod breakdown;
 mod english;
 mod mistakes;
+mod problem;
 
 use std::borrow::Cow;
 
@@ -17,7 +19,7 @@ pub trait Wording: Sync {
     /// How a connection ended: one or two sentences, with a full stop.
     fn verdict(&self, verdict: &Verdict) -> Cow<'static, str>;
 
-    /// How a connection ended, and what ICMP errors said of it: one or two sentences.
+    /// How a connection ended, and what hurt it most, or what ICMP errors said of it: at most two sentences.
     fn ending(&self, connection: &Connection) -> Cow<'static, str>;
 
     /// Where a connection's time went: one sentence, with a full stop, that names the largest parts.
@@ -25,6 +27,9 @@ pub trait Wording: Sync {
 
     /// What a class of a breakdown is called.
     fn class(&self, class: Class) -> &'static str;
+
+    /// The most that one line can say where its columns tell how the connection ended: what hurt it most, or else how it ended.
+    fn brief(&self, connection: &Connection) -> Cow<'static, str>;
 
     /// What is remarkable about a segment: one sentence, with a full stop.
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str>;
