@@ -25,7 +25,7 @@ pub use sink::{Broken, Sink};
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 use crate::story::{Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
@@ -198,7 +198,7 @@ impl Session {
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
     ///
     /// `threads` are those that made the calls.
-    pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
+    pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Answer], dropped: Option<u64>) -> Story {
         let (timeline, connections, totals) = self.timeline(calls, evidence, dropped);
         timeline.finish(connections, threads, totals)
     }
@@ -209,7 +209,7 @@ impl Session {
     pub fn timeline(
         mut self,
         calls: Vec<Call>,
-        evidence: &[Evidence],
+        evidence: &[Answer],
         dropped: Option<u64>,
     ) -> (Timeline, Vec<Connection>, Totals) {
         let Self { table, kept, telling, breakdowns, .. } = &mut self;

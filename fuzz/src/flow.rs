@@ -10,7 +10,7 @@ use tcpflow::calls::{
 };
 use tcpflow::capture::{CaptureError, Frame, FrameSource, Given, LinkType};
 use tcpflow::flow::{Connection, Limits, SideSummary, Step, Totals};
-use tcpflow::kernel::{Evidence, Timer, TimerKind};
+use tcpflow::kernel::{Answer, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
 use tcpflow::report::wording::{English, Wording};
 use tcpflow::report::{
@@ -231,7 +231,7 @@ struct Script {
     frames: Vec<Captured>,
     threads: Threads,
     calls: Vec<Call>,
-    evidence: Vec<Evidence>,
+    evidence: Vec<Answer>,
 }
 
 pub(super) struct Captured {
@@ -693,7 +693,7 @@ impl World {
         let (local, peer) = (self.ends[which][from].at, self.ends[which][1 - from].at);
         let answer = tape.octet();
         let asked = Timestamp::from_nanos(self.now);
-        self.script.evidence.push(Evidence {
+        self.script.evidence.push(Answer {
             asked,
             answered: asked.after(Span(i64::from(tape.octet()) * 1_000)),
             local,

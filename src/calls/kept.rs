@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Kept {
     /// The calls, in the order in which they were entered.
     pub calls: Vec<Call>,
     /// What sock_diag answered.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Answer>,
     /// What was worth saying about how it was recorded.
     pub notices: Vec<String>,
 }
@@ -36,7 +36,7 @@ enum Line {
     Thread(Thread),
     /// A call; its thread stands before it.
     Call(Box<Call>),
-    Evidence(Box<Evidence>),
+    Evidence(Box<Answer>),
     Notice(String),
 }
 
@@ -212,7 +212,7 @@ const LONGEST_COMM: usize = 64;
 const MOST_NOTICES: usize = 16;
 const LONGEST_NOTICE: usize = 240;
 const COST_OF_EVENT: usize = 400;
-const COST_OF_EVIDENCE: usize = 2 * size_of::<Evidence>() + COST_OF_EVENT;
+const COST_OF_EVIDENCE: usize = 2 * size_of::<Answer>() + COST_OF_EVENT;
 
 #[cfg(test)]
 mod tests {
@@ -225,7 +225,7 @@ mod tests {
 
     fn kept() -> Kept {
         let at = Timestamp::from_nanos(1_795_223_276_320_071_123);
-        let evidence = Evidence {
+        let evidence = Answer {
             asked: at,
             answered: at,
             local: "127.0.0.1:3000".parse().expect("an address"),

@@ -65,7 +65,7 @@ pub struct TcpInfo {
 
 /// One answer of sock_diag about one 4-tuple, seen from `local`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Answer {
     /// When the kernel was asked.
     pub asked: Timestamp,
     /// When the answer was there; it held at some moment between the two.

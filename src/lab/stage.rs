@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::heard::Heard;
 use super::scenario::Scenario;
 use crate::calls::{Effect, Threads, Whereabouts};
-use crate::kernel::{Evidence, SockDiag};
+use crate::kernel::{Answer, SockDiag};
 
 /// A call that failed and should not have: which, and how. `EINTR`: the play was over before it was done.
 pub(super) type Failure = (&'static str, Errno);
@@ -36,7 +36,7 @@ pub(super) struct Stage<'a> {
     /// Whether the kernel's table of sockets showed the listening socket: otherwise its silence means nothing.
     pub(super) sock_diag_answers: AtomicBool,
     /// What sock_diag said of ends that had just closed first.
-    pub(super) evidence: Mutex<Vec<Evidence>>,
+    pub(super) evidence: Mutex<Vec<Answer>>,
     /// What has been read of the capture so far.
     pub(super) seen: Arc<Traffic>,
     /// What the clients have had sent back so far.

@@ -43,7 +43,7 @@ impl Timeline {
     }
 
     /// Takes in sock_diag's answer: it confirms a state or contradicts it, and shows the TIME-WAIT timer, and the moment its socket went.
-    pub(super) fn answered(&mut self, answer: &kernel::Evidence) {
+    pub(super) fn answered(&mut self, answer: &kernel::Answer) {
         let said = Said {
             by: Witness::SockDiag,
             state: answer.state,

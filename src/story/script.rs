@@ -8,7 +8,7 @@ use super::{EventKind, Lookup, Observed, Sighting, Story, Timeline, Trace, Witne
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 use crate::script::{self, LinkEvent};
 use crate::tcp::{Finding, State};
 
@@ -24,7 +24,7 @@ pub(crate) struct Recording {
     pub(crate) connections: Vec<Connection>,
     pub(crate) threads: Threads,
     pub(crate) calls: Vec<Call>,
-    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) evidence: Vec<Answer>,
     pub(crate) links: Vec<LinkEvent>,
 }
 

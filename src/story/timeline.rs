@@ -57,7 +57,7 @@ impl Timeline {
     /// The timeline of a recording: the segments of some connections, calls, and what sock_diag answered.
     ///
     /// Segments keep the order in which they were captured, whatever their timestamps say.
-    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Self {
+    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Self {
         let mut timeline = Self::default();
         words(traces, calls, evidence).for_each(|word| timeline.take(word));
         timeline
@@ -260,7 +260,7 @@ impl Timeline {
 }
 
 /// The words of a recording in the order in which they are to be told.
-pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Words {
+pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Words {
     let mut others: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
     others.extend(evidence.iter().map(|answer| {
         let word = Witnessed::Answered(answer.clone());

@@ -40,7 +40,7 @@ pub enum Witnessed {
         info: TcpInfo,
     },
     /// What sock_diag answered.
-    Answered(kernel::Evidence),
+    Answered(kernel::Answer),
     /// No further segment of a connection is to be expected: its summary.
     Ended(Box<Connection>),
 }
