@@ -12,7 +12,7 @@ use super::key::KeySide;
 use super::ledger::Ledger;
 use super::record::Record;
 use super::slab::Slab;
-use super::{Answer, Connection};
+use super::{Connection, Reply};
 use crate::tcp::Finding;
 use crate::time::Timestamp;
 use crate::wire::{Flags, IcmpError, Oddities, Segment};
@@ -50,7 +50,7 @@ where
 
 impl<K: Family> Flows<K> {
     #[inline]
-    pub(super) fn observe<A: Answer>(
+    pub(super) fn observe<A: Reply>(
         &mut self,
         hash: u64,
         key: K,
@@ -95,7 +95,7 @@ impl<K: Family> Flows<K> {
 
     /// A segment of a connection that has a record.
     #[inline(always)]
-    pub(super) fn follow<A: Answer>(
+    pub(super) fn follow<A: Reply>(
         &mut self,
         slot: u32,
         key: K,
@@ -131,7 +131,7 @@ impl<K: Family> Flows<K> {
     }
 
     /// A segment between ends that have no connection.
-    pub(super) fn open<A: Answer>(
+    pub(super) fn open<A: Reply>(
         &mut self,
         hash: u64,
         key: K,
@@ -161,7 +161,7 @@ impl<K: Family> Flows<K> {
     }
 
     /// The first segment of a connection that has a record at once.
-    pub(super) fn start<A: Answer>(
+    pub(super) fn start<A: Reply>(
         &mut self,
         slot: u32,
         from: KeySide,

@@ -1,6 +1,6 @@
 //! Connections of which one SYN was seen so far: their list from the oldest to the youngest, and how they grow.
 
-use super::Answer;
+use super::Reply;
 use super::attempt::{Attempt, NONE};
 use super::bundle::{AT_ONCE, Finder};
 use super::ended::Family;
@@ -14,7 +14,7 @@ use crate::wire::Segment;
 
 impl<K: Family> Flows<K> {
     /// A segment of a connection of which only one SYN was seen so far.
-    pub(super) fn grow<A: Answer>(
+    pub(super) fn grow<A: Reply>(
         &mut self,
         slot: u32,
         hash: u64,

@@ -100,20 +100,20 @@ pub struct Step {
     pub moves: [Option<(Side, Move)>; 6],
 }
 
-/// What the table answers to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.
-pub trait Answer {
-    /// The answer, for which `step` tells what the segment did.
+/// What the table replies to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.
+pub trait Reply {
+    /// The reply, for which `step` tells what the segment did.
     fn of(step: impl FnOnce() -> Step) -> Self;
 }
 
-impl Answer for Step {
+impl Reply for Step {
     #[inline]
     fn of(step: impl FnOnce() -> Step) -> Self {
         step()
     }
 }
 
-impl Answer for () {
+impl Reply for () {
     #[inline]
     fn of(_: impl FnOnce() -> Step) -> Self {}
 }

@@ -6,7 +6,7 @@ use super::problem::{self, Problem, ProblemKind};
 use super::symptoms::{self, Watch};
 use super::trouble::{Noted, Trouble};
 use super::verdict::{self, Closing, Course, Reset, ResetKind, Verdict};
-use super::{Answer, Connection, ConnectionId, Ending, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
+use super::{Connection, ConnectionId, Ending, FindingAt, Icmp, Range, Reply, RolesBasis, SideSummary, Step};
 use crate::tcp::{
     Around, Conversation, Direction, Endpoint, Finding, FindingSet, Judgement, Move, Moves, Novelty, ResetEffect, Rule,
     State, Stream,
@@ -148,7 +148,7 @@ impl<K: Key> Record<K> {
     ///
     /// Says what is remarkable about it besides what was asked for.
     #[inline]
-    pub(super) fn observe<A: Answer>(
+    pub(super) fn observe<A: Reply>(
         &mut self,
         from: KeySide,
         segment: &Segment,
@@ -250,7 +250,7 @@ impl<K: Key> Record<K> {
 
     /// Takes a segment whose data offset cannot be: it is shown and counted, but its receiver drops it, so it moves nothing.
     #[cold]
-    fn observe_unreadable<A: Answer>(
+    fn observe_unreadable<A: Reply>(
         &mut self,
         direction: Direction,
         segment: &Segment,

@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::key::{AnyKey, Key4, Key6};
 use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
-use super::{Answer, Connection, Step};
+use super::{Connection, Reply, Step};
 use crate::time::Timestamp;
 use crate::wire::{IcmpError, Segment};
 
@@ -63,7 +63,7 @@ impl FlowTable {
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
     /// The bundle must have been filled with the [`finder`](Self::finder) of this table.
-    pub fn observe_all<A: Answer>(
+    pub fn observe_all<A: Reply>(
         &mut self,
         bundle: &Bundle,
         range: Range<usize>,

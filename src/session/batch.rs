@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::trust::Trust;
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
-use crate::flow::{Answer, Bundle, Finder, FlowTable, Step, Totals};
+use crate::flow::{Bundle, Finder, FlowTable, Reply, Step, Totals};
 use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 
@@ -200,7 +200,7 @@ impl Batch {
     }
 
     /// Lets the table follow what the batch holds, and hands on what each segment did.
-    pub(super) fn follow<A: Answer>(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<A>)) {
+    pub(super) fn follow<A: Reply>(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<A>)) {
         let mut taken = 0;
         for (before, quote, error) in &self.quotes {
             table.observe_all(&self.segments, taken..*before, &mut done);
