@@ -21,6 +21,7 @@ use crate::wire::{Flags, Segment, Seq};
 pub struct Endpoint {
     state: Option<State>,
     /// With [`Seen::RESET_SENT`] or [`Seen::RESET_TAKEN`]: the state that the RST ended.
+    /// Without: FIN-WAIT-2 where the peer's FIN brings the acknowledgement of this end's, so that taking it leads through that state.
     before: Option<State>,
     seen: Seen,
     /// With [`Seen::ACKED`]: the highest number that it acknowledged.
@@ -329,7 +330,7 @@ impl Endpoint {
         if flags.contains(Flags::SYN) {
             self.send_syn(segment, around, &mut moves);
         } else {
-            self.implied_open(segment, &mut moves);
+            self.implied_open(segment, around, &mut moves);
         }
         if segment.len > 0 {
             self.seen |= Seen::OCTETS;
@@ -401,6 +402,9 @@ impl Endpoint {
         let heeds_fin =
             self.state != Some(State::SynSent) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK));
         if flags.contains(Flags::FIN) && heeds_fin {
+            let brings_ack =
+                flags.contains(Flags::ACK) && self.seen.contains(Seen::FIN) && !segment.ack.is_before(self.fin_end);
+            self.before = brings_ack.then_some(State::FinWait2);
             if !self.seen.contains(Seen::PEER_FIN) {
                 self.seen |= Seen::PEER_FIN;
                 self.peer_fin_end = segment.end();
@@ -541,12 +545,15 @@ impl Endpoint {
     }
 
     /// A segment without SYN and RST, from an end that was not seen to open: it must have.
-    fn implied_open(&mut self, segment: &Segment, moves: &mut Path) {
+    fn implied_open(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+        let takes_octets =
+            segment.flags.contains(Flags::ACK) && around.peer_isn.is_some_and(|isn| segment.ack.is_after(isn.plus(1)));
         let implied = match self.state {
             Some(State::SynSent) => segment.flags.contains(Flags::ACK),
-            // A FIN may leave in SYN-RECEIVED (3.10.4), octets only with Fast Open.
+            // A FIN may leave in SYN-RECEIVED (3.10.4); octets leave it, and are acknowledged in it, only with Fast Open.
             Some(State::SynReceived) => {
-                segment.len > 0 && !segment.flags.contains(Flags::FIN) && !self.seen.contains(Seen::FAST_OPEN)
+                let sends_octets = segment.len > 0 && !segment.flags.contains(Flags::FIN);
+                (sends_octets || takes_octets) && !self.seen.contains(Seen::FAST_OPEN)
             }
             None => self.seen.contains(Seen::PEER_SYN_ACK) && segment.flags.contains(Flags::ACK),
             _ => false,
@@ -743,6 +750,11 @@ impl Endpoint {
         self.seen |= Seen::PEER_FIN_TAKEN;
         match self.state {
             Some(State::Established | State::SynReceived) => self.enter(State::CloseWait, Rule::FinTaken, moves),
+            Some(State::FinWait1) if self.before == Some(State::FinWait2) => {
+                self.seen |= Seen::FIN_ACKED;
+                self.enter(State::FinWait2, Rule::FinAcked, moves);
+                self.enter(State::TimeWait, Rule::LastFinTaken, moves);
+            }
             Some(State::FinWait1) => self.enter(State::Closing, Rule::FinsCrossed, moves),
             Some(State::FinWait2) => self.enter(State::TimeWait, Rule::LastFinTaken, moves),
             None if self.seen.contains(Seen::OCTETS) && !self.seen.contains(Seen::FIN) => {
@@ -1177,6 +1189,39 @@ mod tests {
             C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
             S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
             C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
+            ",
+        );
+    }
+
+    /// The client's FIN again was sent before the server's came; that one brought the acknowledgement: no FINs crossed.
+    #[test]
+    fn a_fin_that_comes_late_brings_its_acknowledgement() {
+        opened(
+            "
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: F. 301(0) ack 102 = TIME-WAIT LAST-ACK
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 LAST-ACK
+            C > S: .  102(0) ack 302 = TIME-WAIT CLOSED
+            ",
+        );
+        // The first of these FINs had crossed the client's.
+        opened(
+            "
+            C > S: F. 101(0) ack 301 = FIN-WAIT-1 CLOSE-WAIT
+            S > C: F. 301(0) ack 101 = CLOSING FIN-WAIT-1
+            ",
+        );
+    }
+
+    /// Octets are acknowledged only after the handshake, except with Fast Open.
+    #[test]
+    fn an_acknowledgement_of_octets_shows_that_the_handshake_had_ended() {
+        opened(
+            "
+            C > S: P. 101(5) ack 301 = ESTABLISHED ESTABLISHED
+            S > C: S. 300(0) ack 101 = ESTABLISHED SYN-RECEIVED
+            S > C: .  301(0) ack 106 = ESTABLISHED ESTABLISHED
+            S > C: F. 301(0) ack 106 = CLOSE-WAIT FIN-WAIT-1
             ",
         );
     }
