@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use pcap::{Active, Capture, Error, Precision};
+use pcap::{Active, Capture, Error, Precision, Stat};
 use serde::{Deserialize, Serialize};
 
 use super::filter::unusable;
@@ -143,7 +143,9 @@ impl Live {
         let mut capture = opened.map_err(|error| other(cannot_open(interface, &error)))?;
         let link = link_type(capture.get_datalink().0);
         capture.filter(filter, true).map_err(|error| OpenError::Other(unusable(filter, link, &error)))?;
-        let (number, counted) = (0, Counted::default());
+        // Until the filter was there the kernel counted everything that passed.
+        let counted = capture.stats().map_or(Counted::default(), |stat| Counted::since(counters(stat)));
+        let number = 0;
         let point = CapturePoint { file: None, interface: Some(shown(interface)), description: None, link };
         Ok(Self { capture, tap, point, number, bytes: Vec::new(), stop: Arc::default(), until: None, counted })
     }
@@ -179,7 +181,7 @@ impl Live {
             .capture
             .stats()
             .map_err(|error| CaptureError { message: format!("no counters of {interface}: {}", told(&error)) })?;
-        let [received, dropped, if_dropped] = self.counted.advance([stat.received, stat.dropped, stat.if_dropped]);
+        let [received, dropped, if_dropped] = self.counted.advance(counters(stat));
         Ok(CaptureStats { interface, received, dropped, if_dropped, drained: false })
     }
 
@@ -239,6 +241,11 @@ struct Counted {
 }
 
 impl Counted {
+    /// Counts from here on.
+    fn since(now: [u32; 3]) -> Self {
+        Self { last: now, all: [0; 3] }
+    }
+
     fn advance(&mut self, now: [u32; 3]) -> [u64; 3] {
         for ((all, last), now) in self.all.iter_mut().zip(&mut self.last).zip(now) {
             *all += u64::from(now.wrapping_sub(*last));
@@ -246,6 +253,10 @@ impl Counted {
         }
         self.all
     }
+}
+
+fn counters(stat: Stat) -> [u32; 3] {
+    [stat.received, stat.dropped, stat.if_dropped]
 }
 
 impl FrameSource for Live {
@@ -364,6 +375,8 @@ mod tests {
         let mut counted = Counted::default();
         assert_eq!(counted.advance([u32::MAX, 5, 0]), [u64::from(u32::MAX), 5, 0]);
         assert_eq!(counted.advance([4, 5, 1]), [u64::from(u32::MAX) + 5, 5, 1]);
+        let mut counted = Counted::since([u32::MAX, 5, 0]);
+        assert_eq!(counted.advance([4, 5, 1]), [5, 0, 1]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl History {
         let stages = [self.ends[direction as usize].state, self.ends[peer as usize].state];
         let over = flags.contains(Flags::RST) || stages[1] == Stage::Closed || stages[0] == Stage::Reset;
         let zero_window = segment.window == 0 && !over;
-        let repeat = segment.len > 0 && REPEATS.iter().any(|repeat| findings.contains(*repeat));
+        let repeat = segment.len > 0 && findings.repeats();
         let bad = findings.contains(Finding::BadChecksum);
         let own = &mut signs[direction as usize];
         if zero_window && tenfold(&mut own.zero_windows) {
@@ -317,11 +317,3 @@ const LETTERS_A_WORD: usize = 32 / BITS;
 const WORDS: usize = 4;
 /// Marks a letter of [`Direction::Second`].
 const SECOND: u32 = 0x10;
-/// The findings of a segment that carries octets sent before.
-const REPEATS: [Finding; 5] = [
-    Finding::Retransmission,
-    Finding::FastRetransmission,
-    Finding::SpuriousRetransmission,
-    Finding::OutOfOrder,
-    Finding::KeepAlive,
-];

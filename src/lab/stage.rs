@@ -121,9 +121,12 @@ impl<'a> Stage<'a> {
         self.hearer.is_some()
     }
 
-    /// The threads that have begun to make calls.
+    /// Tells the threads that have begun to make calls.
+    ///
+    /// It is told before anyone else is put down: a table that came after a longer one would take threads back.
     pub(super) fn tell_threads(&self) {
-        self.tell(|| Heard::Threads(self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(|| Heard::Threads(threads.clone()));
     }
 
     /// Ends the play early: it was interrupted, is stuck, or an actor failed.
@@ -239,3 +242,39 @@ pub(super) const WINDOW: usize = 1 << 17;
 /// Longer than anything that is waited for without end: who supervises the stage ends it before.
 const ALWAYS: Duration = Duration::from_secs(3600);
 const COURTESY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::calls::{Process, Thread};
+
+    #[test]
+    fn a_table_of_threads_never_comes_after_a_longer_one() {
+        let scenario = Scenario::default();
+        let (hearer, heard) = mpsc::channel();
+        let stage = Stage::of(&scenario, ([127, 0, 0, 1], 1).into(), Arc::default(), Some(hearer));
+        let process = stage.threads.lock().unwrap().add_process(Process { pid: 1, comm: "p".to_owned() });
+        let (actors, each) = (4, 500);
+        thread::scope(|scope| {
+            for _ in 0..actors {
+                scope.spawn(|| {
+                    for tid in 0..each {
+                        stage.threads.lock().unwrap().add(Thread { process, tid, comm: String::new() });
+                        stage.tell_threads();
+                    }
+                });
+            }
+        });
+        let told: Vec<usize> = heard
+            .try_iter()
+            .map(|heard| match heard {
+                Heard::Threads(threads) => threads.threads().len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told.len(), actors * each as usize);
+        assert!(told.is_sorted(), "{told:?}");
+    }
+}

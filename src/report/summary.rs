@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
-use super::timeline::is_retransmission;
 use crate::calls::{Process, Thread, Threads};
 use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals, Verdict};
 use crate::kernel::TimerKind;
@@ -122,7 +121,8 @@ impl<'a> Summary<'a> {
             let mut said = self.carried(end, side);
             let own = copies.values().filter(|copy| copy.from == end);
             let taken_for_repeated =
-                own.clone().filter(|copy| copy.findings.iter().any(is_retransmission)).count() as u64;
+                own.clone().filter(|copy| copy.findings.iter().any(|finding| finding.is_retransmission())).count()
+                    as u64;
             let duplicate_ack = if side.duplicate_acks == 1 { "duplicate ACK" } else { "duplicate ACKs" };
             for (n, what) in [
                 (side.retransmissions.saturating_sub(taken_for_repeated), "retransmitted"),
@@ -152,7 +152,7 @@ impl<'a> Summary<'a> {
             let frame = at.frame.map_or(String::new(), |frame| format!(" in #{frame}"));
             let name = at.finding.name().replace('_', " ");
             let is_copy = at.frame.is_some_and(|frame| copies.contains_key(&frame));
-            let note = match is_copy && is_retransmission(at.finding) {
+            let note = match is_copy && at.finding.is_retransmission() {
                 true => "By the rule alone: the frame was captured twice, and nothing was retransmitted.".into(),
                 false => escape(&style.wording().finding(at), style),
             };

@@ -47,7 +47,7 @@ impl Stopwatch {
         let acks = segment.flags.contains(Flags::ACK);
         rev.is_broken &= !acks;
         fwd.is_broken |= findings.contains(Finding::LostSegment);
-        fwd.sent(segment, REPEATS.iter().any(|repeat| findings.contains(*repeat)));
+        fwd.sent(segment, findings.has_retransmission() || findings.contains(Finding::KeepAlive));
         if acks {
             rev.acknowledged(segment, &mut timing);
         }
@@ -207,9 +207,6 @@ fn is_later(timestamp: u32, other: u32) -> bool {
     (timestamp.wrapping_sub(other) as i32) > 0
 }
 
-/// What octets are called that were sent before.
-const REPEATS: [Finding; 4] =
-    [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission, Finding::KeepAlive];
 /// How many SACK blocks Wireshark takes into account: not the fourth.
 const BLOCKS: usize = 3;
 

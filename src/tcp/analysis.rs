@@ -186,7 +186,7 @@ impl Newest {
 pub(super) fn judge_by_age(newest: Newest, segment: &Segment, brings_octets: bool, findings: &mut FindingSet) {
     let Some(past) = past(newest, segment) else { return };
     // Octets that were there already were not overtaken.
-    if brings_octets && (-NEAR..0).contains(&past) && AGAIN.iter().any(|finding| findings.contains(*finding)) {
+    if brings_octets && (-NEAR..0).contains(&past) && findings.has_retransmission() {
         findings.insert(Finding::Reordered);
     } else if (1..=NEAR).contains(&past) && findings.contains(Finding::OutOfOrder) {
         findings.insert(Finding::SentAgain);
@@ -255,25 +255,8 @@ pub(super) fn remember_announced(fwd: &mut Stream, rev: &mut Stream, segment: &S
     fwd.marks.set(Marks::TIMESTAMPS, fwd.marks.contains(Marks::TIMESTAMPS) || options.timestamps.is_some());
 }
 
-/// Whether a segment repeats sequence space, by its findings.
-#[inline]
-pub(super) fn is_repeat(findings: FindingSet) -> bool {
-    REPEATS.iter().any(|repeat| findings.contains(*repeat))
-}
-
-/// The findings of a segment that repeats sequence space, so that a time measured on it would be ambiguous.
-const REPEATS: [Finding; 5] = [
-    Finding::Retransmission,
-    Finding::FastRetransmission,
-    Finding::SpuriousRetransmission,
-    Finding::OutOfOrder,
-    Finding::KeepAlive,
-];
-
 /// A count of duplicate acknowledgements that is above all others, as Wireshark's −1 in an unsigned number is.
 const UNSEEN: u16 = u16::MAX;
-/// What the rule says of octets that were sent again.
-const AGAIN: [Finding; 3] = [Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission];
 /// How far apart two IP identifications may be to tell which datagram was sent first: hosts that draw them at random are seldom so near.
 const NEAR: i16 = 256;
 /// How soon after the last duplicate acknowledgement a retransmission is a fast one, in nanoseconds.

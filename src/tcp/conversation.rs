@@ -1,8 +1,7 @@
 //! Both directions of one connection: what each segment means, seen against all before it.
 
 use super::analysis::{
-    Newest, is_repeat, judge, judge_by_age, judge_congestion, oddities, remember_announced, tells_of_duplicates,
-    was_sent_before,
+    Newest, judge, judge_by_age, judge_congestion, oddities, remember_announced, tells_of_duplicates, was_sent_before,
 };
 use super::stream::{Marks, Stream};
 use super::{Around, Direction, Finding, FindingSet};
@@ -85,7 +84,7 @@ impl Conversation {
         let (newest, next) = (Newest::of(fwd), fwd.next);
         judge(fwd, rev, segment, now, rtt, &mut findings);
         let duplicate = fwd.duplicate_acks;
-        if !findings.is_empty() && is_repeat(findings) && was_sent_before(newest, segment) {
+        if findings.repeats() && was_sent_before(newest, segment) {
             // It may be a copy, and others will come.
             fwd.irregular.get_or_insert_default();
         }
@@ -118,7 +117,7 @@ impl Conversation {
             fwd.marks |= Marks::FIN;
             fwd.octets.fin_end = segment.end();
         }
-        fwd.round_trips.sent(segment, is_repeat(findings));
+        fwd.round_trips.sent(segment, findings.repeats());
         if acks {
             rev.acknowledge_octets(segment.ack);
             rev.round_trips.acknowledged(segment);

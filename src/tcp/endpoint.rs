@@ -1,6 +1,7 @@
 //! One end's machine of RFC 9293, driven by the segments that the end sends and receives, and corrected by what it sends later.
 
 use super::State;
+use super::moves::{Basis, Move, MoveList, Moves, Rule};
 use crate::wire::{Flags, Segment, Seq};
 
 /// The machine of one end, as a passive observer runs it: small and `Copy`.
@@ -118,128 +119,6 @@ pub enum ResetEffect {
     Ignored,
 }
 
-/// What a state rests on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Basis {
-    /// A segment of that end proves it.
-    Sent,
-    /// A witness in the kernel says it.
-    Kernel,
-    /// A segment is believed to have arrived.
-    Assumed,
-}
-
-impl Basis {
-    /// Each of them.
-    pub const ALL: &'static [Self] = &[Self::Sent, Self::Kernel, Self::Assumed];
-
-    /// Its name in every output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Kernel => "kernel",
-            Self::Assumed => "assumed",
-        }
-    }
-}
-
-/// A step of an end's machine from one state to the next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Move {
-    /// The state it left; `None` when it was not known.
-    pub from: Option<State>,
-    /// The state it entered; with a rule that [is a correction](Rule::is_correction), the state in which it still was.
-    pub to: State,
-    /// The arm of the machine that moved it.
-    pub rule: Rule,
-}
-
-/// The moves that one segment causes at one end: mostly none, one or two.
-pub type Moves = [Option<Move>; 4];
-
-macro_rules! rules {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// The arms of the machine; numbers are sections of RFC 9293.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Rule { $($(#[$doc])* $variant,)* }
-
-        impl Rule {
-            /// Every arm.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Its short name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-rules! {
-    /// listen() makes the socket wait for connections (3.10.1).
-    PassiveOpen = "passive-open",
-    /// close() of a listening socket ends the waiting (3.10.4).
-    ListenerClosed = "listener-closed",
-    /// The end sends a SYN: connect() asked for it (3.10.1).
-    ActiveOpen = "active-open",
-    /// A listening end takes a SYN and answers with SYN-ACK, which shows that it did (3.10.7.2).
-    SynTaken = "syn-taken",
-    /// A SYN arrives while the end's own SYN is unanswered: the SYNs crossed (3.10.7.3).
-    SimultaneousOpen = "simultaneous-open",
-    /// A SYN-ACK acknowledges the end's SYN: connect() can return (3.10.7.3).
-    SynAckTaken = "syn-ack-taken",
-    /// The ACK of the end's SYN ends the handshake: accept() can return (3.10.7.4).
-    SynAcked = "syn-acked",
-    /// The end goes on as only an open one does: what opened it was not captured.
-    AckUnseen = "ack-unseen",
-    /// The end answers a SYN with RST: the port is closed (3.10.7.1).
-    Refused = "refused",
-    /// A RST answers the end's SYN: connect() fails with ECONNREFUSED (3.10.7.3).
-    ConnectRefused = "connect-refused",
-    /// A RST ends a half-open connection: the passive end listens again (3.10.7.4).
-    HandshakeReset = "handshake-reset",
-    /// The end sends its FIN first: close() or shutdown() asked for it (3.10.4).
-    CloseSent = "close-sent",
-    /// The end sends its FIN after it received the peer's (3.10.4).
-    CloseAnswered = "close-answered",
-    /// The ACK of the end's FIN arrives; the peer may still send (3.10.7.4).
-    FinAcked = "fin-acked",
-    /// The peer's FIN arrives in sequence: recv() returns 0 after the last octet (3.10.7.4).
-    FinTaken = "fin-taken",
-    /// The peer's FIN arrives while the end's own FIN is unacknowledged: the FINs crossed (3.10.7.4).
-    FinsCrossed = "fins-crossed",
-    /// The peer's FIN arrives after the end's own was acknowledged: the active closer waits 2 MSL (3.10.7.4).
-    LastFinTaken = "last-fin-taken",
-    /// The ACK of the end's FIN arrives after the FINs crossed: the end waits 2 MSL (3.10.7.4).
-    CrossedFinAcked = "crossed-fin-acked",
-    /// The ACK of the end's FIN arrives, and the peer had closed before: the end is done (3.10.7.4).
-    LastAck = "last-ack",
-    /// A RST in the window ends the connection at once (3.10.7.4).
-    Reset = "reset",
-    /// The end sends RST and forgets the connection (3.10.5).
-    Aborted = "aborted",
-    /// The TIME-WAIT timer ran out, and the kernel removed the socket (3.10.8).
-    TimeWaitOver = "time-wait-over",
-    /// A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).
-    TimeWaitReused = "time-wait-reused",
-    /// The kernel reports a state that no captured segment shows.
-    Witnessed = "witnessed",
-    /// A later segment of the end shows that what was believed to have reached it had not: it still was in the state before.
-    NotArrived = "not-arrived",
-    /// The end goes on after the RST that was believed to end it: it was not closed.
-    WentOn = "went-on",
-    /// The end sent octets and took octets: it is open, though its handshake was not captured.
-    OpenBothWays = "open-both-ways",
-}
-
-impl Rule {
-    /// Whether it takes steps back that had been believed, instead of making one.
-    pub const fn is_correction(self) -> bool {
-        matches!(self, Self::NotArrived | Self::WentOn)
-    }
-}
-
 /// An end whose past was not seen.
 impl Default for Endpoint {
     fn default() -> Self {
@@ -318,7 +197,7 @@ impl Endpoint {
     /// The end sent `segment`.
     pub fn sent(&mut self, segment: &Segment, around: &Around) -> Moves {
         let flags = segment.flags;
-        let mut moves = Path::default();
+        let mut moves = MoveList::default();
         if around.novelty == Novelty::Copy {
             return moves.0;
         }
@@ -365,7 +244,7 @@ impl Endpoint {
     /// `segment`, sent by the peer, passed on its way to the end; `effect` is what it does if it is a RST.
     pub fn received(&mut self, segment: &Segment, around: &Around, effect: ResetEffect) -> Moves {
         let flags = segment.flags;
-        let mut moves = Path::default();
+        let mut moves = MoveList::default();
         if around.novelty == Novelty::Copy {
             return moves.0;
         }
@@ -452,7 +331,7 @@ impl Endpoint {
     // ---- what it sends -------------------------------------------------------------------------------------------
 
     /// Takes back that a RST ended the end, which goes on; returns how it is to be ended again, where that RST is only still on its way.
-    fn go_on(&mut self, segment: &Segment, around: &Around, moves: &mut Path) -> Option<(State, Rule, Seen)> {
+    fn go_on(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) -> Option<(State, Rule, Seen)> {
         if around.novelty != Novelty::New {
             return None;
         }
@@ -482,7 +361,7 @@ impl Endpoint {
         on_its_way.then_some((ended, rule, bit))
     }
 
-    fn send_syn(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn send_syn(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         let answers = segment.flags.contains(Flags::ACK);
         let repeats =
             around.isn == Some(segment.seq) && around.novelty == Novelty::New && !self.seen.contains(Seen::PROVEN);
@@ -545,7 +424,7 @@ impl Endpoint {
     }
 
     /// A segment without SYN and RST, from an end that was not seen to open: it must have.
-    fn implied_open(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn implied_open(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         let takes_octets =
             segment.flags.contains(Flags::ACK) && around.peer_isn.is_some_and(|isn| segment.ack.is_after(isn.plus(1)));
         let implied = match self.state {
@@ -565,7 +444,7 @@ impl Endpoint {
         }
     }
 
-    fn open_both_ways(&mut self, moves: &mut Path) {
+    fn open_both_ways(&mut self, moves: &mut MoveList) {
         if self.state.is_none()
             && self.seen.contains(Seen::OCTETS | Seen::PEER_OCTETS)
             && !self.seen.intersects(Seen::FIN | Seen::PEER_FIN | Seen::PASSIVE)
@@ -574,7 +453,7 @@ impl Endpoint {
         }
     }
 
-    fn send_fin(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn send_fin(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         if self.seen.contains(Seen::FIN) {
             if around.novelty == Novelty::New && segment.end() == self.fin_end {
                 self.forget_fin_ack(moves);
@@ -585,7 +464,7 @@ impl Endpoint {
     }
 
     /// The end sent its FIN, which ends at `fin_end`.
-    fn close(&mut self, fin_end: Seq, moves: &mut Path) {
+    fn close(&mut self, fin_end: Seq, moves: &mut MoveList) {
         self.seen |= Seen::FIN;
         self.fin_end = fin_end;
         self.seen.set(Seen::CLOSED_FIRST, !self.seen.contains(Seen::PEER_FIN_TAKEN));
@@ -603,7 +482,7 @@ impl Endpoint {
 
     /// The number of an acknowledgement that takes none shows that the end had sent its FIN, which was lost before it was captured:
     /// it lies one past all that it sent, and acknowledges the peer's FIN. The FINs crossed, unless the peer's had been answered before.
-    fn fin_before_capture(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn fin_before_capture(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         let is_shown = segment.is_pure_ack()
             && !self.seen.contains(Seen::FIN)
             && self.seen.contains(Seen::PEER_FIN_PROVEN)
@@ -621,7 +500,7 @@ impl Endpoint {
         }
     }
 
-    fn send_reset(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn send_reset(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         let bare = !segment.flags.contains(Flags::ACK);
         match self.state {
             None if self.seen.contains(Seen::PASSIVE) => {
@@ -702,7 +581,7 @@ impl Endpoint {
             })
     }
 
-    fn take_syn(&mut self, segment: &Segment, around: &Around, moves: &mut Path) {
+    fn take_syn(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         let acceptable = |isn: Seq| {
             let newest = around.peer_next.filter(|next| next.is_after(isn)).unwrap_or(isn.plus(1));
             segment.ack.is_after(isn) && !segment.ack.is_after(newest)
@@ -718,7 +597,7 @@ impl Endpoint {
         }
     }
 
-    fn take_ack(&mut self, ack: Seq, around: &Around, moves: &mut Path) {
+    fn take_ack(&mut self, ack: Seq, around: &Around, moves: &mut MoveList) {
         let is_sent = around.peer_next.is_none_or(|next| !ack.is_after(next));
         if !is_sent {
             return;
@@ -743,7 +622,7 @@ impl Endpoint {
             && !around.in_order.is_before(self.peer_fin_end)
     }
 
-    fn take_fin(&mut self, moves: &mut Path) {
+    fn take_fin(&mut self, moves: &mut MoveList) {
         if self.seen.contains(Seen::PEER_FIN_TAKEN) {
             return;
         }
@@ -764,7 +643,7 @@ impl Endpoint {
         }
     }
 
-    fn take_reset(&mut self, moves: &mut Path) {
+    fn take_reset(&mut self, moves: &mut MoveList) {
         let (to, rule) = match self.state {
             Some(State::Closed | State::Listen) => return,
             Some(State::SynSent) => (State::Closed, Rule::ConnectRefused),
@@ -779,7 +658,7 @@ impl Endpoint {
     // ---- what turns out otherwise --------------------------------------------------------------------------------
 
     /// The peer's FIN had not arrived.
-    fn forget_peer_fin(&mut self, moves: &mut Path) {
+    fn forget_peer_fin(&mut self, moves: &mut MoveList) {
         self.seen.remove(Seen::PEER_FIN_TAKEN);
         match self.state {
             Some(State::CloseWait) => self.step(State::Established, Rule::NotArrived, moves),
@@ -794,7 +673,7 @@ impl Endpoint {
     }
 
     /// The acknowledgement of the end's FIN had not arrived.
-    fn forget_fin_ack(&mut self, moves: &mut Path) {
+    fn forget_fin_ack(&mut self, moves: &mut MoveList) {
         if !self.seen.contains(Seen::FIN_ACKED) {
             return;
         }
@@ -835,7 +714,7 @@ impl Endpoint {
     }
 
     /// A RST, or the last ACK, ends it.
-    fn end(&mut self, to: State, rule: Rule, by: Seen, moves: &mut Path) {
+    fn end(&mut self, to: State, rule: Rule, by: Seen, moves: &mut MoveList) {
         self.before = self.state;
         self.enter(to, rule, moves);
         self.seen |= by;
@@ -844,12 +723,12 @@ impl Endpoint {
         }
     }
 
-    fn enter(&mut self, to: State, rule: Rule, moves: &mut Path) {
+    fn enter(&mut self, to: State, rule: Rule, moves: &mut MoveList) {
         self.seen.remove(Seen::PROVEN);
         self.step(to, rule, moves);
     }
 
-    fn step(&mut self, to: State, rule: Rule, moves: &mut Path) {
+    fn step(&mut self, to: State, rule: Rule, moves: &mut MoveList) {
         moves.push(Move { from: self.state, to, rule });
         self.state = Some(to);
     }
@@ -869,23 +748,6 @@ impl Around {
             room: u32::MAX,
             tells_duplicate: false,
             last_reset: None,
-        }
-    }
-}
-
-/// Collects the moves of one segment; one that does not fit in replaces the last, and no segment causes so many.
-#[derive(Default)]
-struct Path(Moves);
-
-impl Path {
-    fn push(&mut self, step: Move) {
-        match self.0.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(step),
-            None => {
-                if let Some(Some(last)) = self.0.last_mut() {
-                    *last = Move { from: last.from, ..step };
-                }
-            }
         }
     }
 }

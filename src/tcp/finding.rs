@@ -93,11 +93,42 @@ findings! {
     WindowReduced = "window_reduced",
 }
 
+impl Finding {
+    /// Whether it takes the segment for one that was sent before.
+    pub const fn is_retransmission(self) -> bool {
+        FindingSet::RETRANSMISSIONS.contains(self)
+    }
+}
+
 /// A set of findings about one segment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FindingSet(u32);
 
 impl FindingSet {
+    const RETRANSMISSIONS: Self =
+        Self::of(&[Finding::Retransmission, Finding::FastRetransmission, Finding::SpuriousRetransmission]);
+    const REPEATS: Self = Self(Self::RETRANSMISSIONS.0 | Self::of(&[Finding::OutOfOrder, Finding::KeepAlive]).0);
+
+    const fn of(findings: &[Finding]) -> Self {
+        let (mut set, mut at) = (Self(0), 0);
+        while at < findings.len() {
+            set.insert(findings[at]);
+            at += 1;
+        }
+        set
+    }
+
+    /// Whether one of them takes the segment for one that was sent before.
+    pub const fn has_retransmission(self) -> bool {
+        self.0 & Self::RETRANSMISSIONS.0 != 0
+    }
+
+    /// Whether by one of them the segment repeats sequence space, so that a time measured on it would be ambiguous:
+    /// it was sent before, comes out of order, or is a keep-alive.
+    pub const fn repeats(self) -> bool {
+        self.0 & Self::REPEATS.0 != 0
+    }
+
     /// Adds a finding.
     pub const fn insert(&mut self, finding: Finding) {
         self.0 |= 1 << finding as u8;

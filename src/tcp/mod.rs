@@ -5,13 +5,15 @@ mod conversation;
 mod copies;
 mod endpoint;
 mod finding;
+mod moves;
 mod octets;
 mod round_trips;
 mod state;
 mod stream;
 
 pub use conversation::{Conversation, Judgement};
-pub use endpoint::{Around, Basis, Endpoint, Move, Moves, Novelty, ResetEffect, Rule};
+pub use endpoint::{Around, Endpoint, Novelty, ResetEffect};
 pub use finding::{Finding, FindingSet};
+pub use moves::{Basis, Move, Moves, Rule};
 pub use state::State;
 pub use stream::{Direction, Stream};

@@ -8,7 +8,6 @@ use crate::capture::CaptureStats;
 use crate::flow::{Connection, ConnectionId, Ending, Side, Step, Totals};
 use crate::report::style::{Charset, Clock, Paint, Style};
 use crate::report::text::{Line, counted, escape, grouped, wrap};
-use crate::report::timeline::is_retransmission;
 use crate::report::{Table, clock};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
@@ -279,7 +278,7 @@ fn retransmitted(connection: &Connection) -> u64 {
         connection.findings.iter().filter(|at| wanted(at.finding)).filter_map(|at| at.frame).collect()
     };
     let copies = frames(|finding| finding == Finding::CapturedTwice);
-    let copies = copies.intersection(&frames(is_retransmission)).count() as u64;
+    let copies = copies.intersection(&frames(Finding::is_retransmission)).count() as u64;
     let by_rule = connection.client_to_server.retransmissions + connection.server_to_client.retransmissions;
     by_rule.saturating_sub(copies)
 }

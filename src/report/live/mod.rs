@@ -23,11 +23,14 @@ pub use timelines::{Events, Rows};
 
 /// Tells what happens in a live capture.
 pub trait Teller {
-    /// Tells what a segment changed: it is called for each that opened its connection or moved an end, with the connection as it stands then.
+    /// Tells what a segment changed: it is called for each that opened its connection or moved an end, with the connection as it stands then;
+    /// whoever tells events or records has no use for them.
     ///
     /// # Errors
     /// Those of the output, here as in the others.
-    fn step(&mut self, segment: &Segment, step: &Step, connection: &Connection) -> io::Result<()>;
+    fn step(&mut self, _segment: &Segment, _step: &Step, _connection: &Connection) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Tells what became of the events of a timeline that grows; whoever tells steps has no use for them.
     ///
@@ -52,12 +55,19 @@ pub trait Teller {
     /// Those of the output.
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()>;
 
-    /// Tells how things stand.
+    /// Tells how things stand, where the form has a place for that.
     ///
     /// # Errors
     /// Those of the output.
-    fn overview(&mut self, now: Timestamp, open: Open, totals: &Totals, stats: Option<&CaptureStats>)
-    -> io::Result<()>;
+    fn overview(
+        &mut self,
+        _now: Timestamp,
+        _open: Open,
+        _totals: &Totals,
+        _stats: Option<&CaptureStats>,
+    ) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Tells a connection that is left at the end, when nothing more comes; to be called by id, and before [`Teller::finish`].
     ///

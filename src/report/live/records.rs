@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{Open, Teller};
+use super::Teller;
 use crate::capture::CaptureStats;
-use crate::flow::{Connection, Step, Totals};
+use crate::flow::{Connection, Totals};
 use crate::report::{Columns, Csv, Origin};
 use crate::time::Timestamp;
-use crate::wire::Segment;
 
 /// Tells it to spreadsheets and databases: the record of each connection to which no further segment can belong, and nothing else.
 pub struct CsvRecords<'a>(Csv<'a>);
@@ -23,19 +22,11 @@ impl<'a> CsvRecords<'a> {
 }
 
 impl Teller for CsvRecords<'_> {
-    fn step(&mut self, _: &Segment, _: &Step, _: &Connection) -> io::Result<()> {
-        Ok(())
-    }
-
     fn told(&mut self, connection: Connection, _: Timestamp) -> io::Result<()> {
         self.0.connection(&connection)
     }
 
     fn drops(&mut self, _: Timestamp, _: u64, _: &CaptureStats) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn overview(&mut self, _: Timestamp, _: Open, _: &Totals, _: Option<&CaptureStats>) -> io::Result<()> {
         Ok(())
     }
 

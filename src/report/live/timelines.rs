@@ -2,17 +2,16 @@
 
 use std::io::{self, Write};
 
+use super::Teller;
 use super::lines::counters;
-use super::{Open, Teller};
 use crate::capture::CaptureStats;
-use crate::flow::{Connection, ConnectionId, Step, Totals};
+use crate::flow::{Connection, ConnectionId, Totals};
 use crate::report::text::{counted, grouped};
 use crate::report::timeline::Follow;
 use crate::report::{EventStream, Style};
 use crate::session::Sink;
 use crate::story::{Changes, Timeline};
 use crate::time::Timestamp;
-use crate::wire::Segment;
 
 /// Draws a row for each event, with the id of its connection, and how each connection ended.
 pub struct Rows<'a>(Follow<'a>, Style);
@@ -25,10 +24,6 @@ impl<'a> Rows<'a> {
 }
 
 impl Teller for Rows<'_> {
-    fn step(&mut self, _: &Segment, _: &Step, _: &Connection) -> io::Result<()> {
-        Ok(())
-    }
-
     fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
         self.0.changes(timeline, changes)
     }
@@ -44,10 +39,6 @@ impl Teller for Rows<'_> {
     fn drops(&mut self, _: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         let (new, all) = (counted(new, "packet"), grouped(stats.dropped));
         self.0.say(&format!("the kernel dropped {new}: {all} in all; the lines above may lack them"))
-    }
-
-    fn overview(&mut self, _: Timestamp, _: Open, _: &Totals, _: Option<&CaptureStats>) -> io::Result<()> {
-        Ok(())
     }
 
     fn left(&mut self, connection: Connection) -> io::Result<()> {
@@ -76,10 +67,6 @@ impl<'a> Events<'a> {
 }
 
 impl Teller for Events<'_> {
-    fn step(&mut self, _: &Segment, _: &Step, _: &Connection) -> io::Result<()> {
-        Ok(())
-    }
-
     fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
         self.0.changes(timeline, changes)
     }
@@ -94,10 +81,6 @@ impl Teller for Events<'_> {
 
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         self.0.jsonl().drops(None, now, new, stats)
-    }
-
-    fn overview(&mut self, _: Timestamp, _: Open, _: &Totals, _: Option<&CaptureStats>) -> io::Result<()> {
-        Ok(())
     }
 
     fn left(&mut self, connection: Connection) -> io::Result<()> {

@@ -11,7 +11,6 @@ use std::io::{self, Write};
 
 pub use self::follow::Follow;
 use self::sheet::Sheet;
-pub(super) use self::words::is_retransmission;
 use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;

@@ -214,7 +214,7 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     };
     // A copy was not sent again, whatever its numbers look like; the rule's verdict stands among the findings below.
     let is_copy = segment.findings.contains(Finding::CapturedTwice);
-    let is_left_out = |finding: &Finding| is_said(finding) || is_copy && is_retransmission(*finding);
+    let is_left_out = |finding: &Finding| is_said(finding) || is_copy && finding.is_retransmission();
     for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
         remarks.push(Line::of(Paint::Warn, said(finding)));
     }
@@ -304,11 +304,6 @@ pub(super) fn run_cause(index: &Index<'_>, run: &[&SegmentEvent], said: Said, st
         return line;
     }
     Line::of(Paint::Dim, "by ").with(paint_of(first.from), called(index, &calls, style))
-}
-
-/// Whether a finding takes the segment for one that was sent before.
-pub(in crate::report) const fn is_retransmission(finding: Finding) -> bool {
-    matches!(finding, Finding::SpuriousRetransmission | Finding::FastRetransmission | Finding::Retransmission)
 }
 
 /// A finding's name with spaces.
