@@ -231,7 +231,7 @@ impl<K: Key> Record<K> {
             self.note_trouble(direction, segment, &Noted::of(&judged), most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
-            || pause >= symptoms::LONG
+            || pause >= symptoms::LONG && symptoms::may_end_pause(segment)
             || !self.watch.is_empty()
             // What refuses a SYN hurts nothing that was there.
             || flags.contains(Flags::RST) && self.completeness & (ACK | DATA) != 0
@@ -335,40 +335,13 @@ impl<K: Key> Record<K> {
         let server = client.reverse();
         let ends = self.key.ends();
         let place = |direction| if direction == Direction::First { self.first } else { self.first.other() };
-        let streams = [self.stream(client), self.stream(server)];
-        let states = [self.ends[client as usize].state(), self.ends[server as usize].state()];
+        let facts = self.facts();
+        let (streams, states) = (facts.streams, facts.states);
         let octets = streams.map(Stream::octets);
-        let facts = verdict::Facts {
-            streams,
-            states,
-            closed: [client, server].map(|direction| self.ends[direction as usize].sent_fin()),
-            client,
-            closing: self.closing,
-            completeness: self.completeness,
-            lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
-            is_one_end: self.key.is_one_end(),
-            midstream: streams.iter().all(|stream| stream.isn().is_none()),
-            copies: self
-                .trouble
-                .as_ref()
-                .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
-        };
         let ending = facts.ending();
         let verdict = facts.verdict();
         let icmp = self.trouble.as_ref().and_then(|trouble| trouble.icmp);
-        let evidence = problem::Evidence {
-            symptoms: self.trouble.as_ref().and_then(|trouble| trouble.symptoms.as_deref()),
-            streams,
-            client,
-            icmp: icmp.map(|icmp| icmp.last),
-            last: self.last_at(),
-            quiet: now.zip(self.last_at()).map(|(now, last)| now.since(last)),
-            spoke: self.spoke,
-            is_open: verdict == Verdict::Established,
-            is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
-            is_reset: ending == Ending::Reset,
-        };
-        let problem = if facts.is_one_end { None } else { evidence.problem() };
+        let problem = self.problem(&facts, ending, &verdict, now);
         let verdict = match (verdict, problem) {
             (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == side => {
                 Verdict::Reset { by, kind: ResetKind::Forged }
@@ -411,6 +384,61 @@ impl<K: Key> Record<K> {
         }
     }
 
+    /// What the verdict rests on.
+    fn facts(&self) -> verdict::Facts<'_> {
+        let client = self.client.direction();
+        let server = client.reverse();
+        let streams = [self.stream(client), self.stream(server)];
+        verdict::Facts {
+            streams,
+            states: [self.ends[client as usize].state(), self.ends[server as usize].state()],
+            closed: [client, server].map(|direction| self.ends[direction as usize].sent_fin()),
+            client,
+            closing: self.closing,
+            completeness: self.completeness,
+            lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
+            is_one_end: self.key.is_one_end(),
+            midstream: streams.iter().all(|stream| stream.isn().is_none()),
+            copies: self
+                .trouble
+                .as_ref()
+                .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
+        }
+    }
+
+    /// What hurt it most, as it stands `now`, where that time is known.
+    fn problem(
+        &self,
+        facts: &verdict::Facts<'_>,
+        ending: Ending,
+        verdict: &Verdict,
+        now: Option<Timestamp>,
+    ) -> Option<Problem> {
+        let trouble = self.trouble.as_deref();
+        let settled = trouble.and_then(|trouble| trouble.problem.as_deref());
+        if facts.is_one_end || settled.is_some() {
+            return settled.copied();
+        }
+        let symptoms = trouble.and_then(|trouble| trouble.symptoms.as_deref());
+        let quiet = now.zip(self.last_at()).map(|(now, last)| now.since(last));
+        if symptoms.is_none() && quiet.is_none() {
+            return None;
+        }
+        let evidence = problem::Evidence {
+            symptoms,
+            streams: facts.streams,
+            client: facts.client,
+            icmp: trouble.and_then(|trouble| trouble.icmp).map(|icmp| icmp.last),
+            last: self.last_at(),
+            quiet,
+            spoke: self.spoke,
+            is_open: *verdict == Verdict::Established,
+            is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
+            is_reset: ending == Ending::Reset,
+        };
+        evidence.problem()
+    }
+
     /// How much memory it takes besides its slot: its findings, and the holes in its streams.
     #[inline]
     pub(super) fn extra(&self) -> usize {
@@ -439,7 +467,21 @@ impl<K: Key> Record<K> {
     /// Gives back what only further segments would need; returns how much it takes now.
     pub(super) fn settle(&mut self) -> usize {
         self.conversation.settle();
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.symptoms.is_some()) {
+            self.settle_symptoms();
+        }
         size_of::<Self>() + self.extra()
+    }
+
+    /// Keeps of what went wrong only what hurt it most.
+    #[cold]
+    fn settle_symptoms(&mut self) {
+        let facts = self.facts();
+        let problem = self.problem(&facts, facts.ending(), &facts.verdict(), None);
+        if let Some(trouble) = &mut self.trouble {
+            trouble.problem = problem.map(Box::new);
+            trouble.symptoms = None;
+        }
     }
 
     /// How many findings it did not keep.

@@ -195,6 +195,12 @@ pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
         || TELLING.iter().any(|telling| findings.contains(*telling))
 }
 
+/// Whether a segment after a pause can say that something went wrong: a FIN that ends one, or an acknowledgement alone, cannot.
+#[inline]
+pub(super) fn may_end_pause(segment: &Segment) -> bool {
+    segment.len > 0 || segment.options.sack_blocks > 0 || segment.flags.contains(Flags::RST)
+}
+
 impl Symptoms {
     /// Those of what one end sent.
     pub(super) fn of(&self, direction: Direction) -> &OfSender {

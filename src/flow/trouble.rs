@@ -2,7 +2,7 @@
 
 use super::history::{Signs, side_of};
 use super::symptoms::Symptoms;
-use super::{Detail, FindingAt, FindingCounts, Icmp};
+use super::{Detail, FindingAt, FindingCounts, Icmp, Problem};
 use crate::tcp::{Direction, Finding, FindingSet, Judgement};
 use crate::time::{Span, Timestamp};
 
@@ -19,8 +19,10 @@ pub(super) struct Trouble {
     pub(super) omitted: u64,
     /// ICMP errors that quote its segments.
     pub(super) icmp: Option<Icmp>,
-    /// What went wrong.
+    /// What went wrong, while the connection is followed.
     pub(super) symptoms: Option<Box<Symptoms>>,
+    /// What hurt it most, once it is not.
+    pub(super) problem: Option<Box<Problem>>,
     /// Where the capture began again from the first segment: the last time before that.
     pub(super) replayed_until: Option<Timestamp>,
     /// How much memory the table counts for the connection besides its slot.
@@ -49,7 +51,8 @@ impl Trouble {
     #[inline]
     pub(super) fn extra(&self) -> usize {
         let symptoms = self.symptoms.as_ref().map_or(0, |_| size_of::<Symptoms>());
-        size_of::<Self>() + symptoms + self.remarks.capacity() * size_of::<Remark>()
+        let problem = self.problem.as_ref().map_or(0, |_| size_of::<Problem>());
+        size_of::<Self>() + symptoms + problem + self.remarks.capacity() * size_of::<Remark>()
     }
 
     /// How often each finding was made, in both directions together; `None` where none was.
