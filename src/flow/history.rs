@@ -81,15 +81,23 @@ impl History {
         Seq(self.last_reset)
     }
 
-    /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
-    pub(super) fn text(&self, originator: Direction) -> String {
-        let mut text = String::with_capacity(LETTERS_A_WORD * WORDS + 1);
-        let letters = (0..usize::from(self.len)).map(|at| {
+    /// Whether the end of this direction has sent a SYN without ACK.
+    pub(super) fn has_asked(&self, direction: Direction) -> bool {
+        self.letters().any(|letter| letter == ('s', direction))
+    }
+
+    fn letters(&self) -> impl Iterator<Item = (char, Direction)> + '_ {
+        (0..usize::from(self.len)).map(|at| {
             let packed = self.letters[at / LETTERS_A_WORD] >> (at % LETTERS_A_WORD * BITS);
             let letter = char::from(LETTERS[(packed & 0xf) as usize % LETTERS.len()]);
             (letter, if packed & SECOND == 0 { Direction::First } else { Direction::Second })
-        });
-        for (at, (letter, direction)) in letters.enumerate() {
+        })
+    }
+
+    /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
+    pub(super) fn text(&self, originator: Direction) -> String {
+        let mut text = String::with_capacity(LETTERS_A_WORD * WORDS + 1);
+        for (at, (letter, direction)) in self.letters().enumerate() {
             if at == 0 && letter == 'h' && direction != originator {
                 text.push('^');
             }

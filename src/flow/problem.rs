@@ -1,7 +1,7 @@
 //! What hurt a connection most, as a name with its figures.
 
 use super::Side;
-use super::symptoms::{LARGE_TIMES, OfSender, Stuck, Symptoms, Unacknowledged};
+use super::symptoms::{LARGE_TIMES, OfSender, Spell, Stuck, Symptoms, Unacknowledged};
 use crate::tcp::{Direction, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{IcmpError, IcmpKind};
@@ -126,7 +126,7 @@ impl Evidence<'_> {
             let longest = both().filter_map(|(direction, of)| Some((direction, of.stuck.as_ref()?)));
             let longest =
                 longest.max_by_key(|(_, stuck)| stuck.first.zip(stuck.last).map(|(first, last)| last.since(first)));
-            longest.and_then(|(direction, stuck)| self.stuck(direction, stuck))
+            longest.filter(|_| self.is_both_ways()).and_then(|(direction, stuck)| self.stuck(direction, stuck))
         };
         let shrunk = || both().find_map(|(direction, of)| self.shrunk(direction, of));
         let keep_alives = || both().find_map(|(direction, of)| self.keep_alives(direction, of));
@@ -199,7 +199,7 @@ impl Evidence<'_> {
     fn keep_alives(&self, direction: Direction, of: &OfSender) -> Option<Problem> {
         let sent = &of.keep_alives;
         let is_answered = self.stream(direction.reverse()).last_at() > sent.first;
-        (sent.segments >= TELLING_KEEP_ALIVES && !is_answered).then(|| Problem {
+        (sent.segments >= TELLING_KEEP_ALIVES && !is_answered && self.is_both_ways()).then(|| Problem {
             since: sent.first,
             lasted: sent.lasted(),
             until_end: true,
@@ -238,6 +238,8 @@ impl Evidence<'_> {
     /// What cost most time.
     fn costly(&self, symptoms: &Symptoms) -> Option<Problem> {
         let mut costs: Vec<(Span, Problem)> = Vec::new();
+        // Where frames were captured twice, what seems to be repeated or reported lost need not be.
+        let tells = |spell: &Spell| symptoms.copies == 0 || spell.waited >= TELLING_WAIT;
         for direction in [self.client, self.client.reverse()] {
             let of = symptoms.of(direction);
             let sent = self.stream(direction);
@@ -255,7 +257,7 @@ impl Evidence<'_> {
                 ));
             }
             // Of SYNs that nobody answered their number is told already.
-            if of.opening.segments > 0 && self.is_answered {
+            if of.opening.segments > 0 && self.is_answered && tells(&of.opening) {
                 costs.push((
                     of.opening.waited,
                     Problem {
@@ -268,9 +270,7 @@ impl Evidence<'_> {
             }
             let needless = of.arrived_twice.min(of.lost.segments);
             let lost = of.lost.segments - needless;
-            // Where frames were captured twice, what seems to be reported lost need not be.
-            let is_telling = symptoms.copies == 0 || of.lost.waited >= TELLING_WAIT;
-            if lost > 0 && is_telling {
+            if lost > 0 && tells(&of.lost) {
                 costs.push((
                     of.lost.waited.max(Span(1)),
                     Problem {
@@ -278,7 +278,8 @@ impl Evidence<'_> {
                         lasted: of.lost.lasted(),
                         segments: Some(lost.into()),
                         of_segments: Some(sent.segments()),
-                        octets: Some(of.lost.octets),
+                        // Which of them were needless is not known.
+                        octets: (needless == 0).then_some(of.lost.octets),
                         waited: Some(of.lost.waited),
                         ..self.about(ProblemKind::Loss, direction)
                     },
@@ -298,7 +299,7 @@ impl Evidence<'_> {
                 ));
             }
         }
-        if let Some(answer) = symptoms.answer {
+        if let Some(answer) = symptoms.answer.filter(|_| self.is_both_ways()) {
             let after = Some(self.side(answer.by.reverse()));
             let pause = Problem {
                 since: answer.since,
@@ -311,9 +312,14 @@ impl Evidence<'_> {
         // The first of those that cost the same.
         let worst = costs.into_iter().rev().max_by_key(|(cost, _)| *cost).map(|(_, problem)| problem);
         worst.or_else(|| {
-            let rest = symptoms.rest?;
+            let rest = symptoms.rest.filter(|_| self.is_both_ways())?;
             Some(Problem { since: rest.since, lasted: Some(rest.lasted), ..self.about(ProblemKind::Silence, rest.by) })
         })
+    }
+
+    /// Whether segments of both ends were captured: else nobody knows what the other one sent.
+    fn is_both_ways(&self) -> bool {
+        self.streams.iter().all(|stream| stream.segments() > 0)
     }
 
     fn about(&self, kind: ProblemKind, direction: Direction) -> Problem {
@@ -381,8 +387,13 @@ mod tests {
              20 C > S: .  101(0) ack 301 win 502
              {script}"
         );
+        problem_of(&opened)
+    }
+
+    /// What hurt the only connection of a script most.
+    fn problem_of(script: &str) -> Option<Problem> {
         let mut table = FlowTable::new();
-        script::read(&opened).for_each(|(_, segment, _)| _ = table.observe(&segment));
+        script::read(script).for_each(|(_, segment, _)| _ = table.observe(&segment));
         let mut told = Vec::new();
         let Ok(_) = table.finish(|connection| {
             told.push(connection.problem);
@@ -510,6 +521,139 @@ mod tests {
             22 S > C: R. 401(0)  ack 101 id 502
             23 S > C: P. 351(50) ack 101 id 501";
         assert_eq!(kind(under_way), None);
+    }
+
+    #[test]
+    fn of_an_end_that_was_not_captured_nothing_is_claimed() {
+        let opened = "0 C > S: S 100(0) win 64000\n20 C > S: . 101(0) ack 301\n";
+        let again = "
+            21   C > S: P. 101(50) ack 301
+            300  C > S: P. 101(50) ack 301
+            900  C > S: P. 101(50) ack 301
+            1800 C > S: P. 101(50) ack 301";
+        let repeated = problem_of(&format!("{opened}{again}")).expect("a problem");
+        assert_eq!((repeated.kind, repeated.segments), (ProblemKind::Loss, Some(3)));
+        let keep_alives = "
+            21    C > S: P. 101(50) ack 301
+            60000 C > S: .  150(0)  ack 351
+            61000 C > S: .  150(0)  ack 351
+            62000 C > S: .  150(0)  ack 351";
+        assert_eq!(problem_of(&format!("{opened}{keep_alives}")), None);
+    }
+
+    #[test]
+    fn a_syn_ack_after_a_syn_of_its_own_repeats_nothing() {
+        let crossed = "
+            0    C > S: S  100(0)
+            20   S > C: S  300(0)
+            20.1 C > S: S. 100(0) ack 301
+            60   S > C: S. 300(0) ack 101
+            60.1 C > S: .  101(0) ack 301";
+        assert_eq!(problem_of(crossed), None);
+    }
+
+    #[test]
+    fn frames_out_of_order_repeat_nothing() {
+        let disordered = "
+            32 C > S: .  151(0)  ack 351
+            30 S > C: P. 301(50) ack 151
+            10 S > C: S. 300(0)  ack 101
+            21 C > S: P. 101(50) ack 301";
+        assert_eq!(problem_of(disordered), None);
+    }
+
+    #[test]
+    fn a_fin_that_answers_the_peers_was_not_lost() {
+        let answered = "
+            100 C > S: F. 101(0) ack 301
+            200 S > C: F. 301(0) ack 101
+            200.1 C > S: F. 101(0) ack 302
+            300 S > C: .  302(0) ack 102";
+        assert_eq!(kind(answered), None);
+        let lost = "
+            100 C > S: F. 101(0) ack 301
+            300 C > S: F. 101(0) ack 301
+            310 S > C: F. 301(0) ack 102
+            311 C > S: .  102(0) ack 302";
+        assert_eq!(kind(lost), Some("loss"));
+    }
+
+    #[test]
+    fn a_window_that_opened_in_between_was_zero_twice_and_a_fin_can_open_it() {
+        let twice = "
+            21   C > S: P. 101(50) ack 301
+            31   S > C: .  301(0)  ack 151 win 0
+            1031 S > C: .  301(0)  ack 151 win 500
+            1032 C > S: P. 151(50) ack 301
+            1042 S > C: .  301(0)  ack 201 win 0
+            5042 C > S: .  200(0)  ack 301
+            5043 S > C: .  301(0)  ack 201 win 0";
+        let twice = problem(twice).expect("a problem");
+        assert_eq!((twice.kind, twice.until_end, twice.segments), (ProblemKind::ZeroWindow, true, Some(2)));
+        let closed = "
+            21   C > S: P. 101(50) ack 301
+            31   S > C: .  301(0)  ack 151 win 0
+            2031 S > C: F. 301(0)  ack 151 win 500
+            2032 C > S: .  151(0)  ack 302";
+        let closed = problem(closed).expect("a problem");
+        assert_eq!((closed.until_end, closed.lasted), (false, Some(Span::from_millis(2000))));
+    }
+
+    #[test]
+    fn a_long_segment_that_is_acknowledged_whole_had_arrived() {
+        let long = "
+            21   C > S: . 101(1460) ack 301
+            221  C > S: . 101(1460) ack 301
+            621  C > S: . 101(1460) ack 301
+            1421 C > S: . 101(1460) ack 301
+            2421 C > S: . 101(1000) ack 301";
+        assert_eq!(kind(&format!("{long}\n2431 S > C: . 301(0) ack 1561")), Some("loss"));
+        assert_eq!(kind(&format!("{long}\n2431 S > C: . 301(0) ack 1101")), Some("large_segments_lost"));
+        let both = format!("{long}\n2422 C > S: . 1101(460) ack 301\n2431 S > C: . 301(0) ack 1561");
+        assert_eq!(kind(&both), Some("large_segments_lost"));
+    }
+
+    #[test]
+    fn what_is_left_of_a_segment_was_sent_as_often_as_the_whole() {
+        let left = "
+            21   C > S: P. 101(1000) ack 301
+            221  C > S: P. 101(1000) ack 301
+            621  C > S: P. 101(1000) ack 301
+            700  S > C: .  301(0)    ack 601
+            1421 C > S: P. 601(500)  ack 301";
+        let left = problem(left).expect("a problem");
+        assert_eq!((left.kind, left.segments, left.size_lost), (ProblemKind::NeverAcknowledged, Some(4), Some(500)));
+    }
+
+    #[test]
+    fn time_to_which_the_clock_stepped_back_is_no_silence() {
+        let zigzag = "
+            21      C > S: P. 101(50) ack 301
+            10031   S > C: P. 301(50) ack 151
+            32      C > S: .  151(0)  ack 351
+            10040   C > S: P. 151(50) ack 351
+            10041   S > C: .  351(0)  ack 201";
+        let longest = problem(zigzag).expect("a problem");
+        assert_eq!((longest.side, longest.lasted), (Side::Server, Some(Span::from_millis(10_010))));
+        let back = "
+            21      C > S: P. 101(50) ack 301
+            22      S > C: .  301(0)  ack 151
+            9000    C > S: .  150(0)  ack 301
+            9001    S > C: .  301(0)  ack 151
+            31      S > C: P. 301(50) ack 151
+            9010    C > S: P. 151(50) ack 351
+            9011    S > C: .  351(0)  ack 201";
+        assert_eq!(kind(back), None);
+    }
+
+    #[test]
+    fn identifications_that_are_not_counted_say_nothing_of_a_reset() {
+        let random = "
+            21 C > S: P. 101(50) ack 301
+            31 S > C: P. 301(50) ack 151 id 7001
+            40 S > C: R. 351(0)  ack 151 id 51966
+            45 S > C: P. 351(50) ack 151 id 30002";
+        assert_eq!(kind(random), None);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl<K: Key> Record<K> {
                 self.settle_client(direction, flags);
             }
         }
+        let id_before = if controls { self.stream(direction).newest_id() } else { None };
         let before = self.last_at();
         let last_at = before.filter(|_| segment.at == self.first_at && opened.is_none());
         let pause = segment.at.zip(before).map_or(Span(0), |(at, before)| at.since(before));
@@ -232,12 +233,13 @@ impl<K: Key> Record<K> {
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
             || pause >= symptoms::LONG && symptoms::may_end_pause(segment)
+            || pause < symptoms::STEP_BACK
             || !self.watch.is_empty()
             // What refuses a SYN hurts nothing that was there.
             || flags.contains(Flags::RST) && self.completeness & (ACK | DATA) != 0
             || segment.len > 0 && self.is_narrow(direction, &judged)
         {
-            self.note_symptoms(direction, segment, &judged, pause);
+            self.note_symptoms(direction, segment, &judged, pause, id_before);
         }
         if segment.len > 0 {
             self.spoke = Some(direction);
@@ -722,7 +724,14 @@ impl<K: Key> Record<K> {
 
     /// Takes note of what may have gone wrong.
     #[cold]
-    fn note_symptoms(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, pause: Span) {
+    fn note_symptoms(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        judged: &Judgement,
+        pause: Span,
+        id_before: Option<u16>,
+    ) {
         let peer = direction.reverse();
         let trouble = self.trouble.get_or_insert_default();
         let seen = symptoms::Seen {
@@ -734,6 +743,8 @@ impl<K: Key> Record<K> {
             peer_next: self.conversation.around(direction, judged).peer_next,
             pause,
             spoke: self.spoke,
+            id_before,
+            has_asked: self.history.has_asked(direction),
             rtt: self.conversation.initial_rtt(),
         };
         self.watch = trouble.symptoms.get_or_insert_default().note(&seen);

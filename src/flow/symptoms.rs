@@ -14,6 +14,8 @@ pub(super) struct Symptoms {
     pub(super) answer: Option<Pause>,
     /// The longest one that octets of an end ended, which had sent the last ones, too.
     pub(super) rest: Option<Pause>,
+    /// Where the frames' clock stepped back: the latest time before that.
+    latest: Option<Timestamp>,
 }
 
 /// What went wrong with what one end sent, and what it said of its window.
@@ -68,6 +70,8 @@ pub(super) struct Stuck {
     pub(super) beyond: u32,
     /// The length in which it was sent last, where that is shorter.
     shorter: Option<u32>,
+    /// How far it was sent in shorter ones without a gap.
+    shorter_to: Seq,
 }
 
 /// What is not acknowledged.
@@ -135,6 +139,8 @@ pub(super) struct Narrow {
 pub(super) struct SentReset {
     seq: Seq,
     ip_id: Option<u16>,
+    /// The IP identification of what the end had sent before, where that is known.
+    id_before: Option<u16>,
     peer_next: Option<Seq>,
     pub(super) ttl: u8,
     pub(super) at: Option<Timestamp>,
@@ -170,6 +176,7 @@ bitflags::bitflags! {
 }
 
 /// A segment, and what was known around it.
+#[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) direction: Direction,
     pub(super) segment: &'a Segment,
@@ -184,6 +191,10 @@ pub(super) struct Seen<'a> {
     pub(super) pause: Span,
     /// Who had sent the last octets before it.
     pub(super) spoke: Option<Direction>,
+    /// The IP identification of the segment that had advanced the stream before it.
+    pub(super) id_before: Option<u16>,
+    /// Whether its sender has sent a SYN without ACK.
+    pub(super) has_asked: bool,
     /// The initial round-trip time.
     pub(super) rtt: Option<Span>,
 }
@@ -209,6 +220,7 @@ impl Symptoms {
 
     /// Takes note of a segment; returns for what further ones are to be looked at.
     pub(super) fn note(&mut self, seen: &Seen<'_>) -> Watch {
+        let seen = &Seen { pause: self.pause(seen), ..*seen };
         let Seen { direction, segment, judged, .. } = *seen;
         let findings = judged.findings;
         // What its receiver drops, and a copy that the capture made, change nothing.
@@ -218,6 +230,7 @@ impl Symptoms {
             // After a RST ahead of the stream the rule takes all that follows for repeated.
             let is_repeat = again.iter().any(|again| findings.contains(*again))
                 && judged.is_old
+                && judged.position >= 0
                 && !findings.contains(Finding::Reordered)
                 && !findings.contains(Finding::ZeroWindowProbe)
                 && !seen.rev.has_zero_window();
@@ -233,6 +246,16 @@ impl Symptoms {
             }
         }
         self.watch()
+    }
+
+    /// How long nothing had been captured before a segment, a time to which the clock stepped back not counted twice.
+    fn pause(&mut self, seen: &Seen<'_>) -> Span {
+        let Some(at) = seen.segment.at else { return seen.pause };
+        let before = at.after(Span(seen.pause.0.saturating_neg()));
+        if before > at {
+            self.latest = self.latest.max(Some(before));
+        }
+        self.latest.map_or(seen.pause, |latest| at.since(latest.max(before)))
     }
 
     fn note_pause(&mut self, seen: &Seen<'_>) {
@@ -272,20 +295,28 @@ impl OfSender {
         let Seen { segment, judged, fwd, rev, pause, .. } = *seen;
         let findings = judged.findings;
         let at = segment.at;
-        if is_repeat && segment.flags.contains(Flags::SYN) {
+        if is_repeat && segment.flags.contains(Flags::SYN) && !is_second(seen) {
+            // Out of order, or the SYN-ACK of an end that opens, too: nothing was repeated.
+        } else if is_repeat && segment.flags.contains(Flags::SYN) {
             self.opening.add(segment, pause);
             if segment.flags.contains(Flags::ACK) {
                 self.note_repeat(seen, Unacknowledged::SynAck);
             }
         } else if is_repeat && rev.segments() <= 1 && judged.position == 0 && segment.len > 0 && pause < AT_ONCE {
             // The SYN-ACK did not take the octets of the SYN.
+        } else if is_repeat && segment.len == 0 && is_answer_or_first(seen) {
+            // The FIN answers the peer's, or is the first one at its place.
         } else if is_repeat && segment.seq_len() > 0 && !self.is_reaction(seen) {
             // A copy that was made on the way, or a segment that was cut in two there.
         } else if is_repeat && segment.seq_len() > 0 {
             self.lost.add(segment, pause);
             let what = if segment.len > 0 { Unacknowledged::Octets } else { Unacknowledged::Fin };
             self.note_repeat(seen, what);
-        } else if findings.contains(Finding::SpuriousRetransmission) && self.is_reaction(seen) {
+        } else if findings.contains(Finding::SpuriousRetransmission)
+            // What came before the first octets that were captured may be out of order.
+            && judged.position >= 0
+            && self.is_reaction(seen)
+        {
             self.spurious.add(segment, pause);
         }
         if findings.contains(Finding::KeepAlive) && !rev.has_zero_window() {
@@ -301,10 +332,22 @@ impl OfSender {
             // It sends long ones again: that they are long was not why they were lost.
             self.shrunk = None;
         }
+        if let Some(stuck) = &mut self.stuck
+            && stuck.shorter.is_some_and(|shorter| segment.len <= shorter)
+            && segment.seq == stuck.shorter_to
+        {
+            stuck.shorter_to = segment.end();
+        }
         if segment.flags.contains(Flags::RST) {
+            let last = self.reset.map(|reset| (reset.ip_id, reset.id_before));
             let new = || SentReset {
                 seq: segment.seq,
                 ip_id: segment.ip_id.filter(|id| *id != 0),
+                // Where the last RST was taken for the stream's end, what came before that one.
+                id_before: seen
+                    .id_before
+                    .filter(|id| last.is_none_or(|(last, _)| last != Some(*id)))
+                    .or(last.and_then(|(_, before)| before)),
                 peer_next: seen.peer_next,
                 ttl: segment.ttl,
                 at,
@@ -341,6 +384,7 @@ impl OfSender {
             Some(stuck) if stuck.seq == segment.seq => {
                 if len < stuck.len {
                     stuck.shorter = Some(len);
+                    stuck.shorter_to = segment.end();
                 } else {
                     stuck.times += 1;
                     stuck.last = segment.at;
@@ -364,6 +408,7 @@ impl OfSender {
                     is_heard: false,
                     beyond: self.beyond.filter(|(left, _)| left.is_after(segment.seq)).map_or(0, |(_, octets)| octets),
                     shorter: None,
+                    shorter_to: segment.seq,
                 });
             }
         }
@@ -383,11 +428,22 @@ impl OfSender {
         self.beyond = blocks.max_by_key(|(_, octets)| *octets).or(self.beyond);
         let Some(stuck) = &mut self.stuck else { return };
         if segment.flags.contains(Flags::ACK) && segment.ack.is_after(stuck.seq) {
-            if let Some(shorter) = stuck.shorter.filter(|_| stuck.times >= LARGE_TIMES) {
+            // Where more is acknowledged than was sent in shorter ones, the long one has arrived.
+            let arrived_shorter = !segment.ack.is_after(stuck.shorter_to);
+            if let Some(shorter) = stuck.shorter.filter(|_| stuck.times >= LARGE_TIMES && arrived_shorter) {
                 let Stuck { len, times, first, .. } = *stuck;
                 self.shrunk = Some(Shrunk { len, shorter, times, first, last: segment.at });
             }
-            self.stuck = None;
+            // What is left of it was sent as often as the whole.
+            let acknowledged = u32::try_from(segment.ack.since(stuck.seq)).unwrap_or(u32::MAX);
+            if stuck.what == Unacknowledged::Octets && stuck.shorter.is_none() && acknowledged < stuck.len {
+                stuck.seq = segment.ack;
+                stuck.len -= acknowledged;
+                stuck.before += u64::from(acknowledged);
+                stuck.is_heard = true;
+            } else {
+                self.stuck = None;
+            }
             return;
         }
         stuck.is_heard |= !segment.flags.contains(Flags::RST);
@@ -395,6 +451,19 @@ impl OfSender {
             stuck.beyond = stuck.beyond.max(octets);
         }
     }
+}
+
+/// Whether a SYN or SYN-ACK comes after another one of its end that was the same.
+fn is_second(seen: &Seen<'_>) -> bool {
+    seen.fwd.syns() != 1 && !(seen.segment.flags.contains(Flags::ACK) && seen.has_asked)
+}
+
+/// Whether a FIN without octets that comes at an older place need not have been lost: it is sent again at once as the answer
+/// to the peer's FIN, or no other one was sent.
+fn is_answer_or_first(seen: &Seen<'_>) -> bool {
+    let Seen { segment, fwd, rev, pause, .. } = *seen;
+    let is_answer = segment.flags.contains(Flags::ACK) && rev.fin_end() == Some(segment.ack) && pause < AT_ONCE;
+    segment.flags.contains(Flags::FIN) && (is_answer || fwd.fins() == 1)
 }
 
 impl Spell {
@@ -415,11 +484,12 @@ impl Spell {
 impl ZeroWindow {
     fn note(&mut self, segment: &Segment) {
         let Some(at) = segment.at else { return };
-        if segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) || !segment.flags.contains(Flags::ACK) {
+        if segment.flags.intersects(Flags::SYN | Flags::RST) || !segment.flags.contains(Flags::ACK) {
             return;
         }
         match (self.since, segment.window) {
-            (None, 0) => {
+            // Whoever closes need not have room any more.
+            (None, 0) if !segment.flags.contains(Flags::FIN) => {
                 self.since = Some(at);
                 self.first = self.first.or(Some(at));
                 self.times = self.times.saturating_add(1);
@@ -482,12 +552,20 @@ impl SentReset {
         if goes_on || answers {
             if self.after == 0 {
                 self.ttl_after = segment.ttl;
-                let ids = self.ip_id.zip(segment.ip_id.filter(|id| *id != 0));
-                self.is_far = ids.map(|(reset, after)| (after.wrapping_sub(reset) as i16).unsigned_abs() > NEAR);
+                let ids = self.ip_id.zip(self.id_before).zip(segment.ip_id.filter(|id| *id != 0));
+                // Only where the end counts its packets does a number in between say anything.
+                self.is_far = ids
+                    .filter(|((_, before), after)| apart(*before, *after) <= COUNTED)
+                    .map(|((reset, before), after)| apart(reset, after) > NEAR && apart(reset, before) > NEAR);
             }
             self.after = self.after.saturating_add(1);
         }
     }
+}
+
+/// How far apart two IP identifications are.
+fn apart(one: u16, other: u16) -> u16 {
+    (other.wrapping_sub(one) as i16).unsigned_abs()
 }
 
 /// The findings that can say that something went wrong.
@@ -500,6 +578,8 @@ const TELLING: [Finding; 7] = [
     Finding::KeepAlive,
     Finding::CapturedTwice,
 ];
+/// A clock that steps back by more is followed.
+pub(super) const STEP_BACK: Span = Span(-10_000_000);
 /// How long nothing must have been captured for a pause.
 pub(super) const LONG: Span = Span(1_000_000_000);
 /// How often a long segment must have been sent to say that it is its length that keeps it from arriving.
@@ -516,3 +596,5 @@ const AT_ONCE: Span = Span(100_000_000);
 const UNDER_WAY: Span = Span(200_000_000);
 /// How far apart the IP identifications of one sender may be.
 const NEAR: u16 = 256;
+/// How far apart they are at most, before and after a RST, of a sender that counts them.
+const COUNTED: u16 = 2048;

@@ -365,6 +365,11 @@ impl Stream {
         !ack.is_after(self.in_order())
     }
 
+    /// The IP identification of the segment that advanced the stream last; `None` where it has none.
+    pub fn newest_id(&self) -> Option<u16> {
+        (self.newest != 0 && !self.marks.contains(Marks::STAMPED)).then_some(self.newest)
+    }
+
     /// Takes note of what tells whether later segments were sent before or after one that advanced the stream.
     #[inline]
     pub(super) fn date(&mut self, segment: &Segment) {

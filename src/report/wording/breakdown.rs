@@ -10,7 +10,7 @@ pub(super) fn time_spent(total: &Parts) -> String {
     let whole = total.sum();
     let largest = total.largest();
     let Some((first, most)) = largest.first().copied() else {
-        return "Took no time: all of its segments have the same timestamp.".to_owned();
+        return "Took no time: its last segment is not later than its first.".to_owned();
     };
     if share(most, whole) >= NEARLY_ALL {
         let all = if most == whole { "all" } else { "nearly all" };
@@ -147,7 +147,7 @@ mod tests {
             "Took 16 min 30 s, of which 6 min 40 s limited by the receiver's window, 5 min 0 s blocked by a zero window \
              and 4 min 50 s limited by the sending program or its send buffer."
         );
-        assert_eq!(said(&[]), "Took no time: all of its segments have the same timestamp.");
+        assert_eq!(said(&[]), "Took no time: its last segment is not later than its first.");
     }
 
     #[test]

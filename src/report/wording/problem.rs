@@ -69,6 +69,12 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
                 "The {who} never had more than {unscaled} octets under way, the {peer}'s window without its scale (with it {scaled}): probably a middlebox changed the window scale option."
             )
         }
+        ProblemKind::ZeroWindow if problem.until_end && times > 1 => {
+            format!(
+                "The {who}'s receive window was 0{} in all ({times} times{from}), and at the end again: its program did not read fast enough.",
+                lasted("for")
+            )
+        }
         ProblemKind::ZeroWindow if problem.until_end => {
             format!(
                 "The {who}'s receive window was 0{}{from}, and had not opened at the end: its program did not read.",
