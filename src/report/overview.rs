@@ -237,8 +237,14 @@ impl Overview {
         Line::of(Paint::Strong, said).write(out, style)?;
         let ends = |which: &Which| format!("{} {becomes} {} (-c {})", which.client, which.server, which.id.0);
 
-        if self.problems().next().is_some() {
+        let failed: Vec<_> =
+            Ending::ALL.iter().zip(self.endings).filter(|(ending, _)| never_opened(**ending)).collect();
+        if self.problems().next().is_some() || failed.iter().any(|(_, (count, _))| *count > 0) {
             heading(out, "Look at first", style)?;
+        }
+        for (ending, (count, first)) in failed {
+            let Some(first) = first else { continue };
+            row(out, ending.name(), &format!("{}, the first -c {}", counted(count, "connection"), first.0), style)?;
         }
         for (kind, count, worst) in self.problems() {
             let which = if count == 1 { "" } else { "; worst " };
@@ -316,6 +322,11 @@ fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
     Line::of(Paint::Strong, text).write(out, style)
 }
 
+/// Whether a connection with this ending was asked for and never came to be.
+fn never_opened(ending: Ending) -> bool {
+    matches!(ending, Ending::Refused | Ending::Unanswered)
+}
+
 /// A name and what is said of it, wrapped beside it.
 fn row(out: &mut dyn Write, name: &str, said: &str, style: &Style) -> io::Result<()> {
     let ellipsis = style.glyphs().ellipsis;
@@ -382,5 +393,23 @@ mod tests {
             assert!(page.lines().all(|line| line.chars().count() <= width), "{width}\n{page}");
             assert!(page.contains("peer_silent") && page.contains("(-c 0)"), "{page}");
         }
+    }
+
+    /// Also where nothing hurt a connection that was there: those that never were stand first.
+    #[test]
+    fn what_never_opened_is_to_be_looked_at_first() {
+        let mut overview = Overview::default();
+        let mut connection = sample::echo().connections.remove(0);
+        (connection.ending, connection.problem) = (Ending::Unanswered, None);
+        for id in [7, 3] {
+            connection.id = ConnectionId(id);
+            overview.add(&connection);
+        }
+        let mut page = Vec::new();
+        overview.write(&mut page, &Totals::default(), &Style::plain(80)).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        let told: Vec<_> = page.lines().skip_while(|line| *line != "Look at first").take(2).collect();
+        assert_eq!(told.len(), 2, "{page}");
+        assert!(told[1].contains("unanswered") && told[1].contains("2 connections, the first -c 3"), "{page}");
     }
 }
