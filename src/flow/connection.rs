@@ -53,7 +53,7 @@ pub struct Connection {
     /// How it ended, with what that rests on.
     pub verdict: Verdict,
     /// What hurt it most; `None` where nothing stands out.
-    pub problem: Option<Problem>,
+    pub problem: Option<Box<Problem>>,
     /// The ICMP errors that quote its segments; `None` where there is none.
     pub icmp: Option<Icmp>,
     /// What the client sent.

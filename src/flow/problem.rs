@@ -123,7 +123,7 @@ impl Evidence<'_> {
             || [self.client, self.client.reverse()].into_iter().map(|direction| (direction, symptoms.of(direction)));
         let forged = both().find_map(|(direction, of)| self.forged_reset(direction, of));
         let stuck = || {
-            let longest = both().filter_map(|(direction, of)| Some((direction, of.stuck.as_ref()?)));
+            let longest = both().filter_map(|(direction, of)| Some((direction, of.stuck.as_deref()?)));
             let longest =
                 longest.max_by_key(|(_, stuck)| stuck.first.zip(stuck.last).map(|(first, last)| last.since(first)));
             longest.filter(|_| self.is_both_ways()).and_then(|(direction, stuck)| self.stuck(direction, stuck))
@@ -135,7 +135,7 @@ impl Evidence<'_> {
     }
 
     fn forged_reset(&self, direction: Direction, of: &OfSender) -> Option<Problem> {
-        let reset = of.reset.filter(|reset| reset.after > 0)?;
+        let reset = of.rare().reset.filter(|reset| reset.after > 0)?;
         let has_other_ttl = reset.ttl != reset.ttl_after;
         // What goes on after its own RST, and looks the same, may be another connection with the same addresses and ports.
         (has_other_ttl || reset.is_far == Some(true)).then(|| Problem {
@@ -182,7 +182,7 @@ impl Evidence<'_> {
     }
 
     fn shrunk(&self, direction: Direction, of: &OfSender) -> Option<Problem> {
-        let shrunk = of.shrunk.filter(|shrunk| shrunk.len > SMALL)?;
+        let shrunk = of.rare().shrunk.filter(|shrunk| shrunk.len > SMALL)?;
         let needed = self.icmp.filter(|icmp| icmp.kind == IcmpKind::FragmentationNeeded);
         Some(Problem {
             since: shrunk.first,
@@ -197,7 +197,7 @@ impl Evidence<'_> {
     }
 
     fn keep_alives(&self, direction: Direction, of: &OfSender) -> Option<Problem> {
-        let sent = &of.keep_alives;
+        let sent = &of.rare().keep_alives;
         let is_answered = self.stream(direction.reverse()).last_at() > sent.first;
         (sent.segments >= TELLING_KEEP_ALIVES && !is_answered && self.is_both_ways()).then(|| Problem {
             since: sent.first,
@@ -209,8 +209,7 @@ impl Evidence<'_> {
     }
 
     fn narrow(&self, direction: Direction, of: &OfSender) -> Option<Problem> {
-        let narrow = of.narrow;
-        narrow.is_likely().then(|| Problem {
+        of.narrow().map(|narrow| Problem {
             since: narrow.first,
             lasted: narrow.first.zip(narrow.last).map(|(first, last)| last.since(first).max(Span(0))),
             segments: Some(narrow.fills.into()),
@@ -223,9 +222,9 @@ impl Evidence<'_> {
     fn quiet(&self) -> Option<Problem> {
         let quiet = self.quiet.filter(|quiet| self.is_open && *quiet >= TELLING_QUIET)?;
         let spoke = self.spoke.filter(|spoke| *spoke == self.client)?;
-        let is_shut = [self.client, self.client.reverse()]
-            .iter()
-            .any(|direction| self.symptoms.is_some_and(|symptoms| symptoms.of(*direction).zero_window.since.is_some()));
+        let is_shut = [self.client, self.client.reverse()].iter().any(|direction| {
+            self.symptoms.is_some_and(|symptoms| symptoms.of(*direction).rare().zero_window.since.is_some())
+        });
         (!is_shut).then(|| Problem {
             since: self.last,
             lasted: Some(quiet),
@@ -242,28 +241,29 @@ impl Evidence<'_> {
         let tells = |spell: &Spell| symptoms.copies == 0 || spell.waited >= TELLING_WAIT;
         for direction in [self.client, self.client.reverse()] {
             let of = symptoms.of(direction);
+            let rare = of.rare();
             let sent = self.stream(direction);
-            let zero = of.zero_window.lasted(self.last);
+            let zero = rare.zero_window.lasted(self.last);
             if zero > Span(0) {
                 costs.push((
                     zero,
                     Problem {
-                        since: of.zero_window.first,
+                        since: rare.zero_window.first,
                         lasted: Some(zero),
-                        until_end: of.zero_window.since.is_some(),
-                        segments: Some(of.zero_window.times.into()),
+                        until_end: rare.zero_window.since.is_some(),
+                        segments: Some(rare.zero_window.times.into()),
                         ..self.about(ProblemKind::ZeroWindow, direction)
                     },
                 ));
             }
             // Of SYNs that nobody answered their number is told already.
-            if of.opening.segments > 0 && self.is_answered && tells(&of.opening) {
+            if rare.opening.segments > 0 && self.is_answered && tells(&rare.opening) {
                 costs.push((
-                    of.opening.waited,
+                    rare.opening.waited,
                     Problem {
-                        since: of.opening.first,
-                        lasted: Some(of.opening.waited),
-                        segments: Some(of.opening.segments.into()),
+                        since: rare.opening.first,
+                        lasted: Some(rare.opening.waited),
+                        segments: Some(rare.opening.segments.into()),
                         ..self.about(ProblemKind::HandshakeRepeated, direction)
                     },
                 ));
@@ -285,15 +285,15 @@ impl Evidence<'_> {
                     },
                 ));
             }
-            let needless = needless.saturating_add(of.spurious.segments);
+            let needless = needless.saturating_add(rare.spurious.segments);
             if needless > 0 && lost == 0 && symptoms.copies == 0 {
                 costs.push((
                     Span(0),
                     Problem {
-                        since: of.spurious.first.or(of.lost.first),
+                        since: rare.spurious.first.or(of.lost.first),
                         segments: Some(needless.into()),
                         of_segments: Some(sent.segments()),
-                        octets: Some(of.spurious.octets),
+                        octets: Some(rare.spurious.octets),
                         ..self.about(ProblemKind::NeedlessRetransmissions, direction)
                     },
                 ));
@@ -396,7 +396,7 @@ mod tests {
         script::read(script).for_each(|(_, segment, _)| _ = table.observe(&segment));
         let mut told = Vec::new();
         let Ok(_) = table.finish(|connection| {
-            told.push(connection.problem);
+            told.push(connection.problem.as_deref().copied());
             Ok::<_, Infallible>(())
         });
         assert_eq!(told.len(), 1);

@@ -344,8 +344,8 @@ impl<K: Key> Record<K> {
         let verdict = facts.verdict();
         let icmp = self.trouble.as_ref().and_then(|trouble| trouble.icmp);
         let problem = self.problem(&facts, ending, &verdict, now);
-        let verdict = match (verdict, problem) {
-            (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == side => {
+        let verdict = match (verdict, problem.as_deref()) {
+            (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == *side => {
                 Verdict::Reset { by, kind: ResetKind::Forged }
             }
             (verdict, _) => verdict,
@@ -415,11 +415,11 @@ impl<K: Key> Record<K> {
         ending: Ending,
         verdict: &Verdict,
         now: Option<Timestamp>,
-    ) -> Option<Problem> {
+    ) -> Option<Box<Problem>> {
         let trouble = self.trouble.as_deref();
-        let settled = trouble.and_then(|trouble| trouble.problem.as_deref());
+        let settled = trouble.and_then(|trouble| trouble.problem.as_ref());
         if facts.is_one_end || settled.is_some() {
-            return settled.copied();
+            return settled.cloned();
         }
         let symptoms = trouble.and_then(|trouble| trouble.symptoms.as_deref());
         let quiet = now.zip(self.last_at()).map(|(now, last)| now.since(last));
@@ -438,7 +438,7 @@ impl<K: Key> Record<K> {
             is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
             is_reset: ending == Ending::Reset,
         };
-        evidence.problem()
+        evidence.problem().map(Box::new)
     }
 
     /// How much memory it takes besides its slot: its findings, and the holes in its streams.
@@ -481,7 +481,7 @@ impl<K: Key> Record<K> {
         let facts = self.facts();
         let problem = self.problem(&facts, facts.ending(), &facts.verdict(), None);
         if let Some(trouble) = &mut self.trouble {
-            trouble.problem = problem.map(Box::new);
+            trouble.problem = problem;
             trouble.symptoms = None;
         }
     }

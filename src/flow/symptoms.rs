@@ -23,20 +23,26 @@ pub(super) struct Symptoms {
 pub(super) struct OfSender {
     /// Octets and FINs retransmitted though they had not been acknowledged.
     pub(super) lost: Spell,
+    /// How often the peer reported octets that arrived twice.
+    pub(super) arrived_twice: u32,
+    pub(super) stuck: Option<Box<Stuck>>,
+    /// The block of octets out of order that the peer reported last (SACK).
+    beyond: Option<(Seq, u32)>,
+    narrow: Narrow,
+    rare: Option<Box<Rare>>,
+}
+
+/// What goes wrong less often than that a segment is lost.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
     /// SYNs or SYN-ACKs repeated.
     pub(super) opening: Spell,
     /// Octets retransmitted though they had been acknowledged.
     pub(super) spurious: Spell,
-    /// How often the peer reported octets that arrived twice.
-    pub(super) arrived_twice: u32,
     /// Keep-alives since the peer's last segment.
     pub(super) keep_alives: Spell,
-    pub(super) stuck: Option<Stuck>,
-    /// The block of octets out of order that the peer reported last (SACK).
-    beyond: Option<(Seq, u32)>,
     pub(super) shrunk: Option<Shrunk>,
     pub(super) zero_window: ZeroWindow,
-    pub(super) narrow: Narrow,
     pub(super) reset: Option<SentReset>,
 }
 
@@ -120,14 +126,22 @@ pub(super) struct ZeroWindow {
     pub(super) lasted: Span,
 }
 
+/// Whether an end knows that its peer's window is scaled.
+#[derive(Debug, Default)]
+enum Narrow {
+    #[default]
+    Unknown,
+    /// It sent more at once than the window would hold, were it not scaled, or nobody knows.
+    Passed,
+    Filled(Box<Filled>),
+}
+
 /// Octets that end where the peer's window would, were it not scaled.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Narrow {
+pub(super) struct Filled {
     pub(super) fills: u32,
     pub(super) window: u16,
     pub(super) scaled: u32,
-    /// It sent more than that at once.
-    is_passed: bool,
     /// The last one, until the end sends again.
     is_waiting: bool,
     pub(super) first: Option<Timestamp>,
@@ -218,6 +232,16 @@ impl Symptoms {
         &self.of[direction as usize]
     }
 
+    /// How much memory they take.
+    pub(super) fn room(&self) -> usize {
+        let of = |of: &OfSender| {
+            of.stuck.as_ref().map_or(0, |_| size_of::<Stuck>())
+                + of.rare.as_ref().map_or(0, |_| size_of::<Rare>())
+                + if of.narrow.is_watched() { size_of::<Filled>() } else { 0 }
+        };
+        size_of::<Self>() + self.of.iter().map(of).sum::<usize>()
+    }
+
     /// Takes note of a segment; returns for what further ones are to be looked at.
     pub(super) fn note(&mut self, seen: &Seen<'_>) -> Watch {
         let seen = &Seen { pause: self.pause(seen), ..*seen };
@@ -266,7 +290,7 @@ impl Symptoms {
             && [Finding::KeepAlive, Finding::ZeroWindowProbe, Finding::OutOfOrder, Finding::SpuriousRetransmission]
                 .iter()
                 .all(|other| !judged.findings.contains(*other));
-        if !is_new || seen.rev.has_zero_window() || self.of(direction.reverse()).zero_window.since.is_some() {
+        if !is_new || seen.rev.has_zero_window() || self.of(direction.reverse()).rare().zero_window.since.is_some() {
             return;
         }
         let at = seen.segment.at;
@@ -281,8 +305,8 @@ impl Symptoms {
         let mut watch = Watch::empty();
         for of in &self.of {
             watch.set(Watch::STUCK, watch.contains(Watch::STUCK) || of.stuck.is_some());
-            watch.set(Watch::ZERO_WINDOW, watch.contains(Watch::ZERO_WINDOW) || of.zero_window.since.is_some());
-            watch.set(Watch::RESET, watch.contains(Watch::RESET) || of.reset.is_some());
+            watch.set(Watch::ZERO_WINDOW, watch.contains(Watch::ZERO_WINDOW) || of.rare().zero_window.since.is_some());
+            watch.set(Watch::RESET, watch.contains(Watch::RESET) || of.rare().reset.is_some());
             watch.set(Watch::NARROW, watch.contains(Watch::NARROW) || of.narrow.is_watched());
         }
         watch
@@ -290,6 +314,24 @@ impl Symptoms {
 }
 
 impl OfSender {
+    /// What went wrong less often.
+    pub(super) fn rare(&self) -> &Rare {
+        const NONE: &Rare = &Rare::NONE;
+        self.rare.as_deref().unwrap_or(NONE)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Octets that filled the window as if it were not scaled, where it may be that the end does not know of the scale.
+    pub(super) fn narrow(&self) -> Option<&Filled> {
+        match &self.narrow {
+            Narrow::Filled(filled) if filled.fills >= FILLS => Some(filled),
+            _ => None,
+        }
+    }
+
     /// A segment that this end sent.
     fn note_sent(&mut self, seen: &Seen<'_>, is_repeat: bool) {
         let Seen { segment, judged, fwd, rev, pause, .. } = *seen;
@@ -298,7 +340,7 @@ impl OfSender {
         if is_repeat && segment.flags.contains(Flags::SYN) && !is_second(seen) {
             // Out of order, or the SYN-ACK of an end that opens, too: nothing was repeated.
         } else if is_repeat && segment.flags.contains(Flags::SYN) {
-            self.opening.add(segment, pause);
+            self.rare_mut().opening.add(segment, pause);
             if segment.flags.contains(Flags::ACK) {
                 self.note_repeat(seen, Unacknowledged::SynAck);
             }
@@ -317,20 +359,25 @@ impl OfSender {
             && judged.position >= 0
             && self.is_reaction(seen)
         {
-            self.spurious.add(segment, pause);
+            self.rare_mut().spurious.add(segment, pause);
         }
         if findings.contains(Finding::KeepAlive) && !rev.has_zero_window() {
-            if rev.last_at() > self.keep_alives.last {
-                self.keep_alives = Spell::default();
+            let keep_alives = &mut self.rare_mut().keep_alives;
+            if rev.last_at() > keep_alives.last {
+                *keep_alives = Spell::default();
             }
-            self.keep_alives.add(segment, pause);
+            keep_alives.add(segment, pause);
         }
-        self.zero_window.note(segment);
-        if let Some(shrunk) = &self.shrunk
-            && segment.len > shrunk.shorter
+        if segment.window == 0 {
+            self.rare_mut().zero_window.note(segment);
+        } else if let Some(rare) = &mut self.rare {
+            rare.zero_window.note(segment);
+        }
+        if let Some(rare) = &mut self.rare
+            && rare.shrunk.is_some_and(|shrunk| segment.len > shrunk.shorter)
         {
             // It sends long ones again: that they are long was not why they were lost.
-            self.shrunk = None;
+            rare.shrunk = None;
         }
         if let Some(stuck) = &mut self.stuck
             && stuck.shorter.is_some_and(|shorter| segment.len <= shorter)
@@ -339,7 +386,7 @@ impl OfSender {
             stuck.shorter_to = segment.end();
         }
         if segment.flags.contains(Flags::RST) {
-            let last = self.reset.map(|reset| (reset.ip_id, reset.id_before));
+            let last = self.rare.as_ref().and_then(|rare| rare.reset).map(|reset| (reset.ip_id, reset.id_before));
             let new = || SentReset {
                 seq: segment.seq,
                 ip_id: segment.ip_id.filter(|id| *id != 0),
@@ -356,10 +403,11 @@ impl OfSender {
                 is_far: None,
             };
             // The last one before its sender went on.
-            if self.reset.is_none_or(|reset| reset.after == 0) {
-                self.reset = Some(new());
+            let reset = &mut self.rare_mut().reset;
+            if reset.is_none_or(|reset| reset.after == 0) {
+                *reset = Some(new());
             }
-        } else if let Some(reset) = &mut self.reset {
+        } else if let Some(reset) = self.rare.as_mut().and_then(|rare| rare.reset.as_mut()) {
             reset.note(segment, is_repeat);
         }
         if segment.len > 0 {
@@ -397,7 +445,7 @@ impl OfSender {
                 // It was sent no later than when the stream advanced last.
                 let first =
                     segment.at.zip(judged.since_advance).map(|(at, since)| at.after(Span(since.0.saturating_neg())));
-                *stuck = Some(Stuck {
+                *stuck = Some(Box::new(Stuck {
                     seq: segment.seq,
                     what,
                     len,
@@ -409,7 +457,7 @@ impl OfSender {
                     beyond: self.beyond.filter(|(left, _)| left.is_after(segment.seq)).map_or(0, |(_, octets)| octets),
                     shorter: None,
                     shorter_to: segment.seq,
-                });
+                }));
             }
         }
     }
@@ -421,7 +469,7 @@ impl OfSender {
             self.arrived_twice += 1;
         }
         if segment.len > 0 {
-            self.narrow.is_waiting = false;
+            self.narrow.interrupt();
         }
         let blocks = segment.options.sack_edges().iter().filter(|(left, _)| left.is_after(segment.ack));
         let blocks = blocks.map(|(left, right)| (*left, u32::try_from(right.since(*left)).unwrap_or(0)));
@@ -431,8 +479,9 @@ impl OfSender {
             // Where more is acknowledged than was sent in shorter ones, the long one has arrived.
             let arrived_shorter = !segment.ack.is_after(stuck.shorter_to);
             if let Some(shorter) = stuck.shorter.filter(|_| stuck.times >= LARGE_TIMES && arrived_shorter) {
-                let Stuck { len, times, first, .. } = *stuck;
-                self.shrunk = Some(Shrunk { len, shorter, times, first, last: segment.at });
+                let Stuck { len, times, first, .. } = **stuck;
+                self.rare.get_or_insert_default().shrunk =
+                    Some(Shrunk { len, shorter, times, first, last: segment.at });
             }
             // What is left of it was sent as often as the whole.
             let acknowledged = u32::try_from(segment.ack.since(stuck.seq)).unwrap_or(u32::MAX);
@@ -467,6 +516,8 @@ fn is_answer_or_first(seen: &Seen<'_>) -> bool {
 }
 
 impl Spell {
+    const NONE: Self = Self { segments: 0, octets: 0, first: None, last: None, waited: Span(0) };
+
     fn add(&mut self, segment: &Segment, pause: Span) {
         self.segments = self.segments.saturating_add(1);
         self.octets = self.octets.saturating_add(segment.len.into());
@@ -510,32 +561,53 @@ impl ZeroWindow {
 }
 
 impl Narrow {
-    /// Whether it may be that the end does not know of the scale.
-    pub(super) fn is_likely(&self) -> bool {
-        !self.is_passed && self.fills >= FILLS
+    fn is_watched(&self) -> bool {
+        matches!(self, Self::Filled(_))
     }
 
-    fn is_watched(&self) -> bool {
-        self.fills > 0 && !self.is_passed
+    /// Something else than an acknowledgement came between two of them.
+    fn interrupt(&mut self) {
+        if let Self::Filled(filled) = self {
+            filled.is_waiting = false;
+        }
     }
 
     fn note_sent(&mut self, segment: &Segment, judged: &Judgement, fwd: &Stream, rev: &Stream) {
-        let Some((window, scale)) = rev.scaled_window().filter(|_| !self.is_passed) else { return };
+        if matches!(self, Self::Passed) {
+            return;
+        }
+        let Some((window, scale)) = rev.scaled_window() else { return };
         // Where the octets before were not captured, nobody knows how many are under way.
         let known = fwd.isn().is_some() && rev.isn().is_some();
         if !known || judged.in_flight > window.into() {
-            self.is_passed = true;
+            *self = Self::Passed;
         } else if judged.in_flight == u32::from(window) && scale >= LEAST_SCALE {
-            self.first = self.first.or(segment.at);
-            self.last = segment.at;
-            (self.window, self.scaled) = (window, u32::from(window) << scale);
+            let mut filled = match std::mem::take(self) {
+                Self::Filled(filled) => filled,
+                _ => Box::default(),
+            };
+            filled.first = filled.first.or(segment.at);
+            filled.last = segment.at;
+            (filled.window, filled.scaled) = (window, u32::from(window) << scale);
             // The first one counts once the end has gone on with nothing but an acknowledgement in between.
-            self.fills += u32::from(self.fills == 0 || self.is_waiting);
-            self.is_waiting = true;
+            filled.fills += u32::from(filled.fills == 0 || filled.is_waiting);
+            filled.is_waiting = true;
+            *self = Self::Filled(filled);
         } else {
-            self.is_waiting = false;
+            self.interrupt();
         }
     }
+}
+
+impl Rare {
+    const NONE: Self = Self {
+        opening: Spell::NONE,
+        spurious: Spell::NONE,
+        keep_alives: Spell::NONE,
+        shrunk: None,
+        zero_window: ZeroWindow { since: None, first: None, times: 0, lasted: Span(0) },
+        reset: None,
+    };
 }
 
 impl SentReset {

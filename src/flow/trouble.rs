@@ -50,7 +50,7 @@ impl Trouble {
     /// How much memory it takes.
     #[inline]
     pub(super) fn extra(&self) -> usize {
-        let symptoms = self.symptoms.as_ref().map_or(0, |_| size_of::<Symptoms>());
+        let symptoms = self.symptoms.as_ref().map_or(0, |symptoms| symptoms.room());
         let problem = self.problem.as_ref().map_or(0, |_| size_of::<Problem>());
         size_of::<Self>() + symptoms + problem + self.remarks.capacity() * size_of::<Remark>()
     }

@@ -158,7 +158,8 @@ impl Overview {
         let which = Which { id: connection.id, client: connection.client, server: connection.server };
         let [to, back] = [&connection.client_to_server, &connection.server_to_client];
         if let Some(rtt) = connection.initial_rtt {
-            let repeated = connection.problem.filter(|problem| problem.kind == ProblemKind::HandshakeRepeated);
+            let repeated =
+                connection.problem.as_deref().filter(|problem| problem.kind == ProblemKind::HandshakeRepeated);
             let waited = repeated.and_then(|problem| problem.lasted).unwrap_or_default();
             let took = Span(rtt.0.saturating_add(waited.0));
             self.slowest.put(Handshake { took, syns: to.syn, which: Reverse(which) });
@@ -380,11 +381,11 @@ mod tests {
         let mut overview = Overview::default();
         let mut connection = sample::echo().connections.remove(0);
         connection.client_to_server.retransmissions = 3;
-        connection.problem = Some(crate::flow::Problem {
+        connection.problem = Some(Box::new(crate::flow::Problem {
             segments: Some(3),
             lasted: Some(Span::from_millis(900)),
             ..crate::flow::Problem::new(ProblemKind::PeerSilent, crate::flow::Side::Client)
-        });
+        }));
         overview.add(&connection);
         for width in [60, 80, 160] {
             let mut page = Vec::new();

@@ -134,7 +134,7 @@ impl Kept {
     /// Adds to the summary of a connection what was found in its octets.
     pub(super) fn complete(&mut self, connection: &mut Connection) {
         let Some(found) = self.conflicts.take(connection.id) else { return };
-        connection.problem = found.problem().or(connection.problem);
+        connection.problem = found.problem().map(Box::new).or(connection.problem.take());
         connection.findings.extend(found.findings);
         connection.findings.sort_by_key(|finding| finding.frame);
         connection.findings_omitted += found.omitted;

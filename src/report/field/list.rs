@@ -77,7 +77,7 @@ macro_rules! connection_fields {
             }
             problems {
                 /// What hurt the connection most, as data; null where nothing stands out. Its figures are null where they are not known, or do not belong to its kind.
-                problem = &c.problem;
+                problem = c.problem.as_deref();
             }
             sides {
                 /// What the client sent, and what was measured on it.

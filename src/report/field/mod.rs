@@ -368,7 +368,7 @@ mod tests {
         let parts = Class::ALL.iter().map(|class| (*class, Span(100 + *class as i64))).collect();
         let breakdown = crate::flow::Breakdown { total: parts, ..Default::default() };
         whole.breakdown = Some(Box::new(breakdown));
-        unknown.problem = Some(Problem::new(ProblemKind::PeerSilent, Side::Server));
+        unknown.problem = Some(Box::new(Problem::new(ProblemKind::PeerSilent, Side::Server)));
         for connection in [whole, unknown] {
             let mut line = Vec::new();
             let mut jsonl = Jsonl::new(&mut line);

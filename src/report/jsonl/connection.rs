@@ -142,7 +142,7 @@ impl Lines {
     }
 
     /// What hurt the connection most, or null.
-    fn problem(&mut self, problem: &Option<Problem>) {
+    fn problem(&mut self, problem: Option<&Problem>) {
         if problem.is_none() {
             self.text("null");
             return;

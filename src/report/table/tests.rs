@@ -244,10 +244,10 @@ proptest! {
 #[test]
 fn where_a_connection_has_one_line_it_says_what_hurt_most() {
     let mut connection = sample::echo().connections.remove(0);
-    connection.problem = Some(crate::flow::Problem {
+    connection.problem = Some(Box::new(crate::flow::Problem {
         segments: Some(4),
         ..crate::flow::Problem::new(crate::flow::ProblemKind::KeepAlivesUnanswered, crate::flow::Side::Client)
-    });
+    }));
     let told = |width| {
         let mut out = Vec::new();
         Table::new(&Style::plain(width)).row(&mut out, &connection).unwrap();

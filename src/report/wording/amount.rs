@@ -1,20 +1,77 @@
 //! Durations in words.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::time::Span;
 
 /// A duration as people say it.
 pub(super) struct Amount(pub(super) Span);
 
+impl Amount {
+    /// The unit, and how many nanoseconds it has.
+    fn unit(nanos: u64) -> (&'static str, u64) {
+        match nanos {
+            0..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("µs", 1_000),
+            1_000_000..1_000_000_000 => ("ms", 1_000_000),
+            _ => ("s", 1_000_000_000),
+        }
+    }
+
+    /// Appends it to a text; many sentences have several.
+    pub(super) fn push(&self, text: &mut String) {
+        let nanos = self.0.0.unsigned_abs();
+        if self.0.0 < 0 {
+            text.push('-');
+        }
+        let (name, unit) = Self::unit(nanos);
+        if unit == 1 {
+            digits(text, nanos);
+        } else if nanos % (unit / 10) == unit / 20 || nanos > EXACT {
+            // Which of two that are equally near it is, the binary fraction decides.
+            _ = write!(text, "{:.1}", nanos as f64 / unit as f64);
+        } else {
+            let tenths = (nanos + unit / 20) / (unit / 10);
+            digits(text, tenths / 10);
+            text.push('.');
+            digits(text, tenths % 10);
+        }
+        text.push(' ');
+        text.push_str(name);
+    }
+}
+
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.0;
-        match nanos.unsigned_abs() {
-            0..1_000 => write!(f, "{nanos} ns"),
-            1_000..1_000_000 => write!(f, "{:.1} µs", nanos as f64 / 1e3),
-            1_000_000..1_000_000_000 => write!(f, "{:.1} ms", nanos as f64 / 1e6),
-            _ => write!(f, "{:.1} s", nanos as f64 / 1e9),
+        let mut text = String::new();
+        self.push(&mut text);
+        f.write_str(&text)
+    }
+}
+
+/// Adds a number.
+pub(super) fn digits(text: &mut String, n: u64) {
+    _ = write!(text, "{n}");
+}
+
+/// As many nanoseconds a floating-point number tells apart.
+const EXACT: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_digit_is_rounded_as_the_floating_point_number_is(nanos in any::<i64>(), shift in 0..63u32, half in any::<bool>()) {
+            let nanos = nanos >> shift;
+            let nanos = if half { nanos / 100 * 100 + 50 } else { nanos };
+            let (name, unit) = Amount::unit(nanos.unsigned_abs());
+            let expected =
+                if unit == 1 { format!("{nanos} ns") } else { format!("{:.1} {name}", nanos as f64 / unit as f64) };
+            prop_assert_eq!(Amount(Span(nanos)).to_string(), expected);
         }
     }
 }

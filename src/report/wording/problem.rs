@@ -1,6 +1,6 @@
 //! What hurt a connection most, in English.
 
-use super::amount::Amount;
+use super::amount::{Amount, digits};
 use crate::flow::{Problem, ProblemKind, Side, Unacknowledged};
 use crate::time::{Span, Timestamp};
 
@@ -12,15 +12,7 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
     // A duration that begins somewhere: "for 3.0 s from 0.5 s on".
     let lasted = |word: &str| problem.lasted.map_or(String::new(), |lasted| format!(" {word} {}", Amount(lasted)));
     let at = problem.since.zip(first).map(|(since, first)| since.since(first).max(Span(0)));
-    let from = at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
-    // "at 0.5 s", or "between 0.5 s and 3.5 s".
-    let when = match (at, problem.lasted) {
-        (Some(at), Some(lasted)) if times > 1 => {
-            format!(" between {} and {}", Amount(at), Amount(Span(at.0.saturating_add(lasted.0))))
-        }
-        (Some(at), _) => format!(" at {}", Amount(at)),
-        (None, _) => String::new(),
-    };
+    let from = || at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
     match problem.kind {
         ProblemKind::ForgedReset => {
             let differs = match problem.ttls {
@@ -43,24 +35,27 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
         ProblemKind::PeerSilent => {
             let hint = size_hint(problem);
             format!(
-                "The {who} sent {} {times} times{}{from}, and nothing came from the {peer} any more{hint}.",
+                "The {who} sent {} {times} times{}{}, and nothing came from the {peer} any more{hint}.",
                 thing(problem),
-                lasted("in")
+                lasted("in"),
+                from()
             )
         }
         ProblemKind::NeverAcknowledged => {
             let hint = size_hint(problem);
             format!(
-                "The {who} sent {} {times} times{}{from}, and the {peer}, which still sent segments, never acknowledged it{hint}.",
+                "The {who} sent {} {times} times{}{}, and the {peer}, which still sent segments, never acknowledged it{hint}.",
                 thing(problem),
-                lasted("in")
+                lasted("in"),
+                from()
             )
         }
         ProblemKind::KeepAlivesUnanswered => {
             format!(
-                "The {who} sent {}{}{from}, and nothing came back from the {peer}.",
+                "The {who} sent {}{}{}, and nothing came back from the {peer}.",
                 counted(times, "keep-alive"),
-                lasted("in")
+                lasted("in"),
+                from()
             )
         }
         ProblemKind::WindowScaleIgnored => {
@@ -71,24 +66,31 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
         }
         ProblemKind::ZeroWindow if problem.until_end && times > 1 => {
             format!(
-                "The {who}'s receive window was 0{} in all ({times} times{from}), and at the end again: its program did not read fast enough.",
-                lasted("for")
+                "The {who}'s receive window was 0{} in all ({times} times{}), and at the end again: its program did not read fast enough.",
+                lasted("for"),
+                from()
             )
         }
         ProblemKind::ZeroWindow if problem.until_end => {
             format!(
-                "The {who}'s receive window was 0{}{from}, and had not opened at the end: its program did not read.",
-                lasted("for")
+                "The {who}'s receive window was 0{}{}, and had not opened at the end: its program did not read.",
+                lasted("for"),
+                from()
             )
         }
         ProblemKind::ZeroWindow if times > 1 => {
             format!(
-                "The {who}'s receive window was 0{} in all ({times} times{from}): its program did not read fast enough.",
-                lasted("for")
+                "The {who}'s receive window was 0{} in all ({times} times{}): its program did not read fast enough.",
+                lasted("for"),
+                from()
             )
         }
         ProblemKind::ZeroWindow => {
-            format!("The {who}'s receive window was 0{}{from}: its program did not read fast enough.", lasted("for"))
+            format!(
+                "The {who}'s receive window was 0{}{}: its program did not read fast enough.",
+                lasted("for"),
+                from()
+            )
         }
         ProblemKind::HandshakeRepeated => {
             let what = if side == Side::Client { "SYN" } else { "SYN-ACK" };
@@ -97,30 +99,14 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
             let often = if times == 1 { "once".to_owned() } else { format!("{times} times") };
             format!("The {who}'s {what} was repeated {often}{cost}{in_all}.")
         }
-        ProblemKind::Loss => {
-            let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
-            let octets = problem
-                .octets
-                .filter(|octets| *octets > 0)
-                .map_or(String::new(), |octets| format!(" ({})", counted(octets, "octet")));
-            let waited = match problem.waited {
-                Some(waited) if waited >= Span::from_millis(10) => {
-                    format!("; waiting for that took {}", Amount(waited))
-                }
-                _ => String::new(),
-            };
-            let were = if times == 1 { "was" } else { "were" };
-            format!(
-                "From {who} to {peer} {times}{of} segments{octets} {were} retransmitted{when}, probably lost{waited}."
-            )
-        }
+        ProblemKind::Loss => loss(problem, who, peer, at),
         ProblemKind::NeedlessRetransmissions => {
             let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
             let were = if times == 1 { "was" } else { "were" };
             let had = if times == 1 { "its octets had arrived" } else { "their octets had arrived" };
-            format!("{times}{of} segments of the {who} {were} retransmitted needlessly{when}: {had}.")
+            format!("{times}{of} segments of the {who} {were} retransmitted needlessly{}: {had}.", when(problem, at))
         }
-        ProblemKind::Silence => silence(problem, who, peer, &from),
+        ProblemKind::Silence => silence(problem, who, peer, at),
     }
 }
 
@@ -162,17 +148,80 @@ fn size_hint(problem: &Problem) -> String {
     }
 }
 
-fn silence(problem: &Problem, who: &str, peer: &str, from: &str) -> String {
-    let lasted = problem.lasted.map_or(String::new(), |lasted| format!(" for {}", Amount(lasted)));
-    match problem.after {
-        Some(_) if problem.until_end => {
-            format!("The {who} sent nothing{lasted}{from}, after octets of the {peer}, until the capture ended.")
+/// "at 0.5 s", or "between 0.5 s and 3.5 s".
+fn when(problem: &Problem, at: Option<Span>) -> String {
+    let mut said = String::new();
+    match (at, problem.lasted) {
+        (Some(at), Some(lasted)) if problem.segments > Some(1) => {
+            said.push_str(" between ");
+            Amount(at).push(&mut said);
+            said.push_str(" and ");
+            Amount(Span(at.0.saturating_add(lasted.0))).push(&mut said);
         }
-        Some(_) => format!("The {who} sent nothing{lasted}{from}, after octets of the {peer}."),
-        None => format!("Nobody sent anything{lasted}{from}, until the {who} sent octets."),
+        (Some(at), _) => {
+            said.push_str(" at ");
+            Amount(at).push(&mut said);
+        }
+        (None, _) => {}
     }
+    said
+}
+
+/// The most frequent one: put together without the formatting machinery.
+fn loss(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String {
+    let times = problem.segments.unwrap_or(0);
+    let mut said = String::with_capacity(LONG);
+    said.extend(["From ", who, " to ", peer, " "]);
+    digits(&mut said, times);
+    if let Some(of) = problem.of_segments {
+        said.push_str(" of ");
+        digits(&mut said, of);
+    }
+    said.push_str(" segments");
+    if let Some(octets) = problem.octets.filter(|octets| *octets > 0) {
+        said.push_str(" (");
+        digits(&mut said, octets);
+        said.push_str(if octets == 1 { " octet)" } else { " octets)" });
+    }
+    said.push_str(if times == 1 { " was retransmitted" } else { " were retransmitted" });
+    said.push_str(&when(problem, at));
+    said.push_str(", probably lost");
+    if let Some(waited) = problem.waited.filter(|waited| *waited >= Span::from_millis(10)) {
+        said.push_str("; waiting for that took ");
+        Amount(waited).push(&mut said);
+    }
+    said.push('.');
+    said
+}
+
+fn silence(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String {
+    let mut said = String::with_capacity(LONG);
+    match problem.after {
+        Some(_) => said.extend(["The ", who, " sent nothing"]),
+        None => said.push_str("Nobody sent anything"),
+    }
+    if let Some(lasted) = problem.lasted {
+        said.push_str(" for ");
+        Amount(lasted).push(&mut said);
+    }
+    if let Some(at) = at {
+        said.push_str(", from ");
+        Amount(at).push(&mut said);
+        said.push_str(" on");
+    }
+    match problem.after {
+        Some(_) => {
+            said.extend([", after octets of the ", peer]);
+            said.push_str(if problem.until_end { ", until the capture ended." } else { "." });
+        }
+        None => said.extend([", until the ", who, " sent octets."]),
+    }
+    said
 }
 
 fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
+
+/// Room for nearly every sentence.
+const LONG: usize = 160;
