@@ -223,7 +223,7 @@ impl Path {
                     if self.steps.iter().filter(made).count() >= MOST_MADE {
                         continue;
                     }
-                    let disagreement = (!said.left_fits(from)).then(|| Disagreement {
+                    let disagreement = (!said.left_fits(from)).then_some(Disagreement {
                         witness: said.by,
                         said: said.left,
                         segments: from,
