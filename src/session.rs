@@ -25,7 +25,7 @@ pub use sink::{Broken, Sink};
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
-use crate::kernel::Answer;
+use crate::kernel::{Answer, KernelEvent};
 use crate::story::{Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
@@ -40,6 +40,8 @@ pub struct Session {
     checksums: Checksums,
     /// Where it was asked for.
     breakdowns: Option<Breakdowns>,
+    /// What the kernel's trace said, for the story at the end.
+    kernel_events: Vec<KernelEvent>,
 }
 
 /// What is told while the run goes on, besides the connections that end.
@@ -224,7 +226,7 @@ impl Session {
             Telling::Events(growth) => (growth.into_timeline(), self.kept.into_connections(), totals),
             Telling::Nothing | Telling::Steps => {
                 let (traces, connections) = self.kept.into_traces();
-                (Timeline::of(traces, calls, evidence), connections, totals)
+                (Timeline::of(traces, calls, evidence, self.kernel_events), connections, totals)
             }
         }
     }
@@ -247,6 +249,7 @@ impl Session {
             unread: None,
             checksums: Checksums::default(),
             breakdowns: None,
+            kernel_events: Vec::new(),
         }
     }
 
@@ -271,6 +274,11 @@ impl Session {
     /// The same, which keeps segments while there is room for what they and their connections take as a timeline.
     pub fn with_room(self, octets: u64) -> Self {
         Self { kept: self.kept.with_room(octets), ..self }
+    }
+
+    /// The same, whose story is joined with what the kernel's trace said; one [that grows](Self::growing) hears that as it comes.
+    pub fn with_kernel_events(self, events: Vec<KernelEvent>) -> Self {
+        Self { kernel_events: events, ..self }
     }
 
     /// The same, with other limits on what the table of connections keeps.

@@ -40,6 +40,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("nix", &["capture", "kernel", "calls", "lab", "commands"]),
     ("parquet", &["report/parquet.rs"]),
     ("pcap", &["capture"]),
+    ("perf_event", &["kernel/tracepoints"]),
     ("pnet", &["wire"]),
     ("regex", &["report/expression"]),
     // The shared types say how they are written down; that is part of what they are.

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
-use crate::kernel::Answer;
+use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason};
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Kept {
     pub calls: Vec<Call>,
     /// What sock_diag answered.
     pub evidence: Vec<Answer>,
+    /// What the kernel's trace said, in order of time.
+    pub kernel: Vec<KernelEvent>,
     /// What was worth saying about how it was recorded.
     pub notices: Vec<String>,
 }
@@ -37,6 +39,7 @@ enum Line {
     /// A call; its thread stands before it.
     Call(Box<Call>),
     Evidence(Box<Answer>),
+    Kernel(Box<KernelEvent>),
     Notice(String),
 }
 
@@ -48,6 +51,7 @@ impl Kept {
             .chain(self.threads.threads().iter().cloned().map(Line::Thread))
             .chain(self.calls.iter().map(|call| Line::Call(Box::new(call.clone()))))
             .chain(self.evidence.iter().map(|evidence| Line::Evidence(Box::new(evidence.clone()))))
+            .chain(self.kernel.iter().map(|event| Line::Kernel(Box::new(event.clone()))))
             .chain(self.notices.iter().cloned().map(Line::Notice));
         let mut bytes = Vec::new();
         for line in lines {
@@ -175,6 +179,16 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_'))
 }
 
+/// Whether a reason for a RST has a name of ordinary length.
+fn is_plain(event: &KernelEvent) -> Result<(), String> {
+    match &event.what {
+        KernelAct::ResetSent { reason: Some(ResetReason::Other(name)) } if name.len() > LONGEST_REASON => {
+            Err(format!("has a name of a reset's reason longer than {LONGEST_REASON} octets"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn is_short(comm: &str) -> Result<(), String> {
     match comm.len() {
         0..=LONGEST_COMM => Ok(()),
@@ -212,6 +226,7 @@ const LONGEST_COMM: usize = 64;
 const MOST_NOTICES: usize = 16;
 const LONGEST_NOTICE: usize = 240;
 const COST_OF_EVENT: usize = 400;
+const LONGEST_REASON: usize = 64;
 const COST_OF_EVIDENCE: usize = 2 * size_of::<Answer>() + COST_OF_EVENT;
 
 #[cfg(test)]
@@ -234,6 +249,14 @@ mod tests {
             timer: None,
             inode: 0,
             uid: 0,
+        };
+        let kernel = KernelEvent {
+            at,
+            clock: crate::time::Clock::WALL,
+            local: evidence.local,
+            peer: evidence.peer,
+            socket: Some(crate::kernel::KernelSocket(u64::MAX)),
+            what: KernelAct::ResetSent { reason: Some(ResetReason::Other("BRAND_NEW".into())) },
         };
         let mut threads = Threads::default();
         let process = threads.add_process(Process { pid: 7, comm: "echo \u{1b}[1m".into() });
@@ -260,7 +283,13 @@ mod tests {
             ),
             polled,
         ];
-        Kept { threads, calls, evidence: vec![evidence], notices: vec!["line\nbreak \u{1b}[31m".into()] }
+        Kept {
+            threads,
+            calls,
+            evidence: vec![evidence],
+            kernel: vec![kernel],
+            notices: vec!["line\nbreak \u{1b}[31m".into()],
+        }
     }
 
     #[test]

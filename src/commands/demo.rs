@@ -66,7 +66,7 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     let story = timeline.finish(connections, threads(), totals);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
     let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-    let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
+    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone() };
     let saved = demo.save(recording, &story, &kept);
     let told = told.and_then(|drawn| match options.format {
         Format::Text => report::timeline::go_on(&mut out, &story, &style, drawn),

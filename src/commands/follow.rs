@@ -67,7 +67,7 @@ pub(super) fn tell(
     written = written.and_then(|()| ear.session.settle(&mut teller));
     let story = ear.session.story(recording.threads.clone(), Vec::new(), &[], Some(recording.capture.dropped));
     let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-    let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
+    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone() };
     let saved = demo.save(&recording, &story, &kept);
     written = written.and_then(|()| teller.end(&story));
     drop(teller);
@@ -110,6 +110,7 @@ impl Ear {
                 Heard::Threads(threads) => self.session.know_threads(threads),
                 Heard::Call(activity) => Witnessed::of_activity(activity).for_each(|word| self.session.hear(word)),
                 Heard::Answer(answer) => self.session.hear(Witnessed::Answered(answer)),
+                Heard::Kernel(event) => self.session.hear(Witnessed::Kernel(event)),
                 Heard::Frame(frame) => self.frames.push_back(frame),
                 Heard::Over(recording) => over = Some(ControlFlow::Break(recording)),
             }

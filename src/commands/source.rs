@@ -86,6 +86,7 @@ impl Source {
                         all.threads.adopt(kept.threads, &mut kept.calls);
                         all.calls.extend(kept.calls);
                         all.evidence.extend(kept.evidence);
+                        all.kernel.extend(kept.kernel);
                         all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
                     }
                     Err(error) => {

@@ -114,6 +114,15 @@ pub enum ResetReason {
     Other(String),
 }
 
+impl ResetReason {
+    /// The reason of that name; one that is not known is another one.
+    pub fn named(name: &str) -> Self {
+        use serde::de::{IntoDeserializer, value};
+        Self::deserialize(IntoDeserializer::<value::Error>::into_deserializer(name))
+            .unwrap_or_else(|_| Self::Other(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
-//! What the kernel says of a socket: TCP_INFO of one's own sockets, and sock_diag for those that no process holds any more.
+//! What the kernel says of a socket: TCP_INFO of one's own sockets, sock_diag for those that no process holds any more, and its trace.
 
 mod clock;
 mod event;
 mod sock_diag;
 mod tcp_info;
+mod tracepoints;
 
 use std::net::SocketAddr;
 
@@ -15,6 +16,7 @@ use crate::time::{Span, Timestamp};
 pub use clock::{measure, now};
 pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
+pub use tracepoints::{Trace, Tracepoints, Untraced};
 
 /// Who testified to a state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

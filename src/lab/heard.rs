@@ -3,7 +3,7 @@
 use super::recording::Recording;
 use crate::calls::{Activity, Threads};
 use crate::capture::OwnedFrame;
-use crate::kernel::Answer;
+use crate::kernel::{Answer, KernelEvent};
 
 /// What a witness saw of an experiment, as it happens.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub enum Heard {
     Frame(OwnedFrame),
     /// sock_diag answered.
     Answer(Answer),
+    /// The kernel's trace told of something.
+    Kernel(KernelEvent),
     /// It is over, and this is all of it.
     Over(Box<Recording>),
 }

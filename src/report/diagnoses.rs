@@ -85,7 +85,7 @@ fn evidence(diagnosis: &Diagnosis, story: &Story, origin: Timestamp, style: &Sty
                 Some(format!("{}({fd}){at}", call.call.name()))
             }
             EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
-            EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) => None,
+            EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
         }
     }));
     said.join(", ")

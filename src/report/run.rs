@@ -24,6 +24,17 @@ pub struct RunSummary {
     pub backend: &'static str,
     /// Whether packets were captured.
     pub packets: bool,
+    /// How the kernel's trace of states, resets and retransmissions was read; `None` where it was not.
+    pub kernel_trace: Option<KernelTrace>,
+}
+
+/// What was read of the kernel's trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KernelTrace {
+    /// How many of its events are about the connections.
+    pub events: u64,
+    /// How many events of this host, about whatever connection, were lost.
+    pub lost: u64,
 }
 
 /// Writes what was expected of a run, each with a mark whether it holds, and what refutes it.
@@ -73,7 +84,7 @@ fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
             Some(format!("{}({fd}){at}", call.call.name()))
         }
         EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
-        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) => None,
+        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
     }
 }
 
@@ -95,6 +106,12 @@ pub fn run(out: &mut dyn Write, story: &Story, run: &RunSummary, style: &Style) 
         true => format!(", {}", counted(story.totals.segments, "segment")),
         false => ", no packets captured".to_owned(),
     };
+    if let Some(KernelTrace { events, lost }) = run.kernel_trace {
+        said += &format!(", {} of the kernel's trace", counted(events, "event"));
+        if lost > 0 {
+            said += &format!(" ({} of this host lost)", counted(lost, "event"));
+        }
+    }
     for text in wrap(&escape(&said, style), style.columns(), style.glyphs().ellipsis) {
         Line::of(Paint::Dim, text).write(out, style)?;
     }

@@ -150,13 +150,16 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
 
 /// What the kernel said of a segment goes before what was concluded.
 fn overrule(found: &mut Found, said: Expected) {
-    found.evidence = Some(Evidence::Witnessed(Witness::Kernel));
+    // Of a RST for no reason that says anything, the cause is what was concluded.
+    if said != Expected::Reset(None) {
+        found.evidence = Some(Evidence::Witnessed(Witness::Kernel));
+    }
     match said {
         // What it was sent again for is concluded still; that it was is known, though the first transmission was not captured.
         Expected::Retransmission if found.kernel.is_none_or(|kernel| kernel == Mechanism::Unknown) => {
             (found.kernel, found.why) = (Some(Mechanism::Recovery), None);
         }
-        Expected::Reset(Some(why)) if !(why == Why::UnreadOnTheWay && matches!(found.why, Some(Why::Unread(_)))) => {
+        Expected::Reset(Some(why)) if !says_more(found.why, why) => {
             found.why = Some(why);
             if found.calls.is_empty() && found.kernel.is_none_or(|kernel| kernel == Mechanism::Unknown) {
                 found.kernel = Some(Mechanism::Reset);
@@ -164,6 +167,11 @@ fn overrule(found: &mut Found, said: Expected) {
         }
         Expected::Retransmission | Expected::Reset(_) => {}
     }
+}
+
+/// Whether what was concluded is the kernel's reason, and tells more of it.
+fn says_more(concluded: Option<Why>, said: Why) -> bool {
+    matches!((concluded, said), (Some(Why::Unread(_)), Why::UnreadOnTheWay) | (Some(Why::PortClosed), Why::NoSocket))
 }
 
 /// On what a cause rests that no witness spoke of.

@@ -73,7 +73,7 @@ pub(super) struct PerEnd {
     resets_since: Option<Timestamp>,
     updates_since: Option<Timestamp>,
     /// What the kernel said it sends, and that was not captured yet.
-    pub(super) expected: VecDeque<(Timestamp, Expected)>,
+    pub(super) expected: VecDeque<Awaited>,
     /// Its last FIN, and its last SYN-ACK: what a move of the peer rests on that a later segment proves.
     pub(super) fin: Option<EventId>,
     pub(super) syn_ack: Option<EventId>,
@@ -92,6 +92,15 @@ pub(super) enum Expected {
     Retransmission,
     /// A RST, for that reason.
     Reset(Option<Why>),
+}
+
+/// What the kernel said that it sends, before that was captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    pub(super) at: Timestamp,
+    pub(super) what: Expected,
+    /// The kernel's word.
+    pub(super) said: EventId,
 }
 
 /// A move of the receiver of a segment that did not arrive; the next one that says the same makes it.

@@ -33,6 +33,8 @@ impl Story {
                 EventKind::Link(link) => {
                     edges.extend(link.segment.map(|cause| Edge { cause, effect: event.id, rule: Join::Link }));
                 }
+                // What the kernel says of a segment is a word on it, not its effect.
+                EventKind::Kernel(_) => {}
                 EventKind::Timer(timer) => {
                     edges.extend(timer.cause.map(|cause| Edge { cause, effect: event.id, rule: Join::Timer }));
                 }

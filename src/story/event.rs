@@ -5,7 +5,7 @@ use std::ops;
 use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
-use crate::kernel::{TimerKind, Witness};
+use crate::kernel::{KernelAct, KernelSocket, TimerKind, Witness};
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
@@ -84,6 +84,8 @@ pub enum EventKind {
     Timer(TimerEvent),
     /// The link between two hosts did something with a segment.
     Link(LinkActEvent),
+    /// The kernel did something with a socket, by its own word.
+    Kernel(KernelActEvent),
 }
 
 /// A call, joined to what it did.
@@ -196,6 +198,19 @@ pub struct LinkActEvent {
     pub segment: Option<EventId>,
     /// The segment as the link had it.
     pub what: Box<Segment>,
+}
+
+/// What the kernel did with a socket, as its trace says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KernelActEvent {
+    /// The end whose socket it is.
+    pub side: Side,
+    /// What it did.
+    pub act: KernelAct,
+    /// Which socket; `None` where none was involved.
+    pub socket: Option<KernelSocket>,
+    /// The segment that it sent in doing so; `None` where it sends none, or none was captured.
+    pub segment: Option<EventId>,
 }
 
 /// An end's transition, with cause and evidence.

@@ -41,8 +41,8 @@ mod witnessed;
 pub use diagnosis::{Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{
-    CallEvent, Cause, Event, EventId, EventKind, Fate, LinkActEvent, Phase, SegmentEvent, Story, TimerEvent,
-    TransitionEvent,
+    CallEvent, Cause, Event, EventId, EventKind, Fate, KernelActEvent, LinkActEvent, Phase, SegmentEvent, Story,
+    TimerEvent, TransitionEvent,
 };
 pub use events::{Changes, Order};
 pub use join::{Join, Mechanism};

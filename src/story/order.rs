@@ -28,6 +28,7 @@ pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
             EventKind::Transition(transition) => transition.cause = transition.cause.and_then(number),
             EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
             EventKind::Link(link) => link.segment = link.segment.and_then(number),
+            EventKind::Kernel(kernel) => kernel.segment = kernel.segment.and_then(number),
         }
     }
     (events, births)

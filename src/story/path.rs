@@ -38,6 +38,8 @@ struct Entered {
 #[derive(Clone, Debug)]
 pub(super) struct Said {
     pub(super) by: Witness,
+    /// The state that it left for this one, where a change was seen.
+    pub(super) left: Option<State>,
     /// `None`: there is no such socket.
     pub(super) state: Option<State>,
     /// That there is no such socket fits a listening one too, which has no peer.
@@ -51,6 +53,10 @@ pub(super) struct Said {
 impl Said {
     fn fits(&self, state: State) -> bool {
         match self.state {
+            // It keeps such a socket in FIN-WAIT-2, too, once no process holds the end.
+            Some(State::Closed) if self.by == Witness::Kernel && self.left == Some(State::FinWait2) => {
+                matches!(state, State::Closed | State::TimeWait | State::FinWait2)
+            }
             // The kernel keeps another, smaller socket in TIME-WAIT: to it the end is closed.
             Some(State::Closed) if matches!(self.by, Witness::Kernel | Witness::TcpInfo) => {
                 matches!(state, State::Closed | State::TimeWait)
@@ -59,6 +65,14 @@ impl Said {
             // A 4-tuple without a socket: closed, or back at the listening socket, which has no 4-tuple.
             None => state == State::Closed || (state == State::Listen && !self.of_listener),
         }
+    }
+}
+
+impl Said {
+    /// Whether the state that was left, as far as that was seen, is this one.
+    fn left_fits(&self, state: Option<State>) -> bool {
+        let (Some(left), Some(state)) = (self.left, state) else { return true };
+        Self { state: Some(left), ..self.clone() }.fits(state)
     }
 }
 
@@ -144,7 +158,9 @@ impl Path {
             places[..places.partition_point(|place| *place < end)].last().copied()
         };
         let found = State::ALL.into_iter().filter(|state| said.fits(*state)).filter_map(last_of).max();
-        if let Some(place) = found.filter(|place| first.is_none_or(|first| *place >= first)) {
+        // The kernel makes a socket of a request only once the handshake is complete, however long after the SYN-ACK that is.
+        let is_late = said.by == Witness::Kernel && said.state == Some(State::SynReceived);
+        if let Some(place) = found.filter(|place| is_late || first.is_none_or(|first| *place >= first)) {
             return Ok(Some(self.steps[place].event));
         }
         match self.initial {
@@ -203,6 +219,17 @@ impl Path {
                 Err(from) if said.by == Witness::Kernel => {
                     // No segment shows it: the kernel's word alone makes it a transition.
                     let (Some(to), Some(side)) = (said.state, side) else { continue };
+                    let made = |step: &&Entered| step.by == Some(Witness::Kernel);
+                    if self.steps.iter().filter(made).count() >= MOST_MADE {
+                        continue;
+                    }
+                    let disagreement = (!said.left_fits(from)).then_some(Disagreement {
+                        witness: said.by,
+                        said: said.left,
+                        segments: from,
+                        after: None,
+                    });
+                    against.extend(disagreement.clone().map(|disagreement| (disagreement, said.asked)));
                     let step = Move { from, to, rule: Rule::Witnessed };
                     let transition = TransitionEvent {
                         side,
@@ -211,7 +238,7 @@ impl Path {
                         cause: None,
                         rule: step.rule,
                         evidence: vec![Witness::Kernel],
-                        disagreement: None,
+                        disagreement,
                     };
                     let at = Some(said.asked);
                     let event = events.push(Order::of_sample(said.asked), at, of, EventKind::Transition(transition));
@@ -276,6 +303,8 @@ pub(super) struct Moved {
     pub(super) by: Option<Witness>,
 }
 
+/// How many transitions of an end the kernel's word alone may make: a socket goes through fewer.
+const MOST_MADE: usize = 32;
 /// How long after a segment's capture the kernel may take to act on it: a loaded machine runs its softirqs late.
 const LAG: Span = Span::from_millis(100);
 
@@ -320,6 +349,7 @@ mod tests {
             }
             let said = Said {
                 by: Witness::TcpInfo,
+                left: None,
                 state: said.map(|said| State::ALL[said]),
                 of_listener: false,
                 asked: at(asked),

@@ -1,11 +1,14 @@
 //! What TCP_INFO, sock_diag and the kernel itself say of the ends of connections.
 
-use super::connection::{Expected, PerConnection, Place};
-use super::events::Order;
+use std::net::SocketAddr;
+
+use super::connection::{Awaited, Expected, PerConnection, Place};
+use super::events::{Events, Order};
 use super::ground::Ground;
 use super::path::{Moved, Said};
 use super::timeline::Timeline;
-use super::{EventKind, TimerEvent, Why};
+use super::unseen::LONGEST_EARLY;
+use super::{EventKind, KernelActEvent, TimerEvent, Why};
 use crate::calls::CallId;
 use crate::flow::{ConnectionId, Side};
 use crate::kernel::{self, KernelAct, KernelEvent, ResetReason, TcpInfo, TimerKind, Witness};
@@ -18,6 +21,7 @@ impl Timeline {
         let Some((event, life)) = self.call_of(call) else { return };
         let said = Said {
             by: Witness::TcpInfo,
+            left: None,
             state: Some(info.state),
             of_listener: false,
             asked: info.asked,
@@ -46,6 +50,7 @@ impl Timeline {
     pub(super) fn answered(&mut self, answer: &kernel::Answer) {
         let said = Said {
             by: Witness::SockDiag,
+            left: None,
             state: answer.state,
             of_listener: false,
             asked: answer.asked,
@@ -94,8 +99,8 @@ impl Timeline {
     /// The end that has this 4-tuple, of the last connection that began by then.
     pub(super) fn end_of(
         &mut self,
-        local: std::net::SocketAddr,
-        peer: std::net::SocketAddr,
+        local: SocketAddr,
+        peer: SocketAddr,
         moment: Timestamp,
     ) -> Option<(ConnectionId, Side)> {
         let client = self.ends.latest(local, peer, Some(moment)).map(|id| (id, Side::Client));
@@ -108,42 +113,119 @@ impl Timeline {
     }
 
     /// Takes in what the kernel did: it confirms or makes transitions, and the causes of what it sent.
-    pub(super) fn kernel_event(&mut self, event: &KernelEvent) {
-        let Some((id, side)) = self.end_of(event.local, event.peer, event.at) else { return };
+    pub(super) fn kernel_event(&mut self, event: KernelEvent) {
+        let Some((id, side)) = self.end_spoken_of(&event) else {
+            // A socket leaves CLOSED before its SYN is on the wire.
+            if event.peer.port() != 0 {
+                self.early.push(event);
+            }
+            return;
+        };
+        self.kernel_event_of(id, side, event);
+    }
+
+    /// The end that the kernel speaks of.
+    fn end_spoken_of(&mut self, event: &KernelEvent) -> Option<(ConnectionId, Side)> {
+        if opens(event) {
+            // One that had the same 4-tuple before is over.
+            let (first, id) = self.ends.since(Some(event.local), event.peer, event.at.after(Span(-AHEAD.0)))?;
+            let is_near = first.is_none_or(|first| first.since(event.at) <= LONGEST_EARLY);
+            return is_near.then_some((id, Side::Client));
+        }
+        self.end_of(event.local, event.peer, event.at.after(AHEAD))
+    }
+
+    /// Takes in what the kernel said of a connection before its first segment was seen.
+    pub(super) fn hear_early(&mut self, id: ConnectionId, ends: [SocketAddr; 2], at: Option<Timestamp>) {
+        if self.early.is_empty() {
+            return;
+        }
+        let ends = ends.map(plain);
+        let side = |event: &KernelEvent| {
+            let told = [plain(event.local), plain(event.peer)];
+            let is_from = |side: Side| {
+                let own = ends[side as usize];
+                told == [own, ends[side.peer() as usize]]
+            };
+            [Side::Client, Side::Server].into_iter().find(|side| is_from(*side))
+        };
+        for event in self.early.take(|event| side(event).is_some(), at) {
+            if let Some(side) = side(&event) {
+                self.kernel_event_of(id, side, event);
+            }
+        }
+    }
+
+    fn kernel_event_of(&mut self, id: ConnectionId, side: Side, event: KernelEvent) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let what = match &event.what {
-            KernelAct::State { to, .. } => {
+        let KernelEvent { at, socket, what: act, .. } = event;
+        let kind = EventKind::Kernel(KernelActEvent { side, act: act.clone(), socket, segment: None });
+        let said = self.events.push(Order::of_sample(at), Some(at), Some(id), kind);
+        connection.events.push(said);
+        self.stale.insert(id);
+        let what = match &act {
+            KernelAct::State { from, to } => {
+                // It changes the state before the segment leaves that says so; a FIN that ends one has come before.
+                let ahead = if matches!(from, State::FinWait2 | State::Closing) { AHEAD } else { LAG };
                 connection.ends[side as usize].path.hear(Said {
                     by: Witness::Kernel,
+                    left: Some(*from),
                     state: Some(*to),
                     of_listener: false,
-                    asked: event.at,
-                    answered: event.at.after(AHEAD),
+                    asked: at,
+                    answered: at.after(ahead),
                     after: None,
                 });
-                self.stale.insert(id);
                 return;
             }
             KernelAct::Retransmit { .. } => Expected::Retransmission,
             KernelAct::ResetSent { reason } => Expected::Reset(reason.as_ref().and_then(why_of)),
             KernelAct::ResetReceived | KernelAct::Probe { .. } | KernelAct::Destroyed => return,
         };
-        if let Some(place) = connection.last_like(side, what, event.at) {
-            connection.confirm(place, what);
-            self.stale.insert(id);
-        } else {
-            connection.ends[side as usize].expected.push_back((event.at, what));
+        let awaited = Awaited { at, what, said };
+        match connection.last_like(side, what, at) {
+            Some(place) => connection.confirm(&mut self.events, place, awaited),
+            None => {
+                let expected = &mut connection.ends[side as usize].expected;
+                if expected.len() == MOST_EXPECTED {
+                    expected.pop_front();
+                }
+                expected.push_back(awaited);
+            }
         }
     }
 }
 
+/// Whether a socket leaves CLOSED to connect.
+fn opens(event: &KernelEvent) -> bool {
+    matches!(event.what, KernelAct::State { from: State::Closed, to: State::SynSent })
+}
+
+/// An address as it is on the wire.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 impl PerConnection {
-    /// The last segment of an end, if it is what the kernel said it sends, and was captured just before it said so.
+    /// The newest segment of an end that is what the kernel said it sent, and of which it has said nothing yet.
+    ///
+    /// The kernel says that it has sent a segment again when that is done, and its answer may be there before.
     fn last_like(&self, side: Side, what: Expected, at: Timestamp) -> Option<Place> {
-        let place = self.seen.iter().rposition(|seen| seen.from == side)?;
-        let seen = &self.seen[place];
-        let is_near = seen.at.is_some_and(|seen| at.since(seen) <= AHEAD);
-        (is_near && seen.confirmed.is_none() && self.is_like(place, what)).then_some(place)
+        let newest = self.seen.iter().enumerate().rev().take(LAST_ONES);
+        let near = newest.take_while(|(_, seen)| seen.latest.is_none_or(|latest| at.since(latest) <= LAG));
+        let mut own = near.filter(|(_, seen)| seen.from == side && seen.confirmed.is_none()).map(|(place, _)| place);
+        let last = own.clone().next();
+        own.find(|place| self.is_surely_like(*place, what)).or_else(|| {
+            // One whose first transmission was not captured looks new.
+            let place = last?;
+            let is_near = self.seen[place].at.is_some_and(|seen| at.since(seen) <= AHEAD);
+            (is_near && self.is_like(place, what)).then_some(place)
+        })
+    }
+
+    fn is_surely_like(&self, place: Place, what: Expected) -> bool {
+        let is_new = matches!(self.seen[place].ground, Ground::Octets { again: None, .. });
+        !is_new && self.is_like(place, what)
     }
 
     fn is_like(&self, place: Place, what: Expected) -> bool {
@@ -155,28 +237,31 @@ impl PerConnection {
     }
 
     /// Looks whether the kernel said that it sends the newest segment.
-    pub(super) fn expect(&mut self, place: Place) {
+    pub(super) fn expect(&mut self, events: &mut Events, place: Place) {
         let seen = &self.seen[place];
         let Some(at) = seen.at else { return };
         let side = seen.from as usize;
-        while let Some((said, what)) = self.ends[side].expected.front().copied() {
-            if said.since(at) > AHEAD {
+        while let Some(awaited) = self.ends[side].expected.front().copied() {
+            if awaited.at.since(at) > AHEAD {
                 return;
             }
-            if at.since(said) <= LAG && !self.is_like(place, what) {
+            if at.since(awaited.at) <= LAG && !self.is_like(place, awaited.what) {
                 return;
             }
             self.ends[side].expected.pop_front();
-            if at.since(said) <= LAG {
-                self.confirm(place, what);
+            if at.since(awaited.at) <= LAG {
+                self.confirm(events, place, awaited);
                 return;
             }
         }
     }
 
-    fn confirm(&mut self, place: Place, what: Expected) {
-        self.seen[place].confirmed = Some(what);
+    fn confirm(&mut self, events: &mut Events, place: Place, awaited: Awaited) {
+        self.seen[place].confirmed = Some(awaited.what);
         self.stale.push(place);
+        if let EventKind::Kernel(said) = &mut events.event_mut(awaited.said).kind {
+            said.segment = Some(self.seen[place].event);
+        }
     }
 }
 
@@ -188,6 +273,8 @@ fn why_of(reason: &ResetReason) -> Option<Why> {
         ResetReason::TcpAbortOnClose => Why::UnreadOnTheWay,
         ResetReason::TcpAbortOnLinger => Why::LingerZero,
         ResetReason::TcpKeepaliveTimeout => Why::KeepAlivesUnanswered,
+        // Of these, the segments do not say what they are about.
+        ResetReason::TcpAbortOnMemory | ResetReason::TcpState | ResetReason::TcpDisconnectWithData => return None,
         ResetReason::NotSpecified | ResetReason::Other(_) => return None,
         _ => Why::NotAcceptable,
     })
@@ -197,3 +284,7 @@ fn why_of(reason: &ResetReason) -> Option<Why> {
 const AHEAD: Span = Span::from_millis(1);
 /// How long a segment may take from the kernel's word for it to the capture.
 const LAG: Span = Span::from_millis(100);
+/// Among how many of a connection's last segments the one is looked for that the kernel says it sent.
+const LAST_ONES: usize = 64;
+/// How many words of the kernel wait for their segments at most, at each end.
+const MOST_EXPECTED: usize = 1024;

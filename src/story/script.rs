@@ -146,6 +146,12 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
                     link.act.name(),
                     link.segment.map_or(-1, |id| id.0 as i64)
                 ),
+                EventKind::Kernel(kernel) => format!(
+                    "{} kernel {:?} of {}",
+                    kernel.side.name(),
+                    kernel.act,
+                    kernel.segment.map_or(-1, |id| id.0 as i64)
+                ),
                 EventKind::Timer(timer) => {
                     format!("{} timer of {}", timer.side.name(), timer.cause.map_or(-1, |id| id.0 as i64))
                 }
@@ -158,7 +164,7 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
 /// The words of a script, in order.
 pub(crate) fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
     let Recording { traces, calls, evidence, links, .. } = recording;
-    let mut words: Vec<Witnessed> = timeline::words(traces, calls, &evidence).collect();
+    let mut words: Vec<Witnessed> = timeline::words(traces, calls, &evidence, Vec::new()).collect();
     // The link has a segment after it was captured on its way there.
     words.extend(links.into_iter().map(|act| Witnessed::Link(Box::new(act))));
     words.sort_by_key(|word| matches!(word, Witnessed::Link(_)).then(|| word.at()));

@@ -87,7 +87,7 @@ impl Timeline {
         connection.seen[place].ground = ground;
         connection.stale.push(place);
         connection.note_explicable(place);
-        connection.expect(place);
+        connection.expect(&mut self.events, place);
         self.stale.insert(id);
         if !self.unseen.is_empty() {
             self.expect_act(id, place);
@@ -127,6 +127,7 @@ impl Timeline {
         let Some(connection) = self.connections.get_mut(&id) else {
             self.connections.insert(id, Box::new(PerConnection::new(id, ends)));
             self.ends.add(id, ends, at);
+            self.hear_early(id, ends, at);
             return;
         };
         if [connection.client, connection.server] == ends || connection.client == connection.server {
@@ -142,6 +143,7 @@ impl Timeline {
                 EventKind::Transition(transition) => transition.side = transition.side.peer(),
                 EventKind::Timer(timer) => timer.side = timer.side.peer(),
                 EventKind::Link(link) => link.from = link.from.peer(),
+                EventKind::Kernel(kernel) => kernel.side = kernel.side.peer(),
             }
         }
         self.calls.exchange_ends(id);

@@ -871,6 +871,139 @@ fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_se
     assert_eq!(last.evidence, [Witness::Kernel]);
 }
 
+#[test]
+fn a_socket_leaves_closed_before_its_first_segment() {
+    let script = "7us C > S: S 0(0)\n 8us S > C: S. 0(0) ack 1\n 9us C > S: . 1(0) ack 1";
+    let state = |from, to| KernelAct::State { from, to };
+    let story = with_kernel(
+        script,
+        &[
+            (2, Side::Client, state(State::Closed, State::SynSent)),
+            (9, Side::Client, state(State::SynSent, State::Established)),
+            (11, Side::Server, state(State::Listen, State::SynReceived)),
+            (12, Side::Server, state(State::SynReceived, State::Established)),
+        ],
+    );
+    let moves: Vec<_> = story
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Transition(moved) => Some((moved.to, &moved.evidence[..])),
+            _ => None,
+        })
+        .collect();
+    let both = &[Witness::Segments, Witness::Kernel][..];
+    assert_eq!(
+        moves,
+        [State::SynSent, State::SynReceived, State::Established, State::Established].map(|state| (state, both))
+    );
+    let told = story.events.iter().filter(|event| matches!(event.kind, EventKind::Kernel(_)));
+    assert_eq!(told.filter(|event| event.connection == Some(story.connections[0].id)).count(), 4);
+}
+
+#[test]
+fn the_kernel_enters_a_state_before_the_fin_leaves_that_says_so_and_syn_received_long_after_the_syn_ack() {
+    let script = "7us C > S: S 0(0)\n 8us S > C: S. 0(0) ack 1\n 300000us C > S: . 1(0) ack 1\n \
+                  600000us C > S: F. 1(0) ack 1\n 600009us S > C: . 1(0) ack 2";
+    let state = |from, to| KernelAct::State { from, to };
+    let story = with_kernel(
+        script,
+        &[
+            (300_001, Side::Server, state(State::Listen, State::SynReceived)),
+            (300_002, Side::Server, state(State::SynReceived, State::Established)),
+            (580_000, Side::Client, state(State::Established, State::FinWait1)),
+            (600_030, Side::Client, state(State::FinWait1, State::FinWait2)),
+        ],
+    );
+    let lines = lines(&story);
+    let made = |line: &&String| line.contains('>') && line.contains("[Kernel]");
+    assert_eq!(lines.iter().find(made), None);
+    let confirmed = lines.iter().filter(|line| line.contains("[Segments, Kernel]")).count();
+    assert_eq!(confirmed, 4, "{lines:#?}");
+    assert!(story.connections[0].findings.iter().all(|found| found.finding != Finding::StateDisagreement));
+}
+
+#[test]
+fn a_socket_that_no_process_holds_is_kept_in_fin_wait_2_by_a_smaller_one() {
+    let script =
+        format!("{SET_UP} 40us C > S: F. 1(0) ack 1\n 50us S > C: . 1(0) ack 2\n 90000us S > C: F. 1(0) ack 2");
+    let state = |from, to| KernelAct::State { from, to };
+    let acts = [
+        (38, Side::Client, state(State::Established, State::FinWait1)),
+        (51, Side::Client, state(State::FinWait1, State::FinWait2)),
+        (52, Side::Client, state(State::FinWait2, State::Closed)),
+    ];
+    let story = with_kernel(&script, &acts);
+    let evidence_of = |story: &Story, state| {
+        story.events.iter().find_map(|event| match &event.kind {
+            EventKind::Transition(moved) if moved.to == state => Some(moved.evidence.clone()),
+            _ => None,
+        })
+    };
+    // Of what became of that one, the trace says nothing.
+    assert_eq!(evidence_of(&story, State::TimeWait), Some(vec![Witness::Segments]));
+    assert_eq!(evidence_of(&story, State::FinWait2), Some(vec![Witness::Segments, Witness::Kernel]));
+    // Where a process holds it, the FIN ends it.
+    let held = [acts[0].clone(), acts[1].clone(), (90_004, Side::Client, state(State::FinWait2, State::Closed))];
+    let story = with_kernel(&script, &held);
+    assert_eq!(evidence_of(&story, State::TimeWait), Some(vec![Witness::Segments, Witness::Kernel]));
+    assert!(story.connections[0].findings.iter().all(|found| found.finding != Finding::StateDisagreement));
+}
+
+#[test]
+fn a_state_that_the_kernel_left_and_no_segment_shows_is_a_disagreement() {
+    let script = format!("{SET_UP} 40us C > S: . 1(0) ack 1");
+    let act = KernelAct::State { from: State::FinWait2, to: State::Closed };
+    let story = with_kernel(&script, &[(500_000, Side::Client, act)]);
+    let found = &story.connections[0].findings;
+    let against = found.iter().filter(|found| found.finding == Finding::StateDisagreement).count();
+    assert_eq!(against, 1, "{found:?}");
+}
+
+#[test]
+fn the_kernels_word_alone_makes_no_more_transitions_than_a_socket_goes_through() {
+    let script = format!("{SET_UP} 40us C > S: . 1(0) ack 1");
+    let acts: Vec<_> = (0..3000)
+        .map(|n| {
+            let [from, to] =
+                if n % 2 == 0 { [State::CloseWait, State::Closing] } else { [State::Closing, State::CloseWait] };
+            (500_000 + 300_000 * n, Side::Client, KernelAct::State { from, to })
+        })
+        .chain((0..3000).map(|n| (500_001 + n, Side::Server, KernelAct::ResetSent { reason: None })))
+        .collect();
+    let recording = recording(&script);
+    let (client, server) = (recording.traces[0].client, recording.traces[0].server);
+    let events = acts.into_iter().map(|(micros, side, what)| {
+        let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
+        KernelEvent { at: moment(micros), clock: Clock::WALL, local, peer, socket: None, what }
+    });
+    let timeline = Timeline::of(recording.traces, Vec::new(), &[], events.collect());
+    let story = timeline.finish(recording.connections, Default::default(), Default::default());
+    let made = story.events.iter().filter(|event| match &event.kind {
+        EventKind::Transition(moved) => moved.evidence == [Witness::Kernel],
+        _ => false,
+    });
+    assert_eq!(made.count(), 32);
+}
+
+#[test]
+fn a_reset_for_a_reason_that_says_nothing_keeps_what_was_concluded() {
+    let script = format!(
+        "{SET_UP}
+        30us..31us C: setsockopt(SO_LINGER, 0) = 0
+        40us..60us C: close() = 0
+        50us C > S: R. 1(0) ack 1
+        "
+    );
+    let reset = |reason| KernelAct::ResetSent { reason: Some(reason) };
+    let of = |reason| segment_in(&with_kernel(&script, &[(55, Side::Client, reset(reason))]), 4).cause.clone();
+    let concluded = segment_in(&story(&script), 4).cause.clone();
+    let by_state = of(ResetReason::TcpState);
+    assert_eq!((by_state.why, by_state.evidence), (concluded.why, concluded.evidence));
+    let by_linger = of(ResetReason::TcpAbortOnLinger);
+    assert_eq!((by_linger.why, by_linger.evidence), (Some(Why::LingerZero), Evidence::Witnessed(Witness::Kernel)));
+}
+
 // ---- copies -------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -11,7 +11,7 @@ use super::connection::{PerConnection, Place};
 use super::events::{Changes, Events, Order};
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
-use super::unseen::Unseen;
+use super::unseen::{Early, Unseen};
 use super::witnessed::Moment;
 use super::{Cause, EventId, Evidence, Join, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
@@ -45,6 +45,8 @@ pub struct Timeline {
     phased: (usize, Bounds),
     /// What the link did to segments that were not seen yet.
     pub(super) unseen: Unseen,
+    /// What the kernel said of connections before their first segments were seen.
+    pub(super) early: Early,
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
@@ -54,12 +56,17 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The timeline of a recording: the segments of some connections, calls, and what sock_diag answered.
+    /// The timeline of a recording: the segments of some connections, calls, what sock_diag answered, and what the kernel's trace said.
     ///
     /// Segments keep the order in which they were captured, whatever their timestamps say.
-    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Self {
+    pub fn of(
+        traces: Vec<Trace>,
+        calls: Vec<Call>,
+        evidence: &[kernel::Answer],
+        events: Vec<kernel::KernelEvent>,
+    ) -> Self {
         let mut timeline = Self::default();
-        words(traces, calls, evidence).for_each(|word| timeline.take(word));
+        words(traces, calls, evidence, events).for_each(|word| timeline.take(word));
         timeline
     }
 
@@ -77,7 +84,7 @@ impl Timeline {
             Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
             Witnessed::Socket(event) => self.socket_event(&event),
             Witnessed::Sighting(sighting) => self.sighted(*sighting),
-            Witnessed::Kernel(event) => self.kernel_event(&event),
+            Witnessed::Kernel(event) => self.kernel_event(event),
             Witnessed::Link(act) => self.link_event(*act),
             Witnessed::Info { call, info } => self.info(call, &info),
             Witnessed::Answered(answer) => self.answered(&answer),
@@ -260,8 +267,17 @@ impl Timeline {
 }
 
 /// The words of a recording in the order in which they are to be told.
-pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Words {
+pub(super) fn words(
+    traces: Vec<Trace>,
+    calls: Vec<Call>,
+    evidence: &[kernel::Answer],
+    events: Vec<kernel::KernelEvent>,
+) -> Words {
     let mut others: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
+    others.extend(events.into_iter().map(|event| {
+        let word = Witnessed::Kernel(event);
+        (word.moment(word.at()), word)
+    }));
     others.extend(evidence.iter().map(|answer| {
         let word = Witnessed::Answered(answer.clone());
         (word.moment(word.at()), word)
@@ -397,7 +413,7 @@ pub(super) struct Ends {
 type End = (IpAddr, u16);
 
 /// When the first segment of a connection was captured, and its number.
-type First = (Option<Timestamp>, ConnectionId);
+pub(super) type First = (Option<Timestamp>, ConnectionId);
 
 impl Ends {
     /// Takes in a connection.
@@ -450,7 +466,7 @@ impl Ends {
     }
 
     /// The first connection to `server` that began at `moment` or later, from `client` if that is known.
-    fn since(&mut self, client: Option<SocketAddr>, server: SocketAddr, moment: Timestamp) -> Option<First> {
+    pub(super) fn since(&mut self, client: Option<SocketAddr>, server: SocketAddr, moment: Timestamp) -> Option<First> {
         self.index();
         let list = match client {
             Some(client) => self.by_ends.get(&(end(client), end(server))),

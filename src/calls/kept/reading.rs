@@ -1,7 +1,7 @@
 //! Reading what was kept, in every version of the format.
 
 use super::{
-    COST_OF_EVIDENCE, Damaged, Kept, LONGEST_LINE, Line, Room, VERSION, claims, cost, first, is_short, parsed,
+    COST_OF_EVIDENCE, Damaged, Kept, LONGEST_LINE, Line, Room, VERSION, claims, cost, first, is_plain, is_short, parsed,
 };
 use crate::calls::{Process, ProcessId, Thread};
 
@@ -67,6 +67,10 @@ impl Kept {
                     kept.calls.push(*call);
                 }
                 Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+                Line::Kernel(event) => {
+                    is_plain(&event).map_err(wrong)?;
+                    kept.kernel.extend(room.take(COST_OF_EVIDENCE).then_some(*event));
+                }
                 Line::Notice(notice) => kept.notice(notice, room),
                 Line::Tcpflow { .. } => {}
             }

@@ -49,12 +49,14 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let memory = memory::of(options.memory);
     let signals = watching::Signals::catch()?;
 
+    // In a namespace of its own the process may not.
+    let tracepoints = witnesses::trace();
     if options.isolated {
         lab::enter_namespace(None).map_err(|error| {
             Failure::new(format!("run --isolated: {error}; run it with sudo, or leave --isolated out"))
         })?;
     }
-    let mut witnesses = Witnesses::open(options.isolated, memory.segments());
+    let mut witnesses = Witnesses::open(options.isolated, memory.segments(), tracepoints);
     let acts_for = capture::acts_for();
     if !geteuid().is_root() {
         // A program with file capabilities may not be watched otherwise, nor what it starts.
@@ -118,6 +120,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         lost_calls,
         backend: "ptrace",
         packets: witnesses.has_packets(),
+        kernel_trace: witnesses.kernel_trace(),
     };
     let calls = told.calls;
     let whole_story = |calls| story(calls, &witnesses, &threads, memory);
@@ -183,6 +186,7 @@ fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memo
     let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let session = session.with_kernel_events(witnesses.kernel_events().to_vec());
     session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
 }
 

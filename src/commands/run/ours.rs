@@ -90,6 +90,17 @@ impl Ours {
         self.knows(from, to) || self.is_awaited(from) || self.is_awaited(to)
     }
 
+    /// Whether a socket with these ends is theirs, on whatever network: the kernel's trace tells of all of them.
+    pub(super) fn has_socket(&self, local: SocketAddr, peer: SocketAddr) -> bool {
+        let (local, peer) = (plain(local), plain(peer));
+        self.pairs.contains(&[local, peer]) || self.listens_at(local) || self.listens_at(peer)
+    }
+
+    /// Whether a socket with these ends may turn out to be theirs.
+    pub(super) fn may_have_socket(&self, local: SocketAddr, peer: SocketAddr) -> bool {
+        self.has_socket(local, peer) || self.is_awaited(local) || self.is_awaited(peer)
+    }
+
     /// Whether a segment between these ends is theirs.
     fn knows(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let (from, to) = (plain(from), plain(to));

@@ -33,7 +33,8 @@ pub(super) fn save(
         if let Some(dropped) = witnesses.dropped() {
             writer.dropped(dropped);
         }
-        let kept = Kept { threads, calls, evidence: witnesses.evidence().to_vec(), notices };
+        let (evidence, kernel) = (witnesses.evidence().to_vec(), witnesses.kernel_events().to_vec());
+        let kept = Kept { threads, calls, evidence, kernel, notices };
         writer.attach(&kept.to_bytes())?;
         format!("{} frames and {count} calls", witnesses.frames().len())
     } else {

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
+use nix::unistd::geteuid;
+
 use super::ours::{Ours, is_wanted, own_frames};
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
-use crate::kernel::{Answer, SockDiag, now};
+use crate::commands::files::{LEAST_FILES, may_open};
+use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, Untraced, now};
 use crate::lab;
+use crate::report::KernelTrace;
 use crate::tcp::State;
 use crate::time::Timestamp;
 use crate::wire::Decoder;
@@ -24,15 +28,43 @@ pub(super) struct Witnesses {
     frames: Vec<OwnedFrame>,
     stats: Option<CaptureStats>,
     evidence: Vec<Answer>,
+    tracepoints: Option<Tracepoints>,
+    trace: Option<Trace>,
+    kept: Arc<Mutex<KeptEvents>>,
+    kernel_events: Vec<KernelEvent>,
+    kernel_trace: Option<KernelTrace>,
     notices: Vec<String>,
     most: u64,
     begun: Timestamp,
     interface: &'static str,
 }
 
+/// What the kernel's trace said of sockets that may be the programs'.
+#[derive(Debug, Default)]
+struct KeptEvents {
+    events: Vec<KernelEvent>,
+    left_out: u64,
+}
+
+/// Opens the kernel's trace where that is permitted; who is not root is not told that it is not.
+pub(super) fn trace() -> Result<Tracepoints, Option<String>> {
+    // A descriptor for each tracepoint and processor; where that is too much, opening says so.
+    _ = may_open(LEAST_FILES + Tracepoints::descriptors());
+    let why = match Tracepoints::open() {
+        Ok(tracepoints) => return Ok(tracepoints),
+        Err(_) if !geteuid().is_root() => return Err(None),
+        Err(Untraced::Forbidden) => {
+            "perf_event_open is forbidden here (a container without CAP_PERFMON or tracefs)".to_owned()
+        }
+        Err(Untraced::Absent) => "this kernel has no tracepoint sock:inet_sock_set_state".to_owned(),
+        Err(Untraced::Other(why)) => why,
+    };
+    Err(Some(format!("the kernel's trace is not read: {why}; states are told by segments, TCP_INFO and sock_diag")))
+}
+
 impl Witnesses {
-    /// Opens the capture, where that is permitted; at most so many frames are kept.
-    pub(super) fn open(is_private: bool, most: u64) -> Self {
+    /// Opens the capture, where that is permitted; at most so many frames are kept, and as many events of the kernel's trace.
+    pub(super) fn open(is_private: bool, most: u64, tracepoints: Result<Tracepoints, Option<String>>) -> Self {
         let addresses = || interfaces().into_iter().flatten().flat_map(|interface| interface.addresses);
         let ours = if is_private {
             Ours::in_private()
@@ -40,6 +72,13 @@ impl Witnesses {
             Ours::on(addresses().map(|address| address.addr.to_canonical()))
         };
         let mut notices = Vec::new();
+        let tracepoints = tracepoints.map_err(|why| notices.extend(why)).ok();
+        if let Some(missing) = tracepoints.as_ref().map(Tracepoints::missing).filter(|missing| !missing.is_empty()) {
+            notices.push(format!(
+                "the kernel's trace is incomplete: this kernel has no tracepoint {}",
+                missing.join(", ")
+            ));
+        }
         let interface = if is_private { "lo" } else { "any" };
         let opened = match open(interface) {
             Ok(opened) => Some(opened),
@@ -55,6 +94,11 @@ impl Witnesses {
             frames: Vec::new(),
             stats: None,
             evidence: Vec::new(),
+            tracepoints,
+            trace: None,
+            kept: Arc::default(),
+            kernel_events: Vec::new(),
+            kernel_trace: None,
             notices,
             most,
             begun: now(),
@@ -79,6 +123,7 @@ impl Witnesses {
 
     /// Starts the capture, and waits until it is seen to run; `hearer` is told of each frame at once.
     pub(super) fn start(&mut self, hearer: Option<Sender<lab::Heard>>) {
+        self.start_trace(hearer.clone());
         let Some((live, markers)) = self.opened.take() else { return };
         let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
         let wanted = move |frame: &Frame<'_>| {
@@ -98,6 +143,50 @@ impl Witnesses {
         }
     }
 
+    fn start_trace(&mut self, hearer: Option<Sender<lab::Heard>>) {
+        let Some(tracepoints) = self.tracepoints.take() else { return };
+        let (ours, kept, most) = (Arc::clone(&self.ours), Arc::clone(&self.kept), self.most);
+        let hear = move |event: KernelEvent| {
+            let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
+            if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
+                return;
+            }
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.events.len() as u64 >= most {
+                kept.left_out += 1;
+                return;
+            }
+            if let Some(hearer) = &hearer {
+                _ = hearer.send(lab::Heard::Kernel(event.clone()));
+            }
+            kept.events.push(event);
+        };
+        match tracepoints.start(hear) {
+            Ok(trace) => self.trace = Some(trace),
+            Err(error) => self.notices.push(format!("the kernel's trace is not read: there can be no thread: {error}")),
+        }
+    }
+
+    /// Reads the kernel's trace to its end.
+    fn finish_trace(&mut self) {
+        let Some(trace) = self.trace.take() else { return };
+        let lost = trace.stop();
+        let KeptEvents { mut events, left_out } =
+            mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        events.retain(|event| ours.has_socket(event.local, event.peer));
+        if lost > 0 {
+            self.notices.push(format!(
+                "{lost} events of the kernel's trace were lost, of whatever connections: a transition without [k] need not be wrong"
+            ));
+        }
+        if left_out > 0 {
+            self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));
+        }
+        self.kernel_trace = Some(KernelTrace { events: events.len() as u64, lost: lost + left_out });
+        self.kernel_events = events;
+    }
+
     /// Asks the kernel what became of the ends, and reads the capture to its end.
     pub(super) fn finish(&mut self) {
         let pairs: Vec<_> = {
@@ -110,6 +199,7 @@ impl Witnesses {
                 self.notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
             }
         }
+        self.finish_trace();
         let Some(tape) = self.tape.take() else { return };
         match tape.stop() {
             Ok((frames, stats)) => {
@@ -149,6 +239,16 @@ impl Witnesses {
     /// How many packets the kernel dropped.
     pub(super) fn dropped(&self) -> Option<u64> {
         self.stats.as_ref().map(|stats| stats.dropped)
+    }
+
+    /// What the kernel's trace said of the programs' sockets.
+    pub(super) fn kernel_events(&self) -> &[KernelEvent] {
+        &self.kernel_events
+    }
+
+    /// How the kernel's trace was read, if it was.
+    pub(super) fn kernel_trace(&self) -> Option<KernelTrace> {
+        self.kernel_trace
     }
 
     /// What sock_diag said.

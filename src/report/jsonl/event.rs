@@ -9,12 +9,12 @@ use serde::ser::{SerializeMap, Serializer};
 use super::status::End;
 use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
 use crate::flow::{ConnectionId, Range, Side};
-use crate::kernel::{TcpInfo, TimerKind, Witness};
+use crate::kernel::{KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
 use crate::script::LinkAct;
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, LinkActEvent, Lookup, Phase, SegmentEvent, TimerEvent,
-    TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, KernelActEvent, LinkActEvent, Lookup, Phase, SegmentEvent,
+    TimerEvent, TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -319,6 +319,51 @@ impl LinkLine {
             raw_seq: what.seq.0,
             octets: what.len,
         }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct KernelLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    side: Side,
+    what: &'static str,
+    socket: Option<KernelSocket>,
+    from: Option<State>,
+    to: Option<State>,
+    /// Of a RST: whether it was sent or received.
+    sense: Option<&'static str>,
+    reason: Option<&'a ResetReason>,
+    segment: Option<EventId>,
+    frame: Option<u64>,
+}
+
+impl<'a> KernelLine<'a> {
+    pub(super) fn of(event: &Event, said: &'a KernelActEvent, known: &dyn Lookup) -> Self {
+        let KernelActEvent { side, act, socket, segment } = said;
+        let mut line = Self {
+            head: Head::of(event, "kernel"),
+            side: *side,
+            what: "state",
+            socket: *socket,
+            from: None,
+            to: None,
+            sense: None,
+            reason: None,
+            segment: *segment,
+            frame: segment.and_then(|id| known.frame_of(id)),
+        };
+        match act {
+            KernelAct::State { from, to } => (line.from, line.to) = (Some(*from), Some(*to)),
+            KernelAct::Retransmit { state } => (line.what, line.from) = ("retransmit", Some(*state)),
+            KernelAct::ResetSent { reason } => {
+                (line.what, line.sense, line.reason) = ("reset", Some("sent"), reason.as_ref());
+            }
+            KernelAct::ResetReceived => (line.what, line.sense) = ("reset", Some("received")),
+            KernelAct::Probe { .. } => line.what = "probe",
+            KernelAct::Destroyed => line.what = "destroyed",
+        }
+        line
     }
 }
 

@@ -14,12 +14,12 @@ mod tests;
 
 use std::io::{self, Write};
 
-use self::event::{CallLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
+use self::event::{CallLine, KernelLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
 pub use self::stream::EventStream;
 use super::expression::Judged;
-use super::run::RunSummary;
+use super::run::{KernelTrace, RunSummary};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::report::overview::{FindingTotals, Overview};
@@ -115,16 +115,18 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn run(&mut self, run: &RunSummary) -> io::Result<()> {
-        let RunSummary { command, status, calls, lost_calls, backend, .. } = run;
+        let RunSummary { command, status, calls, lost_calls, backend, kernel_trace, .. } = run;
+        let kernel_trace =
+            kernel_trace.map(|KernelTrace { events, lost }| serde_json::json!({"events": events, "lost": lost}));
         self.lines.object(&serde_json::json!({
             "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,
-            "backend": backend,
+            "backend": backend, "kernel_trace": kernel_trace,
         }))?;
         self.end_line()?;
         self.flush()
     }
 
-    /// Writes one event: a `call`, `segment`, `transition`, `timer` or `link` line; `known` is what it belongs to.
+    /// Writes one event: a `call`, `segment`, `transition`, `timer`, `link` or `kernel` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
@@ -301,6 +303,7 @@ impl Lines {
             EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
             EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
             EventKind::Link(link) => self.object(&LinkLine::of(event, link, known)),
+            EventKind::Kernel(said) => self.object(&KernelLine::of(event, said, known)),
             EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
         }
     }

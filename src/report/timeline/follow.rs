@@ -370,7 +370,7 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
             What::Moves
         }
         EventKind::Link(link) => What::Link { link, from: lane(link.from), to: lane(link.from.peer()) },
-        EventKind::Timer(_) => return None,
+        EventKind::Kernel(_) | EventKind::Timer(_) => return None,
     };
     Some(Row { at: event.at, phase: event.phase, what, moves, slots: vec![Vec::new(); 2], states })
 }
@@ -395,7 +395,7 @@ fn saying(event: &Event, timeline: &Timeline) -> u64 {
             (moved.disagreement.is_some(), timeline.is_withdrawn(event.id)).hash(&mut hasher);
         }
         EventKind::Link(link) => link.segment.hash(&mut hasher),
-        EventKind::Timer(_) => {}
+        EventKind::Timer(_) | EventKind::Kernel(_) => {}
     }
     hasher.finish()
 }

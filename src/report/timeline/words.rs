@@ -500,7 +500,7 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
         }
         EventKind::Segment(segment) => Line::of(Paint::Dim, format!("on #{}", segment.segment.frame)),
         EventKind::Timer(_) => Line::of(Paint::Dim, "timer ran out"),
-        EventKind::Transition(_) | EventKind::Link(_) => return None,
+        EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => return None,
     })
 }
 

@@ -108,6 +108,8 @@ pub(super) fn rows_on<'a>(
                 let [from, to] = [link.from, link.from.peer()].map(|side| lanes.of(event, side));
                 plan.push(event.at, What::Link { link, from, to });
             }
+            // The states that it confirms and the segments that it explains have rows of their own.
+            EventKind::Kernel(_) => {}
             EventKind::Timer(timer) => {
                 plan.push(event.at, What::Timer { timer, lane: lanes.of(event, timer.side) });
             }
