@@ -31,7 +31,7 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Clone, PartialEq, Debug)]
 pub enum Command {
-    /// Run an echo server and client and show their calls, segments and states
+    /// Play a scenario on the real kernel and show its calls, segments and states: `echo`, or one of --list
     ///
     /// Runs a real echo server and a real echo client, one system call at a time, captures their segments, asks the kernel for their states, and shows all three as one timeline.
     ///
@@ -124,37 +124,58 @@ pub enum Format {
 /// The options of `demo`.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Demo {
-    /// Port of the server; where it is taken, another free one is used, and that is said
+    /// The scenario, by name (--list), or a file with one, as ./mine.toml; the options below marked [echo] are those of `echo`
+    #[arg(value_name = "SCENARIO", default_value = "echo", hide_default_value = true)]
+    pub scenario: String,
+    /// List the scenarios
+    #[arg(long, conflicts_with_all = ["all", "new", "save"])]
+    pub list: bool,
+    /// Play every scenario, several side by side, and say which went as they say
+    #[arg(long, conflicts_with_all = ["new", "save", "format"])]
+    pub all: bool,
+    /// Write NAME.toml, the commented beginning of a new scenario
+    #[arg(long, value_name = "NAME", conflicts_with = "save")]
+    pub new: Option<String>,
+    /// Change one thing of a scenario, as in link.delay=100ms, sysctl.tcp_sack=0, or a value that it names; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Of a scenario, say only what was expected and whether it held
+    #[arg(long)]
+    pub checks: bool,
+    /// Language of titles and lessons [default: by the locale]
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    pub lang: Option<Language>,
+    /// [echo] Port of the server; where it is taken, another free one is used, and that is said
     #[arg(long, default_value_t = 3000, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Use IPv6
+    /// [echo] Use IPv6
     #[arg(long, short = '6')]
     pub ipv6: bool,
-    /// A message the client sends and the server echoes; may be given several times [default: helloworld]
+    /// [echo] A message the client sends and the server echoes; may be given several times [default: helloworld]
     #[arg(long, short = 'm', value_name = "TEXT", conflicts_with_all = ["size", "refused"])]
     pub message: Vec<OsString>,
-    /// Send one message of this many octets instead
+    /// [echo] Send one message of this many octets instead
     #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     pub size: Option<u64>,
-    /// How many times the messages are sent and echoed
+    /// [echo] How many times the messages are sent and echoed
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// How many clients connect at the same time
+    /// [echo] How many clients connect at the same time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
-    /// MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
+    /// [echo] MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
-    /// Which end closes first, and so ends up in TIME-WAIT [default: client]
+    /// [echo] Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
     pub first_close: Option<End>,
-    /// Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
+    /// [echo] Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
     #[arg(long, conflicts_with = "refused")]
     pub wait: bool,
-    /// Connect to a closed port
+    /// [echo] Connect to a closed port
     #[arg(long)]
     pub refused: bool,
-    /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
+    /// [echo] Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
@@ -169,6 +190,35 @@ pub struct Demo {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// The language of what scenarios teach.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Language {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl Demo {
+    /// The first option of `echo` that was given, where another scenario is to be played.
+    fn misplaced(&self) -> Option<&'static str> {
+        let given = [
+            (self.port != 3000, "--port"),
+            (self.ipv6, "--ipv6"),
+            (!self.message.is_empty(), "--message"),
+            (self.size.is_some(), "--size"),
+            (self.rounds != 1, "--rounds"),
+            (self.clients != 1, "--clients"),
+            (self.mtu.is_some(), "--mtu"),
+            (self.first_close.is_some(), "--first-close"),
+            (self.wait, "--wait"),
+            (self.refused, "--refused"),
+            (self.rebind, "--rebind"),
+        ];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
 }
 
 /// One of the two ends.
@@ -445,6 +495,13 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
         Command::Analyze(analyze) => return contradiction_of_analyze(analyze),
         _ => return None,
     };
+    let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none();
+    if !is_echo && demo.misplaced().is_some() {
+        return Some("the options marked [echo] belong to the scenario echo; another one is changed by --set KEY=VALUE");
+    }
+    if is_echo && !demo.set.is_empty() {
+        return Some("--set belongs to the other scenarios; echo has options of its own (tcpflow demo --help)");
+    }
     if demo.rebind && demo.first_close == Some(End::Client) {
         return Some(
             "--rebind needs the TIME-WAIT on the server: leave --first-close out, or say --first-close server",
@@ -522,7 +579,12 @@ Examples:
   tcpflow demo --clients 3                     three connections at once
   tcpflow demo --refused                       connect to a closed port
   tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
-  tcpflow demo --format jsonl | jq .           for programs";
+  tcpflow demo --format jsonl | jq .           for programs
+  tcpflow demo --list                          the other scenarios
+  tcpflow demo fin-lost                        one of them: what is sent again when a FIN is lost
+  tcpflow demo data-lost --set link.delay=50ms change one thing and run it again
+  tcpflow demo --new mine                      write mine.toml; then: tcpflow demo ./mine.toml
+  tcpflow demo --all                           play every scenario and check what it says";
 
 const ANALYZE_EXAMPLES: &str = "\
 Examples:

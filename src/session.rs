@@ -8,7 +8,7 @@ mod watch;
 pub use memory::Memory;
 pub use watch::Watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use crate::calls::{Call, PREVIEW, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Connection, ConnectionId, Ended, Evicted, Finder, FlowTable, Limits, Step, Totals};
 use crate::kernel::Evidence;
-use crate::story::{Observed, Sighting, Story, Timeline, Trace};
+use crate::story::{Observed, Sense, Sighting, Story, Timeline, Trace};
 use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 use conflicts::Conflicts;
@@ -286,6 +286,8 @@ pub struct Session {
     unread: Option<LinkType>,
     checksums: Checksums,
     conflicts: Conflicts,
+    /// What the sighting of a frame says of its ends, where it is not that it passed.
+    senses: HashMap<u64, Sense>,
 }
 
 impl Default for Session {
@@ -309,7 +311,13 @@ impl Session {
             unread: None,
             checksums: Checksums::default(),
             conflicts: Conflicts::default(),
+            senses: HashMap::new(),
         }
+    }
+
+    /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent.
+    pub fn with_senses(self, senses: HashMap<u64, Sense>) -> Self {
+        Self { senses, ..self }
     }
 
     /// The same, which keeps segments while there is room for what they and their connections take as a timeline.
@@ -381,7 +389,7 @@ impl Session {
             batch.follow(&mut self.table, |_, _| {});
             return self.table.end_quiet();
         }
-        let Self { table, keep, ended, kept, held, room, left_out, conflicts, .. } = self;
+        let Self { table, keep, ended, kept, held, room, left_out, conflicts, senses, .. } = self;
         let most = keep.most();
         let (mut lens, mut seen, mut start) = (batch.lens.iter(), batch.seen.iter(), 0);
         let mut tunnels = batch.tunnels.iter().peekable();
@@ -409,7 +417,8 @@ impl Session {
                 let tunnel = tunnel.unwrap_or_default();
                 let observed = Observed { segment: *segment, step, preview: preview.to_vec(), tunnel, seen };
                 let of_connection = kept.entry(observed.step.connection).or_insert_with(|| Vec::with_capacity(1));
-                of_connection.push(Sighting::passing(observed));
+                let sense = senses.get(&segment.frame).copied().unwrap_or_default();
+                of_connection.push(Box::new(Sighting { sense, ..*Sighting::passing(observed) }));
             }
         });
         let Ok(()) = table.take_ended(|connection| {

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::outlet::Outlet;
 use super::progress::{Countdown, Show};
-use super::{Failure, Outcome, complain, look, memory};
+use super::{Failure, Outcome, complain, look, memory, scenario};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
@@ -25,6 +25,16 @@ use crate::story::{Story, Timeline, Witnessed};
 use crate::time::Span;
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
+    match &options.new {
+        _ if options.list => scenario::list(options, look),
+        _ if options.all => scenario::all(options, look),
+        Some(name) => scenario::new(name),
+        None if options.scenario == lab::ECHO => echo(options, look),
+        None => scenario::play(&options.scenario, options, look),
+    }
+}
+
+fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }

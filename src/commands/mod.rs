@@ -15,6 +15,7 @@ mod outcome;
 mod outlet;
 mod pipeline;
 pub mod progress;
+mod scenario;
 mod selection;
 mod source;
 #[cfg(feature = "parquet")]

@@ -1,15 +1,26 @@
 //! Experiments on the real kernel: scripts of calls on both ends, captured and recorded.
 
+mod actor;
 mod aftermath;
+mod catalog;
+mod check;
+mod definition;
+mod director;
 mod echo;
 mod error;
 mod host;
+mod netlink;
+mod network;
 mod opening;
 mod playing;
 mod recording;
+mod relay;
+mod rules;
 mod scenario;
 mod stage;
 mod supervision;
+mod trial;
+mod watched;
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -19,10 +30,16 @@ use crate::capture::{Frame, Tape};
 use crate::wire::Decoder;
 
 pub use aftermath::{longest_wait, watch_time_wait};
+pub use catalog::{CATALOG, ECHO, Entry, template};
+pub use check::{Check, check};
+pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
 pub use host::Ground;
 pub use recording::{Ends, Recording};
+pub use network::End;
+pub use relay::Crossing;
 pub use scenario::{Loopback, Play, Scenario};
+pub use trial::{Trial, perform};
 
 use opening::Opened;
 use playing::{failed, play, start_again};

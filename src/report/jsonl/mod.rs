@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
-use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::story::{Event, EventId, EventKind, Story};
@@ -59,6 +59,25 @@ impl<'a> Jsonl<'a> {
             EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
             EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
         }
+        self.end_line()
+    }
+
+    /// Writes the `scenario` line of a run: what was played.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn scenario(&mut self, name: &str, group: &str, title: &str) -> io::Result<()> {
+        self.lines.object(&ScenarioLine { r#type: "scenario", name, group, title })?;
+        self.end_line()
+    }
+
+    /// Writes an `expectation` line of a run: what was expected, and what was there instead, if it did not hold.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn expectation(&mut self, expected: &str, instead: Option<&str>) -> io::Result<()> {
+        let holds = instead.is_none();
+        self.lines.object(&ExpectationLine { r#type: "expectation", expected, holds, instead })?;
         self.end_line()
     }
 

@@ -1,0 +1,49 @@
+//! The scenarios that come with the program, and the template of a new one.
+
+use super::{Definition, LabError};
+
+/// A scenario that comes with the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Its file.
+    pub source: &'static str,
+}
+
+macro_rules! entries {
+    ($($name:literal,)*) => {
+        &[$(Entry { name: $name, source: include_str!(concat!("scenarios/", $name, ".toml")) },)*]
+    };
+}
+
+/// All of them, in the order in which they are listed.
+pub const CATALOG: &[Entry] = entries! {
+    "server-closes-first",
+    "data-lost",
+};
+
+/// The scenario that has options of its own, and no file.
+pub const ECHO: &str = "echo";
+
+impl Entry {
+    /// The scenario of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        CATALOG.iter().find(|entry| entry.name == name).copied()
+    }
+
+    /// Reads it, with changes to what it says.
+    ///
+    /// # Errors
+    /// A change that cannot be.
+    pub fn read(self, changes: &[(String, String)]) -> Result<Definition, LabError> {
+        Definition::parse(&format!("{}.toml", self.name), self.source, changes)
+    }
+}
+
+/// A new scenario's file, in which every key is explained.
+pub fn template(name: &str) -> String {
+    TEMPLATE.replace("NAME", name)
+}
+
+const TEMPLATE: &str = include_str!("scenarios/template.txt");
