@@ -97,6 +97,14 @@ impl Judge<'_> {
                 let holds = path.windows(states.len()).any(|part| part == states);
                 Check::of(text, holds, || format!("it went through {}", list(path.iter().map(|state| state.name()))))
             }
+            Expected::Counted(actor, name) => {
+                let host = (End::of(*actor) as usize).min(self.trial.counters.len().saturating_sub(1));
+                let counted = self.trial.counters.get(host).and_then(|counters| counters.get(name).copied());
+                Check::of(text, counted.is_some_and(|count| count > 0), || match counted {
+                    Some(_) => "it has not".to_owned(),
+                    None => "this kernel has no such counter".to_owned(),
+                })
+            }
             Expected::Count { number, or_more, which } => {
                 let count = self.count(which);
                 let holds = count == *number || (*or_more && count > *number);

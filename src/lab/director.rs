@@ -1,6 +1,6 @@
 //! The director: has the actors perform the lines of the script one after the other, each as soon as what it waits for has happened.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -37,6 +37,8 @@ pub(super) struct Told {
     pub(super) evidence: Vec<Evidence>,
     /// Both ends of each connection, the one that connected first; the actor of each.
     pub(super) ends: Vec<[(Option<Actor>, SocketAddr); 2]>,
+    /// What the kernels of the hosts have counted, the clients' first, by name.
+    pub(super) counters: Vec<BTreeMap<String, u64>>,
     /// What did not go as its line says.
     pub(super) amiss: Vec<String>,
 }
@@ -369,6 +371,13 @@ impl<'a> Director<'a> {
                 self.hear_for(LOOK);
             }
         }
+        self.told.counters = self.kernels.iter().map(|_| BTreeMap::new()).collect();
+        for member in self.cast.iter().filter(|member| !member.gone) {
+            let host = (End::of(member.actor) as usize).min(self.kernels.len() - 1);
+            if let (Some(pid), true) = (member.pid, self.told.counters[host].is_empty()) {
+                self.told.counters[host] = counters(pid);
+            }
+        }
         if let Some(relay) = self.relay {
             while relay.is_busy() && Instant::now() < until {
                 self.hear_for(LOOK);
@@ -624,6 +633,22 @@ fn end(cast: &[Member]) {
 
 fn died(actor: Actor) -> LabError {
     LabError::new(format!("the process of {actor} ended, and the script does not say so: was it killed?"))
+}
+
+/// What the kernel has counted of TCP in the network namespace of a process (`/proc/net/snmp`, `/proc/net/netstat`).
+fn counters(pid: Pid) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::new();
+    for file in ["snmp", "netstat"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        // The names stand on one line, the numbers on the next.
+        for pair in lines.chunks(2).filter(|pair| pair[0].starts_with("Tcp")) {
+            let [names, numbers] = pair else { continue };
+            let named = names.split_whitespace().zip(numbers.split_whitespace()).skip(1);
+            counters.extend(named.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))));
+        }
+    }
+    counters
 }
 
 /// The letter of a process's state in /proc, while there is one.

@@ -1,6 +1,6 @@
 //! One run of a scenario: the ground is made, the actors perform, both ends are captured, and what all witnesses saw is put together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Trial {
     pub evidence: Vec<Evidence>,
     /// Both ends of each connection, the one that connected first, and the actor of each where it is known.
     pub ends: Vec<[(Option<Actor>, std::net::SocketAddr); 2]>,
+    /// What the kernels of the hosts counted of TCP, the clients' first, by name.
+    pub counters: Vec<BTreeMap<String, u64>>,
     /// What did not go as the script says, a line each.
     pub amiss: Vec<String>,
     /// Why it ended early, if it did.
@@ -122,7 +124,7 @@ pub fn perform(
         counted.push(stats);
     }
     drop(alive);
-    let Told { threads, mut calls, evidence, ends, mut amiss } = told;
+    let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
     calls.sort_by_key(|call| call.entered);
     let (merged, senses) = match &frames[..] {
         [one] => (one.clone(), HashMap::new()),
@@ -138,6 +140,7 @@ pub fn perform(
         calls,
         evidence,
         ends,
+        counters,
         amiss,
         broken: result.err(),
         ground,

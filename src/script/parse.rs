@@ -549,10 +549,17 @@ fn expected(cursor: &mut Cursor<'_>) -> Result<Expected, ScriptError> {
     }
     if Actor::named(cursor.peek()).is_none() {
         return Err(cursor.unexpected(
-            "say `ACTOR STATE`, `ACTOR through STATE…`, `finding NAME`, `no finding NAME`, `cause NAME`, `ending NAME` or `2 SYN C>S`",
+            "say `ACTOR STATE`, `ACTOR through STATE…`, `ACTOR counted NAME`, `finding NAME`, `no finding NAME`, `cause NAME`, `ending NAME` or `2 SYN C>S`",
         ));
     }
     let actor = actor(cursor)?;
+    if cursor.word_is("counted") {
+        let name = cursor.peek();
+        if name.is_empty() || name.len() > 40 {
+            return Err(cursor.unexpected("the name of a counter follows, as nstat has it: TCPLossProbes"));
+        }
+        return Ok(Expected::Counted(actor, cursor.word().to_owned()));
+    }
     if cursor.word_is("through") {
         let mut states = vec![state(cursor)?];
         while !cursor.is_at_end() && states.len() < MOST_STATES {
@@ -672,7 +679,7 @@ const SOCKET_OPTIONS: [SocketOption; 9] = [
     SocketOption::SO_SNDBUF,
 ];
 
-const TCP_OPTIONS: [TcpOption; 12] = [
+const TCP_OPTIONS: [TcpOption; 13] = [
     TcpOption::TCP_NODELAY,
     TcpOption::TCP_CORK,
     TcpOption::TCP_QUICKACK,
@@ -685,4 +692,5 @@ const TCP_OPTIONS: [TcpOption; 12] = [
     TcpOption::TCP_LINGER2,
     TcpOption::TCP_DEFER_ACCEPT,
     TcpOption::TCP_FASTOPEN,
+    TcpOption::TCP_FASTOPEN_CONNECT,
 ];

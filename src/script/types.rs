@@ -392,6 +392,8 @@ pub enum Expected {
     Cause(String),
     /// `ACTOR through STATE STATE…`: the end went through these, one after the other.
     Through(Actor, Vec<State>),
+    /// `ACTOR counted NAME`: the kernel of the actor's host has counted it (`nstat`), at least once.
+    Counted(Actor, String),
     /// `[at least] N KIND FROM>TO`: so many segments of the kind were sent.
     Count {
         /// How many.
@@ -523,6 +525,7 @@ impl fmt::Display for Expected {
                 write!(f, "{actor} through")?;
                 states.iter().try_for_each(|state| write!(f, " {}", state.name()))
             }
+            Self::Counted(actor, name) => write!(f, "{actor} counted {name}"),
             Self::Count { number, or_more, which } => {
                 write!(f, "{}{number} {which}", if *or_more { "at least " } else { "" })
             }
