@@ -255,7 +255,9 @@ impl<K: Key> Record<K> {
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
 
-        let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
+        // The one end of a socket that is connected to itself is the client.
+        let receiver = if self.key.is_one_end() { direction } else { direction.reverse() };
+        let sides = [side_of(direction, client), side_of(receiver, client)];
         let mut moves = [None; 6];
         // Between open ends a segment without SYN, FIN and RST moves nothing.
         if !is_dropped && (controls || self.ends.iter().any(|end| end.state() != Some(State::Established))) {

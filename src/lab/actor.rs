@@ -77,7 +77,7 @@ pub(super) fn act(part: Part<'_>, give_up: impl FnOnce() -> Result<(), LabError>
     // SAFETY: to ignore a signal runs no code.
     let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
     let ready = go(host).and_then(|()| give_up());
-    let mut stage = Acting { actor, script, addresses, controls, life };
+    let mut stage = Acting { actor, script, addresses, controls, life, made: 0 };
     if let Err(error) = ready {
         stage.say(&Word::Cannot(0, error.to_string()));
         leave();
@@ -94,6 +94,8 @@ struct Acting<'a> {
     addresses: &'a Addresses,
     controls: Vec<(Actor, OwnedFd)>,
     life: File,
+    /// How many sockets it has made.
+    made: u16,
 }
 
 /// A socket in an actor's hands.
@@ -167,11 +169,12 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// What cannot be done at all, in words.
-    fn perform(&self, asked: &Asked, calls: &mut Recorder<'_>, hands: &mut Vec<Held>) -> Result<(), String> {
+    fn perform(&mut self, asked: &Asked, calls: &mut Recorder<'_>, hands: &mut Vec<Held>) -> Result<(), String> {
         match &asked.request {
             Request::Socket => {
                 let Some(at) = self.addresses.at(self.actor) else { return Err("it has no address".to_owned()) };
-                let nth = hands.len() as u16;
+                let nth = self.made;
+                self.made += 1;
                 if let Ok(socket) = calls.socket(at.ip()) {
                     if let Some(port) = self.addresses.port(self.actor, nth) {
                         prefer(&socket, port);

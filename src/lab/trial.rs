@@ -159,6 +159,7 @@ fn cast(
 ) -> Result<Vec<Member>, LabError> {
     let failed = |what: &str, errno: nix::errno::Errno| LabError::new(format!("{what}: {}", errno.desc()));
     let actors = definition.actors();
+    let processor = host::this_processor();
     let (mut cast, mut theirs) = (Vec::new(), Vec::new());
     for (actor, _) in &actors {
         let (ours, their) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -180,6 +181,9 @@ fn cast(
                 of == *actor || parent == Some(*actor)
             };
             theirs.retain(|(of, _)| of_mine(*of));
+            if hosts.len() == 1 {
+                host::stay_on(processor);
+            }
             let host = &hosts[(End::of(*actor) as usize).min(hosts.len() - 1)];
             let kept = theirs.iter().map(|(_, control)| control.as_raw_fd());
             close_others(kept.chain([0, 1, 2, host.as_raw_fd(), life.as_raw_fd()]).collect());

@@ -14,7 +14,7 @@ use super::samples::Expected;
 use super::states::Path;
 use super::timing::Stopwatch;
 use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
-use crate::tcp::FindingSet;
+use crate::tcp::{FindingSet, Move};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment, Seq, Tunnel};
 
@@ -73,6 +73,8 @@ pub(super) struct PerEnd {
     updates_since: Option<Timestamp>,
     /// What the kernel said it sends, and that was not captured yet.
     pub(super) expected: VecDeque<(Timestamp, Expected)>,
+    /// What a segment that is known to be lost would have moved it to, until another one brings the same.
+    pub(super) overdue: Vec<Move>,
     /// Its last FIN, and its last SYN-ACK: what a move of the peer rests on that a later segment proves.
     pub(super) fin: Option<EventId>,
     pub(super) syn_ack: Option<EventId>,

@@ -101,6 +101,17 @@ impl Timeline {
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
         }
+        // What a lost acknowledgement would have done, the next one that arrives does: they are cumulative.
+        let arrives = sense != Sense::Leaves;
+        let overdue = match self.connections.get_mut(&id) {
+            Some(connection) if arrives && segment.flags.contains(Flags::ACK) => {
+                std::mem::take(&mut connection.ends[from.peer() as usize].overdue)
+            }
+            _ => Vec::new(),
+        };
+        for step in overdue {
+            self.move_by_segment(id, from.peer(), step, order, event);
+        }
         for (side, step) in step.moves.into_iter().flatten() {
             let is_senders = side == from;
             let shows = match sense {
@@ -108,8 +119,11 @@ impl Timeline {
                 Sense::Leaves => is_senders,
                 Sense::Arrives => !is_senders,
             };
+            let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
             if shows {
                 self.move_by_segment(id, side, step, order, event);
+            } else if !arrives && !controls && let Some(connection) = self.connections.get_mut(&id) {
+                connection.ends[side as usize].overdue.push(step);
             }
         }
     }

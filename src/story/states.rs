@@ -3,6 +3,7 @@
 use super::connection::PerConnection;
 use super::events::{Events, Order};
 use super::{EventId, EventKind, TransitionEvent};
+use crate::calls::Errno;
 use crate::flow::{ConnectionId, Detail, Disagreement, FindingAt, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Finding, Move, Rule, State};
@@ -58,6 +59,21 @@ impl Said {
             // A 4-tuple without a socket: closed, or back at the listening socket, which has no 4-tuple.
             None => state == State::Closed || (state == State::Listen && !self.of_listener),
         }
+    }
+}
+
+impl Said {
+    /// Whether it is the state after a call that failed with ETIMEDOUT: the kernel gave the connection up, and tells nobody else.
+    fn tells_of_a_timeout(&self, events: &Events) -> bool {
+        let failed = |call| events.call(call).call.errno() == Some(Errno::ETIMEDOUT);
+        self.by == Witness::TcpInfo && self.state == Some(State::Closed) && self.after.is_some_and(failed)
+    }
+}
+
+impl Entered {
+    /// Whether no segment shows it, and no timer that was seen running.
+    fn is_only_witnessed(&self) -> bool {
+        matches!(self.by, Some(Witness::Kernel | Witness::TcpInfo))
     }
 }
 
@@ -164,10 +180,10 @@ impl Path {
         let anew = std::mem::take(&mut self.is_stale);
         if anew {
             self.judged = 0;
-            for made in self.steps.iter().filter(|step| step.by == Some(Witness::Kernel)) {
+            for made in self.steps.iter().filter(|step| step.is_only_witnessed()) {
                 events.withdraw(made.event);
             }
-            self.steps.retain(|step| step.by != Some(Witness::Kernel));
+            self.steps.retain(|step| !step.is_only_witnessed());
             self.index();
             for step in &self.steps {
                 let transition = events.transition_mut(step.event);
@@ -188,7 +204,7 @@ impl Path {
                         events.transition_mut(event).evidence.insert(place, said.by);
                     }
                 }
-                Err(from) if said.by == Witness::Kernel => {
+                Err(from) if said.by == Witness::Kernel || said.tells_of_a_timeout(events) => {
                     // No segment shows it: the kernel's word alone makes it a transition.
                     let (Some(to), Some(side)) = (said.state, side) else { continue };
                     let step = Move { from, to, rule: Rule::Witnessed };
@@ -196,15 +212,15 @@ impl Path {
                         side,
                         from,
                         to,
-                        cause: None,
+                        cause: said.after,
                         rule: step.rule,
-                        evidence: vec![Witness::Kernel],
+                        evidence: vec![said.by],
                         disagreement: None,
                     };
                     let at = Some(said.asked);
                     let event = events.push(Order::of_sample(said.asked), at, of, EventKind::Transition(transition));
                     let place = self.steps.partition_point(|step| step.at.is_none_or(|at| at <= said.asked));
-                    self.steps.insert(place, Entered { at, state: to, event, by: Some(Witness::Kernel) });
+                    self.steps.insert(place, Entered { at, state: to, event, by: Some(said.by) });
                     self.index();
                     born.push(event);
                 }
