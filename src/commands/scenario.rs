@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -17,7 +16,6 @@ use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, Format, Language, Look};
 use crate::lab::{self, CATALOG, Check, Definition, ECHO, Entry, LabError, Trial, Words};
 use crate::report::{self, Jsonl, Style};
-use crate::session::{Keep, Session};
 use crate::story::Story;
 
 /// Plays the scenario of that name, or the one in that file.
@@ -36,14 +34,7 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let successor = Successor { user: options.user.clone(), writes: options.save.clone() };
     let trial = lab::perform(&definition, &successor, &interrupt.flag())
         .map_err(|error| Failure::new(format!("demo {name}: {error}")))?;
-    let mut session = Session::new(Keep::First(memory.segments()))
-        .with_limits(memory.table())
-        .with_room(memory.timeline())
-        .with_senses(trial.senses.clone());
-    let whole = session.run(&mut trial.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
-    debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
-    let dropped = trial.counted.iter().map(|counted| counted.dropped).sum();
-    let story = session.story(trial.threads.clone(), trial.calls.clone(), &trial.evidence, Some(dropped));
+    let story = trial.told(memory);
     let checks = lab::check(&definition, &trial, &story);
     for notice in &trial.notices {
         complain(notice);

@@ -34,7 +34,6 @@ pub const CATALOG: &[Entry] = entries! {
     "handshake-ack-lost",
     "handshake-ack-lost-data",
     "simultaneous-open",
-    "self-connect",
     "backlog-overflow",
     "defer-accept",
     "reuseport",

@@ -19,6 +19,7 @@ mod rules;
 mod scenario;
 mod stage;
 mod supervision;
+mod told;
 mod trial;
 mod watched;
 

@@ -35,6 +35,8 @@ pub struct Trial {
     pub senses: HashMap<u64, Sense>,
     /// What was captured at each host, the clients' first; one on loopback.
     pub captures: Vec<Vec<OwnedFrame>>,
+    /// Of each of two hosts, by the numbers of the frames that were captured there, which of [`Self::frames`] they are.
+    pub seen: Vec<HashMap<u64, u64>>,
     /// What the kernel counted of the captures.
     pub counted: Vec<CaptureStats>,
     /// What became of each segment on the link.
@@ -126,14 +128,15 @@ pub fn perform(
     drop(alive);
     let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
     calls.sort_by_key(|call| call.entered);
-    let (merged, senses) = match &frames[..] {
-        [one] => (one.clone(), HashMap::new()),
+    let Merged { frames: merged, senses, seen } = match &frames[..] {
+        [one] => Merged { frames: one.clone(), ..Merged::default() },
         both => merge(definition, both, &crossings, &mut amiss),
     };
     Ok(Trial {
         frames: merged,
         senses,
         captures: frames,
+        seen,
         counted,
         crossings,
         threads,
@@ -209,50 +212,80 @@ fn close_others(mut kept: Vec<RawFd>) {
     }
 }
 
+/// Both captures as one.
+#[derive(Default)]
+struct Merged {
+    frames: Vec<OwnedFrame>,
+    senses: HashMap<u64, Sense>,
+    seen: Vec<HashMap<u64, u64>>,
+}
+
 /// Puts the captures of both ends together: each segment where it was sent, and what nobody sent where it arrived.
 fn merge(
     definition: &Definition,
     captures: &[Vec<OwnedFrame>],
     crossings: &[Crossing],
     amiss: &mut Vec<String>,
-) -> (Vec<OwnedFrame>, HashMap<u64, Sense>) {
-    let mut merged: Vec<(&OwnedFrame, Sense)> = Vec::new();
+) -> Merged {
+    // Each frame with the end where it was captured; the crossing that each captured frame belongs to, by end and number.
+    let mut merged: Vec<(&OwnedFrame, End, Sense)> = Vec::new();
+    let mut of_crossing: [HashMap<u64, usize>; 2] = Default::default();
     let mut decoder = Decoder::new();
+    let mut lost = false;
     for (frames, end) in captures.iter().zip([End::Client, End::Server]) {
         let own = address(end, &definition.setting);
-        let mut sent = crossings.iter().filter(|crossing| crossing.from == end && !crossing.forged);
-        let mut forged: Vec<_> = crossings.iter().filter(|crossing| crossing.from != end && crossing.forged).collect();
+        let mut sent = (0..crossings.len()).filter(|place| crossings[*place].from == end && !crossings[*place].forged);
+        // Frames come in the order in which they were handed over.
+        let mut handed: Vec<_> = (0..crossings.len())
+            .filter(|place| crossings[*place].from != end)
+            .flat_map(|place| crossings[place].arrivals.iter().map(move |at| (*at, place)))
+            .collect();
+        handed.sort_unstable();
+        let mut handed = handed.into_iter();
         for frame in frames {
             let mut source = None;
             if decoder.decode(&frame.as_frame(), |segment, _| source = Some(segment.src)).is_err() {
                 // What an ICMP error says is heard at the end that it comes to.
-                merged.push((frame, Sense::Passes));
+                merged.push((frame, end, Sense::Passes));
                 continue;
             }
+            let crossing = match source == Some(own) {
+                true => sent.next(),
+                false => handed.next().map(|(_, place)| place),
+            };
+            let Some(place) = crossing else {
+                lost = true;
+                continue;
+            };
+            of_crossing[end as usize].insert(frame.number, place);
+            let crossing = &crossings[place];
             if source == Some(own) {
-                let crossing = sent.next();
-                if crossing.is_none_or(|crossing| crossing.octets != frame.bytes) {
-                    amiss.push("the link did not see every segment that was captured before it".to_owned());
-                    return (merged.into_iter().map(|(frame, _)| frame.clone()).collect(), HashMap::new());
-                }
-                let arrives = crossing.is_some_and(|crossing| {
-                    !crossing.arrivals.is_empty() && !crossing.deeds.contains(&Deed::Damage)
-                });
-                merged.push((frame, if arrives { Sense::Passes } else { Sense::Leaves }));
-            } else if let Some(place) = forged.iter().position(|crossing| crossing.octets == frame.bytes) {
-                forged.remove(place);
-                merged.push((frame, Sense::Arrives));
+                lost |= crossing.octets != frame.bytes;
+                let arrives = !crossing.arrivals.is_empty() && !crossing.deeds.contains(&Deed::Damage);
+                merged.push((frame, end, if arrives { Sense::Passes } else { Sense::Leaves }));
+            } else if crossing.forged {
+                merged.push((frame, end, Sense::Arrives));
             }
         }
     }
-    merged.sort_by_key(|(frame, _)| frame.at);
-    let mut senses = HashMap::new();
-    let mut frames = Vec::with_capacity(merged.len());
-    for (number, (frame, sense)) in (1..).zip(merged) {
-        if sense != Sense::Passes {
-            senses.insert(number, sense);
-        }
-        frames.push(OwnedFrame { number, ..frame.clone() });
+    if lost {
+        amiss.push("the captures and the link do not agree on what was sent".to_owned());
     }
-    (frames, senses)
+    merged.sort_by_key(|(frame, ..)| frame.at);
+    let mut both = Merged { seen: vec![HashMap::new(); 2], ..Merged::default() };
+    let mut numbers: HashMap<usize, u64> = HashMap::new();
+    for (number, (frame, end, sense)) in (1..).zip(merged) {
+        if sense != Sense::Passes {
+            both.senses.insert(number, sense);
+        }
+        both.seen[end as usize].insert(frame.number, number);
+        numbers.extend(of_crossing[end as usize].get(&frame.number).map(|place| (*place, number)));
+        both.frames.push(OwnedFrame { number, ..frame.clone() });
+    }
+    for (seen, of_crossing) in both.seen.iter_mut().zip(&of_crossing) {
+        for (frame, place) in of_crossing {
+            seen.extend(numbers.get(place).map(|number| (*frame, *number)));
+        }
+    }
+    both
 }

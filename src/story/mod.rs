@@ -1,6 +1,7 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
 mod binds;
+mod both_ends;
 mod calls;
 mod cause;
 mod classify;
