@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -26,9 +28,12 @@ impl Netlink {
         Ok(Self { socket })
     }
 
-    /// Makes a pair of virtual Ethernet devices: `near` here, `far` in the namespace `there`.
+    /// Makes a pair of virtual Ethernet devices: `near` here, with the number `index`, and `far` in the namespace `there`.
+    ///
+    /// Where both had the same number, the kernel would take its time to notice that they are connected (linkwatch).
     pub(super) fn pair(
         &self,
+        index: u32,
         near: (&str, Mac),
         far: (&str, Mac),
         there: BorrowedFd<'_>,
@@ -46,6 +51,7 @@ impl Netlink {
         let mut info = attribute(IFLA_INFO_KIND, b"veth");
         info.extend(attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &peer)));
         let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&index.to_ne_bytes());
         body.extend(named(near));
         body.extend(attribute(IFLA_LINKINFO, &info));
         self.ask(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &body)
@@ -58,6 +64,35 @@ impl Netlink {
         body[8..12].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
         body[12..16].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
         self.ask(RTM_NEWLINK, 0, &body)
+    }
+
+    /// Waits until the kernel lets an interface send: until then it throws away what is sent (its qdisc is `noop`).
+    pub(super) fn await_sending(&self, interface: &str) -> Result<(), Errno> {
+        let deadline = Instant::now() + CARRIER;
+        while !self.sends(interface)? {
+            if Instant::now() > deadline {
+                return Err(Errno::ENETDOWN);
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn sends(&self, interface: &str) -> Result<bool, Errno> {
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&if_nametoindex(interface)?.to_ne_bytes());
+        let mut room = vec![0; 1 << 16];
+        let len = self.exchange(RTM_GETLINK, 0, &body, &mut room)?;
+        let mut attributes = room.get(32..len).unwrap_or_default();
+        while let [a, b, c, d, ..] = *attributes {
+            let (len, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
+            if kind == IFLA_QDISC {
+                return Ok(!attributes.get(4..len).unwrap_or_default().starts_with(b"noop"));
+            }
+            attributes = attributes.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
+        }
+        // A kernel that does not say lets it send.
+        Ok(true)
     }
 
     /// Gives an interface an address, at once and without asking whether somebody else has it.
@@ -82,24 +117,29 @@ impl Netlink {
 
     /// Sends one request and waits for the kernel's word on it.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
+        self.exchange(kind, NLM_F_ACK | flags, body, &mut [0; 4096]).map(drop)
+    }
+
+    /// Sends one request and waits for the first answer, whose length it returns.
+    fn exchange(&self, kind: u16, flags: u16, body: &[u8], room: &mut [u8]) -> Result<usize, Errno> {
         let mut message = Vec::with_capacity(16 + body.len());
         message.extend((16 + body.len() as u32).to_ne_bytes());
         message.extend(kind.to_ne_bytes());
-        message.extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
+        message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
         message.extend([1, 0, 0, 0, 0, 0, 0, 0]);
         message.extend(body);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
-        let mut answer = [0; 4096];
-        loop {
-            let len = match recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                len => len?,
-            };
-            let kind = answer.get(4..6).filter(|_| len >= 20).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-            if kind == Some(NLMSG_ERROR) {
-                let errno = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-                return if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno.saturating_neg())) };
+        let len = loop {
+            match recv(self.socket.as_raw_fd(), room, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                len => break len?,
             }
+        };
+        let number = |at: usize| room.get(at..at + 4).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
+        let kind = room.get(4..6).filter(|_| len >= 20).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+        match number(16).filter(|_| kind == Some(NLMSG_ERROR)) {
+            Some(0) | None => Ok(len),
+            Some(errno) => Err(Errno::from_raw(errno.saturating_neg())),
         }
     }
 }
@@ -125,6 +165,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// How long the kernel may take to see that two devices are connected.
+const CARRIER: Duration = Duration::from_secs(5);
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 const NLM_F_REPLACE: u16 = 0x100;
@@ -132,11 +174,13 @@ const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWNEIGH: u16 = 28;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_QDISC: u16 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;

@@ -94,7 +94,7 @@ impl Network {
             let near = (link, [MAC[0], MAC[1], MAC[2], MAC[3], 1, end as u8]);
             Netlink::open()
                 .and_then(|netlink| {
-                    netlink.pair(near, (ETHERNET, mac(end)), host.as_fd(), mtu)?;
+                    netlink.pair(FIRST_INDEX + end as u32, near, (ETHERNET, mac(end)), host.as_fd(), mtu)?;
                     // Quiet: it is no host.
                     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
                     netlink.up(link)
@@ -118,6 +118,7 @@ impl Network {
             Netlink::open()
                 .and_then(|netlink| {
                     netlink.up(ETHERNET)?;
+                    netlink.await_sending(ETHERNET)?;
                     netlink.address(ETHERNET, address(end, setting), prefix)?;
                     netlink.neighbour(ETHERNET, address(end.peer(), setting), mac(end.peer()))
                 })
@@ -125,6 +126,11 @@ impl Network {
             self.hosts.push(host);
         }
         go(&between)?;
+        for link in links {
+            Netlink::open()
+                .and_then(|netlink| netlink.await_sending(link))
+                .map_err(|errno| failed("the link between the hosts does not come up", errno))?;
+        }
         let taps = Taps::open(links)?;
         for (host, end) in [End::Client, End::Server].into_iter().enumerate() {
             go(&self.hosts[host])?;
@@ -260,5 +266,7 @@ impl Addresses {
 
 const ETHERNET: &str = "eth0";
 const MAC: [u8; 4] = [0x02, 0, 0, 0];
+/// The number of the first of the devices between the hosts; those of the hosts have small ones.
+const FIRST_INDEX: u32 = 101;
 const FIRST_CLIENT: u16 = 50_001;
 const FIRST_SERVER: u16 = 3_000;
