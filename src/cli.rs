@@ -178,6 +178,9 @@ pub struct Demo {
     /// [echo] Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
+    /// Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
+    #[arg(long, short = 'F')]
+    pub follow: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -292,6 +295,9 @@ pub struct Live {
     /// The interface, or `any` [default: libpcap's choice; `tcpflow interfaces` lists them]
     #[arg(long, short = 'i', value_name = "IFACE")]
     pub interface: Option<String>,
+    /// Draw every event, each segment with its cause and the states, as soon as it is certain; what later evidence changes is shown again, marked
+    #[arg(long, short = 't', conflicts_with_all = ["every", "condition"])]
+    pub timeline: bool,
     /// Show a table of the open connections every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub every: Option<u64>,
@@ -493,6 +499,11 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
         Command::Demo(demo) => demo,
         Command::Analyze(analyze) => return contradiction_of_analyze(analyze),
+        Command::Live(live) if live.timeline && live.format == LiveForm::Csv => {
+            return Some(
+                "--timeline has the formats text and jsonl only: leave it out for one record per connection in this --format",
+            );
+        }
         _ => return None,
     };
     let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none();
@@ -755,6 +766,7 @@ mod tests {
             "demo --rebind --first-close client",
             "demo --ipv6 --mtu 1279",
             "analyze -t --format csv a",
+            "live -t --format csv",
             "analyze --format parquet a",
             "analyze -o b a",
             "analyze --each --format parquet -o b a",

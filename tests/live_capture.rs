@@ -3,6 +3,8 @@
 //! A namespace can be entered only before there is a second thread. So this file has a `main` of its own: it starts itself again for each
 //! case. Nothing is skipped: where the host lets nobody capture, the cases fail with the reason.
 
+#[path = "../src/report/jsonl/amended.rs"]
+mod amended;
 mod cases;
 mod executable;
 mod users;
@@ -19,6 +21,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 use std::{env, thread};
 
+use amended::applied;
 use cases::{CASE, Cases};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -31,6 +34,8 @@ const CASES: Cases<Who> = Cases {
     short: &[
         ("lines_for_programs_tell_everything_and_the_file_tells_the_same", &[Who::Root, Who::User], jsonl),
         ("lines_for_people_end_with_the_table_and_the_drops", &[Who::Root, Who::User], text),
+        ("a_timeline_is_told_as_it_grows_and_is_that_of_the_file", &[Who::Root, Who::User], timeline),
+        ("rows_of_a_timeline_come_as_they_are_certain", &[Who::Root, Who::User], rows),
         ("a_condition_chooses_connections_as_they_stand", &[Who::Root, Who::User], condition),
         ("records_come_when_a_connection_is_over", &[Who::Root, Who::User], records),
         ("a_bulk_transfer_is_held", &[Who::Root, Who::User], bulk),
@@ -153,6 +158,55 @@ fn text() {
     assert!(rest.last().unwrap().starts_with("1 connection, 10 segments, 10 frames"), "{:#?}", told.lines);
     let rows = |line: &&String| line.contains(&format!("127.0.0.1:{client}")) && line.contains("TIME-WAIT    CLOSED");
     assert!(told.lines.iter().rev().take(5).any(|line| rows(&line)), "{:#?}", told.lines);
+}
+
+fn timeline() {
+    let scratch = Scratch::new("timeline");
+    let server = Server::start();
+    let file = scratch.0.join("kept.pcapng");
+    let options = ["-i", "lo", "--timeline", "--linger", "1", "--format", "jsonl", "-w", str(&file), &server.filter()];
+    let mut live = Running::start(&options);
+    server.echo(b"helloworld");
+    // While the capture goes on the connection is told for good, and forgotten.
+    live.await_line(|line| is(line, "connection"));
+    server.echo(b"again");
+    live.await_line(|line| is(line, "transition") && line["connection"] == 1 && line["to"] == "TIME-WAIT");
+    let told = live.interrupt();
+    assert!(told.status.success(), "{}", told.stderr);
+    let lines = told.json();
+    let schema: Value = serde_json::from_str(include_str!("../docs/output.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(lines.iter().all(|line| validator.is_valid(line)), "{lines:#?}");
+
+    let analyzed = tcpflow().args(["analyze", "-t", "--format", "jsonl"]).arg(&file).output().unwrap();
+    let finished = json(&String::from_utf8(analyzed.stdout).unwrap());
+    let events =
+        |lines: &[Value]| lines.iter().filter(|line| line["order"].is_null() && line["phase"].is_string()).count();
+    assert!(events(&finished) >= 30, "{finished:#?}");
+    let is_told = |line: &Value| !is(line, "totals") && !is(line, "connection");
+    let applied = applied(lines);
+    for (one, other) in applied.iter().filter(|line| is_told(line)).zip(finished.iter().filter(|line| is_told(line))) {
+        assert_eq!(one, other);
+    }
+    assert_eq!(events(&applied), events(&finished));
+    let ends = |lines: &[Value]| lines.iter().filter(|line| is(line, "connection")).cloned().collect::<Vec<_>>();
+    assert_eq!(ends(&applied), ends(&finished));
+}
+
+fn rows() {
+    let server = Server::start();
+    let mut live = Running::start(&["-i", "lo", "-t", "--linger", "1", "--width", "110", &server.filter()]);
+    server.echo(b"helloworld");
+    live.await_text("#1 SYN");
+    live.await_text(" end fin");
+    server.echo(b"helloworld");
+    live.await_text(" 1 ");
+    let told = live.interrupt();
+    assert!(told.status.success(), "{}", told.stderr);
+    let ids = |id: &str| told.lines.iter().filter(|line| line.starts_with(&format!("{id:>6} "))).count();
+    assert!(ids("0") >= 10 && ids("1") >= 10, "{:#?}", told.lines);
+    assert!(told.lines.iter().all(|line| line.chars().count() <= 110), "{:#?}", told.lines);
+    assert!(told.lines.iter().any(|line| line.starts_with("2 connections, 20 segments")), "{:#?}", told.lines);
 }
 
 fn condition() {
@@ -338,6 +392,8 @@ fn bad_options() {
         (&["-i", "lo", "-w", "/nowhere/a.pcap"], &["/nowhere"]),
         (&["-i", "lo", "-w", "a.pcap", "--files", "3"], &["--rotate-size"]),
         (&["-i", "lo", "--rotate-seconds", "3"], &["--save"]),
+        (&["-i", "lo", "-t", "--format", "csv"], &["text and jsonl only"]),
+        (&["-i", "lo", "-t", "--where", "true"], &["--timeline", "--where"]),
     ] {
         let output = tcpflow().arg("live").args(options).stdin(Stdio::null()).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();

@@ -8,17 +8,17 @@ use tcpflow::calls::{
     Arg, Call, CallId, Domain, Errno, How, MessageFlags, Op, OptionName, OptionValue, Process, Protocol, Receiving,
     Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
 };
-use tcpflow::capture::{CaptureError, Frame, FrameSource, LinkType};
-use tcpflow::flow::{Connection, Limits, SideSummary, Totals};
+use tcpflow::capture::{CaptureError, Frame, FrameSource, Given, LinkType};
+use tcpflow::flow::{Connection, Limits, SideSummary, Step, Totals};
 use tcpflow::kernel::{Evidence, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
 use tcpflow::report::wording::{English, Wording};
 use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
-use tcpflow::session::{Keep, Session, Sink, Watch};
+use tcpflow::session::{Batch, Keep, Session, Sink};
 use tcpflow::story::Story;
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
-use tcpflow::wire::Checksums;
+use tcpflow::wire::Segment;
 
 /// Plays the octets as a script of up to four connections and analyzes what the capture saw, as a summary and as a story.
 ///
@@ -81,43 +81,34 @@ fn tight(looks: u8) -> Limits {
 
 /// Follows the script as a live capture, and tells it line by line.
 fn watch(script: &Script, limits: Limits, looks: u8) {
-    let mut watch = Watch::new(limits, Checksums::default());
+    let mut session = Session::new(Keep::Nothing).telling_steps().with_limits(limits);
+    let mut reader = session.reader(|_: &Frame<'_>| Ok(true));
+    let mut batch = Batch::default();
     let mut out = Vec::new();
     let drawn = looks & 4 == 0;
     let style = if drawn { style(looks) } else { Style::plain(80) };
     let start = Timestamp::from_nanos(1_700_000_000_000_000_000);
-    let mut teller: Box<dyn Teller + '_> = match drawn {
-        true => Box::new(Lines::new(&mut out, &style, start)),
-        false => Box::new(JsonLines::new(&mut out)),
-    };
-    let mut connections = Vec::new();
-    for captured in &script.frames {
-        let now = captured.at.unwrap_or(start);
-        watch.observe(&captured.frame(), |segment, step, table| {
-            let connection = table.connection(segment);
-            if let Some(connection) = &connection {
-                assert_eq!(connection.id, step.connection, "a segment of another connection");
-                teller.step(segment, step, connection).expect("memory takes everything");
+    let (connections, totals) = {
+        let teller: Box<dyn Teller + '_> = match drawn {
+            true => Box::new(Lines::new(&mut out, &style, start)),
+            false => Box::new(JsonLines::new(&mut out)),
+        };
+        let mut told = Watched { teller, now: start, is_over: false, connections: Vec::new() };
+        for captured in &script.frames {
+            told.now = captured.at.unwrap_or(start);
+            let mut one = Given::of(std::iter::once(captured.frame()));
+            session.advance(&mut reader, &mut one, &mut batch, &mut told).expect("memory takes everything");
+            if captured.number % 16 == 0 {
+                let mut open = Open::default();
+                session.each(|connection| open.add(connection));
+                told.teller.overview(told.now, open, &session.totals(), None).expect("memory takes everything");
             }
-        });
-        if captured.number % 16 == 0 {
-            let mut open = Open::default();
-            watch.each(|connection| open.add(connection));
-            teller.overview(now, open, &watch.totals(), None).expect("memory takes everything");
+            session.pass(told.now, &mut told).expect("memory takes everything");
         }
-        let told = watch.take_ended(now, |connection| {
-            connections.push(connection.clone());
-            teller.told(connection, now)
-        });
-        told.expect("memory takes everything");
-    }
-    let totals = watch.finish(|connection| {
-        connections.push(connection.clone());
-        teller.left(connection)
-    });
-    let totals = totals.expect("memory takes everything");
-    teller.finish(&totals, None).expect("memory takes everything");
-    drop(teller);
+        told.is_over = true;
+        let totals = session.finish(&mut told).expect("memory takes everything");
+        (told.connections, totals)
+    };
     check_connections(&connections, &totals, script.frames.len() as u64);
     check_text(&out, &style);
 }
@@ -267,6 +258,30 @@ impl FrameSource for Frames<'_> {
 struct Told {
     connections: Vec<Connection>,
     totals: Option<Totals>,
+}
+
+/// Hands on what a live capture tells, and keeps the connections.
+struct Watched<'a> {
+    teller: Box<dyn Teller + 'a>,
+    now: Timestamp,
+    is_over: bool,
+    connections: Vec<Connection>,
+}
+
+impl Sink for Watched<'_> {
+    fn step(&mut self, segment: &Segment, step: &Step, connection: &Connection) -> std::io::Result<()> {
+        assert_eq!(connection.id, step.connection, "a segment of another connection");
+        self.teller.step(segment, step, connection)
+    }
+
+    fn connection(&mut self, connection: Connection) -> std::io::Result<()> {
+        self.connections.push(connection.clone());
+        if self.is_over { self.teller.left(connection) } else { self.teller.told(connection, self.now) }
+    }
+
+    fn finish(&mut self, totals: &Totals) -> std::io::Result<()> {
+        self.teller.finish(totals, None)
+    }
 }
 
 impl Sink for Told {

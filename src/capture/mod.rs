@@ -32,7 +32,7 @@ pub use place::NewFile;
 pub use point::{CapturePoint, Heading, PointId, SeenAt};
 pub use privilege::{LowPorts, Successor, give_up_privilege, give_up_privilege_inside, ways_to_capture};
 pub use series::{Rotation, Series, Written};
-pub use tape::{Markers, OwnedFrame, Replay, Tape};
+pub use tape::{Given, Markers, OwnedFrame, Replay, Tape};
 pub use writer::Writer;
 
 use std::ops::ControlFlow;

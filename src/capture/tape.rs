@@ -31,6 +31,12 @@ pub struct OwnedFrame {
 }
 
 impl OwnedFrame {
+    /// A frame with a copy of its octets.
+    pub fn of(frame: &Frame<'_>) -> Self {
+        let Frame { number, at, link, bytes, wire_len, seen } = *frame;
+        Self { number, at, link, bytes: bytes.into(), wire_len, seen }
+    }
+
     /// The frame as a source would yield it.
     pub fn as_frame(&self) -> Frame<'_> {
         let Self { number, at, link, ref bytes, wire_len, seen } = *self;
@@ -54,6 +60,22 @@ impl<'a> Replay<'a> {
 impl FrameSource for Replay<'_> {
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         Ok(self.frames.next().map(OwnedFrame::as_frame))
+    }
+}
+
+/// Yields frames that somebody holds.
+pub struct Given<'a>(Box<dyn Iterator<Item = Frame<'a>> + 'a>);
+
+impl<'a> Given<'a> {
+    /// Yields `frames` in their order.
+    pub fn of(frames: impl Iterator<Item = Frame<'a>> + 'a) -> Self {
+        Self(Box::new(frames))
+    }
+}
+
+impl FrameSource for Given<'_> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        Ok(self.0.next())
     }
 }
 
@@ -243,14 +265,7 @@ fn keep(
             continue;
         }
         on_frame(&frame);
-        frames.push(OwnedFrame {
-            number: frames.len() as u64 + 1,
-            at: frame.at,
-            link: frame.link,
-            bytes: frame.bytes.into(),
-            wire_len: frame.wire_len,
-            seen: frame.seen,
-        });
+        frames.push(OwnedFrame { number: frames.len() as u64 + 1, ..OwnedFrame::of(&frame) });
     }
     let stats = live.stats()?;
     Ok((frames, CaptureStats { drained, ..stats }))

@@ -1,28 +1,24 @@
 //! `tcpflow demo`: an experiment on the real kernel, told as one timeline.
 
-use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::interrupt::{INTERRUPTED, Interrupt};
+use super::experiment::Experiment;
+use super::interrupt::Interrupt;
 use super::outlet::Outlet;
-use super::progress::{Countdown, Show};
-use super::{Failure, Outcome, complain, look, memory, scenario};
+use super::{Failure, Outcome, complain, follow, look, memory, scenario};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look};
 use crate::flow::{Connection, Side, Totals};
-use crate::kernel::Evidence;
 use crate::lab::{self, Loopback, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
 use crate::session::{Keep, Memory, Session};
-use crate::story::{Story, Timeline, Witnessed};
-use crate::time::Span;
+use crate::story::{Timeline, Witnessed};
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     match &options.new {
@@ -38,17 +34,27 @@ fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
-    let interrupt = Interrupt::catch()?;
+    let demo = Experiment { options, interrupt: &Interrupt::catch()? };
     let memory = memory::of(options.memory);
-    let mut style = look::at(look, look::style(look), Some(crate::kernel::now()));
-    let recording =
-        lab::run(&scenario(options, interrupt.flag())).map_err(|error| Failure::new(format!("demo: {error}")))?;
+    let style = look::at(look, look::style(look), Some(crate::kernel::now()));
+    let scenario = scenario(options, demo.interrupt.flag());
+    let failed = |error| Failure::new(format!("demo: {error}"));
+    if options.follow {
+        let told = lab::run_heard(&scenario, |told| follow::tell(&told, &demo, &style, memory));
+        return told.map_err(failed)?;
+    }
+    tell(&demo, &lab::run(&scenario).map_err(failed)?, memory, style)
+}
+
+/// Tells what was recorded, as one page.
+fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style: Style) -> Result<Outcome, Failure> {
+    let options = demo.options;
     for notice in &recording.notices {
         complain(notice);
     }
     let mut out = Outlet::open();
     let mut evidence = recording.evidence.clone();
-    let Heard { mut timeline, connections, totals } = hear(&recording, memory);
+    let Heard { mut timeline, connections, totals } = hear(recording, memory);
     let threads = || recording.threads.clone();
     // What is known is told before the wait, and the rest of the same timeline after it.
     let mut told = Ok(0);
@@ -60,19 +66,18 @@ fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
             told = told.and_then(|drawn| out.flush().map(|()| drawn));
         }
         if told.is_ok() {
-            wait(&recording, longest, &style, |answer| {
+            demo.wait(recording, &style, |answer| {
                 timeline.take(Witnessed::Answered(answer.clone()));
                 evidence.push(answer.clone());
+                ControlFlow::Continue(())
             })?;
         }
     }
     let story = timeline.finish(connections, threads(), totals);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
-    let saved = options.save.as_ref().map_or(Ok(()), |path| {
-        let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-        let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
-        save(path, &recording, &story, &kept)
-    });
+    let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+    let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
+    let saved = demo.save(recording, &story, &kept);
     let told = told.and_then(|drawn| match options.format {
         Format::Text => report::timeline::go_on(&mut out, &story, &style, drawn),
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
@@ -81,15 +86,7 @@ fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         .map_err(|error| Failure::output(&error))
         .or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
-    if recording.interrupted {
-        complain(&INTERRUPTED);
-        return Ok(Outcome::Incomplete);
-    }
-    if options.wait && interrupt.is_pressed() {
-        complain(&"interrupted: the end of TIME-WAIT was not waited for");
-        return Ok(Outcome::Incomplete);
-    }
-    Ok(Outcome::Done)
+    demo.outcome(recording)
 }
 
 /// What was recorded, as the timeline that may go on.
@@ -134,39 +131,4 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         successor: Successor { user: options.user.clone(), writes: options.save.clone() },
         interrupt,
     }
-}
-
-/// Stays until TIME-WAIT is over, and hears what sock_diag says of it.
-fn wait(recording: &Recording, longest: Span, style: &Style, mut hear: impl FnMut(&Evidence)) -> Result<(), Failure> {
-    let show = if io::stderr().is_terminal() { Show::Terminal } else { Show::Nothing };
-    let bar = Countdown::new("TIME-WAIT", longest, show, style);
-    let watched = lab::watch_time_wait(recording, |answer| {
-        if let Some(timer) = answer.timer {
-            bar.remaining(timer.remaining);
-        }
-        hear(answer);
-        ControlFlow::Continue(())
-    });
-    bar.finish();
-    watched.map_err(|error| Failure::new(format!("demo: {error}")))
-}
-
-/// Keeps the capture in a file: a pcapng gets comments on its packets, and the calls and the kernel's answers with it.
-fn save(path: &Path, recording: &Recording, story: &Story, kept: &Kept) -> Result<(), Failure> {
-    let mut writer = Writer::create(path)?;
-    writer.interface(&recording.capture.interface, "tcpflow demo");
-    let mut comments = if writer.keeps_more() { report::comments(story) } else { BTreeMap::new() };
-    for frame in &recording.frames {
-        writer.write(&frame.as_frame(), &comments.remove(&frame.number).unwrap_or_default())?;
-    }
-    let what = if writer.keeps_more() {
-        writer.dropped(recording.capture.dropped);
-        writer.attach(&kept.to_bytes())?;
-        "frames, with the calls and the kernel's answers,"
-    } else {
-        "frames (a .pcapng would keep the calls, too)"
-    };
-    writer.finish()?;
-    complain(&format!("{} {what} are in {}", recording.frames.len(), path.display()));
-    Ok(())
 }

@@ -14,15 +14,17 @@ use super::outlet::{Outlet, Overflow, Valve};
 use super::selection;
 use super::{Failure, Outcome, complain, look, memory};
 use crate::capture::{
-    Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Frame, Link, Live as Capture, Manner, OpenError, Rotation,
-    Scope, Series, Successor, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
+    Batch, CaptureError, CaptureStats, Delivery, Fed, Feed, Frame, Given, Link, Live as Capture, Manner, OpenError,
+    Rotation, Scope, Series, Successor, Tap, Writer, Written, default_interface, give_up_privilege, ways_to_capture,
 };
 use crate::cli::{Live, LiveForm, Look, Time};
-use crate::flow::{Connection, Limits};
+use crate::flow::{Connection, ConnectionId, Limits, Step, Totals};
 use crate::report::Expression;
-use crate::report::live::{CsvRecords, JsonLines, Lines, Open, Teller};
-use crate::session::Watch;
+use crate::report::live::{CsvRecords, Events, JsonLines, Lines, Open, Rows, Teller};
+use crate::session::{self, Broken, Keep, More, Reader, Session, Sink};
+use crate::story::{Changes, Timeline};
 use crate::time::{Span, Timestamp};
+use crate::wire::Segment;
 
 pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     if options.files.is_some() && options.rotate_size.is_none() && options.rotate_seconds.is_none() {
@@ -60,21 +62,32 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     // Who watches looks at the clock on the wall.
     let look = &Look { time: look.time.or(Some(Time::Local)), ..look.clone() };
     let style = look::at(look, look::table(look), Some(begun));
+    let timeline_style = look::at(look, look::style(look), Some(begun));
     let mut out = Outlet::open();
     let valve = out.valve();
     if options.save.is_some() {
         valve.set(Overflow::IsLeftOut);
     }
     let teller: Box<dyn Teller + '_> = match options.format {
+        LiveForm::Text if options.timeline => Box::new(Rows::new(&mut out, &timeline_style)),
         LiveForm::Text => Box::new(Lines::new(&mut out, &style, begun)),
+        LiveForm::Jsonl if options.timeline => Box::new(Events::new(&mut out)),
         LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
         LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
     };
-    let limits = Limits { linger: seconds(options.linger), ..memory::of(options.memory).table() };
+    let memory = memory::of(options.memory);
+    let limits = Limits { linger: seconds(options.linger), ..memory.table() };
+    let session = match options.timeline {
+        true => Session::new(Keep::All).growing_within(memory.events()),
+        false => Session::new(Keep::Nothing).telling_steps(),
+    };
+    let tick = if options.timeline { SHORT_TICK } else { TICK };
+    let session = session.with_limits(limits).with_checksums(options.checksums.into());
     let mut run = Run {
-        watch: Watch::new(limits, options.checksums.into()),
-        teller,
-        condition,
+        reader: session.reader(every_frame as Wanted),
+        session,
+        told: Told { teller, condition, now: begun, over: None },
+        segments: session::Batch::default(),
         tells_drops: options.format != LiveForm::Csv,
         keeper,
         valve,
@@ -87,7 +100,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     let mut stopped = false;
     loop {
         let mut go_on = ControlFlow::Continue(());
-        match feed.next(TICK) {
+        match feed.next(tick) {
             Fed::Batch(batch) => {
                 go_on = run.take(&batch)?;
                 feed.recycle(batch);
@@ -131,10 +144,11 @@ fn open(options: &Live) -> Result<Capture, Failure> {
 
 /// A capture that goes on.
 struct Run<'a> {
-    watch: Watch,
-    teller: Box<dyn Teller + 'a>,
-    /// What must hold of a connection that is told.
-    condition: Option<Expression>,
+    session: Session,
+    reader: Reader<Wanted>,
+    told: Told<'a>,
+    /// The segments of a batch, whose room is used again.
+    segments: session::Batch,
     /// Whether the form has a place for drops; else standard error has.
     tells_drops: bool,
     keeper: Keeper,
@@ -156,21 +170,20 @@ impl Run<'_> {
         if let Err(error) = self.keeper.write(batch.frames(self.frames + 1).take(left), dropped) {
             self.cannot_write(error);
         }
-        for frame in batch.frames(self.frames + 1).take(left) {
-            self.frames = frame.number;
-            let Self { watch, teller, condition, .. } = self;
-            let mut told = Ok(());
-            watch.observe(&frame, |segment, step, table| {
-                let changed = step.opened || step.moves.iter().any(Option::is_some);
-                if changed
-                    && let Some(connection) = table.connection(segment)
-                    && holds(condition, &connection)
-                {
-                    told = teller.step(segment, step, &connection);
+        let mut source = Given::of(batch.frames(self.frames + 1).take(left));
+        loop {
+            let Self { session, reader, segments, told, .. } = self;
+            match session.advance(reader, &mut source, segments, told) {
+                Ok(More::Frames) => {}
+                Ok(More::Nothing) => break,
+                Err(Broken::Output(error)) => return Err(self.output(&error)),
+                Err(Broken::Capture(error)) => {
+                    self.broken.get_or_insert(error);
+                    break;
                 }
-            });
-            told.map_err(|error| self.output(&error))?;
+            }
         }
+        self.frames = self.segments.last_frame();
         if batch.stats.is_some() {
             self.count(batch.stats.clone())?;
         }
@@ -183,26 +196,22 @@ impl Run<'_> {
         if let Err(error) = self.keeper.pass(now, dropped) {
             self.cannot_write(error);
         }
-        let Self { watch, teller, condition, .. } = self;
-        let told = watch.take_ended(now, |connection| match holds(condition, &connection) {
-            true => teller.told(connection, now),
-            false => Ok(()),
-        });
-        let told = told.and_then(|()| teller.flush());
+        self.told.now = now;
+        let told = self.session.pass(now, &mut self.told).and_then(|()| self.told.teller.flush());
         told.map_err(|error| self.output(&error))?;
         Ok(self.on())
     }
 
     fn overview(&mut self) -> Result<(), Failure> {
         let mut open = Open::default();
-        let condition = &mut self.condition;
-        self.watch.each(|connection| {
-            if holds(condition, &connection) {
+        let told = &mut self.told;
+        self.session.each(|connection| {
+            if told.holds(&connection) {
                 open.add(connection);
             }
         });
-        let totals = self.watch.totals();
-        let told = self.teller.overview(now(), open, &totals, self.stats.as_ref());
+        let totals = self.session.totals();
+        let told = told.teller.overview(now(), open, &totals, self.stats.as_ref());
         told.map_err(|error| self.output(&error))
     }
 
@@ -218,7 +227,7 @@ impl Run<'_> {
         if !self.tells_drops {
             complain(&format!("dropped by the kernel: {new}"));
         }
-        let told = self.teller.drops(now(), new, stats);
+        let told = self.told.teller.drops(now(), new, stats);
         told.map_err(|error| self.output(&error))
     }
 
@@ -260,17 +269,15 @@ impl Run<'_> {
 
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
-        let Self { watch, mut teller, mut condition, stats, broken, valve, .. } = self;
-        let left = watch.finish(|connection| match holds(&mut condition, &connection) {
-            true => teller.left(connection),
-            false => Ok(()),
+        let Self { session, mut told, stats, broken, valve, .. } = self;
+        let mut session = session;
+        // What is settled only now is told before those that are left.
+        let settled = session.settle(&mut told).and_then(|()| {
+            told.over = Some(stats);
+            session.finish(&mut told).map(drop)
         });
-        let told = left.and_then(|mut totals| {
-            totals.dropped = stats.as_ref().map(|stats| stats.dropped);
-            teller.finish(&totals, stats.as_ref())
-        });
-        told.map_err(|error| Failure::output(&error))?;
-        let undecided = condition.as_ref().and_then(selection::undecided);
+        settled.map_err(|error| Failure::output(&error))?;
+        let undecided = told.condition.as_ref().and_then(selection::undecided);
         if let Some(undecided) = &undecided {
             complain(undecided);
         }
@@ -288,6 +295,51 @@ impl Run<'_> {
                 Ok(Outcome::Incomplete)
             }
         }
+    }
+}
+
+/// Tells those connections that are asked for.
+struct Told<'a> {
+    teller: Box<dyn Teller + 'a>,
+    /// What must hold of a connection that is told.
+    condition: Option<Expression>,
+    now: Timestamp,
+    /// What the kernel counted, once the capture is over: from then on connections are those that are left.
+    over: Option<Option<CaptureStats>>,
+}
+
+impl Told<'_> {
+    /// Whether a connection, as it stands, is one of those asked for.
+    fn holds(&mut self, connection: &Connection) -> bool {
+        self.condition.as_mut().is_none_or(|condition| condition.matches(connection))
+    }
+}
+
+impl Sink for Told<'_> {
+    fn step(&mut self, segment: &Segment, step: &Step, connection: &Connection) -> io::Result<()> {
+        if self.holds(connection) { self.teller.step(segment, step, connection) } else { Ok(()) }
+    }
+
+    fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
+        self.teller.changes(timeline, changes)
+    }
+
+    fn forgets(&mut self, connection: ConnectionId) {
+        self.teller.forgets(connection);
+    }
+
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        match (self.holds(&connection), &self.over) {
+            (false, _) => Ok(()),
+            (true, None) => self.teller.told(connection, self.now),
+            (true, Some(_)) => self.teller.left(connection),
+        }
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        let stats = self.over.as_ref().and_then(Option::as_ref);
+        let totals = Totals { dropped: stats.map(|stats| stats.dropped), ..totals.clone() };
+        self.teller.finish(&totals, stats)
     }
 }
 
@@ -347,11 +399,6 @@ impl Keeper {
     }
 }
 
-/// Whether a connection, as it stands, is one of those asked for.
-fn holds(condition: &mut Option<Expression>, connection: &Connection) -> bool {
-    condition.as_mut().is_none_or(|condition| condition.matches(connection))
-}
-
 fn told(frames: u64, written: &Written) -> String {
     let files = match &written.files[..] {
         [] => return format!("{frames} frames, in no file"),
@@ -365,6 +412,14 @@ fn told(frames: u64, written: &Written) -> String {
         None => whole,
         Some(_) => format!("{whole}, in which there are {}", written.frames),
     }
+}
+
+/// Chooses frames.
+type Wanted = fn(&Frame<'_>) -> Result<bool, CaptureError>;
+
+/// Chooses all: the filter is the capture's own.
+fn every_frame(_: &Frame<'_>) -> Result<bool, CaptureError> {
+    Ok(true)
 }
 
 /// What is due by the clock that no one sets.
@@ -410,3 +465,5 @@ fn now() -> Timestamp {
 
 /// How long a quiet capture waits before it looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
+/// How long it waits where events are told soon after they are settled.
+const SHORT_TICK: Duration = Duration::from_millis(20);

@@ -3,6 +3,8 @@
 mod analyze;
 mod completions;
 mod demo;
+mod experiment;
+mod follow;
 mod inputs;
 mod interfaces;
 mod interrupt;

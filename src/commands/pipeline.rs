@@ -50,9 +50,7 @@ pub(super) fn run<S: FrameSource + Send>(
     }
     let mut batch = Batch::default();
     let mut more = |session: &mut Session, reader: &mut Reader<_>, source: &mut S, sink: &mut dyn Sink| {
-        let read = reader.fill(source, &mut batch);
-        session.take(&batch, sink)?;
-        let more = read.map_err(Broken::Capture)? == More::Frames && !stop.load(Ordering::Relaxed);
+        let more = session.advance(reader, source, &mut batch, sink)? == More::Frames && !stop.load(Ordering::Relaxed);
         Ok::<_, Broken>(if more { Some(batch.last_frame()) } else { None })
     };
     // Most captures are small: threads for the rest of them would cost more than they save.

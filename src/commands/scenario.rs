@@ -32,7 +32,7 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let memory = memory::of(options.memory);
     let style = look::at(look, look::style(look), Some(crate::kernel::now()));
     let successor = Successor { user: options.user.clone(), writes: options.save.clone() };
-    let trial = lab::perform(&definition, &successor, &interrupt.flag())
+    let trial = lab::try_out(&definition, &successor, &interrupt.flag())
         .map_err(|error| Failure::new(format!("demo {name}: {error}")))?;
     let story = trial.told(memory);
     let checks = lab::check(&definition, &trial, &story);

@@ -8,6 +8,7 @@ mod definition;
 mod director;
 mod echo;
 mod error;
+mod heard;
 mod host;
 mod netlink;
 mod network;
@@ -23,11 +24,12 @@ mod told;
 mod trial;
 mod watched;
 
-use std::mem;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, PoisonError};
+use std::{mem, thread};
 
-use crate::capture::{Frame, Tape};
+use crate::capture::{Frame, OwnedFrame, Tape};
 use crate::wire::Decoder;
 
 pub use aftermath::{longest_wait, watch_time_wait};
@@ -35,17 +37,45 @@ pub use catalog::{CATALOG, ECHO, Entry, template};
 pub use check::{Check, check};
 pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
+pub use heard::Heard;
 pub use host::Ground;
 pub use recording::{Ends, Recording};
 pub use network::End;
 pub use relay::Crossing;
 pub use scenario::{Loopback, Play, Scenario};
-pub use trial::{Trial, perform};
+pub use trial::{Trial, try_out};
 
 use opening::Opened;
 use playing::{failed, play, start_again};
 use recording::{ends_of, own_frames};
 use stage::{Stage, Traffic};
+
+/// Plays `scenario` as [`run`] does, while `hear`, in a thread of its own, hears what the witnesses see; returns what that returns.
+///
+/// Nothing is left out of what is heard, nor of the recording: who else connects to the scenario's port is part of it.
+///
+/// # Errors
+/// As [`run`]; what was heard until then ends without [`Heard::Over`].
+pub fn run_heard<T: Send>(scenario: &Scenario, hear: impl FnOnce(Receiver<Heard>) -> T + Send) -> Result<T, LabError> {
+    thread::scope(|scope| {
+        let mut hearing = None;
+        let mut to_hearer = None;
+        let begin = || {
+            let (tell, told) = mpsc::channel();
+            let thread = thread::Builder::new().name("timeline".to_owned()).spawn_scoped(scope, move || hear(told));
+            hearing = Some(thread.map_err(|error| LabError::new(format!("no thread to tell it: {error}")))?);
+            to_hearer = Some(tell.clone());
+            Ok(Some(tell))
+        };
+        let played = perform(scenario, begin);
+        if let (Ok(recording), Some(tell)) = (&played, to_hearer.take()) {
+            // Whoever has stopped listening has failed, and says so itself.
+            _ = tell.send(Heard::Over(Box::new(recording.clone())));
+        }
+        let heard = hearing.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        played.and_then(|_| heard.ok_or_else(|| LabError::new("it was not begun".to_owned())))
+    })
+}
 
 /// Plays `scenario` on the real kernel and returns what was seen.
 ///
@@ -55,6 +85,14 @@ use stage::{Stage, Traffic};
 /// # Errors
 /// When the capture cannot be opened, no namespace may be made, or a call fails that should not.
 pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
+    perform(scenario, || Ok(None))
+}
+
+/// Plays `scenario`; `begin` says who hears of it, once threads may begin.
+fn perform(
+    scenario: &Scenario,
+    begin: impl FnOnce() -> Result<Option<Sender<Heard>>, LabError>,
+) -> Result<Recording, LabError> {
     scenario::check(scenario)?;
     let mut notices = Vec::new();
     let Opened { live, markers, reservation, claim, ground } = opening::open(scenario, &mut notices)?;
@@ -70,17 +108,23 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         );
     }
 
+    let hearer = begin()?;
     let seen = Arc::new(Traffic::default());
     let mut decoder = Decoder::new();
     let count = {
-        let seen = seen.clone();
+        let (seen, hearer) = (seen.clone(), hearer.clone());
+        let mut number = 0;
         move |frame: &Frame<'_>| {
+            number += 1;
+            if let Some(hearer) = &hearer {
+                _ = hearer.send(Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
+            }
             // What is not TCP is no traffic of ours.
             let _ = decoder.decode(frame, |segment, _| seen.add(u64::from(segment.len > 0), segment.len.into()));
         }
     };
     let tape = Tape::start(live, markers, count).map_err(|error| LabError::new(error.message))?;
-    let stage = Stage::of(scenario, address, seen);
+    let stage = Stage::of(scenario, address, seen, hearer);
     let (mut calls, failures) = play(&stage, reservation);
     let interrupted = scenario.interrupt.load(Ordering::Acquire);
     if let (Some((actor, (call, errno))), false) = (failures.first(), interrupted) {
@@ -92,7 +136,10 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     let mut evidence = mem::take(&mut *stage.evidence.lock().unwrap_or_else(PoisonError::into_inner));
     if answers {
         match aftermath::final_states(&ends, &scenario.interrupt) {
-            Ok(found) => evidence.extend(found),
+            Ok(found) => {
+                found.iter().for_each(|answer| stage.tell(|| Heard::Answer(answer.clone())));
+                evidence.extend(found);
+            }
             Err(errno) => {
                 notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
             }
@@ -111,6 +158,7 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
         }
         // Its listening socket came and went after the other questions were asked.
         if answers && let Ok(answer) = aftermath::listener(address) {
+            stage.tell(|| Heard::Answer(answer.clone()));
             evidence.push(answer);
         }
     }
@@ -121,12 +169,15 @@ pub fn run(scenario: &Scenario) -> Result<Recording, LabError> {
     } else if capture.dropped > 0 {
         notices.push(format!("the kernel dropped {} packets of the capture", capture.dropped));
     }
-    let (frames, foreign) = own_frames(frames, &ends);
+    let (frames, foreign) = if stage.is_heard() { (frames, 0) } else { own_frames(frames, &ends) };
     if foreign > 0 {
         notices.push(format!("{foreign} frames of other connections to {address} were left out"));
     }
     let strangers = calls.len();
-    calls.retain(|call| call.accepted().is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer()));
+    let is_heard = stage.is_heard();
+    calls.retain(|call| {
+        is_heard || call.accepted().is_none() || ends.iter().any(|ends| Some(ends.client) == call.peer())
+    });
     if calls.len() < strangers {
         notices.push(format!("{} connections of other programs to {address} were closed", strangers - calls.len()));
     }

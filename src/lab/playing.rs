@@ -1,16 +1,19 @@
 //! The actors of an experiment, each in a thread of its own.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 use nix::errno::Errno;
 
+use super::echo;
+use super::error::LabError;
+use super::heard::Heard;
 use super::host::{self, Reservation};
+use super::scenario::{Play, Scenario};
 use super::stage::{Failure, Stage};
 use super::supervision::{LOOK, STUCK, Supervision};
-use super::{LabError, Play, Scenario, echo};
-use crate::calls::{Call, Recorder, Threads, Whereabouts};
+use crate::calls::{Call, Recorder, Whereabouts};
 
 /// Plays the scenario to its end, or until it is interrupted or stuck, and returns the calls of all actors and what went wrong.
 pub(super) fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, Vec<(String, Failure)>) {
@@ -44,7 +47,7 @@ pub(super) fn play(stage: &Stage<'_>, reservation: Reservation) -> (Vec<Call>, V
             let (to_us, actor) = (done.clone(), name.clone());
             let spawned = thread::Builder::new().name(name.clone()).spawn_scoped(scope, move || {
                 host::stay_on(processor);
-                let played = act(&stage.threads, whereabouts, part);
+                let played = act(stage, whereabouts, part);
                 drop(to_us.send((actor, played)));
             });
             match spawned {
@@ -84,7 +87,7 @@ pub(super) fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>)
     thread::scope(|scope| {
         let actor = thread::Builder::new()
             .name("second-server".to_owned())
-            .spawn_scoped(scope, || act(&stage.threads, &whereabouts, part));
+            .spawn_scoped(scope, || act(stage, &whereabouts, part));
         match actor.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(played)) => played,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
@@ -97,8 +100,12 @@ pub(super) fn start_again(stage: &Stage<'_>) -> (Vec<Call>, Result<(), Failure>)
 type Part<'a> = Box<dyn FnOnce(&mut Recorder<'_>) -> Result<(), Failure> + Send + 'a>;
 
 /// Plays one part in this thread, and returns its calls too when it failed.
-fn act(threads: &Mutex<Threads>, whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
-    let mut calls = Recorder::of_this_thread(threads, whereabouts);
+fn act(stage: &Stage<'_>, whereabouts: &Whereabouts, part: Part<'_>) -> (Vec<Call>, Result<(), Failure>) {
+    let mut calls = Recorder::of_this_thread(&stage.threads, whereabouts);
+    if stage.is_heard() {
+        stage.tell_threads();
+        calls = calls.heard_by(|activity| stage.tell(|| Heard::Call(activity)));
+    }
     let result = part(&mut calls);
     (calls.into_calls(), result)
 }

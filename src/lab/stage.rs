@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Scenario;
+use super::heard::Heard;
+use super::scenario::Scenario;
 use crate::calls::{Effect, Threads, Whereabouts};
 use crate::kernel::{Evidence, SockDiag};
 
@@ -41,6 +43,8 @@ pub(super) struct Stage<'a> {
     lossy: AtomicBool,
     accepting: AtomicBool,
     over: AtomicBool,
+    /// Who hears of it as it happens.
+    hearer: Option<Sender<Heard>>,
 }
 
 /// One client as the others see it.
@@ -76,8 +80,14 @@ impl Traffic {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn of(scenario: &'a Scenario, address: SocketAddr, seen: Arc<Traffic>) -> Self {
+    pub(super) fn of(
+        scenario: &'a Scenario,
+        address: SocketAddr,
+        seen: Arc<Traffic>,
+        hearer: Option<Sender<Heard>>,
+    ) -> Self {
         Self {
+            hearer,
             scenario,
             address,
             threads: Mutex::default(),
@@ -93,6 +103,24 @@ impl<'a> Stage<'a> {
             accepting: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
+    }
+
+    /// Tells whoever hears of it what was seen.
+    pub(super) fn tell(&self, seen: impl FnOnce() -> Heard) {
+        if let Some(hearer) = &self.hearer {
+            // Whoever has stopped listening has failed, and says so itself.
+            _ = hearer.send(seen());
+        }
+    }
+
+    /// Whether somebody hears of it as it happens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.hearer.is_some()
+    }
+
+    /// The threads that have begun to make calls.
+    pub(super) fn tell_threads(&self) {
+        self.tell(|| Heard::Threads(self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone()));
     }
 
     /// Ends the play early: it was interrupted, is stuck, or an actor failed.
@@ -146,6 +174,7 @@ impl<'a> Stage<'a> {
         if let (Some(local), Some(peer), true) = (local, peer, self.sock_diag_answers.load(Ordering::Acquire))
             && let Ok(evidence) = SockDiag::open().and_then(|mut kernel| kernel.lookup(local, peer))
         {
+            self.tell(|| Heard::Answer(evidence.clone()));
             self.evidence.lock().unwrap_or_else(PoisonError::into_inner).push(evidence);
         }
         client.closed.store(true, Ordering::Release);

@@ -75,7 +75,7 @@ impl Trial {
 ///
 /// # Errors
 /// When the ground cannot be made. What goes wrong later is in the result.
-pub fn perform(
+pub fn try_out(
     definition: &Definition,
     successor: &Successor,
     interrupt: &Arc<AtomicBool>,

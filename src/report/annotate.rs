@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::wording::{English, Wording};
 use crate::calls::Call;
-use crate::story::{EventKind, SegmentEvent, Story};
+use crate::story::{EventKind, Lookup, SegmentEvent, Story};
 
 /// The comments on each frame of the story: what caused it, which states it moved, and which calls it let return.
 pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {

@@ -29,7 +29,7 @@ pub use annotate::comments;
 pub use expression::{Expression, Undecided, Wrong};
 pub use field::{Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
-pub use jsonl::Jsonl;
+pub use jsonl::{EventStream, Jsonl};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;

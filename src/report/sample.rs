@@ -12,7 +12,7 @@ use crate::flow::{
 };
 use crate::kernel::{TimerKind, Witness};
 use crate::story::{
-    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Mechanism, Phase, Remark, SegmentEvent, Story,
+    CallEvent, Cause, Event, EventId, EventKind, Evidence, Join, Lookup, Mechanism, Phase, Remark, SegmentEvent, Story,
     TimerEvent, Timing, TransitionEvent, Why,
 };
 use crate::tcp::{Basis, Finding, FindingSet, Rule, State};

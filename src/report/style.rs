@@ -227,6 +227,8 @@ pub(super) struct Glyphs {
     pub(super) dot: &'static str,
     pub(super) dash: &'static str,
     pub(super) note: &'static str,
+    /// Before a row that was drawn before, and says something else now.
+    pub(super) amended: &'static str,
 }
 
 const UNICODE: Glyphs = Glyphs {
@@ -247,6 +249,7 @@ const UNICODE: Glyphs = Glyphs {
     dot: "·",
     dash: "–",
     note: "╰",
+    amended: "±",
 };
 
 const ASCII: Glyphs = Glyphs {
@@ -267,6 +270,7 @@ const ASCII: Glyphs = Glyphs {
     dot: "|",
     dash: "-",
     note: "`",
+    amended: "+",
 };
 
 #[cfg(test)]

@@ -204,7 +204,7 @@ impl Stage {
             }
             rule.seen = rule.seen.saturating_add(1);
             if nth.is_none_or(|nth| nth == rule.seen) {
-                self.out.links.push(LinkEvent { at: self.now, frame, deed: rule.deed });
+                self.out.links.push(LinkEvent { at: self.now, segment, act: rule.deed.into() });
                 // TCP throws away what is damaged.
                 arrives &= !matches!(rule.deed, Deed::Drop | Deed::Damage);
             }

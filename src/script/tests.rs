@@ -156,8 +156,8 @@ fn the_link_counts_what_it_is_told_to_count() {
         C > S: P. 121(10) ack 301 lost
     ";
     let performed = performed(script);
-    let did: Vec<_> = performed.links.iter().map(|event| (event.frame, event.deed)).collect();
-    assert_eq!(did, [(2, Deed::Double), (5, Deed::Drop)]);
+    let did: Vec<_> = performed.links.iter().map(|event| (event.segment.frame, event.act)).collect();
+    assert_eq!(did, [(2, LinkAct::Duplicated), (5, LinkAct::Dropped)]);
     let arrived: Vec<_> = performed.segments.iter().map(|placed| placed.arrives).collect();
     assert_eq!(arrived, [true, true, true, true, false, false]);
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
-use crate::wire::Flags;
+use crate::wire::{Flags, Segment};
 
 /// A script: what happens, in order.
 ///
@@ -405,15 +405,65 @@ pub enum Expected {
     },
 }
 
-/// What the link did to a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What the link between two hosts did with a segment, as the link itself says: it is the witness of what the ends cannot see.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LinkEvent {
-    /// When.
+    /// When, on the wall clock.
     pub at: Timestamp,
-    /// The frame in which the segment was captured before the link.
-    pub frame: u64,
+    /// The segment as it came to the link, or as the link put it on the wire where it made it up.
+    ///
+    /// By its addresses and its header it is found among those captured; its frame number counts at the link and means nothing there.
+    pub segment: Segment,
     /// What it did.
-    pub deed: Deed,
+    pub act: LinkAct,
+}
+
+/// What a link does with a segment besides passing it on as it came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LinkAct {
+    /// It did not pass it on.
+    Dropped,
+    /// It held it back for so long before it passed it on.
+    Delayed(Span),
+    /// It passed it on, and once more.
+    Duplicated,
+    /// It changed octets of it, so that its checksum is wrong.
+    Damaged,
+    /// It made it up: neither end sent it.
+    Injected,
+    /// It held it back until the next one had passed.
+    Overtaken,
+    /// It marked congestion on it (CE, RFC 3168).
+    Marked,
+}
+
+impl LinkAct {
+    /// Its name: `dropped`, `delayed` and so on.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Delayed(_) => "delayed",
+            Self::Duplicated => "duplicated",
+            Self::Damaged => "damaged",
+            Self::Injected => "injected",
+            Self::Overtaken => "overtaken",
+            Self::Marked => "marked",
+        }
+    }
+}
+
+impl From<Deed> for LinkAct {
+    fn from(deed: Deed) -> Self {
+        match deed {
+            Deed::Drop => Self::Dropped,
+            Deed::Double => Self::Duplicated,
+            Deed::Damage => Self::Damaged,
+            Deed::Delay(span) => Self::Delayed(span),
+            Deed::Overtake => Self::Overtaken,
+            Deed::Replay(_) => Self::Duplicated,
+            Deed::Mark => Self::Marked,
+        }
+    }
 }
 
 impl Kind {

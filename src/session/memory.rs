@@ -60,6 +60,12 @@ impl Memory {
         self.timeline() / SEGMENT
     }
 
+    /// How many events a timeline that goes on holds, at most.
+    pub const fn events(self) -> usize {
+        let events = self.timeline() / SEGMENT;
+        if events < usize::MAX as u64 { events as usize } else { usize::MAX }
+    }
+
     /// Less is not enough for anything.
     pub const LEAST: u64 = 64_000_000;
     /// No more is taken where nobody asks for it.

@@ -37,6 +37,16 @@ impl Waits {
         }
     }
 
+    /// Forgets an end.
+    pub(super) fn forget(&mut self, side: Side, port: u16, connection: ConnectionId) {
+        let Some(waiting) = self.ports.get_mut(&(side, port)) else { return };
+        waiting.now.remove(&connection);
+        waiting.last = waiting.last.filter(|(_, last)| *last != connection);
+        if waiting.now.is_empty() && waiting.last.is_none() {
+            self.ports.remove(&(side, port));
+        }
+    }
+
     /// The end that held a port at `moment`, a server's rather than a client's.
     fn holder(&self, port: u16, moment: Timestamp) -> Option<(ConnectionId, Side)> {
         [Side::Server, Side::Client].into_iter().find_map(|side| {

@@ -192,6 +192,13 @@ struct Life {
 }
 
 impl CallTable {
+    /// Forgets the lives of sockets that were ends of a connection, and the calls that are its.
+    pub(super) fn forget(&mut self, connection: ConnectionId, is_its: impl Fn(EventId) -> bool) {
+        self.open.retain(|_, (event, _)| !is_its(*event));
+        self.last.retain(|_, (_, event, _)| !is_its(*event));
+        self.lives.retain(|_, life| life.home != Some(connection));
+    }
+
     /// Takes in that the ends of a connection were taken for each other.
     pub(super) fn exchange_ends(&mut self, connection: ConnectionId) {
         for life in self.lives.values_mut().filter(|life| life.home == Some(connection)) {

@@ -177,6 +177,13 @@ impl PerConnection {
         }
     }
 
+    /// Adds to its summary what only the timeline knows.
+    pub(super) fn complete_summary(&self, summary: &mut Connection) {
+        summary.findings.splice(0..0, self.strayed.clone());
+        summary.findings.extend(self.disagreements.iter().cloned());
+        summary.findings_omitted += self.disagreements_omitted;
+    }
+
     /// When its first segment was captured.
     pub(super) fn began(&self) -> Option<Timestamp> {
         self.seen.first().and_then(|seen| seen.at)

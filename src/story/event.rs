@@ -11,7 +11,7 @@ use crate::time::{Span, Timestamp};
 use crate::wire::{Segment, Tunnel};
 
 /// An event's number in its story, from 0 in time order; causes are named by it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize)]
 #[serde(transparent)]
 pub struct EventId(pub u64);
 
@@ -28,21 +28,6 @@ pub struct Story {
     pub totals: Totals,
     /// How many joins of calls and segments were left out, at least: octets that are sent again and again are joined in proportion.
     pub joins_omitted: u64,
-}
-
-impl Story {
-    /// The frame of a segment.
-    pub fn frame_of(&self, id: EventId) -> Option<u64> {
-        match &self.events.get(usize::try_from(id.0).ok()?)?.kind {
-            EventKind::Segment(segment) => Some(segment.segment.frame),
-            _ => None,
-        }
-    }
-
-    /// The frames of segments, in order.
-    pub fn frames_of(&self, ids: &[EventId]) -> Vec<u64> {
-        ids.iter().filter_map(|id| self.frame_of(*id)).collect()
-    }
 }
 
 impl ops::Index<EventId> for Story {

@@ -1,30 +1,50 @@
 //! The events of a timeline in the order of their birth, and what has become of them since they were looked at last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{CallEvent, Event, EventId, EventKind, Phase, SegmentEvent, TransitionEvent};
 use crate::flow::ConnectionId;
 use crate::time::Timestamp;
 
 /// Events by their ids, each with its place in the order of time.
+///
+/// They lie in chunks: one whose events were all forgotten is freed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
-    list: Vec<Event>,
-    order: Vec<Order>,
+    chunks: VecDeque<Chunk>,
+    /// How many chunks before the first of these are gone.
+    gone: usize,
+    /// How many events were ever born.
+    born: usize,
     withdrawn: BTreeSet<EventId>,
     /// How many events had been born when changes were taken last.
     known: usize,
     amended: BTreeSet<EventId>,
 }
 
+/// Events that were born one after the other.
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    slots: Vec<Option<Slot>>,
+    /// How many of them are not forgotten.
+    left: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    event: Event,
+    order: Order,
+}
+
 /// Where an event stands among the others.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Order {
-    pub(super) at: Option<Timestamp>,
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Order {
+    /// When; of a segment the latest time of those before it, as segments stand in the order of their capture.
+    pub at: Option<Timestamp>,
     /// The frame, for what a segment did; 0 for calls, which come before segments of the same time, and the highest for samples.
-    pub(super) frame: u64,
+    pub frame: u64,
     /// 0 for calls, 1 for what they did.
-    pub(super) class: u8,
+    pub class: u8,
 }
 
 impl Order {
@@ -51,6 +71,8 @@ pub struct Changes {
     pub added: (EventId, u64),
     /// Events from before that were changed, ascending.
     pub amended: Vec<EventId>,
+    /// Up to when all that happened is among what was added until now; `None` where nothing more will come.
+    pub until: Option<Timestamp>,
 }
 
 impl Events {
@@ -62,36 +84,62 @@ impl Events {
         connection: Option<ConnectionId>,
         kind: EventKind,
     ) -> EventId {
-        let id = EventId(self.list.len() as u64);
-        self.list.push(Event { id, at, connection, phase: Phase::SetUp, kind });
-        self.order.push(order);
+        let id = EventId(self.born as u64);
+        self.born += 1;
+        if (id.0 as usize).is_multiple_of(CHUNK) {
+            // Most captures are small.
+            let room = if self.chunks.is_empty() { 0 } else { CHUNK };
+            self.chunks.push_back(Chunk { slots: Vec::with_capacity(room), left: 0 });
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            last.slots.push(Some(Slot { event: Event { id, at, connection, phase: Phase::SetUp, kind }, order }));
+            last.left += 1;
+        }
         id
     }
 
+    /// An event, unless it was forgotten.
+    pub(super) fn find(&self, id: EventId) -> Option<&Event> {
+        self.slot(id).map(|slot| &slot.event)
+    }
+
+    fn slot(&self, id: EventId) -> Option<&Slot> {
+        let chunk = (id.0 as usize / CHUNK).checked_sub(self.gone)?;
+        self.chunks.get(chunk)?.slots.get(id.0 as usize % CHUNK)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, id: EventId) -> &mut Slot {
+        let chunk = id.0 as usize / CHUNK - self.gone;
+        match &mut self.chunks[chunk].slots[id.0 as usize % CHUNK] {
+            Some(slot) => slot,
+            None => unreachable!("{FORGOTTEN}"),
+        }
+    }
+
     pub(super) fn event(&self, id: EventId) -> &Event {
-        &self.list[id.0 as usize]
+        self.find(id).expect(FORGOTTEN)
     }
 
     pub(super) fn order(&self, id: EventId) -> Order {
-        self.order[id.0 as usize]
+        self.slot(id).expect(FORGOTTEN).order
     }
 
     pub(super) fn call(&self, id: EventId) -> &CallEvent {
-        match &self.list[id.0 as usize].kind {
+        match &self.event(id).kind {
             EventKind::Call(event) => event,
             _ => unreachable!("only calls are asked for as calls"),
         }
     }
 
     pub(super) fn segment(&self, id: EventId) -> &SegmentEvent {
-        match &self.list[id.0 as usize].kind {
+        match &self.event(id).kind {
             EventKind::Segment(event) => event,
             _ => unreachable!("only segments are asked for as segments"),
         }
     }
 
     pub(super) fn transition(&self, id: EventId) -> &TransitionEvent {
-        match &self.list[id.0 as usize].kind {
+        match &self.event(id).kind {
             EventKind::Transition(event) => event,
             _ => unreachable!("only transitions are asked for as transitions"),
         }
@@ -102,7 +150,7 @@ impl Events {
         if (id.0 as usize) < self.known {
             self.amended.insert(id);
         }
-        &mut self.list[id.0 as usize]
+        &mut self.slot_mut(id).event
     }
 
     pub(super) fn call_mut(&mut self, id: EventId) -> &mut CallEvent {
@@ -128,8 +176,8 @@ impl Events {
 
     /// Moves an event to another time.
     pub(super) fn put_off(&mut self, id: EventId, order: Order, at: Option<Timestamp>) {
-        self.order[id.0 as usize] = order;
         self.event_mut(id).at = at;
+        self.slot_mut(id).order = order;
     }
 
     /// Takes an event back: later evidence shows that it did not happen.
@@ -143,26 +191,69 @@ impl Events {
         self.withdrawn.contains(&id)
     }
 
-    /// What has become of them since this was asked last.
-    pub(super) fn changes(&mut self) -> Changes {
-        let added = (EventId(self.known as u64), (self.list.len() - self.known) as u64);
-        self.known = self.list.len();
-        Changes { added, amended: std::mem::take(&mut self.amended).into_iter().collect() }
+    /// Frees an event of which nothing more will be said; nobody may ask for it any more.
+    pub(super) fn forget(&mut self, id: EventId) {
+        let Some(chunk) = (id.0 as usize / CHUNK).checked_sub(self.gone) else { return };
+        let Some(chunk) = self.chunks.get_mut(chunk) else { return };
+        let Some(slot) = chunk.slots.get_mut(id.0 as usize % CHUNK) else { return };
+        if slot.take().is_some() {
+            chunk.left -= 1;
+            self.withdrawn.remove(&id);
+            self.amended.remove(&id);
+        }
+        if chunk.left == 0 && chunk.slots.len() == CHUNK {
+            chunk.slots = Vec::new();
+        }
+        while self.chunks.front().is_some_and(|first| first.left == 0 && first.slots.capacity() == 0) {
+            self.chunks.pop_front();
+            self.gone += 1;
+        }
+    }
+
+    /// For how many events there is memory taken.
+    pub(super) fn held(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.slots.len()).sum()
+    }
+
+    /// The connection of the oldest event that belongs to one and is not forgotten.
+    pub(super) fn oldest(&self) -> Option<ConnectionId> {
+        self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten().find_map(|slot| slot.event.connection)
+    }
+
+    /// What has become of them since this was asked last, all of which happened by then.
+    pub(super) fn changes(&mut self, until: Option<Timestamp>) -> Changes {
+        let added = (EventId(self.known as u64), (self.born - self.known) as u64);
+        self.known = self.born;
+        Changes { added, amended: std::mem::take(&mut self.amended).into_iter().collect(), until }
     }
 
     /// The events that stand, numbered from 0 in the order of time, and the new number of each.
     pub(super) fn in_order(self) -> (Vec<Event>, Vec<Option<EventId>>) {
-        let Self { list, order, withdrawn, .. } = self;
-        let first = order.iter().filter_map(|order| order.at).min();
-        let stands = |id: &usize| !withdrawn.contains(&EventId(*id as u64));
-        let mut places: Vec<usize> = (0..list.len()).filter(stands).collect();
-        places.sort_unstable_by_key(|&id| (order[id].at.or(first), order[id].frame, order[id].class, id));
-        let mut numbers = vec![None; list.len()];
-        for (number, &place) in places.iter().enumerate() {
-            numbers[place] = Some(EventId(number as u64));
+        let slots = || self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten();
+        let first = slots().filter_map(|slot| slot.order.at).min();
+        let mut places: Vec<EventId> = slots().map(|slot| slot.event.id).collect();
+        places.retain(|id| !self.withdrawn.contains(id));
+        places.sort_unstable_by_key(|id| {
+            let order = self.order(*id);
+            (order.at.or(first), order.frame, order.class, *id)
+        });
+        let mut numbers = vec![None; self.born];
+        for (number, id) in (0..).zip(&places) {
+            numbers[id.0 as usize] = Some(EventId(number));
         }
-        let mut events: Vec<Event> = list.into_iter().filter(|event| numbers[event.id.0 as usize].is_some()).collect();
+        let mut events = Vec::with_capacity(places.len());
+        drop(places);
+        // Each chunk is freed as its events go over.
+        for chunk in self.chunks {
+            let slots = chunk.slots.into_iter().flatten();
+            events.extend(slots.map(|slot| slot.event).filter(|event| numbers[event.id.0 as usize].is_some()));
+        }
         events.sort_unstable_by_key(|event| numbers[event.id.0 as usize]);
         (events, numbers)
     }
 }
+
+/// How many events lie together.
+const CHUNK: usize = 512;
+/// What is wrong where an event is asked for that was forgotten.
+const FORGOTTEN: &str = "nobody asks for what was forgotten";

@@ -13,12 +13,13 @@ mod events;
 mod fanout;
 mod ground;
 mod join;
+mod lookup;
 mod order;
 mod phases;
 mod repeat;
 mod samples;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 mod sightings;
 mod sorter;
 mod states;
@@ -32,8 +33,9 @@ mod witnessed;
 
 pub use edge::Edge;
 pub use event::{CallEvent, Cause, Event, EventId, EventKind, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent};
-pub use events::Changes;
+pub use events::{Changes, Order};
 pub use join::{Join, Mechanism};
+pub use lookup::Lookup;
 pub use sorter::Sorter;
 pub use timeline::Timeline;
 pub use timing::Timing;

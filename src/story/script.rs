@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 
-use super::{EventKind, Observed, Sighting, Story, Timeline, Trace};
+use proptest::prelude::*;
+
+use super::{EventKind, Lookup, Observed, Sighting, Story, Timeline, Trace, Witnessed, timeline};
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
@@ -11,29 +13,29 @@ use crate::script;
 use crate::tcp::{Finding, State};
 
 /// Tells the story of a script.
-pub(super) fn story(script: &str) -> Story {
+pub(crate) fn story(script: &str) -> Story {
     recording(script).told()
 }
 
 /// What a script holds.
 #[derive(Clone)]
-pub(super) struct Recording {
-    pub(super) traces: Vec<Trace>,
-    pub(super) connections: Vec<Connection>,
-    pub(super) threads: Threads,
-    pub(super) calls: Vec<Call>,
-    pub(super) evidence: Vec<Evidence>,
+pub(crate) struct Recording {
+    pub(crate) traces: Vec<Trace>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) threads: Threads,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 impl Recording {
-    pub(super) fn told(self) -> Story {
+    pub(crate) fn told(self) -> Story {
         let Self { traces, connections, threads, calls, evidence } = self;
         Timeline::of(traces, calls, &evidence).finish(connections, threads, Totals::default())
     }
 }
 
 /// What a script holds; findings that stand behind `=` of a segment are those that the table has.
-pub(super) fn recording(script: &str) -> Recording {
+pub(crate) fn recording(script: &str) -> Recording {
     let performed = script::performed(script);
     let mut table = FlowTable::new();
     let mut observed: Vec<(ConnectionId, Observed)> = Vec::new();
@@ -67,7 +69,7 @@ pub(super) fn recording(script: &str) -> Recording {
 }
 
 /// The story in one line an event, events numbered from 0.
-pub(super) fn lines(story: &Story) -> Vec<String> {
+pub(crate) fn lines(story: &Story) -> Vec<String> {
     story
         .events
         .iter()
@@ -129,4 +131,69 @@ pub(super) fn lines(story: &Story) -> Vec<String> {
             format!("{} {what}", event.id.0)
         })
         .collect()
+}
+
+/// The words of a script, in order.
+pub(crate) fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
+    let Recording { traces, calls, evidence, .. } = recording;
+    timeline::words(traces, calls, &evidence)
+}
+
+/// A conversation: what is sent and received, when, what is lost, and how it ends.
+pub(crate) fn conversation() -> impl Strategy<Value = String> {
+    let act = (0u8..10, any::<bool>(), 1u64..400, 1i64..30, 1i64..60);
+    let timing = (1i64..30, 1i64..30, 1i64..30, 1i64..40);
+    (timing, proptest::collection::vec(act, 0..30), 0u8..6).prop_map(|((syn, back, ack, accept), acts, end)| {
+        let (syn, back, ack) = (100 + syn, 130 + syn + back, 160 + syn + back + ack);
+        let mut script = format!(
+            "1us..2us S: socket() = 4\n3us..4us S: bind() = 0\n5us..6us S: listen(5) = 0 in LISTEN\n\
+             50us..{}us S: accept() = 5\n90us..92us C: socket() = 3\n95us..{}us C: connect() = 0 in ESTABLISHED\n\
+             {syn}us C > S: S 0(0)\n{back}us S > C: S. 0(0) ack 1\n{ack}us C > S: . 1(0) ack 1\n",
+            ack + accept,
+            back + accept,
+        );
+        let mut at = ack + 100;
+        let mut next = [1u64, 1];
+        let end_of = |client: bool| if client { ("C", "C > S:", 0) } else { ("S", "S > C:", 1) };
+        for (what, client, octets, took, lag) in acts {
+            let (name, arrow, from) = end_of(client);
+            at += lag;
+            let (seq, other) = (next[from], next[1 - from]);
+            match what {
+                // A send, whose segment may leave before or after it returns.
+                0..=3 => {
+                    script += &format!("{at}us..{}us {name}: send({octets}) = {octets}\n", at + took);
+                    script += &format!("{}us {arrow} P. {seq}({octets}) ack {other}\n", at + lag);
+                    next[from] += octets;
+                }
+                4 => script += &format!("{at}us {arrow} . {seq}(0) ack {other}\n"),
+                5 => script += &format!("{at}us {arrow} . {seq}(0) ack {other} win {}\n", 1000 + octets),
+                6 if seq > 1 => {
+                    let first = seq.saturating_sub(octets).max(1);
+                    at += octets as i64 * 1000;
+                    script += &format!("{at}us {arrow} P. {first}({}) ack {other}\n", seq - first);
+                }
+                7 => script += &format!("{at}us..{}us {name}: recv() = {octets} in ESTABLISHED\n", at + took),
+                8 => {
+                    let segment = format!("{arrow} P. {seq}({octets}) ack {other} id 7");
+                    script += &format!("{at}us {segment}\n{}us {segment}\n", at + 1);
+                    next[from] += octets;
+                }
+                _ => script += &format!("{at}us {arrow} . {}(0) ack {other}\n", seq - 1),
+            }
+            at += took;
+        }
+        let [c, s] = next;
+        at += 100;
+        let (a, b, d) = (at + 5, at + 10, at + 15);
+        script += &match end {
+            0 => format!("{at}us..{b}us C: close() = 0\n{a}us C > S: F. {c}(0) ack {s}\n{d}us S > C: F. {s}(0) ack {}\n{}us kernel: C TIME-WAIT for 100ms\n", c + 1, d + 90),
+            1 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{d}us C > S: F. {c}(0) ack {s}\n"),
+            2 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0\n{a}us C > S: F. {c}(0) ack {s}\n{a}us..{d}us S: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{b}us S > C: F. {s}(0) ack {c}\n{d}us C > S: . {}(0) ack {}\n", c + 1, s + 1),
+            3 => format!("{at}us..{b}us S: close() = 0\n{a}us S > C: R. {s}(0) ack {c}\n{d}us..{}us C: recv() = -ECONNRESET\n", d + 3),
+            4 => format!("{at}us C > S: R {c}(0)\n"),
+            _ => String::new(),
+        };
+        script
+    })
 }

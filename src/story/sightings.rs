@@ -4,7 +4,7 @@ use super::connection::{Header, PerConnection, Seen};
 use super::events::{Events, Order};
 use super::ground::Ground;
 use super::states::Moved;
-use super::timeline::Timeline;
+use super::timeline::{Timeline, sorted};
 use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
 use crate::kernel::Witness;
@@ -278,11 +278,6 @@ fn first_block(segment: &Segment, ack: Option<i64>) -> Option<(i64, i64)> {
     let (from, to) = segment.options.sack_edges().first()?;
     let relative = |edge: &Seq| Some(ack?.saturating_add(i64::from(edge.0.wrapping_sub(segment.ack.0).cast_signed())));
     Some((relative(from)?, relative(to)?))
-}
-
-fn sorted(mut ends: [std::net::SocketAddr; 2]) -> [std::net::SocketAddr; 2] {
-    ends.sort_unstable();
-    ends
 }
 
 /// How many of an end's last segments are looked at for the highest number that it sent.

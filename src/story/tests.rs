@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::fanout::{FOR_EACH, FREE};
-use super::script::{Recording, lines, recording, story};
+use super::script::{Recording, conversation, lines, recording, story, words};
 use super::states::MOST_DISAGREEMENTS;
 use super::*;
 use crate::calls::{Effect, SocketId};
@@ -894,65 +894,6 @@ fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
     assert_eq!(std::iter::from_fn(|| sorter.due()).count(), 2, "three wait");
 }
 
-/// A conversation: what is sent and received, when, what is lost, and how it ends.
-fn conversation() -> impl Strategy<Value = String> {
-    let act = (0u8..10, any::<bool>(), 1u64..400, 1i64..30, 1i64..60);
-    let timing = (1i64..30, 1i64..30, 1i64..30, 1i64..40);
-    (timing, proptest::collection::vec(act, 0..30), 0u8..6).prop_map(|((syn, back, ack, accept), acts, end)| {
-        let (syn, back, ack) = (100 + syn, 130 + syn + back, 160 + syn + back + ack);
-        let mut script = format!(
-            "1us..2us S: socket() = 4\n3us..4us S: bind() = 0\n5us..6us S: listen(5) = 0 in LISTEN\n\
-             50us..{}us S: accept() = 5\n90us..92us C: socket() = 3\n95us..{}us C: connect() = 0 in ESTABLISHED\n\
-             {syn}us C > S: S 0(0)\n{back}us S > C: S. 0(0) ack 1\n{ack}us C > S: . 1(0) ack 1\n",
-            ack + accept,
-            back + accept,
-        );
-        let mut at = ack + 100;
-        let mut next = [1u64, 1];
-        let end_of = |client: bool| if client { ("C", "C > S:", 0) } else { ("S", "S > C:", 1) };
-        for (what, client, octets, took, lag) in acts {
-            let (name, arrow, from) = end_of(client);
-            at += lag;
-            let (seq, other) = (next[from], next[1 - from]);
-            match what {
-                // A send, whose segment may leave before or after it returns.
-                0..=3 => {
-                    script += &format!("{at}us..{}us {name}: send({octets}) = {octets}\n", at + took);
-                    script += &format!("{}us {arrow} P. {seq}({octets}) ack {other}\n", at + lag);
-                    next[from] += octets;
-                }
-                4 => script += &format!("{at}us {arrow} . {seq}(0) ack {other}\n"),
-                5 => script += &format!("{at}us {arrow} . {seq}(0) ack {other} win {}\n", 1000 + octets),
-                6 if seq > 1 => {
-                    let first = seq.saturating_sub(octets).max(1);
-                    at += octets as i64 * 1000;
-                    script += &format!("{at}us {arrow} P. {first}({}) ack {other}\n", seq - first);
-                }
-                7 => script += &format!("{at}us..{}us {name}: recv() = {octets} in ESTABLISHED\n", at + took),
-                8 => {
-                    let segment = format!("{arrow} P. {seq}({octets}) ack {other} id 7");
-                    script += &format!("{at}us {segment}\n{}us {segment}\n", at + 1);
-                    next[from] += octets;
-                }
-                _ => script += &format!("{at}us {arrow} . {}(0) ack {other}\n", seq - 1),
-            }
-            at += took;
-        }
-        let [c, s] = next;
-        at += 100;
-        let (a, b, d) = (at + 5, at + 10, at + 15);
-        script += &match end {
-            0 => format!("{at}us..{b}us C: close() = 0\n{a}us C > S: F. {c}(0) ack {s}\n{d}us S > C: F. {s}(0) ack {}\n{}us kernel: C TIME-WAIT for 100ms\n", c + 1, d + 90),
-            1 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{d}us C > S: F. {c}(0) ack {s}\n"),
-            2 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0\n{a}us C > S: F. {c}(0) ack {s}\n{a}us..{d}us S: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{b}us S > C: F. {s}(0) ack {c}\n{d}us C > S: . {}(0) ack {}\n", c + 1, s + 1),
-            3 => format!("{at}us..{b}us S: close() = 0\n{a}us S > C: R. {s}(0) ack {c}\n{d}us..{}us C: recv() = -ECONNRESET\n", d + 3),
-            4 => format!("{at}us C > S: R {c}(0)\n"),
-            _ => String::new(),
-        };
-        script
-    })
-}
-
 /// The same words, pushed one by one; the events are those that the changes told of, and no other.
 fn pushed(recording: &Recording, words: impl Iterator<Item = Witnessed>) -> Story {
     let mut timeline = Timeline::default();
@@ -961,18 +902,16 @@ fn pushed(recording: &Recording, words: impl Iterator<Item = Witnessed>) -> Stor
         let changes = timeline.push(word);
         let (first, count) = changes.added;
         assert_eq!(first.0, told.len() as u64);
-        told.extend((first.0..first.0 + count).map(|id| timeline.event(EventId(id)).clone()));
+        told.extend((first.0..first.0 + count).map(|id| timeline.find(EventId(id)).expect("an event").clone()));
         for id in changes.amended {
-            told[id.0 as usize] = timeline.event(id).clone();
+            told[id.0 as usize] = timeline.find(id).expect("an event").clone();
         }
-        assert!(told.iter().all(|event| event == timeline.event(event.id)), "a change that was not told");
+        assert!(
+            told.iter().all(|event| event == timeline.find(event.id).expect("an event")),
+            "a change that was not told"
+        );
     }
     timeline.finish(recording.connections.clone(), Default::default(), Default::default())
-}
-
-fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
-    let Recording { traces, calls, evidence, .. } = recording;
-    timeline::words(traces, calls, &evidence)
 }
 
 proptest! {

@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use super::binds::Waits;
 use super::calls::CallTable;
 use super::connection::{PerConnection, Place};
-use super::events::{Changes, Events};
+use super::events::{Changes, Events, Order};
 use super::phases::{Bounds, set_phases};
 use super::states::Path;
 use super::witnessed::Moment;
-use super::{Cause, Event, EventId, EventKind, Evidence, Join, Sighting, Story, Trace, Witnessed};
+use super::{Cause, EventId, Evidence, Join, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -44,6 +44,10 @@ pub struct Timeline {
     phased: (usize, Bounds),
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
+    /// The threads that make the calls, as far as they are known before the end.
+    pub(super) threads: Threads,
+    /// When the last word was spoken.
+    pub(super) until: Option<Timestamp>,
 }
 
 impl Timeline {
@@ -64,6 +68,7 @@ impl Timeline {
 
     /// Takes a word in; what became of the events is told by the next [`settle`](Self::settle).
     pub fn take(&mut self, witnessed: Witnessed) {
+        self.until = self.until.max(witnessed.at());
         match witnessed {
             Witnessed::Entered(call) => self.entered(*call),
             Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
@@ -96,12 +101,7 @@ impl Timeline {
             self.unjoined.extend(path.judge(&mut self.events, None, None).born);
         }
         self.set_phases_of_unjoined(bounds_changed);
-        self.events.changes()
-    }
-
-    /// The event of that id, as it stands.
-    pub fn event(&self, id: EventId) -> &Event {
-        self.events.event(id)
+        self.events.changes(self.until)
     }
 
     /// Whether later evidence has shown that an event did not happen.
@@ -109,29 +109,76 @@ impl Timeline {
         self.events.is_withdrawn(id)
     }
 
-    /// The frame of a segment's event.
-    pub fn frame_of(&self, id: EventId) -> Option<u64> {
-        match &self.events.event(id).kind {
-            EventKind::Segment(segment) => Some(segment.segment.frame),
-            _ => None,
+    /// Where an event stands among the others: by that, and then by its id, a finished output has them.
+    ///
+    /// An event without a time stands where the first of all stands.
+    pub fn order_of(&self, id: EventId) -> Option<Order> {
+        self.events.find(id).map(|event| self.events.order(event.id))
+    }
+
+    /// Makes known who makes the calls; those that were known before keep their numbers.
+    pub fn know_threads(&mut self, threads: Threads) {
+        self.threads = threads;
+    }
+
+    /// How many events it holds memory for.
+    pub fn held(&self) -> usize {
+        self.events.held()
+    }
+
+    /// The connection of the oldest event that belongs to one.
+    pub fn oldest(&self) -> Option<ConnectionId> {
+        self.events.oldest()
+    }
+
+    /// Takes in that nothing more will come: calls that have not returned will not; tells what that makes of the events.
+    pub fn close(&mut self) -> Changes {
+        self.give_up_open_calls();
+        Changes { until: None, ..self.settle() }
+    }
+
+    /// Adds to the summary of a connection what only the timeline knows of it.
+    pub fn complete_summary(&self, connection: &mut Connection) {
+        if let Some(known) = self.connections.get(&connection.id) {
+            known.complete_summary(connection);
         }
+    }
+
+    /// Forgets a connection with its events and calls: nobody may ask for them any more.
+    ///
+    /// If segments of it are seen all the same, it begins anew.
+    pub fn forget(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        self.stale.remove(&id);
+        self.ends.forget(id);
+        let ends = sorted([connection.client, connection.server]);
+        if self.time_waits.get(&ends).is_some_and(|(waiting, _)| *waiting == id) {
+            self.time_waits.remove(&ends);
+        }
+        for (side, end) in [(Side::Client, connection.client), (Side::Server, connection.server)] {
+            self.waits.forget(side, end.port(), id);
+        }
+        let events = &self.events;
+        self.calls.forget(id, |call| events.find(call).is_some_and(|event| event.connection == Some(id)));
+        let phased = self.phased.0;
+        let gone = |event: &EventId| events.find(*event).is_none_or(|event| event.connection == Some(id));
+        self.phased.0 -= self.unjoined[..phased].iter().filter(|event| gone(event)).count();
+        self.unjoined.retain(|event| !gone(event));
+        connection.events.iter().for_each(|event| self.events.forget(*event));
     }
 
     /// Ends it: its events numbered in order of time, with the summaries of its connections.
     ///
     /// `connections` are the summaries of those that were not told to have ended; `threads` made the calls.
     pub fn finish(mut self, mut connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
-        self.give_up_open_calls();
-        self.settle();
+        self.close();
         let Self { events, connections: mut known, ends, calls, waits, unjoined, .. } = self;
         let mut joins_omitted = 0;
         connections.extend(known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary));
         for connection in &mut connections {
             if let Some(known) = known.remove(&connection.id) {
                 joins_omitted += known.joined.omitted();
-                connection.findings.splice(0..0, known.strayed);
-                connection.findings.extend(known.disagreements);
-                connection.findings_omitted += known.disagreements_omitted;
+                known.complete_summary(connection);
             }
         }
         connections.sort_by_key(|connection| connection.id);
@@ -144,6 +191,9 @@ impl Timeline {
 
     /// Gives the events of no connection their phases: by what all connections do together.
     fn set_phases_of_unjoined(&mut self, bounds_changed: bool) {
+        if self.unjoined.is_empty() {
+            return;
+        }
         if bounds_changed {
             let all = self.connections.values().map(|connection| connection.bounds).reduce(Bounds::around);
             let all = all.unwrap_or_default();
@@ -178,7 +228,7 @@ impl Timeline {
         let moved = super::states::Moved {
             side: Side::Server,
             step: crate::tcp::Move { from: Some(from), to, rule },
-            order: super::events::Order::of_return(Some(returned)),
+            order: Order::of_return(Some(returned)),
             at: Some(returned),
             cause: event,
             by: None,
@@ -300,7 +350,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
             }
         }
     }
-    let order = super::events::Order::of_frame(connection.seen[place].latest, connection.seen[place].frame);
+    let order = Order::of_frame(connection.seen[place].latest, connection.seen[place].frame);
     let at = connection.seen[place].at;
     for moved in std::mem::take(&mut connection.seen[place].moves) {
         let rule = events.transition(moved).rule;
@@ -357,6 +407,21 @@ impl Ends {
         }
     }
 
+    /// Forgets a connection for good.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        self.take_client(id);
+        let Some((ends, first)) = self.began.remove(&id) else { return };
+        for list in [self.by_ends.get_mut(&ends), self.by_server.get_mut(&ends.1)].into_iter().flatten() {
+            list.remove(&(first, id));
+        }
+        if self.by_ends.get(&ends).is_some_and(BTreeSet::is_empty) {
+            self.by_ends.remove(&ends);
+        }
+        if self.by_server.get(&ends.1).is_some_and(BTreeSet::is_empty) {
+            self.by_server.remove(&ends.1);
+        }
+    }
+
     /// Forgets a connection, whose ends were taken for each other.
     pub(super) fn remove(&mut self, id: ConnectionId) {
         self.take_client(id);
@@ -405,6 +470,12 @@ impl Ends {
         };
         began.map(|(_, id)| *id)
     }
+}
+
+/// Both ends, whichever is the client.
+pub(super) fn sorted(mut ends: [SocketAddr; 2]) -> [SocketAddr; 2] {
+    ends.sort_unstable();
+    ends
 }
 
 fn end(address: SocketAddr) -> End {

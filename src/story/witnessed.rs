@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::calls::{Call, CallId, Returned, SocketEvent, SocketUse};
+use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
@@ -149,6 +149,20 @@ impl Witnessed {
         let at = self.at().max(Some(entered));
         let moment = self.moment(at);
         if at == Some(entered) { Moment { rank: 5, ..moment } } else { moment }
+    }
+
+    /// What a source of calls yields, as words.
+    pub fn of_activity(activity: Activity) -> impl Iterator<Item = Self> {
+        let (first, info) = match activity {
+            Activity::Entered(call) => (Self::Entered(Box::new(call)), None),
+            Activity::Socket(event) => (Self::Socket(event), None),
+            Activity::Returned { call, returned, sockets } => {
+                let spoken_of = sockets.iter().find(|used| used.role == Role::Made).or(sockets.first());
+                let info = spoken_of.and_then(|used| used.info.clone()).map(|info| Self::Info { call, info });
+                (Self::Returned { call, returned, sockets }, info)
+            }
+        };
+        std::iter::once(first).chain(info)
     }
 
     /// What a call that was recorded from its entry to its return is in the order of time.

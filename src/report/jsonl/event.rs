@@ -12,7 +12,7 @@ use crate::flow::{ConnectionId, Range, Side};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Join, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Join, Lookup, Phase, SegmentEvent, TimerEvent, TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -86,9 +86,9 @@ struct ProcessField<'a> {
 }
 
 impl<'a> CallLine<'a> {
-    pub(super) fn of(event: &Event, joined: &'a CallEvent, story: &'a Story) -> Self {
+    pub(super) fn of(event: &Event, joined: &'a CallEvent, known: &'a dyn Lookup) -> Self {
         let call = &joined.call;
-        let process = story.threads.get(call.thread());
+        let process = known.threads().get(call.thread());
         Self {
             head: Head::of(event, "call"),
             returned: call.returned_at(),
@@ -107,9 +107,9 @@ impl<'a> CallLine<'a> {
             errno: call.errno().map(Shown),
             octets: call.octets(),
             stream: joined.stream,
-            frames: story.frames_of(&joined.sent),
-            brought_by: story.frames_of(&joined.brought_by),
-            completed_by: joined.completed_by.and_then(|id| story.frame_of(id)),
+            frames: known.frames_of(&joined.sent),
+            brought_by: known.frames_of(&joined.brought_by),
+            completed_by: joined.completed_by.and_then(|id| known.frame_of(id)),
             edges: EdgesField { sent: &joined.sent, brought_by: &joined.brought_by, completed_by: joined.completed_by },
             accepted: call.accepted(),
             local: call.local().map(End::from),

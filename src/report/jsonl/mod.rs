@@ -1,10 +1,13 @@
 //! Machine-readable output: one JSON object a line, described by `docs/output.schema.json`.
 
+#[cfg(test)]
+mod amended;
 mod connection;
 mod event;
 mod lines;
 mod put;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +16,10 @@ use std::io::{self, Write};
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
+pub use self::stream::EventStream;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
-use crate::story::{Event, EventId, EventKind, Story};
+use crate::story::{Event, EventId, EventKind, Lookup, Story};
 use crate::time::Timestamp;
 
 /// Writes JSON Lines.
@@ -48,17 +52,12 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `story` is what it belongs to.
+    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
-    pub fn event(&mut self, event: &Event, story: &Story) -> io::Result<()> {
-        match &event.kind {
-            EventKind::Call(call) => self.lines.object(&CallLine::of(event, call, story))?,
-            EventKind::Segment(segment) => self.lines.object(&SegmentLine::of(event, segment))?,
-            EventKind::Transition(transition) => self.lines.object(&TransitionLine::of(event, transition))?,
-            EventKind::Timer(timer) => self.lines.object(&TimerLine::of(event, timer, &story.threads))?,
-        }
+    pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
+        self.lines.event(event, known)?;
         self.end_line()
     }
 
@@ -121,9 +120,11 @@ impl<'a> Jsonl<'a> {
 
     /// Writes the `drops` line of a live capture: the kernel has dropped `new` packets since it was asked last.
     ///
+    /// In a timeline, where ids are those of events, it has none.
+    ///
     /// # Errors
     /// Those of the output.
-    pub fn drops(&mut self, id: EventId, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
+    pub fn drops(&mut self, id: Option<EventId>, at: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         self.lines.object(&DropsLine {
             r#type: "drops",
             id,
@@ -218,6 +219,18 @@ impl<'a> Jsonl<'a> {
         self.out.write_all(&self.lines.0)?;
         self.lines.0.clear();
         Ok(())
+    }
+}
+
+impl Lines {
+    /// Adds an event, without the end of its line.
+    fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
+        match &event.kind {
+            EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
+            EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
+            EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
+        }
     }
 }
 

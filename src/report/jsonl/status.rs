@@ -36,7 +36,7 @@ pub(super) struct OpenedLine {
 #[derive(Serialize)]
 pub(super) struct DropsLine {
     pub(super) r#type: &'static str,
-    pub(super) id: EventId,
+    pub(super) id: Option<EventId>,
     pub(super) at: Timestamp,
     pub(super) connection: Option<ConnectionId>,
     pub(super) dropped: u64,

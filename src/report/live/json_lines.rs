@@ -65,7 +65,7 @@ impl Teller for JsonLines<'_> {
 
     fn drops(&mut self, now: Timestamp, new: u64, stats: &CaptureStats) -> io::Result<()> {
         let id = self.next_id();
-        self.jsonl.drops(id, now, new, stats)
+        self.jsonl.drops(Some(id), now, new, stats)
     }
 
     fn overview(

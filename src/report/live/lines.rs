@@ -117,32 +117,7 @@ impl<'a> Lines<'a> {
     }
 
     fn say(&mut self, paint: Paint, said: &str) -> io::Result<()> {
-        for text in wrap(said, self.style.columns(), self.style.glyphs().ellipsis) {
-            Line::of(paint, text).write(self.out, &self.style)?;
-        }
-        Ok(())
-    }
-
-    fn counters(&mut self, stats: Option<&CaptureStats>) -> io::Result<()> {
-        let said = match stats {
-            None => "the kernel gives no counters of drops".to_owned(),
-            Some(stats) => {
-                // The kernel shows each packet to a capture of the loopback interface as it leaves and as it arrives.
-                let how = match stats.interface == LOOPBACK {
-                    true => "counted, each leaving and arriving;",
-                    false => "received,",
-                };
-                format!(
-                    "{}: {} {how} {} dropped by the kernel, {} by the interface",
-                    escape(&stats.interface, &self.style),
-                    counted(stats.received, "packet"),
-                    grouped(stats.dropped),
-                    grouped(stats.if_dropped)
-                )
-            }
-        };
-        let lacks = stats.is_some_and(|stats| stats.dropped + stats.if_dropped > 0);
-        self.say(if lacks { Paint::Bad } else { Paint::Dim }, &said)
+        say(self.out, &self.style, paint, said)
     }
 
     fn padded(&self, text: &str, width: usize) -> String {
@@ -244,7 +219,7 @@ impl Teller for Lines<'_> {
             table.row(self.out, connection)?;
         }
         table.totals(self.out, totals, totals.connections)?;
-        self.counters(stats)?;
+        counters(self.out, &self.style, stats)?;
         writeln!(self.out)
     }
 
@@ -259,13 +234,43 @@ impl Teller for Lines<'_> {
     fn finish(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
         self.rows_before(None)?;
         Table::new(&self.style).totals(self.out, totals, totals.connections)?;
-        self.counters(stats)?;
+        counters(self.out, &self.style, stats)?;
         self.flush()
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// What the kernel counted of a capture.
+pub(super) fn counters(out: &mut dyn Write, style: &Style, stats: Option<&CaptureStats>) -> io::Result<()> {
+    let said = match stats {
+        None => "the kernel gives no counters of drops".to_owned(),
+        Some(stats) => {
+            // The kernel shows each packet to a capture of the loopback interface as it leaves and as it arrives.
+            let how = match stats.interface == LOOPBACK {
+                true => "counted, each leaving and arriving;",
+                false => "received,",
+            };
+            format!(
+                "{}: {} {how} {} dropped by the kernel, {} by the interface",
+                escape(&stats.interface, style),
+                counted(stats.received, "packet"),
+                grouped(stats.dropped),
+                grouped(stats.if_dropped)
+            )
+        }
+    };
+    let lacks = stats.is_some_and(|stats| stats.dropped + stats.if_dropped > 0);
+    say(out, style, if lacks { Paint::Bad } else { Paint::Dim }, &said)
+}
+
+fn say(out: &mut dyn Write, style: &Style, paint: Paint, said: &str) -> io::Result<()> {
+    for text in wrap(said, style.columns(), style.glyphs().ellipsis) {
+        Line::of(paint, text).write(out, style)?;
+    }
+    Ok(())
 }
 
 /// How many segments were retransmitted; those that were only captured twice are none, as far as the findings that are kept tell.

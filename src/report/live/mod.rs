@@ -5,11 +5,13 @@ mod lines;
 mod records;
 #[cfg(test)]
 mod tests;
+mod timelines;
 
 use std::io;
 
 use crate::capture::CaptureStats;
-use crate::flow::{Connection, Ending, Step, Totals};
+use crate::flow::{Connection, ConnectionId, Ending, Step, Totals};
+use crate::story::{Changes, Timeline};
 use crate::tcp::State;
 use crate::time::Timestamp;
 use crate::wire::Segment;
@@ -17,6 +19,7 @@ use crate::wire::Segment;
 pub use json_lines::JsonLines;
 pub use lines::Lines;
 pub use records::CsvRecords;
+pub use timelines::{Events, Rows};
 
 /// Tells what happens in a live capture.
 pub trait Teller {
@@ -25,6 +28,17 @@ pub trait Teller {
     /// # Errors
     /// Those of the output, here as in the others.
     fn step(&mut self, segment: &Segment, step: &Step, connection: &Connection) -> io::Result<()>;
+
+    /// Tells what became of the events of a timeline that grows; whoever tells steps has no use for them.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn changes(&mut self, _timeline: &Timeline, _changes: &Changes) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes in that the timeline forgets a connection.
+    fn forgets(&mut self, _connection: ConnectionId) {}
 
     /// Tells a connection to which no further segment can belong; called once for each.
     ///

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 use super::ladder::bracketed;
-use super::sheet::Sheet;
+use super::sheet::{Pen, Sheet};
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
@@ -22,21 +22,15 @@ pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, draw
     if drawn == 0 {
         page.head(out)?;
     }
-    let mut phase: Option<Phase> = None;
-    let mut before = vec![None; view.lanes.len()];
+    let mut pen = Pen::of(view.lanes.len());
     for (at, row) in view.rows.iter().enumerate() {
         let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
-        if sheet.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
-            phase = Some(row.phase);
-            page.phase(out, row.phase)?;
-        }
-        page.row(out, row, &before)?;
-        before.clone_from(&row.states);
+        page.next(out, row, &mut pen)?;
     }
     Ok(())
 }
 
-struct Page<'a> {
+pub(super) struct Page<'a> {
     sheet: &'a Sheet<'a>,
     view: &'a View<'a>,
     style: &'a Style,
@@ -49,7 +43,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(sheet: &'a Sheet<'a>, view: &'a View<'a>) -> Self {
+    pub(super) fn new(sheet: &'a Sheet<'a>, view: &'a View<'a>) -> Self {
         let (style, columns) = (sheet.style, sheet.style.columns());
         let time = sheet.moment_width(&view.rows);
         let beside = columns.saturating_sub(time + 1 + view.lanes.len() * (STATE + 1));
@@ -59,7 +53,7 @@ impl<'a> Page<'a> {
         Self { sheet, view, style, glyphs: style.glyphs(), time, call, segment: room - call - 1, is_narrow }
     }
 
-    fn head(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn head(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut line = Line::of(Paint::Dim, crate::report::clock::unit(self.style)).right(self.time, "");
         line.push(Paint::Plain, " ");
         line.append(Line::of(Paint::Strong, "call or cause").left(self.call, self.glyphs.ellipsis));
@@ -82,7 +76,18 @@ impl<'a> Page<'a> {
         line.write(out, self.style)
     }
 
-    fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: &[Option<State>]) -> io::Result<()> {
+    /// Draws the row that follows, with what goes before it.
+    pub(super) fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
+        if pen.turns(self.sheet, row) {
+            self.phase(out, row.phase)?;
+        }
+        self.row(out, row, &pen.states)?;
+        pen.states.clone_from(&row.states);
+        Ok(())
+    }
+
+    /// Draws a row, before which the lanes were in these states.
+    pub(super) fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: &[Option<State>]) -> io::Result<()> {
         let room = self.call + 1 + self.segment;
         let middle = match &row.what {
             What::Call { id, call, lane, form } => {
@@ -105,7 +110,7 @@ impl<'a> Page<'a> {
                     [] => String::new(),
                     _ if *form == Form::Return => String::new(),
                     sent => {
-                        let frames = self.sheet.index.story.frames_of(sent);
+                        let frames = self.sheet.index.known.frames_of(sent);
                         format!(" {} {}", self.glyphs.becomes, words::frames(&frames))
                     }
                 };

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::sheet::{Sheet, process};
+use super::sheet::{Pen, Sheet, process};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use crate::calls::Effect;
 use crate::flow::Side;
@@ -23,33 +23,17 @@ pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, draw
     if drawn == 0 {
         page.head(out)?;
     }
-    let mut phase = None;
-    let mut states = vec![None; view.lanes.len()];
-    let mut speaking = [Side::Client, Side::Server].map(|side| sheet.process(side));
+    let mut pen = Pen::of(view.lanes.len());
+    pen.speaking = [Side::Client, Side::Server].map(|side| sheet.process(side));
     for (at, row) in view.rows.iter().enumerate() {
         let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
-        if sheet.connection.is_some() && phase.is_none_or(|phase| row.phase > phase) {
-            phase = Some(row.phase);
-            page.phase(out, row.phase, &states)?;
-        }
-        states.clone_from(&row.states);
-        // A process that the head does not name is named where it begins to speak.
-        if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
-            let side = side_of(*lane);
-            let speaker = process(sheet.index.story, &call.call, sheet.style);
-            let last = &mut speaking[side as usize];
-            if let Some(speaker) = speaker.filter(|speaker| last.as_ref() != Some(speaker)) {
-                page.speaker(out, row, side, &speaker)?;
-                *last = Some(speaker);
-            }
-        }
-        page.row(out, row)?;
+        page.next(out, row, &mut pen)?;
     }
     Ok(())
 }
 
 /// Where the columns lie: time, two spaces, client, wire with its lifelines, server.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     sheet: &'a Sheet<'a>,
     style: &'a Style,
     glyphs: &'static Glyphs,
@@ -61,10 +45,10 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn new(sheet: &'a Sheet<'a>, view: &View<'_>) -> Self {
+    pub(super) fn new(sheet: &'a Sheet<'a>, view: &View<'_>) -> Self {
         let (style, columns) = (sheet.style, sheet.style.columns());
         let time = sheet.moment_width(&view.rows);
-        if sheet.connection.is_none() {
+        if !sheet.has_wire {
             // Without a connection there is no wire, and one end's calls may have the page to themselves.
             let of_client = |row: &Row<'_>| matches!(row.what, What::Call { lane: LEFT, .. });
             let ends = columns.saturating_sub(time + 2);
@@ -89,28 +73,31 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn head(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(connection) = self.sheet.connection else { return Ok(()) };
+    pub(super) fn head(&self, out: &mut dyn Write) -> io::Result<()> {
+        if !self.sheet.has_wire {
+            return Ok(());
+        }
         let mut ends = [Side::Client, Side::Server].map(|side| {
             let (name, strong) = match side {
                 Side::Client => ("CLIENT", Paint::ClientStrong),
                 Side::Server => ("SERVER", Paint::ServerStrong),
             };
             let mut line = Line::of(strong, name);
-            match self.sheet.process(side) {
-                Some(process) => line.push(paint_of(side), format!(" {process}")),
-                None => {
+            match (self.sheet.process(side), self.sheet.connection) {
+                (Some(process), _) => line.push(paint_of(side), format!(" {process}")),
+                (None, None) => {}
+                (None, Some(_)) => {
                     let room = self.width_of(side).saturating_sub(line.width());
                     let ways = [" inferred: no call watched", " no call watched", ""];
                     line.push(Paint::Dim, ways.into_iter().find(|way| way.len() <= room).unwrap_or_default());
                 }
             }
-            let address = match side {
+            let address = self.sheet.connection.map(|connection| match side {
                 Side::Client => connection.client,
                 Side::Server => connection.server,
-            };
+            });
             let room = self.width_of(side).saturating_sub(line.width());
-            let address = format!("  {address}");
+            let address = address.map_or(String::new(), |address| format!("  {address}"));
             if address.len() <= room {
                 line.push(Paint::Dim, address);
             }
@@ -152,7 +139,27 @@ impl<'a> Page<'a> {
         left.write(out, self.style)
     }
 
-    fn row(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
+    /// Draws the row that follows, with what goes before it.
+    pub(super) fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
+        if pen.turns(self.sheet, row) {
+            self.phase(out, row.phase, &pen.states)?;
+        }
+        pen.states.clone_from(&row.states);
+        // A process that the head does not name is named where it begins to speak.
+        if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
+            let side = side_of(*lane);
+            let speaker = process(self.sheet.index.known, &call.call, self.style);
+            let last = &mut pen.speaking[side as usize];
+            if let Some(speaker) = speaker.filter(|speaker| last.as_ref() != Some(speaker)) {
+                self.speaker(out, row, side, &speaker)?;
+                *last = Some(speaker);
+            }
+        }
+        self.row(out, row)
+    }
+
+    /// Draws a row.
+    pub(super) fn row(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
         let mut cells = [Cell::default(), Cell::default()];
         let mut wire = Vec::new();
         let text_width = |side: Side| self.width_of(side).saturating_sub(2 * row.slots[side as usize].len());

@@ -1,6 +1,7 @@
 //! The timeline: a story drawn as a ladder of calls, segments and states, or as compact lines where it is narrow.
 
 mod compact;
+mod follow;
 mod ladder;
 mod sheet;
 mod words;
@@ -8,6 +9,7 @@ mod words;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+pub use self::follow::Follow;
 use self::sheet::Sheet;
 pub(super) use self::words::is_retransmission;
 use super::clock;
@@ -61,7 +63,7 @@ fn write_from(
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(out, &Sheet { index: &index, connection: None, origin, style }, view, 0, &mut used)?;
+            draw(out, &Sheet { index: &index, connection: None, has_wire: false, origin, style }, view, 0, &mut used)?;
             writeln!(out)?;
         }
         if connections.len() > 1 {
@@ -84,7 +86,7 @@ fn write_from(
         } else {
             View::of_one(&index, own)
         };
-        let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
+        let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
         if drawn == 0 {
             sheet.title(out)?;
         }
@@ -110,7 +112,7 @@ pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<us
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
-    let sheet = Sheet { index: &index, connection: Some(connection), origin, style };
+    let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
     sheet.title(out)?;
     draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default())
 }
@@ -146,6 +148,7 @@ struct Used {
     segments: bool,
     runs: bool,
     compact: bool,
+    amended: bool,
 }
 
 impl Used {
@@ -203,6 +206,9 @@ impl Used {
         }
         if self.inferred {
             parts.push("~ inferred by a rule, not witnessed".to_owned());
+        }
+        if self.amended {
+            parts.push(format!("{} a row from above, as later evidence has it", glyphs.amended));
         }
         if !self.witnesses.is_empty() {
             let named: Vec<_> =
@@ -535,7 +541,13 @@ mod tests {
         let index = Index::new(&story);
         for width in [60, 120, 160] {
             let style = Style::plain(width);
-            let sheet = Sheet { index: &index, connection: None, origin: Timestamp::from_nanos(0), style: &style };
+            let sheet = Sheet {
+                index: &index,
+                connection: None,
+                has_wire: false,
+                origin: Timestamp::from_nanos(0),
+                style: &style,
+            };
             let mut out = Vec::new();
             let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
             assert_eq!(view.lanes.len(), 3);

@@ -9,16 +9,44 @@ use crate::report::clock;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape};
 use crate::report::view::{Index, Row};
-use crate::story::{EventKind, Story};
+use crate::story::{EventKind, Lookup, Phase};
+use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
 /// What every row of a view needs to be drawn, beside the view.
 pub(super) struct Sheet<'a> {
     pub(super) index: &'a Index<'a>,
+    /// The connection that is drawn, as far as its summary is known.
     pub(super) connection: Option<&'a Connection>,
+    /// Whether the rows are of a connection: then there is a wire, and its life has phases.
+    pub(super) has_wire: bool,
     pub(super) origin: Timestamp,
     pub(super) style: &'a Style,
+}
+
+/// What the rows before have left for those that follow.
+#[derive(Clone, Debug)]
+pub(super) struct Pen {
+    pub(super) phase: Option<Phase>,
+    pub(super) states: Vec<Option<State>>,
+    /// The process that spoke last at each end.
+    pub(super) speaking: [Option<String>; 2],
+}
+
+impl Pen {
+    pub(super) fn of(lanes: usize) -> Self {
+        Self { phase: None, states: vec![None; lanes], speaking: [None, None] }
+    }
+
+    /// Whether a row begins a new part of the connection's life.
+    pub(super) fn turns(&mut self, sheet: &Sheet<'_>, row: &Row<'_>) -> bool {
+        let turns = sheet.has_wire && self.phase.is_none_or(|phase| row.phase > phase);
+        if turns {
+            self.phase = Some(row.phase);
+        }
+        turns
+    }
 }
 
 impl Sheet<'_> {
@@ -88,14 +116,14 @@ impl Sheet<'_> {
     pub(super) fn process(&self, side: Side) -> Option<String> {
         let own = self.index.events_of(Some(self.connection?.id));
         own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => process(self.index.story, &call.call, self.style),
+            EventKind::Call(call) if call.side == Some(side) => process(self.index.known, &call.call, self.style),
             _ => None,
         })
     }
 }
 
 /// A process as `comm (pid)`.
-pub(super) fn process(story: &Story, call: &Call, style: &Style) -> Option<String> {
-    let (thread, process) = story.threads.get(call.thread())?;
+pub(super) fn process(known: &dyn Lookup, call: &Call, style: &Style) -> Option<String> {
+    let (thread, process) = known.threads().get(call.thread())?;
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }

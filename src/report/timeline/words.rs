@@ -88,12 +88,14 @@ pub(super) fn call(
     match (&call.brought_by[..], call.completed_by) {
         (brought @ [_, _, ..], _) => {
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
-            words.tail.push(Paint::Plain, frames(&index.story.frames_of(brought)));
+            words.tail.push(Paint::Plain, frames(&index.known.frames_of(brought)));
             words.extras.push(Line::of(Paint::Dim, format!(" ({})", counted(brought.len() as u64, "segment"))));
         }
         (_, Some(segment)) => {
-            let frame = index.story.frame_of(segment).unwrap_or_default();
-            let flags = index.segment(frame).map_or(String::new(), |segment| format!(" {}", segment.segment.flags));
+            let (frame, flags) = match index.event(segment).map(|event| &event.kind) {
+                Some(EventKind::Segment(segment)) => (segment.segment.frame, format!(" {}", segment.segment.flags)),
+                _ => (0, String::new()),
+            };
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
             words.tail.push(Paint::Plain, format!("#{frame}"));
             words.extras.push(Line::of(Paint::Plain, flags));
@@ -114,7 +116,7 @@ pub(super) fn call(
         }
     }
     if call.sent.len() > 1 {
-        let sent = frames(&index.story.frames_of(&call.sent));
+        let sent = frames(&index.known.frames_of(&call.sent));
         let said = format!(" {} {sent} ({})", glyphs.becomes, counted(call.sent.len() as u64, "segment"));
         words.extras.insert(0, Line::of(Paint::Dim, said));
     }
@@ -523,7 +525,7 @@ pub(super) fn timer(
     let call = timer
         .cause
         .map(|cause| Line::of(Paint::Dim, "after ").with(paint_of(timer.side), called(index, &[cause], style)));
-    let owner = timer.owner.and_then(|owner| index.story.threads.get(owner)).map(|(thread, process)| {
+    let owner = timer.owner.and_then(|owner| index.known.threads().get(owner)).map(|(thread, process)| {
         let owner = format!("{} ({})", escape(&thread.comm, style), process.pid);
         Line::of(Paint::Dim, "by ").with(Paint::Plain, owner)
     });

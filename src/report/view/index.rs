@@ -4,16 +4,27 @@ use std::collections::{HashMap, HashSet};
 
 use crate::calls::{Effect, SocketId};
 use crate::flow::{Connection, ConnectionId, Side};
-use crate::story::{CallEvent, Event, EventId, EventKind, SegmentEvent, Story};
+use crate::story::{CallEvent, Event, EventId, EventKind, Lookup, SegmentEvent, Story};
 use crate::tcp::Finding;
 
-/// What is looked up in a story while it is drawn.
+/// What is looked up in a story, or in a timeline that grows, while it is drawn.
 pub struct Index<'a> {
     /// What it finds its way in.
-    pub story: &'a Story,
+    pub known: &'a dyn Lookup,
+    /// The events of a story, in order; none of a timeline that grows.
+    pub(super) all: Vec<&'a Event>,
+    connections: &'a [Connection],
     events: HashMap<Option<ConnectionId>, Vec<&'a Event>>,
-    segments: HashMap<u64, (EventId, &'a SegmentEvent)>,
+    marks: Marks,
+}
+
+/// What events say of one another, gathered one by one.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Which of the calls of its name on its connection and at its end a call is, from 1.
     ordinals: HashMap<EventId, u64>,
+    /// The calls of each name: how many, and the first.
+    counts: HashMap<(Option<ConnectionId>, Side, String), (u64, EventId)>,
     listeners: HashSet<SocketId>,
     /// The frame that each frame captured twice is a copy of.
     copies: HashMap<u64, u64>,
@@ -23,36 +34,23 @@ impl<'a> Index<'a> {
     /// Of a whole story.
     pub fn new(story: &'a Story) -> Self {
         let mut events: HashMap<_, Vec<_>> = HashMap::new();
-        let mut segments = HashMap::new();
-        let mut listeners = HashSet::new();
-        let mut counts: HashMap<(Option<ConnectionId>, Side, &str), Vec<EventId>> = HashMap::new();
+        let mut marks = Marks { copies: copies(story), ..Marks::default() };
         for event in &story.events {
             events.entry(event.connection).or_default().push(event);
-            match &event.kind {
-                EventKind::Segment(segment) => {
-                    segments.insert(segment.segment.frame, (event.id, &**segment));
-                }
-                EventKind::Call(call) => {
-                    if let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
-                        (call.call.effect(), call.call.socket())
-                    {
-                        listeners.insert(socket);
-                    }
-                }
-                _ => {}
-            }
+            marks.hear(event);
         }
-        let copies = copies(story);
-        let mut index = Self { story, events, segments, ordinals: HashMap::new(), listeners, copies };
-        for event in story.events.iter().filter(|event| event.connection.is_some()) {
-            if let EventKind::Call(call) = &event.kind {
-                let key = (event.connection, index.side(call), call.call.name());
-                counts.entry(key).or_default().push(event.id);
-            }
-        }
-        index.ordinals =
-            counts.into_values().filter(|ids| ids.len() > 1).flat_map(|ids| ids.into_iter().zip(1..)).collect();
-        index
+        story.events.iter().for_each(|event| marks.count(event));
+        Self { known: story, all: story.events.iter().collect(), connections: &story.connections, events, marks }
+    }
+
+    /// Of a timeline that grows, of whose events `marks` have been gathered.
+    pub fn growing(known: &'a dyn Lookup, marks: Marks) -> Self {
+        Self { known, all: Vec::new(), connections: &[], events: HashMap::new(), marks }
+    }
+
+    /// Gives back what was gathered.
+    pub fn into_marks(self) -> Marks {
+        self.marks
     }
 
     /// The events of one connection, or those of none, in order.
@@ -60,43 +58,71 @@ impl<'a> Index<'a> {
         self.events.get(&connection).map_or(&[], Vec::as_slice)
     }
 
-    /// The segment in that frame.
-    pub fn segment(&self, frame: u64) -> Option<&'a SegmentEvent> {
-        self.segments.get(&frame).map(|(_, segment)| *segment)
-    }
-
-    /// The event of the segment in that frame.
-    pub fn segment_id(&self, frame: u64) -> Option<EventId> {
-        self.segments.get(&frame).map(|(id, _)| *id)
-    }
-
     /// The frame that the one with this number is a copy of, where it was captured twice.
     pub fn copied(&self, frame: u64) -> Option<u64> {
-        self.copies.get(&frame).copied()
+        self.marks.copies.get(&frame).copied()
     }
 
     /// Which of the calls of its name on its connection and at its end it is, from 1; `None` when it is the only one.
     pub fn ordinal(&self, call: EventId) -> Option<u64> {
-        self.ordinals.get(&call).copied()
+        self.marks.ordinals.get(&call).copied()
     }
 
-    /// The event with that number, if the story holds it.
+    /// The event with that number, if it is there.
     pub fn event(&self, id: EventId) -> Option<&'a Event> {
-        usize::try_from(id.0).ok().and_then(|at| self.story.events.get(at)).filter(|event| event.id == id)
+        self.known.find(id)
     }
 
     /// The side of a call: that of its end, or for a socket without a connection that of a server if it was bound to listen.
     pub fn side(&self, call: &CallEvent) -> Side {
-        call.side.unwrap_or_else(|| match call.call.socket() {
-            Some(socket) if self.listeners.contains(&socket) => Side::Server,
-            _ => Side::Client,
-        })
+        self.marks.side(call)
     }
 
     /// The connections that are shown: those chosen, or all.
     pub fn chosen(&self, chosen: &[ConnectionId]) -> Vec<&'a Connection> {
         let wanted = |connection: &&Connection| chosen.is_empty() || chosen.contains(&connection.id);
-        self.story.connections.iter().filter(wanted).collect()
+        self.connections.iter().filter(wanted).collect()
+    }
+}
+
+impl Marks {
+    /// Takes in what an event says of sockets.
+    pub fn hear(&mut self, event: &Event) {
+        if let EventKind::Call(call) = &event.kind
+            && let (Effect::Bind | Effect::Listen | Effect::Accept, Some(socket)) =
+                (call.call.effect(), call.call.socket())
+        {
+            self.listeners.insert(socket);
+        }
+    }
+
+    /// Counts a call among those of its name.
+    pub fn count(&mut self, event: &Event) {
+        let EventKind::Call(call) = &event.kind else { return };
+        if event.connection.is_none() {
+            return;
+        }
+        let key = (event.connection, self.side(call), call.call.name().to_owned());
+        let (count, first) = self.counts.entry(key).or_insert((0, event.id));
+        *count += 1;
+        if *count == 2 {
+            self.ordinals.insert(*first, 1);
+        }
+        if *count > 1 {
+            self.ordinals.insert(event.id, *count);
+        }
+    }
+
+    /// Forgets what was counted of a connection.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        self.counts.retain(|(of, ..), _| *of != Some(connection));
+    }
+
+    fn side(&self, call: &CallEvent) -> Side {
+        call.side.unwrap_or_else(|| match call.call.socket() {
+            Some(socket) if self.listeners.contains(&socket) => Side::Server,
+            _ => Side::Client,
+        })
     }
 }
 

@@ -103,7 +103,7 @@ impl<'a> Lanes<'a> {
 fn process<'a>(index: &Index<'a>, connection: ConnectionId, side: Side) -> Option<&'a Process> {
     index.events_of(Some(connection)).iter().find_map(|event| match &event.kind {
         EventKind::Call(call) if call.side == Some(side) => {
-            index.story.threads.get(call.call.thread()).map(|(_, process)| process)
+            index.known.threads().get(call.call.thread()).map(|(_, process)| process)
         }
         _ => None,
     })

@@ -12,14 +12,16 @@ mod runs;
 mod tests;
 
 pub use edges::{Edge, EdgeKind};
-pub use index::Index;
+pub use index::{Index, Marks};
 pub use lanes::{Lane, LaneId};
 pub use row::{Form, Moved, Row, Slot, What};
+pub use rows::Open;
 
 use lanes::Lanes;
 
 use crate::flow::ConnectionId;
 use crate::story::Event;
+use crate::time::Timestamp;
 
 /// Some of a story's events in lanes and rows.
 pub struct View<'a> {
@@ -42,8 +44,17 @@ impl<'a> View<'a> {
     /// Calls on sockets without a connection are left out.
     pub fn of_several(index: &Index<'a>, connections: &[ConnectionId]) -> Self {
         let wanted = |event: &&Event| event.connection.is_some_and(|id| connections.contains(&id));
-        let events: Vec<_> = index.story.events.iter().filter(wanted).collect();
+        let events: Vec<_> = index.all.iter().copied().filter(wanted).collect();
         Self::with(Lanes::of_processes(index, connections), index, &events)
+    }
+
+    /// A view of further events of a timeline that grows: the client left, the server right.
+    ///
+    /// `open` is what the rows before have left open, and then what these leave; all that happened `until` then is among the events.
+    pub fn of_more(index: &Index<'a>, events: &[&'a Event], open: &mut Open, until: Option<Timestamp>) -> Self {
+        let lanes = Lanes::of_ends();
+        let rows = rows::rows_on(index, &lanes, events, open, until);
+        Self { lanes: lanes.into_list(), rows, events: events.to_vec() }
     }
 
     fn with(lanes: Lanes<'a>, index: &Index<'a>, events: &[&'a Event]) -> Self {

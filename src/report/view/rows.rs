@@ -7,20 +7,88 @@ use super::{Form, Index, LaneId, Moved, Row, Slot, What};
 use crate::calls::Effect;
 use crate::story::{CallEvent, Event, EventId, EventKind, Phase};
 use crate::tcp::State;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// The rows of `events`, in order, with the return of each call where it happened.
 pub(super) fn rows<'a>(index: &Index<'a>, lanes: &Lanes<'a>, events: &[&'a Event]) -> Vec<Row<'a>> {
-    let ahead = Ahead::of(events);
+    rows_on(index, lanes, events, &mut Open::of(lanes.len()), None)
+}
+
+/// What is open between the rows that were made of the events so far, and those of the events to come.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The calls that had not returned, with their lanes and slots.
+    pub(super) calls: Vec<(EventId, LaneId, Option<usize>)>,
+    slots: Vec<[bool; SLOTS]>,
+    states: Vec<Option<State>>,
+    began: Vec<bool>,
+}
+
+impl Default for Open {
+    /// Nothing is open at either of two ends.
+    fn default() -> Self {
+        Self::of(2)
+    }
+}
+
+impl Open {
+    /// Nothing is open in so many lanes.
+    fn of(lanes: usize) -> Self {
+        Self {
+            calls: Vec::new(),
+            slots: vec![[false; SLOTS]; lanes],
+            states: vec![None; lanes],
+            began: vec![false; lanes],
+        }
+    }
+
+    /// The state of each lane.
+    pub fn states(&self) -> &[Option<State>] {
+        &self.states
+    }
+
+    /// The calls that have not returned.
+    pub fn calls(&self) -> impl Iterator<Item = EventId> + '_ {
+        self.calls.iter().map(|(call, ..)| *call)
+    }
+
+    /// Hands over the calls for which `is_theirs` holds, which other rows will close.
+    pub fn hand_over(&mut self, to: &mut Self, is_theirs: impl Fn(EventId) -> bool) {
+        let (theirs, own) = std::mem::take(&mut self.calls).into_iter().partition(|(call, ..)| is_theirs(*call));
+        self.calls = own;
+        let theirs: Vec<(EventId, LaneId, Option<usize>)> = theirs;
+        for (call, lane, slot) in theirs {
+            if let Some(slot) = slot {
+                self.slots[lane.0][slot] = false;
+            }
+            to.calls.push((call, lane, None));
+        }
+    }
+}
+
+/// The rows of further `events`, where all that happened `until` then is among them; `None`: nothing more will come.
+pub(super) fn rows_on<'a>(
+    index: &Index<'a>,
+    lanes: &Lanes<'a>,
+    events: &[&'a Event],
+    before: &mut Open,
+    until: Option<Timestamp>,
+) -> Vec<Row<'a>> {
+    let ahead = Ahead::of(events, until);
     let mut plan = Plan {
         rows: Vec::new(),
         open: BTreeMap::new(),
         hanging: Vec::new(),
-        slots: vec![[false; SLOTS]; lanes.len()],
-        states: vec![None; lanes.len()],
-        began: vec![false; lanes.len()],
-        phase: Phase::SetUp,
+        slots: std::mem::take(&mut before.slots),
+        states: std::mem::take(&mut before.states),
+        began: std::mem::take(&mut before.began),
+        phase: events.first().map_or(Phase::SetUp, |event| event.phase),
     };
+    for (id, lane, slot) in std::mem::take(&mut before.calls) {
+        if let Some(EventKind::Call(call)) = index.event(id).map(|event| &event.kind) {
+            plan.keep_open(OpenCall { id, call, lane, slot });
+        }
+    }
     for (at, event) in events.iter().enumerate() {
         if let Some(now) = event.at {
             plan.close_before(now);
@@ -45,7 +113,13 @@ pub(super) fn rows<'a>(index: &Index<'a>, lanes: &Lanes<'a>, events: &[&'a Event
             }
         }
     }
-    plan.close_all();
+    match until {
+        None => plan.close_all(),
+        Some(until) => plan.close_before(until.after(Span(1))),
+    }
+    let open = plan.open.into_values().chain(plan.hanging);
+    before.calls = open.map(|open| (open.id, open.lane, open.slot)).collect();
+    (before.slots, before.states, before.began) = (plan.slots, plan.states, plan.began);
     plan.rows
 }
 
@@ -56,10 +130,12 @@ struct Ahead<'a, 'b> {
     latest: Vec<Option<Timestamp>>,
     /// The place of the next segment from each event on, or the end.
     segment: Vec<usize>,
+    /// Up to when all that happened is among them; `None` where that is everything.
+    until: Option<Timestamp>,
 }
 
 impl<'a, 'b> Ahead<'a, 'b> {
-    fn of(events: &'b [&'a Event]) -> Self {
+    fn of(events: &'b [&'a Event], until: Option<Timestamp>) -> Self {
         let mut latest = Vec::with_capacity(events.len());
         let mut so_far = None;
         for event in events {
@@ -71,13 +147,16 @@ impl<'a, 'b> Ahead<'a, 'b> {
             let is_one = matches!(events[at].kind, EventKind::Segment(_));
             segment[at] = if is_one { at } else { segment[at + 1] };
         }
-        Self { events, latest, segment }
+        Self { events, latest, segment, until }
     }
 
     /// Whether something happened between a call's entry, which is event `at`, and its return that makes it worth two rows.
     fn is_seen_open(&self, call: &CallEvent, event: &Event, at: usize) -> bool {
         if call.call.effect() == Effect::Exit {
             return false;
+        }
+        if self.until.is_some() && call.call.returned_at().is_none_or(|returned| Some(returned) > self.until) {
+            return true;
         }
         let end = match call.call.returned_at() {
             Some(returned) => self.latest.partition_point(|latest| *latest <= Some(returned)),
@@ -98,9 +177,9 @@ impl<'a, 'b> Ahead<'a, 'b> {
 struct Plan<'a> {
     rows: Vec<Row<'a>>,
     /// The open calls that will return, by the time of it and the order in which they were entered.
-    open: BTreeMap<(Timestamp, EventId), Open<'a>>,
+    open: BTreeMap<(Timestamp, EventId), OpenCall<'a>>,
     /// The open calls that will not.
-    hanging: Vec<Open<'a>>,
+    hanging: Vec<OpenCall<'a>>,
     /// Which slots are taken, in each lane.
     slots: Vec<[bool; SLOTS]>,
     /// The state of each lane.
@@ -110,7 +189,7 @@ struct Plan<'a> {
     phase: Phase,
 }
 
-struct Open<'a> {
+struct OpenCall<'a> {
     id: EventId,
     call: &'a CallEvent,
     lane: LaneId,
@@ -136,9 +215,12 @@ impl<'a> Plan<'a> {
             slots[slot] = true;
             self.mark(lane, slot, Slot::Opens);
         }
-        let open = Open { id, call, lane, slot };
-        match call.call.returned_at() {
-            Some(returned) => _ = self.open.insert((returned, id), open),
+        self.keep_open(OpenCall { id, call, lane, slot });
+    }
+
+    fn keep_open(&mut self, open: OpenCall<'a>) {
+        match open.call.call.returned_at() {
+            Some(returned) => _ = self.open.insert((returned, open.id), open),
             None => self.hanging.push(open),
         }
     }
@@ -189,8 +271,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn close(&mut self, open: Open<'a>, returned: Option<Timestamp>, form: Form) {
-        let Open { id, call, lane, slot } = open;
+    fn close(&mut self, open: OpenCall<'a>, returned: Option<Timestamp>, form: Form) {
+        let OpenCall { id, call, lane, slot } = open;
         self.push(returned, What::Call { id, call, lane, form });
         if let Some(slot) = slot {
             self.mark(lane, slot, if form == Form::Return { Slot::Closes } else { Slot::Hangs });

@@ -1,0 +1,197 @@
+//! `tcpflow demo --follow`: the timeline of an experiment, told while it is played.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use super::experiment::Experiment;
+use super::outlet::Outlet;
+use super::{Failure, Outcome, complain};
+use crate::calls::Kept;
+use crate::capture::{CaptureError, Frame, Given, OwnedFrame};
+use crate::cli::Format;
+use crate::flow::{Connection, ConnectionId, Totals};
+use crate::kernel::now;
+use crate::lab::{Heard, Recording};
+use crate::report::timeline::Follow;
+use crate::report::{EventStream, Style};
+use crate::session::{Batch, Keep, Memory, More, Session, Sink};
+use crate::story::{Changes, Story, Timeline, Witnessed};
+
+/// Tells an experiment while it is heard of, and what is left of it afterwards.
+pub(super) fn tell(
+    told: &Receiver<Heard>,
+    demo: &Experiment<'_>,
+    style: &Style,
+    memory: Memory,
+) -> Result<Outcome, Failure> {
+    let mut out = Outlet::open();
+    let mut teller = match demo.options.format {
+        Format::Text => Teller::Rows(Follow::of_one(&mut out, style)),
+        Format::Jsonl => Teller::Lines(EventStream::new(&mut out)),
+    };
+    let mut ear = Ear::new(memory);
+    let mut written = Ok(());
+    let mut recording = None;
+    while recording.is_none() {
+        match ear.listen(told, &mut teller) {
+            Ok(None) => {}
+            Ok(Some(ControlFlow::Break(over))) => recording = Some(over),
+            // The experiment has failed, and says so itself.
+            Ok(Some(ControlFlow::Continue(()))) => return Ok(Outcome::Incomplete),
+            // What was played is still kept in its file.
+            Err(error) => {
+                written = Err(error);
+                recording = told.iter().find_map(|heard| match heard {
+                    Heard::Over(recording) => Some(recording),
+                    _ => None,
+                });
+                if recording.is_none() {
+                    return Ok(Outcome::Incomplete);
+                }
+            }
+        }
+    }
+    let Some(recording) = recording else { return Ok(Outcome::Incomplete) };
+    recording.notices.iter().for_each(|notice| complain(notice));
+    let mut evidence = recording.evidence.clone();
+    if written.is_ok() {
+        demo.wait(&recording, style, |answer| {
+            ear.session.hear(Witnessed::Answered(answer.clone()));
+            evidence.push(answer.clone());
+            written = ear.pass(&mut teller);
+            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+    }
+    written = written.and_then(|()| ear.session.settle(&mut teller));
+    let story = ear.session.story(recording.threads.clone(), Vec::new(), &[], Some(recording.capture.dropped));
+    let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
+    let kept = Kept { threads, calls, evidence, notices: recording.notices.clone() };
+    let saved = demo.save(&recording, &story, &kept);
+    written = written.and_then(|()| teller.end(&story));
+    drop(teller);
+    let written = written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error));
+    written.or_else(|failure| saved.clone().and(Err(failure)))?;
+    saved?;
+    demo.outcome(&recording)
+}
+
+/// Who hears of an experiment, and has its timeline grow.
+struct Ear {
+    session: Session,
+    frames: VecDeque<OwnedFrame>,
+    batch: Batch,
+}
+
+impl Ear {
+    fn new(memory: Memory) -> Self {
+        let session = Session::new(Keep::First(memory.segments())).growing();
+        let session = session.with_limits(memory.table()).with_room(memory.timeline());
+        Self { session, frames: VecDeque::new(), batch: Batch::default() }
+    }
+
+    /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
+    /// continues where nothing more will come though it is not.
+    fn listen(
+        &mut self,
+        told: &Receiver<Heard>,
+        teller: &mut Teller<'_>,
+    ) -> io::Result<Option<ControlFlow<Box<Recording>>>> {
+        let first = match told.recv_timeout(TICK) {
+            Ok(first) => Some(first),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
+        };
+        let mut over = None;
+        for heard in first.into_iter().chain(told.try_iter()) {
+            match heard {
+                Heard::Threads(threads) => self.session.know_threads(threads),
+                Heard::Call(activity) => Witnessed::of_activity(activity).for_each(|word| self.session.hear(word)),
+                Heard::Answer(answer) => self.session.hear(Witnessed::Answered(answer)),
+                Heard::Frame(frame) => self.frames.push_back(frame),
+                Heard::Over(recording) => over = Some(ControlFlow::Break(recording)),
+            }
+        }
+        self.follow(teller)?;
+        self.pass(teller)?;
+        Ok(over)
+    }
+
+    /// Follows the frames that have come.
+    fn follow(&mut self, teller: &mut Teller<'_>) -> io::Result<()> {
+        let frames: Vec<OwnedFrame> = self.frames.drain(..).collect();
+        let mut reader = self.session.reader(|_: &Frame<'_>| Ok::<_, CaptureError>(true));
+        let mut source = Given::of(frames.iter().map(OwnedFrame::as_frame));
+        loop {
+            match self.session.advance(&mut reader, &mut source, &mut self.batch, teller) {
+                Ok(More::Frames) => {}
+                Ok(More::Nothing) => return Ok(()),
+                Err(crate::session::Broken::Output(error)) => return Err(error),
+                Err(crate::session::Broken::Capture(_)) => {
+                    debug_assert!(false, "frames in memory cannot be damaged");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, teller: &mut Teller<'_>) -> io::Result<()> {
+        self.session.pass(now(), teller)?;
+        teller.flush()
+    }
+}
+
+/// The form in which it is told.
+enum Teller<'a> {
+    Rows(Follow<'a>),
+    Lines(EventStream<'a>),
+}
+
+impl Teller<'_> {
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Rows(rows) => rows.flush(),
+            Self::Lines(lines) => lines.jsonl().flush(),
+        }
+    }
+
+    /// Ends it: what the connections turned out to be, and the counts.
+    fn end(&mut self, story: &Story) -> io::Result<()> {
+        match self {
+            Self::Rows(rows) => rows.end(story),
+            Self::Lines(lines) => {
+                story.connections.iter().try_for_each(|connection| lines.jsonl().connection(connection))?;
+                lines.jsonl().totals(&story.totals)
+            }
+        }
+    }
+}
+
+impl Sink for Teller<'_> {
+    fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
+        match self {
+            Self::Rows(rows) => rows.changes(timeline, changes),
+            Self::Lines(lines) => lines.changes(timeline, changes),
+        }
+    }
+
+    fn forgets(&mut self, connection: ConnectionId) {
+        match self {
+            Self::Rows(rows) => rows.forgets(connection),
+            Self::Lines(lines) => lines.forgets(connection),
+        }
+    }
+
+    fn connection(&mut self, _: Connection) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Totals) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How often what has settled is told.
+const TICK: Duration = Duration::from_millis(20);

@@ -1,0 +1,435 @@
+//! The timeline as it grows: each row once it is certain, and again, marked, where later evidence changed it.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+
+use super::sheet::{Pen, Sheet};
+use super::{Used, compact, ladder};
+use crate::flow::{Connection, ConnectionId, Totals};
+use crate::report::clock;
+use crate::report::style::{Paint, Style};
+use crate::report::text::{Line, escape, wrap};
+use crate::report::view::{Form, Index, Marks, Moved, Open, Row, View, What};
+use crate::report::{Table, summary};
+use crate::session::Sink;
+use crate::story::{Changes, Event, EventId, EventKind, Lookup, Story, Timeline};
+use crate::time::{Span, Timestamp};
+
+/// Draws a timeline while it grows: one connection as a ladder, or several as lines that begin with the connection's id.
+///
+/// The rows of one moment may be drawn before it is known whose they are: what belongs to no connection has a dash in place of the id.
+pub struct Follow<'a> {
+    out: &'a mut dyn Write,
+    style: Style,
+    origin: Option<Timestamp>,
+    layout: Layout,
+    marks: Marks,
+    /// By connection, or all together where there is one ladder.
+    parts: HashMap<Option<ConnectionId>, Part>,
+    used: Used,
+}
+
+/// How the rows stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// Nothing is drawn yet; all rows are to be in one ladder as long as there is one connection.
+    Undecided,
+    /// All rows are those of one connection, if it is known.
+    One(Option<ConnectionId>),
+    /// Each line begins with its connection.
+    Several,
+}
+
+/// What was drawn of a connection.
+#[derive(Clone, Debug)]
+struct Part {
+    open: Open,
+    pen: Pen,
+    /// What each event's row said.
+    said: HashMap<EventId, u64>,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { open: Open::default(), pen: Pen::of(2), said: HashMap::new() }
+    }
+}
+
+impl<'a> Follow<'a> {
+    /// Draws one connection as long as there is no other: calls of sockets that have none yet stand with it.
+    pub fn of_one(out: &'a mut dyn Write, style: &Style) -> Self {
+        Self::with(out, style, Layout::Undecided)
+    }
+
+    /// Draws several connections, each line with the id of its own.
+    pub fn of_several(out: &'a mut dyn Write, style: &Style) -> Self {
+        Self::with(out, style, Layout::Several)
+    }
+
+    fn with(out: &'a mut dyn Write, style: &Style, layout: Layout) -> Self {
+        // Nobody knows how long it will take: there is room for a quarter of an hour.
+        let style = Style { room_until: style.room_until.max(Span::from_millis(999_000)), ..*style };
+        let (marks, parts, used) = (Marks::default(), HashMap::new(), Used::default());
+        Self { out, style, origin: None, layout, marks, parts, used }
+    }
+
+    /// Ends a timeline all of whose events were drawn: the summaries of its connections, what the capture lacks, and the legend.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn end(&mut self, story: &Story) -> io::Result<()> {
+        let index = Index::new(story);
+        writeln!(self.out)?;
+        for connection in &story.connections {
+            if story.connections.len() > 1 {
+                let (client, server) = (connection.client, connection.server);
+                let becomes = self.style.glyphs().becomes;
+                Line::of(Paint::Strong, format!("connection {}", connection.id.0))
+                    .with(Paint::Plain, format!("  {client} {becomes} {server}"))
+                    .write(self.out, &self.style)?;
+            }
+            let events = index.events_of(Some(connection.id));
+            summary::write(self.out, events, connection, &story.threads, &self.style)?;
+            writeln!(self.out)?;
+        }
+        summary::totals(self.out, &story.totals, &self.style)?;
+        self.legend()
+    }
+
+    /// Writes the legend of what was drawn.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn legend(&mut self) -> io::Result<()> {
+        self.used.legend(self.out, &self.style)
+    }
+
+    /// Says something across the page, between the rows.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn say(&mut self, said: &str) -> io::Result<()> {
+        for text in wrap(said, self.style.columns(), self.style.glyphs().ellipsis) {
+            Line::of(Paint::Strong, text).write(self.out, &self.style)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Where the rows go, for what is said between them.
+    pub(in crate::report) fn out(&mut self) -> &mut dyn Write {
+        self.out
+    }
+
+    /// Decides how rows stand, now that these are to be drawn.
+    fn lay_out(&mut self, added: &[&Event], timeline: &Timeline) -> io::Result<()> {
+        if self.layout == Layout::Undecided && !added.is_empty() {
+            self.layout = Layout::One(None);
+            self.head(timeline)?;
+        }
+        for id in added.iter().filter_map(|event| event.connection) {
+            match self.layout {
+                Layout::One(None) => self.layout = Layout::One(Some(id)),
+                Layout::One(Some(one)) if one != id => {
+                    self.layout = Layout::Several;
+                    // What is known of the first goes on under its id.
+                    let part = self.parts.remove(&None).unwrap_or_default();
+                    self.parts.insert(Some(one), part);
+                    self.say("another connection begins: from here on each line has the id of its own")?;
+                    self.head(timeline)?;
+                }
+                _ => {}
+            }
+        }
+        if self.layout == Layout::Several && self.parts.is_empty() && !added.is_empty() {
+            self.head(timeline)?;
+        }
+        Ok(())
+    }
+
+    fn head(&mut self, timeline: &Timeline) -> io::Result<()> {
+        let Self { out, style, layout, origin, .. } = self;
+        let origin = origin.unwrap_or(Timestamp::from_nanos(0));
+        let index = Index::growing(timeline, Marks::default());
+        let (style, indent) = (inner(style, *layout), indent(*layout));
+        let page_style = &style;
+        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: page_style };
+        let mut view = View::of_more(&index, &[], &mut Open::default(), None);
+        view.rows.clear();
+        let date = clock::date(origin, page_style);
+        Line::of(Paint::Dim, date).write(*out, page_style)?;
+        let mut drawn = Vec::new();
+        match is_ladder(&style, *layout) {
+            true => ladder::Page::new(&sheet, &view).head(&mut drawn)?,
+            false => compact::Page::new(&sheet, &view).head(&mut drawn)?,
+        }
+        let before =
+            if *layout == Layout::Several { format!("{:>width$} ", "id", width = indent - 1) } else { String::new() };
+        prefixed(*out, &drawn, &before, indent)
+    }
+
+    /// The part that an event is drawn in.
+    fn part_of(&self, event: &Event) -> Option<ConnectionId> {
+        if self.layout == Layout::Several { event.connection } else { None }
+    }
+}
+
+impl Sink for Follow<'_> {
+    fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
+        let (first, count) = changes.added;
+        let mut added: Vec<&Event> = (first.0..first.0 + count)
+            .filter_map(|id| timeline.find(EventId(id)))
+            .filter(|event| !timeline.is_withdrawn(event.id))
+            .collect();
+        added.sort_by_key(|event| (timeline.order_of(event.id), event.id));
+        if self.origin.is_none() {
+            self.origin = added.iter().filter_map(|event| event.at).min();
+        }
+        self.lay_out(&added, timeline)?;
+        for event in &added {
+            self.marks.hear(event);
+            self.marks.count(event);
+        }
+        let amended: Vec<&Event> = changes.amended.iter().filter_map(|id| timeline.find(*id)).collect();
+
+        // A call may turn out to be of a connection after it was entered: there it returns.
+        if self.layout == Layout::Several
+            && let Some(mut nobodys) = self.parts.remove(&None)
+        {
+            let homes: Vec<_> =
+                nobodys.open.calls().filter_map(|id| Some((id, timeline.find(id)?.connection?))).collect();
+            for (id, home) in homes {
+                let part = self.parts.entry(Some(home)).or_default();
+                nobodys.open.hand_over(&mut part.open, |call| call == id);
+                if let Some(said) = nobodys.said.remove(&id) {
+                    part.said.insert(id, said);
+                }
+            }
+            self.parts.insert(None, nobodys);
+        }
+
+        let mut by_part: HashMap<Option<ConnectionId>, Vec<&Event>> = HashMap::new();
+        for event in &added {
+            by_part.entry(self.part_of(event)).or_default().push(event);
+        }
+        for (part, known) in &self.parts {
+            if known.open.calls().next().is_some() {
+                by_part.entry(*part).or_default();
+            }
+        }
+        let index = Index::growing(timeline, std::mem::take(&mut self.marks));
+        let mut rows: Vec<(Option<Timestamp>, Option<ConnectionId>, Row<'_>)> = Vec::new();
+        let mut parts: Vec<_> = by_part.into_iter().collect();
+        parts.sort_by_key(|(part, _)| *part);
+        for (id, events) in parts {
+            let part = self.parts.entry(id).or_default();
+            let view = View::of_more(&index, &events, &mut part.open, changes.until);
+            let mut latest = None;
+            for row in view.rows {
+                latest = latest.max(row.at);
+                rows.push((latest, id, row));
+            }
+            for event in events {
+                part.said.insert(event.id, saying(event, timeline));
+            }
+        }
+        rows.sort_by_key(|(at, ..)| *at);
+
+        let Self { out, style, layout, origin, parts, used, .. } = self;
+        let origin = origin.unwrap_or(Timestamp::from_nanos(0));
+        let layout = *layout;
+        let (style, indent) = (inner(style, layout), indent(layout));
+        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
+        let empty = View::of_more(&index, &[], &mut Open::default(), None);
+        let page = match is_ladder(&style, layout) {
+            true => Page::Ladder(ladder::Page::new(&sheet, &empty)),
+            false => Page::Lines(compact::Page::new(&sheet, &empty)),
+        };
+        used.compact |= matches!(page, Page::Lines(_));
+        let mut drawn = Vec::new();
+        for (_, id, row) in &rows {
+            let part = parts.entry(*id).or_default();
+            used.see(row);
+            drawn.clear();
+            if layout == Layout::Several {
+                // The parts of several lives would interrupt one another.
+                part.pen.phase = Some(row.phase);
+            }
+            page.next(&mut drawn, row, &mut part.pen)?;
+            prefixed(*out, &drawn, &before(layout, *id, indent, None), indent)?;
+            if let What::Call { id: call, form: Form::Return | Form::Unreturned, .. } = &row.what
+                && let Some(event) = timeline.find(*call)
+            {
+                part.said.insert(*call, saying(event, timeline));
+            }
+        }
+        for event in amended {
+            let id = if layout == Layout::Several { event.connection } else { None };
+            let part = parts.entry(id).or_default();
+            let says = saying(event, timeline);
+            let is_open = part.open.calls().any(|call| call == event.id);
+            let Some(said) = part.said.get_mut(&event.id).filter(|said| **said != says && !is_open) else { continue };
+            *said = says;
+            used.amended = true;
+            let states = part.open.states().to_vec();
+            let Some(row) = alone(&index, event, states) else { continue };
+            drawn.clear();
+            page.row(&mut drawn, &row, &part.pen)?;
+            if timeline.is_withdrawn(event.id) {
+                let taken_back = "     taken back: later evidence shows that it did not happen";
+                Line::of(Paint::Bad, taken_back)
+                    .cut(style.columns(), style.glyphs().ellipsis)
+                    .write(&mut drawn, &style)?;
+                part.said.remove(&event.id);
+            }
+            prefixed(*out, &drawn, &before(layout, id, indent, Some(style.glyphs().amended)), indent)?;
+        }
+        self.marks = index.into_marks();
+        Ok(())
+    }
+
+    fn forgets(&mut self, connection: ConnectionId) {
+        self.marks.forget(connection);
+        self.parts.remove(&Some(connection));
+    }
+
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        let Self { out, style, layout, .. } = self;
+        let mut line = Line::of(Paint::Strong, format!("{:>5} ", connection.id.0));
+        line.push(Paint::Strong, format!("end {}", connection.ending.name()));
+        let becomes = style.glyphs().becomes;
+        line.push(Paint::Plain, format!("  {} {becomes} {}", connection.client, connection.server));
+        if let Some(lasted) = connection.duration() {
+            line.push(Paint::Plain, format!(" after {}", clock::duration(lasted, super::words::micro(style))));
+        }
+        line.cut(style.columns(), style.glyphs().ellipsis).write(*out, style)?;
+        let said = escape(&style.wording().verdict(&connection.verdict), style);
+        let indent = indent(*layout).max(6);
+        for text in wrap(&said, style.columns().saturating_sub(indent), style.glyphs().ellipsis) {
+            Line::of(Paint::Plain, format!("{:indent$}{text}", "")).write(*out, style)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        Table::new(&self.style).totals(self.out, totals, totals.connections)?;
+        summary::totals(self.out, totals, &self.style)?;
+        self.legend()
+    }
+}
+
+/// What draws the rows.
+enum Page<'a> {
+    Ladder(ladder::Page<'a>),
+    Lines(compact::Page<'a>),
+}
+
+impl Page<'_> {
+    fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
+        match self {
+            Self::Ladder(page) => page.next(out, row, pen),
+            Self::Lines(page) => page.next(out, row, pen),
+        }
+    }
+
+    fn row(&self, out: &mut dyn Write, row: &Row<'_>, pen: &Pen) -> io::Result<()> {
+        match self {
+            Self::Ladder(page) => page.row(out, row),
+            Self::Lines(page) => page.row(out, row, &pen.states),
+        }
+    }
+}
+
+/// A row of one event, with nothing beside it.
+fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp::State>>) -> Option<Row<'a>> {
+    let lane = |side| crate::report::view::LaneId(side as usize);
+    let mut moves = Vec::new();
+    let what = match &event.kind {
+        EventKind::Call(call) => {
+            let form = if call.call.returned.is_some() { Form::Return } else { Form::Unreturned };
+            What::Call { id: event.id, call, lane: lane(index.side(call)), form }
+        }
+        EventKind::Segment(segment) => {
+            What::Segment { segment, from: lane(segment.from), to: lane(segment.from.peer()) }
+        }
+        EventKind::Transition(transition) => {
+            moves.push(Moved { transition, lane: lane(transition.side), listener: event.connection.is_none() });
+            What::Moves
+        }
+        EventKind::Timer(_) => return None,
+    };
+    Some(Row { at: event.at, phase: event.phase, what, moves, slots: vec![Vec::new(); 2], states })
+}
+
+/// What a row says of an event, in short: where that changes, the row is drawn again.
+fn saying(event: &Event, timeline: &Timeline) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match &event.kind {
+        // What a send put on the wire is said where it goes by.
+        EventKind::Call(call) => {
+            (call.call.result(), call.call.errno(), &call.brought_by, call.completed_by).hash(&mut hasher);
+            call.stream.map(|range| (range.from, range.to)).hash(&mut hasher);
+        }
+        EventKind::Segment(segment) => {
+            let cause = &segment.cause;
+            (&cause.calls, cause.kernel, cause.of, cause.why, cause.evidence, cause.unwatched).hash(&mut hasher);
+            (segment.from, segment.findings.iter().collect::<Vec<_>>()).hash(&mut hasher);
+        }
+        EventKind::Transition(moved) => {
+            (moved.side, moved.from, moved.to, moved.cause, &moved.evidence, event.at).hash(&mut hasher);
+            (moved.disagreement.is_some(), timeline.is_withdrawn(event.id)).hash(&mut hasher);
+        }
+        EventKind::Timer(_) => {}
+    }
+    hasher.finish()
+}
+
+/// The style of what is drawn right of the mark and the id.
+fn inner(style: &Style, layout: Layout) -> Style {
+    Style { width: style.columns().saturating_sub(indent(layout)), ..*style }
+}
+
+/// The columns of the mark and the id.
+fn indent(layout: Layout) -> usize {
+    if layout == Layout::Several { ID + 2 } else { 2 }
+}
+
+fn is_ladder(inner: &Style, layout: Layout) -> bool {
+    layout != Layout::Several && inner.columns() >= Style::LADDER
+}
+
+/// What stands before the first line of a row.
+fn before(layout: Layout, id: Option<ConnectionId>, indent: usize, mark: Option<&str>) -> String {
+    let mark = mark.unwrap_or(" ");
+    match layout {
+        Layout::Several => {
+            let id = id.map_or("-".to_owned(), |id| id.0.to_string());
+            format!("{mark}{id:>width$} ", width = indent - 2)
+        }
+        Layout::Undecided | Layout::One(_) => format!("{mark} "),
+    }
+}
+
+/// Writes lines, the first of them after `before`, the others as far from the edge.
+fn prefixed(out: &mut dyn Write, lines: &[u8], before: &str, indent: usize) -> io::Result<()> {
+    for (at, line) in lines.split_inclusive(|octet| *octet == b'\n').enumerate() {
+        if at == 0 {
+            write!(out, "{before:indent$}")?;
+        } else if line != b"\n" {
+            write!(out, "{:indent$}", "")?;
+        }
+        out.write_all(line)?;
+    }
+    Ok(())
+}
+
+/// Columns of a connection's id.
+const ID: usize = 5;

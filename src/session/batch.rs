@@ -1,0 +1,271 @@
+//! Frames read and decoded into batches, ahead of whoever follows the connections.
+
+use std::ops::ControlFlow;
+
+use super::trust::Trust;
+use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
+use crate::flow::{Bundle, Finder, FlowTable, Step, Totals};
+use crate::time::Timestamp;
+use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
+
+/// Reads and decodes frames into batches, ahead of whoever follows the connections.
+pub struct Reader<W> {
+    decoder: Decoder,
+    finder: Finder,
+    wanted: W,
+    previews: Previews,
+    most: usize,
+    /// Whose wrong checksums are believed; `None` where all are, or none is looked at.
+    trust: Option<Trust>,
+    /// When the last frame was captured.
+    at: Option<Timestamp>,
+}
+
+/// Whether the first octets of payloads are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Previews {
+    Kept,
+    Dropped,
+}
+
+/// Segments that were decoded one after the other, and what the frames without one were.
+#[derive(Default)]
+pub struct Batch {
+    pub(super) segments: Bundle,
+    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless previews are kept.
+    octets: Vec<u8>,
+    lens: Vec<u16>,
+    /// Where each segment was seen; empty unless previews are kept.
+    seen: Vec<SeenAt>,
+    /// The tunnels that segments came in, and which of them; those that came in none are left out.
+    tunnels: Vec<(usize, Box<[Tunnel]>)>,
+    /// TCP headers quoted in ICMP errors, and how many segments came before each.
+    quotes: Vec<(usize, Segment, IcmpError)>,
+    /// The places of segments whose checksum seems wrong.
+    wrong: Vec<usize>,
+    pub(super) frames: u64,
+    last: u64,
+    /// How many octets the frames had, those that were not wanted among them.
+    read: usize,
+    skipped: Skipped,
+    unread: Option<LinkType>,
+    /// How many frames have a time before that of the one before them.
+    steps_back: u64,
+}
+
+/// What is kept of a segment for a timeline.
+pub(super) struct Besides<'a> {
+    /// The first octets of its payload.
+    pub(super) payload: &'a [u8],
+    /// Where it was seen.
+    pub(super) seen: SeenAt,
+    /// The tunnels it came in.
+    pub(super) tunnel: Box<[Tunnel]>,
+}
+
+/// What a batch ended with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum More {
+    /// The source may have more frames.
+    Frames,
+    /// The source has ended.
+    Nothing,
+}
+
+impl<W> Reader<W> {
+    /// A reader for the table that `finder` is from; what a timeline needs of frames is kept where one is made.
+    pub(super) fn new(checksums: Checksums, for_timeline: Previews, finder: Finder, wanted: W) -> Self {
+        let decoder = match for_timeline {
+            Previews::Dropped => Decoder::default(),
+            Previews::Kept => Decoder::default().with_tunnels(),
+        };
+        let trust = (checksums == Checksums::Controls).then(Trust::default);
+        let decoder = decoder.with_checksums(checksums);
+        Self { decoder, finder, wanted, previews: for_timeline, most: BATCH, trust, at: None }
+    }
+}
+
+impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
+    /// Makes smaller batches, as suits a stream, whose frames may be long in coming: nothing of a batch is told until it is full.
+    pub fn in_small_batches(self) -> Self {
+        Self { most: SMALL_BATCH, ..self }
+    }
+
+    /// Fills `batch`, whose contents it forgets, with the next frames of `source` that are wanted.
+    ///
+    /// It is full with so many frames, or before that with more segments or octets than so many frames are likely to have.
+    ///
+    /// # Errors
+    /// The damage of the capture; what came before it is in the batch.
+    pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
+        batch.clear();
+        let Self { decoder, finder, wanted, previews, most, trust, at } = self;
+        let mut full = false;
+        let taken = source.next_frames(*most, |frame| {
+            batch.last = frame.number;
+            if wanted(&frame)? {
+                batch.steps_back += u64::from(frame.at.is_some() && frame.at < *at);
+                *at = frame.at.or(*at);
+                batch.add(decoder, finder, &frame, *previews, trust.as_mut());
+            }
+            batch.read += frame.bytes.len();
+            full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
+            Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        if let Some(trust) = trust {
+            batch.believe(trust);
+        }
+        let taken = taken?;
+        Ok(if full || taken == *most { More::Frames } else { More::Nothing })
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.segments.clear();
+        self.octets.clear();
+        self.lens.clear();
+        self.seen.clear();
+        self.tunnels.clear();
+        self.quotes.clear();
+        self.wrong.clear();
+        self.steps_back = 0;
+        (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
+    }
+
+    #[inline(always)]
+    fn add(
+        &mut self,
+        decoder: &mut Decoder,
+        finder: &Finder,
+        frame: &Frame<'_>,
+        previews: Previews,
+        mut trust: Option<&mut Trust>,
+    ) {
+        self.frames += 1;
+        let before = self.segments.len();
+        let Self { segments, octets, lens, seen, wrong, .. } = self;
+        let decoded = decoder.decode(frame, |segment, payload| {
+            if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
+                && let Some(trust) = trust.as_mut()
+            {
+                trust.note(segment);
+                if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
+                    wrong.push(segments.len());
+                }
+            }
+            segments.push(finder, segment);
+            if previews == Previews::Kept {
+                let first = &payload[..payload.len().min(COMPARED)];
+                octets.extend_from_slice(first);
+                lens.push(first.len() as u16);
+                seen.push(frame.seen());
+            }
+        });
+        // Of several segments in one frame nobody says which came in what.
+        if !decoder.tunnels().is_empty() && self.segments.len() == before + 1 {
+            self.tunnels.push((before, decoder.tunnels().into()));
+        }
+        if let Err(skip) = decoded {
+            self.skipped.count(skip);
+            if let Some((quote, error)) = decoder.quote() {
+                self.quotes.push((self.segments.len(), quote, error));
+            }
+            if skip == Skip::LinkType {
+                self.unread.get_or_insert(frame.link);
+            }
+        }
+    }
+
+    /// Forgets wrong checksums that are not believed, now that more of them were seen.
+    fn believe(&mut self, trust: &Trust) {
+        for place in self.wrong.drain(..) {
+            if !self.segments.with_segment(place, |segment| trust.believes(segment)) {
+                self.segments.forgive(place);
+            }
+        }
+    }
+
+    /// Lets the table follow what the batch holds, and hands on what each segment did.
+    pub(super) fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
+        let mut taken = 0;
+        for (before, quote, error) in &self.quotes {
+            table.observe_all(&self.segments, taken..*before, &mut done);
+            table.quote(quote, Some(*error));
+            taken = *before;
+        }
+        table.observe_all(&self.segments, taken..self.segments.len(), done);
+    }
+
+    /// Does the same, and hands on what was kept of each segment besides.
+    pub(super) fn follow_with(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>, Besides<'_>)) {
+        let (mut lens, mut seen, mut start) = (self.lens.iter(), self.seen.iter(), 0);
+        let mut tunnels = self.tunnels.iter().peekable();
+        let mut place = 0..;
+        self.follow(table, |segment, step| {
+            let place = place.next();
+            let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
+            let len = lens.next().map_or(0, |len| usize::from(*len));
+            let payload = &self.octets[start..start + len];
+            start += len;
+            let seen = seen.next().copied().unwrap_or_default();
+            done(segment, step, Besides { payload, seen, tunnel: tunnel.unwrap_or_default() });
+        });
+    }
+
+    /// Does the same one segment after the other, and shows the table as each leaves it.
+    ///
+    /// # Errors
+    /// The first one of `done`, after which the rest is followed all the same.
+    pub(super) fn follow_each<E>(
+        &self,
+        table: &mut FlowTable,
+        mut done: impl FnMut(&Segment, &Step, &FlowTable) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut quotes = self.quotes.iter().peekable();
+        let mut told = Ok(());
+        for place in 0..=self.segments.len() {
+            while let Some((_, quote, error)) = quotes.next_if(|(before, ..)| *before == place) {
+                table.quote(quote, Some(*error));
+            }
+            if place == self.segments.len() {
+                break;
+            }
+            self.segments.with_segment(place, |segment| {
+                if let (Some(step), Ok(())) = (table.observe(segment), &told) {
+                    told = done(segment, &step, table);
+                }
+            });
+        }
+        told
+    }
+
+    /// Adds what it holds to the counts.
+    pub(super) fn count(&self, totals: &mut Totals) {
+        totals.frames += self.frames;
+        totals.segments += self.segments.len() as u64;
+        totals.skipped.add(&self.skipped);
+        totals.steps_back += self.steps_back;
+    }
+
+    /// The link type of the first frame that could not be read because of it.
+    pub(super) fn unread(&self) -> Option<LinkType> {
+        self.unread
+    }
+
+    /// The number of the last frame read.
+    pub fn last_frame(&self) -> u64 {
+        self.last
+    }
+}
+
+/// How many frames make a batch: enough that handing it on costs nothing beside following it, few enough that it stays in the cache.
+const BATCH: usize = 512;
+/// How many octets of each payload of a timeline are compared with those at the same positions before.
+pub(super) const COMPARED: usize = 2048;
+/// How many make one of a stream.
+const SMALL_BATCH: usize = 128;
+/// With so many segments a batch is full, whatever the frames: one frame of an A-MSDU may hold 4,096.
+const MOST_SEGMENTS: usize = 2 * BATCH;
+/// With so many octets read a batch is full: between two looks at an interrupt no more is decoded.
+const MOST_READ: usize = 4 << 20;

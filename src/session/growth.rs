@@ -1,0 +1,142 @@
+//! A timeline that is told while it grows: each event once it is settled, and again where later evidence changes it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+
+use super::Sink;
+use crate::flow::{Connection, ConnectionId};
+use crate::story::{Changes, EventId, Sorter, Timeline, Witnessed};
+use crate::time::{Span, Timestamp};
+
+/// What grows, and what of it was told.
+#[derive(Default)]
+pub(super) struct Growth {
+    sorter: Sorter,
+    timeline: Timeline,
+    /// What became of the events each time the sorter let words go, and when that was; none of it is told yet.
+    untold: VecDeque<(Timestamp, Changes)>,
+    /// The first event that was not told.
+    next: EventId,
+    /// Connections to which no further segment can belong, and since when.
+    ended: VecDeque<(Timestamp, Connection)>,
+    /// How many events are held at most; `None` where nothing is forgotten.
+    most: Option<usize>,
+    now: Option<Timestamp>,
+}
+
+impl Growth {
+    /// A timeline that forgets connections that were told, and holds so many events at most.
+    pub(super) fn within(events: usize) -> Self {
+        Self { most: Some(events), ..Self::default() }
+    }
+
+    /// Whether it forgets connections that were told.
+    pub(super) fn forgets(&self) -> bool {
+        self.most.is_some()
+    }
+
+    /// Takes in what a witness saw.
+    pub(super) fn hear(&mut self, witnessed: Witnessed) {
+        self.sorter.put(witnessed);
+    }
+
+    /// Takes in that no further segment of a connection is to be expected; it is told once all of its events are.
+    pub(super) fn end(&mut self, connection: Connection) {
+        match self.now {
+            Some(now) => self.ended.push_back((now.after(Sorter::LONGEST), connection)),
+            None => self.ended.push_back((Timestamp::from_nanos(0), connection)),
+        }
+    }
+
+    pub(super) fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    pub(super) fn into_timeline(self) -> Timeline {
+        self.timeline
+    }
+
+    /// Lets go of what need not wait any longer at this moment, and tells what is settled.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub(super) fn pass(&mut self, now: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+        let now = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(now);
+        self.sorter.pass(now);
+        let mut moved = false;
+        while let Some(word) = self.sorter.due() {
+            self.timeline.take(word);
+            moved = true;
+        }
+        if moved {
+            let changes = self.timeline.settle();
+            self.untold.push_back((now, changes));
+        }
+        let settled = |since: Timestamp| since.after(SETTLING) <= now;
+        let count = self.untold.partition_point(|(since, _)| settled(*since));
+        self.tell(count, sink)?;
+        while self.ended.front().is_some_and(|(since, _)| settled(*since)) {
+            let Some((_, connection)) = self.ended.pop_front() else { break };
+            self.tell_ended(connection, sink)?;
+        }
+        while self.most.is_some_and(|most| self.timeline.held() > most) {
+            // Events of no connection are few: they are those of listening sockets.
+            let Some(oldest) = self.timeline.oldest() else { break };
+            self.tell(self.untold.len(), sink)?;
+            self.forget(oldest, sink);
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything: nothing more will come.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub(super) fn finish(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let rest: Vec<Witnessed> = (&mut self.sorter).collect();
+        rest.into_iter().for_each(|word| self.timeline.take(word));
+        let changes = self.timeline.close();
+        self.untold.push_back((self.now.unwrap_or(Timestamp::from_nanos(0)), changes));
+        self.tell(self.untold.len(), sink)?;
+        while let Some((_, connection)) = self.ended.pop_front() {
+            self.tell_ended(connection, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the first `count` of the changes that are not told, as one; what is told is told as it stands now.
+    fn tell(&mut self, count: usize, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut amended = BTreeSet::new();
+        let (first, mut until) = (self.next, None);
+        for (_, changes) in self.untold.drain(..count) {
+            amended.extend(changes.amended);
+            self.next = EventId(changes.added.0.0 + changes.added.1);
+            until = changes.until;
+        }
+        // What changed before it was told is told once.
+        let amended: Vec<EventId> = amended.range(..first).copied().collect();
+        let added = (first, self.next.0 - first.0);
+        if count == 0 || added.1 == 0 && amended.is_empty() && until.is_some() {
+            return Ok(());
+        }
+        sink.changes(&self.timeline, &Changes { added, amended, until })
+    }
+
+    fn tell_ended(&mut self, mut connection: Connection, sink: &mut dyn Sink) -> io::Result<()> {
+        self.timeline.complete_summary(&mut connection);
+        let id = connection.id;
+        sink.connection(connection)?;
+        self.forget(id, sink);
+        Ok(())
+    }
+
+    /// Forgets a connection; what becomes of its events is told no more.
+    fn forget(&mut self, id: ConnectionId, sink: &mut dyn Sink) {
+        self.timeline.forget(id);
+        sink.forgets(id);
+    }
+}
+
+/// How long an event is held back after the sorter let it go: what made a segment leave returns a moment later.
+pub(super) const SETTLING: Span = Span::from_millis(40);
