@@ -508,7 +508,9 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     };
     let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none();
     if !is_echo && demo.misplaced().is_some() {
-        return Some("the options marked [echo] belong to the scenario echo; another one is changed by --set KEY=VALUE");
+        return Some(
+            "the options marked [echo] belong to the scenario echo; another one is changed by --set KEY=VALUE",
+        );
     }
     if is_echo && !demo.set.is_empty() {
         return Some("--set belongs to the other scenarios; echo has options of its own (tcpflow demo --help)");

@@ -17,9 +17,9 @@ use nix::sys::socket::{
 use nix::unistd::{self, getpid, gettid};
 
 use super::{
-    Activity, Call, CallId, Domain, Duplicating, Effect, How, MessageFlags, Op, OptionName, OptionValue, PREVIEW, PollEvents, Polling,
-    Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags, SocketId,
-    SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+    Activity, Call, CallId, Domain, Duplicating, Effect, How, MessageFlags, Op, OptionName, OptionValue, PREVIEW,
+    PollEvents, Polling, Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags,
+    SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
 };
 use crate::kernel::{TcpInfo, now};
 use crate::time::Timestamp;

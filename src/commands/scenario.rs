@@ -195,13 +195,17 @@ pub(super) fn list(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
 pub(super) fn new(name: &str) -> Result<Outcome, Failure> {
     let is_name = name.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-');
     if !is_name || name.is_empty() || name.len() > 40 {
-        return Err(Failure::new(format!("--new {name}: a name is of small letters, digits and hyphens, as in my-first")));
+        return Err(Failure::new(format!(
+            "--new {name}: a name is of small letters, digits and hyphens, as in my-first"
+        )));
     }
     let path = format!("{name}.toml");
     let file = fs::File::create_new(&path);
     let written = file.and_then(|mut file| file.write_all(lab::template(name).as_bytes()));
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::new(format!("{path} is there already: choose another name, or edit it")),
+        io::ErrorKind::AlreadyExists => {
+            Failure::new(format!("{path} is there already: choose another name, or edit it"))
+        }
         _ => Failure::file(Path::new(&path), &error),
     })?;
     complain(&format!("{path} is written: play it with `tcpflow demo ./{path}`"));
@@ -275,7 +279,9 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
 
 fn language(options: &Demo) -> Language {
     options.lang.unwrap_or_else(|| {
-        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| env::var(name).ok().filter(|set| !set.is_empty()));
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .find_map(|name| env::var(name).ok().filter(|set| !set.is_empty()));
         if locale.is_some_and(|locale| locale.starts_with("zh")) { Language::Zh } else { Language::En }
     })
 }

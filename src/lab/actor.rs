@@ -291,7 +291,13 @@ fn prefer(socket: &Socket, port: u16) {
     let range = u32::from(port) << 16 | u32::from(port);
     // SAFETY: the kernel reads four octets from `range`.
     unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, (&raw const range).cast(), 4);
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP,
+            IP_LOCAL_PORT_RANGE,
+            (&raw const range).cast(),
+            4,
+        );
     }
 }
 

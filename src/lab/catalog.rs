@@ -27,6 +27,7 @@ pub const CATALOG: &[Entry] = entries! {
     "short-write",
     "empty-send",
     "ipv6",
+    "nonblocking-recv",
     "refused",
     "no-answer",
     "syn-lost",

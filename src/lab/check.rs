@@ -79,7 +79,9 @@ impl Judge<'_> {
                     None => format!("{actor} has no connection"),
                 })
             }
-            Expected::Finding(name) => Check::of(text, self.findings().any(|found| found == name), || self.all_findings()),
+            Expected::Finding(name) => {
+                Check::of(text, self.findings().any(|found| found == name), || self.all_findings())
+            }
             Expected::NoFinding(name) => {
                 Check::of(text, !self.findings().any(|found| found == name), || "there is one".to_owned())
             }
@@ -88,7 +90,8 @@ impl Judge<'_> {
                 Check::of(text, causes.contains(&name.as_str()), || format!("the causes are {}", list(causes)))
             }
             Expected::Ending(name) => {
-                let endings: Vec<_> = self.story.connections.iter().map(|connection| connection.ending.name()).collect();
+                let endings: Vec<_> =
+                    self.story.connections.iter().map(|connection| connection.ending.name()).collect();
                 let holds = endings.first() == Some(&name.as_str());
                 Check::of(text, holds, || format!("it is {}", endings.first().unwrap_or(&"none")))
             }
@@ -124,7 +127,11 @@ impl Judge<'_> {
     /// Whether the states that the segments tell are those that the kernel told.
     fn agreement(&self) -> Check {
         let against = |connection: &Connection| {
-            connection.findings.iter().filter(|finding| finding.finding == crate::tcp::Finding::StateDisagreement).count()
+            connection
+                .findings
+                .iter()
+                .filter(|finding| finding.finding == crate::tcp::Finding::StateDisagreement)
+                .count()
         };
         let count: usize = self.story.connections.iter().map(against).sum();
         Check::of("the kernel's states are those of the segments".to_owned(), count == 0, || {

@@ -139,7 +139,10 @@ impl Definition {
         };
         let span = |text: &Spanned<String>| {
             duration(text.get_ref()).ok_or_else(|| {
-                let (what, help) = (format!("`{:.40}` is no time", text.get_ref()), "a time is a number and ns, us, ms or s, as in 30ms");
+                let (what, help) = (
+                    format!("`{:.40}` is no time", text.get_ref()),
+                    "a time is a number and ns, us, ms or s, as in 30ms",
+                );
                 placed(ScriptError::in_text(source, text.span(), what, help.to_owned()))
             })
         };
@@ -212,10 +215,20 @@ impl Definition {
             let start: usize = source.split_inclusive('\n').take(number - 1).map(str::len).sum();
             let line = source[start..].lines().next().unwrap_or_default();
             let indent = line.len() - line.trim_start().len();
-            ScriptError::in_text(source, start + indent..start + line.trim_end().len(), what.to_owned(), help.to_owned())
+            ScriptError::in_text(
+                source,
+                start + indent..start + line.trim_end().len(),
+                what.to_owned(),
+                help.to_owned(),
+            )
         };
         if self.setting.link.is_none() && !self.faults.is_empty() {
-            return Err(ScriptError::in_text(source, 0..0, "there is no link that could have faults".to_owned(), needs_link.to_owned()));
+            return Err(ScriptError::in_text(
+                source,
+                0..0,
+                "there is no link that could have faults".to_owned(),
+                needs_link.to_owned(),
+            ));
         }
         for (line, number) in self.script.lines.iter().zip(&self.numbers) {
             if matches!(line.when, When::At(_) | When::During(..)) {
@@ -224,7 +237,8 @@ impl Definition {
             }
             match &line.what {
                 What::Segment(_) => {
-                    let help = "the kernel makes the segments: write calls, and expect segments as in `expect: 2 SYN C>S`";
+                    let help =
+                        "the kernel makes the segments: write calls, and expect segments as in `expect: 2 SYN C>S`";
                     return Err(at(*number, "no segments are written in a scenario", help));
                 }
                 What::Answer(..) => {
@@ -272,7 +286,8 @@ fn script(file: &str, source: &str, read: &File) -> Result<(Script, Vec<usize>),
     let is_block = opening.starts_with("'''") || opening.starts_with("\"\"\"");
     let begins_after = usize::from(is_block && opening[3..].trim_start_matches('\r').starts_with('\n'));
     let before = source[..at.start].matches('\n').count() + begins_after;
-    let script = Script::parse(&text).map_err(|error| LabError::new(format!("{file}: {}", error.after_lines(before))))?;
+    let script =
+        Script::parse(&text).map_err(|error| LabError::new(format!("{file}: {}", error.after_lines(before))))?;
     let says_something = |line: &str| !line.trim_start().is_empty() && !line.trim_start().starts_with('#');
     let numbers =
         (before + 1..).zip(text.lines()).filter(|(_, line)| says_something(line)).map(|(number, _)| number).collect();

@@ -22,9 +22,7 @@ use super::definition::Definition;
 use super::network::{Addresses, End};
 use super::relay::Relay;
 use super::watched::Watched;
-use crate::calls::{
-    Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads,
-};
+use crate::calls::{Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
 use crate::kernel::{Evidence, SockDiag, now};
 use crate::script::{Actor, Asked, Condition, Request, What, When};
 use crate::tcp::State;
@@ -554,9 +552,11 @@ impl<'a> Director<'a> {
     /// Notes the connection that a call speaks of.
     fn connect(&mut self, actor: Actor, call: &Call) {
         let (Some(local), Some(peer)) = (call.local(), call.peer()) else { return };
-        let is_known = self.told.ends.iter().any(|[client, server]| {
-            (client.1, server.1) == (local, peer) || (client.1, server.1) == (peer, local)
-        });
+        let is_known = self
+            .told
+            .ends
+            .iter()
+            .any(|[client, server]| (client.1, server.1) == (local, peer) || (client.1, server.1) == (peer, local));
         if is_known {
             return;
         }
@@ -589,7 +589,9 @@ impl<'a> Director<'a> {
             if state != Some(wanted) {
                 let state = state.map_or("no state", State::name);
                 let (actor, name) = (asked.actor, asked.request.name());
-                self.told.amiss.push(format!("line {line}: after {name}() the kernel says {state} of {actor}, not {wanted}"));
+                self.told
+                    .amiss
+                    .push(format!("line {line}: after {name}() the kernel says {state} of {actor}, not {wanted}"));
             }
         }
     }

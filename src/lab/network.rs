@@ -76,8 +76,9 @@ impl Network {
     fn loopback(&mut self, setting: &Setting) -> Result<(), LabError> {
         configure(setting)?;
         self.hosts.push(here()?);
-        let markers = Markers::over(address(End::Client, setting))
-            .map_err(|error| LabError::new(format!("{LOOPBACK} has no address {}: {error}", address(End::Client, setting))))?;
+        let markers = Markers::over(address(End::Client, setting)).map_err(|error| {
+            LabError::new(format!("{LOOPBACK} has no address {}: {error}", address(End::Client, setting)))
+        })?;
         self.look(LOOPBACK, markers)
     }
 
@@ -153,9 +154,9 @@ impl Network {
         let live = Live::open(tap).map_err(OpenError::into_inner).map_err(|error| LabError::new(error.message))?;
         self.captures.push(Tapped { live, markers });
         let kernel = SockDiag::open();
-        self.kernels.push(
-            kernel.map_err(|errno| LabError::new(format!("the kernel does not tell of its sockets (sock_diag): {}", errno.desc())))?,
-        );
+        self.kernels.push(kernel.map_err(|errno| {
+            LabError::new(format!("the kernel does not tell of its sockets (sock_diag): {}", errno.desc()))
+        })?);
         Ok(())
     }
 }
@@ -170,7 +171,9 @@ fn configure(setting: &Setting) -> Result<(), LabError> {
         fs::write(&path, value).map_err(|error| {
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
             LabError::new(match errno {
-                Errno::ENOENT => format!("sysctl {name}: this kernel has no net.ipv4.{name} of its own for a network namespace"),
+                Errno::ENOENT => {
+                    format!("sysctl {name}: this kernel has no net.ipv4.{name} of its own for a network namespace")
+                }
                 errno => format!("sysctl {name} = {value}: {}", errno.desc()),
             })
         })?;

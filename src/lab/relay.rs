@@ -79,7 +79,8 @@ pub(super) struct Taps([OwnedFd; 2]);
 impl Taps {
     /// Opens a raw socket on each end of the link.
     pub(super) fn open(interfaces: [&str; 2]) -> Result<Self, LabError> {
-        let failed = |errno: Errno| LabError::new(format!("the link between the hosts cannot be opened: {}", errno.desc()));
+        let failed =
+            |errno: Errno| LabError::new(format!("the link between the hosts cannot be opened: {}", errno.desc()));
         let [client, server] = interfaces.map(tap);
         Ok(Self([client.map_err(failed)?, server.map_err(failed)?]))
     }

@@ -297,9 +297,9 @@ fn sum_up(frame: &mut [u8], ip: usize, tcp: usize, end: usize) {
 }
 
 fn sum_of(octets: &[u8], before: u32) -> u32 {
-    octets.chunks(2).fold(before, |sum, pair| {
-        sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
-    })
+    octets
+        .chunks(2)
+        .fold(before, |sum, pair| sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
 }
 
 /// The internet checksum (RFC 1071).

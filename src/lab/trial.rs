@@ -75,11 +75,7 @@ impl Trial {
 ///
 /// # Errors
 /// When the ground cannot be made. What goes wrong later is in the result.
-pub fn try_out(
-    definition: &Definition,
-    successor: &Successor,
-    interrupt: &Arc<AtomicBool>,
-) -> Result<Trial, LabError> {
+pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<AtomicBool>) -> Result<Trial, LabError> {
     let addresses = Addresses::of(definition);
     let Network { ground, hosts, captures, mut kernels, taps } = Network::of(&definition.setting)?;
     // Who is forked from an actor that has ended is ours.

@@ -168,7 +168,9 @@ fn when(cursor: &mut Cursor<'_>) -> Result<When, ScriptError> {
 /// Whether a time begins here, and not the number of a segment.
 fn is_span(text: &str) -> bool {
     let number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let unit = text[number..].find(|c: char| !c.is_ascii_alphabetic()).map_or(&text[number..], |end| &text[number..number + end]);
+    let unit = text[number..]
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .map_or(&text[number..], |end| &text[number..number + end]);
     number > 0 && UNITS.iter().any(|(name, _)| *name == unit)
 }
 
@@ -195,7 +197,8 @@ fn call(cursor: &mut Cursor<'_>, actor: Actor) -> Result<Asked, ScriptError> {
     }
     let (mut returned, mut named) = (None, None);
     if cursor.sign("=") {
-        named = Name::of(cursor.peek()).filter(|_| matches!(request, Request::Socket | Request::Accept | Request::Duplicate));
+        named = Name::of(cursor.peek())
+            .filter(|_| matches!(request, Request::Socket | Request::Accept | Request::Duplicate));
         match named {
             Some(_) => _ = cursor.word(),
             None => returned = Some(result(cursor)?),
@@ -213,7 +216,8 @@ fn on(cursor: &mut Cursor<'_>, call: &str) -> Option<On> {
         _ if matches!(call, "fork") => return None,
         name => Actor::named(name).map(On::Peer).or_else(|| Name::of(name).map(On::Named))?,
     };
-    let needs_more = matches!(call, "shutdown" | "setsockopt" | "getsockopt" | "connect") && !matches!(on, On::Named(_));
+    let needs_more =
+        matches!(call, "shutdown" | "setsockopt" | "getsockopt" | "connect") && !matches!(on, On::Named(_));
     if needs_more && !cursor.rest()[cursor.peek().len()..].trim_start().starts_with(',') {
         return None;
     }
@@ -462,7 +466,9 @@ fn forge(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
     let to = actor(cursor)?;
     let place = Aim::WORDS.iter().find(|(word, _)| *word == cursor.peek()).map(|(_, place)| *place);
     let place = place.ok_or_else(|| {
-        cursor.unexpected("its sequence number is `exact` (the next one expected), `inside` the window or `outside` of it")
+        cursor.unexpected(
+            "its sequence number is `exact` (the next one expected), `inside` the window or `outside` of it",
+        )
     })?;
     cursor.word();
     Ok(What::Forge(Forged { from, to, what, place }))

@@ -7,8 +7,8 @@ use super::types::{
     Actor, Answered, Asked, Deed, Expected, Field, LinkEvent, Name, On, Request, Script, Sent, What, When, Which,
 };
 use crate::calls::{
-    Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Protocol, Returned, Role, SocketFlags, SocketId, SocketType, SocketUse, Thread,
-    ThreadId, Threads,
+    Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Protocol, Returned, Role, SocketFlags, SocketId,
+    SocketType, SocketUse, Thread, ThreadId, Threads,
 };
 use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
 use crate::tcp::State;

@@ -122,7 +122,10 @@ impl Timeline {
             let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
             if shows {
                 self.move_by_segment(id, side, step, order, event);
-            } else if !arrives && !controls && let Some(connection) = self.connections.get_mut(&id) {
+            } else if !arrives
+                && !controls
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
                 connection.ends[side as usize].overdue.push(step);
             }
         }
