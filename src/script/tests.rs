@@ -262,7 +262,7 @@ fn any_asked() -> impl Strategy<Value = Asked> {
     let result = prop_oneof![any::<i64>().prop_map(Ok), proptest::sample::select(errors).prop_map(Err)];
     let state = proptest::option::of(proptest::sample::select(State::ALL.to_vec()));
     (any_actor(), proptest::option::of(on), any_request(), proptest::option::of(result), state)
-        .prop_map(|(actor, on, request, result, state)| Asked { actor, on, request, result, state })
+        .prop_map(|(actor, on, request, result, state)| Asked { actor, on, request, result, named: None, state })
 }
 
 fn any_sent() -> impl Strategy<Value = Sent> {
