@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::report::{self, Style, fields_help};
 use crate::session::Memory;
+use crate::time::Span;
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
@@ -178,7 +179,7 @@ pub struct Demo {
     /// [echo] Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
-    /// Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
+    /// [echo] Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
     #[arg(long, short = 'F')]
     pub follow: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
@@ -219,6 +220,7 @@ impl Demo {
             (self.wait, "--wait"),
             (self.refused, "--refused"),
             (self.rebind, "--rebind"),
+            (self.follow, "--follow"),
         ];
         given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
@@ -237,8 +239,17 @@ pub enum End {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
-    #[arg(required = true, value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present = "client_side", value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
+    /// A capture taken at the client of connections, of which --server-side names the one taken at their server: each segment of one is paired with the same one of the other
+    #[arg(long, value_name = "FILE", requires = "server_side", conflicts_with_all = ["arguments", "each", "timeline", "connection", "filter", "condition", "sort", "reverse", "top", "findings", "resolve", "output"], value_hint = ValueHint::FilePath)]
+    pub client_side: Option<PathBuf>,
+    /// The capture taken at the server
+    #[arg(long, value_name = "FILE", requires = "client_side", value_hint = ValueHint::FilePath)]
+    pub server_side: Option<PathBuf>,
+    /// The server's clock minus the client's, as 3s or -250ms, where it is known [default: estimated from the segments of both directions]
+    #[arg(long, value_name = "TIME", requires = "client_side", value_parser = offset, allow_hyphen_values = true)]
+    pub offset: Option<Span>,
     /// Analyze each file separately, instead of merging all by time into one capture
     #[arg(long)]
     pub each: bool,
@@ -494,6 +505,24 @@ fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time with its unit, which may be negative.
+fn offset(text: &str) -> Result<Span, String> {
+    let wrong = || "a time is a number and ns, us, ms or s, as in 3s, -250ms or 1.5s".to_owned();
+    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
+    let unit = digits.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let number: f64 = digits[..unit].parse().map_err(|_| wrong())?;
+    let scale = match &digits[unit..] {
+        "ns" => 1.0,
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        _ => return Err(wrong()),
+    };
+    let nanos = sign * number * scale;
+    // Ten years are more than clocks differ by.
+    if nanos.abs() < 3.2e17 { Ok(Span(nanos as i64)) } else { Err(wrong()) }
+}
+
 /// What contradicts itself in a way that the definitions above cannot say.
 fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
@@ -528,6 +557,9 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
 
 fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     let tables = analyze.format == Form::Parquet;
+    if tables && analyze.client_side.is_some() {
+        return Some("--client-side has the formats text, jsonl and csv");
+    }
     if analyze.timeline && !matches!(analyze.format, Form::Text | Form::Jsonl) {
         return Some(
             "--timeline has the formats text and jsonl only: leave it out for one line per connection in this --format",
@@ -610,6 +642,7 @@ Examples:
   tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
   tcpflow analyze --findings --format csv trace.pcap
   tcpflow analyze --format jsonl trace.pcap | jq .verdict
+  tcpflow analyze --client-side a.pcap --server-side b.pcap    which segments were lost between the two, and how long others took
 
 An argument that names a file is a file (write ./tcp for a file named tcp); from the first one on that does not, all are one filter.";
 

@@ -42,7 +42,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pnet", &["wire"]),
     ("regex", &["report/expression"]),
     // The shared types say how they are written down; that is part of what they are.
-    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "lab", "report/jsonl"]),
+    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "lab", "report/jsonl", "report/passages.rs"]),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl"]),
     ("signal_hook", &["commands"]),
     ("strsim", &["report"]),

@@ -23,6 +23,7 @@ mod source;
 #[cfg(feature = "parquet")]
 mod tables;
 mod tellers;
+mod two_points;
 mod watch;
 
 pub use inputs::Inputs;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -159,7 +159,27 @@ fn save(path: &Path, trial: &Trial, story: &Story) -> Result<(), Failure> {
     }
     writer.finish()?;
     complain(&format!("{} frames are in {}", trial.frames.len(), path.display()));
+    if let [_, _] = &trial.captures[..] {
+        let sides = ["client", "server"].map(|side| beside(path, side));
+        for (frames, path) in trial.captures.iter().zip(&sides) {
+            let mut writer = Writer::create(path)?;
+            writer.interface(interface, "tcpflow demo");
+            for frame in frames {
+                writer.write(&frame.as_frame(), &[])?;
+            }
+            writer.finish()?;
+        }
+        let [client, server] = sides;
+        complain(&format!("what each host saw is in {} and {}", client.display(), server.display()));
+    }
     Ok(())
+}
+
+/// The file of one side beside the whole: `a.pcapng` has `a-client.pcapng`.
+fn beside(path: &Path, side: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map_or(String::new(), |ending| format!(".{}", ending.to_string_lossy()));
+    path.with_file_name(format!("{stem}-{side}{ending}"))
 }
 
 /// Lists the scenarios by group, a line each.

@@ -11,6 +11,7 @@ mod jsonl;
 pub mod live;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod passages;
 #[cfg(test)]
 mod sample;
 mod selection;

@@ -61,6 +61,15 @@ impl<'a> Jsonl<'a> {
         self.end_line()
     }
 
+    /// Writes an object as a line.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(in crate::report) fn line(&mut self, object: &impl serde::Serialize) -> io::Result<()> {
+        self.lines.object(object)?;
+        self.end_line()
+    }
+
     /// Writes the `scenario` line of a run: what was played.
     ///
     /// # Errors

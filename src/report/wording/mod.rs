@@ -1,6 +1,7 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
 mod english;
+pub(super) mod passages;
 
 use std::borrow::Cow;
 
