@@ -214,3 +214,73 @@ fn ctrl_c_leaves_nothing_behind() {
         assert!(!Path::new(&format!("/proc/{actor}")).exists(), "an actor is left");
     }
 }
+
+#[test]
+fn two_captures_are_paired_as_the_link_says() {
+    let program = program();
+    let schema: Value = serde_json::from_str(include_str!("../docs/output.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let folder = file("sides", "").parent().unwrap().to_owned();
+    executable_by_all(&folder);
+    let json = |out: &str| -> Vec<Value> { out.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    for scenario in [
+        "data-lost",
+        "fin-lost",
+        "last-ack-lost",
+        "duplicate",
+        "damaged",
+        "reordering",
+        "forged-rst-refused",
+        "mss-clamped",
+    ] {
+        let saved = folder.join(format!("{scenario}.pcapng"));
+        let mut demo = program.played_by(Who::User);
+        let (status, out, errors) = told(demo.args(["demo", scenario, "--format", "jsonl", "--save"]).arg(&saved));
+        assert_eq!(status, Some(0), "{scenario}: {errors}");
+        let lines = json(&out);
+        let sides = ["client", "server"].map(|side| folder.join(format!("{scenario}-{side}.pcapng")));
+        let mut analyze = program.played_by(Who::User);
+        analyze
+            .args(["analyze", "--format", "jsonl", "--client-side"])
+            .arg(&sides[0])
+            .arg("--server-side")
+            .arg(&sides[1]);
+        let (status, out, errors) = told(&mut analyze);
+        assert_eq!(status, Some(0), "{scenario}: {errors}");
+        let paired = json(&out);
+        for line in &paired {
+            assert!(schema.is_valid(line), "{line}");
+        }
+        let clock = paired.iter().find(|line| line["type"] == "clock").unwrap();
+        let (offset, error) = (clock["offset_ns"].as_i64().unwrap(), clock["error_ns"].as_i64().unwrap());
+        assert!(offset.abs() <= error, "{scenario}: one clock is no other: {clock}");
+        // What the link did, by when the segment was sent; and what the pairing found, by the same.
+        let at = |frame: &Value| {
+            let segment = lines.iter().find(|line| line["type"] == "segment" && &line["frame"] == frame);
+            segment.map(|segment| segment["at"].as_str().unwrap().to_owned()).unwrap()
+        };
+        let mut acts: Vec<(String, String)> = lines
+            .iter()
+            .filter(|line| line["type"] == "link" && line["act"] != "overtaken" && line["act"] != "marked")
+            .map(|line| (at(&line["frame"]), line["act"].as_str().unwrap().replace("dropped", "lost")))
+            .collect();
+        let mut found: Vec<(String, String)> = paired
+            .iter()
+            .filter(|line| line["type"] == "passage" && line["fate"] != "arrived")
+            .map(|line| {
+                (
+                    line["seen"][0]["at"].as_str().unwrap().to_owned(),
+                    line["fate"].as_str().unwrap_or("unknown").to_owned(),
+                )
+            })
+            .collect();
+        acts.sort();
+        found.sort();
+        assert_eq!(found, acts, "{scenario}");
+        let overtaken = paired.iter().any(|line| line["overtaken"] == true);
+        assert_eq!(overtaken, scenario == "reordering", "{scenario}");
+        let changed =
+            paired.iter().any(|line| line["changed"].as_array().is_some_and(|all| all.iter().any(|one| one == "mss")));
+        assert_eq!(changed, scenario == "mss-clamped", "{scenario}");
+    }
+}

@@ -31,7 +31,10 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
         }
         if capture.left_out() > 0 {
             let left_out = capture.left_out();
-            complain(&format!("{}: {left_out} segments are left out: --memory has room for those before", path.display()));
+            complain(&format!(
+                "{}: {left_out} segments are left out: --memory has room for those before",
+                path.display()
+            ));
             outcome = Outcome::Incomplete;
         }
         captures.push(capture.into_connections());

@@ -22,7 +22,7 @@ use super::watched::Watched;
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
 use crate::kernel::Evidence;
-use crate::script::{Actor, Deed};
+use crate::script::{Actor, Deed, LinkAct};
 use crate::story::Sense;
 use crate::wire::Decoder;
 
@@ -41,6 +41,8 @@ pub struct Trial {
     pub counted: Vec<CaptureStats>,
     /// What became of each segment on the link.
     pub crossings: Vec<Crossing>,
+    /// What the link did with frames besides carrying them, by their numbers in [`Self::frames`], in the order in which they came to it.
+    pub links: Vec<(u64, LinkAct)>,
     /// The threads of all actors.
     pub threads: Threads,
     /// The calls of all actors, by time of entry.
@@ -124,7 +126,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     drop(alive);
     let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
     calls.sort_by_key(|call| call.entered);
-    let Merged { frames: merged, senses, seen } = match &frames[..] {
+    let Merged { frames: merged, senses, seen, links } = match &frames[..] {
         [one] => Merged { frames: one.clone(), ..Merged::default() },
         both => merge(definition, both, &crossings, &mut amiss),
     };
@@ -135,6 +137,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         seen,
         counted,
         crossings,
+        links,
         threads,
         calls,
         evidence,
@@ -214,6 +217,7 @@ struct Merged {
     frames: Vec<OwnedFrame>,
     senses: HashMap<u64, Sense>,
     seen: Vec<HashMap<u64, u64>>,
+    links: Vec<(u64, LinkAct)>,
 }
 
 /// Puts the captures of both ends together: each segment where it was sent, and what nobody sent where it arrived.
@@ -277,6 +281,12 @@ fn merge(
         both.seen[end as usize].insert(frame.number, number);
         numbers.extend(of_crossing[end as usize].get(&frame.number).map(|place| (*place, number)));
         both.frames.push(OwnedFrame { number, ..frame.clone() });
+    }
+    for (place, crossing) in crossings.iter().enumerate() {
+        let Some(number) = numbers.get(&place) else { continue };
+        let forged = crossing.forged.then_some(LinkAct::Injected);
+        both.links
+            .extend(crossing.deeds.iter().map(|deed| LinkAct::from(*deed)).chain(forged).map(|act| (*number, act)));
     }
     for (seen, of_crossing) in both.seen.iter_mut().zip(&of_crossing) {
         for (frame, place) in of_crossing {

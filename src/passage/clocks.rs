@@ -36,9 +36,8 @@ impl Clocks {
         };
         let (there, back) = (points(to_server), points(to_client));
         let drift = slope(&there).zip(slope(&back)).map(|(there, back)| (there - back) / 2.0);
-        let level = |all: &[(f64, f64)], drift: f64| {
-            all.iter().map(|(when, took)| took - drift * when).min_by(f64::total_cmp)
-        };
+        let level =
+            |all: &[(f64, f64)], drift: f64| all.iter().map(|(when, took)| took - drift * when).min_by(f64::total_cmp);
         let (shortest, answer) = (level(&there, drift.unwrap_or(0.0))?, level(&back, -drift.unwrap_or(0.0))?);
         let (offset, error) = ((shortest - answer) / 2.0, (shortest + answer) / 2.0);
         // A sum below zero says that the clocks do not run evenly.

@@ -7,7 +7,7 @@ mod matching;
 use std::net::SocketAddr;
 
 pub use clocks::Clocks;
-pub use connections::{Captured, Capture};
+pub use connections::{Capture, Captured};
 pub use matching::pair;
 
 use crate::flow::Side;

@@ -134,7 +134,8 @@ fn a_copy_a_change_and_what_nobody_sent_are_told_apart() {
             1 => there.options.mss = Some(1200),
             4 => server.observe(&there, &octets),
             9 => {
-                let forged = Segment { flags: crate::wire::Flags::RST, seq: Seq(121), frame: 99, ip_id: Some(999), ..there };
+                let forged =
+                    Segment { flags: crate::wire::Flags::RST, seq: Seq(121), frame: 99, ip_id: Some(999), ..there };
                 server.observe(&forged, &[]);
             }
             _ => {}

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 
 use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
-use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
+use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, LinkLine, OpenedLine, ScenarioLine};
 pub use self::stream::EventStream;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
@@ -76,6 +76,15 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn scenario(&mut self, name: &str, group: &str, title: &str) -> io::Result<()> {
         self.lines.object(&ScenarioLine { r#type: "scenario", name, group, title })?;
+        self.end_line()
+    }
+
+    /// Writes a `link` line of a run: what the link between two hosts did with a frame besides carrying it.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn link(&mut self, frame: u64, act: &str) -> io::Result<()> {
+        self.lines.object(&LinkLine { r#type: "link", frame, act })?;
         self.end_line()
     }
 

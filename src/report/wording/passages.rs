@@ -27,7 +27,8 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
         let doubled = pair.count(side, Fate::Duplicated);
         if doubled > 0 {
             let of = if doubled == 1 { "1 segment".to_owned() } else { format!("{doubled} segments") };
-            sentences.push(format!("{of} of the {} arrived more than once: copied between the two points.", side.name()));
+            sentences
+                .push(format!("{of} of the {} arrived more than once: copied between the two points.", side.name()));
         }
         for forged in pair.sent_by(side).filter(|passage| passage.fate == Fate::Injected) {
             let is_reset = forged.arrived.iter().any(|segment| segment.flags.contains(Flags::RST));
@@ -38,9 +39,9 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
                 side.name()
             ));
         }
-        let resets = pair.sent_by(side).filter(|passage| {
-            passage.sent.as_ref().is_some_and(|segment| segment.flags.contains(Flags::RST))
-        });
+        let resets = pair
+            .sent_by(side)
+            .filter(|passage| passage.sent.as_ref().is_some_and(|segment| segment.flags.contains(Flags::RST)));
         if resets.count() > 0 {
             sentences.push(format!("The {} itself sent a RST.", side.name()));
         }
@@ -54,7 +55,9 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
         for (side, least, most) in [(Side::Client, least, most), (Side::Server, least_back, most_back)] {
             // What the clocks' error could hide is no delay.
             let error = pair.clocks.map_or(0, |clocks| clocks.error.as_nanos());
-            if most.as_nanos() > 3 * least.as_nanos().max(1) && most.as_nanos() - least.as_nanos() > 2 * error.min(least.as_nanos().max(0)) {
+            if most.as_nanos() > 3 * least.as_nanos().max(1)
+                && most.as_nanos() - least.as_nanos() > 2 * error.min(least.as_nanos().max(0))
+            {
                 sentences.push(format!(
                     "Segments of the {} were held up between the two points: the slowest took {} longer than the fastest.",
                     side.name(),
