@@ -251,12 +251,15 @@ pub(super) fn new(name: &str) -> Result<Outcome, Failure> {
     Ok(Outcome::Done)
 }
 
+/// How a process ended: its status, standard output and standard error.
+type Ended = (Option<i32>, String, String);
+
 /// Plays every scenario, each in a process of its own, several side by side.
 pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     let program = env::current_exe().map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
     let style = look::style(look);
     let next = AtomicUsize::new(0);
-    let done: Mutex<BTreeMap<usize, (Option<i32>, String, String)>> = Mutex::default();
+    let done: Mutex<BTreeMap<usize, Ended>> = Mutex::default();
     let names: Vec<&str> = [ECHO].into_iter().chain(CATALOG.iter().map(|entry| entry.name)).collect();
     let side_by_side = 2 * thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {

@@ -656,7 +656,7 @@ fn counters(pid: Pid) -> BTreeMap<String, u64> {
 /// The letter of a process's state in /proc, while there is one.
 fn state_of_process(pid: Pid) -> Option<u8> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.bytes().nth(1)
+    stat.rsplit(')').next()?.as_bytes().get(1).copied()
 }
 
 /// What begins the description of something that cannot go on.

@@ -57,12 +57,15 @@ struct State {
     /// What is on its way: when it arrives, in which order it came, where to, what it is, and which crossing it belongs to.
     under_way: BinaryHeap<Reverse<UnderWay>>,
     /// Frames that wait until another one of their direction passes them.
-    waiting: [VecDeque<(usize, Vec<(Span, Vec<u8>)>)>; 2],
+    waiting: [VecDeque<Waiting>; 2],
     /// Until when each direction is busy with what was sent before, where the link has a rate.
     busy: [Instant; 2],
     put: u64,
     setting: LinkSetting,
 }
+
+/// The crossing that a frame belongs to, and its copies.
+type Waiting = (usize, Vec<(Span, Vec<u8>)>);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct UnderWay {
