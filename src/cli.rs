@@ -140,6 +140,9 @@ pub struct Demo {
     /// Change one thing of a scenario, as in link.delay=100ms, sysctl.tcp_sack=0, or a value that it names; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Play two scenarios, or one of them with a change, and lay the runs side by side, as in fin-lost fin-lost,link.delay=100ms
+    #[arg(long, num_args = 2, value_names = ["RUN", "RUN"], conflicts_with_all = ["list", "all", "new", "save", "set", "format"])]
+    pub compare: Vec<String>,
     /// Of a scenario, say only what was expected and whether it held
     #[arg(long)]
     pub checks: bool,
@@ -535,7 +538,7 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
         }
         _ => return None,
     };
-    let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none();
+    let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none() && demo.compare.is_empty();
     if !is_echo && demo.misplaced().is_some() {
         return Some(
             "the options marked [echo] belong to the scenario echo; another one is changed by --set KEY=VALUE",
@@ -628,6 +631,7 @@ Examples:
   tcpflow demo --list                          the other scenarios
   tcpflow demo fin-lost                        one of them: what is sent again when a FIN is lost
   tcpflow demo data-lost --set link.delay=50ms change one thing and run it again
+  tcpflow demo --compare slow-start slow-start,link.delay=10ms
   tcpflow demo --new mine                      write mine.toml; then: tcpflow demo ./mine.toml
   tcpflow demo --all                           play every scenario and check what it says";
 

@@ -23,6 +23,7 @@ use crate::story::{Timeline, Witnessed};
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     match &options.new {
         _ if options.list => scenario::list(options, look),
+        _ if !options.compare.is_empty() => scenario::compare(&options.compare, look),
         _ if options.all => scenario::all(options, look),
         Some(name) => scenario::new(name),
         None if options.scenario == lab::ECHO => echo(options, look),

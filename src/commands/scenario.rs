@@ -319,6 +319,64 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     Ok(worst)
 }
 
+/// Plays two scenarios, or one with a change, and lays the runs side by side.
+pub(super) fn compare(runs: &[String], look: &Look) -> Result<Outcome, Failure> {
+    let program = env::current_exe().map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
+    let style = look::style(look);
+    let mut summaries = Vec::new();
+    for run in runs {
+        let mut parts = run.split(',');
+        let name = parts.next().unwrap_or_default();
+        if name == ECHO || name.starts_with('-') {
+            return Err(Failure::new(format!(
+                "--compare {run}: a scenario of --list or a file is expected, as in fin-lost,link.delay=100ms"
+            )));
+        }
+        let changes: Vec<String> = parts.map(str::to_owned).collect();
+        let mut command = Command::new(&program);
+        command.args(["demo", name, "--format", "jsonl"]).stdin(Stdio::null());
+        command.args(changes.iter().flat_map(|change| ["--set", change]));
+        let output = command.output().map_err(|error| Failure::new(format!("--compare {run}: {error}")))?;
+        if !matches!(output.status.code(), Some(0 | 1)) {
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Failure::new(format!(
+                "--compare {run}: {}",
+                told.lines().next().unwrap_or("it could not be played").trim_start_matches("tcpflow: ")
+            )));
+        }
+        summaries.push(lab::Summary::of(&String::from_utf8_lossy(&output.stdout)));
+    }
+    let [one, other] = &summaries[..] else { return Err(Failure::new("--compare takes two runs")) };
+    let mut out = Outlet::open();
+    let columns = (style.width.saturating_sub(LABELS + 4) / 2).max(20);
+    let mut write = || -> io::Result<()> {
+        row(&mut out, "", [&runs[0], &runs[1]], columns, &style)?;
+        for ((label, left), (_, right)) in one.rows.iter().zip(&other.rows) {
+            row(&mut out, label, [left, right], columns, &style)?;
+        }
+        Ok(())
+    };
+    write().and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
+    Ok(if one.held && other.held { Outcome::Done } else { Outcome::NotHeld })
+}
+
+/// Writes two cells beside each other, each on as many lines as it takes; where they differ, a mark stands between.
+fn row(out: &mut Outlet, label: &str, cells: [&str; 2], columns: usize, style: &Style) -> io::Result<()> {
+    let plain = |text: &str| match style.charset {
+        report::Charset::Ascii => report::escape(&text.replace('→', "->"), style),
+        report::Charset::Unicode => report::escape(text, style),
+    };
+    let mark = if cells[0] == cells[1] { ' ' } else { '|' };
+    let [left, right] = cells.map(|cell| report::wrapped(&plain(cell), columns));
+    for place in 0..left.len().max(right.len()).max(1) {
+        let at = |lines: &[String]| lines.get(place).cloned().unwrap_or_default();
+        let label = if place == 0 { plain(label) } else { String::new() };
+        let line = format!("{label:LABELS$} {:columns$} {mark} {}", at(&left), at(&right));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
 fn language(options: &Demo) -> Language {
     options.lang.unwrap_or_else(|| {
         let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
@@ -335,6 +393,8 @@ fn of(words: &Words, language: Language) -> &str {
     }
 }
 
+/// How many columns the names of what is compared take.
+const LABELS: usize = 23;
 /// How many columns the names of a list take.
 const NAMES: usize = 28;
 /// No scenario is longer.

@@ -1,5 +1,6 @@
 //! Text to script.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::ScriptError;
@@ -22,6 +23,7 @@ impl Script {
     /// The first line that is wrong.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let (mut lines, mut links) = (Vec::new(), 0);
+        let mut names = HashSet::new();
         for (number, text) in (1..).zip(text.lines()) {
             let mut cursor = Cursor::new(number, text);
             if cursor.is_at_end() || cursor.rest().starts_with('#') {
@@ -31,7 +33,10 @@ impl Script {
                 let help = "the rest belongs into another script".to_owned();
                 return Err(cursor.wrong(cursor.place(), 1, format!("more than {MOST_LINES} lines"), help));
             }
-            let line = line(&mut cursor)?;
+            let line = line(&mut cursor, &names)?;
+            if let What::Call(Asked { named: Some(name), .. }) = &line.what {
+                names.insert(*name);
+            }
             links += usize::from(matches!(line.what, What::Link(..)));
             if links > MOST_LINKS {
                 let help =
@@ -71,7 +76,7 @@ fn complete<T>(read: T, cursor: &mut Cursor<'_>) -> Result<T, ScriptError> {
     if cursor.is_at_end() { Ok(read) } else { Err(cursor.unexpected("it is complete before it")) }
 }
 
-fn line(cursor: &mut Cursor<'_>) -> Result<Line, ScriptError> {
+fn line(cursor: &mut Cursor<'_>, names: &HashSet<Name>) -> Result<Line, ScriptError> {
     let when = when(cursor)?;
     let what = if cursor.word_is("link") {
         colon(cursor)?;
@@ -93,7 +98,7 @@ fn line(cursor: &mut Cursor<'_>) -> Result<Line, ScriptError> {
             What::Segment(segment(cursor, actor)?)
         } else {
             colon(cursor)?;
-            What::Call(call(cursor, actor)?)
+            What::Call(call(cursor, actor, names)?)
         }
     };
     cursor.blanks();
@@ -185,12 +190,12 @@ fn calls() -> String {
     format!("the calls are {}", CALLS.join(", "))
 }
 
-fn call(cursor: &mut Cursor<'_>, actor: Actor) -> Result<Asked, ScriptError> {
+fn call(cursor: &mut Cursor<'_>, actor: Actor, names: &HashSet<Name>) -> Result<Asked, ScriptError> {
     let name = call_name(cursor)?;
     if !cursor.sign("(") {
         return Err(cursor.unexpected("its arguments stand in parentheses, as in close()"));
     }
-    let on = on(cursor, name);
+    let on = on(cursor, name, names);
     let request = request(cursor, name)?;
     if !cursor.sign(")") {
         return Err(cursor.unexpected(format!("{name} takes {}, and then `)`", takes(name))));
@@ -209,15 +214,16 @@ fn call(cursor: &mut Cursor<'_>, actor: Actor) -> Result<Asked, ScriptError> {
     Ok(Asked { actor, on, request, result: returned, named, state })
 }
 
-/// The socket, if the arguments begin with one.
-fn on(cursor: &mut Cursor<'_>, call: &str) -> Option<On> {
+/// The socket, if the arguments begin with one; `names` are those that sockets were given before.
+fn on(cursor: &mut Cursor<'_>, call: &str, names: &HashSet<Name>) -> Option<On> {
     let on = match cursor.peek() {
         "listener" => On::Listener,
         _ if matches!(call, "fork") => return None,
-        name => Actor::named(name).map(On::Peer).or_else(|| Name::of(name).map(On::Named))?,
+        name => Actor::named(name)
+            .map(On::Peer)
+            .or_else(|| Name::of(name).filter(|name| names.contains(name)).map(On::Named))?,
     };
-    let needs_more =
-        matches!(call, "shutdown" | "setsockopt" | "getsockopt" | "connect") && !matches!(on, On::Named(_));
+    let needs_more = matches!(call, "shutdown" | "setsockopt" | "getsockopt") && !matches!(on, On::Named(_));
     if needs_more && !cursor.rest()[cursor.peek().len()..].trim_start().starts_with(',') {
         return None;
     }
