@@ -27,6 +27,7 @@ use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Connection, Ended, Evicted, FlowTable, Limits, Tally, Totals};
 use crate::kernel::Evidence;
+use crate::script::LinkAct;
 use crate::story::{Sense, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
@@ -239,8 +240,8 @@ impl Session {
         }
     }
 
-    /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent.
-    pub fn with_senses(self, senses: HashMap<u64, Sense>) -> Self {
+    /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent, and what the link says of them.
+    pub fn with_senses(self, senses: HashMap<u64, (Sense, Option<LinkAct>)>) -> Self {
         Self { kept: self.kept.with_senses(senses), ..self }
     }
 

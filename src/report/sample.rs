@@ -184,6 +184,7 @@ impl Teller {
             cause,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
+            link: None,
         };
         self.push(moment(at), EventKind::Segment(Box::new(event)))
     }

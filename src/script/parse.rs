@@ -680,15 +680,15 @@ const FLAG_WORDS: [(&str, Flags); 9] = [
 const FIELDS: &str = "ack N, win N, id N, urg N, mss N, ws N, sackok, ts N:N, sack N-N, vni N, lost";
 
 const SOCKET_OPTIONS: [SocketOption; 9] = [
-    SocketOption::SO_ERROR,
-    SocketOption::SO_RCVTIMEO,
-    SocketOption::SO_SNDTIMEO,
     SocketOption::SO_REUSEADDR,
     SocketOption::SO_REUSEPORT,
     SocketOption::SO_KEEPALIVE,
     SocketOption::SO_LINGER,
     SocketOption::SO_RCVBUF,
     SocketOption::SO_SNDBUF,
+    SocketOption::SO_RCVTIMEO,
+    SocketOption::SO_SNDTIMEO,
+    SocketOption::SO_ERROR,
 ];
 
 const TCP_OPTIONS: [TcpOption; 13] = [

@@ -8,6 +8,7 @@ use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side};
+use crate::script::LinkAct;
 use crate::story::{Observed, Sense, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
@@ -58,7 +59,7 @@ pub(super) struct Kept {
     ended: Vec<Connection>,
     conflicts: Conflicts,
     /// What the sighting of a frame says of its ends, where it is not that it passed.
-    senses: HashMap<u64, Sense>,
+    senses: HashMap<u64, (Sense, Option<LinkAct>)>,
 }
 
 impl Kept {
@@ -70,7 +71,7 @@ impl Kept {
         Self { room: octets, ..self }
     }
 
-    pub(super) fn with_senses(self, senses: HashMap<u64, Sense>) -> Self {
+    pub(super) fn with_senses(self, senses: HashMap<u64, (Sense, Option<LinkAct>)>) -> Self {
         Self { senses, ..self }
     }
 
@@ -109,7 +110,7 @@ impl Kept {
             let from = step.from;
             let mut sighting =
                 Sighting::passing(Observed { segment: *segment, step, preview, tunnel: more.tunnel, seen: more.seen });
-            sighting.sense = senses.get(&segment.frame).copied().unwrap_or_default();
+            (sighting.sense, sighting.link) = senses.get(&segment.frame).copied().unwrap_or_default();
             match &mut growing {
                 Some(growing) => {
                     if from == Side::Server {

@@ -87,6 +87,8 @@ pub(super) struct PerEnd {
 /// A segment, as far as the joins need it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
+    /// Whether it is known not to have arrived.
+    pub(super) is_lost: bool,
     pub(super) event: EventId,
     pub(super) frame: u64,
     pub(super) from: Side,
@@ -211,7 +213,8 @@ impl PerConnection {
             if is_written && self.ends[from as usize].calls.is_watched() {
                 self.ends[from as usize].unwritten.add(range, place);
             }
-            if !self.is_one_end() && self.ends[from.peer() as usize].calls.is_watched() {
+            let is_lost = self.seen[place].is_lost;
+            if !is_lost && !self.is_one_end() && self.ends[from.peer() as usize].calls.is_watched() {
                 self.ends[from as usize].unread.add(range, place);
             }
         }
@@ -233,7 +236,7 @@ impl PerConnection {
             if seen.from == side && is_written {
                 self.ends[side as usize].unwritten.add(range, place);
             }
-            if seen.from == peer && is_read {
+            if seen.from == peer && is_read && !seen.is_lost {
                 self.ends[peer as usize].unread.add(range, place);
             }
         }

@@ -6,6 +6,7 @@ use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{TimerKind, Witness};
+use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Segment, Tunnel};
@@ -125,6 +126,8 @@ pub struct SegmentEvent {
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
+    /// What a link between the ends says that it did with it besides carrying it.
+    pub link: Option<LinkAct>,
 }
 
 /// What caused a segment.

@@ -14,7 +14,7 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 impl Timeline {
     /// Takes in that a segment was seen.
     pub(super) fn sighted(&mut self, sighting: Sighting) {
-        let Sighting { observed, ends, sense } = sighting;
+        let Sighting { observed, ends, sense, link } = sighting;
         let id = observed.step.connection;
         self.know(id, ends, observed.segment.at);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -48,6 +48,7 @@ impl Timeline {
             cause: unknown,
             preview: observed.preview,
             tunnel: observed.tunnel,
+            link,
         }));
         let event = self.events.push(order, segment.at, Some(id), kind);
         let place = connection.seen.len();
@@ -58,6 +59,7 @@ impl Timeline {
             connection.seen.reserve_exact(1);
         }
         connection.seen.push(Seen {
+            is_lost: sense == Sense::Leaves,
             event,
             frame: segment.frame,
             from,
@@ -89,8 +91,11 @@ impl Timeline {
         if step.findings.contains(Finding::CapturedTwice) {
             return;
         }
-        connection.ends[from as usize].answers.see(segment.flags, place);
-        connection.be_read(&mut self.events, place);
+        // What did not arrive let no call return.
+        if sense != Sense::Leaves {
+            connection.ends[from as usize].answers.see(segment.flags, place);
+            connection.be_read(&mut self.events, place);
+        }
         let sender = &mut connection.ends[from as usize];
         if segment.flags.contains(Flags::FIN) {
             sender.fin = Some(event);

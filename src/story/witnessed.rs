@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
+use crate::script::LinkAct;
 use crate::kernel::{self, KernelEvent, TcpInfo};
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
@@ -66,13 +67,15 @@ pub struct Sighting {
     pub ends: [SocketAddr; 2],
     /// What its being seen there says of its ends.
     pub sense: Sense,
+    /// What a link between the ends says that it did with the segment besides carrying it.
+    pub link: Option<LinkAct>,
 }
 
 impl Sighting {
     /// One on the way between its ends, of which it is not known yet which is the client.
     pub fn passing(observed: Observed) -> Box<Self> {
         let ends = [observed.segment.from(), observed.segment.to()];
-        Box::new(Self { observed, ends, sense: Sense::Passes })
+        Box::new(Self { observed, ends, sense: Sense::Passes, link: None })
     }
 }
 

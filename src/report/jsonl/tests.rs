@@ -186,6 +186,7 @@ fn segment(cause: Cause) -> SegmentEvent {
         cause,
         preview: b"helloworld".to_vec(),
         tunnel: [
+        link: None,
             Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },
             Tunnel {
                 kind: TunnelKind::Vxlan,

@@ -9,6 +9,7 @@ use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::report::view::{Form, Index, Moved};
+use crate::script::LinkAct;
 use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
@@ -183,6 +184,8 @@ pub(super) struct SegmentWords {
     /// What decides: its findings, and a window that is closed, opened or filled.
     pub(super) remarks: Vec<Line>,
     pub(super) may: Vec<Line>,
+    /// Whether it does not reach the other end, or not whole.
+    pub(super) is_lost: bool,
 }
 
 /// What stands on a segment's arrow.
@@ -200,6 +203,8 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     }
     let window = format!("win {}", segment.window);
     let (mut remarks, mut may) = (Vec::new(), Vec::new());
+    let is_lost = matches!(segment.link, Some(LinkAct::Dropped | LinkAct::Damaged));
+    remarks.extend(segment.link.map(|act| Line::of(if is_lost { Paint::Bad } else { Paint::Warn }, by_the_link(act))));
     // What the cause says already needs no second telling.
     let is_said = |finding: &Finding| {
         matches!(
@@ -236,7 +241,20 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         let at = if flags.contains(Flags::SYN) { may.len() } else { 0 };
         may.splice(at..at, measured(segment, style));
     }
-    SegmentWords { what, place, remarks, may }
+    SegmentWords { what, place, remarks, may, is_lost }
+}
+
+/// What a link did with a segment.
+fn by_the_link(act: LinkAct) -> &'static str {
+    match act {
+        LinkAct::Dropped => "LOST ON THE WAY",
+        LinkAct::Delayed(_) => "held up on the way",
+        LinkAct::Duplicated => "doubled on the way",
+        LinkAct::Damaged => "DAMAGED ON THE WAY",
+        LinkAct::Injected => "FORGED",
+        LinkAct::Overtaken => "overtaken on the way",
+        LinkAct::Marked => "congestion marked on the way",
+    }
 }
 
 /// Tunnels from the outermost on: `VLAN 5, VXLAN 42 10.0.0.1 → 10.0.0.2`.
@@ -277,7 +295,7 @@ pub(super) fn run(run: &[&SegmentEvent]) -> SegmentWords {
             }
         }
     }
-    SegmentWords { what, place, remarks: Vec::new(), may: Vec::new() }
+    SegmentWords { what, place, remarks: Vec::new(), may: Vec::new(), is_lost: false }
 }
 
 /// The cause of a run: all its calls, or that the kernel acknowledged.
