@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
-use crate::script::LinkAct;
 use crate::kernel::{self, KernelEvent, TcpInfo};
+use crate::script::LinkAct;
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
 

@@ -185,8 +185,8 @@ fn segment(cause: Cause) -> SegmentEvent {
         },
         cause,
         preview: b"helloworld".to_vec(),
-        tunnel: [
         link: None,
+        tunnel: [
             Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },
             Tunnel {
                 kind: TunnelKind::Vxlan,

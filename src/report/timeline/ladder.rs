@@ -370,7 +370,8 @@ impl<'a> Page<'a> {
                 first.push(Paint::Dim, self.glyphs.from_left);
                 first.push(paint, format!("{} ", self.glyphs.line));
                 first.append(label);
-                let end = if is_lost { format!(" {shaft}{lost}{air}") } else { format!(" {shaft}{}", self.glyphs.right) };
+                let end =
+                    if is_lost { format!(" {shaft}{lost}{air}") } else { format!(" {shaft}{}", self.glyphs.right) };
                 first.push(paint, end);
                 first.push(Paint::Dim, self.glyphs.lifeline);
             }
@@ -379,7 +380,14 @@ impl<'a> Page<'a> {
                 let head = if is_lost { "  ".to_owned() } else { format!("{}{}", self.glyphs.left, self.glyphs.line) };
                 first.push(paint, format!("{head} "));
                 first.append(label);
-                first.push(paint, if is_lost { format!(" {}{lost}{shaft}", &air[..air.len().saturating_sub(1)]) } else { format!(" {shaft}") });
+                first.push(
+                    paint,
+                    if is_lost {
+                        format!(" {}{lost}{shaft}", &air[..air.len().saturating_sub(1)])
+                    } else {
+                        format!(" {shaft}")
+                    },
+                );
                 first.push(Paint::Dim, self.glyphs.from_right);
             }
         }
