@@ -284,3 +284,12 @@ fn two_captures_are_paired_as_the_link_says() {
         assert_eq!(changed, scenario == "mss-clamped", "{scenario}");
     }
 }
+
+#[test]
+fn a_scenario_that_is_too_long_is_refused() {
+    let program = program();
+    let path = file("long", &"# nothing\n".repeat((1 << 20) / 10 + 1));
+    let (status, _, errors) = told(program.played_by(Who::User).arg("demo").arg(path));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("no scenario"), "{errors}");
+}

@@ -12,8 +12,9 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::{ForkResult, fork};
 
+use super::addresses::Addresses;
 use super::echo::BUFFER;
-use super::network::{Addresses, go};
+use super::network::go;
 use super::{LabError, Scenario};
 use crate::calls::{Activity, Kept, Receiving, Recorder, Sending, Socket, Threads, Whereabouts};
 use crate::script::{Actor, Asked, Name, On, Request, Script, What};

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::addresses::{Addresses, End, address};
 use super::definition::Definition;
-use super::network::{Addresses, End, address};
 use super::trial::Trial;
 use super::watched::matches;
 use crate::flow::{Connection, ConnectionId, Side};

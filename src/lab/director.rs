@@ -18,8 +18,8 @@ use nix::unistd::Pid;
 
 use super::LabError;
 use super::actor::Word;
+use super::addresses::{Addresses, End};
 use super::definition::Definition;
-use super::network::{Addresses, End};
 use super::relay::Relay;
 use super::watched::Watched;
 use crate::calls::{Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};

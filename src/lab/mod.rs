@@ -1,6 +1,7 @@
 //! Experiments on the real kernel: scripts of calls on both ends, captured and recorded.
 
 mod actor;
+mod addresses;
 mod aftermath;
 mod catalog;
 mod check;
@@ -33,6 +34,7 @@ use std::{mem, thread};
 use crate::capture::{Frame, OwnedFrame, Tape};
 use crate::wire::Decoder;
 
+pub use addresses::End;
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use catalog::{CATALOG, ECHO, Entry, template};
 pub use check::{Check, check};
@@ -41,7 +43,6 @@ pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
 pub use heard::Heard;
 pub use host::Ground;
-pub use network::End;
 pub use recording::{Ends, Recording};
 pub use relay::Crossing;
 pub use scenario::{Loopback, Play, Scenario};

@@ -15,8 +15,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use nix::sys::time::TimeSpec;
 
 use super::LabError;
+use super::addresses::{Addresses, End};
 use super::definition::LinkSetting;
-use super::network::{Addresses, End};
 use super::rules::{Fate, Rules};
 use crate::kernel::now;
 use crate::script::{Cable, Deed, Forged, Which};

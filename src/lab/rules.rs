@@ -1,7 +1,7 @@
 //! What the link does to a frame: rules over segments, and the octets that they change; no clock and no socket.
 
+use super::addresses::{Addresses, End};
 use super::definition::LinkSetting;
-use super::network::{Addresses, End};
 use super::watched::matches;
 use crate::capture::{Frame, LinkType, SeenAt};
 use crate::script::{Aim, Deed, Forged, Forgery, Which};

@@ -13,10 +13,11 @@ use nix::unistd::{ForkResult, fork, pipe2};
 
 use super::LabError;
 use super::actor::{Part, act};
+use super::addresses::{Addresses, End, address};
 use super::definition::Definition;
 use super::director::{Director, Member, Told};
 use super::host::{self, Ground};
-use super::network::{Addresses, End, Network, Tapped, address};
+use super::network::{Network, Tapped};
 use super::relay::{Crossing, Relay};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};

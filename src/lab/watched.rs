@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::network::{Addresses, End};
+use super::addresses::{Addresses, End};
 use crate::script::{Actor, Kind, Which};
 use crate::wire::{Flags, Segment};
 
