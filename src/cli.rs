@@ -125,7 +125,7 @@ pub enum Format {
 /// The options of `demo`.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Demo {
-    /// The scenario, by name (--list), or a file with one, as ./mine.toml; the options below marked [echo] are those of `echo`
+    /// The scenario, by name (--list), or a file with one, as ./mine.toml; the options below marked (echo) are those of `echo`
     #[arg(value_name = "SCENARIO", default_value = "echo", hide_default_value = true)]
     pub scenario: String,
     /// List the scenarios
@@ -149,40 +149,40 @@ pub struct Demo {
     /// Language of titles and lessons [default: by the locale]
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub lang: Option<Language>,
-    /// [echo] Port of the server; where it is taken, another free one is used, and that is said
+    /// (echo) Port of the server; where it is taken, another free one is used, and that is said
     #[arg(long, default_value_t = 3000, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// [echo] Use IPv6
+    /// (echo) Use IPv6
     #[arg(long, short = '6')]
     pub ipv6: bool,
-    /// [echo] A message the client sends and the server echoes; may be given several times [default: helloworld]
+    /// (echo) A message the client sends and the server echoes; may be given several times [default: helloworld]
     #[arg(long, short = 'm', value_name = "TEXT", conflicts_with_all = ["size", "refused"])]
     pub message: Vec<OsString>,
-    /// [echo] Send one message of this many octets instead
+    /// (echo) Send one message of this many octets instead
     #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     pub size: Option<u64>,
-    /// [echo] How many times the messages are sent and echoed
+    /// (echo) How many times the messages are sent and echoed
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// [echo] How many clients connect at the same time
+    /// (echo) How many clients connect at the same time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
-    /// [echo] MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
+    /// (echo) MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
-    /// [echo] Which end closes first, and so ends up in TIME-WAIT [default: client]
+    /// (echo) Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
     pub first_close: Option<End>,
-    /// [echo] Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
+    /// (echo) Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
     #[arg(long, conflicts_with = "refused")]
     pub wait: bool,
-    /// [echo] Connect to a closed port
+    /// (echo) Connect to a closed port
     #[arg(long)]
     pub refused: bool,
-    /// [echo] Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
+    /// (echo) Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
-    /// [echo] Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
+    /// (echo) Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
     #[arg(long, short = 'F')]
     pub follow: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
@@ -541,7 +541,7 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none() && demo.compare.is_empty();
     if !is_echo && demo.misplaced().is_some() {
         return Some(
-            "the options marked [echo] belong to the scenario echo; another one is changed by --set KEY=VALUE",
+            "the options marked (echo) belong to the scenario echo; another one is changed by --set KEY=VALUE",
         );
     }
     if is_echo && !demo.set.is_empty() {

@@ -55,7 +55,7 @@ pub(super) fn tell(
         }
     }
     let Some(recording) = recording else { return Ok(Outcome::Incomplete) };
-    recording.notices.iter().for_each(|notice| complain(notice));
+    recording.notices.iter().for_each(complain);
     let mut evidence = recording.evidence.clone();
     if written.is_ok() {
         demo.wait(&recording, style, |answer| {
