@@ -144,6 +144,7 @@ impl Ear {
 }
 
 /// The form in which it is told.
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 enum Teller<'a> {
     Rows(Follow<'a>),
     Lines(EventStream<'a>),
