@@ -55,6 +55,17 @@ pub enum Command {
     /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; under sudo, files belong to the user who called it.
     #[command(after_help = LIVE_EXAMPLES)]
     Live(Live),
+    /// Run a program and show its calls, its segments and its states
+    ///
+    /// Runs a command and everything that it starts, unmodified, watches its calls on TCP sockets, captures the segments of its connections on all interfaces, and shows both with the states of the sockets as one timeline, with a verdict on each connection and what seems wrong.
+    ///
+    /// The command's input, output, signals, terminal and exit status are its own; the timeline goes to standard error when it has ended.
+    /// Exit status: 1 if an expectation did not hold, else the command's (128 + n where signal n ended it, 127 and 126 where it could not be started), 2 for a fault of tcpflow's.
+    ///
+    /// The command is watched by ptrace with a seccomp filter: it ends when tcpflow is killed, and a program that is setuid runs without that privilege unless tcpflow runs as root.
+    /// As root everything is captured, and the command runs as the user who called sudo. As an ordinary user capturing takes a permission (see `tcpflow interfaces`), or --isolated.
+    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...")]
+    Run(Run),
     /// List the interfaces that can be captured, and why others cannot
     #[command(after_help = INTERFACES_EXAMPLES)]
     Interfaces(Interfaces),
@@ -179,6 +190,9 @@ pub struct Demo {
     /// (echo) Connect to a closed port
     #[arg(long)]
     pub refused: bool,
+    /// (echo) Connect once before the server listens, which is refused, and then again with the same socket, or with a new one that has the same descriptor
+    #[arg(long, value_enum, value_name = "SOCKET", conflicts_with = "refused")]
+    pub retry: Option<Retry>,
     /// (echo) Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
@@ -222,11 +236,21 @@ impl Demo {
             (self.first_close.is_some(), "--first-close"),
             (self.wait, "--wait"),
             (self.refused, "--refused"),
+            (self.retry.is_some(), "--retry"),
             (self.rebind, "--rebind"),
             (self.follow, "--follow"),
         ];
         given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
+}
+
+/// The socket with which a client connects that was refused.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// The same
+    Same,
+    /// A new one
+    New,
 }
 
 /// One of the two ends.
@@ -236,6 +260,50 @@ pub enum End {
     Client,
     /// The end that accepts
     Server,
+}
+
+/// The options of `run`.
+#[derive(Args, Clone, PartialEq, Debug)]
+pub struct Run {
+    /// The command and its arguments, after `--`
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "server", conflicts_with_all = ["server", "client"], value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+    /// A server to run beside clients, as one word that is split as a shell does (but no shell runs it)
+    #[arg(long, value_name = "COMMAND", requires = "client")]
+    pub server: Option<String>,
+    /// A client, started once the server listens; may be given several times
+    #[arg(long, value_name = "COMMAND", requires = "server")]
+    pub client: Vec<String>,
+    /// How many seconds the server has to end after SIGTERM, when all clients are done, until SIGKILL
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", requires = "server", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub grace: u32,
+    /// Run it in a private network namespace, with a loopback interface only; takes no privilege
+    #[arg(long)]
+    pub isolated: bool,
+    /// Show each row as soon as it is certain, while the command runs
+    #[arg(long)]
+    pub follow: bool,
+    /// Write the timeline to a file instead of standard error; `-` is standard output
+    #[arg(long, short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Keep packets, calls and states in a file: pcapng with all of them, which `tcpflow analyze -t` tells again, or pcap, by its ending
+    #[arg(long, short = 'w', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub save: Option<PathBuf>,
+    /// The form of the output; jsonl needs --output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// What is to hold of the run, as '!findings.exists(f, f.name == "close_wait_leak")'; exit status 1 if it does not; may be given several times
+    #[arg(long = "assert", value_name = "EXPR", allow_hyphen_values = true)]
+    pub assertions: Vec<String>,
+    /// A file with such expressions, one a line; empty lines and those that begin with # are left out
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub assert_file: Vec<PathBuf>,
+    /// Write whether each holds into a file as JUnit has it, for CI
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub junit: Option<PathBuf>,
+    /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
 }
 
 /// The options of `analyze`.
@@ -280,8 +348,14 @@ pub struct Analyze {
     /// One line for each finding, with its frame number, instead of one for each connection
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
+    /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.*`
+    #[arg(long, conflicts_with = "findings")]
+    pub breakdown: bool,
+    /// One page on all connections instead of a line for each: what to look at first, how they ended, top talkers, findings, slowest handshakes, most retransmissions
+    #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown", "resolve", "sort", "reverse", "top", "output"])]
+    pub summary: bool,
     /// In tables, names instead of addresses, as the system resolves them: this queries name servers, after the capture is read
-    #[arg(long, conflicts_with_all = ["timeline", "findings"])]
+    #[arg(long, conflicts_with_all = ["timeline", "findings", "breakdown"])]
     pub resolve: bool,
     /// Which TCP checksums are verified: a segment whose checksum is wrong is counted and moves no state
     #[arg(long, value_enum, default_value_t = Checksums::Auto, value_name = "WHICH")]
@@ -531,6 +605,11 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
         Command::Demo(demo) => demo,
         Command::Analyze(analyze) => return contradiction_of_analyze(analyze),
+        Command::Run(run) if run.format == Format::Jsonl && run.output.is_none() => {
+            return Some(
+                "--format jsonl needs a place of its own: add --output FILE, or --output - for standard output",
+            );
+        }
         Command::Live(live) if live.timeline && live.format == LiveForm::Csv => {
             return Some(
                 "--timeline has the formats text and jsonl only: leave it out for one record per connection in this --format",
@@ -609,6 +688,7 @@ Examples:
   tcpflow demo                      a connection's life, with its calls and states
   tcpflow analyze trace.pcapng      one line for each connection of a capture
   tcpflow analyze -t -c 3 trace.pcapng tcp port 80
+  tcpflow run -- ./server 3000      the calls, segments and states of a program
 
 `tcpflow COMMAND --help` has more of them.
 
@@ -622,10 +702,12 @@ Examples:
   tcpflow demo                                 echo `helloworld` over IPv4 loopback
   tcpflow demo --ipv6 -m hello -m world        two messages over IPv6
   tcpflow demo --wait                          see TIME-WAIT end after 60 s
+  tcpflow demo --follow                        each row as soon as it is certain
   tcpflow demo --first-close server --rebind   why a server cannot start again: EADDRINUSE
   tcpflow demo --size 1000000 --mtu 1500       a megabyte in textbook-sized segments
   tcpflow demo --clients 3                     three connections at once
   tcpflow demo --refused                       connect to a closed port
+  tcpflow demo --retry same                    a socket that is refused and connects again
   tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
   tcpflow demo --format jsonl | jq .           for programs
   tcpflow demo --list                          the other scenarios
@@ -639,11 +721,14 @@ const ANALYZE_EXAMPLES: &str = "\
 Examples:
   tcpflow analyze trace.pcapng                     one line for each connection
   tcpflow analyze -t -c 0,7 trace.pcapng           the timelines of connections 0 and 7
+  tcpflow analyze --summary trace.pcapng           one page on all of them, and what to look at first
   tcpflow analyze trace.pcap host 10.0.0.1 and port 443
   tcpflow analyze monday.pcap tuesday.pcap.gz      several files as one capture
   tcpdump -w - tcp | tcpflow analyze -             from a pipe
   tcpflow analyze --where 'ending == \"reset\"' trace.pcap
+  tcpflow analyze --where 'problem.kind == \"zero_window\"' --sort -problem.lasted_ns trace.pcap
   tcpflow analyze --sort -client_to_server.octets --top 10 trace.pcap
+  tcpflow analyze --breakdown trace.pcap           where each connection's time went
   tcpflow analyze --findings --format csv trace.pcap
   tcpflow analyze --format jsonl trace.pcap | jq .verdict
   tcpflow analyze --client-side a.pcap --server-side b.pcap    which segments were lost between the two, and how long others took
@@ -655,6 +740,7 @@ Examples:
   sudo tcpflow live                                what happens on the default interface
   sudo tcpflow live -i lo tcp port 3000            a server on this host, by its port
   sudo tcpflow live -i any --every 10              with a table of the open connections every ten seconds
+  sudo tcpflow live -t -i lo tcp port 3000         every segment of them, with its cause and the states
   sudo tcpflow live -w trace.pcapng tcp            keep the frames, too
   sudo tcpflow live -w trace.pcapng --rotate-size 100M --files 10 tcp
                                                    the last gigabyte, in files of 100 MB
@@ -662,6 +748,20 @@ Examples:
   sudo tcpflow live --format jsonl | jq -c 'select(.type == \"connection\" and .ending == \"reset\")'
 
 `sudo setcap cap_net_raw+ep $(command -v tcpflow)`, once, makes sudo unnecessary.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sudo tcpflow run -- curl -s http://example.org/    a program's calls, joined to its packets
+  tcpflow run --isolated -- ./test_suite             without root, in a network of its own
+  tcpflow run -o calls.txt -- ./server 3000          the timeline goes into a file
+  tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
+                                                     both ends on one page
+  tcpflow run --save it.pcapng -- ./server 3000      kept for Wireshark and `tcpflow analyze -t`
+  tcpflow run --assert 'connections.all(c, c.ending == \"fin\")' -- ./test_suite
+                                                     exit status 1 if one ended otherwise
+  tcpflow run -o - --format jsonl -- ./server | jq -c 'select(.type == \"call\")'
+
+What a line means is told in docs/timeline.md, and what is watched in docs/run.md.";
 
 const INTERFACES_EXAMPLES: &str = "\
 Examples:

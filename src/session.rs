@@ -25,8 +25,8 @@ pub use sink::{Broken, Sink};
 
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{Connection, Ended, Evicted, FlowTable, Limits, Tally, Totals};
-use crate::kernel::Evidence;
+use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
+use crate::kernel::Answer;
 use crate::script::LinkAct;
 use crate::story::{Sense, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
@@ -40,6 +40,8 @@ pub struct Session {
     totals: Totals,
     unread: Option<LinkType>,
     checksums: Checksums,
+    /// Where it was asked for.
+    breakdowns: Option<Breakdowns>,
 }
 
 /// What is told while the run goes on, besides the connections that end.
@@ -108,23 +110,31 @@ impl Session {
             });
         }
         self.follow(batch);
-        self.table.take_ended(|connection| sink.connection(connection))
+        let Self { table, breakdowns, .. } = self;
+        table.take_ended(|connection| sink.connection(divided(connection, breakdowns)))
     }
 
     /// Follows the segments of a batch; returns how many connections have ended and wait to be [handed over](Self::hand_over).
     pub fn follow(&mut self, batch: &Batch) -> usize {
         self.count(batch);
-        let Self { table, kept, telling, .. } = self;
+        let Self { table, kept, telling, breakdowns, .. } = self;
         if !kept.keeps_any() {
-            batch.follow(table, |_, _| {});
+            match breakdowns {
+                None => batch.follow(table, |_, _: Option<()>| {}),
+                Some(breakdowns) => batch.follow(table, |segment, step: Option<Step>| {
+                    if let Some(step) = step {
+                        breakdowns.observe(segment, &step);
+                    }
+                }),
+            }
             return table.end_quiet();
         }
         let mut growing = match telling {
             Telling::Events(growth) => Some(&mut **growth),
             Telling::Nothing | Telling::Steps => None,
         };
-        kept.observe(batch, table, growing.as_deref_mut());
-        end(table, kept, growing);
+        kept.observe(batch, table, growing.as_deref_mut(), breakdowns.as_mut());
+        end(table, kept, growing, breakdowns);
         0
     }
 
@@ -147,12 +157,12 @@ impl Session {
     /// # Errors
     /// The output could not be written.
     pub fn pass(&mut self, now: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
-        let Self { table, kept, telling, .. } = self;
+        let Self { table, kept, telling, breakdowns, .. } = self;
         table.pass(now);
         let Telling::Events(growth) = telling else {
-            return table.take_ended(|connection| sink.connection(connection));
+            return table.take_ended(|connection| sink.connection(divided(connection, breakdowns)));
         };
-        end(table, kept, Some(growth));
+        end(table, kept, Some(growth), breakdowns);
         growth.pass(now, sink)
     }
 
@@ -173,8 +183,9 @@ impl Session {
     /// The output could not be written.
     pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<Totals> {
         self.settle(sink)?;
-        let Self { table, kept, telling, .. } = &mut self;
-        let tally = table.finish(|mut connection| {
+        let Self { table, kept, telling, breakdowns, .. } = &mut self;
+        let tally = table.finish(|connection| {
+            let mut connection = divided(connection, breakdowns);
             kept.complete(&mut connection);
             if let Telling::Events(growth) = telling {
                 growth.timeline_mut().complete_summary(&mut connection);
@@ -189,7 +200,7 @@ impl Session {
     /// Ends the run with the story of the connections that were kept, joined with the calls and the kernel's answers.
     ///
     /// `threads` are those that made the calls.
-    pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Evidence], dropped: Option<u64>) -> Story {
+    pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Answer], dropped: Option<u64>) -> Story {
         let (timeline, connections, totals) = self.timeline(calls, evidence, dropped);
         timeline.finish(connections, threads, totals)
     }
@@ -200,13 +211,13 @@ impl Session {
     pub fn timeline(
         mut self,
         calls: Vec<Call>,
-        evidence: &[Evidence],
+        evidence: &[Answer],
         dropped: Option<u64>,
     ) -> (Timeline, Vec<Connection>, Totals) {
-        let Self { table, kept, telling, .. } = &mut self;
+        let Self { table, kept, telling, breakdowns, .. } = &mut self;
         let growing = matches!(telling, Telling::Events(_));
         let Ok(tally) = table.finish(|connection| {
-            kept.end(connection, growing);
+            kept.end(divided(connection, breakdowns), growing);
             Ok::<(), Infallible>(())
         });
         let mut totals = with(self.totals, tally, self.kept.left_out());
@@ -237,11 +248,12 @@ impl Session {
             totals: Totals::default(),
             unread: None,
             checksums: Checksums::default(),
+            breakdowns: None,
         }
     }
 
     /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent, and what the link says of them.
-    pub fn with_senses(self, senses: HashMap<u64, (Sense, Option<LinkAct>)>) -> Self {
+    pub fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
         Self { kept: self.kept.with_senses(senses), ..self }
     }
 
@@ -279,6 +291,11 @@ impl Session {
         Self { checksums, ..self }
     }
 
+    /// The same, which says where each connection's time went; what that takes is no more than so many octets.
+    pub fn with_breakdowns(self, octets: u64) -> Self {
+        Self { breakdowns: Some(Breakdowns::within(octets)), ..self }
+    }
+
     /// A reader for this run, whose limits are those it is to have; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
         let previews = if self.kept.keeps_any() { Previews::Kept } else { Previews::Dropped };
@@ -298,6 +315,14 @@ impl Session {
     /// Hands over the connections that have ended, in exchange for an empty `ended`.
     pub fn hand_over(&mut self, ended: &mut Ended) {
         self.table.hand_over(ended);
+        if let Some(breakdowns) = &mut self.breakdowns {
+            ended.divide(breakdowns);
+        }
+    }
+
+    /// How many connections have no breakdown because memory was short.
+    pub fn undivided(&self) -> u64 {
+        self.breakdowns.as_ref().map_or(0, Breakdowns::given_up)
     }
 
     /// Shows the connections that are followed, as they stand and in no order.
@@ -332,8 +357,9 @@ impl Session {
 }
 
 /// Takes the connections off the table that have ended, for the timeline that is made of them.
-fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>) {
-    let Ok(()) = table.take_ended(|mut connection| {
+fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>, breakdowns: &mut Option<Breakdowns>) {
+    let Ok(()) = table.take_ended(|connection| {
+        let mut connection = divided(connection, breakdowns);
         match &mut growing {
             Some(growing) if growing.forgets() => {
                 kept.complete(&mut connection);
@@ -343,6 +369,14 @@ fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>)
         }
         Ok::<(), Infallible>(())
     });
+}
+
+/// A connection with its breakdown, where one was asked for.
+fn divided(connection: Connection, breakdowns: &mut Option<Breakdowns>) -> Connection {
+    match breakdowns {
+        None => connection,
+        Some(breakdowns) => Connection { breakdown: breakdowns.take(&connection), ..connection },
+    }
 }
 
 fn with(totals: Totals, tally: Tally, left_out: u64) -> Totals {

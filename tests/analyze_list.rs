@@ -1,5 +1,6 @@
 //! `analyze` as a shell sees it: which connections are told, in which order, in which form.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -36,6 +37,38 @@ fn where_tells_those_for_which_it_holds() {
         let expected = among(holds);
         assert_eq!(connections(&["--where", condition]), expected, "{condition}");
     }
+}
+
+#[test]
+fn a_breakdown_adds_up_and_is_null_where_nobody_asks_for_it() {
+    let asked: [&[&str]; 4] = [
+        &["--breakdown"],
+        &["--where", "breakdown.total.unknown_ns == 0"],
+        &["--sort", "breakdown.total.network_ns"],
+        &["--timeline", "--breakdown"],
+    ];
+    for options in asked {
+        let mut told = connections(options);
+        told.retain(|line| line["type"] == "connection");
+        assert_eq!(told.len(), CAPTURES.iter().map(|(_, connections)| connections).sum::<usize>(), "{options:?}");
+        for connection in told {
+            for part in ["client_to_server", "server_to_client", "total"] {
+                let classes = connection["breakdown"][part].as_object().unwrap();
+                assert_eq!(classes.len(), 13);
+                let sum: i64 = classes.values().map(|nanos| nanos.as_i64().unwrap()).sum();
+                assert_eq!(connection["duration_ns"], sum, "{options:?} {connection}");
+            }
+        }
+    }
+    assert!(connections(&[]).iter().all(|connection| connection["breakdown"].is_null()));
+    let header = |options: &[&str]| {
+        let output = analyze(&[&["--format", "csv"], options].concat());
+        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+    };
+    let (usual, more) = (header(&[]), header(&["--breakdown"]));
+    assert!(!usual.contains("breakdown"), "{usual}");
+    assert_eq!(more.split(',').filter(|name| name.starts_with("breakdown.")).count(), 39);
+    assert_eq!(more.split(',').count(), usual.split(',').count() + 39);
 }
 
 #[test]
@@ -118,7 +151,10 @@ fn csv_has_the_same_values_under_the_same_names() {
     assert_eq!(records.len(), lines.len());
     for (record, line) in records.iter().zip(&lines) {
         for (name, value) in names.iter().zip(record) {
-            let json = line.pointer(&format!("/{}", name.replace('.', "/"))).unwrap_or_else(|| panic!("no {name}"));
+            // Where nothing hurt it, the line has no figures of a problem.
+            let none = name.starts_with("problem.") && line["problem"].is_null();
+            let pointer = format!("/{}", name.replace('.', "/"));
+            let json = if none { &Value::Null } else { line.pointer(&pointer).unwrap_or_else(|| panic!("no {name}")) };
             let expected = match json {
                 Value::Null => String::new(),
                 Value::String(text) => text.clone(),
@@ -133,8 +169,16 @@ fn csv_has_the_same_values_under_the_same_names() {
 #[test]
 fn findings_are_told_one_by_one_in_every_form() {
     let lines = jsonl(&analyze(&["--findings", "--format", "jsonl"]));
-    let (totals, findings) = lines.split_last().unwrap();
+    let (totals, lines) = lines.split_last().unwrap();
     assert_eq!(totals["type"], "totals");
+    let (sums, findings) = lines.split_last().unwrap();
+    assert_eq!(sums["type"], "finding_totals");
+    for (name, sum) in sums["findings"].as_object().unwrap() {
+        let own: Vec<_> = findings.iter().filter(|finding| finding["name"] == **name).collect();
+        let connections: BTreeSet<_> = own.iter().map(|finding| finding["connection"].as_u64()).collect();
+        assert_eq!((&sum["findings"], &sum["connections"]), (&own.len().into(), &connections.len().into()), "{name}");
+    }
+    assert!(findings.iter().all(|finding| sums["findings"].get(finding["name"].as_str().unwrap()).is_some()));
     let mut told = findings;
     for connection in connections(&[]) {
         let listed = connection["findings"].as_array().unwrap();
@@ -218,4 +262,44 @@ fn connections(line: &[&str]) -> Vec<Value> {
 
 fn capture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("captures").join(name)
+}
+
+#[test]
+fn the_summary_is_one_page_of_sums() {
+    let lines = jsonl(&analyze(&["--summary", "--format", "jsonl"]));
+    let [page, totals] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&page["type"], &totals["type"]), (&"summary".into(), &"totals".into()));
+    let all = connections(&[]);
+    assert_eq!(page["connections"], all.len());
+    for (ending, count) in page["endings"].as_object().unwrap() {
+        assert_eq!(*count, all.iter().filter(|connection| connection["ending"] == **ending).count(), "{ending}");
+    }
+    let problems: BTreeSet<_> = all.iter().filter_map(|connection| connection["problem"]["kind"].as_str()).collect();
+    let told: BTreeSet<_> =
+        page["look_at_first"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!(told, problems);
+    for one in page["look_at_first"].as_array().unwrap() {
+        let worst = all.iter().find(|connection| connection["id"] == one["worst"]).unwrap();
+        assert_eq!((&worst["verdict"], &worst["problem"]["kind"]), (&one["verdict"], &one["kind"]));
+    }
+    let octets = |end: &str, way: &str| -> u64 {
+        let talker = page["talkers"][0]["addr"].as_str().unwrap();
+        let own = all.iter().filter(|connection| connection[end]["addr"] == talker);
+        own.map(|connection| connection[way]["octets"].as_u64().unwrap()).sum()
+    };
+    let sent = octets("client", "client_to_server") + octets("server", "server_to_client");
+    assert_eq!(page["talkers"][0]["octets_sent"], sent);
+    let slowest = all.iter().filter_map(|connection| connection["initial_rtt_ns"].as_i64()).max();
+    assert_eq!(page["slowest_handshakes"][0]["handshake_ns"].as_i64(), slowest);
+
+    let only = jsonl(&analyze(&["--summary", "--format", "jsonl", "--where", "ending == 'refused'"]));
+    assert_eq!((&only[0]["connections"], &only[0]["endings"]["refused"]), (&1.into(), &1.into()));
+    let text = String::from_utf8(analyze(&["--summary", "--width", "80"]).stdout).unwrap();
+    for heading in ["Look at first", "Endings", "Top talkers", "Findings", "Slowest handshakes"] {
+        assert!(text.lines().any(|line| line == heading), "{heading}\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let table = analyze(&["--summary", "--format", "csv"]);
+    assert_eq!(table.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&table.stderr).contains("--format text or jsonl"));
 }

@@ -77,6 +77,7 @@ fn every_subcommand_has_its_manual_page() {
             "tcpflow-interfaces.1",
             "tcpflow-live.1",
             "tcpflow-man.1",
+            "tcpflow-run.1",
             "tcpflow.1"
         ]
     );

@@ -21,7 +21,7 @@ use nix::unistd::geteuid;
 use tcpflow::calls::{Call, Effect, Errno};
 use tcpflow::capture::{FrameSource, Live, Tap};
 use tcpflow::flow::Side;
-use tcpflow::kernel::{Evidence, TimerKind};
+use tcpflow::kernel::{Answer, TimerKind};
 use tcpflow::lab::{Ground, Loopback, Play, Recording, Scenario, longest_wait, run, watch_time_wait};
 use tcpflow::tcp::State;
 use tcpflow::time::Span;
@@ -403,7 +403,7 @@ fn check_echo(scenario: &Scenario, recording: &Recording) {
             Side::Server => (ends.server, ends.client),
         };
         let about = |local, peer| {
-            let of_end = |evidence: &&Evidence| (evidence.local, evidence.peer) == (local, peer);
+            let of_end = |evidence: &&Answer| (evidence.local, evidence.peer) == (local, peer);
             recording.evidence.iter().filter(of_end).cloned().collect::<Vec<_>>()
         };
         let [closing, waiting] = &about(first, other)[..] else { panic!("{:?}", about(first, other)) };

@@ -19,6 +19,8 @@ fn with_its_amendments_applied_a_demo_that_is_followed_is_the_one_that_is_told_a
         ("clients", &["--clients", "3"]),
         ("again", &["--rebind", "--ipv6"]),
         ("refused", &["--refused"]),
+        ("retry", &["--retry", "same"]),
+        ("descriptor", &["--retry", "new", "--clients", "2"]),
         ("segments", &["--size", "100000", "--mtu", "1500"]),
     ] {
         let file = folder.join(format!("{name}.pcapng"));

@@ -8,7 +8,7 @@ use tcpflow::calls::{
     Call, CallId, Errno, Kept, MessageFlags, Op, Process, Receiving, Returned, Role, Sending, SocketId, SocketUse,
     Thread, ThreadId, Threads,
 };
-use tcpflow::kernel::{Evidence, TcpInfo, Timer, TimerKind};
+use tcpflow::kernel::{Answer, TcpInfo, Timer, TimerKind};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
@@ -495,7 +495,7 @@ fn kept_seeds() -> Seeds {
         returned: Some(Returned { at, result: Err(Errno::ECONNREFUSED), octets: None, preview: Vec::new() }),
         ..call.clone()
     };
-    let evidence = Evidence {
+    let evidence = Answer {
         asked: at,
         answered: at,
         local: end("127.0.0.1:40000"),

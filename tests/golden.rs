@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 /// The stored outputs, by what is added to the capture's name, and the options that make them.
-const OUTPUTS: [(&str, &[&str]); 3] = [
+const OUTPUTS: [(&str, &[&str]); 4] = [
     (".summary.txt", &["--color", "never", "--width", "160"]),
     (".timeline.txt", &["--color", "never", "--width", "120", "--timeline"]),
+    (".breakdown.txt", &["--color", "never", "--width", "100", "--breakdown"]),
     (".jsonl", &["--timeline", "--format", "jsonl"]),
 ];
 

@@ -261,8 +261,8 @@ fn two_captures_are_paired_as_the_link_says() {
         };
         let mut acts: Vec<(String, String)> = lines
             .iter()
-            .filter(|line| line["type"] == "link" && line["act"] != "overtaken" && line["act"] != "marked")
-            .map(|line| (at(&line["frame"]), line["act"].as_str().unwrap().replace("dropped", "lost")))
+            .filter(|line| line["type"] == "link" && line["what"] != "overtaken" && line["what"] != "marked")
+            .map(|line| (at(&line["frame"]), line["what"].as_str().unwrap().replace("dropped", "lost")))
             .collect();
         let mut found: Vec<(String, String)> = paired
             .iter()

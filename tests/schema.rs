@@ -44,6 +44,18 @@ fn lines_that_name_their_file_are_valid() {
     assert_eq!((lines["file"], lines["totals"]), (2, 2));
 }
 
+#[test]
+fn lines_with_a_breakdown_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.args(["analyze", "--breakdown", "--format", "jsonl", "three-clients.pcapng", "refused.pcapng"]);
+    let output = command.current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(validate("breakdown", &text)["connection"], 4);
+    assert_eq!(text.matches(r#""breakdown":{"client_to_server":{"handshake_ns":"#).count(), 4);
+}
+
 /// Holds each line to the schema, the ids to the order of time and the totals to the end; returns the number of lines of each type.
 fn validate(name: &str, text: &str) -> BTreeMap<String, usize> {
     let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json")).unwrap();

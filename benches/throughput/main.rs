@@ -75,8 +75,8 @@ fn follow(load: &str, scale: f64) -> Result<(), String> {
         Ok::<_, Infallible>(())
     };
     for bundle in &bundles {
-        table.observe_all(bundle, 0..bundle.len(), |_, step| {
-            std::hint::black_box(step);
+        table.observe_all(bundle, 0..bundle.len(), |_, answer: Option<()>| {
+            std::hint::black_box(answer);
         });
         let Ok(()) = table.take_ended(&mut tell);
     }

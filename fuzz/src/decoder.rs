@@ -6,13 +6,14 @@ use tcpflow::wire::{Checksums, Decoder};
 
 /// Decodes the octets as frames: the link type, then each frame's captured length, how much the snap length cut, and its octets.
 ///
-/// A payload is never longer than its segment says, nor longer than what was captured of frames; every derived number can be asked for.
+/// What is decoded at once is what is decoded layer by layer. A payload is never longer than its segment says, nor longer than what was captured of frames; every derived number can be asked for.
 pub fn decoder(octets: &[u8]) {
     let mut rest = octets;
     let Some(kind) = take(&mut rest, 1) else { return };
     let link = LINKS.get(usize::from(kind[0])).copied().unwrap_or(u16::from(kind[0]));
     for checksums in [Checksums::Ignore, Checksums::Verify] {
         let mut decoder = Decoder::new().with_checksums(checksums).with_tunnels();
+        let mut layered = Decoder::new().with_checksums(checksums).with_tunnels();
         let mut rest = rest;
         let mut captured = 0;
         let mut number = 0;
@@ -33,8 +34,10 @@ pub fn decoder(octets: &[u8]) {
                 seen: Default::default(),
             };
             let mut segments = 0;
+            let mut found = Vec::new();
             let decoded = decoder.decode(&frame, |segment, payload| {
                 segments += 1;
+                found.push((*segment, payload.len()));
                 assert!(payload.len() <= segment.len as usize, "{} octets of {}", payload.len(), segment.len);
                 assert!(payload.len() <= captured, "more octets than were captured");
                 assert_eq!(segment.frame, number);
@@ -43,7 +46,14 @@ pub fn decoder(octets: &[u8]) {
                 let _ = (segment.from(), segment.to(), segment.flags.to_string());
             });
             assert!(segments > 0 || decoded.is_err(), "a frame that is neither told nor skipped");
-            if let Some(quote) = decoder.quote() {
+            let mut found_by_layer = Vec::new();
+            let by_layer =
+                layered.decode_layers(&frame, |segment, payload| found_by_layer.push((*segment, payload.len())));
+            assert_eq!((&decoded, &found, decoder.steps()), (&by_layer, &found_by_layer, layered.steps()));
+            assert_eq!(decoder.tunnels(), layered.tunnels());
+            let quote = decoder.quote();
+            assert_eq!(quote, layered.quote());
+            if let Some(quote) = quote {
                 assert!(decoded.is_err() && segments == 0, "a frame that is a segment and quotes one");
                 assert_eq!(quote.0.frame, number);
             }

@@ -10,10 +10,12 @@ use tcpflow::calls::{
 };
 use tcpflow::capture::{CaptureError, Frame, FrameSource, Given, LinkType};
 use tcpflow::flow::{Connection, Limits, SideSummary, Step, Totals};
-use tcpflow::kernel::{Evidence, Timer, TimerKind};
+use tcpflow::kernel::{Answer, Timer, TimerKind};
 use tcpflow::report::live::{JsonLines, Lines, Open, Teller};
 use tcpflow::report::wording::{English, Wording};
-use tcpflow::report::{self, Charset, Clock, Color, Csv, Detail, FindingList, Jsonl, Origin, Style, Table};
+use tcpflow::report::{
+    self, Bars, Charset, Clock, Color, Columns, Csv, Detail, FindingList, Jsonl, Origin, Style, Table,
+};
 use tcpflow::session::{Batch, Keep, Session, Sink};
 use tcpflow::story::Story;
 use tcpflow::tcp::State;
@@ -58,7 +60,7 @@ pub fn flow(octets: &[u8]) {
 /// The connections of a run that keeps nothing, by number.
 fn summarize(script: &Script, limits: Limits) -> Told {
     let mut told = Told::default();
-    let mut session = Session::new(Keep::Nothing).with_limits(limits);
+    let mut session = Session::new(Keep::Nothing).with_limits(limits).with_breakdowns(1 << 20);
     let run = session.run(&mut script.frames(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut told);
     assert!(run.is_ok() && session.finish(&mut told).is_ok(), "a script broke off");
     told.connections.sort_by_key(|connection| connection.id);
@@ -118,6 +120,12 @@ fn check_connections(connections: &[Connection], totals: &Totals, frames: u64) {
     assert_eq!(totals.connections, connections.len() as u64);
     let ids: BTreeSet<_> = connections.iter().map(|connection| connection.id).collect();
     assert_eq!(ids.len(), connections.len(), "a connection told twice");
+    for connection in connections {
+        let Some(breakdown) = &connection.breakdown else { continue };
+        for parts in [&breakdown.client_to_server, &breakdown.server_to_client, &breakdown.total] {
+            assert_eq!(Some(parts.sum()), connection.duration(), "a breakdown that does not add up");
+        }
+    }
     let segments: u64 = connections.iter().map(|c| c.client_to_server.segments + c.server_to_client.segments).sum();
     assert_eq!(segments + totals.late_segments, totals.segments, "a segment of no connection");
     for connection in connections {
@@ -172,18 +180,19 @@ pub(super) fn check_outputs(story: &Story, looks: u8) {
     let style = style(looks);
     let mut out = Vec::new();
     report::timeline::write(&mut out, story, &[], &style).expect("memory takes everything");
-    let (mut table, list) = (Table::new(&style), FindingList::new(&style));
+    let (mut table, list, bars) = (Table::new(&style), FindingList::new(&style), Bars::new(&style));
     table.header(&mut out).expect("memory takes everything");
     list.header(&mut out).expect("memory takes everything");
     for connection in &story.connections {
         table.row(&mut out, connection).expect("memory takes everything");
         list.rows(&mut out, connection).expect("memory takes everything");
+        bars.rows(&mut out, connection).expect("memory takes everything");
     }
     table.totals(&mut out, &story.totals, story.connections.len() as u64).expect("memory takes everything");
     check_text(&out, &style);
 
     let mut out = Vec::new();
-    let mut csv = Csv::of_connections(&mut out, Origin::Only).expect("memory takes everything");
+    let mut csv = Csv::of_connections(&mut out, Origin::Only, Columns::Usual).expect("memory takes everything");
     for connection in &story.connections {
         csv.connection(connection).expect("memory takes everything");
     }
@@ -222,7 +231,7 @@ struct Script {
     frames: Vec<Captured>,
     threads: Threads,
     calls: Vec<Call>,
-    evidence: Vec<Evidence>,
+    evidence: Vec<Answer>,
 }
 
 pub(super) struct Captured {
@@ -684,7 +693,7 @@ impl World {
         let (local, peer) = (self.ends[which][from].at, self.ends[which][1 - from].at);
         let answer = tape.octet();
         let asked = Timestamp::from_nanos(self.now);
-        self.script.evidence.push(Evidence {
+        self.script.evidence.push(Answer {
             asked,
             answered: asked.after(Span(i64::from(tape.octet()) * 1_000)),
             local,

@@ -3,9 +3,11 @@
 use tcpflow::capture::{Frame, LinkType};
 use tcpflow::wire::{Decoder, Skip};
 
+use super::allocated::within;
+
 /// Builds a frame from the innermost header outwards, one for each octet, and decodes it.
 ///
-/// However they are nested, each header is decoded once: the steps are no more than the headers are worth, the segments as many as were built, or none.
+/// However they are nested, each header is decoded once: the steps are no more than the headers are worth, the memory is in proportion to the frame, the segments as many as were built, or none.
 pub fn nested(octets: &[u8]) {
     let Some((inner, layers)) = octets.split_first() else { return };
     let mut frame = Built { octets: transport(*inner), headers: 1, segments: u64::from(inner & 1 == 0) };
@@ -26,7 +28,8 @@ pub fn nested(octets: &[u8]) {
         wire_len: octets.len() as u32,
         seen: Default::default(),
     };
-    let decoded = decoder.decode(&frame, |_, _| seen += 1);
+    // A packet that is put together, and a subframe that is turned into one, is copied once for each layer that is followed.
+    let decoded = within((64 << 10) + 16 * octets.len(), || decoder.decode(&frame, |_, _| seen += 1));
     let steps = u64::from(decoder.steps());
     assert!(steps <= 3 * headers + 1, "{steps} steps for {headers} headers");
     assert!(steps <= 33 + octets.len() as u64 / 8, "{steps} steps for {} octets", octets.len());

@@ -1,14 +1,15 @@
 //! Calls and the kernel's answers as they are kept in a capture file, one JSON object a line.
 
 mod first;
+mod reading;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arg, Call, Op, PREVIEW, Process, ProcessId, SocketUse, Thread, Threads};
-use crate::kernel::Evidence;
+use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
+use crate::kernel::Answer;
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -18,7 +19,7 @@ pub struct Kept {
     /// The calls, in the order in which they were entered.
     pub calls: Vec<Call>,
     /// What sock_diag answered.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Answer>,
     /// What was worth saying about how it was recorded.
     pub notices: Vec<String>,
 }
@@ -35,7 +36,7 @@ enum Line {
     Thread(Thread),
     /// A call; its thread stands before it.
     Call(Box<Call>),
-    Evidence(Box<Evidence>),
+    Evidence(Box<Answer>),
     Notice(String),
 }
 
@@ -56,99 +57,11 @@ impl Kept {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, into as much room as [`Room::default`] has.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>, Damaged> {
-        Self::read(bytes, &mut Room::default())
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version of the format or the first one; `Ok(None)` when the bytes are something else's.
-    ///
-    /// Calls and answers for which `room` has no place are left out and counted there.
-    /// What is read takes memory in proportion to `bytes`, and no more than `room` has, whatever they claim.
-    ///
-    /// # Errors
-    /// The bytes begin as ours and are damaged, claim more than a call can have, or were written by a later version.
-    pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
-        let mut lines = Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 };
-        let Some(head) = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE) else { return Ok(None) };
-        match serde_json::from_slice(head.1) {
-            Ok(Line::Tcpflow { version: VERSION }) => {}
-            Ok(Line::Tcpflow { version: first::VERSION }) => return first::read(lines, room).map(Some),
-            Ok(Line::Tcpflow { version }) => {
-                return Err(Damaged(format!(
-                    "written by a later tcpflow (format {version}); this one reads formats up to {VERSION}"
-                )));
-            }
-            _ => return Ok(None),
-        }
-        let mut kept = Self::default();
-        for (number, line) in lines {
-            let wrong = |what: String| Damaged(format!("line {number} {what}"));
-            match parsed(number, line)? {
-                Line::Process(process) => {
-                    is_short(&process.comm).map_err(wrong)?;
-                    if room.take(2 * (size_of::<Process>() + process.comm.len())) {
-                        kept.threads.add_process(process);
-                    }
-                }
-                Line::Thread(thread) => {
-                    is_short(&thread.comm).map_err(wrong)?;
-                    if !room.take(2 * (size_of::<Thread>() + thread.comm.len())) {
-                        continue;
-                    }
-                    let ProcessId(process) = thread.process;
-                    if process as usize >= kept.threads.processes().len() {
-                        return Err(wrong(format!("has a thread of process {process}, which is not described before")));
-                    }
-                    kept.threads.add(thread);
-                }
-                Line::Call(call) => {
-                    claims(&call).map_err(wrong)?;
-                    if !room.take(cost(&call)) {
-                        continue;
-                    }
-                    if kept.threads.get(call.thread()).is_none() {
-                        let thread = call.thread().0;
-                        return Err(wrong(format!("has a call of thread {thread}, which is not described before")));
-                    }
-                    kept.calls.push(*call);
-                }
-                Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
-                Line::Notice(notice) => kept.notice(notice, room),
-                Line::Tcpflow { .. } => {}
-            }
-        }
-        Ok(Some(kept))
-    }
-
     fn notice(&mut self, notice: String, room: &mut Room) {
         if self.notices.len() < MOST_NOTICES {
             self.notices.push(shortened(notice));
         } else {
             room.omitted += 1;
-        }
-    }
-}
-
-/// The lines that are not empty, with their numbers.
-struct Lines<L> {
-    lines: L,
-    number: usize,
-}
-
-impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Lines<L> {
-    type Item = (usize, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let line = self.lines.next()?;
-            self.number += 1;
-            if !line.is_empty() {
-                return Some((self.number, line));
-            }
         }
     }
 }
@@ -299,7 +212,7 @@ const LONGEST_COMM: usize = 64;
 const MOST_NOTICES: usize = 16;
 const LONGEST_NOTICE: usize = 240;
 const COST_OF_EVENT: usize = 400;
-const COST_OF_EVIDENCE: usize = 2 * size_of::<Evidence>() + COST_OF_EVENT;
+const COST_OF_EVIDENCE: usize = 2 * size_of::<Answer>() + COST_OF_EVENT;
 
 #[cfg(test)]
 mod tests {
@@ -312,7 +225,7 @@ mod tests {
 
     fn kept() -> Kept {
         let at = Timestamp::from_nanos(1_795_223_276_320_071_123);
-        let evidence = Evidence {
+        let evidence = Answer {
             asked: at,
             answered: at,
             local: "127.0.0.1:3000".parse().expect("an address"),

@@ -7,6 +7,7 @@ mod lifetimes;
 mod op;
 mod recorded;
 mod threads;
+pub mod traced;
 
 use std::net::SocketAddr;
 
@@ -167,6 +168,29 @@ pub enum Effect {
     Other,
 }
 
+impl Effect {
+    /// Its name, as it is written down.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Option => "option",
+            Self::LingerZero => "linger_zero",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::ShutdownWrite => "shutdown_write",
+            Self::ShutdownRead => "shutdown_read",
+            Self::Close => "close",
+            Self::CloseCopy => "close_copy",
+            Self::Exit => "exit",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Call {
     /// The thread that made it.
     pub fn thread(&self) -> ThreadId {
@@ -259,8 +283,8 @@ impl Call {
             Op::SetOption { value: OptionValue::Linger { on: true, seconds: 0 }, .. } => Effect::LingerZero,
             Op::SetOption { .. } | Op::GetOption { .. } => Effect::Option,
             Op::Exit => Effect::Exit,
-            Op::Close | Op::CloseRange { .. } | Op::Duplicate { .. } if released => Effect::Close,
-            Op::Close | Op::CloseRange { .. } => Effect::CloseCopy,
+            Op::Close | Op::CloseRange { .. } | Op::Duplicate { .. } | Op::Execute if released => Effect::Close,
+            Op::Close | Op::CloseRange { .. } | Op::Execute => Effect::CloseCopy,
             Op::Duplicate { .. } | Op::Poll { .. } | Op::Other { .. } => Effect::Other,
         }
     }

@@ -102,6 +102,8 @@ pub enum Op {
         /// Milliseconds; negative waits without end.
         timeout: i64,
     },
+    /// `execve`, which closes the descriptors that are marked so (FD_CLOEXEC).
+    Execute,
     /// The end of a process, which closes its descriptors without a call.
     Exit,
     /// Another call that is worth a line.
@@ -273,6 +275,7 @@ impl Op {
             Self::SetOption { .. } => "setsockopt",
             Self::GetOption { .. } => "getsockopt",
             Self::Poll { by, .. } => by.name(),
+            Self::Execute => "execve",
             Self::Exit => "exit",
             Self::Other { name, .. } => name,
         }
@@ -380,7 +383,7 @@ impl Call {
             Op::Send { by, len, flags } => octets(*len, *flags, by.has_flags()),
             Op::Receive { by, len, flags } => octets(*len, *flags, by.has_flags()),
             Op::Shutdown { how } => vec![("how", constant(how.name(), how.0))],
-            Op::Close | Op::Duplicate { .. } | Op::Exit => Vec::new(),
+            Op::Close | Op::Duplicate { .. } | Op::Execute | Op::Exit => Vec::new(),
             Op::CloseRange { first, last } => {
                 vec![("first", Arg::Int((*first).into())), ("last", Arg::Int((*last).into()))]
             }

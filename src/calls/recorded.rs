@@ -545,7 +545,8 @@ impl Whereabouts {
     }
 }
 
-fn address_of(raw: Result<SockaddrStorage, Errno>) -> Option<SocketAddr> {
+/// The address that the kernel named; `None` for one that is none yet.
+pub(super) fn address_of(raw: Result<SockaddrStorage, Errno>) -> Option<SocketAddr> {
     let raw = raw.ok()?;
     let address = match (raw.as_sockaddr_in(), raw.as_sockaddr_in6()) {
         (Some(v4), _) => SocketAddr::V4(SocketAddrV4::from(*v4)),
@@ -557,7 +558,7 @@ fn address_of(raw: Result<SockaddrStorage, Errno>) -> Option<SocketAddr> {
 }
 
 /// After a failed connect the kernel has taken the source address back, and kept the port: the route to the peer still tells it.
-fn with_source_address(local: SocketAddr, peer: SocketAddr) -> SocketAddr {
+pub(super) fn with_source_address(local: SocketAddr, peer: SocketAddr) -> SocketAddr {
     let source = || -> io::Result<IpAddr> {
         let any: IpAddr =
             if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };

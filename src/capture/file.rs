@@ -242,21 +242,24 @@ impl FileSource {
         if self.finished {
             return Ok(false);
         }
-        let next = match &mut self.format {
-            Format::Pcap(pcap, _) => pcap.next(&mut self.input, record).inspect(|more| self.number += u64::from(*more)),
-            Format::Pcapng(pcapng) => match pcapng.next(&mut self.input, &mut self.number) {
-                Ok(next) => {
-                    let more = next.is_some();
-                    *record = next.unwrap_or(Record::NONE);
-                    Ok(more)
+        // Where there is a record, nothing of the ways to end stands between it and its reader.
+        let end = match &mut self.format {
+            Format::Pcap(pcap, _) => match pcap.next(&mut self.input, record) {
+                Ok(true) => {
+                    self.number += 1;
+                    return Ok(true);
                 }
-                Err(damage) => Err(damage),
+                end => end,
+            },
+            Format::Pcapng(pcapng) => match pcapng.next(&mut self.input, &mut self.number) {
+                Ok(Some(next)) => {
+                    *record = next;
+                    return Ok(true);
+                }
+                end => end.map(|_| false),
             },
         };
-        match next {
-            Ok(true) => Ok(true),
-            end => self.end(end),
-        }
+        self.end(end)
     }
 
     /// The frame that was read last.

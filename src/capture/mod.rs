@@ -30,7 +30,10 @@ pub use live::{CaptureStats, Delivery, Live, Manner, OpenError, Scope, Tap};
 pub use merged::Merged;
 pub use place::NewFile;
 pub use point::{CapturePoint, Heading, PointId, SeenAt};
-pub use privilege::{LowPorts, Successor, give_up_privilege, give_up_privilege_inside, ways_to_capture};
+pub use privilege::{
+    LowPorts, Successor, acts_for, give_up_privilege, give_up_privilege_beside, give_up_privilege_inside,
+    ways_to_capture,
+};
 pub use series::{Rotation, Series, Written};
 pub use tape::{Given, Markers, OwnedFrame, Replay, Tape};
 pub use writer::Writer;

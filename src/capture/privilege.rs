@@ -63,6 +63,29 @@ pub fn give_up_privilege_inside(low_ports: LowPorts) -> Result<(), CaptureError>
     lay_down(&kept)
 }
 
+/// The user and group for whom root acts: those of whoever called sudo (doas, pkexec); `None` for plain root, and for whom is not root.
+pub fn acts_for() -> Option<(u32, u32)> {
+    let (uid, gid) = caller().filter(|(uid, _)| geteuid().is_root() && !uid.is_root())?;
+    Some((uid.as_raw(), gid.as_raw()))
+}
+
+/// As [`give_up_privilege`], for a process that watches programs that run already, held back, as `user`, or else as itself:
+/// it becomes that user. Root that watches a program of root's stays root, with the capability to look into it (CAP_SYS_PTRACE) and no other.
+///
+/// # Errors
+/// As [`give_up_privilege`].
+pub fn give_up_privilege_beside(user: Option<(u32, u32)>) -> Result<(), CaptureError> {
+    alone()?;
+    empty_bounding_set()?;
+    let is_root = geteuid().is_root();
+    if let Some((uid, gid)) = user.filter(|_| is_root) {
+        become_user(&Heir { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), is_default: false })?;
+        return lay_down(&CapsHashSet::new());
+    }
+    let kept = if is_root { CapsHashSet::from([Capability::CAP_SYS_PTRACE]) } else { CapsHashSet::new() };
+    lay_down(&kept)
+}
+
 /// Whether a port below 1024 is to be listened on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LowPorts {

@@ -143,7 +143,7 @@ impl Markers {
     }
 }
 
-/// A capture in a thread of its own, which keeps all frames between two markers.
+/// A capture in a thread of its own, which keeps the frames between two markers.
 pub struct Tape {
     markers: Markers,
     stop: StopOnDrop,
@@ -168,14 +168,15 @@ enum Message {
 impl Tape {
     /// Starts the thread and returns once a mark has come through the interface, the filter and libpcap: the capture is running.
     ///
-    /// The filter of `live` must let `markers` through. `on_frame` sees each frame as soon as it is read, in the thread that reads.
+    /// The filter of `live` must let `markers` through. `wanted` sees each frame as soon as it is read, in the thread that reads, and
+    /// says whether it is kept.
     ///
     /// # Errors
     /// When the mark did not come, or the capture broke.
     pub fn start(
         live: Live,
         markers: Markers,
-        on_frame: impl FnMut(&Frame<'_>) + Send + 'static,
+        wanted: impl FnMut(&Frame<'_>) -> bool + Send + 'static,
     ) -> Result<Self, CaptureError> {
         let stop = StopOnDrop(live.stop_switch());
         let interface = live.interface().to_owned();
@@ -187,7 +188,7 @@ impl Tape {
             .name("capture".to_owned())
             .spawn(move || {
                 let mut live = live;
-                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), on_frame);
+                let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), wanted);
                 drop(to_owner.send(Message::Done(result)));
                 // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
             })
@@ -202,7 +203,7 @@ impl Tape {
         }
     }
 
-    /// Sends the end mark, reads until it is seen, and hands out all frames before it, numbered from 1.
+    /// Sends the end mark, reads until it is seen, and hands out the frames that were kept before it, numbered from 1.
     ///
     /// # Errors
     /// When the capture broke.
@@ -248,7 +249,7 @@ fn keep(
     begin: &[u8],
     end: &[u8],
     begun: impl FnOnce(),
-    mut on_frame: impl FnMut(&Frame<'_>),
+    mut wanted: impl FnMut(&Frame<'_>) -> bool,
 ) -> Result<(Vec<OwnedFrame>, CaptureStats), CaptureError> {
     let mut frames = Vec::new();
     let mut begun = Some(begun);
@@ -264,7 +265,9 @@ fn keep(
             }
             continue;
         }
-        on_frame(&frame);
+        if !wanted(&frame) {
+            continue;
+        }
         frames.push(OwnedFrame { number: frames.len() as u64 + 1, ..OwnedFrame::of(&frame) });
     }
     let stats = live.stats()?;

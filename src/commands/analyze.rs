@@ -17,13 +17,18 @@ use super::{Failure, Inputs, Outcome, complain, look, memory, two_points};
 use crate::capture::{Allowance, CaptureError, Frame, LinkType, Share};
 use crate::cli::{Analyze, Form, Look};
 use crate::flow::ConnectionId;
-use crate::report::{self, Ids, Jsonl, Origin, Style};
+use crate::report::{self, Columns, Ids, Jsonl, Origin, Style};
 use crate::session::{Broken, Keep, Memory, Session, Sink};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     if let (Some(client), Some(server)) = (&options.client_side, &options.server_side) {
         return two_points::run(client, server, options, look);
+    }
+    if options.summary && !matches!(options.format, Form::Text | Form::Jsonl) {
+        return Err(Failure::new(
+            "--summary is one page, and no table: --format text or jsonl writes it, and without it csv has a line for each connection",
+        ));
     }
     let interrupt = Interrupt::catch()?;
     let mut inputs = Inputs::among(&options.arguments, |path| path.exists())?;
@@ -208,11 +213,17 @@ impl<'a> Run<'a> {
         let began = OnceLock::new();
         let name = self.inputs.name();
         let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
-        let subject = if options.findings { Subject::Findings } else { Subject::Connections };
+        let subject = match (options.findings, options.breakdown, options.summary) {
+            (true, ..) => Subject::Findings,
+            (_, true, _) => Subject::Breakdowns,
+            (.., true) => Subject::Summary,
+            (false, false, false) => Subject::Connections,
+        };
         let names = if options.resolve { Names::Resolved } else { Names::Never };
         let order = if selection.is_by_number() { Sequence::Number } else { Sequence::Given };
         let room = usize::try_from(self.memory.rows()).unwrap_or(usize::MAX);
-        let page = Page { look, style: *style, began: &began, names, order, room };
+        let columns = selection.columns();
+        let page = Page { look, style: *style, began: &began, names, order, columns, room };
         let watch = Watch::new(interrupt, &source, *show, *style);
         let mut uncovered;
         let out: &mut dyn Write = if io::stdout().is_terminal() {
@@ -223,16 +234,20 @@ impl<'a> Run<'a> {
         };
         let omitted = Cell::new(0);
         let told = match &options.output {
-            Some(folder) => tables(folder, &omitted)?,
+            Some(folder) => tables(folder, columns, &omitted)?,
             None => teller(options.format, subject, out, page, turn.of(&name), &omitted)
                 .map_err(|error| Failure::output(&error))?,
         };
+        let divides = selection.divides();
         let mut sink = selection.before(told);
         let mut limits = self.memory.table();
         if options.findings || options.format == Form::Parquet {
             limits.findings = MOST_FINDINGS;
         }
         let mut session = Session::new(Keep::Nothing).with_limits(limits).with_checksums(options.checksums.into());
+        if divides {
+            session = session.with_breakdowns(self.memory.breakdowns());
+        }
         // A table's errors name their file; those of standard output do not.
         let failed = |error: io::Error| match &options.output {
             Some(_) => Failure::new(error.to_string()),
@@ -242,9 +257,15 @@ impl<'a> Run<'a> {
         if options.output.is_some() {
             interrupt.done();
         }
-        let unread = session.unread();
+        let (unread, undivided) = (session.unread(), session.undivided());
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
+        if undivided > 0 {
+            complain(&format!(
+                "{undivided} connections have no breakdown: say a larger --memory, of which a tenth is for that"
+            ));
+            *whole = Outcome::Incomplete;
+        }
         if missing(&selection.absent, totals.numbers) {
             *whole = Outcome::Incomplete;
         }
@@ -271,6 +292,9 @@ impl<'a> Run<'a> {
             .with_limits(self.memory.table())
             .with_room(self.memory.timeline())
             .with_checksums(self.options.checksums.into());
+        if self.options.breakdown {
+            session = session.with_breakdowns(self.memory.breakdowns());
+        }
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
@@ -345,9 +369,13 @@ impl<'a> Run<'a> {
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
         let (mut source, _) = self.source(false)?;
+        let divides = self.selection.divides();
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session =
             Session::new(Keep::Nothing).with_limits(self.memory.table()).with_checksums(self.options.checksums.into());
+        if divides {
+            session = session.with_breakdowns(self.memory.breakdowns());
+        }
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
             .map_err(|error| Failure::output(&error))?;
@@ -431,12 +459,12 @@ fn read(
 }
 
 #[cfg(feature = "parquet")]
-fn tables<'a>(folder: &Path, omitted: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
-    Ok(Box::new(super::tables::Tables::create(folder, omitted)?))
+fn tables<'a>(folder: &Path, columns: Columns, omitted: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
+    Ok(Box::new(super::tables::Tables::create(folder, columns, omitted)?))
 }
 
 #[cfg(not(feature = "parquet"))]
-fn tables<'a>(_: &Path, _: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
+fn tables<'a>(_: &Path, _: Columns, _: &'a Cell<u64>) -> Result<Box<dyn Sink + 'a>, Failure> {
     Err(Failure::new(
         "--format parquet is not in this tcpflow: build it with `cargo build --release --features parquet`; \
          jsonl and csv can be queried in the same way (docs/many-files.md)",

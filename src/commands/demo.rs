@@ -13,7 +13,7 @@ use super::outlet::Outlet;
 use super::{Failure, Outcome, complain, follow, look, memory, scenario};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
-use crate::cli::{Demo, End, Format, Look};
+use crate::cli::{Demo, End, Format, Look, Retry};
 use crate::flow::{Connection, Side, Totals};
 use crate::lab::{self, Loopback, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, Style};
@@ -125,6 +125,10 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         port: options.port,
         messages,
         rounds: options.rounds,
+        retry: options.retry.map(|socket| match socket {
+            Retry::Same => lab::Retry::SameSocket,
+            Retry::New => lab::Retry::NewSocket,
+        }),
         first_close: if server_first { Side::Server } else { Side::Client },
         clients: options.clients.into(),
         mtu: options.mtu,

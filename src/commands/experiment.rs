@@ -11,7 +11,7 @@ use super::{Failure, Outcome, complain};
 use crate::calls::Kept;
 use crate::capture::Writer;
 use crate::cli::Demo;
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 use crate::lab::{self, Recording};
 use crate::report::{self, Style};
 use crate::story::Story;
@@ -28,7 +28,7 @@ impl Experiment<'_> {
         &self,
         recording: &Recording,
         style: &Style,
-        mut hear: impl FnMut(&Evidence) -> ControlFlow<()>,
+        mut hear: impl FnMut(&Answer) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| self.options.wait) else {
             return Ok(());

@@ -1,7 +1,7 @@
-//! `tcpflow demo --follow`: the timeline of an experiment, told while it is played.
+//! The timeline of what goes on, told while it does: `tcpflow demo --follow`, and the same for `tcpflow run`.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -28,10 +28,7 @@ pub(super) fn tell(
     memory: Memory,
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
-    let mut teller = match demo.options.format {
-        Format::Text => Teller::Rows(Follow::of_one(&mut out, style)),
-        Format::Jsonl => Teller::Lines(EventStream::new(&mut out)),
-    };
+    let mut teller = Teller::new(&mut out, demo.options.format, style);
     let mut ear = Ear::new(memory);
     let mut written = Ok(());
     let mut recording = None;
@@ -55,7 +52,9 @@ pub(super) fn tell(
         }
     }
     let Some(recording) = recording else { return Ok(Outcome::Incomplete) };
-    recording.notices.iter().for_each(complain);
+    for notice in &recording.notices {
+        complain(notice);
+    }
     let mut evidence = recording.evidence.clone();
     if written.is_ok() {
         demo.wait(&recording, style, |answer| {
@@ -79,14 +78,15 @@ pub(super) fn tell(
 }
 
 /// Who hears of an experiment, and has its timeline grow.
-struct Ear {
-    session: Session,
+pub(super) struct Ear {
+    pub(super) session: Session,
     frames: VecDeque<OwnedFrame>,
     batch: Batch,
 }
 
 impl Ear {
-    fn new(memory: Memory) -> Self {
+    /// One that has heard nothing yet.
+    pub(super) fn new(memory: Memory) -> Self {
         let session = Session::new(Keep::First(memory.segments())).growing();
         let session = session.with_limits(memory.table()).with_room(memory.timeline());
         Self { session, frames: VecDeque::new(), batch: Batch::default() }
@@ -94,7 +94,7 @@ impl Ear {
 
     /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
     /// continues where nothing more will come though it is not.
-    fn listen(
+    pub(super) fn listen(
         &mut self,
         told: &Receiver<Heard>,
         teller: &mut Teller<'_>,
@@ -144,13 +144,20 @@ impl Ear {
 }
 
 /// The form in which it is told.
-#[expect(clippy::large_enum_variant, reason = "there is one of them")]
-enum Teller<'a> {
-    Rows(Follow<'a>),
+pub(super) enum Teller<'a> {
+    Rows(Box<Follow<'a>>),
     Lines(EventStream<'a>),
 }
 
-impl Teller<'_> {
+impl<'a> Teller<'a> {
+    /// One that writes to `out`.
+    pub(super) fn new(out: &'a mut dyn Write, format: Format, style: &Style) -> Self {
+        match format {
+            Format::Text => Self::Rows(Box::new(Follow::of_one(out, style))),
+            Format::Jsonl => Self::Lines(EventStream::new(out)),
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Rows(rows) => rows.flush(),
@@ -159,7 +166,7 @@ impl Teller<'_> {
     }
 
     /// Ends it: what the connections turned out to be, and the counts.
-    fn end(&mut self, story: &Story) -> io::Result<()> {
+    pub(super) fn end(&mut self, story: &Story) -> io::Result<()> {
         match self {
             Self::Rows(rows) => rows.end(story),
             Self::Lines(lines) => {

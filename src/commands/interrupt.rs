@@ -203,7 +203,7 @@ pub fn outlive_the_limit_on_files() {
     _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-fn is_ignored(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     // SAFETY: all octets zero is a valid sigaction; without a new action the call only writes the old one there.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();

@@ -31,6 +31,11 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         return Err(Failure::new("--files: say also when a file ends, with --rotate-size or --rotate-seconds"));
     }
     let condition = options.condition.as_deref().map(selection::condition).transpose()?;
+    if let Some(field) = condition.as_ref().and_then(Expression::of_breakdown) {
+        return Err(Failure::new(format!(
+            "--where: `{field}` is known only when a connection has ended: keep the frames with -w FILE, then use `tcpflow analyze --where`"
+        )));
+    }
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }

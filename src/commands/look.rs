@@ -1,6 +1,7 @@
 //! Resolves how text looks: what was asked for, the terminal, the environment.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use crate::cli::{self, Look, Time};
 use crate::report::{Charset, Clock, Color, Detail, Style};
@@ -22,15 +23,41 @@ pub(super) fn messages() -> Style {
     Style { charset: if ascii { Charset::Ascii } else { Charset::Unicode }, ..Style::plain(DEFAULT_WIDTH) }
 }
 
+/// The style of text that goes to `stream`.
+pub(super) fn on(look: &Look, stream: Stream) -> Style {
+    match stream {
+        Stream::Output => style(look),
+        Stream::Errors => {
+            let terminal = std::io::stderr().is_terminal();
+            styled(look, terminal, width_of(std::io::stderr()), DEFAULT_WIDTH)
+        }
+        Stream::File => styled(look, false, None, DEFAULT_WIDTH),
+    }
+}
+
+/// Where text goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Errors,
+    /// A file.
+    File,
+}
+
 fn style_or(look: &Look, default_width: usize) -> Style {
-    let terminal = std::io::stdout().is_terminal();
+    styled(look, std::io::stdout().is_terminal(), terminal_width(), default_width)
+}
+
+fn styled(look: &Look, terminal: bool, terminal_width: Option<usize>, default_width: usize) -> Style {
     let color = match look.color {
         cli::Color::Always => Color::Always,
         cli::Color::Never => Color::Never,
         cli::Color::Auto if !terminal || set("NO_COLOR") => Color::Never,
         cli::Color::Auto => of_terminal(std::env::var("TERM").ok().as_deref(), set("COLORTERM")),
     };
-    let width = look.width.map(usize::from).or_else(terminal_width).unwrap_or(default_width);
+    let width = look.width.map(usize::from).or(terminal_width).unwrap_or(default_width);
     Style {
         width,
         color,
@@ -57,7 +84,11 @@ pub(super) fn at(look: &Look, style: Style, moment: Option<Timestamp>) -> Style 
 
 /// The width of the terminal on standard output; without one, what COLUMNS says.
 fn terminal_width() -> Option<usize> {
-    let of_terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    width_of(std::io::stdout())
+}
+
+fn width_of(stream: impl AsFd) -> Option<usize> {
+    let of_terminal = terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0));
     of_terminal.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok()).filter(|width| *width > 0)
 }
 

@@ -4,6 +4,7 @@ mod analyze;
 mod completions;
 mod demo;
 mod experiment;
+mod files;
 mod follow;
 mod inputs;
 mod interfaces;
@@ -17,6 +18,7 @@ mod outcome;
 mod outlet;
 mod pipeline;
 pub mod progress;
+mod run;
 mod scenario;
 mod selection;
 mod source;
@@ -33,9 +35,8 @@ pub use outcome::{Failure, Outcome, complain};
 use std::io;
 use std::process::ExitCode;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::cli::{Cli, Command};
+use files::{LEAST_FILES, may_open};
 
 /// Runs what the command line asks for and tells on standard error what went wrong.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -45,20 +46,12 @@ pub fn run(cli: &Cli) -> ExitCode {
         }
         Command::Analyze(options) => may_open(LEAST_FILES).and_then(|()| analyze::run(options, &cli.look)),
         Command::Live(options) => may_open(LEAST_FILES).and_then(|()| live::run(options, &cli.look)),
+        Command::Run(options) => run::run(options, &cli.look),
         Command::Interfaces(options) => may_open(LEAST_FILES).and_then(|()| interfaces::run(options, &cli.look)),
         Command::Completions(options) => completions::run(options),
         Command::Man(options) => man::run(options),
     };
     ended(result)
-}
-
-/// Sees that as many files may be open as are needed: where they may not, what fails names something else.
-fn may_open(files: u64) -> Result<(), Failure> {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if files <= soft || files <= hard && setrlimit(Resource::RLIMIT_NOFILE, files, hard).is_ok() {
-        return Ok(());
-    }
-    Err(Failure::new(format!("only {hard} files may be open at once (ulimit -Hn), and this takes {files}")))
 }
 
 /// The exit status where standard output does not take help or the version, which is told.
@@ -76,6 +69,3 @@ fn ended(result: Result<Outcome, Failure>) -> ExitCode {
         }
     }
 }
-
-/// How many files are open at the most, besides captures and the sockets of an experiment's clients.
-const LEAST_FILES: u64 = 32;

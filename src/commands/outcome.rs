@@ -25,6 +25,8 @@ pub enum Outcome {
     NotHeld,
     /// What could be done was, and standard error says what could not: exit status 2.
     Incomplete,
+    /// The exit status is that of the program that was run.
+    Of(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -33,6 +35,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Done => 0,
             Outcome::NotHeld => 1,
             Outcome::Incomplete => 2,
+            Outcome::Of(status) => status,
         })
     }
 }

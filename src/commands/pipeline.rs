@@ -349,7 +349,7 @@ mod tests {
     }
 
     fn told(sharing: Option<Sharing>, breaks: bool) -> (Told, Option<String>) {
-        let mut session = Session::default();
+        let mut session = Session::default().with_breakdowns(1 << 30);
         let mut source = Syns::new(200_000, breaks);
         let mut told = Told::default();
         let go_on = |_| ControlFlow::Continue(());
@@ -375,6 +375,7 @@ mod tests {
             assert_eq!(damage.is_some(), breaks);
             let endings: std::collections::BTreeSet<_> = alone.0.iter().map(|one| one.ending.name()).collect();
             assert!(endings.len() >= 3 && alone.0.len() > 100_000, "{endings:?} {}", alone.0.len());
+            assert!(alone.0.iter().all(|one| one.breakdown.is_some()));
             for sharing in [Sharing::Two, Sharing::Three] {
                 let (shared, other_damage) = told(Some(sharing), breaks);
                 assert_eq!(shared.0, alone.0, "{sharing:?}");

@@ -16,7 +16,6 @@ use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, Format, Language, Look};
 use crate::lab::{self, CATALOG, Check, Definition, ECHO, Entry, LabError, Trial, Words};
 use crate::report::{self, Jsonl, Style};
-use crate::script::LinkAct;
 use crate::story::Story;
 
 /// Plays the scenario of that name, or the one in that file.
@@ -43,8 +42,8 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let saved = options.save.as_ref().map_or(Ok(()), |path| save(path, &trial, &story));
     let mut out = Outlet::open();
     let written = match options.format {
-        Format::Text => text(&mut out, &definition, (&trial, &story), &checks, options, &style),
-        Format::Jsonl => lines(&mut out, &definition, (&trial, &story), &checks),
+        Format::Text => text(&mut out, &definition, &story, &checks, options, &style),
+        Format::Jsonl => lines(&mut out, &definition, &story, &checks),
     };
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     saved?;
@@ -103,7 +102,7 @@ fn told(error: &LabError) -> Outcome {
 fn text(
     out: &mut Outlet,
     definition: &Definition,
-    (trial, story): (&Trial, &Story),
+    story: &Story,
     checks: &[Check],
     options: &Demo,
     style: &Style,
@@ -117,16 +116,6 @@ fn text(
         writeln!(out)?;
         report::timeline::go_on(out, story, style, 0)?;
         writeln!(out)?;
-        for (frame, act) in &trial.links {
-            let act = match act {
-                LinkAct::Delayed(span) => format!("delayed by {} ms", span.as_nanos() / 1_000_000),
-                act => act.name().to_owned(),
-            };
-            writeln!(out, "link        #{frame} {act}")?;
-        }
-        if !trial.links.is_empty() {
-            writeln!(out)?;
-        }
     }
     for check in checks {
         let mark = match (check.holds(), style.charset) {
@@ -144,19 +133,11 @@ fn text(
     Ok(())
 }
 
-fn lines(
-    out: &mut Outlet,
-    definition: &Definition,
-    (trial, story): (&Trial, &Story),
-    checks: &[Check],
-) -> io::Result<()> {
+fn lines(out: &mut Outlet, definition: &Definition, story: &Story, checks: &[Check]) -> io::Result<()> {
     let mut jsonl = Jsonl::new(out);
     jsonl.scenario(&definition.name, &definition.group, &definition.title.en)?;
     for check in checks {
         jsonl.expectation(&check.expected, check.instead.as_deref())?;
-    }
-    for (frame, act) in &trial.links {
-        jsonl.link(*frame, act.name())?;
     }
     jsonl.story(story)
 }

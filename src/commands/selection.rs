@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Failure;
 use crate::cli::{Analyze, Form};
 use crate::flow::ConnectionId;
-use crate::report::{Chosen, Direction, Expression, Field, First, Matching, Order, Ordered};
+use crate::report::{Chosen, Columns, Direction, Expression, Field, First, Matching, Order, Ordered};
 use crate::session::{Memory, Sink};
 
 /// In which order connections are told.
@@ -29,6 +29,8 @@ pub(super) struct Selection {
     pub(super) absent: BTreeSet<ConnectionId>,
     condition: Option<Expression>,
     sequence: Sequence,
+    /// Whether a breakdown is asked for, or an option names one of its fields.
+    divides: bool,
     top: Option<usize>,
     /// How many octets connections may take that are held to be put in order.
     room: usize,
@@ -43,12 +45,16 @@ impl Selection {
     /// An expression is wrong, or no field has that name.
     pub(super) fn read(options: &Analyze, memory: Memory) -> Result<Self, Failure> {
         let condition = options.condition.as_deref().map(condition).transpose()?;
+        let sequence = sequence(options)?;
+        let named = condition.as_ref().is_some_and(|condition| condition.of_breakdown().is_some())
+            || matches!(sequence, Sequence::By(order) if order.is_of_breakdown());
         let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
         Ok(Self {
             absent: chosen.clone(),
             chosen,
             condition,
-            sequence: sequence(options)?,
+            sequence,
+            divides: options.breakdown || named,
             top: options.top.map(|top| top as usize),
             room: usize::try_from(memory.rows()).unwrap_or(usize::MAX),
             short: Cell::new(0),
@@ -58,6 +64,16 @@ impl Selection {
     /// Whether only what a connection turns out to be decides if it is told.
     pub(super) fn looks_at_connections(&self) -> bool {
         self.condition.is_some() || self.top.is_some()
+    }
+
+    /// Whether the connections' durations are to be divided.
+    pub(super) fn divides(&self) -> bool {
+        self.divides
+    }
+
+    /// Which fields records have.
+    pub(super) fn columns(&self) -> Columns {
+        if self.divides { Columns::WithBreakdown } else { Columns::Usual }
     }
 
     /// Whether connections are told as they end, and none is held back until the end of the capture.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use crate::capture::NewFile;
 use crate::flow::{Connection, Totals};
-use crate::report::Parquet;
+use crate::report::{Columns, Parquet};
 use crate::session::Sink;
 
 /// Two tables, which have their names only when they are whole.
@@ -30,17 +30,17 @@ impl<'a> Tables<'a> {
     ///
     /// # Errors
     /// A folder or file cannot be made.
-    pub(super) fn create(folder: &Path, omitted: &'a Cell<u64>) -> Result<Self, Failure> {
+    pub(super) fn create(folder: &Path, columns: Columns, omitted: &'a Cell<u64>) -> Result<Self, Failure> {
         fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
-        let table = |name, of: fn(File) -> io::Result<Parquet<File>>| {
+        let table = |name, of: &dyn Fn(File) -> io::Result<Parquet<File>>| {
             let path = folder.join(name);
             let mut file = NewFile::create(&path)?;
             let written = file.file().try_clone().and_then(of).map_err(|error| Failure::file(&path, &error))?;
             Ok::<_, Failure>(Table { path, file, written: Some(written) })
         };
         Ok(Self {
-            connections: table("connections.parquet", Parquet::of_connections)?,
-            findings: table("findings.parquet", Parquet::of_findings)?,
+            connections: table("connections.parquet", &|file| Parquet::of_connections(file, columns))?,
+            findings: table("findings.parquet", &|file| Parquet::of_findings(file))?,
             omitted,
         })
     }

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use super::{look, names};
 use crate::cli::{Form, Look};
 use crate::flow::{Connection, ConnectionId, Totals};
-use crate::report::{ByNumber, Csv, FindingList, Jsonl, Origin, Style, Table, cost};
+use crate::report::{
+    Bars, ByNumber, Columns, Csv, FindingList, FindingTotals, Jsonl, Origin, Overview, Style, Table, cost,
+};
 use crate::session::Sink;
 use crate::time::Timestamp;
 
@@ -16,8 +18,12 @@ use crate::time::Timestamp;
 pub(super) enum Subject {
     /// The connection as a whole.
     Connections,
+    /// Where its time went.
+    Breakdowns,
     /// Each of its findings.
     Findings,
+    /// All connections together, on one page.
+    Summary,
 }
 
 /// In which order rows are written.
@@ -39,6 +45,8 @@ pub(super) struct Page<'a> {
     /// Whether names stand for addresses.
     pub(super) names: Names,
     pub(super) order: Sequence,
+    /// Which fields records have.
+    pub(super) columns: Columns,
     /// How many octets what waits for its turn may take.
     pub(super) room: usize,
 }
@@ -78,18 +86,34 @@ pub(super) fn teller<'a>(
         (Form::Text, Subject::Connections) => {
             Box::new(Rows { page, table: None, told: 0, held: Vec::new(), queue: Queue::new(&page, out), octets: 0 })
         }
-        (Form::Text, Subject::Findings) => Box::new(Remarks {
-            list: FindingList::new(&page.style),
+        (Form::Text, Subject::Breakdowns) => Box::new(Divided {
+            bars: Bars::new(&page.style),
             table: page.table(),
             told: 0,
             queue: Queue::new(&page, out),
         }),
-        (Form::Jsonl, Subject::Connections) => Box::new(Lines(Jsonl::new(out))),
-        (Form::Jsonl, Subject::Findings) => Box::new(FindingLines { jsonl: Jsonl::new(out), omitted }),
-        (Form::Csv, Subject::Connections) => Box::new(Records(Csv::of_connections(out, origin)?)),
+        (Form::Text, Subject::Findings) => Box::new(Remarks {
+            list: FindingList::new(&page.style),
+            table: page.table(),
+            told: 0,
+            totals: FindingTotals::default(),
+            style: page.style,
+            queue: Queue::new(&page, out),
+        }),
+        (Form::Text, Subject::Summary) => Box::new(Sheet { page, overview: Overview::default(), out }),
+        (Form::Jsonl, Subject::Summary) => {
+            Box::new(SummaryLine { jsonl: Jsonl::new(out), overview: Overview::default() })
+        }
+        (Form::Jsonl, Subject::Connections | Subject::Breakdowns) => Box::new(Lines(Jsonl::new(out))),
+        (Form::Jsonl, Subject::Findings) => {
+            Box::new(FindingLines { jsonl: Jsonl::new(out), totals: FindingTotals::default(), omitted })
+        }
+        (Form::Csv, Subject::Connections | Subject::Breakdowns) => {
+            Box::new(Records(Csv::of_connections(out, origin, page.columns)?))
+        }
         (Form::Csv, Subject::Findings) => Box::new(FindingRecords { csv: Csv::of_findings(out, origin)?, omitted }),
-        // Its tables go to files of their own.
-        (Form::Parquet, _) => Box::new(()),
+        // Its tables go to files of their own, and a page is no table.
+        (Form::Parquet, _) | (Form::Csv, Subject::Summary) => Box::new(()),
     })
 }
 
@@ -105,18 +129,56 @@ impl Sink for Lines<'_> {
     }
 }
 
+/// The page on all connections.
+struct Sheet<'a> {
+    page: Page<'a>,
+    overview: Overview,
+    out: &'a mut dyn Write,
+}
+
+impl Sink for Sheet<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.overview.add(&connection);
+        Ok(())
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.overview.write(self.out, totals, &self.page.style)
+    }
+}
+
+struct SummaryLine<'a> {
+    jsonl: Jsonl<'a>,
+    overview: Overview,
+}
+
+impl Sink for SummaryLine<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.overview.add(&connection);
+        Ok(())
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.jsonl.summary(&self.overview)?;
+        self.jsonl.totals(totals)
+    }
+}
+
 struct FindingLines<'a> {
     jsonl: Jsonl<'a>,
+    totals: FindingTotals,
     omitted: &'a Cell<u64>,
 }
 
 impl Sink for FindingLines<'_> {
     fn connection(&mut self, connection: Connection) -> io::Result<()> {
         self.omitted.set(self.omitted.get() + connection.findings_omitted);
+        self.totals.add(&connection);
         connection.findings.iter().try_for_each(|finding| self.jsonl.finding(&connection, finding))
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.jsonl.finding_totals(&self.totals)?;
         self.jsonl.totals(totals)
     }
 }
@@ -250,11 +312,40 @@ impl Sink for Rows<'_> {
     }
 }
 
+/// Where the time went, for people.
+struct Divided<'a> {
+    bars: Bars,
+    table: Table,
+    told: u64,
+    queue: Queue<'a>,
+}
+
+impl Sink for Divided<'_> {
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        if self.told == 0 {
+            self.bars.legend(&mut self.queue.head)?;
+        }
+        self.told += 1;
+        self.queue.tell(connection.id, |out| self.bars.rows(out, &connection))
+    }
+
+    fn finish(&mut self, totals: &Totals) -> io::Result<()> {
+        self.queue.finish(|out| {
+            if self.told > 0 {
+                writeln!(out)?;
+            }
+            self.table.totals(out, totals, self.told)
+        })
+    }
+}
+
 /// The findings for people.
 struct Remarks<'a> {
     list: FindingList,
     table: Table,
     told: u64,
+    totals: FindingTotals,
+    style: Style,
     queue: Queue<'a>,
 }
 
@@ -267,11 +358,15 @@ impl Sink for Remarks<'_> {
             self.list.header(&mut self.queue.head)?;
         }
         self.told += 1;
+        self.totals.add(&connection);
         self.queue.tell(connection.id, |out| self.list.rows(out, &connection))
     }
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
-        self.queue.finish(|out| self.table.totals(out, totals, self.told))
+        self.queue.finish(|out| {
+            self.totals.write(out, &self.style)?;
+            self.table.totals(out, totals, self.told)
+        })
     }
 }
 

@@ -182,6 +182,7 @@ impl<K: Key> Attempt<K> {
             closed_by: None,
             ending: Ending::Unanswered,
             verdict: Verdict::Unanswered { syns: 1, lasted: None },
+            problem: None,
             icmp: None,
             client_to_server: SideSummary {
                 segments: 1,
@@ -196,6 +197,8 @@ impl<K: Key> Attempt<K> {
             server_to_client: SideSummary::default(),
             findings: Vec::new(),
             findings_omitted: 0,
+            breakdown: None,
+            finding_counts: None,
         }
     }
 

@@ -59,7 +59,7 @@ impl Bundle {
     }
 
     /// Adds a segment, for the table that `finder` is from.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, finder: &Finder, segment: &Segment) {
         if self.items.is_empty() {
             self.base = segment.frame;
@@ -71,7 +71,7 @@ impl Bundle {
         }
     }
 
-    #[inline(never)]
+    #[cold]
     fn push_whole(&mut self, hash: u64, segment: &Segment) {
         self.items.push(Item::whole(hash, self.whole.len()));
         self.whole.push(*segment);

@@ -1,10 +1,9 @@
 //! What is told of one connection: who, how much, how it ended, and a verdict.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::SocketAddr;
 
-use super::{ConnectionId, Side, Verdict};
+use super::{Breakdown, Closer, ConnState, ConnectionId, Ending, Problem, Side, Verdict};
 use crate::kernel::Witness;
 use crate::tcp::{Basis, Finding, State};
 use crate::time::{Span, Timestamp};
@@ -53,6 +52,8 @@ pub struct Connection {
     pub ending: Ending,
     /// How it ended, with what that rests on.
     pub verdict: Verdict,
+    /// What hurt it most; `None` where nothing stands out.
+    pub problem: Option<Problem>,
     /// The ICMP errors that quote its segments; `None` where there is none.
     pub icmp: Option<Icmp>,
     /// What the client sent.
@@ -63,7 +64,14 @@ pub struct Connection {
     pub findings: Vec<FindingAt>,
     /// How many findings were counted but not kept.
     pub findings_omitted: u64,
+    /// Where its time went; `None` where nobody asked for it, and where its times are not known.
+    pub breakdown: Option<Box<Breakdown>>,
+    /// How often each finding was made, in the order of [`Finding::ALL`], those that were not kept included; `None` where none was.
+    pub finding_counts: Option<Box<FindingCounts>>,
 }
+
+/// A number for each of [`Finding::ALL`].
+pub type FindingCounts = [u32; Finding::ALL.len()];
 
 impl Connection {
     /// From its first segment to its last, where both have times; never negative, though the frames' clock may have stepped back in between.
@@ -145,167 +153,23 @@ pub enum RolesBasis {
     Syn,
     /// It received the first SYN-ACK.
     SynAck,
-    /// It sent the first segment; no SYN was captured.
+    /// No SYN was captured: the other end has a well-known port, or else the lower one.
+    Port,
+    /// It sent the first segment; no SYN was captured, and the ports are the same.
     FirstSegment,
 }
 
 impl RolesBasis {
     /// Each of them.
-    pub const ALL: &'static [Self] = &[Self::Syn, Self::SynAck, Self::FirstSegment];
+    pub const ALL: &'static [Self] = &[Self::Syn, Self::SynAck, Self::Port, Self::FirstSegment];
 
     /// Its name in every output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Syn => "syn",
             Self::SynAck => "syn_ack",
+            Self::Port => "port",
             Self::FirstSegment => "first_segment",
-        }
-    }
-}
-
-/// Who ended a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Closer {
-    /// The client sent the first FIN, or the RST that ended it.
-    Client,
-    /// The server did.
-    Server,
-    /// Both FINs were sent before either was received.
-    Both,
-}
-
-impl Closer {
-    /// Each of them.
-    pub const ALL: &'static [Self] = &[Self::Client, Self::Server, Self::Both];
-
-    /// `client`, `server` or `both`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-            Self::Both => "both",
-        }
-    }
-}
-
-impl From<Side> for Closer {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Client => Self::Client,
-            Side::Server => Self::Server,
-        }
-    }
-}
-
-/// How a connection ended, as far as the capture shows.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// Both ends sent a FIN and both were received.
-    Fin,
-    /// A RST ended it.
-    Reset,
-    /// The SYN was answered with RST.
-    Refused,
-    /// The SYN was never answered.
-    Unanswered,
-    /// One end has closed its direction, the other has not.
-    HalfClosed,
-    /// Still open.
-    Open,
-}
-
-impl Ending {
-    /// Each of them.
-    pub const ALL: &'static [Self] =
-        &[Self::Fin, Self::Reset, Self::Refused, Self::Unanswered, Self::HalfClosed, Self::Open];
-
-    /// Its name in every output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fin => "fin",
-            Self::Reset => "reset",
-            Self::Refused => "refused",
-            Self::Unanswered => "unanswered",
-            Self::HalfClosed => "half-closed",
-            Self::Open => "open",
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// Zeek's `conn_state` (base/protocols/conn/main.zeek).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ConnState {
-    /// Attempt seen, no reply.
-    S0,
-    /// Established, not closed.
-    S1,
-    /// Normal establishment and close.
-    Sf,
-    /// Attempt refused.
-    Rej,
-    /// Established, closed by the originator only.
-    S2,
-    /// Established, closed by the responder only.
-    S3,
-    /// Established, reset by the originator.
-    Rsto,
-    /// Reset by the responder.
-    Rstr,
-    /// SYN then RST from the originator, no SYN-ACK.
-    Rstos0,
-    /// SYN-ACK then RST from the responder, no SYN seen.
-    Rstrh,
-    /// SYN then FIN from the originator, no SYN-ACK.
-    Sh,
-    /// SYN-ACK then FIN from the responder, no SYN seen.
-    Shr,
-    /// Midstream.
-    Oth,
-}
-
-impl ConnState {
-    /// Each of them, in the order in which Zeek's documentation lists them.
-    pub const ALL: &'static [Self] = &[
-        Self::S0,
-        Self::S1,
-        Self::Sf,
-        Self::Rej,
-        Self::S2,
-        Self::S3,
-        Self::Rsto,
-        Self::Rstr,
-        Self::Rstos0,
-        Self::Rstrh,
-        Self::Sh,
-        Self::Shr,
-        Self::Oth,
-    ];
-
-    /// Zeek's name for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::S0 => "S0",
-            Self::S1 => "S1",
-            Self::Sf => "SF",
-            Self::Rej => "REJ",
-            Self::S2 => "S2",
-            Self::S3 => "S3",
-            Self::Rsto => "RSTO",
-            Self::Rstr => "RSTR",
-            Self::Rstos0 => "RSTOS0",
-            Self::Rstrh => "RSTRH",
-            Self::Sh => "SH",
-            Self::Shr => "SHR",
-            Self::Oth => "OTH",
         }
     }
 }

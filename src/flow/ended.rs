@@ -1,9 +1,11 @@
 //! Closed connections, as small as they were while they were followed, until somebody wants to know about them.
 
-use super::Connection;
+use std::convert::Infallible;
+
 use super::attempt::Attempt;
 use super::key::{Key, Key4, Key6};
 use super::record::Record;
+use super::{Breakdown, Breakdowns, Connection};
 
 /// Connections that have ended, in the order in which they did.
 ///
@@ -14,6 +16,8 @@ pub struct Ended {
     octets: usize,
     v4: EndedOf<Key4>,
     v6: EndedOf<Key6>,
+    /// One for each of the first in order, where they were asked for.
+    breakdowns: Vec<Option<Box<Breakdown>>>,
 }
 
 /// Those of one address family.
@@ -52,21 +56,36 @@ impl Ended {
     /// # Errors
     /// The first error of `tell`; the connections after it are lost.
     pub fn tell<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
-        let mut told = || {
-            let (mut at4, mut at6) = (Places::default(), Places::default());
-            for kind in &self.order {
-                match kind {
-                    Kind::Record4 => tell(self.v4.records[at4.record()].summary()),
-                    Kind::Attempt4 => tell(self.v4.attempts[at4.attempt()].summary()),
-                    Kind::Record6 => tell(self.v6.records[at6.record()].summary()),
-                    Kind::Attempt6 => tell(self.v6.attempts[at6.attempt()].summary()),
-                }?;
-            }
-            Ok(())
-        };
-        let told = told();
+        let mut breakdowns = std::mem::take(&mut self.breakdowns).into_iter();
+        let told = self.each(|mut connection| {
+            connection.breakdown = breakdowns.next().flatten();
+            tell(connection)
+        });
         self.clear();
         told
+    }
+
+    /// Divides the durations of them all.
+    pub fn divide(&mut self, breakdowns: &mut Breakdowns) {
+        let mut divided = Vec::with_capacity(self.order.len());
+        let Ok(()) = self.each(|connection| {
+            divided.push(breakdowns.take(&connection));
+            Ok::<(), Infallible>(())
+        });
+        self.breakdowns = divided;
+    }
+
+    fn each<E>(&self, mut show: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
+        let (mut at4, mut at6) = (Places::default(), Places::default());
+        for kind in &self.order {
+            match kind {
+                Kind::Record4 => show(self.v4.records[at4.record()].summary()),
+                Kind::Attempt4 => show(self.v4.attempts[at4.attempt()].summary()),
+                Kind::Record6 => show(self.v6.records[at6.record()].summary()),
+                Kind::Attempt6 => show(self.v6.attempts[at6.attempt()].summary()),
+            }?;
+        }
+        Ok(())
     }
 
     fn clear(&mut self) {

@@ -12,8 +12,9 @@ use super::key::KeySide;
 use super::ledger::Ledger;
 use super::record::Record;
 use super::slab::Slab;
-use super::{Connection, Step};
+use super::{Connection, Reply};
 use crate::tcp::Finding;
+use crate::time::Timestamp;
 use crate::wire::{Flags, IcmpError, Oddities, Segment};
 
 /// The connections of one address family.
@@ -49,14 +50,14 @@ where
 
 impl<K: Family> Flows<K> {
     #[inline]
-    pub(super) fn observe(
+    pub(super) fn observe<A: Reply>(
         &mut self,
         hash: u64,
         key: K,
         from: KeySide,
         segment: &Segment,
         ledger: &mut Ledger,
-    ) -> Option<Step> {
+    ) -> Option<A> {
         ledger.now = segment.at.or(ledger.now);
         let Some(entry) = self.find(hash, key) else {
             return self.open(hash, key, from, segment, ledger);
@@ -93,8 +94,15 @@ impl<K: Family> Flows<K> {
     }
 
     /// A segment of a connection that has a record.
-    #[inline]
-    pub(super) fn follow(&mut self, slot: u32, key: K, from: KeySide, segment: &Segment, ledger: &mut Ledger) -> Step {
+    #[inline(always)]
+    pub(super) fn follow<A: Reply>(
+        &mut self,
+        slot: u32,
+        key: K,
+        from: KeySide,
+        segment: &Segment,
+        ledger: &mut Ledger,
+    ) -> A {
         let record = self.records.at_mut(slot);
         let mut opened: Option<&[Finding]> = None;
         if record.is_empty() {
@@ -107,9 +115,9 @@ impl<K: Family> Flows<K> {
             opened = Some(&[Finding::PortReuse]);
         }
         let was_closed = record.is_closed();
-        let step = record.observe(from, segment, opened, ledger.findings);
+        let (findings, answer) = record.observe(from, segment, opened, ledger.findings);
         // Where nothing is found and the segment carries no control, nothing has grown.
-        if !step.findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
+        if !findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
             ledger.weigh(record);
             let (is_closed, id) = (record.is_closed() && !was_closed, record.id);
             if is_closed {
@@ -119,18 +127,18 @@ impl<K: Family> Flows<K> {
                 self.make_room(slot, ledger);
             }
         }
-        step
+        answer
     }
 
     /// A segment between ends that have no connection.
-    pub(super) fn open(
+    pub(super) fn open<A: Reply>(
         &mut self,
         hash: u64,
         key: K,
         from: KeySide,
         segment: &Segment,
         ledger: &mut Ledger,
-    ) -> Option<Step> {
+    ) -> Option<A> {
         let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
         if !opens && ledger.recently_closed.holds(hash) {
             ledger.tally.late_segments += 1;
@@ -138,31 +146,31 @@ impl<K: Family> Flows<K> {
         }
         let id = ledger.next_id();
         if let Some(attempt) = Attempt::new(key, from, id, segment) {
-            let step = attempt.step(segment);
+            let answer = A::of(|| attempt.step(segment));
             self.enter_lru(hash, attempt, &ledger.finder);
             if self.attempts.len() >= ledger.limits.half_open.saturating_add(AT_ONCE) {
                 self.evict_attempts(ledger);
             }
-            return Some(step);
+            return Some(answer);
         }
         let slot = self.records.insert(Record::new(key, from, id, segment));
         self.enter(hash, Entry(slot), &ledger.finder);
-        let step = self.start(slot, from, segment, &[], ledger);
+        let answer = self.start(slot, from, segment, &[], ledger);
         self.keep_within(ledger);
-        Some(step)
+        Some(answer)
     }
 
     /// The first segment of a connection that has a record at once.
-    pub(super) fn start(
+    pub(super) fn start<A: Reply>(
         &mut self,
         slot: u32,
         from: KeySide,
         segment: &Segment,
         findings: &[Finding],
         ledger: &mut Ledger,
-    ) -> Step {
+    ) -> A {
         let record = self.records.at_mut(slot);
-        let step = record.observe(from, segment, Some(findings), ledger.findings);
+        let (_, answer) = record.observe(from, segment, Some(findings), ledger.findings);
         ledger.weigh(record);
         if record.is_closed() {
             let id = record.id;
@@ -171,7 +179,7 @@ impl<K: Family> Flows<K> {
         if ledger.extra > ledger.limits.octets {
             self.make_room(slot, ledger);
         }
-        step
+        answer
     }
 
     /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
@@ -271,12 +279,13 @@ impl<K: Family> Flows<K> {
     pub(super) fn summary_of(&self, hash: u64, key: K) -> Option<Connection> {
         let entry = self.find(hash, key)?;
         let only_quoted = matches!(entry.found(), Found::Record(slot) if self.records.at(slot).is_empty());
-        (!only_quoted).then(|| self.summary(entry))
+        (!only_quoted).then(|| self.summary(entry, None))
     }
 
-    pub(super) fn summary(&self, entry: Entry) -> Connection {
+    /// A connection as it stands `now`, where that time is known.
+    pub(super) fn summary(&self, entry: Entry, now: Option<Timestamp>) -> Connection {
         match entry.found() {
-            Found::Record(slot) => self.records.at(slot).summary(),
+            Found::Record(slot) => self.records.at(slot).summary_at(now),
             Found::Attempt(slot) => self.attempts.at(slot).summary(),
         }
     }

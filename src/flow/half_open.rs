@@ -1,6 +1,6 @@
 //! Connections of which one SYN was seen so far: their list from the oldest to the youngest, and how they grow.
 
-use super::Step;
+use super::Reply;
 use super::attempt::{Attempt, NONE};
 use super::bundle::{AT_ONCE, Finder};
 use super::ended::Family;
@@ -14,10 +14,17 @@ use crate::wire::Segment;
 
 impl<K: Family> Flows<K> {
     /// A segment of a connection of which only one SYN was seen so far.
-    pub(super) fn grow(&mut self, slot: u32, hash: u64, from: KeySide, segment: &Segment, ledger: &mut Ledger) -> Step {
+    pub(super) fn grow<A: Reply>(
+        &mut self,
+        slot: u32,
+        hash: u64,
+        from: KeySide,
+        segment: &Segment,
+        ledger: &mut Ledger,
+    ) -> A {
         let attempt = self.attempts.at(slot);
         let key = attempt.key;
-        let step = if attempt.is_outlived_by(from, segment) {
+        let answer = if attempt.is_outlived_by(from, segment) {
             let record = Record::new(key, from, ledger.next_id(), segment);
             let grown = self.replace(slot, hash, record, ledger);
             self.start(grown, from, segment, &[Finding::PortReuse], ledger)
@@ -26,7 +33,7 @@ impl<K: Family> Flows<K> {
             self.follow(grown, key, from, segment, ledger)
         };
         self.keep_within(ledger);
-        step
+        answer
     }
 
     /// Gives an attempt a record in which its SYN has been followed.
@@ -34,7 +41,7 @@ impl<K: Family> Flows<K> {
         let attempt = self.leave_lru(slot);
         let syn = attempt.segment();
         let mut record = Record::new(attempt.key, attempt.from(), attempt.id, &syn);
-        record.observe(attempt.from(), &syn, Some(&[]), ledger.findings);
+        let (_, ()) = record.observe(attempt.from(), &syn, Some(&[]), ledger.findings);
         ledger.weigh(&mut record);
         self.put_instead(slot, hash, record)
     }

@@ -65,11 +65,14 @@ impl History {
     /// Takes note of a segment; `originator` is the direction of the end that is held for the client so far.
     ///
     /// `repeats` tells of a SYN or FIN whether it has the number of the last one.
+    #[inline]
     pub(super) fn observe(&mut self, direction: Direction, originator: Direction, segment: &Segment, repeats: bool) {
-        self.note_flags(direction, segment, repeats);
         let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
-        if controls || self.ends[direction as usize].state == Stage::Inactive {
-            self.advance(direction, direction == originator, segment);
+        let end = self.ends[direction as usize];
+        let kind = if segment.len > 0 { Seen::DATA } else { Seen::ACK };
+        // What nearly all segments show was seen before.
+        if controls || end.state == Stage::Inactive || !end.seen.contains(kind) {
+            self.note(direction, direction == originator, segment, repeats);
         }
     }
 
@@ -129,6 +132,14 @@ impl History {
             (Stage::SynSent, Stage::Inactive) => ConnState::S0,
             (Stage::Established, Stage::Established) => ConnState::S1,
             _ => ConnState::Oth,
+        }
+    }
+
+    fn note(&mut self, direction: Direction, is_originator: bool, segment: &Segment, repeats: bool) {
+        self.note_flags(direction, segment, repeats);
+        let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        if controls || self.ends[direction as usize].state == Stage::Inactive {
+            self.advance(direction, is_originator, segment);
         }
     }
 

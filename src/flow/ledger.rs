@@ -52,8 +52,10 @@ impl Ledger {
     /// Takes note of how much memory a record takes now.
     #[inline]
     pub(super) fn weigh<K: Family>(&mut self, record: &mut Record<K>) {
-        let before = record.weight();
-        self.set_extra(self.extra - before + record.weigh());
+        let (before, now) = (record.weight(), record.weigh());
+        if before != now {
+            self.set_extra(self.extra - before + now);
+        }
     }
 
     pub(super) fn set_extra(&mut self, octets: usize) {

@@ -1,9 +1,11 @@
 //! Connections: two ends and two directions each, the table that finds them, and their verdicts as data.
 
 mod attempt;
+mod breakdown;
 mod bundle;
 mod connection;
 mod ended;
+mod ending;
 mod entry;
 mod expiry;
 mod flows;
@@ -12,23 +14,30 @@ mod history;
 mod key;
 mod ledger;
 mod limits;
+mod problem;
 mod range;
 mod record;
 mod slab;
+mod symptoms;
 mod table;
+mod trouble;
 mod verdict;
 
 use crate::tcp::{FindingSet, Move};
+pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
 pub use connection::{
-    Closer, Conflict, ConnState, Connection, Detail, Disagreement, Ending, Evicted, FindingAt, Icmp, RolesBasis,
-    SideSummary, Totals,
+    Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, FindingCounts, Icmp, RolesBasis, SideSummary,
+    Totals,
 };
 pub use ended::Ended;
+pub use ending::{Closer, ConnState, Ending};
 pub use limits::{Limits, Tally};
+pub use problem::{Problem, ProblemKind};
 pub use range::Range;
+pub use symptoms::Unacknowledged;
 pub use table::FlowTable;
-pub use verdict::{Left, ResetKind, Verdict};
+pub use verdict::{Left, ProbeEnd, ResetKind, Verdict};
 
 /// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -39,13 +48,17 @@ pub struct ConnectionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// The end that opened it: the sender of the first SYN without ACK; else the receiver of the first SYN-ACK; else the sender of the first segment.
+    /// The end that opened it: the sender of the first SYN without ACK; else the receiver of the first SYN-ACK; else, by port, the peer of the end
+    /// with a well-known or the lower port; else the sender of the first segment.
     Client,
     /// The other end.
     Server,
 }
 
 impl Side {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Server];
+
     /// The other end.
     #[must_use]
     pub const fn peer(self) -> Self {
@@ -85,4 +98,22 @@ pub struct Step {
     pub stream: Option<Range>,
     /// Moves of the sender's machine, then of the receiver's, in order.
     pub moves: [Option<(Side, Move)>; 6],
+}
+
+/// What the table replies to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.
+pub trait Reply {
+    /// The reply, for which `step` tells what the segment did.
+    fn of(step: impl FnOnce() -> Step) -> Self;
+}
+
+impl Reply for Step {
+    #[inline]
+    fn of(step: impl FnOnce() -> Step) -> Self {
+        step()
+    }
+}
+
+impl Reply for () {
+    #[inline]
+    fn of(_: impl FnOnce() -> Step) -> Self {}
 }

@@ -1,15 +1,18 @@
 //! What the table keeps of one connection while it lives, and how that becomes its summary.
 
-use super::history::{History, Signs, side_of};
+use super::history::{History, side_of};
 use super::key::{Key, KeySide};
-use super::verdict::{self, Reset, ResetKind};
-use super::{Connection, ConnectionId, Detail, FindingAt, Icmp, Range, RolesBasis, SideSummary, Step};
+use super::problem::{self, Problem, ProblemKind};
+use super::symptoms::{self, Watch};
+use super::trouble::{Noted, Trouble};
+use super::verdict::{self, Closing, Course, Reset, ResetKind, Verdict};
+use super::{Connection, ConnectionId, Ending, FindingAt, Icmp, Range, Reply, RolesBasis, SideSummary, Step};
 use crate::tcp::{
-    Around, Conversation, Direction, Endpoint, Finding, Judgement, Move, Moves, Novelty, ResetEffect, Rule, State,
-    Stream,
+    Around, Conversation, Direction, Endpoint, Finding, FindingSet, Judgement, Move, Moves, Novelty, ResetEffect, Rule,
+    State, Stream,
 };
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, IcmpError, Segment};
+use crate::wire::{Flags, IcmpError, Segment, Seq};
 
 /// A connection that is followed, in less than 400 octets.
 #[derive(Debug, Default)]
@@ -33,25 +36,10 @@ pub(super) struct Record<K> {
     completeness: u8,
     /// What the first segment adds to `completeness`; Wireshark counts it only once a second one has come.
     first_adds: u8,
-}
-
-/// What only connections have of which something is remarkable.
-#[derive(Debug, Default)]
-struct Trouble {
-    /// How often, by direction and by finding.
-    counts: [[u32; Finding::ALL.len()]; 2],
-    signs: [Signs; 2],
-    /// How often the counts of SYN, FIN and RST came round to 0, by direction.
-    rounds: [[u32; 3]; 2],
-    /// The first findings, at most [`Limits::findings`](super::Limits).
-    remarks: Vec<Remark>,
-    omitted: u64,
-    /// ICMP errors that quote its segments.
-    icmp: Option<Icmp>,
-    /// With [`Course::REPLAYED`]: the last time before that.
-    replayed_until: Option<Timestamp>,
-    /// How much memory the table counts for the connection besides its slot.
-    weight: usize,
+    /// Who sent the last octets.
+    spoke: Option<Direction>,
+    /// For what each segment is looked at.
+    watch: Watch,
 }
 
 /// Who is held for the client, and why.
@@ -60,87 +48,33 @@ enum Client {
     /// No SYN was seen: the sender of the first segment.
     #[default]
     SentFirst,
+    /// No SYN was seen: by the ports of the first segment, the sender in this direction.
+    ByPort(Direction),
     /// The receiver of the first SYN-ACK.
     TookSynAck(Direction),
     /// The sender of the first SYN without ACK.
     SentSyn(Direction),
 }
 
-/// How the connection's end came about.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Closing {
-    /// Who sent the first FIN.
-    pub(super) first_fin: Option<Direction>,
-    /// The RST that ended it.
-    pub(super) reset: Option<Reset>,
-    pub(super) course: Course,
-}
-
-bitflags::bitflags! {
-    /// What came after the first FIN.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-    pub(super) struct Course: u8 {
-        /// The peer has sent its FIN, too.
-        const SECOND_FIN = 1;
-        /// That one was sent before the first was received.
-        const CROSSED = 2;
-        /// Octets went in the first direction to an end that had sent its FIN.
-        const FIRST_INTO_CLOSED = 4;
-        /// Octets went in the second direction to an end that had sent its FIN.
-        const SECOND_INTO_CLOSED = 8;
-        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
-        const CLOSED = 16;
-        /// The capture began again from the first segment, with the same times.
-        const REPLAYED = 32;
-    }
-}
-
-impl Closing {
-    /// Whether a FIN or a RST has begun it, so that what follows may matter.
-    fn is_begun(&self) -> bool {
-        self.first_fin.is_some() || self.reset.is_some()
-    }
-}
-
-impl Course {
-    fn into_closed(direction: Direction) -> Self {
-        match direction {
-            Direction::First => Self::FIRST_INTO_CLOSED,
-            Direction::Second => Self::SECOND_INTO_CLOSED,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Remark {
-    finding: Finding,
-    direction: Direction,
-    frame: u64,
-    /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
-    /// or 1 where all that is acknowledged was captured.
-    amount: i64,
-}
-
-impl Remark {
-    fn detail(&self) -> Detail {
-        match self.finding {
-            Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
-            Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
-            Finding::Retransmission
-            | Finding::FastRetransmission
-            | Finding::SpuriousRetransmission
-            | Finding::OutOfOrder
-            | Finding::Reordered
-            | Finding::SentAgain => Detail::Since((self.amount >= 0).then_some(Span(self.amount))),
-            _ => Detail::None,
-        }
-    }
-}
-
 impl Client {
+    /// By the first segment: where it has no SYN, the end with a well-known port, or else the one with the lower port, is the server.
+    fn of_first(segment: &Segment) -> Self {
+        let [from, to] = [segment.src_port, segment.dst_port];
+        let [from_known, to_known] = [from, to].map(|port| port < FIRST_UNRESERVED);
+        match (from_known, to_known) {
+            _ if segment.flags.contains(Flags::SYN) => Self::SentFirst,
+            (true, false) => Self::ByPort(Direction::Second),
+            (false, true) => Self::ByPort(Direction::First),
+            _ if from < to => Self::ByPort(Direction::Second),
+            _ if to < from => Self::ByPort(Direction::First),
+            _ => Self::SentFirst,
+        }
+    }
+
     fn basis(self) -> RolesBasis {
         match self {
             Self::SentFirst => RolesBasis::FirstSegment,
+            Self::ByPort(_) => RolesBasis::Port,
             Self::TookSynAck(_) => RolesBasis::SynAck,
             Self::SentSyn(_) => RolesBasis::Syn,
         }
@@ -149,7 +83,7 @@ impl Client {
     fn direction(self) -> Direction {
         match self {
             Self::SentFirst => Direction::First,
-            Self::TookSynAck(direction) | Self::SentSyn(direction) => direction,
+            Self::ByPort(direction) | Self::TookSynAck(direction) | Self::SentSyn(direction) => direction,
         }
     }
 }
@@ -169,6 +103,7 @@ impl<K: Key> Record<K> {
             first_at: segment.at,
             first_frame: segment.frame,
             first_adds: completeness(segment),
+            client: if key.is_one_end() { Client::SentFirst } else { Client::of_first(segment) },
             completeness: if opens { SYN } else { 0 },
             ..Self::default()
         }
@@ -210,13 +145,16 @@ impl<K: Key> Record<K> {
     }
 
     /// Takes a segment of the connection; `opened` holds the findings about its being the first one.
-    pub(super) fn observe(
+    ///
+    /// Says what is remarkable about it besides what was asked for.
+    #[inline]
+    pub(super) fn observe<A: Reply>(
         &mut self,
         from: KeySide,
         segment: &Segment,
         opened: Option<&[Finding]>,
         most: usize,
-    ) -> Step {
+    ) -> (FindingSet, A) {
         let direction = from.direction(self.first);
         if segment.is_unreadable() {
             return self.observe_unreadable(direction, segment, opened, most);
@@ -231,7 +169,9 @@ impl<K: Key> Record<K> {
                 self.settle_client(direction, flags);
             }
         }
-        let last_at = (segment.at == self.first_at && opened.is_none()).then(|| self.last_at()).flatten();
+        let before = self.last_at();
+        let last_at = before.filter(|_| segment.at == self.first_at && opened.is_none());
+        let pause = segment.at.zip(before).map_or(Span(0), |(at, before)| at.since(before));
         let mut judged = self.conversation.observe(direction, segment);
         for finding in opened.unwrap_or_default() {
             judged.findings.insert(*finding);
@@ -246,22 +186,18 @@ impl<K: Key> Record<K> {
             judged.findings.insert(Finding::CapturedTwice);
         }
         let overtaken = self.ends[direction as usize].acknowledges(segment);
-        let client = self.client.direction();
         let is_dropped = segment.is_dropped();
         if !is_dropped {
-            self.history.observe(direction, client, segment, repeats);
+            self.history.observe(direction, self.client.direction(), segment, repeats);
         }
         self.complete(segment, opened);
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
 
-        // The one end of a socket that is connected to itself is the client.
-        let receiver = if self.key.is_one_end() { direction } else { direction.reverse() };
-        let sides = [side_of(direction, client), side_of(receiver, client)];
-        let mut moves = [None; 6];
+        let mut moved = None;
         // Between open ends a segment without SYN, FIN and RST moves nothing.
         if !is_dropped && (controls || self.ends.iter().any(|end| end.state() != Some(State::Established))) {
-            if self.is_octets_after_close(direction, segment, &judged) {
+            if self.is_octets_after_close(direction, segment, judged.in_order) {
                 judged.findings.insert(Finding::DataAfterClose);
             }
             let novelty = if judged.findings.contains(Finding::CapturedTwice) {
@@ -277,47 +213,50 @@ impl<K: Key> Record<K> {
                 last_reset: Some(self.history.last_reset()),
                 ..self.conversation.around(direction, &judged)
             };
-            let [sent, received] = self.move_ends(direction, segment, &around, &mut judged);
-            let has_moved = sent[0].is_some() || received[0].is_some();
-            if has_moved || controls || self.closing.is_begun() {
-                self.note_closing(direction, segment, [&sent, &received], gives_up);
+            let effect = self.reset_effect(direction, segment, &around);
+            match effect {
+                ResetEffect::Ends => {}
+                ResetEffect::Challenged => judged.findings.insert(Finding::ResetChallenged),
+                ResetEffect::Ignored => judged.findings.insert(Finding::ResetOutOfWindow),
             }
-            if has_moved {
-                let all =
-                    sent.iter().flatten().map(|step| (0, step)).chain(received.iter().flatten().map(|step| (1, step)));
-                for (slot, (side, step)) in moves.iter_mut().zip(all) {
-                    *slot = Some((sides[side], *step));
-                }
+            let moves = self.move_ends(direction, segment, &around, effect);
+            let has_moved = moves.iter().any(|moves| moves[0].is_some());
+            if (has_moved || controls || self.closing.is_begun()) && self.may_close(direction, flags) {
+                self.note_closing(direction, segment, &moves, gives_up);
             }
+            moved = Some(moves);
         }
-        if !judged.findings.is_empty() || segment.window == 0 || controls && self.is_round(direction, flags) {
-            self.note_trouble(direction, segment, &judged, most);
+        let is_remarkable = !judged.findings.is_empty() || segment.window == 0;
+        if is_remarkable || controls && self.is_round(direction, flags) {
+            self.note_trouble(direction, segment, &Noted::of(&judged), most);
         }
-        Step {
-            connection: ConnectionId(self.id),
-            from: sides[0],
-            opened: opened.is_some(),
-            findings: judged.findings,
-            seq: judged.seq,
-            ack: judged.ack,
-            window: judged.window,
-            stream: (segment.len > 0).then(|| {
-                let from = judged.position.max(0) as u64;
-                Range { from, to: (judged.position + i64::from(segment.len)).max(0) as u64 }
-            }),
-            moves,
+        if is_remarkable && symptoms::may_matter(segment, judged.findings)
+            || pause >= symptoms::LONG
+            || !self.watch.is_empty()
+            // What refuses a SYN hurts nothing that was there.
+            || flags.contains(Flags::RST) && self.completeness & (ACK | DATA) != 0
+            || segment.len > 0 && self.is_narrow(direction, &judged)
+        {
+            self.note_symptoms(direction, segment, &judged, pause);
         }
+        if segment.len > 0 {
+            self.spoke = Some(direction);
+        }
+        (
+            judged.findings,
+            A::of(|| self.step(direction, segment, opened.is_some(), &judged, &moved.unwrap_or_default())),
+        )
     }
 
     /// Takes a segment whose data offset cannot be: it is shown and counted, but its receiver drops it, so it moves nothing.
     #[cold]
-    fn observe_unreadable(
+    fn observe_unreadable<A: Reply>(
         &mut self,
         direction: Direction,
         segment: &Segment,
         opened: Option<&[Finding]>,
         most: usize,
-    ) -> Step {
+    ) -> (FindingSet, A) {
         let heeded = if segment.has_short_header() { Flags::empty() } else { segment.flags };
         if heeded.contains(Flags::SYN) {
             self.settle_client(direction, heeded);
@@ -328,24 +267,48 @@ impl<K: Key> Record<K> {
         }
         self.complete(segment, opened);
         if !judged.findings.is_empty() || self.is_round(direction, heeded) {
-            self.note_trouble(direction, &Segment { flags: heeded, ..*segment }, &judged, most);
+            self.note_trouble(direction, &Segment { flags: heeded, ..*segment }, &Noted::of(&judged), most);
         }
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
+        (judged.findings, A::of(|| self.step(direction, segment, opened.is_some(), &judged, &Default::default())))
+    }
+
+    /// What the segment did that was judged last.
+    fn step(
+        &self,
+        direction: Direction,
+        segment: &Segment,
+        opened: bool,
+        judged: &Judgement,
+        moved: &[Moves; 2],
+    ) -> Step {
+        let client = self.client.direction();
+        let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
+        let mut moves = [None; 6];
+        let all = sides.iter().zip(moved).flat_map(|(side, moved)| moved.iter().flatten().map(|step| (*side, *step)));
+        for (slot, step) in moves.iter_mut().zip(all) {
+            *slot = Some(step);
+        }
+        let has_octets = segment.len > 0 && !segment.is_unreadable();
         Step {
             connection: ConnectionId(self.id),
-            from: side_of(direction, self.client.direction()),
-            opened: opened.is_some(),
+            from: sides[0],
+            opened,
             findings: judged.findings,
             seq: judged.seq,
             ack: judged.ack,
             window: judged.window,
-            stream: None,
-            moves: [None; 6],
+            stream: has_octets.then(|| {
+                let from = judged.position.max(0) as u64;
+                Range { from, to: (judged.position + i64::from(segment.len)).max(0) as u64 }
+            }),
+            moves,
         }
     }
 
     /// Adds a segment to the completeness.
+    #[inline]
     fn complete(&mut self, segment: &Segment, opened: Option<&[Finding]>) {
         match opened {
             // To Wireshark a connection that uses ports again is none of its new ones, whose first segment it looks at
@@ -361,8 +324,13 @@ impl<K: Key> Record<K> {
         }
     }
 
-    /// The connection as it is told.
+    /// The connection as it is told when no segment can follow.
     pub(super) fn summary(&self) -> Connection {
+        self.summary_at(None)
+    }
+
+    /// The connection as it is told while segments may follow, at this time, if it is known.
+    pub(super) fn summary_at(&self, now: Option<Timestamp>) -> Connection {
         let client = self.client.direction();
         let server = client.reverse();
         let ends = self.key.ends();
@@ -386,6 +354,27 @@ impl<K: Key> Record<K> {
                 .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
         };
         let ending = facts.ending();
+        let verdict = facts.verdict();
+        let icmp = self.trouble.as_ref().and_then(|trouble| trouble.icmp);
+        let evidence = problem::Evidence {
+            symptoms: self.trouble.as_ref().and_then(|trouble| trouble.symptoms.as_deref()),
+            streams,
+            client,
+            icmp: icmp.map(|icmp| icmp.last),
+            last: self.last_at(),
+            quiet: now.zip(self.last_at()).map(|(now, last)| now.since(last)),
+            spoke: self.spoke,
+            is_open: verdict == Verdict::Established,
+            is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
+            is_reset: ending == Ending::Reset,
+        };
+        let problem = if facts.is_one_end { None } else { evidence.problem() };
+        let verdict = match (verdict, problem) {
+            (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == side => {
+                Verdict::Reset { by, kind: ResetKind::Forged }
+            }
+            (verdict, _) => verdict,
+        };
         let end_of = |direction| match place(direction) {
             KeySide::Lower => ends[0],
             KeySide::Higher => ends[1],
@@ -410,20 +399,22 @@ impl<K: Key> Record<K> {
             roles_basis: self.client.basis(),
             closed_by: facts.closed_by(),
             ending,
-            verdict: facts.verdict(),
-            icmp: self.trouble.as_ref().and_then(|trouble| trouble.icmp),
+            verdict,
+            problem,
+            icmp,
             client_to_server: self.side_summary(client),
             server_to_client: self.side_summary(server),
             findings: self.findings(client),
             findings_omitted: self.omitted(),
+            breakdown: None,
+            finding_counts: self.trouble.as_ref().and_then(|trouble| trouble.finding_counts()),
         }
     }
 
     /// How much memory it takes besides its slot: its findings, and the holes in its streams.
     #[inline]
     pub(super) fn extra(&self) -> usize {
-        let trouble = |trouble: &Trouble| size_of::<Trouble>() + trouble.remarks.capacity() * size_of::<Remark>();
-        self.conversation.extra() + self.trouble.as_deref().map_or(0, trouble)
+        self.conversation.extra() + self.trouble.as_deref().map_or(0, Trouble::extra)
     }
 
     /// How much memory is counted for it besides its slot.
@@ -487,7 +478,7 @@ impl<K: Key> Record<K> {
         self.client = match (self.client, is_opening(flags)) {
             (Client::SentSyn(_), _) => return,
             (_, true) => Client::SentSyn(direction),
-            (Client::SentFirst, false) => Client::TookSynAck(direction.reverse()),
+            (Client::SentFirst | Client::ByPort(_), false) => Client::TookSynAck(direction.reverse()),
             (Client::TookSynAck(_), false) => return,
         };
     }
@@ -502,30 +493,38 @@ impl<K: Key> Record<K> {
         }
     }
 
+    /// The end that a segment reaches.
+    #[inline]
+    fn receiver(&self, direction: Direction) -> usize {
+        if self.key.is_one_end() { direction as usize } else { direction.reverse() as usize }
+    }
+
+    /// What a RST does to its receiver.
+    #[inline]
+    fn reset_effect(&self, direction: Direction, segment: &Segment, around: &Around) -> ResetEffect {
+        if !segment.flags.contains(Flags::RST) {
+            return ResetEffect::Ends;
+        }
+        self.ends[self.receiver(direction)].reset_effect(segment, around)
+    }
+
     /// Runs both ends' machines: the sender did what the segment shows, the receiver is believed to have got it.
+    #[inline(always)]
     fn move_ends(
         &mut self,
         direction: Direction,
         segment: &Segment,
         around: &Around,
-        judged: &mut Judgement,
+        effect: ResetEffect,
     ) -> [Moves; 2] {
-        let sender = direction as usize;
-        let receiver = if self.key.is_one_end() { sender } else { direction.reverse() as usize };
-        let mut effect = ResetEffect::Ends;
-        if segment.flags.contains(Flags::RST) {
-            effect = self.ends[receiver].reset_effect(segment, around);
-            match effect {
-                ResetEffect::Ends => {}
-                ResetEffect::Challenged => judged.findings.insert(Finding::ResetChallenged),
-                ResetEffect::Ignored => judged.findings.insert(Finding::ResetOutOfWindow),
-            }
-        }
+        let (sender, receiver) = (direction as usize, self.receiver(direction));
         let sent = self.ends[sender].sent(segment, around);
         let received = self.ends[receiver].received(segment, around, effect);
-        for (end, moves) in [(sender, &sent), (receiver, &received)] {
-            if moves[0].is_some() && moves.iter().flatten().any(|step| step.rule.is_correction()) {
-                self.retract_octets_after_close(end);
+        if self.trouble.is_some() {
+            for (end, moves) in [(sender, &sent), (receiver, &received)] {
+                if moves.iter().flatten().any(|step| step.rule.is_correction()) {
+                    self.retract_octets_after_close(end);
+                }
             }
         }
         [sent, received]
@@ -545,23 +544,33 @@ impl<K: Key> Record<K> {
     }
 
     /// Whether octets go to an end that has no connection for them any more.
-    fn is_octets_after_close(&self, direction: Direction, segment: &Segment, judged: &Judgement) -> bool {
+    #[inline]
+    fn is_octets_after_close(&self, direction: Direction, segment: &Segment, in_order: Seq) -> bool {
         segment.len > 0
             && !segment.flags.contains(Flags::RST)
-            && judged.in_order == segment.end()
+            && in_order == segment.end()
             && matches!(
                 self.ends[direction.reverse() as usize].state(),
                 Some(State::Closed | State::TimeWait | State::LastAck | State::Closing)
             )
     }
 
+    /// Whether anything of the connection's end has come about, which a handshake has not.
+    #[inline]
+    fn may_close(&self, direction: Direction, flags: Flags) -> bool {
+        self.closing.is_begun()
+            || flags.contains(Flags::RST)
+            || self.stream(direction.reverse()).fin_end().is_some()
+            || self.ends.iter().any(|end| end.sent_fin() || end.is_reset())
+    }
+
     /// Takes note of how the connection's end comes about, after the machines have moved.
-    fn note_closing(&mut self, direction: Direction, segment: &Segment, moved: [&Moves; 2], gives_up: bool) {
+    fn note_closing(&mut self, direction: Direction, segment: &Segment, moved: &[Moves; 2], gives_up: bool) {
         let peer = direction.reverse();
         if segment.len > 0 && !segment.flags.contains(Flags::RST) && self.stream(peer).fin_end().is_some() {
             self.closing.course |= Course::into_closed(direction);
         }
-        let sent_fin = self.ends.map(|end| end.sent_fin());
+        let sent_fin = self.ends.each_ref().map(|end| end.sent_fin());
         if self.closing.first_fin.is_some_and(|first| !sent_fin[first as usize]) {
             self.closing.first_fin = None;
         }
@@ -585,14 +594,14 @@ impl<K: Key> Record<K> {
         self.closing.course.set(Course::CLOSED, over);
     }
 
-    fn note_reset(&mut self, direction: Direction, segment: &Segment, moved: [&Moves; 2], gives_up: bool) {
+    fn note_reset(&mut self, direction: Direction, segment: &Segment, moved: &[Moves; 2], gives_up: bool) {
         let ends = |step: &&Move| {
             matches!(
                 step.rule,
                 Rule::Reset | Rule::Aborted | Rule::Refused | Rule::ConnectRefused | Rule::HandshakeReset
             )
         };
-        let ended = moved.map(|moves| moves.iter().flatten().find(ends).copied());
+        let ended = moved.each_ref().map(|moves| moves.iter().flatten().find(ends).copied());
         // After both FINs a RST still ends what waits for an acknowledgement, but it is no end of a connection that was over.
         let is_over = |step: &Option<Move>| {
             step.is_none_or(|step| matches!(step.from, Some(State::TimeWait | State::Closed | State::Listen)))
@@ -649,7 +658,7 @@ impl<K: Key> Record<K> {
     }
 
     #[cold]
-    fn note_trouble(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, most: usize) {
+    fn note_trouble(&mut self, direction: Direction, segment: &Segment, noted: &Noted, most: usize) {
         let counts_now = controls_of(self.stream(direction));
         let trouble = self.trouble.get_or_insert_default();
         let flags = segment.flags;
@@ -658,31 +667,38 @@ impl<K: Key> Record<K> {
                 trouble.rounds[direction as usize][at] += 1;
             }
         }
-        self.history.note_signs(&mut trouble.signs, direction, segment, judged.findings);
-        for finding in judged.findings.iter() {
-            trouble.counts[direction as usize][finding as usize] += 1;
-            if trouble.remarks.len() >= most {
-                trouble.omitted += 1;
-                continue;
-            }
-            let amount = match finding {
-                Finding::DuplicateAck => i64::from(judged.duplicate),
-                Finding::AckedUnseen => judged.was_captured.into(),
-                _ => judged.since_advance.map_or(-1, Span::as_nanos),
-            };
-            trouble.remarks.push(Remark { finding, direction, frame: segment.frame, amount });
-        }
+        self.history.note_signs(&mut trouble.signs, direction, segment, noted.findings);
+        trouble.note(direction, segment.frame, noted, most);
+    }
+
+    /// Whether the octets end where the peer's window would, were it not scaled.
+    #[inline]
+    fn is_narrow(&self, direction: Direction, judged: &Judgement) -> bool {
+        let window = self.stream(direction.reverse()).scaled_window();
+        window.is_some_and(|(window, _)| u32::from(window) == judged.in_flight)
+    }
+
+    /// Takes note of what may have gone wrong.
+    #[cold]
+    fn note_symptoms(&mut self, direction: Direction, segment: &Segment, judged: &Judgement, pause: Span) {
+        let peer = direction.reverse();
+        let trouble = self.trouble.get_or_insert_default();
+        let seen = symptoms::Seen {
+            direction,
+            segment,
+            judged,
+            fwd: self.conversation.stream(direction),
+            rev: self.conversation.stream(peer),
+            peer_next: self.conversation.around(direction, judged).peer_next,
+            pause,
+            spoke: self.spoke,
+            rtt: self.conversation.initial_rtt(),
+        };
+        self.watch = trouble.symptoms.get_or_insert_default().note(&seen);
     }
 
     fn findings(&self, client: Direction) -> Vec<FindingAt> {
-        let Some(trouble) = &self.trouble else { return Vec::new() };
-        let tell = |remark: &Remark| FindingAt {
-            finding: remark.finding,
-            frame: Some(remark.frame),
-            side: side_of(remark.direction, client),
-            detail: remark.detail(),
-        };
-        trouble.remarks.iter().map(tell).collect()
+        self.trouble.as_ref().map_or_else(Vec::new, |trouble| trouble.findings(client))
     }
 
     fn side_summary(&self, direction: Direction) -> SideSummary {
@@ -739,6 +755,7 @@ fn is_opening(flags: Flags) -> bool {
 }
 
 /// What a segment adds to Wireshark's completeness, but for the SYN, which counts only as the first segment.
+#[inline]
 fn completeness(segment: &Segment) -> u8 {
     let flags = if segment.has_short_header() { Flags::empty() } else { segment.flags };
     let mut bits = 0;
@@ -756,6 +773,8 @@ fn completeness(segment: &Segment) -> u8 {
     bits
 }
 
+/// Ports below this one are those of servers (RFC 6335 section 6).
+const FIRST_UNRESERVED: u16 = 1024;
 /// The flags whose segments are counted.
 const CONTROLS: [Flags; 3] = [Flags::SYN, Flags::FIN, Flags::RST];
 const SYN: u8 = 1;

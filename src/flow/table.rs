@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::key::{AnyKey, Key4, Key6};
 use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
-use super::{Connection, Step};
+use super::{Connection, Reply, Step};
 use crate::time::Timestamp;
 use crate::wire::{IcmpError, Segment};
 
@@ -59,11 +59,16 @@ impl FlowTable {
         }
     }
 
-    /// Takes some segments of a bundle one after the other, as [`observe`](Self::observe) does, and hands on what each did.
+    /// Takes some segments of a bundle one after the other, as [`observe`](Self::observe) does, and hands on what each did, if anybody asks.
     ///
     /// It is faster than one at a time: what they need of memory is fetched for [`AT_ONCE`](Self::AT_ONCE) of them together.
     /// The bundle must have been filled with the [`finder`](Self::finder) of this table.
-    pub fn observe_all(&mut self, bundle: &Bundle, range: Range<usize>, mut done: impl FnMut(&Segment, Option<Step>)) {
+    pub fn observe_all<A: Reply>(
+        &mut self,
+        bundle: &Bundle,
+        range: Range<usize>,
+        mut done: impl FnMut(&Segment, Option<A>),
+    ) {
         let chunk = |from: usize| from..range.end.min(from + Self::AT_ONCE);
         let mut now = chunk(range.start);
         self.expect(bundle, now.clone());
@@ -75,11 +80,11 @@ impl FlowTable {
             for place in now {
                 bundle.with(place, |hash, key, segment| {
                     debug_assert_eq!(hash, ledger.finder.hash(&key), "a bundle for another table");
-                    let step = match key {
+                    let answer = match key {
                         AnyKey::V4(key, from) => v4.observe(hash, key, from, segment, ledger),
                         AnyKey::V6(key, from) => v6.observe(hash, key, from, segment, ledger),
                     };
-                    done(segment, step);
+                    done(segment, answer);
                 });
             }
             now = next;
@@ -149,11 +154,12 @@ impl FlowTable {
         self.ledger.ended.tell(&mut tell)?;
         let (left4, left6) = (self.v4.left(), self.v6.left());
         let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
+        let now = self.ledger.now;
         loop {
             let connection = match (left4.peek(), left6.peek()) {
-                (Some(one), Some(other)) if one < other => left4.next().map(|left| self.v4.summary(left.entry())),
-                (_, Some(_)) => left6.next().map(|left| self.v6.summary(left.entry())),
-                (Some(_), None) => left4.next().map(|left| self.v4.summary(left.entry())),
+                (Some(one), Some(other)) if one < other => left4.next().map(|left| self.v4.summary(left.entry(), now)),
+                (_, Some(_)) => left6.next().map(|left| self.v6.summary(left.entry(), now)),
+                (Some(_), None) => left4.next().map(|left| self.v4.summary(left.entry(), now)),
                 (None, None) => break,
             };
             let Some(connection) = connection else { continue };
@@ -181,8 +187,8 @@ impl FlowTable {
 
     /// Shows the connections that are followed, as they stand and in no order, those that are closed and not yet emitted among them.
     pub fn each(&self, mut show: impl FnMut(Connection)) {
-        self.v4.entries().for_each(|entry| show(self.v4.summary(entry)));
-        self.v6.entries().for_each(|entry| show(self.v6.summary(entry)));
+        self.v4.entries().for_each(|entry| show(self.v4.summary(entry, self.ledger.now)));
+        self.v6.entries().for_each(|entry| show(self.v6.summary(entry, self.ledger.now)));
     }
 
     /// What was counted so far.
@@ -279,6 +285,42 @@ mod tests {
         assert_eq!((connection.client_state, connection.server_state), (Some(State::TimeWait), Some(State::Closed)));
         assert_eq!(connection.client_to_server.octets, 10);
         assert_eq!(connection.verdict, Verdict::Closed { first: Side::Client, left: crate::flow::Left::TimeWait });
+    }
+
+    /// The states that the last segment of a script leads through.
+    fn last_moves(script: &str) -> Vec<(Side, State)> {
+        let mut table = FlowTable::new();
+        let steps = script::read(script).map(|(_, segment, _)| table.observe(&segment).expect("not late"));
+        let last = steps.last().expect("a segment");
+        last.moves.iter().flatten().map(|(side, step)| (*side, step.to)).collect()
+    }
+
+    #[test]
+    fn a_reset_arrives_after_the_fin_that_passed_before_it() {
+        // What the client acknowledged meanwhile was on its way.
+        let moves = last_moves(
+            "0  C > S: S  100(0)
+             10 S > C: S. 300(0)  ack 101
+             20 C > S: .  101(0)  ack 301
+             30 S > C: F. 301(0)  ack 101
+             31 C > S: P. 101(10) ack 301
+             32 S > C: R  302(0)",
+        );
+        let client: Vec<_> = moves.into_iter().filter(|(side, _)| *side == Side::Client).collect();
+        assert_eq!(client, [(Side::Client, State::CloseWait), (Side::Client, State::Closed)]);
+    }
+
+    #[test]
+    fn a_bare_reset_after_octets_and_a_fin_says_that_no_socket_took_the_handshake() {
+        let moves = last_moves(
+            "0  C > S: S  100(0)
+             10 S > C: S. 300(0)  ack 101
+             20 C > S: .  101(0)  ack 301
+             30 C > S: F. 101(10) ack 301
+             31 S > C: R  301(0)",
+        );
+        let server: Vec<_> = moves.into_iter().filter(|(side, _)| *side == Side::Server).map(|(_, to)| to).collect();
+        assert_eq!(server, [State::Established, State::SynReceived, State::Closed]);
     }
 
     #[test]
@@ -402,7 +444,12 @@ mod tests {
         assert_eq!(open.icmp.map(|icmp| icmp.last), Some(needed));
         assert_eq!((open.client_state_basis, open.roles_basis), (Some(Basis::Sent), RolesBasis::Syn));
         assert_eq!(follow("0 S > C: S. 300(0) ack 101", &[]).roles_basis, RolesBasis::SynAck);
-        assert_eq!(follow("0 C > S: . 101(0) ack 301", &[]).roles_basis, RolesBasis::FirstSegment);
+        let midstream = follow("0 S > C: . 301(0) ack 101", &[]);
+        assert_eq!((midstream.roles_basis, midstream.client.port()), (RolesBasis::Port, 5000));
+        let same = follow("C = 10.0.0.1:179\nS = 10.0.0.2:179\n0 S > C: . 301(0) ack 101", &[]);
+        assert_eq!((same.roles_basis, same.client.ip()), (RolesBasis::FirstSegment, [10, 0, 0, 2].into()));
+        let lower = follow("C = 10.0.0.1:9000\nS = 10.0.0.2:40000\n0 C > S: . 101(0) ack 301", &[]);
+        assert_eq!((lower.roles_basis, lower.client.port()), (RolesBasis::Port, 40000));
     }
 
     #[test]
@@ -963,7 +1010,7 @@ mod tests {
             let attempt = Attempt::new(key, from, 5, &segment).expect("plain");
             prop_assert_eq!(attempt.segment(), Segment { ttl: 0, ..segment });
             let mut record = Record::new(key, from, 5, &segment);
-            let step = record.observe(from, &segment, Some(&[]), 100);
+            let (_, step) = record.observe::<Step>(from, &segment, Some(&[]), 100);
             prop_assert_eq!(format!("{:?}", attempt.step(&segment)), format!("{step:?}"));
             prop_assert_eq!(attempt.summary(), record.summary());
         }

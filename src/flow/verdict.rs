@@ -1,6 +1,5 @@
 //! How a connection ended: in a word, and as a code with its facts.
 
-use super::record::{Closing, Course};
 use super::{Closer, Ending, Side};
 use crate::tcp::{Direction, State, Stream};
 use crate::time::Span;
@@ -19,6 +18,13 @@ pub enum Verdict {
     ClosedTogether {
         /// Whether the client, and the server, is in TIME-WAIT.
         waiting: [bool; 2],
+    },
+    /// The client completed the handshake and closed at once, and neither end sent an octet.
+    Probe {
+        /// What it closed with.
+        by: ProbeEnd,
+        /// From the first segment to the last; less than a second.
+        lasted: Span,
     },
     /// One end sent a FIN, the other did not.
     HalfClosed {
@@ -64,6 +70,15 @@ pub enum Verdict {
     Open,
 }
 
+/// How a client ends a connection of which it only wanted to know whether it can be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProbeEnd {
+    /// With a FIN, which the server answered with its own.
+    Fin,
+    /// With a RST.
+    Reset,
+}
+
 /// What is left of a connection that both ends closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Left {
@@ -73,6 +88,52 @@ pub enum Left {
     LastAck,
     /// Nothing that is known.
     Nothing,
+}
+
+/// How the connection's end came about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closing {
+    /// Who sent the first FIN.
+    pub(super) first_fin: Option<Direction>,
+    /// The RST that ended it.
+    pub(super) reset: Option<Reset>,
+    pub(super) course: Course,
+}
+
+bitflags::bitflags! {
+    /// What came after the first FIN.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub(super) struct Course: u8 {
+        /// The peer has sent its FIN, too.
+        const SECOND_FIN = 1;
+        /// That one was sent before the first was received.
+        const CROSSED = 2;
+        /// Octets went in the first direction to an end that had sent its FIN.
+        const FIRST_INTO_CLOSED = 4;
+        /// Octets went in the second direction to an end that had sent its FIN.
+        const SECOND_INTO_CLOSED = 8;
+        /// Nothing but late segments is to be expected any more: both FINs were sent, or a RST that its receiver heeds.
+        const CLOSED = 16;
+        /// The capture began again from the first segment, with the same times.
+        const REPLAYED = 32;
+    }
+}
+
+impl Closing {
+    /// Whether a FIN or a RST has begun it, so that what follows may matter.
+    pub(super) fn is_begun(&self) -> bool {
+        self.first_fin.is_some() || self.reset.is_some()
+    }
+}
+
+impl Course {
+    /// Octets went in this direction to an end that had sent its FIN.
+    pub(super) fn into_closed(direction: Direction) -> Self {
+        match direction {
+            Direction::First => Self::FIRST_INTO_CLOSED,
+            Direction::Second => Self::SECOND_INTO_CLOSED,
+        }
+    }
 }
 
 /// The RST that ended a connection.
@@ -105,6 +166,8 @@ pub enum ResetKind {
     Abort,
     /// The same, where the peer had sent no octet.
     AbortOfEmpty,
+    /// Its sender went on, so that it was probably not the sender.
+    Forged,
     /// Neither end had closed; it has no ACK, as the answer to a segment for which there is no socket.
     NoConnection,
 }
@@ -114,6 +177,7 @@ impl Verdict {
     pub const CODES: &'static [&'static str] = &[
         "closed",
         "closed_together",
+        "probe",
         "half_closed",
         "refused",
         "reset_in_handshake",
@@ -123,6 +187,7 @@ impl Verdict {
         "reset_keep_alives_unanswered",
         "reset_abort",
         "reset_no_connection",
+        "reset_forged",
         "unanswered",
         "only_resets",
         "only_syns_with_reset",
@@ -138,6 +203,7 @@ impl Verdict {
         match self {
             Self::Closed { .. } => "closed",
             Self::ClosedTogether { .. } => "closed_together",
+            Self::Probe { .. } => "probe",
             Self::HalfClosed { .. } => "half_closed",
             Self::Refused | Self::Reset { kind: ResetKind::Refusal, .. } => "refused",
             Self::Reset { kind: ResetKind::HalfOpen | ResetKind::HalfOpenOfTwo, .. } => "reset_in_handshake",
@@ -147,6 +213,7 @@ impl Verdict {
             Self::Reset { kind: ResetKind::KeepAlivesUnanswered, .. } => "reset_keep_alives_unanswered",
             Self::Reset { kind: ResetKind::Abort | ResetKind::AbortOfEmpty, .. } => "reset_abort",
             Self::Reset { kind: ResetKind::NoConnection, .. } => "reset_no_connection",
+            Self::Reset { kind: ResetKind::Forged, .. } => "reset_forged",
             Self::Unanswered { .. } => "unanswered",
             Self::OnlyResets => "only_resets",
             Self::OnlySynsWithReset => "only_syns_with_reset",
@@ -213,6 +280,9 @@ impl Facts<'_> {
 
     /// How it ended, with what that rests on.
     pub(super) fn verdict(&self) -> Verdict {
+        if let Some(probe) = self.probe() {
+            return probe;
+        }
         match (self.ending(), self.closing.reset) {
             (Ending::Fin, _) => self.closed(),
             (Ending::HalfClosed, _) => {
@@ -239,6 +309,20 @@ impl Facts<'_> {
             }
             (Ending::Open, _) => self.open(),
         }
+    }
+
+    /// A connection that the client opened and closed at once, in which neither end sent an octet.
+    fn probe(&self) -> Option<Verdict> {
+        let is_empty =
+            self.streams.iter().all(|stream| stream.octets() == 0) && self.completeness & HANDSHAKE == HANDSHAKE;
+        let lasted = self.lasted.filter(|lasted| is_empty && (Span(0)..AT_ONCE).contains(lasted))?;
+        let by = match (self.ending(), self.closing.reset) {
+            (Ending::Fin, _) if self.first_fin() == Side::Client => ProbeEnd::Fin,
+            (Ending::Reset, Some(Reset { by, kind: ResetKind::Abort })) if by == self.client => ProbeEnd::Reset,
+            _ => return None,
+        };
+        let crossed = self.closing.course.contains(Course::CROSSED);
+        (!crossed && !self.midstream && !self.is_one_end).then_some(Verdict::Probe { by, lasted })
     }
 
     fn closed(&self) -> Verdict {
@@ -283,3 +367,8 @@ impl Facts<'_> {
         super::history::side_of(direction, self.client)
     }
 }
+
+/// SYN, SYN-ACK and ACK, in Wireshark's completeness.
+const HANDSHAKE: u8 = 7;
+/// A connection that lasts less is over at once.
+const AT_ONCE: Span = Span(1_000_000_000);

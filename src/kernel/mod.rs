@@ -28,6 +28,8 @@ pub enum Witness {
     Kernel,
     /// A netlink sock_diag answer (linux/inet_diag.h).
     SockDiag,
+    /// The link between two hosts of an experiment.
+    Link,
 }
 
 /// What `getsockopt(TCP_INFO)` returned (struct tcp_info, linux/tcp.h), asked right after a call on the same socket.
@@ -63,7 +65,7 @@ pub struct TcpInfo {
 
 /// One answer of sock_diag about one 4-tuple, seen from `local`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Answer {
     /// When the kernel was asked.
     pub asked: Timestamp,
     /// When the answer was there; it held at some moment between the two.

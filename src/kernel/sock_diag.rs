@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use super::{Evidence, Timer, TimerKind, now};
+use super::{Answer, Timer, TimerKind, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -48,11 +48,11 @@ impl SockDiag {
     ///
     /// # Errors
     /// The kernel's; `EPROTO` for an answer that cannot be read.
-    pub fn lookup(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Evidence, Errno> {
+    pub fn lookup(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Answer, Errno> {
         let asked = now();
         let result = self.exchange(&request(NLM_F_REQUEST, local, peer, 0));
         let answered = now();
-        let none = Evidence { asked, answered, local, peer, state: None, timer: None, inode: 0, uid: 0 };
+        let none = Answer { asked, answered, local, peer, state: None, timer: None, inode: 0, uid: 0 };
         match result {
             Ok(found) => Ok(found
                 .into_iter()
@@ -69,7 +69,7 @@ impl SockDiag {
     ///
     /// # Errors
     /// As for [`Self::lookup`].
-    pub fn dump(&mut self, family: IpAddr, states: &[State]) -> Result<Vec<Evidence>, Errno> {
+    pub fn dump(&mut self, family: IpAddr, states: &[State]) -> Result<Vec<Answer>, Errno> {
         let any = SocketAddr::new(family, 0);
         let bits = states.iter().fold(0u32, |bits, state| bits | bits_of(*state));
         let asked = now();
@@ -78,7 +78,7 @@ impl SockDiag {
         Ok(found.into_iter().map(|answer| answer.evidence(asked, answered)).collect())
     }
 
-    fn exchange(&mut self, request: &[u8; REQUEST]) -> Result<Vec<Answer>, Errno> {
+    fn exchange(&mut self, request: &[u8; REQUEST]) -> Result<Vec<Reply>, Errno> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut request = *request;
         request[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
@@ -109,7 +109,7 @@ impl SockDiag {
                     }
                     SOCK_DIAG_BY_FAMILY => {
                         // A state that RFC 9293 does not know is no evidence of anything.
-                        answers.extend(Answer::from_bytes(body));
+                        answers.extend(Reply::from_bytes(body));
                         if !dump {
                             return Ok(answers);
                         }
@@ -122,7 +122,7 @@ impl SockDiag {
 }
 
 /// `struct inet_diag_msg` (linux/inet_diag.h), as far as it is read.
-struct Answer {
+struct Reply {
     state: State,
     timer: Option<Timer>,
     local: SocketAddr,
@@ -131,7 +131,7 @@ struct Answer {
     inode: u32,
 }
 
-impl Answer {
+impl Reply {
     fn from_bytes(body: &[u8]) -> Option<Self> {
         let body: &[u8; ANSWER] = body.get(..ANSWER)?.try_into().ok()?;
         let u32_at = |at: usize| u32::from_ne_bytes(body[at..at + 4].try_into().expect("4 octets"));
@@ -155,9 +155,9 @@ impl Answer {
         })
     }
 
-    fn evidence(self, asked: Timestamp, answered: Timestamp) -> Evidence {
+    fn evidence(self, asked: Timestamp, answered: Timestamp) -> Answer {
         let Self { state, timer, local, peer, uid, inode } = self;
-        Evidence { asked, answered, local, peer, state: Some(state), timer, inode, uid }
+        Answer { asked, answered, local, peer, state: Some(state), timer, inode, uid }
     }
 }
 
@@ -194,9 +194,9 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
     }
 }
 
-/// The kernel knows no scope ids and flow labels in 4-tuples.
+/// The kernel knows no scope ids and flow labels in 4-tuples; an IPv4 address at an IPv6 socket is a mapped one.
 fn same(answer: SocketAddr, wanted: SocketAddr) -> bool {
-    answer.ip() == wanted.ip() && answer.port() == wanted.port()
+    answer.ip().to_canonical() == wanted.ip().to_canonical() && answer.port() == wanted.port()
 }
 
 /// The bits by which `idiag_states` names a state; a request socket answers to `TCPF_SYN_RECV`.
@@ -281,6 +281,6 @@ mod tests {
         let mut long = [0u8; 20];
         long[0..4].copy_from_slice(&4096u32.to_ne_bytes());
         assert!(message(&long).is_none());
-        assert!(Answer::from_bytes(&[2; 71]).is_none());
+        assert!(Reply::from_bytes(&[2; 71]).is_none());
     }
 }

@@ -10,14 +10,14 @@ use nix::errno::Errno;
 
 use super::host::any_like;
 use super::{Ends, LabError, Recording};
-use crate::kernel::{Evidence, SockDiag};
+use crate::kernel::{Answer, SockDiag};
 use crate::tcp::State;
 use crate::time::Span;
 
 /// Asks about both ends of each connection once both are final: CLOSED, or in TIME-WAIT. What is not final within a second is told as it is.
 ///
 /// At last it asks whether anybody still listens where they connected.
-pub(super) fn final_states(ends: &[Ends], interrupt: &AtomicBool) -> Result<Vec<Evidence>, Errno> {
+pub(super) fn final_states(ends: &[Ends], interrupt: &AtomicBool) -> Result<Vec<Answer>, Errno> {
     let mut kernel = SockDiag::open()?;
     let deadline = Instant::now() + Duration::from_secs(1);
     let mut evidence = Vec::with_capacity(2 * ends.len());
@@ -44,7 +44,7 @@ pub(super) fn final_states(ends: &[Ends], interrupt: &AtomicBool) -> Result<Vec<
 ///
 /// # Errors
 /// When the kernel does not answer.
-pub(super) fn listener(address: SocketAddr) -> Result<Evidence, Errno> {
+pub(super) fn listener(address: SocketAddr) -> Result<Answer, Errno> {
     SockDiag::open()?.lookup(address, any_like(address))
 }
 
@@ -57,7 +57,7 @@ pub(super) fn listener(address: SocketAddr) -> Result<Evidence, Errno> {
 /// When the kernel does not answer.
 pub fn watch_time_wait(
     recording: &Recording,
-    mut on_tick: impl FnMut(&Evidence) -> ControlFlow<()>,
+    mut on_tick: impl FnMut(&Answer) -> ControlFlow<()>,
 ) -> Result<(), LabError> {
     let unanswered = |errno: Errno| LabError::new(format!("sock_diag does not answer: {}", errno.desc()));
     let mut waiting: Vec<(SocketAddr, SocketAddr)> = recording
@@ -81,7 +81,7 @@ pub fn watch_time_wait(
             // Another connection may have taken the 4-tuple over: then this one is gone, too.
             let evidence = match evidence.state {
                 Some(State::TimeWait) => evidence,
-                _ => Evidence { state: None, timer: None, inode: 0, uid: 0, ..evidence },
+                _ => Answer { state: None, timer: None, inode: 0, uid: 0, ..evidence },
             };
             if evidence.state.is_some() {
                 still.push((local, peer));
@@ -102,7 +102,7 @@ pub fn watch_time_wait(
 }
 
 /// What the longest TIME-WAIT of `evidence` has left.
-pub fn longest_wait(evidence: &[Evidence]) -> Option<Span> {
+pub fn longest_wait(evidence: &[Answer]) -> Option<Span> {
     evidence
         .iter()
         .filter(|evidence| evidence.state == Some(State::TimeWait))

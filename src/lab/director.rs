@@ -23,7 +23,7 @@ use super::definition::Definition;
 use super::relay::Relay;
 use super::watched::Watched;
 use crate::calls::{Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
-use crate::kernel::{Evidence, SockDiag, now};
+use crate::kernel::{Answer, SockDiag, now};
 use crate::script::{Actor, Asked, Condition, Request, What, When};
 use crate::tcp::State;
 
@@ -32,7 +32,7 @@ use crate::tcp::State;
 pub(super) struct Told {
     pub(super) threads: Threads,
     pub(super) calls: Vec<Call>,
-    pub(super) evidence: Vec<Evidence>,
+    pub(super) evidence: Vec<Answer>,
     /// Both ends of each connection, the one that connected first; the actor of each.
     pub(super) ends: Vec<[(Option<Actor>, SocketAddr); 2]>,
     /// What the kernels of the hosts have counted, the clients' first, by name.
@@ -255,7 +255,7 @@ impl<'a> Director<'a> {
         connections.into_iter().find(|(of, ..)| *of == Some(actor)).map(|(_, local, peer)| (local, peer))
     }
 
-    fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Evidence, LabError> {
+    fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Answer, LabError> {
         let end = self.addresses.actor(local.port()).map_or(End::Client, End::of);
         let host = if self.kernels.len() == 1 { 0 } else { end as usize };
         self.kernels[host].lookup(local, peer).map_err(|errno| {
@@ -353,7 +353,7 @@ impl<'a> Director<'a> {
                 expected.insert(*actor, *state);
             }
         }
-        let is_final = |evidence: &Evidence, actor: Option<Actor>| match actor.and_then(|actor| expected.get(&actor)) {
+        let is_final = |evidence: &Answer, actor: Option<Actor>| match actor.and_then(|actor| expected.get(&actor)) {
             Some(state) => evidence.state.unwrap_or(State::Closed) == state.unwrap_or(State::Closed),
             None => matches!(evidence.state, None | Some(State::TimeWait)),
         };

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use super::host::{Reservation, any_like};
+use super::scenario::Retry;
 use super::stage::{Client, Failure, Stage, WINDOW};
 use crate::calls::{Recorder, Socket, Wait};
 use crate::flow::Side;
@@ -30,6 +31,7 @@ fn serve_on(
 ) -> Result<(), Failure> {
     calls.reuse_address(listening).map_err(|errno| ("setsockopt", errno))?;
     calls.bind(listening, stage.address).map_err(|errno| ("bind", errno))?;
+    stage.wait_for_refusals()?;
     calls.listen(listening, libc::SOMAXCONN).map_err(|errno| ("listen", errno))?;
     drop(reservation);
     let answer = SockDiag::open().and_then(|mut kernel| kernel.lookup(stage.address, any_like(stage.address)));
@@ -82,12 +84,36 @@ fn echo(stage: &Stage<'_>, calls: &mut Recorder<'_>, socket: &Socket, client: &C
 
 /// Plays a client: socket, connect, for each message send and recv until all of it has come back, close.
 pub(super) fn visit(stage: &Stage<'_>, calls: &mut Recorder<'_>, me: &Client) -> Result<(), Failure> {
+    let refused = stage.scenario.retry.map(|retry| knock_first(stage, calls, retry)).transpose()?.flatten();
     stage.wait_for_accept()?;
-    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    let socket = match refused {
+        Some(socket) => socket,
+        None => calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?,
+    };
     let visited = visit_with(stage, calls, &socket, me);
     let closed = close(stage, calls, socket, me, Side::Client, visited);
     stage.gone.fetch_add(1, Ordering::AcqRel);
     closed
+}
+
+/// Connects before the server listens, which is refused; the socket, if it is to connect again.
+fn knock_first(stage: &Stage<'_>, calls: &mut Recorder<'_>, retry: Retry) -> Result<Option<Socket>, Failure> {
+    let socket = calls.socket(stage.address.ip()).map_err(|errno| ("socket", errno))?;
+    match calls.connect(&socket, stage.address) {
+        Err(Errno::ECONNREFUSED) => {}
+        // Somebody else on this host listens there.
+        Ok(()) => return Err(("connect", Errno::EADDRINUSE)),
+        Err(errno) => return Err(("connect", errno)),
+    }
+    let kept = match retry {
+        Retry::SameSocket => Some(socket),
+        Retry::NewSocket => {
+            calls.close(socket).map_err(|errno| ("close", errno))?;
+            None
+        }
+    };
+    stage.refused.fetch_add(1, Ordering::AcqRel);
+    Ok(kept)
 }
 
 /// Closes the connection's socket on `side`: whoever is second waits until the kernel has said what became of the first.

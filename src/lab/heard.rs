@@ -3,7 +3,7 @@
 use super::recording::Recording;
 use crate::calls::{Activity, Threads};
 use crate::capture::OwnedFrame;
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 
 /// What a witness saw of an experiment, as it happens.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub enum Heard {
     /// A frame was captured.
     Frame(OwnedFrame),
     /// sock_diag answered.
-    Answer(Evidence),
+    Answer(Answer),
     /// It is over, and this is all of it.
     Over(Box<Recording>),
 }

@@ -35,7 +35,12 @@ pub enum Ground {
 ///
 /// The namespace ends with the process. Root makes just the network namespace; anyone else a user namespace around it, in which
 /// user and group keep their numbers, so that files that are written belong to the user.
-pub(super) fn enter_namespace(mtu: Option<u32>) -> Result<Ground, LabError> {
+///
+/// It is to be called before there is a second thread.
+///
+/// # Errors
+/// The host forbids it: the setting that does, and where there is one, the way out.
+pub fn enter_namespace(mtu: Option<u32>) -> Result<Ground, LabError> {
     let made = if geteuid().is_root() {
         match unshare(CloneFlags::CLONE_NEWNET) {
             Ok(()) => Ok(Ground::OwnNetwork),

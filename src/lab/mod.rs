@@ -42,10 +42,10 @@ pub use comparison::Summary;
 pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
 pub use heard::Heard;
-pub use host::Ground;
+pub use host::{Ground, enter_namespace};
 pub use recording::{Ends, Recording};
 pub use relay::Crossing;
-pub use scenario::{Loopback, Play, Scenario};
+pub use scenario::{Loopback, Play, Retry, Scenario};
 pub use trial::{Trial, try_out};
 
 use opening::Opened;
@@ -124,6 +124,7 @@ fn perform(
             }
             // What is not TCP is no traffic of ours.
             let _ = decoder.decode(frame, |segment, _| seen.add(u64::from(segment.len > 0), segment.len.into()));
+            true
         }
     };
     let tape = Tape::start(live, markers, count).map_err(|error| LabError::new(error.message))?;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::host::Ground;
 use crate::calls::{Call, Effect, Threads};
 use crate::capture::{CaptureStats, OwnedFrame, Replay};
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 use crate::wire::Decoder;
 
 /// Both ends of one connection.
@@ -30,7 +30,7 @@ pub struct Recording {
     pub calls: Vec<Call>,
     /// What sock_diag said, by time: of each end that closed first, right afterwards; of both ends of each connection after the last call,
     /// the client's end first; and whether anybody still listened.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Answer>,
     /// The connections, in the order in which they were asked for.
     pub ends: Vec<Ends>,
     /// Where the server listened, or where nobody did.

@@ -21,6 +21,8 @@ pub struct Scenario {
     pub messages: Vec<Vec<u8>>,
     /// How many times the messages are sent.
     pub rounds: u32,
+    /// Whether each client connects once before the server listens, and is refused, and with which socket it then connects again.
+    pub retry: Option<Retry>,
     /// Who closes first.
     pub first_close: Side,
     /// How many clients connect at once.
@@ -46,6 +48,15 @@ pub enum Play {
     Refused,
 }
 
+/// With which socket a client connects that was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// The same.
+    SameSocket,
+    /// Another one, once the first is closed; the kernel gives it the same descriptor.
+    NewSocket,
+}
+
 /// On which loopback interface an experiment is played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Loopback {
@@ -66,6 +77,7 @@ impl Default for Scenario {
             port: 3000,
             messages: vec![b"helloworld".to_vec()],
             rounds: 1,
+            retry: None,
             first_close: Side::Client,
             clients: 1,
             mtu: None,

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use super::heard::Heard;
 use super::scenario::Scenario;
 use crate::calls::{Effect, Threads, Whereabouts};
-use crate::kernel::{Evidence, SockDiag};
+use crate::kernel::{Answer, SockDiag};
 
 /// A call that failed and should not have: which, and how. `EINTR`: the play was over before it was done.
 pub(super) type Failure = (&'static str, Errno);
@@ -27,6 +27,8 @@ pub(super) struct Stage<'a> {
     pub(super) threads: Mutex<Threads>,
     pub(super) server: Whereabouts,
     pub(super) clients: Vec<Client>,
+    /// How many clients were refused that are to connect again.
+    pub(super) refused: AtomicUsize,
     /// How many clients' connects have returned.
     pub(super) connected: AtomicUsize,
     /// How many clients have closed their sockets.
@@ -34,7 +36,7 @@ pub(super) struct Stage<'a> {
     /// Whether the kernel's table of sockets showed the listening socket: otherwise its silence means nothing.
     pub(super) sock_diag_answers: AtomicBool,
     /// What sock_diag said of ends that had just closed first.
-    pub(super) evidence: Mutex<Vec<Evidence>>,
+    pub(super) evidence: Mutex<Vec<Answer>>,
     /// What has been read of the capture so far.
     pub(super) seen: Arc<Traffic>,
     /// What the clients have had sent back so far.
@@ -93,6 +95,7 @@ impl<'a> Stage<'a> {
             threads: Mutex::default(),
             server: Whereabouts::default(),
             clients: (0..scenario.clients).map(|_| Client::default()).collect(),
+            refused: AtomicUsize::new(0),
             connected: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
             sock_diag_answers: AtomicBool::new(false),
@@ -162,6 +165,12 @@ impl<'a> Stage<'a> {
     /// Waits until every client is connected.
     pub(super) fn wait_for_all(&self) -> Result<(), Failure> {
         self.wait(ALWAYS, "connect", || self.all_are_connected())
+    }
+
+    /// Waits until every client that is to be refused was.
+    pub(super) fn wait_for_refusals(&self) -> Result<(), Failure> {
+        let wanted = if self.scenario.retry.is_some() { self.clients.len() } else { 0 };
+        self.wait(ALWAYS, "listen", || self.refused.load(Ordering::Acquire) >= wanted)
     }
 
     /// Waits until every client has closed its socket.

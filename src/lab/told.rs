@@ -23,11 +23,11 @@ impl Trial {
     }
 
     /// What is known of the passage of frames, and what the link did with them.
-    fn known(&self) -> HashMap<u64, (Sense, Option<LinkAct>)> {
-        let mut known: HashMap<u64, (Sense, Option<LinkAct>)> =
-            self.senses.iter().map(|(frame, sense)| (*frame, (*sense, None))).collect();
+    fn known(&self) -> HashMap<u64, (Sense, Vec<LinkAct>)> {
+        let mut known: HashMap<u64, (Sense, Vec<LinkAct>)> =
+            self.senses.iter().map(|(frame, sense)| (*frame, (*sense, Vec::new()))).collect();
         for (frame, act) in &self.links {
-            known.entry(*frame).or_default().1 = Some(*act);
+            known.entry(*frame).or_default().1.push(*act);
         }
         known
     }

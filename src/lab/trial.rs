@@ -22,7 +22,7 @@ use super::relay::{Crossing, Relay};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
-use crate::kernel::Evidence;
+use crate::kernel::Answer;
 use crate::script::{Actor, Deed, LinkAct};
 use crate::story::Sense;
 use crate::wire::Decoder;
@@ -49,7 +49,7 @@ pub struct Trial {
     /// The calls of all actors, by time of entry.
     pub calls: Vec<Call>,
     /// What sock_diag said, by time.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Answer>,
     /// Both ends of each connection, the one that connected first, and the actor of each where it is known.
     pub ends: Vec<[(Option<Actor>, std::net::SocketAddr); 2]>,
     /// What the kernels of the hosts counted of TCP, the clients' first, by name.
@@ -93,6 +93,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         let (watched, mut decoder) = (Arc::clone(&watched), Decoder::new());
         let see = move |frame: &Frame<'_>| {
             let _ = decoder.decode(frame, |segment, _| watched.see(end, segment));
+            true
         };
         tapes.push(Tape::start(live, markers, see).map_err(|error| LabError::new(error.message))?);
     }

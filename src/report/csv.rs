@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::field::{
-    Code, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields, reason_fields,
-    side_fields,
+    Code, Columns, Datum, Field, FindingField, Findings, Frame, Kind, Value, connection_fields, end_fields,
+    parts_fields, problem_fields, reason_fields, side_fields,
 };
 use super::style::Style;
 use super::text::{digits, padded, push_address, shown};
 use super::wording::{English, Wording};
-use crate::flow::{Connection, FindingAt};
+use crate::flow::{Class, Connection, FindingAt};
 use crate::time::{Span, Timestamp};
 
 /// Writes connections, or findings, as records.
@@ -22,6 +22,7 @@ pub struct Csv<'a> {
     writer: csv::Writer<&'a mut dyn Write>,
     text: String,
     file: Option<String>,
+    columns: Columns,
 }
 
 /// Which capture the records are of.
@@ -40,8 +41,9 @@ impl<'a> Csv<'a> {
     ///
     /// # Errors
     /// Those of the output, here as in the others.
-    pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>) -> io::Result<Self> {
-        Self::with_header(out, origin, Field::columns().map(|field| field.name))
+    pub fn of_connections(out: &'a mut dyn Write, origin: Origin<'_>, columns: Columns) -> io::Result<Self> {
+        let csv = Self::with_header(out, origin, Field::columns(columns).map(|field| field.name))?;
+        Ok(Self { columns, ..csv })
     }
 
     /// A writer of the header of findings, and then of [`Csv::finding`].
@@ -98,7 +100,7 @@ impl<'a> Csv<'a> {
             Origin::First(_) => writer.write_record(std::iter::once(FILE).chain(names))?,
             Origin::Further(_) => {}
         }
-        Ok(Self { writer, text: String::new(), file })
+        Ok(Self { writer, text: String::new(), file, columns: Columns::Usual })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -156,8 +158,18 @@ macro_rules! block {
     ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(reason_fields! { cells ($out, $of) })*
     };
+    ($out:ident problems { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $(problem_fields! { cells ($out, $of) })*
+    };
     ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $(side_fields! { cells ($out, $of) })*
+    };
+    ($out:ident divided { $(#[$whole_doc:meta])* $whole:ident: $divided:expr, |$b:ident| {
+        $($(#[$doc:meta])* $name:ident = $of:expr;)*
+    } }) => {
+        if $out.columns == Columns::WithBreakdown {
+            $(parts_fields! { cells ($out, $divided.map(|$b| $of)) })*
+        }
     };
     ($out:ident $rows:ident { $(
         $(#[$doc:meta])* $name:ident: $type:ty $(, in $unit:ident)? $(, as $heading:literal)? = $value:expr;
@@ -226,7 +238,7 @@ mod tests {
     fn written(value: &Value<'_>) -> String {
         let mut out = Vec::new();
         let writer = csv::WriterBuilder::new().from_writer(&mut out as &mut dyn Write);
-        let mut csv = Csv { writer, text: String::new(), file: None };
+        let mut csv = Csv { writer, text: String::new(), file: None, columns: Columns::Usual };
         csv.cell(value).and_then(|()| csv.end()).and_then(|()| csv.flush()).unwrap();
         drop(csv);
         records(&out).remove(0).remove(0)
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn a_connection_is_one_line_with_a_value_for_each_name() {
         let mut out = Vec::new();
-        let mut csv = Csv::of_connections(&mut out, Origin::Only).unwrap();
+        let mut csv = Csv::of_connections(&mut out, Origin::Only, Columns::Usual).unwrap();
         csv.connection(&connection()).unwrap();
         csv.flush().unwrap();
         drop(csv);

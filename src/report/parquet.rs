@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::field::{Field, FindingField, Kind, Value};
+use super::field::{Columns, Field, FindingField, Kind, Value};
 use crate::flow::{Connection, FindingAt};
 
 /// Writes connections, or findings, as a table.
@@ -21,6 +21,7 @@ use crate::flow::{Connection, FindingAt};
 pub struct Parquet<W: Write + Send> {
     writer: SerializedFileWriter<W>,
     columns: Vec<Column>,
+    fields: Columns,
     rows: usize,
 }
 
@@ -39,8 +40,9 @@ impl<W: Write + Send> Parquet<W> {
     ///
     /// # Errors
     /// Those of the output, here as in the others.
-    pub fn of_connections(out: W) -> io::Result<Self> {
-        Self::of("connection", Field::columns().map(|field| (field.name, field.kind)), out)
+    pub fn of_connections(out: W, fields: Columns) -> io::Result<Self> {
+        let parquet = Self::of("connection", Field::columns(fields).map(|field| (field.name, field.kind)), out)?;
+        Ok(Self { fields, ..parquet })
     }
 
     /// A table of findings, to be filled by [`Parquet::finding`].
@@ -56,7 +58,7 @@ impl<W: Write + Send> Parquet<W> {
     /// # Errors
     /// Those of the output.
     pub fn connection(&mut self, connection: &Connection) -> io::Result<()> {
-        self.row(Field::columns().map(|field| field.of(connection)))
+        self.row(Field::columns(self.fields).map(|field| field.of(connection)))
     }
 
     /// Adds a finding of a connection.
@@ -86,7 +88,12 @@ impl<W: Write + Send> Parquet<W> {
             .set_created_by(concat!("tcpflow ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let writer = SerializedFileWriter::new(out, schema, Arc::new(properties)).map_err(failed)?;
-        Ok(Self { writer, columns: columns.iter().map(|(_, kind)| Column::of(*kind)).collect(), rows: 0 })
+        Ok(Self {
+            writer,
+            columns: columns.iter().map(|(_, kind)| Column::of(*kind)).collect(),
+            fields: Columns::Usual,
+            rows: 0,
+        })
     }
 
     fn row<'v>(&mut self, values: impl IntoIterator<Item = Value<'v>>) -> io::Result<()> {

@@ -182,9 +182,9 @@ impl Teller {
             findings: FindingSet::default(),
             timing: Timing::default(),
             cause,
+            fate: None,
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
-            link: None,
         };
         self.push(moment(at), EventKind::Segment(Box::new(event)))
     }
@@ -287,6 +287,7 @@ impl Teller {
             client_state_basis: Some(Basis::Sent),
             server_state_basis: None,
             roles_basis: RolesBasis::Syn,
+            problem: None,
             icmp: None,
             client_state: Some(State::TimeWait),
             server_state: Some(State::Closed),
@@ -297,6 +298,8 @@ impl Teller {
             server_to_client,
             findings: Vec::new(),
             findings_omitted: 0,
+            breakdown: None,
+            finding_counts: None,
         });
         self.story.totals.frames = self.frame;
         self.story.totals.segments = self.frame;
@@ -308,7 +311,7 @@ impl Teller {
 /// Sent because of calls.
 pub(super) fn by(calls: &[EventId]) -> Cause {
     let evidence = Evidence::Joined(Join::Octets);
-    Cause { calls: calls.to_vec(), kernel: None, of: None, evidence, why: None, unwatched: false }
+    Cause { calls: calls.to_vec(), kernel: None, of: None, link: None, evidence, why: None, unwatched: false }
 }
 
 /// Sent by the kernel, on account of a segment.

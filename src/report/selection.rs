@@ -7,7 +7,7 @@ use std::io;
 
 use super::expression::Expression;
 use super::field::{Field, Value};
-use crate::flow::{Connection, ConnectionId, FindingAt, Totals};
+use crate::flow::{Breakdown, Connection, ConnectionId, FindingAt, Totals};
 use crate::session::Sink;
 
 /// Hands on only the connections with these ids.
@@ -95,6 +95,11 @@ impl Order {
     pub fn by(field: &'static Field, direction: Direction) -> Self {
         Self { field, direction }
     }
+
+    /// Whether it needs a breakdown.
+    pub fn is_of_breakdown(self) -> bool {
+        self.field.is_of_breakdown()
+    }
 }
 
 /// Holds connections back to hand them on in order: all of them, or as many as come first.
@@ -141,7 +146,8 @@ impl<'a> Ordered<'a> {
 /// How much memory a connection takes while it is held, about.
 pub fn cost(connection: &Connection) -> usize {
     let findings = connection.findings.len() * (size_of::<FindingAt>() + ALLOCATION);
-    2 * size_of::<Connection>() + connection.history.len() + findings
+    let breakdown = connection.breakdown.as_ref().map_or(0, |_| size_of::<Breakdown>() + ALLOCATION);
+    2 * size_of::<Connection>() + connection.history.len() + findings + breakdown
 }
 
 /// What an allocation takes besides what it holds.

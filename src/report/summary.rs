@@ -164,7 +164,13 @@ impl<'a> Summary<'a> {
         if more > 0 {
             self.page.entry("finding", &format!("and {more} more"), Paint::Plain)?;
         }
-        self.page.entry("verdict", &escape(&style.wording().ending(connection), style), Paint::Strong)
+        self.page.entry("verdict", &escape(&style.wording().ending(connection), style), Paint::Strong)?;
+        match &connection.breakdown {
+            Some(breakdown) => {
+                self.page.entry("", &escape(&style.wording().time_spent(breakdown), style), Paint::Strong)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The segments that were captured twice, by their frames.

@@ -123,6 +123,14 @@ impl Line {
         lines
     }
 
+    /// With spaces in place of those that kept words together.
+    pub(super) fn with_plain_spaces(mut self) -> Self {
+        for (_, text) in &mut self.pieces {
+            *text = text.replace('\u{a0}', " ");
+        }
+        self
+    }
+
     /// What stands between its spaces.
     fn words(self) -> Vec<Word> {
         let mut words: Vec<Word> = Vec::new();
@@ -278,13 +286,52 @@ pub(super) fn push_address(out: &mut String, address: IpAddr) {
 }
 
 fn push_ipv4(out: &mut String, address: Ipv4Addr) {
-    for (at, octet) in address.octets().into_iter().enumerate() {
-        if at > 0 {
-            out.push('.');
+    out.push_str(Dotted::of(address).as_str());
+}
+
+/// An IPv4 address as it is displayed, for lines that are written a million times.
+pub(super) struct Dotted {
+    octets: [u8; 16],
+    len: usize,
+}
+
+impl Dotted {
+    pub(super) fn of(address: Ipv4Addr) -> Self {
+        let (mut octets, mut at) = ([b'.'; 16], 0);
+        for octet in address.octets() {
+            let (digits, count) = DECIMAL[usize::from(octet)];
+            // The place of digits that it does not have is taken by what follows.
+            octets[at..at + 3].copy_from_slice(&digits);
+            octets[at + count] = b'.';
+            at += count + 1;
         }
-        digits(out, octet.into());
+        Self { octets, len: at - 1 }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
+
+/// The digits of each octet, and how many it has.
+const DECIMAL: [([u8; 3], usize); 256] = {
+    let mut all = [([b'0'; 3], 1); 256];
+    let mut octet = 0;
+    while octet < all.len() {
+        let (hundreds, tens, ones) = (octet / 100, octet / 10 % 10, octet % 10);
+        all[octet] = match octet {
+            0..10 => ([b'0' + ones as u8, 0, 0], 1),
+            10..100 => ([b'0' + tens as u8, b'0' + ones as u8, 0], 2),
+            _ => ([b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8], 3),
+        };
+        octet += 1;
+    }
+    all
+};
 
 /// By RFC 5952: the first of the longest runs of two or more zeros is `::`.
 fn push_ipv6(out: &mut String, address: Ipv6Addr) {

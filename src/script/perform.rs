@@ -10,7 +10,7 @@ use crate::calls::{
     Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Protocol, Returned, Role, SocketFlags, SocketId,
     SocketType, SocketUse, Thread, ThreadId, Threads,
 };
-use crate::kernel::{Evidence, TcpInfo, Timer, TimerKind};
+use crate::kernel::{Answer, TcpInfo, Timer, TimerKind};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::{Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
@@ -25,7 +25,7 @@ pub struct Performed {
     /// Its calls, in the order of its lines.
     pub calls: Vec<Call>,
     /// What sock_diag answered.
-    pub answers: Vec<Evidence>,
+    pub answers: Vec<Answer>,
     /// What the link did.
     pub links: Vec<LinkEvent>,
     /// What is expected, and after how many segments.
@@ -221,7 +221,7 @@ impl Stage {
         let (local, peer) = (self.address(actor), self.address(peer));
         let timer = remaining.map(|remaining| Timer { kind: TimerKind::TimeWait, remaining });
         let (asked, answered) = (self.now, self.now);
-        self.out.answers.push(Evidence { asked, answered, local, peer, state, timer, inode: 0, uid: 0 });
+        self.out.answers.push(Answer { asked, answered, local, peer, state, timer, inode: 0, uid: 0 });
     }
 
     fn call(&mut self, asked: &Asked, returned: Option<Timestamp>) {

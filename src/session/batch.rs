@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::trust::Trust;
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
-use crate::flow::{Bundle, Finder, FlowTable, Step, Totals};
+use crate::flow::{Bundle, Finder, FlowTable, Reply, Step, Totals};
 use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 
@@ -144,23 +144,8 @@ impl Batch {
     ) {
         self.frames += 1;
         let before = self.segments.len();
-        let Self { segments, octets, lens, seen, wrong, .. } = self;
         let decoded = decoder.decode(frame, |segment, payload| {
-            if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
-                && let Some(trust) = trust.as_mut()
-            {
-                trust.note(segment);
-                if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
-                    wrong.push(segments.len());
-                }
-            }
-            segments.push(finder, segment);
-            if previews == Previews::Kept {
-                let first = &payload[..payload.len().min(COMPARED)];
-                octets.extend_from_slice(first);
-                lens.push(first.len() as u16);
-                seen.push(frame.seen());
-            }
+            self.take(finder, frame, segment, payload, previews, trust.as_deref_mut());
         });
         // Of several segments in one frame nobody says which came in what.
         if !decoder.tunnels().is_empty() && self.segments.len() == before + 1 {
@@ -177,6 +162,34 @@ impl Batch {
         }
     }
 
+    /// Takes a segment, and what is to be kept beside it.
+    #[inline(never)]
+    fn take(
+        &mut self,
+        finder: &Finder,
+        frame: &Frame<'_>,
+        segment: &Segment,
+        payload: &[u8],
+        previews: Previews,
+        trust: Option<&mut Trust>,
+    ) {
+        if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
+            && let Some(trust) = trust
+        {
+            trust.note(segment);
+            if segment.oddities.contains(Oddities::BAD_CHECKSUM) {
+                self.wrong.push(self.segments.len());
+            }
+        }
+        self.segments.push(finder, segment);
+        if previews == Previews::Kept {
+            let first = &payload[..payload.len().min(COMPARED)];
+            self.octets.extend_from_slice(first);
+            self.lens.push(first.len() as u16);
+            self.seen.push(frame.seen());
+        }
+    }
+
     /// Forgets wrong checksums that are not believed, now that more of them were seen.
     fn believe(&mut self, trust: &Trust) {
         for place in self.wrong.drain(..) {
@@ -187,7 +200,7 @@ impl Batch {
     }
 
     /// Lets the table follow what the batch holds, and hands on what each segment did.
-    pub(super) fn follow(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>)) {
+    pub(super) fn follow<A: Reply>(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<A>)) {
         let mut taken = 0;
         for (before, quote, error) in &self.quotes {
             table.observe_all(&self.segments, taken..*before, &mut done);
@@ -202,7 +215,7 @@ impl Batch {
         let (mut lens, mut seen, mut start) = (self.lens.iter(), self.seen.iter(), 0);
         let mut tunnels = self.tunnels.iter().peekable();
         let mut place = 0..;
-        self.follow(table, |segment, step| {
+        self.follow(table, |segment, step: Option<Step>| {
             let place = place.next();
             let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
             let len = lens.next().map_or(0, |len| usize::from(*len));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::flow::{Conflict, ConnectionId, Detail, FindingAt, Side, Step};
+use crate::flow::{Conflict, ConnectionId, Detail, FindingAt, Problem, ProblemKind, Side, Step};
 use crate::tcp::Finding;
 use crate::wire::Segment;
 
@@ -21,6 +21,22 @@ pub(super) struct Conflicts {
 pub(super) struct Found {
     pub(super) findings: Vec<FindingAt>,
     pub(super) omitted: u64,
+}
+
+impl Found {
+    /// That octets were forged hurts a connection more than all else.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let first = self.findings.first()?;
+        let ttls = match &first.detail {
+            Detail::Conflict(conflict) if conflict.ttls[0] != conflict.ttls[1] => {
+                let [before, now] = conflict.ttls;
+                Some([now, before])
+            }
+            _ => None,
+        };
+        let segments = (self.findings.len() as u64).saturating_add(self.omitted);
+        Some(Problem { segments: Some(segments), ttls, ..Problem::new(ProblemKind::ConflictingOctets, first.side) })
+    }
 }
 
 /// What one end sent, without overlaps, by position.

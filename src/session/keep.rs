@@ -7,7 +7,7 @@ use super::conflicts::Conflicts;
 use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
-use crate::flow::{Connection, ConnectionId, FlowTable, Side};
+use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
 use crate::script::LinkAct;
 use crate::story::{Observed, Sense, Sighting, Trace, Witnessed};
 
@@ -59,7 +59,7 @@ pub(super) struct Kept {
     ended: Vec<Connection>,
     conflicts: Conflicts,
     /// What the sighting of a frame says of its ends, where it is not that it passed.
-    senses: HashMap<u64, (Sense, Option<LinkAct>)>,
+    senses: HashMap<u64, (Sense, Vec<LinkAct>)>,
 }
 
 impl Kept {
@@ -71,7 +71,7 @@ impl Kept {
         Self { room: octets, ..self }
     }
 
-    pub(super) fn with_senses(self, senses: HashMap<u64, (Sense, Option<LinkAct>)>) -> Self {
+    pub(super) fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
         Self { senses, ..self }
     }
 
@@ -88,11 +88,20 @@ impl Kept {
     }
 
     /// Follows the segments of a batch, and keeps those wanted, or hands them on to the timeline that grows.
-    pub(super) fn observe(&mut self, batch: &Batch, table: &mut FlowTable, mut growing: Option<&mut Growth>) {
+    pub(super) fn observe(
+        &mut self,
+        batch: &Batch,
+        table: &mut FlowTable,
+        mut growing: Option<&mut Growth>,
+        mut breakdowns: Option<&mut Breakdowns>,
+    ) {
         let Self { keep, sightings, held, room, left_out, conflicts, senses, .. } = self;
         let most = keep.most();
         batch.follow_with(table, |segment, step, more| {
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
+            if let Some(breakdowns) = &mut breakdowns {
+                breakdowns.observe(segment, &step);
+            }
             let id = step.connection;
             if growing.as_ref().is_none_or(|growing| !growing.forgets()) {
                 let is_new = step.opened || growing.is_none() && !sightings.contains_key(&id);
@@ -110,7 +119,7 @@ impl Kept {
             let from = step.from;
             let mut sighting =
                 Sighting::passing(Observed { segment: *segment, step, preview, tunnel: more.tunnel, seen: more.seen });
-            (sighting.sense, sighting.link) = senses.get(&segment.frame).copied().unwrap_or_default();
+            (sighting.sense, sighting.acts) = senses.get(&segment.frame).cloned().unwrap_or_default();
             match &mut growing {
                 Some(growing) => {
                     if from == Side::Server {
@@ -133,6 +142,7 @@ impl Kept {
     /// Adds to the summary of a connection what was found in its octets.
     pub(super) fn complete(&mut self, connection: &mut Connection) {
         let Some(found) = self.conflicts.take(connection.id) else { return };
+        connection.problem = found.problem().or(connection.problem);
         connection.findings.extend(found.findings);
         connection.findings.sort_by_key(|finding| finding.frame);
         connection.findings_omitted += found.omitted;

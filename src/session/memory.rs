@@ -50,6 +50,11 @@ impl Memory {
         Limits::within(self.0 / 10 * 4)
     }
 
+    /// For what divides the durations of the connections that are followed.
+    pub const fn breakdowns(self) -> u64 {
+        self.0 / 10
+    }
+
     /// For the segments of a timeline and their connections.
     pub const fn timeline(self) -> u64 {
         self.0 / 10 * 4
@@ -89,7 +94,7 @@ mod tests {
             let table =
                 limits.octets as u64 + 512 * (limits.open + limits.closed) as u64 + 96 * limits.half_open as u64;
             assert!(table <= memory.octets() / 10 * 5, "{octets}: {limits:?}");
-            assert!(memory.windows() + memory.rows() + table <= memory.octets(), "{octets}");
+            assert!(memory.windows() + memory.rows() + memory.breakdowns() + table <= memory.octets(), "{octets}");
             let timeline = memory.calls() + memory.call_events() + SEGMENT * memory.segments();
             assert!(memory.windows() + timeline <= memory.octets(), "{octets}");
         }

@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::timeline::Timeline;
-use super::{EventId, Remark};
-use crate::calls::{Call, Errno, Op};
 use crate::flow::{ConnectionId, Side};
 use crate::time::Timestamp;
 
@@ -48,7 +45,7 @@ impl Waits {
     }
 
     /// The end that held a port at `moment`, a server's rather than a client's.
-    fn holder(&self, port: u16, moment: Timestamp) -> Option<(ConnectionId, Side)> {
+    pub(super) fn holder(&self, port: u16, moment: Timestamp) -> Option<(ConnectionId, Side)> {
         [Side::Server, Side::Client].into_iter().find_map(|side| {
             let waiting = self.ports.get(&(side, port))?;
             let begun = |begun: &Option<Timestamp>| *begun <= Some(moment);
@@ -56,18 +53,5 @@ impl Waits {
             let last = waiting.last.filter(|(over, _)| *over > moment).map(|(_, connection)| connection);
             now.or(last).map(|connection| (connection, side))
         })
-    }
-}
-
-impl Timeline {
-    /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
-    pub(super) fn explain_bind(&mut self, call: &Call, event: EventId) {
-        let Op::Bind { address: Some(asked) } = call.op else { return };
-        if call.errno() != Some(Errno::EADDRINUSE) {
-            return;
-        }
-        if let Some((connection, side)) = self.waits.holder(asked.port(), call.entered) {
-            self.events.call_mut(event).remark = Some(Remark::PortHeld { port: asked.port(), connection, side });
-        }
     }
 }

@@ -29,14 +29,14 @@ impl Story {
                 EventKind::Timer(timer) if timer.side == side => {
                     timers.extend(event.connection.map(|id| (id, event.id)));
                 }
-                EventKind::Timer(_) | EventKind::Transition(_) => {}
+                EventKind::Timer(_) | EventKind::Transition(_) | EventKind::Link(_) => {}
             }
         }
         let here = |id: EventId, connection: ConnectionId| match &there[id].kind {
             EventKind::Segment(segment) => by_frame.get(frames.get(&segment.segment.frame)?).copied(),
             EventKind::Call(call) => by_call.get(&call.call.id).copied(),
             EventKind::Timer(_) => timers.get(&connection).copied(),
-            EventKind::Transition(_) => None,
+            EventKind::Transition(_) | EventKind::Link(_) => None,
         };
         let mut next = self.events.len() as u64;
         let mut taken = Vec::new();
@@ -101,8 +101,13 @@ impl Story {
             .iter()
             .map(|event| {
                 latest = event.at.or(latest);
-                // At one moment a segment comes before what it brings about.
-                (latest, matches!(event.kind, EventKind::Transition(_)))
+                // At one moment a segment comes before what it brings about, and that before what the link did with it.
+                let after = match event.kind {
+                    EventKind::Transition(_) => 1,
+                    EventKind::Link(_) => 2,
+                    _ => 0,
+                };
+                (latest, after)
             })
             .collect();
         places.sort_by_key(|place| moments[*place]);
@@ -110,6 +115,8 @@ impl Story {
             (0..).zip(&places).map(|(number, place)| (self.events[*place].id, EventId(number))).collect();
         let mut events: Vec<Option<Event>> = std::mem::take(&mut self.events).into_iter().map(Some).collect();
         self.events = places.into_iter().filter_map(|place| events[place].take()).collect();
+        // Some were born in another story: these have no ids by which a stream could name them.
+        self.births.clear();
         let number = |id: EventId| numbers.get(&id).copied();
         let all = |ids: &mut Vec<EventId>| {
             *ids = ids.iter().copied().filter_map(number).collect();
@@ -126,8 +133,10 @@ impl Story {
                 EventKind::Segment(segment) => {
                     all(&mut segment.cause.calls);
                     segment.cause.of = segment.cause.of.and_then(number);
+                    segment.cause.link = segment.cause.link.and_then(number);
                 }
                 EventKind::Transition(step) => step.cause = step.cause.and_then(number),
+                EventKind::Link(link) => link.segment = link.segment.and_then(number),
                 EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
             }
         }

@@ -1,211 +1,15 @@
 //! The calls of a timeline: which life of which socket each was made on, which end of which connection that is, and which octets it moved.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::connection::{PerConnection, Place};
+use super::call_table::CallTable;
+use super::connection::PerConnection;
+use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
 use super::timeline::Timeline;
 use super::{CallEvent, EventId, EventKind, Remark};
-use crate::calls::{
-    Call, CallId, Effect, Errno, Lifetime, Lifetimes, Returned, Role, SocketEvent, SocketUse, ThreadId,
-};
+use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, Returned, Role, SocketEvent, SocketUse};
 use crate::flow::{ConnectionId, Range, Side};
-use crate::time::Timestamp;
-
-/// The calls of one end of a connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct EndCalls {
-    /// How many there are.
-    count: u64,
-    /// Sends that wrote octets, with the positions; contiguous and ascending.
-    sends: Vec<Moved>,
-    /// Receives that read octets, with the positions; contiguous and ascending.
-    receives: Vec<Moved>,
-    /// When the last of the receives returned.
-    last_read: Option<Timestamp>,
-    /// Calls that closed the sending direction, in the order in which they were entered.
-    closings: Vec<Interval>,
-    /// The first connect.
-    pub(super) connect: Option<EventId>,
-    /// When the first call that set SO_LINGER to a time of zero was entered.
-    linger_zero: Option<Timestamp>,
-}
-
-/// A call that moved octets.
-#[derive(Clone, Copy, Debug)]
-struct Moved {
-    range: Range,
-    interval: Interval,
-}
-
-/// A call, and when it was entered and returned.
-#[derive(Clone, Copy, Debug)]
-struct Interval {
-    entered: Timestamp,
-    returned: Option<Timestamp>,
-    call: EventId,
-}
-
-impl EndCalls {
-    /// Whether any call of this end was watched.
-    pub(super) fn is_watched(&self) -> bool {
-        self.count > 0
-    }
-
-    /// The sends that wrote any of these positions.
-    pub(super) fn writers(&self, range: Range) -> impl ExactSizeIterator<Item = EventId> + '_ {
-        overlapping(&self.sends, range).iter().map(|moved| moved.interval.call)
-    }
-
-    /// Whether a receive returned at `at` or later.
-    pub(super) fn reads_on(&self, at: Option<Timestamp>) -> bool {
-        at.is_none() || at <= self.last_read
-    }
-
-    /// The receives that read any of these positions and had not returned before `at`, with the first position that each wanted.
-    pub(super) fn readers(&self, range: Range, at: Option<Timestamp>) -> impl Iterator<Item = (EventId, u64)> + '_ {
-        let readers = overlapping(&self.receives, range).iter();
-        let in_time =
-            move |moved: &&Moved| at.is_none() || moved.interval.returned.is_none() || at <= moved.interval.returned;
-        readers.filter(in_time).map(|moved| (moved.interval.call, moved.range.from))
-    }
-
-    /// When the `nth` send that wrote any of these positions was entered, and when it returned.
-    pub(super) fn interval_of_writer(&self, range: Range, nth: usize) -> Option<(Timestamp, Timestamp)> {
-        let interval = overlapping(&self.sends, range).get(nth)?.interval;
-        Some((interval.entered, interval.returned?))
-    }
-
-    /// The last receive that was entered by `moment`, and the octets it read.
-    pub(super) fn received_by(&self, moment: Option<Timestamp>) -> Option<(Range, EventId)> {
-        let entered = self.receives.partition_point(|moved| is_entered(moved.interval.entered, moment));
-        self.receives[..entered].last().map(|moved| (moved.range, moved.interval.call))
-    }
-
-    /// The last call that closed the sending direction and was entered by `moment`, and when it returned.
-    pub(super) fn closed_by(&self, moment: Option<Timestamp>) -> Option<(EventId, Option<Timestamp>)> {
-        let entered = self.closings.partition_point(|closing| is_entered(closing.entered, moment));
-        self.closings[..entered].last().map(|closing| (closing.call, closing.returned))
-    }
-
-    /// The call that closed the sending direction: the first shutdown, close or exit, if it was entered by `moment`.
-    pub(super) fn first_closing(&self, moment: Option<Timestamp>) -> Option<EventId> {
-        self.closings.first().filter(|closing| is_entered(closing.entered, moment)).map(|closing| closing.call)
-    }
-
-    /// The call that closed the sending direction first.
-    pub(super) fn closing(&self) -> Option<EventId> {
-        self.closings.first().map(|closing| closing.call)
-    }
-
-    /// Whether SO_LINGER had been set to a time of zero.
-    pub(super) fn lingers_zero(&self, moment: Option<Timestamp>) -> bool {
-        self.linger_zero.is_some_and(|entered| is_entered(entered, moment))
-    }
-
-    /// Takes a call in; says what it may explain.
-    fn add(&mut self, call: &Call, id: EventId) -> Explains {
-        let first = self.count == 0;
-        self.count += 1;
-        let effect = call.effect();
-        if effect == Effect::LingerZero {
-            self.linger_zero = self.linger_zero.into_iter().chain([call.entered]).min();
-        }
-        if effect == Effect::Connect {
-            self.connect.get_or_insert(id);
-        }
-        let closes = closes(call);
-        if closes {
-            let interval = Interval { entered: call.entered, returned: call.returned_at(), call: id };
-            let place = self.closings.partition_point(|known| (known.entered, known.call) < (call.entered, id));
-            self.closings.insert(place, interval);
-        }
-        match (first, effect, closes) {
-            (true, ..) => Explains::All,
-            (_, Effect::Connect, _) => Explains::Syns,
-            (.., true) => Explains::Closing(call.entered),
-            _ => Explains::Nothing,
-        }
-    }
-
-    /// Takes in that a call that was taken for a closing one has returned.
-    fn closed(&mut self, call: &Call, id: EventId) {
-        let Some(place) = self.closings.iter().rposition(|known| known.call == id) else { return };
-        if closes(call) {
-            self.closings[place].returned = call.returned_at();
-        } else {
-            self.closings.remove(place);
-        }
-    }
-}
-
-/// Which segments of its end a call that has become known may explain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Explains {
-    Nothing,
-    /// Every one: it is the first call of the end.
-    All,
-    Syns,
-    /// FINs, and RSTs since that moment.
-    Closing(Timestamp),
-    /// Window updates and RSTs since that moment.
-    Reading(Timestamp),
-}
-
-/// Whether a call had been entered when `moment` came; where the moment is not known, it had.
-fn is_entered(entered: Timestamp, moment: Option<Timestamp>) -> bool {
-    moment.is_none_or(|moment| entered <= moment)
-}
-
-/// Whether a call ends the sending direction of its socket, as far as is known.
-pub(super) fn closes(call: &Call) -> bool {
-    matches!(call.effect(), Effect::ShutdownWrite | Effect::Close | Effect::Exit) && call.errno().is_none()
-}
-
-/// The entries of an ascending list of ranges without overlaps that share a position with `range`.
-fn overlapping(list: &[Moved], range: Range) -> &[Moved] {
-    let start = list.partition_point(|moved| moved.range.to <= range.from);
-    let end = start + list[start..].partition_point(|moved| moved.range.overlaps(range));
-    &list[start..end]
-}
-
-/// The calls that are followed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CallTable {
-    lifetimes: Lifetimes,
-    /// The calls that were entered and have not returned, with the life they were entered in.
-    open: BTreeMap<CallId, (EventId, Option<Lifetime>)>,
-    /// The last call of each thread that has returned, of which more may be said.
-    last: HashMap<ThreadId, (u64, EventId, Option<Lifetime>)>,
-    lives: HashMap<Lifetime, Life>,
-}
-
-/// One life of a socket.
-#[derive(Clone, Debug, Default)]
-struct Life {
-    side: Option<Side>,
-    home: Option<ConnectionId>,
-    calls: Vec<EventId>,
-    /// Sends, and receives, in the order in which they were entered, that have not been given their positions.
-    writes: VecDeque<EventId>,
-    reads: VecDeque<EventId>,
-}
-
-impl CallTable {
-    /// Forgets the lives of sockets that were ends of a connection, and the calls that are its.
-    pub(super) fn forget(&mut self, connection: ConnectionId, is_its: impl Fn(EventId) -> bool) {
-        self.open.retain(|_, (event, _)| !is_its(*event));
-        self.last.retain(|_, (_, event, _)| !is_its(*event));
-        self.lives.retain(|_, life| life.home != Some(connection));
-    }
-
-    /// Takes in that the ends of a connection were taken for each other.
-    pub(super) fn exchange_ends(&mut self, connection: ConnectionId) {
-        for life in self.lives.values_mut().filter(|life| life.home == Some(connection)) {
-            life.side = life.side.map(Side::peer);
-        }
-    }
-}
 
 impl Timeline {
     /// Takes in that a thread entered a call.
@@ -304,6 +108,17 @@ impl Timeline {
         for (event, life) in open.into_values() {
             let call = self.events.call(event).call.clone();
             self.settle_call(&call, event, life, &[]);
+        }
+    }
+
+    /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
+    pub(super) fn explain_bind(&mut self, call: &Call, event: EventId) {
+        let Op::Bind { address: Some(asked) } = call.op else { return };
+        if call.errno() != Some(Errno::EADDRINUSE) {
+            return;
+        }
+        if let Some((connection, side)) = self.waits.holder(asked.port(), call.entered) {
+            self.events.call_mut(event).remark = Some(Remark::PortHeld { port: asked.port(), connection, side });
         }
     }
 
@@ -464,65 +279,6 @@ fn read(connection: &mut PerConnection, events: &mut Events, side: Side, call: E
 fn interval(events: &Events, call: EventId) -> Interval {
     let known = &events.call(call).call;
     Interval { entered: known.entered, returned: known.returned_at(), call }
-}
-
-/// Segments of one end with octets that are not all claimed by calls: its own that wrote them, or the peer's that read them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Unclaimed {
-    /// By their first position and their place, where they end.
-    segments: BTreeMap<(u64, Place), u64>,
-    claimed: u64,
-    /// How far the claims were when the segments were last asked for.
-    asked: u64,
-}
-
-impl Unclaimed {
-    /// Adds a segment.
-    pub(super) fn add(&mut self, range: Range, place: Place) {
-        if range.to > self.claimed {
-            self.segments.insert((range.from, place), range.to);
-        }
-    }
-
-    /// Claims the positions up to `to`.
-    fn claim(&mut self, to: u64) {
-        self.claimed = self.claimed.max(to);
-    }
-
-    /// The segments that hold positions claimed since this was called last.
-    pub(super) fn newly_claimed(&mut self) -> Vec<Place> {
-        if self.asked == self.claimed {
-            return Vec::new();
-        }
-        self.asked = self.claimed;
-        let holding: Vec<_> = self.segments.range(..(self.claimed, 0)).map(|(key, to)| (*key, *to)).collect();
-        for (key, _) in holding.iter().filter(|(_, to)| *to <= self.claimed) {
-            self.segments.remove(key);
-        }
-        holding.into_iter().map(|((_, place), _)| place).collect()
-    }
-
-    /// Claims positions that follow those claimed before: the segments that hold any of them and that are wanted, but no more than `most`, in order.
-    fn take(&mut self, range: Range, most: usize, wanted: impl Fn(Place) -> bool) -> Vec<Place> {
-        self.claimed = range.to;
-        let (mut holding, mut done) = (Vec::new(), Vec::new());
-        for (&(from, place), &to) in self.segments.range(..(range.to, 0)) {
-            if to > range.from && wanted(place) {
-                if holding.len() > most {
-                    break;
-                }
-                holding.push(place);
-            }
-            if to <= range.to {
-                done.push((from, place));
-            }
-        }
-        for key in done {
-            self.segments.remove(&key);
-        }
-        holding.sort_unstable();
-        holding
-    }
 }
 
 /// What is worth saying of a call by itself.

@@ -1,11 +1,12 @@
 //! Why each segment was sent: first what the segments before it say, then the calls whose octets it carries or that asked for it.
 
-use super::calls::EndCalls;
-use super::connection::{PerConnection, Place};
+use super::connection::{Expected, PerConnection, Place};
+use super::end_calls::EndCalls;
 use super::ground::{Again, Ground, Reset};
-use super::samples::Expected;
+
 use super::{EventId, Evidence, Join, Mechanism, Unwatched, Why};
 use crate::kernel::Witness;
+use crate::script::LinkAct;
 use crate::time::Timestamp;
 use crate::wire::Flags;
 
@@ -17,6 +18,8 @@ pub(super) struct Found {
     pub(super) of: Option<Place>,
     pub(super) why: Option<Why>,
     pub(super) evidence: Option<Evidence>,
+    /// What the link did that made it.
+    pub(super) link: Option<EventId>,
     /// Whether no call of the sender was watched.
     pub(super) unwatched: bool,
 }
@@ -25,6 +28,10 @@ impl PerConnection {
     /// The cause of the segment at `place`, as far as it is known now.
     pub(super) fn explain(&mut self, place: Place) -> Found {
         let seen = &self.seen[place];
+        if let Some((event, LinkAct::Injected)) = seen.act {
+            let evidence = Some(Evidence::Witnessed(Witness::Link));
+            return Found { link: Some(event), evidence, ..Found::default() };
+        }
         let (side, ground, at) = (seen.from, seen.ground, seen.at);
         let calls = &self.ends[side as usize].calls;
         let is_watched = calls.is_watched();

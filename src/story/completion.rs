@@ -1,37 +1,9 @@
 //! What let a call return: the SYN-ACK a connect, the end of the handshake an accept, the FIN a receive of 0, the RST an error.
 
-use super::connection::Place;
 use super::timeline::Timeline;
 use super::{EventId, Remark};
 use crate::calls::{Effect, Errno};
 use crate::flow::{ConnectionId, Side};
-use crate::wire::Flags;
-
-/// The first segments of one end that let calls of the other return.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Answers {
-    reset: Option<Place>,
-    syn: Option<Place>,
-    /// That acknowledges, and is no SYN-ACK.
-    ack: Option<Place>,
-    fin: Option<Place>,
-}
-
-impl Answers {
-    /// Takes in a segment of the end.
-    pub(super) fn see(&mut self, flags: Flags, place: Place) {
-        let has = |flag| flags.contains(flag);
-        let wanted = [
-            (&mut self.reset, has(Flags::RST)),
-            (&mut self.syn, has(Flags::SYN)),
-            (&mut self.ack, has(Flags::ACK) && !has(Flags::SYN)),
-            (&mut self.fin, has(Flags::FIN)),
-        ];
-        for (answer, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-            answer.get_or_insert(place);
-        }
-    }
-}
 
 impl Timeline {
     /// Finds what let a call of an end return, if a segment did.

@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::EventId;
-use super::calls::{EndCalls, Explains, Unclaimed};
-use super::completion::Answers;
+use super::answers::Answers;
+use super::end_calls::{EndCalls, Explains, Unclaimed};
+use super::events::Events;
 use super::fanout::Joins;
 pub(super) use super::ground::Place;
 use super::ground::{Ground, Sent};
-use super::phases::Bounds;
-use super::samples::Expected;
-use super::states::Path;
+use super::path::Path;
+use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
+use super::{EventId, Why};
 use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
+use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Move};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment, Seq, Tunnel};
@@ -80,8 +81,28 @@ pub(super) struct PerEnd {
     pub(super) syn_ack: Option<EventId>,
     /// What its FIN was acknowledged by first.
     pub(super) fin_acked_by: Option<EventId>,
+    /// A move that a segment would have made that did not arrive.
+    pub(super) undone: Option<Undone>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
+}
+
+/// What the kernel said that it sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Expected {
+    /// Something that was sent before.
+    Retransmission,
+    /// A RST, for that reason.
+    Reset(Option<Why>),
+}
+
+/// A move of the receiver of a segment that did not arrive; the next one that says the same makes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Undone {
+    pub(super) step: Move,
+    /// What the segment said: whether it had a FIN, and what it acknowledged.
+    pub(super) fin: bool,
+    pub(super) ack: Option<i64>,
 }
 
 /// A segment, as far as the joins need it.
@@ -113,6 +134,8 @@ pub(super) struct Seen {
     pub(super) ground: Ground,
     /// What the kernel said of its being sent.
     pub(super) confirmed: Option<Expected>,
+    /// What the link did to it.
+    pub(super) act: Option<(EventId, LinkAct)>,
     /// How many sends are joined to it.
     pub(super) joins: usize,
     /// What it did to the states of its ends.
@@ -189,6 +212,18 @@ impl PerConnection {
     /// When its first segment was captured.
     pub(super) fn began(&self) -> Option<Timestamp> {
         self.seen.first().and_then(|seen| seen.at)
+    }
+
+    /// Gives its events their phases: those that are new, or all where the bounds have changed; tells whether they have.
+    pub(super) fn set_phases(&mut self, events: &mut Events, before: Bounds) -> bool {
+        let changed = self.bounds != before;
+        if changed {
+            self.phased = 0;
+        }
+        set_phases(events, &self.events[self.phased..], self.bounds);
+        self.phased = self.events.len();
+        set_phases(events, &std::mem::take(&mut self.moved), self.bounds);
+        changed
     }
 
     /// Whether it is a socket that is connected to itself.

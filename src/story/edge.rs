@@ -30,6 +30,9 @@ impl Story {
                         rule: Join::Transition,
                     }));
                 }
+                EventKind::Link(link) => {
+                    edges.extend(link.segment.map(|cause| Edge { cause, effect: event.id, rule: Join::Link }));
+                }
                 EventKind::Timer(timer) => {
                     edges.extend(timer.cause.map(|cause| Edge { cause, effect: event.id, rule: Join::Timer }));
                 }

@@ -21,6 +21,8 @@ pub struct EventId(pub u64);
 pub struct Story {
     /// Events in time order, `events[n].id == EventId(n)`.
     pub events: Vec<Event>,
+    /// The ids with which the events were born, by which a stream names them.
+    pub births: Vec<EventId>,
     /// The connections the events name, by id in ascending order.
     pub connections: Vec<Connection>,
     /// The threads that made the calls.
@@ -80,6 +82,8 @@ pub enum EventKind {
     Transition(TransitionEvent),
     /// A kernel timer was seen running.
     Timer(TimerEvent),
+    /// The link between two hosts did something with a segment.
+    Link(LinkActEvent),
 }
 
 /// A call, joined to what it did.
@@ -122,12 +126,12 @@ pub struct SegmentEvent {
     pub timing: Timing,
     /// Its cause.
     pub cause: Cause,
+    /// What became of it on its way; `None` where nobody saw that.
+    pub fate: Option<Fate>,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
-    /// What a link between the ends says that it did with it besides carrying it.
-    pub link: Option<LinkAct>,
 }
 
 /// What caused a segment.
@@ -141,6 +145,8 @@ pub struct Cause {
     pub of: Option<EventId>,
     /// On what that rests.
     pub evidence: Evidence,
+    /// What the link did that made it, where neither end sent it.
+    pub link: Option<EventId>,
     /// The reason, where it is not plain: why an acknowledgement came late.
     pub why: Option<Why>,
     /// Whether no call of the segment's sender was watched.
@@ -152,6 +158,44 @@ impl Cause {
     pub const fn is_inferred(&self) -> bool {
         matches!(self.evidence, Evidence::Inferred(_))
     }
+}
+
+/// What became of a segment on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fate {
+    /// It was seen to arrive.
+    Arrived,
+    /// It did not arrive.
+    Lost,
+    /// It was passed on more than once.
+    Duplicated,
+    /// Octets of it were changed.
+    Damaged,
+}
+
+impl Fate {
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// What the link did with a segment, as the link says.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LinkActEvent {
+    /// The end from which the segment comes, or would come.
+    pub from: Side,
+    /// What was done.
+    pub act: LinkAct,
+    /// The segment that it was done to; `None` where it was not captured.
+    pub segment: Option<EventId>,
+    /// The segment as the link had it.
+    pub what: Box<Segment>,
 }
 
 /// An end's transition, with cause and evidence.

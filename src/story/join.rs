@@ -25,6 +25,8 @@ pub enum Join {
     Transition,
     /// A call, and the timer that runs because of it.
     Timer,
+    /// A segment, and what the link did with it: the same addresses and header.
+    Link,
 }
 
 impl Join {
@@ -42,6 +44,7 @@ impl Join {
             Self::SameFrame => "same_frame",
             Self::Transition => "transition",
             Self::Timer => "timer",
+            Self::Link => "link",
         }
     }
 }

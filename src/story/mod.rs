@@ -1,20 +1,27 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
+mod answers;
 mod binds;
 mod both_ends;
+mod call_table;
 mod calls;
 mod cause;
 mod classify;
 mod completion;
 mod connection;
+mod diagnoses;
+mod diagnosis;
 mod edge;
+mod end_calls;
 mod event;
 mod events;
 mod fanout;
 mod ground;
 mod join;
+mod link;
 mod lookup;
 mod order;
+mod path;
 mod phases;
 mod repeat;
 mod samples;
@@ -28,11 +35,16 @@ mod tests;
 mod timeline;
 mod timing;
 mod trace;
+mod unseen;
 mod why;
 mod witnessed;
 
+pub use diagnosis::{Diagnosis, Mistake, Weight};
 pub use edge::Edge;
-pub use event::{CallEvent, Cause, Event, EventId, EventKind, Phase, SegmentEvent, Story, TimerEvent, TransitionEvent};
+pub use event::{
+    CallEvent, Cause, Event, EventId, EventKind, Fate, LinkActEvent, Phase, SegmentEvent, Story, TimerEvent,
+    TransitionEvent,
+};
 pub use events::{Changes, Order};
 pub use join::{Join, Mechanism};
 pub use lookup::Lookup;

@@ -3,14 +3,15 @@
 use super::events::Events;
 use super::{Event, EventId, EventKind};
 
-/// The events that stand, by their numbers.
-pub(super) fn renumbered(events: Events) -> Vec<Event> {
+/// The events that stand, by their numbers, and the ids with which they were born.
+pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
     let (mut events, numbers) = events.in_order();
     let number = |id: EventId| numbers.get(id.0 as usize).copied().flatten();
     let all = |ids: &mut Vec<EventId>| {
         *ids = ids.iter().copied().filter_map(number).collect();
         ids.sort_unstable();
     };
+    let births = events.iter().map(|event| event.id).collect();
     for (place, event) in events.iter_mut().enumerate() {
         event.id = EventId(place as u64);
         match &mut event.kind {
@@ -22,10 +23,12 @@ pub(super) fn renumbered(events: Events) -> Vec<Event> {
             EventKind::Segment(segment) => {
                 all(&mut segment.cause.calls);
                 segment.cause.of = segment.cause.of.and_then(number);
+                segment.cause.link = segment.cause.link.and_then(number);
             }
             EventKind::Transition(transition) => transition.cause = transition.cause.and_then(number),
             EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
+            EventKind::Link(link) => link.segment = link.segment.and_then(number),
         }
     }
-    events
+    (events, births)
 }

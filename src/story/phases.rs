@@ -1,6 +1,5 @@
 //! The parts of a connection's life: where each begins, and to which each event belongs.
 
-use super::connection::PerConnection;
 use super::events::{Events, Order};
 use super::{EventId, EventKind, Phase};
 use crate::calls::{Call, Effect};
@@ -49,7 +48,7 @@ impl Bounds {
             self.data = mark(order.at, Order { frame, ..order });
         }
         if flags.intersects(Flags::FIN | Flags::RST) && is_of(self.teardown) {
-            let closing = cause(&super::calls::closes);
+            let closing = cause(&super::end_calls::closes);
             let at = closing.or(order.at);
             let frame = if closing.is_some() { 0 } else { order.frame };
             self.teardown = mark(at, Order { at: at.min(order.at), frame, class: 0 });
@@ -91,20 +90,6 @@ impl Bounds {
             teardown: pick(self.teardown, other.teardown, true),
             time_wait: pick(self.time_wait, other.time_wait, true),
         }
-    }
-}
-
-impl PerConnection {
-    /// Gives its events their phases: those that are new, or all where the bounds have changed; tells whether they have.
-    pub(super) fn set_phases(&mut self, events: &mut Events, before: Bounds) -> bool {
-        let changed = self.bounds != before;
-        if changed {
-            self.phased = 0;
-        }
-        set_phases(events, &self.events[self.phased..], self.bounds);
-        self.phased = self.events.len();
-        set_phases(events, &std::mem::take(&mut self.moved), self.bounds);
-        changed
     }
 }
 

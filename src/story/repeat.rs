@@ -119,7 +119,9 @@ impl PerConnection {
                 || report.ack >= peer.acked
                 || report.first_block.is_some_and(|(_, to)| Some(to) > peer.acked)
         });
-        let reported = heard && stands;
+        // Where SACK was agreed on, a loss is reported with a block.
+        let has_block = !self.is_selective() || report.is_some_and(|(_, report)| report.first_block.is_some());
+        let reported = heard && stands && has_block;
         // What is said to have arrived is not repeated by who heard of it.
         let is_held = report.and_then(|(_, report)| report.first_block);
         let is_held = is_held.is_some_and(|(from, to)| from <= seen.seq && seen.end() <= to);
@@ -134,7 +136,7 @@ impl PerConnection {
         let prompted = prompts.copied().any(|prompt| prompt > latest && self.follows(prompt, place, side));
         if seen.findings.contains(Finding::FastRetransmission)
             || (reported || repair.is_some() || was_probed) && prompted
-            || (reported || repair.is_some()) && !ran_out
+            || (reported || repair.is_some()) && (!ran_out || self.is_timer_anew(place, side))
         {
             return by(Mechanism::FastRetransmit, first, Why::LossReported);
         }
@@ -178,6 +180,13 @@ impl PerConnection {
     fn is_selective(&self) -> bool {
         let permits = |side| self.sent(side).syn.is_none_or(|syn| self.seen[syn].permits_sack);
         permits(Side::Client) && permits(Side::Server)
+    }
+
+    /// Whether an acknowledgement that was new set the end's retransmission timer anew so short a time before that it cannot have run out.
+    fn is_timer_anew(&self, place: Place, side: Side) -> bool {
+        let peer = self.sent(side.peer());
+        let advanced = peer.prompts.iter().copied().find(|prompt| self.seen[*prompt].ack == peer.acked);
+        advanced.and_then(|advanced| self.between(advanced, place)).is_some_and(|took| took < MINIMUM_RTO)
     }
 
     /// Whether an end sent the segment at `place` in the moment in which the one at `prompt` reached it, as far as the place of capture shows it.

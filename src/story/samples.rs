@@ -1,9 +1,9 @@
 //! What TCP_INFO, sock_diag and the kernel itself say of the ends of connections.
 
-use super::connection::{PerConnection, Place};
+use super::connection::{Expected, PerConnection, Place};
 use super::events::Order;
 use super::ground::Ground;
-use super::states::{Moved, Said};
+use super::path::{Moved, Said};
 use super::timeline::Timeline;
 use super::{EventKind, TimerEvent, Why};
 use crate::calls::CallId;
@@ -43,7 +43,7 @@ impl Timeline {
     }
 
     /// Takes in sock_diag's answer: it confirms a state or contradicts it, and shows the TIME-WAIT timer, and the moment its socket went.
-    pub(super) fn answered(&mut self, answer: &kernel::Evidence) {
+    pub(super) fn answered(&mut self, answer: &kernel::Answer) {
         let said = Said {
             by: Witness::SockDiag,
             state: answer.state,
@@ -92,7 +92,7 @@ impl Timeline {
     }
 
     /// The end that has this 4-tuple, of the last connection that began by then.
-    fn end_of(
+    pub(super) fn end_of(
         &mut self,
         local: std::net::SocketAddr,
         peer: std::net::SocketAddr,
@@ -135,15 +135,6 @@ impl Timeline {
             connection.ends[side as usize].expected.push_back((event.at, what));
         }
     }
-}
-
-/// What the kernel said that it sends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Expected {
-    /// Something that was sent before.
-    Retransmission,
-    /// A RST, for that reason.
-    Reset(Option<Why>),
 }
 
 impl PerConnection {

@@ -8,8 +8,8 @@ use super::{EventKind, Lookup, Observed, Sighting, Story, Timeline, Trace, Witne
 use crate::calls::{Call, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
-use crate::kernel::Evidence;
-use crate::script;
+use crate::kernel::Answer;
+use crate::script::{self, LinkEvent};
 use crate::tcp::{Finding, State};
 
 /// Tells the story of a script.
@@ -24,13 +24,16 @@ pub(crate) struct Recording {
     pub(crate) connections: Vec<Connection>,
     pub(crate) threads: Threads,
     pub(crate) calls: Vec<Call>,
-    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) evidence: Vec<Answer>,
+    pub(crate) links: Vec<LinkEvent>,
 }
 
 impl Recording {
     pub(crate) fn told(self) -> Story {
-        let Self { traces, connections, threads, calls, evidence } = self;
-        Timeline::of(traces, calls, &evidence).finish(connections, threads, Totals::default())
+        let mut timeline = Timeline::default();
+        let (connections, threads) = (self.connections.clone(), self.threads.clone());
+        words(self).for_each(|word| timeline.take(word));
+        timeline.finish(connections, threads, Totals::default())
     }
 }
 
@@ -65,7 +68,14 @@ pub(crate) fn recording(script: &str) -> Recording {
         segments: of(*id).collect(),
     };
     let traces = connections.iter().map(trace).collect();
-    Recording { traces, connections, threads: performed.threads, calls: performed.calls, evidence: performed.answers }
+    Recording {
+        traces,
+        connections,
+        threads: performed.threads,
+        calls: performed.calls,
+        evidence: performed.answers,
+        links: performed.links,
+    }
 }
 
 /// The story in one line an event, events numbered from 0.
@@ -103,6 +113,12 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
                     if let Some(of) = segment.cause.of {
                         text += &format!(" of {}", of.0);
                     }
+                    if let Some(link) = segment.cause.link {
+                        text += &format!(" link {}", link.0);
+                    }
+                    if let Some(fate) = segment.fate {
+                        text += &format!(" {}", fate.name());
+                    }
                     if segment.cause.is_inferred() {
                         text += " inferred";
                     }
@@ -124,6 +140,12 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
                     }
                     text
                 }
+                EventKind::Link(link) => format!(
+                    "{} link {} of {}",
+                    link.from.name(),
+                    link.act.name(),
+                    link.segment.map_or(-1, |id| id.0 as i64)
+                ),
                 EventKind::Timer(timer) => {
                     format!("{} timer of {}", timer.side.name(), timer.cause.map_or(-1, |id| id.0 as i64))
                 }
@@ -135,8 +157,22 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
 
 /// The words of a script, in order.
 pub(crate) fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
-    let Recording { traces, calls, evidence, .. } = recording;
-    timeline::words(traces, calls, &evidence)
+    let Recording { traces, calls, evidence, links, .. } = recording;
+    let mut words: Vec<Witnessed> = timeline::words(traces, calls, &evidence).collect();
+    // The link has a segment after it was captured on its way there.
+    words.extend(links.into_iter().map(|act| Witnessed::Link(Box::new(act))));
+    words.sort_by_key(|word| matches!(word, Witnessed::Link(_)).then(|| word.at()));
+    let (others, links): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| !matches!(word, Witnessed::Link(_)));
+    let mut links = links.into_iter().peekable();
+    let mut merged = Vec::new();
+    for word in others {
+        while let Some(link) = links.next_if(|link| link.at() < word.at()) {
+            merged.push(link);
+        }
+        merged.push(word);
+    }
+    merged.extend(links);
+    merged.into_iter()
 }
 
 /// A conversation: what is sent and received, when, what is lost, and how it ends.

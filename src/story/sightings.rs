@@ -3,7 +3,7 @@
 use super::connection::{Header, PerConnection, Seen};
 use super::events::{Events, Order};
 use super::ground::Ground;
-use super::states::Moved;
+use super::path::Moved;
 use super::timeline::{Timeline, sorted};
 use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
@@ -14,7 +14,7 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 impl Timeline {
     /// Takes in that a segment was seen.
     pub(super) fn sighted(&mut self, sighting: Sighting) {
-        let Sighting { observed, ends, sense, link } = sighting;
+        let Sighting { observed, ends, sense, acts } = sighting;
         let id = observed.step.connection;
         self.know(id, ends, observed.segment.at);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -32,6 +32,7 @@ impl Timeline {
             calls: Vec::new(),
             kernel: None,
             of: None,
+            link: None,
             evidence: Evidence::Joined(Join::Octets),
             why: None,
             unwatched: false,
@@ -46,9 +47,9 @@ impl Timeline {
             findings,
             timing,
             cause: unknown,
+            fate: None,
             preview: observed.preview,
             tunnel: observed.tunnel,
-            link,
         }));
         let event = self.events.push(order, segment.at, Some(id), kind);
         let place = connection.seen.len();
@@ -80,6 +81,7 @@ impl Timeline {
             ground: Ground::Copy { of: None },
             confirmed: None,
             joins: 0,
+            act: None,
             moves: Vec::new(),
         });
         let ground = connection.classify(place);
@@ -88,6 +90,13 @@ impl Timeline {
         connection.note_explicable(place);
         connection.expect(place);
         self.stale.insert(id);
+        for act in acts {
+            self.acted_on(id, place, order, (act, segment));
+        }
+        if !self.unseen.is_empty() {
+            self.expect_act(id, place);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         if step.findings.contains(Finding::CapturedTwice) {
             return;
         }
@@ -103,6 +112,7 @@ impl Timeline {
         if segment.flags.contains(Flags::SYN | Flags::ACK) {
             sender.syn_ack = Some(event);
         }
+        let made_up = connection.made_up_for(from, segment.flags, step.ack).map(|step| (from.peer(), step));
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
         }
@@ -117,7 +127,7 @@ impl Timeline {
         for step in overdue {
             self.move_by_segment(id, from.peer(), step, order, event);
         }
-        for (side, step) in step.moves.into_iter().flatten() {
+        for (side, step) in made_up.into_iter().chain(step.moves.into_iter().flatten()) {
             let is_senders = side == from;
             let shows = match sense {
                 Sense::Passes => true,
@@ -155,6 +165,7 @@ impl Timeline {
                 EventKind::Segment(segment) => segment.from = segment.from.peer(),
                 EventKind::Transition(transition) => transition.side = transition.side.peer(),
                 EventKind::Timer(timer) => timer.side = timer.side.peer(),
+                EventKind::Link(link) => link.from = link.from.peer(),
             }
         }
         self.calls.exchange_ends(id);

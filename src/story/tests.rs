@@ -9,6 +9,7 @@ use super::*;
 use crate::calls::{Effect, SocketId};
 use crate::flow::{Detail, Side};
 use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
+use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Clock, Span, Timestamp};
 use crate::wire::{Flags, Tunnel, TunnelKind};
@@ -440,6 +441,33 @@ fn what_is_sent_again_at_an_acknowledgement_is_no_timeout() {
 }
 
 #[test]
+fn a_reported_loss_is_no_timeout_where_an_acknowledgement_set_the_timer_anew() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1
+        1001us C > S: . 1001(1000) ack 1
+        1002us C > S: P. 2001(1000) ack 1
+        180000us S > C: . 1(0) ack 1001
+        181000us S > C: . 1(0) ack 1001 sack 2001-3001
+        221000us C > S: . 1001(1000) ack 1
+        ",
+    );
+    assert_eq!(told[5], "#9 fast_retransmit of #5 LossReported");
+}
+
+#[test]
+fn with_sack_an_acknowledgement_without_a_block_reports_no_loss() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1
+        2000us S > C: . 1(0) ack 1
+        210000us C > S: P. 1(10) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#6 tail_loss_probe of #4 TailUnacknowledged");
+}
+
+#[test]
 fn what_follows_a_timeout_is_the_timeouts() {
     let told = after_handshake(
         "
@@ -863,6 +891,80 @@ fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
         18 #7 PSH,ACK by [14] kernel retransmission_timeout of 15 inferred
         ",
     );
+}
+
+// ---- the link -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn what_the_link_did_is_joined_to_its_segment_and_says_its_fate() {
+    check(
+        "
+        link: drop 1st data C>S
+        link: double SYN-ACK S>C
+        link: damage 1st FIN C>S
+        link: delay 2ms ACK S>C
+        7us C > S: S 0(0)
+        8us S > C: S. 0(0) ack 1
+        9us C > S: . 1(0) ack 1
+        10us C > S: P. 1(5) ack 1
+        300000us C > S: P. 1(5) ack 1
+        300010us S > C: . 1(0) ack 6
+        300020us C > S: F. 6(0) ack 1
+        600000us C > S: F. 6(0) ack 1
+        ",
+        "
+        0 #1 SYN kernel unknown inferred
+        1 client CLOSED>SYN-SENT of 0
+        2 #2 SYN,ACK kernel handshake of 0 duplicated
+        3 server LISTEN>SYN-RECEIVED of 0
+        4 client SYN-SENT>ESTABLISHED of 2
+        5 server link duplicated of 2
+        6 #3 ACK kernel handshake of 2
+        7 server SYN-RECEIVED>ESTABLISHED of 6
+        8 #4 PSH,ACK kernel unknown lost inferred
+        9 client link dropped of 8
+        10 #5 PSH,ACK kernel retransmission_timeout of 8 inferred
+        11 #6 ACK kernel ack of 10
+        12 server link delayed of 11
+        13 #7 FIN,ACK kernel unknown damaged inferred
+        14 client ESTABLISHED>FIN-WAIT-1 of 13
+        15 client link damaged of 13
+        16 #8 FIN,ACK kernel retransmission_timeout of 13 inferred
+        17 server ESTABLISHED>CLOSE-WAIT of 16
+        ",
+    );
+}
+
+#[test]
+fn what_the_link_made_up_was_sent_by_neither_end() {
+    let recording =
+        recording("7us C > S: S 0(0)\n 8us S > C: S. 0(0) ack 1\n 9us C > S: . 1(0) ack 1\n 40us S > C: R. 1(0) ack 1");
+    let injected = recording.traces[0].segments[3].observed.segment;
+    for micros in [39, 41] {
+        let act = LinkEvent { at: moment(micros), segment: injected, act: LinkAct::Injected };
+        let told = Recording { links: vec![act], ..recording.clone() }.told();
+        let reset = segment_in(&told, 4);
+        let Some(link) = reset.cause.link else { panic!("no link: {:?}", reset.cause) };
+        assert_eq!(reset.cause.evidence, Evidence::Witnessed(Witness::Link));
+        assert_eq!((reset.cause.kernel, reset.cause.of), (None, None));
+        let EventKind::Link(act) = &told[link].kind else { panic!("no act of the link") };
+        assert_eq!((act.act, act.from), (LinkAct::Injected, Side::Server));
+        assert_eq!(told[link].connection, Some(told.connections[0].id));
+    }
+}
+
+#[test]
+fn acts_of_a_link_without_end_wait_for_few() {
+    let recording = recording("7us C > S: S 0(0)\n 40us C > S: S 0(0)");
+    let mut segment = recording.traces[0].segments[0].observed.segment;
+    segment.src_port = 1;
+    let mut timeline = Timeline::default();
+    for frame in 0..2000 {
+        timeline.take(Witnessed::Link(Box::new(LinkEvent { at: moment(frame), segment, act: LinkAct::Dropped })));
+    }
+    assert_eq!(timeline.unseen.0.len(), 1024);
+    let story = timeline.finish(Vec::new(), Default::default(), Default::default());
+    assert_eq!(story.events.len(), 2000, "each is told all the same");
 }
 
 // ---- the sorter ---------------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ use std::iter::Peekable;
 use std::net::{IpAddr, SocketAddr};
 
 use super::binds::Waits;
-use super::calls::CallTable;
+use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
 use super::events::{Changes, Events, Order};
+use super::path::Path;
 use super::phases::{Bounds, set_phases};
-use super::states::Path;
+use super::unseen::Unseen;
 use super::witnessed::Moment;
 use super::{Cause, EventId, Evidence, Join, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
@@ -42,6 +43,8 @@ pub struct Timeline {
     pub(super) unjoined: Vec<EventId>,
     /// How many of these have got their phases, and by which bounds.
     phased: (usize, Bounds),
+    /// What the link did to segments that were not seen yet.
+    pub(super) unseen: Unseen,
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
@@ -54,7 +57,7 @@ impl Timeline {
     /// The timeline of a recording: the segments of some connections, calls, and what sock_diag answered.
     ///
     /// Segments keep the order in which they were captured, whatever their timestamps say.
-    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Self {
+    pub fn of(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Self {
         let mut timeline = Self::default();
         words(traces, calls, evidence).for_each(|word| timeline.take(word));
         timeline
@@ -75,6 +78,7 @@ impl Timeline {
             Witnessed::Socket(event) => self.socket_event(&event),
             Witnessed::Sighting(sighting) => self.sighted(*sighting),
             Witnessed::Kernel(event) => self.kernel_event(&event),
+            Witnessed::Link(act) => self.link_event(*act),
             Witnessed::Info { call, info } => self.info(call, &info),
             Witnessed::Answered(answer) => self.answered(&answer),
             Witnessed::Ended(connection) => {
@@ -165,6 +169,8 @@ impl Timeline {
         self.phased.0 -= self.unjoined[..phased].iter().filter(|event| gone(event)).count();
         self.unjoined.retain(|event| !gone(event));
         connection.events.iter().for_each(|event| self.events.forget(*event));
+        let events = &self.events;
+        self.unseen.forget(|event| events.find(event).is_some());
     }
 
     /// Ends it: its events numbered in order of time, with the summaries of its connections.
@@ -185,8 +191,8 @@ impl Timeline {
         // What was needed to find the events is freed before they are put in order.
         drop(known);
         drop((ends, calls, waits, unjoined));
-        let events = super::order::renumbered(events);
-        Story { events, connections, threads, totals, joins_omitted }
+        let (events, births) = super::order::renumbered(events);
+        Story { events, births, connections, threads, totals, joins_omitted }
     }
 
     /// Gives the events of no connection their phases: by what all connections do together.
@@ -225,7 +231,7 @@ impl Timeline {
         if let (Effect::Listen, Some(local)) = (call.effect(), call.local()) {
             self.listening.insert(local, life);
         }
-        let moved = super::states::Moved {
+        let moved = super::path::Moved {
             side: Side::Server,
             step: crate::tcp::Move { from: Some(from), to, rule },
             order: Order::of_return(Some(returned)),
@@ -254,7 +260,7 @@ impl Timeline {
 }
 
 /// The words of a recording in the order in which they are to be told.
-pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Evidence]) -> Words {
+pub(super) fn words(traces: Vec<Trace>, calls: Vec<Call>, evidence: &[kernel::Answer]) -> Words {
     let mut others: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
     others.extend(evidence.iter().map(|answer| {
         let word = Witnessed::Answered(answer.clone());
@@ -321,7 +327,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
     let found = connection.explain(place);
     let event = connection.seen[place].event;
     let mut calls = found.calls;
-    let closing = calls.iter().copied().find(|call| super::calls::closes(&events.call(*call).call));
+    let closing = calls.iter().copied().find(|call| super::end_calls::closes(&events.call(*call).call));
     let connect = calls.iter().copied().find(|call| events.call(*call).call.effect() == Effect::Connect);
     calls.sort_unstable();
     calls.dedup();
@@ -329,6 +335,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
         calls,
         kernel: found.kernel,
         of: found.of.map(|of| connection.seen[of].event),
+        link: found.link,
         evidence: found.evidence.unwrap_or(Evidence::Joined(Join::Octets)),
         why: found.why,
         unwatched: found.unwatched,

@@ -6,7 +6,7 @@ use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUs
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
-use crate::script::LinkAct;
+use crate::script::{LinkAct, LinkEvent};
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
 
@@ -30,6 +30,8 @@ pub enum Witnessed {
     Sighting(Box<Sighting>),
     /// The kernel did something by itself.
     Kernel(KernelEvent),
+    /// The link between two hosts did something with a segment.
+    Link(Box<LinkEvent>),
     /// What TCP_INFO said after a call.
     Info {
         /// The call.
@@ -38,7 +40,7 @@ pub enum Witnessed {
         info: TcpInfo,
     },
     /// What sock_diag answered.
-    Answered(kernel::Evidence),
+    Answered(kernel::Answer),
     /// No further segment of a connection is to be expected: its summary.
     Ended(Box<Connection>),
 }
@@ -67,15 +69,16 @@ pub struct Sighting {
     pub ends: [SocketAddr; 2],
     /// What its being seen there says of its ends.
     pub sense: Sense,
-    /// What a link between the ends says that it did with the segment besides carrying it.
-    pub link: Option<LinkAct>,
+    /// What a link between the ends says that it did with the segment besides carrying it; what it says of segments
+    /// that are not known yet is a [`Witnessed::Link`].
+    pub acts: Vec<LinkAct>,
 }
 
 impl Sighting {
     /// One on the way between its ends, of which it is not known yet which is the client.
     pub fn passing(observed: Observed) -> Box<Self> {
         let ends = [observed.segment.from(), observed.segment.to()];
-        Box::new(Self { observed, ends, sense: Sense::Passes, link: None })
+        Box::new(Self { observed, ends, sense: Sense::Passes, acts: Vec::new() })
     }
 }
 
@@ -123,6 +126,7 @@ impl Witnessed {
             Self::Socket(event) => Some(event.at),
             Self::Sighting(sighting) => sighting.observed.segment.at,
             Self::Kernel(event) => Some(event.at),
+            Self::Link(act) => Some(act.at),
             Self::Info { info, .. } => Some(info.answered),
             Self::Answered(answer) => Some(answer.answered),
             Self::Ended(connection) => connection.last,
@@ -134,7 +138,7 @@ impl Witnessed {
         let call = |id: &CallId| (id.n, u64::from(id.thread.0));
         let (rank, within) = match self {
             Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
-            Self::Kernel(_) => (1, (0, 0)),
+            Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
             Self::Entered(entered) => (4, call(&entered.id)),

@@ -34,7 +34,7 @@ pub(super) fn judge_congestion(accurate: bool, segment: &Segment, findings: &mut
 }
 
 /// Wireshark's sequence analysis: the rules of [`Finding`] in its order, and what it remembers for the next segment.
-#[inline]
+#[inline(always)]
 pub(super) fn judge(
     fwd: &mut Stream,
     rev: &mut Stream,
@@ -134,31 +134,33 @@ fn judge_repeated_ack(fwd: &mut Stream, rev: &Stream, window: u16, findings: &mu
 }
 
 /// The rules for a segment that takes sequence space: the family of retransmissions, of which the first that matches holds.
+#[inline]
 fn judge_repeated_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64, rtt: i64, findings: &mut FindingSet) {
     let Segment { seq, len, .. } = *segment;
-    let end = seq.plus(len);
     let stale = fwd.next != Seq(0) && seq.is_before(fwd.next) && !(len > 1 && seq == fwd.next.minus(1));
-    if len > 0 && rev.last_ack != Seq(0) && !end.is_after(rev.last_ack) {
+    if len > 0 && rev.last_ack != Seq(0) && !seq.plus(len).is_after(rev.last_ack) {
         findings.insert(Finding::SpuriousRetransmission);
-        return;
+    } else if stale {
+        findings.insert(judge_stale_octets(fwd, rev, segment, now, rtt));
     }
-    if !stale {
-        return;
-    }
+}
+
+/// Which of the family it is, of a segment that starts before nextseq and was not acknowledged.
+#[cold]
+fn judge_stale_octets(fwd: &Stream, rev: &Stream, segment: &Segment, now: i64, rtt: i64) -> Finding {
+    let Segment { seq, len, .. } = *segment;
     // A time that ran backwards counts as very long, as it does in unsigned arithmetic.
     let since_ack = now.wrapping_sub(rev.last_at.map_or(0, Timestamp::as_nanos)) as u64;
     if rev.duplicate_acks >= 2 && rev.last_ack == seq && since_ack < FAST {
-        findings.insert(Finding::FastRetransmission);
-        return;
+        return Finding::FastRetransmission;
     }
     let since_advance = now.wrapping_sub(fwd.advanced_at.map_or(0, Timestamp::as_nanos)) as u64;
     let threshold = if rtt == 0 { REORDERING } else { rtt as u64 };
     let control = segment.flags.intersects(Flags::SYN | Flags::FIN);
-    if since_advance < threshold && fwd.next != end.plus(control.into()) {
-        findings.insert(Finding::OutOfOrder);
-        return;
+    if since_advance < threshold && fwd.next != seq.plus(len).plus(control.into()) {
+        return Finding::OutOfOrder;
     }
-    findings.insert(Finding::Retransmission);
+    Finding::Retransmission
 }
 
 /// When the segment was sent that advanced a stream last: its IP identification, or the lower half of its timestamp.

@@ -42,6 +42,8 @@ pub struct Judgement {
     pub since_advance: Option<Span>,
     /// The number of a duplicate acknowledgement among those that repeat the same one, from 1.
     pub duplicate: u16,
+    /// Of a segment with findings: whether it begins before the end of what its sender had sent, which no RST moves.
+    pub is_old: bool,
     /// Of an acknowledgement of what the rules have not seen: whether all of it was captured, in a repetition that reached further.
     pub was_captured: bool,
 }
@@ -59,6 +61,9 @@ impl Conversation {
     }
 
     /// Judges `segment`, which travels in `direction`, and remembers it.
+    ///
+    /// Inlined, what a caller does not ask for is not worked out.
+    #[inline(always)]
     pub fn observe(&mut self, direction: Direction, segment: &Segment) -> Judgement {
         let rtt = self.initial_rtt().map_or(0, Span::as_nanos);
         let [first, second] = &mut self.streams;
@@ -86,7 +91,10 @@ impl Conversation {
         }
         let earlier = fwd.irregular.as_mut().map(|irregular| &mut irregular.earlier);
         let is_copy = fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
-        let known = if findings.is_empty() { 0 } else { fwd.unique_octets() };
+        let (mut known, mut is_old) = (0, false);
+        if !findings.is_empty() {
+            (known, is_old) = (fwd.unique_octets(), segment.seq.is_before(fwd.reached()));
+        }
         let position = fwd.take_octets(segment);
         if is_copy {
             findings.insert(Finding::CapturedTwice);
@@ -126,6 +134,7 @@ impl Conversation {
             in_flight: fwd.in_flight(rev),
             since_advance,
             duplicate,
+            is_old,
             was_captured,
         };
 
@@ -191,6 +200,7 @@ impl Conversation {
             in_flight: fwd.in_flight(rev),
             since_advance: None,
             duplicate: 0,
+            is_old: false,
             was_captured: false,
         };
         if heeded.flags.contains(Flags::SYN) || heeded.options.window_scale.is_some() {
@@ -223,7 +233,7 @@ impl Conversation {
     }
 
     /// What is known of both streams around the segment in `direction` that was judged last.
-    #[inline]
+    #[inline(always)]
     pub fn around(&self, direction: Direction, judged: &Judgement) -> Around {
         let fwd = self.stream(direction);
         let rev = self.stream(direction.reverse());

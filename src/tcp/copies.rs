@@ -28,7 +28,7 @@ impl Copies {
     /// Whether `segment` is the copy of one of those that are remembered; if it is none, it is remembered.
     ///
     /// One that `advances` the stream was not sent before, so it is no copy.
-    #[inline]
+    #[inline(always)]
     pub(super) fn saw_before(
         &mut self,
         earlier: Option<&mut Earlier>,

@@ -370,6 +370,10 @@ impl Endpoint {
         }
         if flags.contains(Flags::RST) {
             if effect == ResetEffect::Ends {
+                // A FIN that passed before it has come by now, though acknowledgements crossed it on the way.
+                if self.is_peer_fin_due(around) {
+                    self.take_fin(&mut moves);
+                }
                 self.take_reset(&mut moves);
             }
             return moves.0;
@@ -626,7 +630,12 @@ impl Endpoint {
                 }
                 // A bare RST comes from no socket: what it answers had not moved one.
                 if bare && !self.seen.contains(Seen::PROVEN) {
-                    match state {
+                    let fin_only_believed =
+                        self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN;
+                    if fin_only_believed && state != State::Established {
+                        self.forget_peer_fin(moves);
+                    }
+                    match self.state.unwrap_or(state) {
                         State::Established if self.seen.contains(Seen::ACTIVE) => {
                             self.step(State::SynSent, Rule::NotArrived, moves);
                         }
@@ -634,9 +643,6 @@ impl Endpoint {
                             if self.seen.contains(Seen::PASSIVE) && !self.seen.contains(Seen::OCTETS) =>
                         {
                             self.step(State::SynReceived, Rule::NotArrived, moves);
-                        }
-                        _ if self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN => {
-                            self.forget_peer_fin(moves);
                         }
                         _ => {}
                     }

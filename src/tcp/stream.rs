@@ -214,11 +214,33 @@ impl Stream {
         self.marks.contains(Marks::FIN).then_some(self.octets.fin_end)
     }
 
-    /// Learns where the direction begins, from a segment of its own.
+    /// Whether its sender announced a window of zero last.
+    pub fn has_zero_window(&self) -> bool {
+        self.marks.contains(Marks::WINDOW) && self.window == 0
+    }
+
+    /// The window field that its sender announced last, and by how many bits it is to be shifted left; `None` where it is not scaled.
     #[inline]
+    pub fn scaled_window(&self) -> Option<(u16, u32)> {
+        let shift = if self.marks.contains(Marks::UNSCALED) { 0 } else { self.scale.shift() };
+        (shift > 0 && self.marks.contains(Marks::WINDOW)).then_some((self.window, shift))
+    }
+
+    /// The position in the stream of a sequence number, 0 being the octet after the SYN.
+    pub fn position(&self, seq: Seq) -> i64 {
+        self.octets.position(seq)
+    }
+
+    /// Learns where the direction begins, from a segment of its own.
+    #[inline(always)]
     pub(super) fn meet(&mut self, segment: &Segment) {
-        let flags = segment.flags;
-        let is_syn = flags.contains(Flags::SYN);
+        if segment.flags.contains(Flags::SYN) || !self.marks.contains(Marks::BASE) {
+            self.meet_anew(segment);
+        }
+    }
+
+    fn meet_anew(&mut self, segment: &Segment) {
+        let is_syn = segment.flags.contains(Flags::SYN);
         if is_syn {
             if self.marks.contains(Marks::FIN | Marks::BASE) && segment.seq != self.base && self.sum == 0 {
                 // What came before this number was none of the connection.

@@ -1,26 +1,11 @@
 //! From the bytes of a frame to its TCP segments: the way through the layers, and what is carried along it.
 
-use std::net::IpAddr;
-
+use super::datagram::{Ip, Plain};
 use super::fragments::Fragments;
+use super::header::{Checksums, Extent, Origin};
 use super::part::Part;
 use super::{IcmpError, Oddities, Segment, Skip, Tunnel, TunnelKind};
 use crate::capture::Frame;
-use crate::time::Timestamp;
-
-/// Whether TCP checksums are looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Checksums {
-    /// They are not: a sender with checksum offload, and every loopback, hands wrong ones to a capture.
-    #[default]
-    Ignore,
-    /// Those of segments with SYN, FIN or RST are verified, which move states and have few octets.
-    ///
-    /// What a sender leaves to its network card is not told as wrong: the sum of the pseudo-header, or nothing.
-    Controls,
-    /// They are verified where the whole segment was captured: [`Oddities::GOOD_CHECKSUM`] or [`Oddities::BAD_CHECKSUM`].
-    Verify,
-}
 
 /// Finds the TCP segments in frames of any known link type, through tunnels and IP fragments.
 ///
@@ -61,16 +46,26 @@ impl Decoder {
     ///
     /// # Errors
     /// A [`Skip`] says why the frame held no segment.
-    #[inline]
+    #[inline(always)]
     pub fn decode(&mut self, frame: &Frame<'_>, mut on: impl FnMut(&Segment, &[u8])) -> Result<(), Skip> {
-        if let Some(tunnels) = &mut self.tunnels {
-            tunnels.clear();
-        }
+        // What most frames are needs nothing of what is carried along on the way through the layers.
+        let Some(Plain { ip, rest, oddities }) = Plain::of(frame.link, Part::of(frame)) else {
+            return self.decode_layers(frame, on);
+        };
+        self.begin(Plain::STEPS);
+        self.origin(frame).segment(ip, rest, oddities, Extent::Packet, &mut on)
+    }
+
+    /// Does the same layer by layer, whatever the frame is, with the same result.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[inline(never)]
+    pub fn decode_layers(&mut self, frame: &Frame<'_>, mut on: impl FnMut(&Segment, &[u8])) -> Result<(), Skip> {
+        self.begin(0);
         let mut walk = Walk {
+            origin: self.origin(frame),
             fragments: &mut self.fragments,
-            checksums: self.checksums,
-            at: frame.at,
-            frame: frame.number,
             quote: &mut self.quote,
             error: &mut self.error,
             tunnels: &mut self.tunnels,
@@ -79,12 +74,25 @@ impl Decoder {
             budget: budget(frame.bytes.len()),
             is_over: false,
         };
-        let part = Part { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) };
-        let way = Way { oddities: Oddities::empty(), depth: 0, fragment: false, quoted: false };
-        let found = walk.link(frame.link, part, way);
+        let way = Way { oddities: Oddities::empty(), depth: 0, extent: Extent::Packet, quoted: false };
+        let found = walk.link(frame.link, Part::of(frame), way);
         let Walk { steps, is_over, .. } = walk;
         self.steps = steps;
         if is_over { Err(Skip::OverBudget) } else { found }
+    }
+
+    /// Forgets the frame before, for one that takes so many steps.
+    #[inline]
+    fn begin(&mut self, steps: u32) {
+        self.steps = steps;
+        if let Some(tunnels) = &mut self.tunnels {
+            tunnels.clear();
+        }
+    }
+
+    #[inline]
+    fn origin(&self, frame: &Frame<'_>) -> Origin {
+        Origin { at: frame.at, frame: frame.number, checksums: self.checksums }
     }
 
     /// How many steps the last frame took: what it costs is counted in headers that can hold a header of their own kind, and in subframes of an A-MSDU.
@@ -110,10 +118,8 @@ impl Decoder {
 
 /// One frame on its way through the layers.
 pub(super) struct Walk<'w, F> {
+    pub(super) origin: Origin,
     pub(super) fragments: &'w mut Fragments,
-    pub(super) checksums: Checksums,
-    pub(super) at: Option<Timestamp>,
-    pub(super) frame: u64,
     /// Where a TCP header goes that is only quoted.
     pub(super) quote: &'w mut Option<Segment>,
     /// Where the error goes that quotes it.
@@ -189,8 +195,8 @@ pub(super) struct Way {
     pub(super) oddities: Oddities,
     /// How many headers were entered that can hold a header of their own kind.
     pub(super) depth: u8,
-    /// Whether this is the first fragment of an IP packet, which could not be put to the others.
-    pub(super) fragment: bool,
+    /// How much there is of the IP packet that was entered last.
+    pub(super) extent: Extent,
     /// Whether an ICMP error quotes what follows.
     pub(super) quoted: bool,
 }
@@ -202,18 +208,6 @@ impl Way {
         self.oddities |= oddity;
         self
     }
-}
-
-/// What an IP header says to the layer above.
-#[derive(Clone, Copy)]
-pub(super) struct Ip {
-    pub(super) src: IpAddr,
-    pub(super) dst: IpAddr,
-    /// Its identification; for IPv6 the lower half of the fragment header's, if it has one.
-    pub(super) id: Option<u16>,
-    /// Its time to live, or its hop limit.
-    pub(super) ttl: u8,
-    pub(super) congestion_experienced: bool,
 }
 
 /// The steps that a frame of so many captured octets may take: no header that counts as one is shorter than these eight octets.

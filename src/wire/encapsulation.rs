@@ -1,6 +1,7 @@
 //! Ways into tunnels: GRE and what it carries, and those over UDP.
 
-use super::decoder::{Ip, Walk, Way};
+use super::datagram::Ip;
+use super::decoder::{Walk, Way};
 use super::link::{IPV4, IPV6, TRANSPARENT_ETHERNET};
 use super::part::Part;
 use super::{Oddities, Segment, Skip, TunnelKind};

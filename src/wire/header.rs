@@ -1,30 +1,68 @@
 //! The TCP header and its options (RFC 9293 section 3.1).
 
 use std::net::IpAddr;
+use std::ops::Range;
 
-use pnet::packet::tcp::{self, TcpPacket};
+use etherparse::checksum::Sum16BitWords;
+use pnet::packet::ip::IpNextHeaderProtocols;
+use pnet::packet::tcp::TcpPacket;
 
-use super::decoder::{Checksums, Ip, Walk, Way};
+use super::datagram::Ip;
 use super::part::Part;
 use super::{Flags, Oddities, Options, Segment, Seq, Skip};
+use crate::time::Timestamp;
 
-impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
-    /// A TCP segment; however odd it is, it is shown as long as all up to its window is there.
-    #[inline]
-    pub(super) fn tcp(&mut self, ip: Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let mut oddities = way.oddities;
-        let mut padded = [0; MIN_HEADER];
+/// Whether TCP checksums are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Checksums {
+    /// They are not: a sender with checksum offload, and every loopback, hands wrong ones to a capture.
+    #[default]
+    Ignore,
+    /// Those of segments with SYN, FIN or RST are verified, which move states and have few octets.
+    ///
+    /// What a sender leaves to its network card is not told as wrong: the sum of the pseudo-header, or nothing.
+    Controls,
+    /// They are verified where the whole segment was captured: [`Oddities::GOOD_CHECKSUM`] or [`Oddities::BAD_CHECKSUM`].
+    Verify,
+}
+
+/// The frame that a segment is in, and what of the segment is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) at: Option<Timestamp>,
+    pub(super) frame: u64,
+    pub(super) checksums: Checksums,
+}
+
+/// How much of its IP packet is there, where a segment is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// As much as was captured of a whole one.
+    Packet,
+    /// The first fragment, which could not be put to the others.
+    FirstFragment,
+}
+
+impl Origin {
+    /// Reads a TCP segment and hands it on, with what was captured of its payload; however odd it is, it is shown as long as all up to its window is there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    #[inline(always)]
+    pub(super) fn segment(
+        self,
+        ip: Ip,
+        part: Part<'_>,
+        mut oddities: Oddities,
+        extent: Extent,
+        on: impl FnOnce(&Segment, &[u8]),
+    ) -> Result<(), Skip> {
+        let padded;
         let header = match TcpPacket::new(part.bytes) {
             Some(header) => header,
             None => {
-                if part.bytes.len() < MIN_SHOWN {
-                    if way.quoted {
-                        *self.quote = self.quoted_start(&ip, part);
-                    }
-                    return Err(part.short(MIN_SHOWN));
-                }
                 oddities |= Oddities::HEADER_CUT;
-                padded[..part.bytes.len()].copy_from_slice(part.bytes);
+                padded = padded_header(part)?;
                 TcpPacket::new(&padded).expect("the copy is as long as a header")
             }
         };
@@ -60,7 +98,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             let _ = parse_options(part.bytes.get(MIN_HEADER..).unwrap_or(&[]), options);
         }
         // How long the payload of a whole packet was, its first fragment alone does not tell.
-        if header_len <= part.len && !way.fragment {
+        if header_len <= part.len && extent == Extent::Packet {
             len = part.len - header_len;
             payload = part.bytes.get(header_len..).unwrap_or(&[]);
         }
@@ -76,13 +114,10 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
         let is_control = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
         let is_asked = self.checksums == Checksums::Verify || self.checksums == Checksums::Controls && is_control;
-        if is_asked && !way.fragment {
+        if is_asked && extent == Extent::Packet {
             oddities |= verify(self.checksums, ip, part, oddities);
         }
-        if payload.len() < len || way.fragment {
-            oddities |= Oddities::CUT;
-        }
-        if oddities.contains(Oddities::HEADER_CUT) {
+        if payload.len() < len || extent == Extent::FirstFragment || oddities.contains(Oddities::HEADER_CUT) {
             oddities |= Oddities::CUT;
         }
         if ip.congestion_experienced {
@@ -90,17 +125,13 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
         segment.len = len as u32;
         segment.oddities = oddities;
-        if way.quoted {
-            *self.quote = Some(Segment { len: 0, ..segment });
-            return Err(Skip::NotTcp);
-        }
-        (self.on)(&segment, payload);
+        on(&segment, payload);
         Ok(())
     }
 
     /// The first eight octets of a TCP header, which is all that an ICMP error need quote (RFC 792): ports and sequence number.
     #[cold]
-    fn quoted_start(&self, ip: &Ip, part: Part<'_>) -> Option<Segment> {
+    pub(super) fn quoted_start(&self, ip: &Ip, part: Part<'_>) -> Option<Segment> {
         let (ports, seq) = (part.word(0).ok()?, part.word(4).ok()?);
         Some(Segment {
             at: self.at,
@@ -122,6 +153,17 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             options: Options::default(),
         })
     }
+}
+
+/// What was captured of a header that was cut, with zeros in place of the rest.
+#[cold]
+fn padded_header(part: Part<'_>) -> Result<[u8; MIN_HEADER], Skip> {
+    let mut padded = [0; MIN_HEADER];
+    match part.bytes.len() {
+        MIN_SHOWN..MIN_HEADER => padded[..part.bytes.len()].copy_from_slice(part.bytes),
+        _ => return Err(part.short(MIN_SHOWN)),
+    }
+    Ok(padded)
 }
 
 /// Reads options up to the end of the list, or to the first whose length is impossible.
@@ -187,48 +229,38 @@ fn read_option(kind: u8, value: &[u8], options: &mut Options) -> bool {
 }
 
 /// What the checksum says, where all that it covers was captured and no offload stands in its way.
-#[cold]
 fn verify(checksums: Checksums, ip: Ip, part: Part<'_>, oddities: Oddities) -> Oddities {
-    if !part.is_whole() || oddities.contains(Oddities::BAD_LENGTH) {
+    let Some(&[high, low]) = part.bytes.get(CHECKSUM) else { return Oddities::empty() };
+    if !part.is_whole() || part.len < MIN_HEADER || oddities.contains(Oddities::BAD_LENGTH) {
         return Oddities::empty();
     }
-    let Some(segment) = TcpPacket::new(part.bytes) else { return Oddities::empty() };
-    let right = match (ip.src, ip.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => tcp::ipv4_checksum(&segment, &src, &dst),
-        (IpAddr::V6(src), IpAddr::V6(dst)) => tcp::ipv6_checksum(&segment, &src, &dst),
-        _ => return Oddities::empty(),
-    };
-    let is = segment.get_checksum();
-    match checksums {
-        _ if right == is => Oddities::GOOD_CHECKSUM,
-        Checksums::Controls if is_left_to_hardware(is, ip, part.len) => Oddities::empty(),
-        _ => Oddities::BAD_CHECKSUM,
+    let pseudo = pseudo_header(ip);
+    let with_length = pseudo.clone().add_4bytes((part.len as u32).to_be_bytes());
+    if with_length.clone().add_slice(part.bytes).ones_complement() == 0 {
+        return Oddities::GOOD_CHECKSUM;
     }
+    // What a sender writes that has its network card compute the sum: nothing, or the sum of the pseudo-header, in which the
+    // length is missing where the card also cuts the octets into segments. A receiver that put segments together has the same.
+    let offloaded = [0, !pseudo.ones_complement(), !with_length.ones_complement()];
+    let is_left_to_hardware = offloaded.contains(&u16::from_ne_bytes([high, low]));
+    if checksums == Checksums::Controls && is_left_to_hardware { Oddities::empty() } else { Oddities::BAD_CHECKSUM }
 }
 
-/// Whether a checksum is what a sender writes that has its network card compute it: nothing, or the sum of the pseudo-header,
-/// in which the length is missing where the card also cuts the octets into segments.
-///
-/// A receiver that put segments together has the same.
-fn is_left_to_hardware(checksum: u16, ip: Ip, len: usize) -> bool {
-    let sum = |address: &[u8]| {
-        address.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum::<u32>()
-    };
-    let addresses = match (ip.src, ip.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => sum(&src.octets()) + sum(&dst.octets()),
-        (IpAddr::V6(src), IpAddr::V6(dst)) => sum(&src.octets()) + sum(&dst.octets()),
-        _ => return false,
-    };
-    let fold = |sum: u32| {
-        let once = (sum & 0xffff) + (sum >> 16);
-        ((once & 0xffff) + (once >> 16)) as u16
-    };
-    let pseudo = addresses + PROTOCOL;
-    [0, fold(pseudo), fold(pseudo + (len & 0xffff) as u32 + (len >> 16) as u32)].contains(&checksum)
+/// The sum of the pseudo-header but for the length (RFC 9293 section 3.1).
+#[inline]
+fn pseudo_header(ip: Ip) -> Sum16BitWords {
+    let mut sum = Sum16BitWords::new();
+    for address in [ip.src, ip.dst] {
+        sum = match address {
+            IpAddr::V4(address) => sum.add_4bytes(address.octets()),
+            IpAddr::V6(address) => sum.add_16bytes(address.octets()),
+        };
+    }
+    sum.add_2bytes([0, IpNextHeaderProtocols::Tcp.0])
 }
 
-const PROTOCOL: u32 = 6;
-
+/// Where the checksum stands in a header.
+const CHECKSUM: Range<usize> = 16..18;
 const MIN_HEADER: usize = 20;
 /// Up to the window: with less, Wireshark shows none either, and what the flags were is not known.
 const MIN_SHOWN: usize = 16;

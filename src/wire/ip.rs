@@ -1,12 +1,9 @@
 //! IPv4 and IPv6: their lengths, options, extension headers and fragments, down to TCP or a tunnel.
 
-use std::net::IpAddr;
-
-use pnet::packet::ipv4::Ipv4Packet;
-use pnet::packet::ipv6::Ipv6Packet;
-
-use super::decoder::{Ip, Walk, Way};
+use super::datagram::{Ip, Ipv4, Ipv6};
+use super::decoder::{Walk, Way};
 use super::fragments::{Fragment, Key};
+use super::header::Extent;
 use super::part::Part;
 use super::{IcmpError, Oddities, Segment, Skip, TunnelKind};
 
@@ -20,81 +17,30 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
     }
 
-    /// An IPv4 packet (RFC 791).
-    #[inline(always)]
+    /// An IPv4 packet.
     pub(super) fn ipv4(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let mut way = self.deeper(way)?;
-        way.fragment = false;
-        let header = Ipv4Packet::new(part.bytes).ok_or_else(|| part.short(20))?;
-        let header_len = usize::from(header.get_header_length()) * 4;
-        if header.get_version() != 4 || header_len < 20 {
-            return Err(Skip::Malformed);
-        }
-        let mut lies = false;
-        let total = match usize::from(header.get_total_length()) {
-            // A sender with segmentation offload leaves it to the hardware: the frame's length holds.
-            0 => part.len,
-            total if total < header_len => return Err(Skip::Malformed),
-            total if total > part.len => {
-                way = way.with(Oddities::BAD_LENGTH);
-                lies = true;
-                part.len
-            }
-            total => total,
-        };
-        let rest = part.limited(total).after(header_len)?;
-        let ip = Ip {
-            src: IpAddr::V4(header.get_source()),
-            dst: IpAddr::V4(header.get_destination()),
-            id: Some(header.get_identification()),
-            ttl: header.get_ttl(),
-            congestion_experienced: header.get_ecn() == 3,
-        };
-        let protocol = header.get_next_level_protocol().0;
-        let more = header.get_flags() & 1 != 0;
-        let offset = u32::from(header.get_fragment_offset()) * 8;
-        if !more && offset == 0 {
-            // What stays here need not be written to memory and read again.
-            return if protocol == TCP {
-                self.tcp(ip, rest, way)
-            } else {
-                self.other_transport(&{ ip }, protocol, rest, way)
-            };
+        let way = self.deeper(way)?;
+        let packet = Ipv4::read(part)?;
+        let way = Way { extent: Extent::Packet, ..way.with(packet.oddities()) };
+        let is_fragment = packet.is_fragment();
+        let Ipv4 { ip, protocol, offset, more, lies, rest } = packet;
+        if !is_fragment {
+            return self.transport(&ip, protocol, rest, way);
         }
         if way.quoted {
             return Err(Skip::NotTcp);
         }
-        let key = Key { src: ip.src, dst: ip.dst, id: u32::from(header.get_identification()), protocol };
-        self.fragment(&{ ip }, key, Fragment { offset, more, lies, protocol, part: rest }, way)
+        let key = Key { src: ip.src, dst: ip.dst, id: ip.id.unwrap_or(0).into(), protocol };
+        self.fragment(&ip, key, Fragment { offset, more, lies, protocol, part: rest }, way)
     }
 
-    /// An IPv6 packet (RFC 8200).
+    /// An IPv6 packet.
     pub(super) fn ipv6(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        let mut way = self.deeper(way)?;
-        way.fragment = false;
-        let header = Ipv6Packet::new(part.bytes).ok_or_else(|| part.short(40))?;
-        if header.get_version() != 6 {
-            return Err(Skip::Malformed);
-        }
-        let mut rest = part.after(40)?;
-        let mut lies = false;
-        match usize::from(header.get_payload_length()) {
-            // A jumbogram, or segmentation offload: the frame's length holds.
-            0 => {}
-            length if length > rest.len => {
-                way = way.with(Oddities::BAD_LENGTH);
-                lies = true;
-            }
-            length => rest = rest.limited(length),
-        }
-        let ip = Ip {
-            src: IpAddr::V6(header.get_source()),
-            dst: IpAddr::V6(header.get_destination()),
-            id: None,
-            ttl: header.get_hop_limit(),
-            congestion_experienced: header.get_traffic_class() & 3 == 3,
-        };
-        self.extensions(&ip, header.get_next_header().0, rest, lies, way)
+        let way = self.deeper(way)?;
+        let packet = Ipv6::read(part)?;
+        let way = Way { extent: Extent::Packet, ..way.with(packet.oddities()) };
+        let Ipv6 { ip, next, lies, rest } = packet;
+        self.extensions(&ip, next, rest, lies, way)
     }
 
     /// Extension headers, as many as there are: each takes octets, so their chain ends.
@@ -134,15 +80,10 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     }
 
     /// What an IP header carries, by its protocol number.
-    #[inline]
     fn transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
-        if protocol == TCP { self.tcp(*ip, part, way) } else { self.other_transport(ip, protocol, part, way) }
-    }
-
-    #[inline(never)]
-    fn other_transport(&mut self, ip: &Ip, protocol: u8, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let inside = way.with(Oddities::TUNNELLED);
         match protocol {
+            TCP => self.tcp(ip, part, way),
             UDP => self.udp(ip, part, way),
             GRE => self.gre(TunnelKind::Gre, ip, part, inside.with(Oddities::GRE)),
             IPV4_INSIDE | IPV6_INSIDE => {
@@ -172,6 +113,21 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
     }
 
+    /// A TCP segment, which is handed on, or one that an ICMP error quotes, which is kept for whoever asks.
+    fn tcp(&mut self, ip: &Ip, part: Part<'_>, way: Way) -> Result<(), Skip> {
+        let Self { origin, on, .. } = self;
+        let mut quote = None;
+        let found = origin.segment(*ip, part, way.oddities, way.extent, |segment, payload| match way.quoted {
+            true => quote = Some(Segment { len: 0, ..*segment }),
+            false => on(segment, payload),
+        });
+        if !way.quoted {
+            return found;
+        }
+        *self.quote = quote.or_else(|| self.origin.quoted_start(ip, part));
+        found.and(Err(Skip::NotTcp))
+    }
+
     /// An ICMP message: those of the types in `errors` quote the packet they are about, after eight octets (RFC 792, RFC 4443).
     ///
     /// A redirect quotes one, too, but that packet went on its way.
@@ -193,7 +149,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
             // A cut fragment cannot be put to the others; the first one shows its headers all the same,
             // though, as in Wireshark, not over IPv6.
             return if fragment.offset == 0 && ip.src.is_ipv4() {
-                self.transport(ip, fragment.protocol, fragment.part, Way { fragment: true, ..way })
+                self.transport(ip, fragment.protocol, fragment.part, Way { extent: Extent::FirstFragment, ..way })
             } else {
                 Err(Skip::Fragment)
             };
@@ -202,7 +158,7 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         for _ in 0..STEPS_A_FRAGMENT {
             self.step()?;
         }
-        match self.fragments.add(key, &fragment, self.at) {
+        match self.fragments.add(key, &fragment, self.origin.at) {
             Some((protocol, bytes)) => {
                 self.reassembled(bytes.len());
                 self.upper(ip, protocol, Part::whole(&bytes), way.with(Oddities::FRAGMENTED))

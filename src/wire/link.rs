@@ -1,15 +1,13 @@
 //! Link layers: whatever a frame begins with, down to IP.
 
-use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
-
-use super::decoder::{Ip, Walk, Way};
+use super::datagram::{self, Ip};
+use super::decoder::{Walk, Way};
 use super::part::Part;
 use super::{Segment, Skip, TunnelKind};
 use crate::capture::LinkType;
 
 impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
     /// A frame of this link type (numbers of the LINKTYPE_ registry, and the DLT_ numbers that differ from it).
-    #[inline]
     pub(super) fn link(&mut self, link: LinkType, part: Part<'_>, way: Way) -> Result<(), Skip> {
         match link {
             LinkType::ETHERNET => self.ethernet(part, way),
@@ -18,16 +16,10 @@ impl<F: FnMut(&Segment, &[u8])> Walk<'_, F> {
         }
     }
 
-    /// An Ethernet frame from its destination address on; padding and check sequence are left to IP's length.
-    #[inline]
+    /// An Ethernet frame from its destination address on.
     pub(super) fn ethernet(&mut self, part: Part<'_>, way: Way) -> Result<(), Skip> {
         let way = self.deeper(way)?;
-        let header = EthernetPacket::new(part.bytes).ok_or_else(|| part.short(14))?;
-        let kind = header.get_ethertype();
-        let rest = part.after(14)?;
-        if kind == EtherTypes::Ipv4 {
-            return self.ipv4(rest, way);
-        }
+        let (kind, rest) = datagram::ethernet(part)?;
         self.ethertype(kind.0, rest, way)
     }
 

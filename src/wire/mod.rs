@@ -1,5 +1,6 @@
 //! Bytes to segments: link layers, tunnels, IP and its fragments, the TCP header and its options.
 
+mod datagram;
 mod decoder;
 mod encapsulation;
 mod fragments;
@@ -13,7 +14,8 @@ mod seq;
 mod tunnel;
 mod wlan;
 
-pub use decoder::{Checksums, Decoder};
+pub use decoder::Decoder;
+pub use header::Checksums;
 pub use icmp::{IcmpError, IcmpKind};
 pub use segment::{Flags, Oddities, Options, Segment};
 pub use seq::Seq;

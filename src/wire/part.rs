@@ -1,6 +1,7 @@
 //! What is left of a frame from some layer on, read without ever going beyond what was captured.
 
 use super::Skip;
+use crate::capture::Frame;
 
 /// The rest of a frame from some layer on: what was captured of it, and how long it was on the wire.
 #[derive(Clone, Copy)]
@@ -11,6 +12,12 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// All of a frame.
+    #[inline]
+    pub(super) fn of(frame: &Frame<'a>) -> Self {
+        Self { bytes: frame.bytes, len: frame.bytes.len().max(frame.wire_len as usize) }
+    }
+
     /// Something that is wholly there.
     #[inline]
     pub(super) fn whole(bytes: &'a [u8]) -> Self {

@@ -511,6 +511,41 @@ fn checksums_are_verified_only_where_asked() {
     assert_eq!(only(101, &bytes).0.oddities, Oddities::empty());
 }
 
+proptest! {
+    /// The checksum over wide words is that of pnet, which adds up the header's numbers one by one.
+    #[test]
+    fn checksums_are_right_for_any_octets(
+        payload in proptest::collection::vec(any::<u8>(), 0..60),
+        addresses: [[u8; 16]; 2],
+        version6: bool,
+        wrong in 1u16..,
+    ) {
+        let mut bytes = if version6 { ipv6(6, &tcp(0x18, &[], &payload)) } else { ipv4(6, &tcp(0x18, &[], &payload)) };
+        let (start, width, header) = if version6 { (8, 16, 40) } else { (12, 4, 20) };
+        for (side, address) in addresses.iter().enumerate() {
+            bytes[start + side * width..][..width].copy_from_slice(&address[..width]);
+        }
+        let view = pnet::packet::tcp::TcpPacket::new(&bytes[header..]).unwrap();
+        let right = if version6 {
+            let [src, dst] = addresses.map(Into::into);
+            pnet::packet::tcp::ipv6_checksum(&view, &src, &dst)
+        } else {
+            let [src, dst] = addresses.map(|[a, b, c, d, ..]| [a, b, c, d].into());
+            pnet::packet::tcp::ipv4_checksum(&view, &src, &dst)
+        };
+        let mut told = |checksum: u16| {
+            bytes[header + 16..header + 18].copy_from_slice(&checksum.to_be_bytes());
+            let mut decoder = Decoder::new().with_checksums(Checksums::Verify);
+            decode(&mut decoder, 101, &bytes, bytes.len()).unwrap()[0].0.oddities
+        };
+        prop_assert_eq!(told(right), Oddities::GOOD_CHECKSUM);
+        // In one's complement there are two zeros, and a receiver takes either for the other.
+        let is_other_zero = [right, right ^ wrong].iter().all(|sum| matches!(sum, 0 | 0xffff));
+        let expected = if is_other_zero { Oddities::GOOD_CHECKSUM } else { Oddities::BAD_CHECKSUM };
+        prop_assert_eq!(told(right ^ wrong), expected);
+    }
+}
+
 // ---- what is cut ----
 
 #[test]
@@ -673,5 +708,47 @@ proptest! {
             prop_assert!(payload.len() <= segment.len as usize);
             prop_assert!(segment.options.sack_edges().len() <= 4);
         }
+    }
+
+    /// A plain frame, however odd, is the same whether it is decoded at once or layer by layer.
+    #[test]
+    fn plain_frames_are_what_their_layers_say(
+        version6 in proptest::bool::weighted(0.1),
+        words in proptest::collection::vec(any::<[u8; 4]>(), 0..11),
+        (flags, fragment) in (any::<u8>(), prop_oneof![4 => Just(0x4000), 1 => any::<u16>()]),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..3),
+        (captured, padding, beyond) in (any::<proptest::sample::Index>(), 0usize..9, 0usize..9),
+        checksums in proptest::sample::select(&[Checksums::Ignore, Checksums::Controls, Checksums::Verify]),
+    ) {
+        let tcp = tcp(flags, &words.concat(), b"octets");
+        let mut bytes = if version6 {
+            ethernet(0x86dd, &ipv6(6, &tcp))
+        } else {
+            ethernet(0x0800, &ipv4_with(6, fragment, &words.concat()[..words.len() / 4 * 4], &tcp))
+        };
+        bytes.extend_from_slice(&vec![0; padding]);
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        let wire_len = bytes.len() + beyond;
+        // Half of them are whole.
+        bytes.truncate(captured.index(2 * bytes.len() + 2));
+        let [at_once, by_layer] = [true, false].map(|at_once| {
+            let mut decoder = Decoder::new().with_checksums(checksums).with_tunnels();
+            let frame = Frame {
+                number: 7,
+                at: Some(Timestamp::from_nanos(5)),
+                link: LinkType::ETHERNET,
+                bytes: &bytes,
+                wire_len: wire_len as u32,
+                seen: Default::default(),
+            };
+            let mut found = Vec::new();
+            let on = |segment: &Segment, payload: &[u8]| found.push((*segment, payload.to_vec()));
+            let decoded = if at_once { decoder.decode(&frame, on) } else { decoder.decode_layers(&frame, on) };
+            (decoded, found, decoder.steps(), decoder.quote(), decoder.tunnels().to_vec())
+        });
+        prop_assert_eq!(at_once, by_layer);
     }
 }

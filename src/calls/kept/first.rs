@@ -13,7 +13,7 @@ use super::super::{
     Thread, ThreadId, Threads,
 };
 use super::{COST_OF_EVIDENCE, Damaged, Kept, Room, are_args, cost, is_call, is_preview, is_short, parsed};
-use crate::kernel::{Evidence, TcpInfo};
+use crate::kernel::{Answer, TcpInfo};
 use crate::time::Timestamp;
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ enum Line {
     #[serde(rename = "tcpflow")]
     Header(serde::de::IgnoredAny),
     Call(Box<Written>),
-    Evidence(Box<Evidence>),
+    Evidence(Box<Answer>),
     Notice(String),
 }
 

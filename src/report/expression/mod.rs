@@ -1,5 +1,6 @@
 //! A condition on a connection, written in the Common Expression Language (CEL) over the fields' names.
 
+mod assertion;
 mod named;
 mod reader;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr, MapExpr, StructExpr};
 use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError};
 
+pub use self::assertion::{Assertion, Judged};
 use self::named::Named;
 use self::reader::{Reader, Type};
 use self::value::{Known, environment};
@@ -49,24 +51,8 @@ impl Expression {
     /// # Errors
     /// What is wrong, and where.
     pub fn parse(source: &str) -> Result<Self, Wrong> {
-        if source.trim().is_empty() {
-            return Err(Wrong::whole("empty; write a condition such as ending == \"reset\""));
-        }
-        if source.len() > LONGEST {
-            return Err(Wrong::whole(format!("longer than {LONGEST} octets")));
-        }
-        if brackets(source) > DEEPEST_BRACKETS {
-            return Err(Wrong::whole(format!("more than {DEEPEST_BRACKETS} brackets in one another")));
-        }
-        // The library's parser goes as deep as a chain of these is long, and would overflow the stack.
-        if source.matches(|c| ".[({+-*/%<>=!?".contains(c)).count() > MOST_OPERATORS {
-            return Err(Wrong::whole(format!("more than {MOST_OPERATORS} operators and brackets")));
-        }
         let env = Arc::new(environment());
-        let program = env.compile(source).map_err(|errors| Wrong::of_syntax(source, &errors))?;
-        if depth(program.expression()) > DEEPEST {
-            return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
-        }
+        let program = compiled(source, &env)?;
         let places = program.source_info();
         let mut reader =
             Reader { env: &env, places, named: Named::default(), scope: Vec::new(), loops: 0, patterns: Vec::new() };
@@ -123,6 +109,11 @@ impl Expression {
         false
     }
 
+    /// The name of a field that only a breakdown has, where it names one.
+    pub fn of_breakdown(&self) -> Option<&'static str> {
+        self.named.fields.iter().find(|field| field.is_of_breakdown()).map(|field| field.name)
+    }
+
     /// How many connections it was tried on, where it held for none of them.
     pub fn in_vain(&self) -> Option<u64> {
         (self.tried > 0 && self.held == 0).then_some(self.tried)
@@ -139,6 +130,28 @@ impl fmt::Debug for Expression {
         let fields: Vec<_> = self.named.fields.iter().map(|field| field.name).collect();
         f.debug_struct("Expression").field("fields", &fields).finish_non_exhaustive()
     }
+}
+
+/// Reads an expression that is neither longer nor deeper than what is decided in a moment.
+fn compiled(source: &str, env: &Arc<Env>) -> Result<cel::Program, Wrong> {
+    if source.trim().is_empty() {
+        return Err(Wrong::whole("empty; write a condition such as ending == \"reset\""));
+    }
+    if source.len() > LONGEST {
+        return Err(Wrong::whole(format!("longer than {LONGEST} octets")));
+    }
+    if brackets(source) > DEEPEST_BRACKETS {
+        return Err(Wrong::whole(format!("more than {DEEPEST_BRACKETS} brackets in one another")));
+    }
+    // The library's parser goes as deep as a chain of these is long, and would overflow the stack.
+    if source.matches(|c| ".[({+-*/%<>=!?".contains(c)).count() > MOST_OPERATORS {
+        return Err(Wrong::whole(format!("more than {MOST_OPERATORS} operators and brackets")));
+    }
+    let program = env.compile(source).map_err(|errors| Wrong::of_syntax(source, &errors))?;
+    if depth(program.expression()) > DEEPEST {
+        return Err(Wrong::whole(format!("nested more than {DEEPEST} deep, or as long a chain of one operator")));
+    }
+    Ok(program)
 }
 
 /// How many brackets are open at once, at most; one in a text counts, too.

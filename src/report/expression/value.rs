@@ -76,7 +76,8 @@ impl VariableResolver for Known<'_> {
     }
 }
 
-fn converted<'a>(value: Value<'a>) -> CowVal<'a, 'a> {
+/// A field's value in the language.
+pub(super) fn converted<'a>(value: Value<'a>) -> CowVal<'a, 'a> {
     match value {
         Value::Null => CowVal::owned(CelNull),
         Value::Truth(truth) => CowVal::owned(CelBool::from(truth)),

@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::{Kind, Unit};
-use crate::flow::{Closer, ConnState, Connection, Ending, FindingAt, RolesBasis, Verdict};
+use crate::flow::{
+    Closer, ConnState, Connection, Ending, FindingAt, ProblemKind, RolesBasis, Side, Unacknowledged, Verdict,
+};
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;
@@ -216,7 +218,7 @@ macro_rules! words {
     )*};
 }
 
-words! { State ConnState Closer Ending IcmpKind Basis RolesBasis }
+words! { State ConnState Closer Ending IcmpKind Basis RolesBasis ProblemKind Side Unacknowledged }
 
 /// The findings of a connection.
 #[derive(Clone, Copy)]

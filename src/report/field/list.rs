@@ -3,7 +3,8 @@
 //! A row reads as a field of a structure does: its sentence, its name, the type of its value, the unit that it counts in where the type
 //! does not say so, its heading in the table where it has a column there, and the value.
 //! Rows stand in blocks, in the order of the `connection` line: `rows` are fields of the object that the list describes, `mostly_zero`
-//! are counts that are nearly always 0, all of them; `ends`, `reasons` and `sides` are objects within it, whose fields the other lists name.
+//! are counts that are nearly always 0, all of them; `ends`, `reasons`, `problems` and `sides` are objects within it, whose fields the other lists name,
+//! and `divided` is one of such objects, which may be null as a whole.
 //!
 //! Each list hands itself to the macro `$with`, behind the arguments in brackets, and so becomes [`Field`](super::Field)s in one place
 //! and the writer of the `connection` line in another, which has no value in between.
@@ -51,7 +52,7 @@ macro_rules! connection_fields {
                 client_state_basis: Option<Basis> = c.client_state_basis;
                 /// What the server's state rests on.
                 server_state_basis: Option<Basis> = c.server_state_basis;
-                /// What says which end is the client: it sent a SYN, took a SYN-ACK, or sent what came first.
+                /// What says which end is the client: it sent a SYN, took a SYN-ACK, the other end has a well-known or the lower port, or it sent what came first.
                 roles_basis: RolesBasis = c.roles_basis;
                 /// Who sent the first FIN, or the RST that ended it; both where the FINs crossed.
                 closed_by: Option<Closer> = c.closed_by;
@@ -74,6 +75,10 @@ macro_rules! connection_fields {
                 /// The verdict as data: a code, and the facts that it rests on.
                 reason = &c.verdict;
             }
+            problems {
+                /// What hurt the connection most, as data; null where nothing stands out. Its figures are null where they are not known, or do not belong to its kind.
+                problem = &c.problem;
+            }
             sides {
                 /// What the client sent, and what was measured on it.
                 client_to_server = &c.client_to_server;
@@ -86,6 +91,17 @@ macro_rules! connection_fields {
                 /// Findings that were counted but are not in that list.
                 findings_omitted: u64, in Findings = c.findings_omitted;
             }
+            divided {
+                /// Where its time went, in classes that add up to duration_ns: with --breakdown, or where --where or --sort names one of them; else null.
+                breakdown: c.breakdown.as_deref(), |b| {
+                    /// As the client's octets spent it.
+                    client_to_server = &b.client_to_server;
+                    /// As the server's octets spent it.
+                    server_to_client = &b.server_to_client;
+                    /// As the connection did: where the directions differ, the one that held it up.
+                    total = &b.total;
+                }
+            }
         }
     };
 }
@@ -97,6 +113,52 @@ macro_rules! reason_fields {
             rows {
                 /// What the verdict says. Resets: in_handshake before it was complete; octets_after_close for octets that came after its sender's FIN; after_own_fin, after_peers_fin; keep_alives_unanswered; abort with ACK, no_connection without, while neither end had closed.
                 code: Code = Code(v.code());
+            }
+        }
+    };
+}
+
+/// Hands on the fields of what hurt a connection most, `p`, an optional [`Problem`](crate::flow::Problem).
+macro_rules! problem_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |p|
+            rows {
+                /// What it is. docs/answers.md shows each of them with its sentence.
+                kind: Option<ProblemKind> = p.map(|p| p.kind);
+                /// The end that it is about: whose segments were lost or not acknowledged, whose window was zero, who was silent, in whose name octets or a RST were forged.
+                side: Option<Side> = p.map(|p| p.side);
+                /// When it began.
+                since: Option<Timestamp> = p.and_then(|p| p.since);
+                /// How long it lasted: from the first to the last of its segments, or all windows of zero or all waiting together.
+                lasted_ns: Option<Span> = p.and_then(|p| p.lasted);
+                /// Of loss: how long nothing else was captured before the retransmissions, in all.
+                waited_ns: Option<Span> = p.and_then(|p| p.waited);
+                /// Whether it went on until the connection's last segment, or the capture's end.
+                until_end: Option<bool> = p.map(|p| p.until_end);
+                /// How many segments it is about, or how often the same was sent; of zero_window, how often the window was zero.
+                times: Option<u64> = p.and_then(|p| p.segments);
+                /// How many segments that end sent in all.
+                of_segments: Option<u64>, in Segments = p.and_then(|p| p.of_segments);
+                /// How many octets were retransmitted.
+                octets_again: Option<u64>, in Octets = p.and_then(|p| p.octets);
+                /// Octets of a segment that does not arrive.
+                size_lost: Option<u32>, in Octets = p.and_then(|p| p.size_lost);
+                /// The most octets that one that arrived can have had.
+                size_passed: Option<u32>, in Octets = p.and_then(|p| p.size_passed);
+                /// Of window_scale_ignored: the peer's window as it is scaled.
+                window: Option<u32>, in Octets = p.and_then(|p| p.windows).map(|windows| windows[0]);
+                /// The same window as it stands in the header.
+                window_unscaled: Option<u32>, in Octets = p.and_then(|p| p.windows).map(|windows| windows[1]);
+                /// The largest packet that a router forwards, by its ICMP error.
+                mtu: Option<u32>, in Octets = p.and_then(|p| p.mtu);
+                /// Of silence: who had sent the last octets, so that it may have been the other's turn; null where the same end sent the next ones.
+                after: Option<Side> = p.and_then(|p| p.after);
+                /// Of forged_reset and conflicting_octets: the time to live of what may be forged, where it differs from that of the end's other segments.
+                ttl: Option<u8> = p.and_then(|p| p.ttls).map(|ttls| ttls[0]);
+                /// The time to live of those.
+                usual_ttl: Option<u8> = p.and_then(|p| p.ttls).map(|ttls| ttls[1]);
+                /// Of what was never acknowledged: what it is.
+                what: Option<Unacknowledged> = p.and_then(|p| p.what);
             }
         }
     };
@@ -182,4 +244,40 @@ macro_rules! side_fields {
     };
 }
 
-pub(in crate::report) use {connection_fields, end_fields, reason_fields, side_fields};
+/// Hands on the fields of a division `p` of the duration, [`Parts`](crate::flow::Parts) where there is one.
+macro_rules! parts_fields {
+    ($with:ident $args:tt) => {
+        $with! { $args |p|
+            rows {
+                /// The handshake.
+                handshake_ns: Option<Span> = p.map(|p| p.of(Class::Handshake));
+                /// Waiting for the client's program: nothing was under way, and it was the next to send.
+                client_program_ns: Option<Span> = p.map(|p| p.of(Class::ClientProgram));
+                /// Waiting for the server's program.
+                server_program_ns: Option<Span> = p.map(|p| p.of(Class::ServerProgram));
+                /// Limited by the sender's program or send buffer: octets were under way, and there was room for more.
+                sender_program_ns: Option<Span> = p.map(|p| p.of(Class::SenderProgram));
+                /// Limited by the receiver's window.
+                receiver_window_ns: Option<Span> = p.map(|p| p.of(Class::ReceiverWindow));
+                /// The same, while the window was zero.
+                zero_window_ns: Option<Span> = p.map(|p| p.of(Class::ZeroWindow));
+                /// Limited by the network: the path's time, or the congestion window.
+                network_ns: Option<Span> = p.map(|p| p.of(Class::Network));
+                /// Waiting for lost octets that a timer repaired.
+                timeout_ns: Option<Span> = p.map(|p| p.of(Class::Timeout));
+                /// Waiting for lost octets that fast recovery repaired.
+                fast_recovery_ns: Option<Span> = p.map(|p| p.of(Class::FastRecovery));
+                /// Waiting for an acknowledgement that was held back (delayed ACK, often with Nagle's algorithm).
+                delayed_ack_ns: Option<Span> = p.map(|p| p.of(Class::DelayedAck));
+                /// From the first FIN on where nothing else went on, or from the RST on.
+                closing_ns: Option<Span> = p.map(|p| p.of(Class::Closing));
+                /// Nothing was under way, and no octets followed; in a direction also while the other one was at work.
+                idle_ns: Option<Span> = p.map(|p| p.of(Class::Idle));
+                /// What the segments do not show.
+                unknown_ns: Option<Span> = p.map(|p| p.of(Class::Unknown));
+            }
+        }
+    };
+}
+
+pub(in crate::report) use {connection_fields, end_fields, parts_fields, problem_fields, reason_fields, side_fields};

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::wording::{English, Wording};
-use crate::flow::{Closer, ConnState, Connection, Ending, RolesBasis};
+use crate::flow::{Class, Closer, ConnState, Connection, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;
@@ -17,7 +17,7 @@ use crate::wire::IcmpKind;
 pub use datum::Value;
 pub(super) use datum::{Code, Datum, Findings, Frame};
 pub(super) use finding::FindingField;
-pub(super) use list::{connection_fields, end_fields, reason_fields, side_fields};
+pub(super) use list::{connection_fields, end_fields, parts_fields, problem_fields, reason_fields, side_fields};
 pub use reference::fields_help;
 
 /// One field of a connection.
@@ -39,6 +39,15 @@ pub struct Field {
     pub heading: Option<&'static str>,
     doc: &'static str,
     of: for<'a> fn(&'a Connection) -> Value<'a>,
+}
+
+/// Which fields records have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Columns {
+    /// Those that every connection has.
+    Usual,
+    /// Those of the breakdown besides.
+    WithBreakdown,
 }
 
 /// What the values of a field are.
@@ -103,10 +112,18 @@ impl Field {
         LIST.iter().copied().flatten().flat_map(|group| group.fields.iter().copied().flatten())
     }
 
-    /// Every field in the order of records: that of the `connection` line, and last the number of findings.
-    pub fn columns() -> impl Iterator<Item = &'static Self> {
-        let plain = Self::all().filter(|field| field.kind != Kind::Findings);
+    /// The fields in the order of records: that of the `connection` line, and last the number of findings.
+    pub fn columns(columns: Columns) -> impl Iterator<Item = &'static Self> {
+        let plain = Self::all().filter(move |field| match columns {
+            Columns::Usual => field.kind != Kind::Findings && !field.is_of_breakdown(),
+            Columns::WithBreakdown => field.kind != Kind::Findings,
+        });
         plain.chain(Self::all().filter(|field| field.kind == Kind::Findings))
+    }
+
+    /// Whether it is known only where a breakdown was asked for.
+    pub fn is_of_breakdown(&self) -> bool {
+        self.name.starts_with("breakdown.")
     }
 
     /// The field of that name.
@@ -265,6 +282,28 @@ macro_rules! block {
             fields: reason_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
         },)*]
     };
+
+    ($c:ident divided { $(#[doc = $whole_doc:literal])* $whole:ident: $divided:expr, |$b:ident| {
+        $($(#[doc = $doc:literal])* $name:ident = $of:expr;)*
+    } }) => {
+        &[$(Group {
+            name: concat!(stringify!($whole), ".", stringify!($name)),
+            doc: concat!($($doc),*),
+            heading: None,
+            fields: parts_fields! {
+                fields (concat!(stringify!($whole), ".", stringify!($name), "."), |$c| $divided.map(|$b| $of))
+            },
+        },)*]
+    };
+
+    ($c:ident problems { $($(#[doc = $doc:literal])* $name:ident = $of:expr;)* }) => {
+        &[$(Group {
+            name: stringify!($name),
+            doc: concat!($($doc),*),
+            heading: None,
+            fields: problem_fields! { fields (concat!(stringify!($name), "."), |$c| $of) },
+        },)*]
+    };
 }
 
 macro_rules! unit {
@@ -292,6 +331,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::flow::Problem;
     use crate::report::{Jsonl, sample};
 
     /// The fields of a JSON object by their paths, lists left out.
@@ -325,6 +365,10 @@ mod tests {
         whole.closed_by = Some(Closer::Both);
         let mut unknown = whole.clone();
         (unknown.first, unknown.closed_by, unknown.client_to_server.isn) = (None, None, None);
+        let parts = Class::ALL.iter().map(|class| (*class, Span(100 + *class as i64))).collect();
+        let breakdown = crate::flow::Breakdown { total: parts, ..Default::default() };
+        whole.breakdown = Some(Box::new(breakdown));
+        unknown.problem = Some(Problem::new(ProblemKind::PeerSilent, Side::Server));
         for connection in [whole, unknown] {
             let mut line = Vec::new();
             let mut jsonl = Jsonl::new(&mut line);
@@ -335,8 +379,13 @@ mod tests {
             expected.remove("type");
             // What else a reason has depends on its code.
             expected.retain(|name, _| name == "reason.code" || !name.starts_with("reason."));
+            // Where nothing hurt it, or nobody asked where its time went, none of these fields is there.
+            let (is_hurt, is_divided) = (connection.problem.is_some(), connection.breakdown.is_some());
+            assert_eq!(expected.remove("problem").is_some(), !is_hurt);
+            assert_eq!(expected.remove("breakdown"), (!is_divided).then_some(serde_json::Value::Null));
             let told: BTreeMap<_, _> = Field::all()
-                .filter(|field| field.kind != Kind::Findings)
+                .filter(|field| is_hurt || !field.name.starts_with("problem."))
+                .filter(|field| field.kind != Kind::Findings && (is_divided || !field.is_of_breakdown()))
                 .map(|field| (field.name.to_owned(), json(field.of(&connection))))
                 .collect();
             assert_eq!(told, expected);
@@ -387,15 +436,25 @@ mod tests {
                 "" => "connection",
                 "client" | "server" => "end",
                 "reason" => "reason",
+                "problem" => "problem",
+                _ if name.starts_with("breakdown.") => "parts",
                 _ => "side_summary",
             };
+            // What is null as a whole has no part that is.
+            let is_part = object == "parts";
             let described = &schema["$defs"][object];
             if name.is_empty() {
                 top.extend(group.fields.iter().copied().flatten().map(|field| field.name.to_owned()));
             } else {
-                top.push(name.to_owned());
-                let told = &schema["$defs"]["connection"]["properties"][name];
-                if told["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
+                let told = match name.strip_prefix("breakdown.") {
+                    Some(part) => &schema["$defs"]["breakdown"]["properties"][part],
+                    None => &schema["$defs"]["connection"]["properties"][name],
+                };
+                top.push(name.split('.').next().unwrap().to_owned());
+                top.dedup();
+                // Where nothing hurt it, there is no problem.
+                let at = if object == "problem" { &told["anyOf"][0] } else { told };
+                if at["$ref"] != format!("#/$defs/{object}") || told["description"] != group.doc() {
                     wrong.push(format!("{name}: \"$ref\": \"#/$defs/{object}\", \"description\": \"{}\"", group.doc()));
                 }
                 let names: Vec<_> =
@@ -418,7 +477,9 @@ mod tests {
                     Kind::Findings => "array",
                 };
                 let mut types = BTreeSet::from([kind.to_owned()]);
-                if field.nullable {
+                // Where there is a problem, these are known of it.
+                let is_known = object == "problem" && ["kind", "side", "until_end"].contains(&name);
+                if field.nullable && !is_part && !is_known {
                     types.insert("null".to_owned());
                 }
                 let words = match field.kind {

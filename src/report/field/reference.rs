@@ -13,7 +13,11 @@ pub fn fields_help(columns: usize) -> String {
     }
     for alike in alike() {
         let names: Vec<_> = alike.iter().map(|group| format!("{}.", group.name)).collect();
-        text.push_str(&format!("\nFields with {} before their names:\n", names.join(" or ")));
+        let last = names.len() - 1;
+        let names =
+            if last > 0 { format!("{} or {}", names[..last].join(", "), names[last]) } else { names[0].clone() };
+        let heading = wrap(&format!("Fields with {names} before their names:"), columns, "…");
+        text.push_str(&format!("\n{}\n", heading.join("\n")));
         for group in &alike {
             entry(&mut text, &format!("{}.", group.name), group.doc(), columns);
         }
@@ -26,7 +30,10 @@ pub fn fields_help(columns: usize) -> String {
 
 fn entry(text: &mut String, name: &str, sentence: &str, columns: usize) {
     let mut lines = wrap(sentence, columns.saturating_sub(NAME), "…").into_iter();
-    text.push_str(&format!("  {name:<0$}{1}\n", NAME - 2, lines.next().unwrap_or_default()));
+    // A name that is too long stands on a line of its own.
+    let first = if name.len() < NAME - 2 { lines.next().unwrap_or_default() } else { String::new() };
+    text.push_str(format!("  {name:<0$}{first}", NAME - 2).trim_end());
+    text.push('\n');
     for line in lines {
         text.push_str(&format!("{:NAME$}{line}\n", ""));
     }

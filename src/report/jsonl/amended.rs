@@ -19,7 +19,7 @@ pub(crate) fn applied(stream: impl IntoIterator<Item = Value>) -> Vec<Value> {
                 let known = if amended.is_null() { events.remove(&id) } else { events.insert(id, amended) };
                 assert!(known.is_some(), "event {id} is amended, and is not there");
             }
-            ("call" | "segment" | "transition" | "timer", Some(id)) => {
+            ("call" | "segment" | "transition" | "timer" | "link", Some(id)) => {
                 assert!(events.insert(id, line).is_none(), "event {id} is told twice");
             }
             _ => others.push(line),
@@ -42,8 +42,17 @@ pub(crate) fn applied(stream: impl IntoIterator<Item = Value>) -> Vec<Value> {
 fn numbered(mut event: Value, numbers: &BTreeMap<u64, u64>) -> Value {
     event.as_object_mut().expect("an object").remove("order");
     let of_state = event["type"] == "transition" || event["type"] == "timer";
-    let names =
-        ["/id", "/cause/call", "/cause/calls", "/cause/of", "/edges/sent", "/edges/brought_by", "/edges/completed_by"];
+    let names = [
+        "/id",
+        "/cause/call",
+        "/cause/calls",
+        "/cause/of",
+        "/cause/link",
+        "/segment",
+        "/edges/sent",
+        "/edges/brought_by",
+        "/edges/completed_by",
+    ];
     for pointer in names.iter().chain(of_state.then_some(&"/cause")) {
         let Some(value) = event.pointer_mut(pointer) else { continue };
         if let Some(id) = value.as_u64() {

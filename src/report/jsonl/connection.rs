@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use super::Lines;
-use crate::flow::{Connection, FindingAt, Left, SideSummary, Verdict};
-use crate::report::field::{Code, Findings, Frame, connection_fields, end_fields, reason_fields, side_fields};
+use crate::flow::{Class, Connection, FindingAt, Left, Parts, ProbeEnd, Problem, SideSummary, Verdict};
+use crate::report::field::{
+    Code, Findings, Frame, connection_fields, end_fields, parts_fields, problem_fields, reason_fields, side_fields,
+};
 use crate::report::wording::{English, Wording};
 use crate::tcp::State;
 use crate::time::Span;
@@ -49,11 +51,28 @@ macro_rules! block {
     ($out:ident ends { $($(#[$doc:meta])* $name:ident, as $heading:literal = $of:expr;)* }) => {
         $($out.text(concat!(",\"", stringify!($name), "\":")).end($of);)*
     };
+    ($out:ident problems { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
+        $($out.text(concat!(",\"", stringify!($name), "\":")).problem($of);)*
+    };
     ($out:ident sides { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $($out.text(concat!(",\"", stringify!($name), "\":")).side($of);)*
     };
     ($out:ident reasons { $($(#[$doc:meta])* $name:ident = $of:expr;)* }) => {
         $($out.text(concat!(",\"", stringify!($name), "\":")).reason($of);)*
+    };
+    ($out:ident divided { $(#[$whole_doc:meta])* $whole:ident: $divided:expr, |$b:ident| {
+        $(#[$first_doc:meta])* $first:ident = $of_first:expr;
+        $($(#[$doc:meta])* $name:ident = $of:expr;)*
+    } }) => {
+        $out.text(concat!(",\"", stringify!($whole), "\":"));
+        match $divided {
+            None => _ = $out.text("null"),
+            Some($b) => {
+                $out.text(concat!("{\"", stringify!($first), "\":")).parts($of_first);
+                $($out.text(concat!(",\"", stringify!($name), "\":")).parts($of);)*
+                $out.text("}");
+            }
+        }
     };
 }
 
@@ -66,6 +85,11 @@ impl Lines {
 
     fn side(&mut self, side: &SideSummary) {
         side_fields! { begun (self, side) }
+        self.text("}");
+    }
+
+    fn parts(&mut self, parts: &Parts) {
+        parts_fields! { begun (self, Some(parts)) }
         self.text("}");
     }
 
@@ -95,6 +119,13 @@ impl Lines {
             Verdict::OneDirection { captured, closed } => {
                 self.text(r#","captured":"#).name(captured.name()).text(r#","closed":"#).put(closed);
             }
+            Verdict::Probe { by, lasted } => {
+                let by = match by {
+                    ProbeEnd::Fin => "fin",
+                    ProbeEnd::Reset => "rst",
+                };
+                self.text(r#","closed_with":"#).name(by).text(r#","lasted_ns":"#).put(lasted);
+            }
             Verdict::Reset { by, .. } => _ = self.text(r#","by":"#).name(by.name()),
             Verdict::Unanswered { syns, lasted } => {
                 self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).put(lasted);
@@ -107,6 +138,16 @@ impl Lines {
             | Verdict::HandshakeUnfinished
             | Verdict::Open => {}
         }
+        self.text("}");
+    }
+
+    /// What hurt the connection most, or null.
+    fn problem(&mut self, problem: &Option<Problem>) {
+        if problem.is_none() {
+            self.text("null");
+            return;
+        }
+        problem_fields! { begun (self, problem) }
         self.text("}");
     }
 

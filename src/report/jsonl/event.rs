@@ -11,8 +11,10 @@ use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
 use crate::flow::{ConnectionId, Range, Side};
 use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
+use crate::script::LinkAct;
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Join, Lookup, Phase, SegmentEvent, TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, LinkActEvent, Lookup, Phase, SegmentEvent, TimerEvent,
+    TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -135,6 +137,7 @@ pub(super) struct SegmentLine<'a> {
     stream: Option<Range>,
     cause: CauseField<'a>,
     why: WhyField<'a>,
+    fate: Option<&'static str>,
     findings: FindingNames,
     raw_seq: u32,
     raw_ack: Option<u32>,
@@ -166,6 +169,7 @@ impl<'a> SegmentLine<'a> {
             stream: joined.stream,
             cause: CauseField(&joined.cause),
             why: WhyField::of_segment(&joined.cause),
+            fate: joined.fate.map(Fate::name),
             findings: FindingNames(joined.findings),
             raw_seq: segment.seq.0,
             raw_ack: joined.ack.map(|_| segment.ack.0),
@@ -283,6 +287,41 @@ impl TimerLine {
     }
 }
 
+#[derive(Serialize)]
+pub(super) struct LinkLine {
+    #[serde(flatten)]
+    head: Head,
+    from: Side,
+    what: &'static str,
+    delay_ns: Option<Span>,
+    segment: Option<EventId>,
+    frame: Option<u64>,
+    flags: Shown<Flags>,
+    raw_seq: u32,
+    octets: u32,
+}
+
+impl LinkLine {
+    pub(super) fn of(event: &Event, link: &LinkActEvent, known: &dyn Lookup) -> Self {
+        let LinkActEvent { from, act, segment, what } = link;
+        let delay_ns = match act {
+            LinkAct::Delayed(span) => Some(*span),
+            _ => None,
+        };
+        Self {
+            head: Head::of(event, "link"),
+            from: *from,
+            what: act.name(),
+            delay_ns,
+            segment: *segment,
+            frame: segment.and_then(|id| known.frame_of(id)),
+            flags: Shown(what.flags),
+            raw_seq: what.seq.0,
+            octets: what.len,
+        }
+    }
+}
+
 fn named((thread, process): (&Thread, &Process)) -> String {
     format!("{} ({})", thread.comm, process.pid)
 }
@@ -301,8 +340,12 @@ struct CauseField<'a>(&'a Cause);
 
 impl Serialize for CauseField<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Cause { calls, kernel, of, unwatched, .. } = self.0;
+        let Cause { calls, kernel, of, link, unwatched, .. } = self.0;
         let mut map = serializer.serialize_map(None)?;
+        if let Some(link) = link {
+            map.serialize_entry("link", link)?;
+            return map.end();
+        }
         match (kernel, &calls[..]) {
             (None, []) => {
                 map.serialize_entry("kernel", "unknown")?;

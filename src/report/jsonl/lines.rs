@@ -17,14 +17,18 @@ impl Lines {
         self
     }
 
-    pub(super) fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
-        let mut buffer = itoa::Buffer::new();
-        match buffer.format(number).as_bytes() {
-            // Most are this short, and copied faster without asking how long they are.
-            [digit] => self.0.push(*digit),
-            digits => self.0.extend_from_slice(digits),
+    #[inline]
+    pub(super) fn number(&mut self, number: u64) -> &mut Self {
+        match number {
+            // Most are this short.
+            0..10 => self.0.push(b'0' + number as u8),
+            _ => self.long_number(number),
         }
         self
+    }
+
+    fn long_number(&mut self, number: u64) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// A name from one of our own lists, which needs no escapes.

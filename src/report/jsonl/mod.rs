@@ -5,6 +5,7 @@ mod amended;
 mod connection;
 mod event;
 mod lines;
+mod overview;
 mod put;
 mod status;
 mod stream;
@@ -13,14 +14,37 @@ mod tests;
 
 use std::io::{self, Write};
 
-use self::event::{CallLine, SegmentLine, TimerLine, TransitionLine};
+use self::event::{CallLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
-use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, LinkLine, OpenedLine, ScenarioLine};
+use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
 pub use self::stream::EventStream;
+use super::expression::Judged;
+use super::run::RunSummary;
 use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
-use crate::story::{Event, EventId, EventKind, Lookup, Story};
+use crate::report::overview::{FindingTotals, Overview};
+use crate::report::wording::{English, Wording};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story};
 use crate::time::Timestamp;
+
+/// How lines name the events of a story.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// By their numbers in order of time, as a finished output does.
+    ByOrder,
+    /// By the ids with which they were born, as a stream does.
+    ByBirth,
+}
+
+impl Named {
+    fn of(self, events: &[EventId], story: &Story) -> Vec<EventId> {
+        let of_birth = |id: &EventId| story.births.get(id.0 as usize).copied().unwrap_or(*id);
+        match self {
+            Self::ByOrder => events.to_vec(),
+            Self::ByBirth => events.iter().map(of_birth).collect(),
+        }
+    }
+}
 
 /// Writes JSON Lines.
 ///
@@ -52,7 +76,55 @@ impl<'a> Jsonl<'a> {
         self.totals(&story.totals)
     }
 
-    /// Writes one event: a `call`, `segment`, `transition` or `timer` line; `known` is what it belongs to.
+    /// Writes what seems wrong with the programs of a story: a `diagnosis` line for each, which names events as the lines before it do.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis], named: Named) -> io::Result<()> {
+        for diagnosis in found {
+            let frames = story.frames_of(&diagnosis.events);
+            let events = named.of(&diagnosis.events, story);
+            self.lines.object(&serde_json::json!({
+                "type": "diagnosis", "name": diagnosis.what.name(),
+                "weight": diagnosis.what.weight().name(),
+                "connection": diagnosis.connection, "side": diagnosis.side, "events": events, "frames": frames,
+                "note": English.mistake(&diagnosis.what),
+            }))?;
+            self.end_line()?;
+        }
+        Ok(())
+    }
+
+    /// Writes an `assertion` line for each: whether what was expected of a run holds.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn assertions(&mut self, story: &Story, judged: &[Judged], named: Named) -> io::Result<()> {
+        for Judged { expr, holds, because, connections, why } in judged {
+            self.lines.object(&serde_json::json!({
+                "type": "assertion", "expr": expr, "holds": holds, "because": named.of(because, story),
+                "connections": connections, "why": why,
+            }))?;
+            self.end_line()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the `run` line, the last one of a run.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn run(&mut self, run: &RunSummary) -> io::Result<()> {
+        let RunSummary { command, status, calls, lost_calls, backend, .. } = run;
+        self.lines.object(&serde_json::json!({
+            "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,
+            "backend": backend,
+        }))?;
+        self.end_line()?;
+        self.flush()
+    }
+
+    /// Writes one event: a `call`, `segment`, `transition`, `timer` or `link` line; `known` is what it belongs to.
     ///
     /// # Errors
     /// Those of the output.
@@ -76,15 +148,6 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn scenario(&mut self, name: &str, group: &str, title: &str) -> io::Result<()> {
         self.lines.object(&ScenarioLine { r#type: "scenario", name, group, title })?;
-        self.end_line()
-    }
-
-    /// Writes a `link` line of a run: what the link between two hosts did with a frame besides carrying it.
-    ///
-    /// # Errors
-    /// Those of the output.
-    pub fn link(&mut self, frame: u64, act: &str) -> io::Result<()> {
-        self.lines.object(&LinkLine { r#type: "link", frame, act })?;
         self.end_line()
     }
 
@@ -192,6 +255,24 @@ impl<'a> Jsonl<'a> {
         self.end_line()
     }
 
+    /// Writes the `summary` line: one page on all connections.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn summary(&mut self, overview: &Overview) -> io::Result<()> {
+        self.lines.object(&overview::page(overview))?;
+        self.end_line()
+    }
+
+    /// Writes the `finding_totals` line: how often each finding was made, and in how many connections.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finding_totals(&mut self, totals: &FindingTotals) -> io::Result<()> {
+        self.lines.object(&serde_json::json!({"type": "finding_totals", "findings": overview::findings(totals)}))?;
+        self.end_line()
+    }
+
     /// Writes the `totals` line, the last one, and everything before it.
     ///
     /// # Errors
@@ -247,6 +328,7 @@ impl Lines {
             EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
             EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
             EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Link(link) => self.object(&LinkLine::of(event, link, known)),
             EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),
         }
     }

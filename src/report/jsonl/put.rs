@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 
-use super::lines::Lines;
-use crate::flow::{Closer, ConnState, Ending, RolesBasis};
+use super::lines::{Lines, steers};
+use crate::flow::{Closer, ConnState, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::report::field::{Code, Findings, Frame};
+use crate::report::text::Dotted;
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;
@@ -42,7 +43,7 @@ macro_rules! numbers {
     ($($type:ty)*) => {$(
         impl Put for $type {
             fn put(self, out: &mut Lines) {
-                out.number(self);
+                out.number(self.into());
             }
         }
     )*};
@@ -58,7 +59,11 @@ impl Put for Frame {
 
 impl Put for Span {
     fn put(self, out: &mut Lines) {
-        out.number(self.as_nanos());
+        let nanos = self.as_nanos();
+        if nanos < 0 {
+            out.text("-");
+        }
+        out.number(nanos.unsigned_abs());
     }
 }
 
@@ -72,7 +77,7 @@ macro_rules! words {
     )*};
 }
 
-words! { State ConnState Closer Ending IcmpKind Basis RolesBasis }
+words! { State ConnState Closer Ending IcmpKind Basis RolesBasis ProblemKind Side Unacknowledged }
 
 impl Put for Code {
     fn put(self, out: &mut Lines) {
@@ -90,8 +95,9 @@ impl Put for IpAddr {
     fn put(self, out: &mut Lines) {
         match self {
             Self::V4(address) => {
-                let [a, b, c, d] = address.octets();
-                out.text("\"").number(a).text(".").number(b).text(".").number(c).text(".").number(d).text("\"");
+                out.text("\"");
+                out.0.extend_from_slice(Dotted::of(address).as_bytes());
+                out.text("\"");
             }
             Self::V6(address) => write!(out.0, "\"{address}\"").expect("a Vec takes everything"),
         }
@@ -106,22 +112,19 @@ impl Put for Timestamp {
             write!(out.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
             return;
         }
-        out.text("\"").number(nanos / 1_000_000_000).text(".");
-        let mut digits = [b'0'; 9];
-        let mut rest = nanos % 1_000_000_000;
-        for digit in digits.iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.0.extend_from_slice(&digits);
-        out.text("\"");
+        let (seconds, rest) = (nanos as u64 / SECOND, nanos as u64 % SECOND);
+        // With a one in front, which is left out, its zeros are written, too.
+        out.text("\"").number(seconds).text(".").text(&itoa::Buffer::new().format(SECOND + rest)[1..]).text("\"");
     }
 }
 
 /// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
 impl Put for &str {
     fn put(self, out: &mut Lines) {
-        if self.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b'"' && octet != b'\\') {
+        let needs_none = |octet| octet >= b' ' && octet != b'"' && octet != b'\\' && octet != 0x7f;
+        // Without a way out, so that many octets are looked at together.
+        let is_plain = self.bytes().fold(true, |so_far, octet| so_far & needs_none(octet));
+        if is_plain && (self.is_ascii() || !self.contains(steers)) {
             out.text("\"").text(self).text("\"");
             return;
         }
@@ -138,3 +141,6 @@ impl Put for Findings<'_> {
         out.text("]");
     }
 }
+
+/// The nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;

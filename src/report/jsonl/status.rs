@@ -1,4 +1,4 @@
-//! The lines that tell how a capture or a run stands: `opened`, `drops`, `counts`, `interface`, `scenario`, `link` and `expectation`.
+//! The lines that tell how a capture or a run stands: `opened`, `drops`, `counts`, `interface`, `scenario` and `expectation`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -80,11 +80,4 @@ pub(super) struct ExpectationLine<'a> {
     pub(super) expected: &'a str,
     pub(super) holds: bool,
     pub(super) instead: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct LinkLine<'a> {
-    pub(super) r#type: &'static str,
-    pub(super) frame: u64,
-    pub(super) act: &'a str,
 }

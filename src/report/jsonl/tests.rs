@@ -69,6 +69,7 @@ fn connection() -> Connection {
         client_state_basis: Some(Basis::Sent),
         server_state_basis: None,
         roles_basis: RolesBasis::Syn,
+        problem: None,
         icmp: None,
         client_state: Some(State::TimeWait),
         server_state: None,
@@ -87,6 +88,8 @@ fn connection() -> Connection {
             FindingAt { finding: Finding::StateDisagreement, frame: None, side: Side::Server, detail: disagreement() },
         ],
         findings_omitted: 2,
+        breakdown: None,
+        finding_counts: None,
     }
 }
 
@@ -184,8 +187,8 @@ fn segment(cause: Cause) -> SegmentEvent {
             timestamp_rtt: Some(Span(7)),
         },
         cause,
+        fate: None,
         preview: b"helloworld".to_vec(),
-        link: None,
         tunnel: [
             Tunnel { kind: TunnelKind::Vlan, id: Some(5), ends: None },
             Tunnel {
@@ -241,7 +244,8 @@ fn story() -> Story {
     let mut threads = Threads::default();
     let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
     threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
-    Story { events, connections: vec![connection()], threads, totals, joins_omitted: 0 }
+    let births = Vec::new();
+    Story { events, births, connections: vec![connection()], threads, totals, joins_omitted: 0 }
 }
 
 fn schema() -> Value {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{Open, Teller};
 use crate::capture::CaptureStats;
 use crate::flow::{Connection, Step, Totals};
-use crate::report::{Csv, Origin};
+use crate::report::{Columns, Csv, Origin};
 use crate::time::Timestamp;
 use crate::wire::Segment;
 
@@ -18,7 +18,7 @@ impl<'a> CsvRecords<'a> {
     /// # Errors
     /// Those of the output.
     pub fn new(out: &'a mut dyn Write) -> io::Result<Self> {
-        Ok(Self(Csv::of_connections(out, Origin::Only)?))
+        Ok(Self(Csv::of_connections(out, Origin::Only, Columns::Usual)?))
     }
 }
 

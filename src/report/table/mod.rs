@@ -169,7 +169,10 @@ impl Table {
     /// # Errors
     /// Whatever `out` answers.
     pub fn row(&mut self, out: &mut dyn Write, connection: &Connection) -> io::Result<()> {
-        self.row_with(out, connection, &self.style.wording().ending(connection))
+        let wording = self.style.wording();
+        let is_whole = self.below.contains(&Column::Verdict);
+        let verdict = if is_whole { wording.ending(connection) } else { wording.brief(connection) };
+        self.row_with(out, connection, &verdict)
     }
 
     /// Writes one connection, with that said of it.

@@ -240,3 +240,24 @@ proptest! {
         same(&mut table, &connection, &verdict)?;
     }
 }
+
+#[test]
+fn where_a_connection_has_one_line_it_says_what_hurt_most() {
+    let mut connection = sample::echo().connections.remove(0);
+    connection.problem = Some(crate::flow::Problem {
+        segments: Some(4),
+        ..crate::flow::Problem::new(crate::flow::ProblemKind::KeepAlivesUnanswered, crate::flow::Side::Client)
+    });
+    let told = |width| {
+        let mut out = Vec::new();
+        Table::new(&Style::plain(width)).row(&mut out, &connection).unwrap();
+        String::from_utf8(out).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(told(180).contains("The client sent 4 keep-alives"), "{}", told(180));
+    assert!(!told(180).contains("Closed normally"), "{}", told(180));
+    assert!(
+        told(100).contains("Closed normally") && told(100).contains("The client sent 4 keep-alives"),
+        "{}",
+        told(100)
+    );
+}

@@ -161,6 +161,11 @@ impl<'a> Page<'a> {
                 }
                 line.wrapped(room, CONTINUED)
             }
+            What::Link { link, from, .. } => self
+                .end(*from)
+                .with(Paint::Plain, "  ")
+                .joined(words::link(self.sheet.index, link, self.style))
+                .wrapped(room, CONTINUED),
             What::Moves => match row.moves.first() {
                 Some(moved) => self.moved(moved, room),
                 None => Vec::new(),

@@ -132,8 +132,13 @@ impl<'a> Follow<'a> {
     /// Decides how rows stand, now that these are to be drawn.
     fn lay_out(&mut self, added: &[&Event], timeline: &Timeline) -> io::Result<()> {
         if self.layout == Layout::Undecided && !added.is_empty() {
-            self.layout = Layout::One(None);
-            self.head(timeline)?;
+            let mut ids = added.iter().filter_map(|event| event.connection);
+            let first = ids.next();
+            let is_one = ids.all(|id| Some(id) == first);
+            self.layout = if is_one { Layout::One(first) } else { Layout::Several };
+            if is_one {
+                self.head(timeline)?;
+            }
         }
         for id in added.iter().filter_map(|event| event.connection) {
             match self.layout {
@@ -364,6 +369,7 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
             moves.push(Moved { transition, lane: lane(transition.side), listener: event.connection.is_none() });
             What::Moves
         }
+        EventKind::Link(link) => What::Link { link, from: lane(link.from), to: lane(link.from.peer()) },
         EventKind::Timer(_) => return None,
     };
     Some(Row { at: event.at, phase: event.phase, what, moves, slots: vec![Vec::new(); 2], states })
@@ -381,12 +387,14 @@ fn saying(event: &Event, timeline: &Timeline) -> u64 {
         EventKind::Segment(segment) => {
             let cause = &segment.cause;
             (&cause.calls, cause.kernel, cause.of, cause.why, cause.evidence, cause.unwatched).hash(&mut hasher);
+            (segment.fate, cause.link).hash(&mut hasher);
             (segment.from, segment.findings.iter().collect::<Vec<_>>()).hash(&mut hasher);
         }
         EventKind::Transition(moved) => {
             (moved.side, moved.from, moved.to, moved.cause, &moved.evidence, event.at).hash(&mut hasher);
             (moved.disagreement.is_some(), timeline.is_withdrawn(event.id)).hash(&mut hasher);
         }
+        EventKind::Link(link) => link.segment.hash(&mut hasher),
         EventKind::Timer(_) => {}
     }
     hasher.finish()
@@ -433,3 +441,81 @@ fn prefixed(out: &mut dyn Write, lines: &[u8], before: &str, indent: usize) -> i
 
 /// Columns of a connection's id.
 const ID: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+    use crate::session::{Keep, Session};
+    use crate::story::script::{recording, words};
+
+    const SLOW: &str = "
+        1us..2us S: socket() = 4
+        3us..4us S: bind() = 0
+        5us..6us S: listen(5) = 0 in LISTEN
+        50us..900us S: accept() = 5
+        90us..92us C: socket() = 3
+        100us..800us C: connect() = 0 in ESTABLISHED
+        150us C > S: S 0(0)
+        700us S > C: S. 0(0) ack 1
+        810us C > S: . 1(0) ack 1
+        1000000us..1400000us C: send(10) = 10
+        1000100us C > S: P. 1(10) ack 1
+        1000200us..2000000us S: recv() = 10
+        2100000us..2100100us C: close() = 0
+        2100050us C > S: F. 11(0) ack 1
+        2100090us S > C: . 1(0) ack 12
+    ";
+
+    /// What is drawn of a script as its words come in.
+    fn drawn(script: &str, style: &Style) -> String {
+        let recording = recording(script);
+        let mut out = Vec::new();
+        let mut follow = Follow::of_one(&mut out, style);
+        let mut session = Session::new(Keep::All).growing();
+        session.know_threads(recording.threads.clone());
+        let mut now: Option<Timestamp> = None;
+        for word in words(recording) {
+            // The clock goes on while nobody speaks.
+            while let (Some(before), Some(at)) = (now, word.at())
+                && before < at
+            {
+                let next = before.after(Span::from_millis(20)).min(at);
+                session.pass(next, &mut follow).expect("a Vec takes everything");
+                now = Some(next);
+            }
+            now = now.or(word.at());
+            session.hear(word);
+        }
+        session.settle(&mut follow).and_then(|()| follow.legend()).expect("a Vec takes everything");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_row_is_drawn_when_it_is_certain_and_again_where_it_was_not() {
+        for width in [80, 120] {
+            let text = drawn(SLOW, &Style::plain(width));
+            let segment: Vec<&str> = text.lines().filter(|line| line.contains("#4 PSH,ACK len 10")).collect();
+            let [first, again] = &segment[..] else { panic!("{width}: {text}") };
+            assert!(first.starts_with("  ") && !first.contains("by send"), "{text}");
+            assert!(again.starts_with("± ") && again.contains("by send"), "{text}");
+            assert_eq!(text.matches("± ").count(), 2, "the segment, and the legend: {text}");
+            let line = |wanted: &str| text.lines().position(|line| line.contains(wanted)).expect(wanted);
+            assert!(line("connect(") < line("#1 SYN") && line("#1 SYN") < line("connect = 0"), "{text}");
+            assert!(line("send = 10") < line("recv = 10") && line("recv = 10") < line("#5 FIN"), "{text}");
+            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+        }
+    }
+
+    #[test]
+    fn with_a_second_connection_each_line_has_the_id_of_its_own() {
+        let two = "C = 10.0.0.1:1\nC2 = 10.0.0.1:2\n0us C > S: S 0(0)\n1us S > C: S. 0(0) ack 1\n\
+                   500000us C2 > S: S 0(0)\n500001us S > C2: R. 0(0) ack 1\n900000us C > S: R 1(0)";
+        let text = drawn(two, &Style::plain(100));
+        let (before, after) = text.split_once("another connection begins").expect("it is said");
+        assert!(before.contains("#1 SYN") && !before.contains("#3 SYN"), "{text}");
+        let of = |id: &str, frame: &str| after.lines().any(|line| line.starts_with(id) && line.contains(frame));
+        assert!(of("     1 ", "#3 SYN") && of("     1 ", "#4 RST") && of("     0 ", "#5 RST"), "{text}");
+    }
+}

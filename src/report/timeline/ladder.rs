@@ -207,6 +207,13 @@ impl<'a> Page<'a> {
                 cell.stacked = true;
                 cell.inner = words::timer(self.sheet.index, row.at, timer, text_width(side), self.style);
             }
+            What::Link { link, .. } => {
+                wire = vec![self.lifelines(Line::of(Paint::Plain, "  ").joined(words::link(
+                    self.sheet.index,
+                    link,
+                    self.style,
+                )))];
+            }
             What::Moves => {}
         }
         for moved in &row.moves {

@@ -178,7 +178,7 @@ impl Used {
             What::Timer { .. } => {
                 self.witnesses.insert(Witness::SockDiag);
             }
-            What::Moves => {}
+            What::Link { .. } | What::Moves => {}
         }
     }
 
@@ -507,7 +507,7 @@ mod tests {
             let row = format!("\n| {} | ", finding.name().replace('_', " "));
             assert!(document.contains(&row), "docs/timeline.md lacks {finding}");
         }
-        for witness in [Witness::Segments, Witness::TcpInfo, Witness::Kernel, Witness::SockDiag] {
+        for witness in [Witness::Segments, Witness::TcpInfo, Witness::Kernel, Witness::SockDiag, Witness::Link] {
             assert!(document.contains(&format!("\n| `{}` | ", words::mark(witness))), "{witness:?}");
         }
     }

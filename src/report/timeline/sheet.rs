@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::words;
 use crate::calls::Call;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, RolesBasis, Side};
 use crate::report::clock;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape};
@@ -71,7 +71,13 @@ impl Sheet<'_> {
         line.push(Paint::ServerStrong, connection.server.to_string());
         let id = Line::of(Paint::Dim, format!("  connection {}", connection.id.0));
         let date = Line::of(Paint::Dim, format!("  {}", clock::date(self.origin, self.style)));
-        for part in [id, date] {
+        // Without a SYN, who is the client is concluded.
+        let roles = match connection.roles_basis {
+            RolesBasis::Syn | RolesBasis::SynAck => Line::default(),
+            RolesBasis::Port => Line::of(Paint::Dim, "  ~roles by port"),
+            RolesBasis::FirstSegment => Line::of(Paint::Dim, "  ~client sent first"),
+        };
+        for part in [id, roles, date] {
             if line.width() + part.width() > columns {
                 line.cut(columns, glyphs.ellipsis).write(out, self.style)?;
                 line = Line::default();

@@ -10,7 +10,9 @@ use crate::report::style::{Detail, Paint, Style};
 use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::report::view::{Form, Index, Moved};
 use crate::script::LinkAct;
-use crate::story::{CallEvent, Cause, EventId, EventKind, Mechanism, Phase, SegmentEvent, TimerEvent, Why};
+use crate::story::{
+    CallEvent, Cause, EventId, EventKind, Fate, LinkActEvent, Mechanism, Phase, SegmentEvent, TimerEvent, Why,
+};
 use crate::tcp::{Finding, State};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Tunnel};
@@ -203,8 +205,7 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     }
     let window = format!("win {}", segment.window);
     let (mut remarks, mut may) = (Vec::new(), Vec::new());
-    let is_lost = matches!(segment.link, Some(LinkAct::Dropped | LinkAct::Damaged));
-    remarks.extend(segment.link.map(|act| Line::of(if is_lost { Paint::Bad } else { Paint::Warn }, by_the_link(act))));
+    let is_lost = matches!(segment.fate, Some(Fate::Lost | Fate::Damaged));
     // What the cause says already needs no second telling.
     let is_said = |finding: &Finding| {
         matches!(
@@ -219,6 +220,9 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     let is_left_out = |finding: &Finding| is_said(finding) || is_copy && is_retransmission(*finding);
     for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
         remarks.push(Line::of(Paint::Warn, said(finding)));
+    }
+    if let Some(fate) = segment.fate.filter(|fate| *fate != Fate::Arrived) {
+        remarks.push(Line::of(Paint::Bad, fate.name()));
     }
     let told = [Finding::ZeroWindow, Finding::WindowUpdate, Finding::WindowFull, Finding::ZeroWindowProbe];
     if told.into_iter().any(|finding| segment.findings.contains(finding)) {
@@ -242,19 +246,6 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         may.splice(at..at, measured(segment, style));
     }
     SegmentWords { what, place, remarks, may, is_lost }
-}
-
-/// What a link did with a segment.
-fn by_the_link(act: LinkAct) -> &'static str {
-    match act {
-        LinkAct::Dropped => "LOST ON THE WAY",
-        LinkAct::Delayed(_) => "held up on the way",
-        LinkAct::Duplicated => "doubled on the way",
-        LinkAct::Damaged => "DAMAGED ON THE WAY",
-        LinkAct::Injected => "FORGED",
-        LinkAct::Overtaken => "overtaken on the way",
-        LinkAct::Marked => "congestion marked on the way",
-    }
 }
 
 /// Tunnels from the outermost on: `VLAN 5, VXLAN 42 10.0.0.1 → 10.0.0.2`.
@@ -352,6 +343,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
                 None => "a frame captured twice".to_owned(),
             },
         );
+    }
+    if segment.cause.link.is_some() {
+        return line.with(Paint::Warn, "injected by the link");
     }
     if segment.cause.is_inferred() {
         line.push(Paint::Warn, "~");
@@ -490,6 +484,7 @@ pub(super) const fn mark(witness: Witness) -> char {
         Witness::TcpInfo => 't',
         Witness::Kernel => 'k',
         Witness::SockDiag => 'd',
+        Witness::Link => 'l',
     }
 }
 
@@ -500,6 +495,7 @@ pub(super) const fn witness(witness: Witness) -> &'static str {
         Witness::TcpInfo => "TCP_INFO",
         Witness::Kernel => "kernel tracepoint",
         Witness::SockDiag => "sock_diag",
+        Witness::Link => "link",
     }
 }
 
@@ -512,7 +508,7 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
         }
         EventKind::Segment(segment) => Line::of(Paint::Dim, format!("on #{}", segment.segment.frame)),
         EventKind::Timer(_) => Line::of(Paint::Dim, "timer ran out"),
-        EventKind::Transition(_) => return None,
+        EventKind::Transition(_) | EventKind::Link(_) => return None,
     })
 }
 
@@ -554,6 +550,26 @@ pub(super) fn timer(
         (call, owner) => lines.extend(call.into_iter().chain(owner)),
     }
     lines
+}
+
+/// What the link did: `link drops #4`.
+pub(super) fn link(index: &Index<'_>, link: &LinkActEvent, style: &Style) -> Line {
+    let verb = match link.act {
+        LinkAct::Dropped => "drops",
+        LinkAct::Delayed(_) => "delays",
+        LinkAct::Duplicated => "duplicates",
+        LinkAct::Damaged => "damages",
+        LinkAct::Injected => "injects",
+        LinkAct::Overtaken => "reorders",
+        LinkAct::Marked => "CE-marks",
+    };
+    let what = link.segment.and_then(|segment| frame_of(index, segment));
+    let what = what.map_or_else(|| link.what.flags.to_string(), |frame| format!("#{frame}"));
+    let mut line = Line::of(Paint::Warn, format!("link {verb} {what}"));
+    if let LinkAct::Delayed(span) = link.act {
+        line.push(Paint::Plain, format!(" by {}", clock::duration(span, micro(style))));
+    }
+    line
 }
 
 /// A phase's name, and what it is for.

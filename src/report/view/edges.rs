@@ -28,6 +28,8 @@ pub enum EdgeKind {
     Moves,
     /// A call is what a timer goes back to.
     Starts,
+    /// A segment came to the link, which did something with it.
+    Meets,
 }
 
 /// The edges of one event: those that lead to it from its causes, and of a call those from the segments that let it return.
@@ -45,6 +47,7 @@ pub(super) fn edges(event: &Event) -> Vec<Edge> {
         EventKind::Transition(transition) => {
             transition.cause.map(|cause| to(cause, EdgeKind::Moves)).into_iter().collect()
         }
+        EventKind::Link(link) => link.segment.map(|segment| to(segment, EdgeKind::Meets)).into_iter().collect(),
         EventKind::Timer(timer) => timer.cause.map(|cause| to(cause, EdgeKind::Starts)).into_iter().collect(),
     }
 }

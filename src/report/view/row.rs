@@ -1,7 +1,7 @@
 //! A row of a view: what it shows, in which lanes, and what moves with it.
 
 use super::LaneId;
-use crate::story::{CallEvent, EventId, Phase, SegmentEvent, TimerEvent, TransitionEvent};
+use crate::story::{CallEvent, EventId, LinkActEvent, Phase, SegmentEvent, TimerEvent, TransitionEvent};
 use crate::tcp::State;
 use crate::time::Timestamp;
 
@@ -58,6 +58,15 @@ pub enum What<'a> {
         timer: &'a TimerEvent,
         /// The lane on whose socket it runs.
         lane: LaneId,
+    },
+    /// What the link did with a segment.
+    Link {
+        /// What.
+        link: &'a LinkActEvent,
+        /// The lane from which the segment comes.
+        from: LaneId,
+        /// The lane that it goes to.
+        to: LaneId,
     },
     /// Only its moves.
     Moves,

@@ -104,6 +104,10 @@ pub(super) fn rows_on<'a>(
                 let [from, to] = [segment.from, segment.from.peer()].map(|side| lanes.of(event, side));
                 plan.push(event.at, What::Segment { segment, from, to });
             }
+            EventKind::Link(link) => {
+                let [from, to] = [link.from, link.from.peer()].map(|side| lanes.of(event, side));
+                plan.push(event.at, What::Link { link, from, to });
+            }
             EventKind::Timer(timer) => {
                 plan.push(event.at, What::Timer { timer, lane: lanes.of(event, timer.side) });
             }

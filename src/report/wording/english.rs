@@ -1,14 +1,16 @@
 //! English: short, active, in the field's terms.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use super::Wording;
-use crate::flow::{Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ResetKind, Side, Verdict};
+use super::amount::Amount;
+use super::{Wording, breakdown, problem};
+use crate::flow::{
+    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ProbeEnd, ResetKind, Side,
+    Verdict,
+};
 use crate::kernel::Witness;
-use crate::story::{Remark, Unwatched, Why};
+use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
-use crate::time::Span;
 use crate::wire::Tunnel;
 
 /// The English of every output.
@@ -60,6 +62,20 @@ impl Wording for English {
                 }
                 [false, false] => "Both ends closed at the same time: their FINs crossed.",
             },
+            Verdict::Probe { by: ProbeEnd::Fin, lasted } => {
+                return format!(
+                    "Closed normally after {}, and neither end sent an octet: the client sent the first FIN, and was probably a probe (health check, port scan).",
+                    Amount(lasted)
+                )
+                .into();
+            }
+            Verdict::Probe { by: ProbeEnd::Reset, lasted } => {
+                return format!(
+                    "Reset by the client after {}, and neither end sent an octet: probably a probe (health check, port scan).",
+                    Amount(lasted)
+                )
+                .into();
+            }
             Verdict::HalfClosed { by, in_close_wait: true } => of_end!(
                 by,
                 "Half-closed: the " WHO " sent its FIN, the " PEER " has not closed and stays in CLOSE-WAIT."
@@ -68,7 +84,7 @@ impl Wording for English {
                 of_end!(by, "Half-closed: the " WHO " sent its FIN, the " PEER " has not closed.")
             }
             Verdict::Refused | Verdict::Reset { kind: ResetKind::Refusal, .. } => {
-                "Refused: the server answered the SYN with RST. The port is closed, or a firewall rejected the connection."
+                "Refused: the server answered the SYN with RST; the port is closed, or a firewall rejected the connection."
             }
             Verdict::Reset { by, kind } => reset(by, kind),
             Verdict::Unanswered { syns: 1, .. } => "Unanswered: one SYN, and nothing came back.",
@@ -104,7 +120,13 @@ impl Wording for English {
 
     fn ending(&self, connection: &Connection) -> Cow<'static, str> {
         let verdict = self.verdict(&connection.verdict);
-        let Some(Icmp { last, errors }) = connection.icmp else { return verdict };
+        let hurt = connection.problem.as_ref().map(|hurt| (hurt, problem::sentence(hurt, connection.first)));
+        let (last, errors) = match (hurt, connection.icmp) {
+            (None, None) => return verdict,
+            (Some((hurt, sentence)), icmp) if icmp.is_none() || hurt.mtu.is_some() => return two(&verdict, &sentence),
+            (_, Some(Icmp { last, errors })) => (last, errors),
+            (Some((_, sentence)), None) => return two(&verdict, &sentence),
+        };
         let mtu = last.mtu.map_or(String::new(), |mtu| format!(", MTU {mtu}"));
         let error = format!("({}{mtu}) from {}", last.kind.words(), last.from);
         match connection.verdict {
@@ -118,6 +140,21 @@ impl Wording for English {
             }
             _ if errors == 1 => format!("{verdict} An ICMP error {error} quotes one of its segments.").into(),
             _ => format!("{verdict} {errors} ICMP errors quote its segments, the last {error}.").into(),
+        }
+    }
+
+    fn time_spent(&self, breakdown: &Breakdown) -> Cow<'static, str> {
+        breakdown::time_spent(&breakdown.total).into()
+    }
+
+    fn class(&self, class: Class) -> &'static str {
+        breakdown::class(class)
+    }
+
+    fn brief(&self, connection: &Connection) -> Cow<'static, str> {
+        match &connection.problem {
+            Some(hurt) => problem::sentence(hurt, connection.first).into(),
+            None => self.ending(connection),
         }
     }
 
@@ -204,6 +241,7 @@ impl Wording for English {
             Witness::TcpInfo => "TCP_INFO",
             Witness::Kernel => "the kernel",
             Witness::SockDiag => "sock_diag",
+            Witness::Link => "the link",
         };
         let after = disagreement.after.as_deref().map_or(String::new(), |call| format!(" after {call}()"));
         let said = disagreement.said.map_or("no such socket", State::name);
@@ -316,9 +354,18 @@ impl Wording for English {
         sentence.into()
     }
 
+    fn mistake(&self, mistake: &Mistake) -> Cow<'static, str> {
+        super::mistakes::english(mistake)
+    }
+
     fn rule(&self, rule: Rule) -> &'static str {
         arm(rule)
     }
+}
+
+/// How it ended and what hurt it most, in two sentences: what explains an ending that is told in two is left out.
+fn two<'a>(verdict: &str, hurt: &str) -> Cow<'a, str> {
+    format!("{verdict} {hurt}").into()
 }
 
 fn reset(by: Side, kind: ResetKind) -> &'static str {
@@ -363,6 +410,7 @@ fn reset(by: Side, kind: ResetKind) -> &'static str {
             by,
             "Reset by the " WHO " while nobody had closed: probably it was aborted (SO_LINGER 0, a program that ended)."
         ),
+        ResetKind::Forged => of_end!(by, "Reset by a RST that bears the " WHO "'s address."),
         ResetKind::NoConnection => of_end!(
             by,
             "Reset by the " WHO " while nobody had closed: its RST has no ACK, so the " WHO " probably has no state for this connection any more."
@@ -421,24 +469,10 @@ fn arm(rule: Rule) -> &'static str {
     }
 }
 
-/// A duration as people say it.
-struct Amount(Span);
-
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.0;
-        match nanos.unsigned_abs() {
-            0..1_000 => write!(f, "{nanos} ns"),
-            1_000..1_000_000 => write!(f, "{:.1} µs", nanos as f64 / 1e3),
-            1_000_000..1_000_000_000 => write!(f, "{:.1} ms", nanos as f64 / 1e6),
-            _ => write!(f, "{:.1} s", nanos as f64 / 1e9),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Span;
     use crate::wire::{IcmpError, IcmpKind};
 
     #[test]

@@ -1,12 +1,16 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
+mod amount;
+mod breakdown;
 mod english;
+mod mistakes;
 pub(super) mod passages;
+mod problem;
 
 use std::borrow::Cow;
 
-use crate::flow::{Connection, Disagreement, FindingAt, Verdict};
-use crate::story::{Remark, Unwatched, Why};
+use crate::flow::{Breakdown, Class, Connection, Disagreement, FindingAt, Verdict};
+use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
 pub use english::English;
@@ -16,8 +20,17 @@ pub trait Wording: Sync {
     /// How a connection ended: one or two sentences, with a full stop.
     fn verdict(&self, verdict: &Verdict) -> Cow<'static, str>;
 
-    /// How a connection ended, and what ICMP errors said of it: one or two sentences.
+    /// How a connection ended, and what hurt it most, or what ICMP errors said of it: at most two sentences.
     fn ending(&self, connection: &Connection) -> Cow<'static, str>;
+
+    /// Where a connection's time went: one sentence, with a full stop, that names the largest parts.
+    fn time_spent(&self, breakdown: &Breakdown) -> Cow<'static, str>;
+
+    /// What a class of a breakdown is called.
+    fn class(&self, class: Class) -> &'static str;
+
+    /// The most that one line can say where its columns tell how the connection ended: what hurt it most, or else how it ended.
+    fn brief(&self, connection: &Connection) -> Cow<'static, str>;
 
     /// What is remarkable about a segment: one sentence, with a full stop.
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str>;
@@ -33,6 +46,9 @@ pub trait Wording: Sync {
 
     /// What is worth saying of a call.
     fn remark(&self, remark: &Remark) -> Cow<'static, str>;
+
+    /// What seems wrong with how a program uses a socket: what it does, what comes of it, and where there is one, the way out; with a full stop.
+    fn mistake(&self, mistake: &Mistake) -> Cow<'static, str>;
 
     /// An arm of the machine, with a full stop.
     fn rule(&self, rule: Rule) -> &'static str;

@@ -1,0 +1,96 @@
+//! Reading what was kept, in every version of the format.
+
+use super::{
+    COST_OF_EVIDENCE, Damaged, Kept, LONGEST_LINE, Line, Room, VERSION, claims, cost, first, is_short, parsed,
+};
+use crate::calls::{Process, ProcessId, Thread};
+
+impl Kept {
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, into as much room as [`Room::default`] has.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>, Damaged> {
+        Self::read(bytes, &mut Room::default())
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote, in this version of the format or the first one; `Ok(None)` when the bytes are something else's.
+    ///
+    /// Calls and answers for which `room` has no place are left out and counted there.
+    /// What is read takes memory in proportion to `bytes`, and no more than `room` has, whatever they claim.
+    ///
+    /// # Errors
+    /// The bytes begin as ours and are damaged, claim more than a call can have, or were written by a later version.
+    pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
+        let mut lines = Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 };
+        let Some(head) = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE) else { return Ok(None) };
+        match serde_json::from_slice(head.1) {
+            Ok(Line::Tcpflow { version: VERSION }) => {}
+            Ok(Line::Tcpflow { version: first::VERSION }) => return first::read(lines, room).map(Some),
+            Ok(Line::Tcpflow { version }) => {
+                return Err(Damaged(format!(
+                    "written by a later tcpflow (format {version}); this one reads formats up to {VERSION}"
+                )));
+            }
+            _ => return Ok(None),
+        }
+        let mut kept = Self::default();
+        for (number, line) in lines {
+            let wrong = |what: String| Damaged(format!("line {number} {what}"));
+            match parsed(number, line)? {
+                Line::Process(process) => {
+                    is_short(&process.comm).map_err(wrong)?;
+                    if room.take(2 * (size_of::<Process>() + process.comm.len())) {
+                        kept.threads.add_process(process);
+                    }
+                }
+                Line::Thread(thread) => {
+                    is_short(&thread.comm).map_err(wrong)?;
+                    if !room.take(2 * (size_of::<Thread>() + thread.comm.len())) {
+                        continue;
+                    }
+                    let ProcessId(process) = thread.process;
+                    if process as usize >= kept.threads.processes().len() {
+                        return Err(wrong(format!("has a thread of process {process}, which is not described before")));
+                    }
+                    kept.threads.add(thread);
+                }
+                Line::Call(call) => {
+                    claims(&call).map_err(wrong)?;
+                    if !room.take(cost(&call)) {
+                        continue;
+                    }
+                    if kept.threads.get(call.thread()).is_none() {
+                        let thread = call.thread().0;
+                        return Err(wrong(format!("has a call of thread {thread}, which is not described before")));
+                    }
+                    kept.calls.push(*call);
+                }
+                Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+                Line::Notice(notice) => kept.notice(notice, room),
+                Line::Tcpflow { .. } => {}
+            }
+        }
+        Ok(Some(kept))
+    }
+}
+
+/// The lines that are not empty, with their numbers.
+struct Lines<L> {
+    lines: L,
+    number: usize,
+}
+
+impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Lines<L> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = self.lines.next()?;
+            self.number += 1;
+            if !line.is_empty() {
+                return Some((self.number, line));
+            }
+        }
+    }
+}

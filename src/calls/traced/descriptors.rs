@@ -1,0 +1,229 @@
+//! Which descriptors of which processes are TCP sockets, and when the last one of a socket is gone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use super::super::SocketId;
+
+/// Names a table of descriptors, which threads share, and processes where they ask for it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct FilesId(u64);
+
+/// All tables, and the sockets in them.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    files: HashMap<FilesId, Files>,
+    sockets: HashMap<SocketId, Known>,
+    made: u64,
+}
+
+/// One table.
+#[derive(Clone, Debug, Default)]
+struct Files {
+    sockets: BTreeMap<i32, SocketId>,
+    /// Descriptors of sockets that were closed.
+    closed: BTreeSet<i32>,
+    /// How many threads have it.
+    threads: u64,
+}
+
+/// What is known of a socket.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Its own address, and its peer's.
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+    /// How many descriptors it has.
+    copies: u64,
+    /// How many of them are on their way in messages.
+    in_flight: u64,
+    /// Whether a process that is not watched may have one.
+    is_held_elsewhere: bool,
+}
+
+/// A descriptor that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Gone {
+    pub(super) fd: i32,
+    pub(super) socket: SocketId,
+    /// Whether it was the last one of its socket.
+    pub(super) last: bool,
+}
+
+impl Descriptors {
+    /// A new table that one thread has.
+    pub(super) fn begin(&mut self) -> FilesId {
+        self.made += 1;
+        let id = FilesId(self.made);
+        self.files.insert(id, Files { threads: 1, ..Files::default() });
+        id
+    }
+
+    /// Another thread has the table, too.
+    pub(super) fn share(&mut self, files: FilesId) {
+        if let Some(files) = self.files.get_mut(&files) {
+            files.threads += 1;
+        }
+    }
+
+    /// A copy of the table, which one thread has.
+    pub(super) fn copy(&mut self, files: FilesId) -> FilesId {
+        let copy = self.begin();
+        let sockets = self.files.get(&files).map(|files| files.sockets.clone()).unwrap_or_default();
+        for socket in sockets.values() {
+            self.sockets.entry(*socket).or_default().copies += 1;
+        }
+        if let Some(files) = self.files.get_mut(&copy) {
+            files.sockets = sockets;
+        }
+        copy
+    }
+
+    /// A thread has the table no longer; with the last one all its descriptors are gone.
+    pub(super) fn leave(&mut self, files: FilesId) -> Vec<Gone> {
+        let Some(known) = self.files.get_mut(&files) else { return Vec::new() };
+        known.threads -= 1;
+        if known.threads > 0 {
+            return Vec::new();
+        }
+        let sockets = self.files.remove(&files).map(|files| files.sockets).unwrap_or_default();
+        sockets.into_iter().map(|(fd, socket)| self.gone(fd, socket)).collect()
+    }
+
+    /// How many threads have the table.
+    pub(super) fn threads(&self, files: FilesId) -> u64 {
+        self.files.get(&files).map_or(0, |files| files.threads)
+    }
+
+    /// The socket at a descriptor.
+    pub(super) fn at(&self, files: FilesId, fd: i32) -> Option<SocketId> {
+        self.files.get(&files)?.sockets.get(&fd).copied()
+    }
+
+    /// Whether the descriptor was a socket's that was closed.
+    pub(super) fn was_closed(&self, files: FilesId, fd: i32) -> bool {
+        self.files.get(&files).is_some_and(|files| files.closed.contains(&fd))
+    }
+
+    /// The sockets of a table, by descriptor.
+    pub(super) fn all(&self, files: FilesId) -> Vec<(i32, SocketId)> {
+        let sockets = self.files.get(&files).map(|files| &files.sockets);
+        sockets.into_iter().flatten().map(|(fd, socket)| (*fd, *socket)).collect()
+    }
+
+    /// A descriptor of a socket came; what stood at its number before went unseen.
+    pub(super) fn open(&mut self, files: FilesId, fd: i32, socket: SocketId) -> Option<Gone> {
+        let known = self.files.get_mut(&files)?;
+        known.closed.remove(&fd);
+        let before = known.sockets.insert(fd, socket);
+        self.sockets.entry(socket).or_default().copies += 1;
+        before.map(|before| self.gone(fd, before))
+    }
+
+    /// A descriptor goes.
+    pub(super) fn close(&mut self, files: FilesId, fd: i32) -> Option<Gone> {
+        let known = self.files.get_mut(&files)?;
+        let socket = known.sockets.remove(&fd)?;
+        known.closed.insert(fd);
+        Some(self.gone(fd, socket))
+    }
+
+    /// What is known of a socket that has a descriptor.
+    pub(super) fn known(&mut self, socket: SocketId) -> &mut Known {
+        self.sockets.entry(socket).or_default()
+    }
+
+    /// The addresses of a socket, where known.
+    pub(super) fn addresses(&self, socket: SocketId) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        self.sockets.get(&socket).map_or((None, None), |known| (known.local, known.peer))
+    }
+
+    /// A process that is not watched may have a descriptor of it, too.
+    pub(super) fn is_held_elsewhere(&mut self, socket: SocketId) {
+        self.known(socket).is_held_elsewhere = true;
+    }
+
+    /// A descriptor of it was sent.
+    pub(super) fn sent(&mut self, socket: SocketId) {
+        self.known(socket).in_flight += 1;
+    }
+
+    /// A descriptor of it was received.
+    pub(super) fn received(&mut self, socket: SocketId) {
+        let known = self.known(socket);
+        known.in_flight = known.in_flight.saturating_sub(1);
+    }
+
+    fn gone(&mut self, fd: i32, socket: SocketId) -> Gone {
+        let mut last = false;
+        if let Some(known) = self.sockets.get_mut(&socket) {
+            known.copies = known.copies.saturating_sub(1);
+            last = known.copies == 0 && known.in_flight == 0 && !known.is_held_elsewhere;
+            if known.copies == 0 && known.in_flight == 0 {
+                self.sockets.remove(&socket);
+            }
+        }
+        Gone { fd, socket, last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: SocketId = SocketId(1);
+    const OTHER: SocketId = SocketId(2);
+
+    fn gone(fd: i32, socket: SocketId, last: bool) -> Gone {
+        Gone { fd, socket, last }
+    }
+
+    #[test]
+    fn a_socket_is_gone_with_its_last_descriptor_in_all_processes() {
+        let mut table = Descriptors::default();
+        let parent = table.begin();
+        table.open(parent, 3, ONE);
+        table.open(parent, 4, ONE);
+        let child = table.copy(parent);
+        assert_eq!(table.close(parent, 3), Some(gone(3, ONE, false)));
+        assert_eq!(table.close(parent, 3), None);
+        assert!(table.was_closed(parent, 3) && !table.was_closed(child, 3));
+        assert_eq!(table.close(parent, 4), Some(gone(4, ONE, false)));
+        assert_eq!(table.leave(child), [gone(3, ONE, false), gone(4, ONE, true)]);
+        assert_eq!(table.leave(parent), []);
+    }
+
+    #[test]
+    fn threads_have_one_table_until_the_last_one_is_gone() {
+        let mut table = Descriptors::default();
+        let files = table.begin();
+        table.share(files);
+        table.open(files, 3, ONE);
+        assert_eq!((table.leave(files), table.threads(files)), (Vec::new(), 1));
+        assert_eq!(table.leave(files), [gone(3, ONE, true)]);
+    }
+
+    #[test]
+    fn a_descriptor_on_its_way_keeps_the_socket() {
+        let mut table = Descriptors::default();
+        let (sender, receiver) = (table.begin(), table.begin());
+        table.open(sender, 3, ONE);
+        table.sent(ONE);
+        assert_eq!(table.close(sender, 3), Some(gone(3, ONE, false)));
+        table.received(ONE);
+        table.open(receiver, 9, ONE);
+        assert_eq!(table.close(receiver, 9), Some(gone(9, ONE, true)));
+    }
+
+    #[test]
+    fn what_others_may_hold_is_never_known_to_be_gone() {
+        let mut table = Descriptors::default();
+        let files = table.begin();
+        table.open(files, 0, ONE);
+        table.is_held_elsewhere(ONE);
+        assert_eq!(table.close(files, 0), Some(gone(0, ONE, false)));
+        // A number that is taken again had been closed unseen.
+        table.open(files, 5, OTHER);
+        assert_eq!(table.open(files, 5, ONE), Some(gone(5, OTHER, true)));
+    }
+}

@@ -1,0 +1,12 @@
+//! The calls of any program, watched by ptrace(2) with a seccomp filter that stops it at those that matter to TCP sockets, and at no other.
+
+mod abi;
+mod decode;
+mod descriptors;
+mod filter;
+mod launch;
+mod system;
+mod tracer;
+
+pub use launch::{Inherited, Program, Step, Unstarted};
+pub use tracer::{Ended, Notice, ProgramId, Tracer, Turn};

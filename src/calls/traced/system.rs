@@ -1,0 +1,250 @@
+//! The system calls of a tracer, one at a time: ptrace(2), waiting, and looking into another process.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::{io, ptr};
+
+use nix::errno::Errno;
+use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
+
+use super::super::SocketId;
+use super::super::recorded::address_of;
+use crate::kernel::TcpInfo;
+
+/// A thread's id, as the kernel numbers it.
+pub(super) type Tid = libc::pid_t;
+
+/// What waiting brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waited {
+    /// A thread stopped: by which signal, and by which event of ptrace (0 for none).
+    Stopped(Tid, i32, i32),
+    /// A thread ended by itself, or a process by its last thread.
+    Exited(Tid, i32),
+    /// A signal ended it.
+    Killed(Tid, i32),
+    /// A signal of ours came meanwhile.
+    Interrupted,
+    /// No child is left.
+    Nobody,
+}
+
+/// Waits for a child, or for a signal of ours.
+pub(super) fn wait() -> Waited {
+    let mut status = 0;
+    // SAFETY: the kernel writes the status and nothing else.
+    let tid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL) };
+    match tid {
+        -1 if Errno::last() == Errno::EINTR => Waited::Interrupted,
+        -1 => Waited::Nobody,
+        tid if libc::WIFSTOPPED(status) => Waited::Stopped(tid, libc::WSTOPSIG(status), status >> 16),
+        tid if libc::WIFSIGNALED(status) => Waited::Killed(tid, libc::WTERMSIG(status)),
+        tid => Waited::Exited(tid, libc::WEXITSTATUS(status)),
+    }
+}
+
+/// Attaches to a thread without stopping it; it dies with its tracer.
+pub(super) fn seize(tid: Tid) -> Result<(), Errno> {
+    let options = libc::PTRACE_O_EXITKILL
+        | libc::PTRACE_O_TRACESECCOMP
+        | libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEEXEC
+        | libc::PTRACE_O_TRACEEXIT;
+    request(libc::PTRACE_SEIZE, tid, options as usize)
+}
+
+/// How a stopped thread goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum On {
+    /// To the next call that the filter stops.
+    Freely,
+    /// To the end of the call that it is in.
+    ToTheReturn,
+    /// Not at all, until its group is continued: it stays stopped.
+    Stopped,
+}
+
+/// Lets a stopped thread go on, with a signal (0 for none). One that has been killed meanwhile does not, which its end will tell.
+pub(super) fn resume(tid: Tid, on: On, signal: i32) {
+    let number = match on {
+        On::Freely => libc::PTRACE_CONT,
+        On::ToTheReturn => libc::PTRACE_SYSCALL,
+        On::Stopped => libc::PTRACE_LISTEN,
+    };
+    _ = request(number, tid, signal as usize);
+}
+
+/// What an event of ptrace is about: the new thread, or the former id of one that executes a program.
+pub(super) fn event_of(tid: Tid) -> Option<Tid> {
+    let mut message: libc::c_ulong = 0;
+    request(libc::PTRACE_GETEVENTMSG, tid, &raw mut message as usize).ok()?;
+    Tid::try_from(message).ok()
+}
+
+/// A call at its entry or at its return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Syscall {
+    /// It was stopped by the filter.
+    Entry {
+        /// The ABI (linux/audit.h).
+        arch: u32,
+        /// Its number.
+        nr: u64,
+        /// Its arguments.
+        args: [u64; 6],
+    },
+    /// It returns: a result, or the negative number of an error.
+    Return(i64),
+}
+
+/// The call in which a thread is stopped.
+pub(super) fn syscall_of(tid: Tid) -> Option<Syscall> {
+    let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
+    let room = size_of_val(&info);
+    // SAFETY: the kernel writes no more than `room` octets there, and octets that are zero are valid for every member.
+    let info = unsafe {
+        let got = libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, tid, room, info.as_mut_ptr());
+        if got <= 0 {
+            return None;
+        }
+        info.assume_init()
+    };
+    // SAFETY: the member is the one that `op` names, and all of them are numbers.
+    unsafe {
+        match info.op {
+            libc::PTRACE_SYSCALL_INFO_SECCOMP => {
+                let entry = info.u.seccomp;
+                Some(Syscall::Entry { arch: info.arch, nr: entry.nr, args: entry.args })
+            }
+            libc::PTRACE_SYSCALL_INFO_EXIT => Some(Syscall::Return(info.u.exit.sval)),
+            _ => None,
+        }
+    }
+}
+
+fn request(number: libc::c_uint, tid: Tid, data: usize) -> Result<(), Errno> {
+    // SAFETY: the requests that are made here take a number, or a pointer to what the caller holds.
+    let result = unsafe { libc::ptrace(number, tid, ptr::null_mut::<c_void>(), data as *mut c_void) };
+    Errno::result(result).map(drop)
+}
+
+/// The memory of a stopped thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory(pub(super) Tid);
+
+impl Memory {
+    /// Reads octets into `room`, as many as can be read; how many that were.
+    pub(super) fn read(self, at: u64, room: &mut [u8]) -> usize {
+        let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        let remote = libc::iovec { iov_base: at as *mut c_void, iov_len: room.len() };
+        // SAFETY: the kernel writes no more than the length of `room` there, and only reads of the other process.
+        let got = unsafe { libc::process_vm_readv(self.0, &local, 1, &remote, 1, 0) };
+        usize::try_from(got).unwrap_or(0)
+    }
+
+    /// Reads so many octets, or none.
+    pub(super) fn exactly<const N: usize>(self, at: u64) -> Option<[u8; N]> {
+        let mut room = [0; N];
+        (self.read(at, &mut room) == N).then_some(room)
+    }
+
+    /// Reads a number of 64 bits.
+    pub(super) fn word(self, at: u64) -> Option<u64> {
+        self.exactly(at).map(u64::from_ne_bytes)
+    }
+
+    /// Reads a number of 32 bits.
+    pub(super) fn half(self, at: u64) -> Option<u32> {
+        self.exactly(at).map(u32::from_ne_bytes)
+    }
+
+    /// Reads the first octets, at most so many.
+    pub(super) fn first(self, at: u64, most: usize) -> Vec<u8> {
+        let mut octets = vec![0; most];
+        let got = self.read(at, &mut octets);
+        octets.truncate(got);
+        octets
+    }
+}
+
+/// Names a process for as long as it is, whatever becomes of its number.
+pub(super) fn process(pid: Tid) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open takes numbers, and returns a descriptor of ours.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// What a socket of another process says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) id: SocketId,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) info: Option<TcpInfo>,
+}
+
+/// Looks at a TCP socket of another process through a copy of its descriptor, which is closed at once, as it would hold back a FIN.
+///
+/// `None` for what is no TCP socket, and where it may not be looked at.
+pub(super) fn look(process: &OwnedFd, fd: i32) -> Option<Look> {
+    // SAFETY: pidfd_getfd takes numbers, and returns a descriptor of ours.
+    let copy = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0);
+        if fd < 0 {
+            return None;
+        }
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    let info = TcpInfo::of(copy.as_fd()).ok()?;
+    let id = SocketId(nix::sys::stat::fstat(&copy).ok()?.st_ino);
+    let name = |name: Result<SockaddrStorage, Errno>| address_of(name);
+    let (local, peer) = (name(getsockname(copy.as_raw_fd())), name(getpeername(copy.as_raw_fd())));
+    Some(Look { id, local, peer, info: Some(info) })
+}
+
+/// Whether two threads have one table of descriptors; `None` where the kernel does not say.
+pub(super) fn share_files(one: Tid, other: Tid) -> Option<bool> {
+    // KCMP_FILES (linux/kcmp.h).
+    // SAFETY: kcmp takes numbers.
+    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, 2, 0, 0) } {
+        0 => Some(true),
+        -1 => None,
+        _ => Some(false),
+    }
+}
+
+/// What a descriptor of another process is: its inode where it is a socket; an error where there is none, or it may not be asked.
+pub(super) fn socket_at(pid: Tid, fd: i32) -> io::Result<Option<SocketId>> {
+    let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}"))?;
+    let inode = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+    Ok(inode.map(SocketId))
+}
+
+/// The descriptors of another process that are sockets.
+pub(super) fn sockets_of(pid: Tid) -> Vec<i32> {
+    let Ok(folder) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let mut open: Vec<i32> = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    open.retain(|fd| socket_at(pid, *fd).is_ok_and(|socket| socket.is_some()));
+    open.sort_unstable();
+    open
+}
+
+/// The name of a thread; empty where it cannot be read.
+pub(super) fn comm(pid: Tid, tid: Tid) -> String {
+    let name = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned()
+}
+
+/// The process that a thread belongs to, and the one that made it.
+pub(super) fn family_of(tid: Tid) -> Option<(Tid, Tid)> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let number = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    Some((number("Tgid:")?, number("PPid:")?))
+}

@@ -1,0 +1,325 @@
+//! Calls from their entry to their return: what they are about, and what became of it.
+
+use super::super::super::{
+    Activity, Call, CallId, Errno, Op, PollEvents, Returned, Role, SocketChange, SocketUse, ThreadId,
+};
+use super::super::abi::{ARCH, X32};
+use super::super::decode::{About, Asked, asked};
+use super::super::descriptors::{Descriptors, Gone};
+use super::super::system::{self, Memory, On, Syscall, Tid};
+use super::{Inside, Telling, Tracer, may_be_mistaken, used};
+use crate::kernel::now;
+use crate::time::Timestamp;
+
+impl Tracer<'_> {
+    /// A thread is about to make a call.
+    pub(super) fn entered(&mut self, tid: Tid) {
+        let at = now();
+        let go_on = |on| system::resume(tid, on, 0);
+        let Some(Syscall::Entry { arch, nr, args }) = system::syscall_of(tid) else { return go_on(On::Freely) };
+        if arch != ARCH || nr & u64::from(X32) != 0 {
+            self.notice_other_abi(tid);
+            return go_on(On::Freely);
+        }
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return go_on(On::Freely) };
+        tracee.seen = at;
+        let again = nr as i64 == libc::SYS_restart_syscall;
+        if let Some(inside) = &mut tracee.inside
+            && inside.interrupted.take().is_some()
+        {
+            if again || (inside.nr, inside.args) == (nr, args) {
+                return go_on(On::ToTheReturn);
+            }
+            self.give_up_interrupted(tid);
+        }
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return go_on(On::Freely) };
+        // Most calls of most programs are about no socket at all.
+        let fd = args[0] as i32;
+        let is_transfer = matches!(
+            nr as i64,
+            libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev | libc::SYS_close | libc::SYS_dup
+        );
+        let files = tracee.files;
+        if is_transfer && self.descriptors.at(files, fd).is_none() {
+            let is_mistake = nr as i64 != libc::SYS_dup && self.descriptors.was_closed(files, fd);
+            if !is_mistake {
+                return go_on(On::Freely);
+            }
+        }
+        let Some(asked) = asked(nr, args, Memory(tid)) else { return go_on(On::Freely) };
+        match self.begin(tid, nr, args, asked, at) {
+            true => go_on(On::ToTheReturn),
+            false => go_on(On::Freely),
+        }
+    }
+
+    /// Begins a call; whether its return is of interest.
+    pub(super) fn begin(&mut self, tid: Tid, nr: u64, args: [u64; 6], asked: Asked, at: Timestamp) -> bool {
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return false };
+        let files = tracee.files;
+        let table = &mut self.descriptors;
+        let on = |table: &Descriptors, fd: i32, role| table.at(files, fd).map(|socket| used(table, socket, fd, role));
+        let (mut asked, mut sockets, mut gone) = (asked, Vec::new(), Vec::new());
+        let mut telling = match asked.op {
+            Op::GetOption { .. } => Telling::WhenItReturns,
+            _ => Telling::AtOnce,
+        };
+        match asked.about.clone() {
+            About::New if asked.makes_tcp() => {}
+            About::New | About::Again => return false,
+            About::Program => {
+                tracee.executes = Some(at);
+                // It is named as long as it has its name.
+                if !self.descriptors.all(files).is_empty() {
+                    self.thread(tid);
+                }
+                return false;
+            }
+            About::Ring => {
+                self.notice_ring(tid);
+                return false;
+            }
+            About::Taken => telling = Telling::WhereMistaken,
+            About::Fd(fd) => match on(table, fd, Role::On) {
+                Some(mut used) => {
+                    if asked.op == Op::Close {
+                        // From here on the number may be given to another, before this call has returned.
+                        gone.extend(table.close(files, fd));
+                        if gone.iter().any(|gone| gone.last) {
+                            used.role = Role::Released;
+                        }
+                    }
+                    sockets.push(used);
+                }
+                // What is no TCP socket is told only where the call says that it is none, or that there is none.
+                None if may_be_mistaken(&asked.op) || asked.has_control(Memory(tid)) => {
+                    telling = Telling::WhereMistaken;
+                    let used =
+                        SocketUse { socket: None, fd: Some(fd), role: Role::On, local: None, peer: None, info: None };
+                    sockets.push(used);
+                }
+                None => return false,
+            },
+            About::Copy(from, to) => {
+                let to = to.filter(|to| *to != from);
+                let source = on(table, from, Role::On);
+                let target = to.and_then(|to| on(table, to, Role::On));
+                if source.is_none() && target.is_none() {
+                    return false;
+                }
+                if let (Some(mut target), Some(to)) = (target, to) {
+                    gone.extend(table.close(files, to));
+                    if gone.iter().any(|gone| gone.last) {
+                        target.role = Role::Released;
+                    }
+                    sockets.push(target);
+                }
+                sockets.extend(source);
+            }
+            About::Between(from, to) => {
+                let (source, target) = (on(table, from, Role::On), on(table, to, Role::On));
+                if target.is_none() && source.is_some() {
+                    asked = asked.into_receive();
+                }
+                sockets.extend(target.or(source));
+                if sockets.is_empty() {
+                    return false;
+                }
+            }
+            About::Several(watched) => {
+                let polled = watched
+                    .iter()
+                    .filter_map(|(fd, events)| on(table, *fd, Role::Polled { events: *events, revents: None }));
+                sockets.extend(polled);
+                if sockets.is_empty() {
+                    return false;
+                }
+            }
+            About::Range(first, last, closing) => {
+                if closing.unshares && table.threads(files) > 1 {
+                    let own = table.copy(files);
+                    table.leave(files);
+                    tracee.files = own;
+                }
+                let files = tracee.files;
+                if closing.only_marks {
+                    return false;
+                }
+                let within = |fd: &i32| u32::try_from(*fd).is_ok_and(|fd| (first..=last).contains(&fd));
+                for (fd, socket) in table.all(files).into_iter().filter(|(fd, _)| within(fd)) {
+                    let mut used = used(table, socket, fd, Role::On);
+                    let closed = table.close(files, fd);
+                    if closed.is_some_and(|gone| gone.last) {
+                        used.role = Role::Released;
+                    }
+                    gone.extend(closed);
+                    sockets.push(used);
+                }
+                if sockets.is_empty() {
+                    return false;
+                }
+                // A call of its own for each socket: the first is the one that is waited for.
+                let rest = sockets.split_off(1);
+                let others = gone.split_off(1);
+                let id = self.enter(tid, &asked.op, &sockets, at);
+                let mut all = vec![(id, sockets, gone)];
+                for (used, gone) in rest.into_iter().zip(others) {
+                    let sockets = vec![used];
+                    all.push((self.enter(tid, &asked.op, &sockets, at), sockets, vec![gone]));
+                }
+                let kept = all.split_off(1);
+                let Some((id, sockets, gone)) = all.pop() else { return false };
+                for (id, sockets, gone) in kept {
+                    // They return as the first one does; that the kernel closes them all is certain from here on.
+                    let returned = Returned { at, result: Ok(0), octets: None, preview: Vec::new() };
+                    self.finish(id, returned, sockets, &gone);
+                }
+                self.set_inside(
+                    tid,
+                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None },
+                );
+                return true;
+            }
+        }
+        let id = match telling {
+            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at),
+            _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
+        };
+        self.set_inside(tid, Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None });
+        true
+    }
+
+    pub(super) fn set_inside(&mut self, tid: Tid, inside: Inside) {
+        if let Some(tracee) = self.tracees.get_mut(&tid) {
+            tracee.inside = Some(inside);
+        }
+    }
+
+    /// Tells that a call was entered, and gives it its name.
+    pub(super) fn enter(&mut self, tid: Tid, op: &Op, sockets: &[SocketUse], at: Timestamp) -> CallId {
+        let id = self.next_call(tid);
+        let call = Call { id, entered: at, op: op.clone(), sockets: sockets.to_vec(), returned: None };
+        self.calls += 1;
+        (self.heard)(Activity::Entered(call));
+        id
+    }
+
+    pub(super) fn next_call(&mut self, tid: Tid) -> CallId {
+        let thread = self.thread(tid);
+        let n = self.tracees.get_mut(&tid).map_or(0, |tracee| {
+            tracee.calls += 1;
+            tracee.calls - 1
+        });
+        CallId { thread, n }
+    }
+
+    /// A call returns.
+    pub(super) fn left(&mut self, tid: Tid) {
+        let at = now();
+        let Some(Syscall::Return(result)) = system::syscall_of(tid) else {
+            return system::resume(tid, On::ToTheReturn, 0);
+        };
+        let inside = self.tracees.get_mut(&tid).and_then(|tracee| {
+            tracee.seen = at;
+            tracee.inside.take()
+        });
+        if let Some(mut inside) = inside {
+            // The kernel's own numbers, which no program sees: the call goes on, or fails with EINTR (include/linux/errno.h).
+            if (-516..=-512).contains(&result) {
+                inside.interrupted = Some(at);
+                self.set_inside(tid, inside);
+            } else {
+                self.complete(tid, inside, at, result);
+            }
+        }
+        system::resume(tid, On::Freely, 0);
+    }
+
+    /// The thread does something else after a signal: to the program the call has failed with EINTR.
+    pub(super) fn give_up_interrupted(&mut self, tid: Tid) {
+        let inside = self.tracees.get_mut(&tid).and_then(|tracee| tracee.inside.take());
+        if let Some(inside) = inside {
+            let at = inside.interrupted.unwrap_or(inside.entered);
+            self.complete(tid, inside, at, -i64::from(libc::EINTR));
+        }
+    }
+
+    pub(super) fn complete(&mut self, tid: Tid, mut inside: Inside, at: Timestamp, result: i64) {
+        let returned = inside.asked.returned(at, result, Memory(tid));
+        let ok = returned.result.is_ok();
+        let Some(files) = self.tracees.get(&tid).map(|tracee| tracee.files) else { return };
+        let new_fd = returned.result.ok().and_then(|fd| i32::try_from(fd).ok());
+        let mut look_at = None;
+        match (&inside.asked.op, &inside.asked.about) {
+            (Op::Socket { .. }, _) => {
+                if let Some(fd) = new_fd {
+                    inside.sockets.extend(self.made(tid, files, fd, false));
+                }
+            }
+            (Op::Accept { .. }, About::Fd(_)) if inside.telling == Telling::AtOnce => {
+                if let Some(fd) = new_fd {
+                    inside.sockets.extend(self.made(tid, files, fd, true));
+                }
+            }
+            (Op::Duplicate { .. }, About::Copy(from, _)) => {
+                if let (Some(to), Some(socket)) = (new_fd, self.descriptors.at(files, *from))
+                    && to != *from
+                {
+                    self.descriptors.open(files, to, socket);
+                    let (thread, change) = (inside.id.thread, SocketChange::Duplicated { from: *from, to });
+                    self.tell_socket(at, thread, Some(inside.id), socket, change);
+                }
+            }
+            (Op::Connect { .. } | Op::Bind { .. } | Op::Listen { .. }, About::Fd(fd)) => look_at = Some(*fd),
+            (Op::Shutdown { .. } | Op::SetOption { .. }, About::Fd(fd)) => look_at = Some(*fd),
+            // A transfer says nothing new of the state but at its end, and where it fails.
+            (Op::Send { .. }, About::Fd(fd)) if !ok => look_at = Some(*fd),
+            (Op::Receive { .. }, About::Fd(fd)) if returned.result.unwrap_or(0) <= 0 => look_at = Some(*fd),
+            (_, About::Several(watched)) if ok => {
+                let found = inside.asked.found(inside.args, Memory(tid));
+                for (n, (fd, _)) in watched.iter().enumerate() {
+                    for used in inside.sockets.iter_mut().filter(|used| used.fd == Some(*fd)) {
+                        if let Role::Polled { revents, .. } = &mut used.role {
+                            *revents = found.get(n).copied().or(Some(PollEvents::empty()));
+                        }
+                    }
+                }
+            }
+            (_, About::Taken) => {
+                if let Some(fd) = new_fd {
+                    self.received(tid, files, fd, at);
+                }
+                return;
+            }
+            _ => {}
+        }
+        if let Some(fd) = look_at {
+            self.look_after(tid, &mut inside, fd);
+        }
+        self.pass_descriptors(tid, files, &inside, ok, at);
+        let is_mistaken = matches!(returned.result, Err(Errno(libc::ENOTSOCK | libc::EBADF)));
+        if inside.telling == Telling::WhereMistaken && !is_mistaken {
+            return;
+        }
+        if inside.telling != Telling::AtOnce {
+            inside.id = self.enter(tid, &inside.asked.op, &inside.sockets, inside.entered);
+        }
+        // What the call wrote into its arguments is known only now.
+        self.finish(inside.id, returned, inside.sockets, &inside.gone);
+    }
+
+    /// Tells that a call returned, and what became of its sockets.
+    pub(super) fn finish(&mut self, id: CallId, returned: Returned, sockets: Vec<SocketUse>, gone: &[Gone]) {
+        let at = returned.at;
+        let made: Vec<_> = sockets.iter().filter(|used| used.role == Role::Made).cloned().collect();
+        (self.heard)(Activity::Returned { call: id, returned, sockets });
+        for used in made {
+            if let (Some(socket), Some(fd)) = (used.socket, used.fd) {
+                self.tell_socket(at, id.thread, Some(id), socket, SocketChange::Created { fd });
+            }
+        }
+        for Gone { fd, socket, last } in gone.iter().copied() {
+            self.tell_socket(at, id.thread, Some(id), socket, SocketChange::Released { fd, last });
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Threads and processes as they come, execute programs and go, with the descriptors that they have.
+
+use std::collections::HashMap;
+
+use super::super::super::{Op, Returned, Role, SocketChange, SocketUse};
+use super::super::descriptors::{FilesId, Gone};
+use super::super::system::{self, On, Tid};
+use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
+use crate::kernel::now;
+use crate::time::Timestamp;
+
+impl Tracer<'_> {
+    /// A thread made another, or a process.
+    pub(super) fn born(&mut self, child: Tid, parent: Tid) {
+        let Some(known) = self.tracees.get(&parent).filter(|_| !self.tracees.contains_key(&child)) else { return };
+        let (files, pid) = (known.files, known.pid);
+        let is_thread = system::family_of(child).is_some_and(|(process, _)| process != child);
+        let shares = system::share_files(parent, child).unwrap_or(is_thread);
+        let own = if shares {
+            self.descriptors.share(files);
+            files
+        } else {
+            self.descriptors.copy(files)
+        };
+        let process = if is_thread { pid } else { child };
+        self.tracees.insert(child, Tracee::new(process, own));
+        if !is_thread {
+            self.processes.insert(child, Watched::default());
+            let inherited = if shares { Vec::new() } else { self.descriptors.all(own) };
+            if !inherited.is_empty() {
+                let (at, thread) = (now(), self.thread(parent));
+                let by = self.process(child);
+                for (fd, socket) in inherited {
+                    self.tell_socket(at, thread, None, socket, SocketChange::Inherited { by, fd });
+                }
+            }
+        }
+        if let Some((signal, event, _)) = self.early.remove(&child) {
+            self.stopped(child, signal, event);
+        }
+    }
+
+    /// Takes in threads whose parents were killed before they told of them.
+    pub(super) fn adopt_orphans(&mut self) {
+        let at = now();
+        let orphans: Vec<(Tid, Timestamp)> = self.early.iter().map(|(tid, (.., since))| (*tid, *since)).collect();
+        for (tid, since) in orphans {
+            let Some((pid, parent)) = system::family_of(tid) else { continue };
+            let of = if pid == tid { parent } else { pid };
+            let is_told_later = self.tracees.get(&of).is_some_and(|parent| !parent.is_ending);
+            if is_told_later && at.since(since) < ORPHANED {
+                continue;
+            }
+            let files = self.descriptors.begin();
+            self.tracees.insert(tid, Tracee::new(pid, files));
+            self.processes.entry(pid).or_default();
+            if let Some((signal, event, _)) = self.early.remove(&tid) {
+                self.take_over(tid, pid, files);
+                self.stopped(tid, signal, event);
+            }
+        }
+    }
+
+    /// Takes in the sockets that a process has, of which nothing is known before.
+    pub(super) fn take_over(&mut self, tid: Tid, pid: Tid, files: FilesId) {
+        for fd in system::sockets_of(pid) {
+            if let Some(look) = self.look(tid, fd) {
+                self.descriptors.open(files, fd, look.id);
+                self.descriptors.is_held_elsewhere(look.id);
+                self.learn(&look);
+            }
+        }
+    }
+
+    /// A process has executed a program: what was to be closed by that is.
+    pub(super) fn executes(&mut self, tid: Tid) {
+        let at = now();
+        // The thread has the process's number now, whichever it had; all others are gone.
+        let former = system::event_of(tid).unwrap_or(tid);
+        let mut tracee = match self.tracees.remove(&former) {
+            Some(tracee) => tracee,
+            None => return system::resume(tid, On::Freely, 0),
+        };
+        let others: Vec<Tid> = self.tracees.iter().filter(|(_, other)| other.pid == tid).map(|(tid, _)| *tid).collect();
+        for other in others {
+            if let Some(other) = self.tracees.remove(&other)
+                && !other.is_ending
+            {
+                self.descriptors.leave(other.files);
+            }
+        }
+        if self.descriptors.threads(tracee.files) > 1 {
+            let own = self.descriptors.copy(tracee.files);
+            self.descriptors.leave(tracee.files);
+            tracee.files = own;
+        }
+        let entered = tracee.executes.take().unwrap_or(at);
+        let files = tracee.files;
+        tracee.inside = None;
+        self.tracees.insert(tid, tracee);
+        let is_first = self.programs.iter_mut().any(|program| {
+            let begins = program.held.pid == tid && !program.has_begun;
+            program.has_begun |= begins;
+            begins
+        });
+        if is_first {
+            self.take_over(tid, tid, files);
+        }
+        for (fd, socket) in self.descriptors.all(files) {
+            // Where it may not be read, what the program has is not known: it is left as it was.
+            if !matches!(system::socket_at(tid, fd), Ok(still) if still != Some(socket))
+                && !matches!(system::socket_at(tid, fd), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+            {
+                continue;
+            }
+            let mut used = used(&self.descriptors, socket, fd, Role::On);
+            let Some(gone) = self.descriptors.close(files, fd) else { continue };
+            if gone.last {
+                used.role = Role::Released;
+            }
+            let sockets = vec![used];
+            let id = self.enter(tid, &Op::Execute, &sockets, entered);
+            let returned = Returned { at, result: Ok(0), octets: None, preview: Vec::new() };
+            self.finish(id, returned, sockets, &[gone]);
+        }
+        // From here on it has another name.
+        if let Some(tracee) = self.tracees.get_mut(&tid) {
+            (tracee.thread, tracee.calls) = (None, 0);
+        }
+        if let Some(watched) = self.processes.get_mut(&tid) {
+            watched.process = None;
+        }
+        system::resume(tid, On::Freely, 0);
+    }
+
+    /// A thread's end has begun; with the last one that has them, its descriptors go.
+    pub(super) fn ends(&mut self, tid: Tid, at: Timestamp) {
+        self.give_up_unfinished(tid);
+        let Some(tracee) = self.tracees.get_mut(&tid).filter(|tracee| !tracee.is_ending) else { return };
+        tracee.is_ending = true;
+        let files = tracee.files;
+        let before: HashMap<i32, SocketUse> = self
+            .descriptors
+            .all(files)
+            .into_iter()
+            .map(|(fd, socket)| (fd, used(&self.descriptors, socket, fd, Role::On)))
+            .collect();
+        for gone in self.descriptors.leave(files) {
+            let Some(used) = before.get(&gone.fd) else { continue };
+            if gone.last {
+                let used = SocketUse { role: Role::Released, ..used.clone() };
+                let id = self.enter(tid, &Op::Exit, std::slice::from_ref(&used), at);
+                if let Some(tracee) = self.tracees.get_mut(&tid) {
+                    tracee.exits.push((id, used));
+                }
+            } else {
+                let (thread, change) = (self.thread(tid), SocketChange::Released { fd: gone.fd, last: false });
+                self.tell_socket(at, thread, None, gone.socket, change);
+            }
+        }
+    }
+
+    /// The thread will not come back to a call that a signal interrupted.
+    pub(super) fn give_up_unfinished(&mut self, tid: Tid) {
+        let is_interrupted = self
+            .tracees
+            .get(&tid)
+            .and_then(|tracee| tracee.inside.as_ref())
+            .is_some_and(|inside| inside.interrupted.is_some());
+        if is_interrupted && let Some(tracee) = self.tracees.get_mut(&tid) {
+            // It never returned to the program.
+            tracee.inside = None;
+        }
+    }
+
+    /// A thread has ended.
+    pub(super) fn over(&mut self, tid: Tid, ended: Ended) {
+        let at = now();
+        self.early.remove(&tid);
+        // A process that was killed has not told that its end began: it was at some moment since it was heard of last.
+        let tracee = self.tracees.get(&tid);
+        let began = tracee.and_then(|tracee| self.processes.get(&tracee.pid)?.ends);
+        let seen = tracee.map_or(at, |tracee| began.map_or(tracee.seen, |began| began.max(tracee.seen)));
+        self.ends(tid, seen);
+        if let Some(tracee) = self.tracees.remove(&tid) {
+            for (id, used) in tracee.exits {
+                let (socket, fd) = (used.socket, used.fd);
+                let gone: Vec<Gone> =
+                    socket.zip(fd).map(|(socket, fd)| Gone { fd, socket, last: true }).into_iter().collect();
+                self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &gone);
+            }
+        }
+        self.processes.remove(&tid);
+        if let Some(program) =
+            self.programs.iter_mut().find(|program| program.held.pid == tid && program.ended.is_none())
+        {
+            let failure = if program.has_begun { None } else { program.held.failure() };
+            program.ended = Some(failure.map_or(ended, Ended::Unstarted));
+        }
+    }
+}

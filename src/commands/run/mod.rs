@@ -1,0 +1,229 @@
+//! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
+
+mod ending;
+mod expected;
+mod following;
+mod ours;
+mod place;
+mod saving;
+mod watching;
+mod witnesses;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::geteuid;
+
+use super::files::{LEAST_FILES, may_open};
+use super::{Failure, Outcome, complain, look, memory};
+use crate::calls::traced::{Inherited, Program, Tracer};
+use crate::calls::{Call, Threads};
+use crate::capture::{self, Replay, Writer};
+use crate::cli::{Format, Look, Run};
+use crate::lab;
+use crate::report::{self, Jsonl, Judged, Named, RunSummary, Style};
+use crate::session::{Keep, Memory, Session};
+use crate::story::Story;
+
+use ending::{Status, unstarted};
+use expected::Expected;
+use following::Following;
+use place::Place;
+use watching::{Heard, Keeps, Plan, watch};
+use witnesses::Witnesses;
+
+pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
+    let inherited = Inherited::now();
+    let plan = Plan::of(options)?;
+    let expected = Expected::of(options)?;
+    if let Some(path) = &options.save {
+        Writer::check(path)?;
+    }
+    // The command gets the limit that tcpflow was started with.
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
+    may_open(LEAST_FILES)?;
+    let memory = memory::of(options.memory);
+    let signals = watching::Signals::catch()?;
+
+    if options.isolated {
+        lab::enter_namespace(None).map_err(|error| {
+            Failure::new(format!("run --isolated: {error}; run it with sudo, or leave --isolated out"))
+        })?;
+    }
+    let mut witnesses = Witnesses::open(options.isolated, memory.segments());
+    let acts_for = capture::acts_for();
+    if !geteuid().is_root() {
+        // A program with file capabilities may not be watched otherwise, nor what it starts.
+        _ = prctl::set_dumpable(true);
+    }
+    let threads = Arc::new(Mutex::new(Threads::default()));
+    let keeps = if options.follow && options.save.is_none() { Keeps::Nothing } else { Keeps::Calls };
+    let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps);
+    let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
+    inherited.keep_others();
+    for words in plan.programs() {
+        let program = program(words, acts_for, limit)?;
+        let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        tracer.prepare(&program).map_err(|why| unstarted(&name, why).0)?;
+    }
+    // The capture is open and the programs are attached to: nothing needs privilege any more.
+    capture::give_up_privilege_beside(acts_for)?;
+    let out = Place::open(options)?;
+    let style = look::at(look, look::on(look, out.stream()), Some(witnesses.begun()));
+    let mut place = Some(out);
+    let mut following = None;
+    let mut hearer = None;
+    if let Some(out) = place.take_if(|_| options.follow) {
+        let (started, to) = Following::start(out, options.format, style, memory, Arc::clone(&threads))?;
+        heard.tell(to.clone());
+        (following, hearer) = (Some(started), Some(to));
+    }
+    witnesses.start(hearer.clone());
+    for notice in witnesses.notices() {
+        complain(&notice);
+    }
+
+    let status = watch(&mut tracer, &plan, &heard, &signals);
+    witnesses.finish();
+    let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
+    let calls = tracer.calls();
+    drop(tracer);
+    if let Some(hearer) = hearer.take() {
+        for answer in witnesses.evidence() {
+            _ = hearer.send(lab::Heard::Answer(answer.clone()));
+        }
+    }
+    heard.fall_silent();
+    let told = heard.into_calls();
+    notices.extend(witnesses.notices());
+    if told.left_out > 0 {
+        notices.push(format!("{} more calls were made than --memory has room for: they are not told", told.left_out));
+    }
+    if told.alike > 0 {
+        notices.push(format!(
+            "{} more receives returned 0 on a socket that had already returned 0 a hundred times: they are not told",
+            told.alike
+        ));
+    }
+    notices.iter().for_each(complain);
+    let lost_calls = told.left_out + told.alike;
+    let summary = RunSummary {
+        command: plan.command(),
+        status: status.number(),
+        calls,
+        lost_calls,
+        backend: "ptrace",
+        packets: witnesses.has_packets(),
+    };
+    let calls = told.calls;
+    let whole_story = |calls| story(calls, &witnesses, &threads, memory);
+    let saved = options.save.as_ref().map(|path| {
+        let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices)
+    });
+    let (mut out, written) = match (following, place) {
+        (Some(following), _) => {
+            let (mut out, story) = following.finish();
+            let written = story.and_then(|story| {
+                let judged = expected.judge(&story, lost_calls);
+                end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth).map(|()| judged)
+            });
+            (out, written)
+        }
+        (None, Some(mut out)) => {
+            let story = whole_story(calls);
+            let judged = expected.judge(&story, lost_calls);
+            let written = whole(&mut out, &story, &judged, &summary, options.format, &style).map(|()| judged);
+            (out, written)
+        }
+        (None, None) => return Ok(Outcome::Incomplete),
+    };
+    let judged = written.and_then(|judged| out.flush().map(|()| judged)).map_err(|error| Failure::output(&error))?;
+    out.finish()?;
+    if let Some(said) = saved.transpose()? {
+        complain(&said);
+    }
+    if let Some(path) = &options.junit {
+        expected::junit(path, &judged)?;
+    }
+    if judged.iter().any(|judged| !judged.holds) {
+        return Ok(Outcome::NotHeld);
+    }
+    Ok(match status {
+        Status::Program(status) => Outcome::Of(status),
+        Status::Unstarted(failure, status) => {
+            complain(&failure);
+            Outcome::Of(status)
+        }
+    })
+}
+
+fn program(words: &[OsString], acts_for: Option<(u32, u32)>, limit: Option<(u64, u64)>) -> Result<Program, Failure> {
+    let program = Program::new(words)
+        .ok_or_else(|| Failure::new("run: there is no command: give it after --, as in: tcpflow run -- ./server"))?;
+    let program = match acts_for {
+        Some((uid, gid)) => program.run_by(uid, gid),
+        None => program,
+    };
+    Ok(match limit {
+        Some((soft, hard)) => program.with_files(soft, hard),
+        None => program,
+    })
+}
+
+/// The story of what was seen.
+fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memory: Memory) -> Story {
+    let mut session =
+        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+    let frames = witnesses.frames();
+    let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+    debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
+    let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
+}
+
+/// Writes a timeline, and what stands at its end.
+fn whole(
+    out: &mut Place,
+    story: &Story,
+    judged: &[Judged],
+    summary: &RunSummary,
+    format: Format,
+    style: &Style,
+) -> io::Result<()> {
+    match format {
+        Format::Text => report::timeline::write(out, story, &[], style)?,
+        Format::Jsonl => Jsonl::new(out).story(story)?,
+    }
+    end(out, story, judged, summary, format, style, Named::ByOrder)
+}
+
+/// Writes what stands at the end: what seems wrong, and how the run ended.
+fn end(
+    out: &mut Place,
+    story: &Story,
+    judged: &[Judged],
+    summary: &RunSummary,
+    format: Format,
+    style: &Style,
+    named: Named,
+) -> io::Result<()> {
+    let found = story.diagnoses();
+    match format {
+        Format::Text => {
+            report::diagnoses(out, story, &found, style)?;
+            report::assertions(out, story, judged, style)?;
+            report::run(out, story, summary, style)
+        }
+        Format::Jsonl => {
+            let mut lines = Jsonl::new(out);
+            lines.diagnoses(story, &found, named)?;
+            lines.assertions(story, judged, named)?;
+            lines.run(summary)
+        }
+    }
+}

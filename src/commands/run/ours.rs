@@ -1,0 +1,227 @@
+//! Which of the packets on this host belong to the programs that are watched: told by their calls, before the packets come.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::calls::{Activity, Call, CallId, Errno, Op, SocketUse};
+use crate::capture::{Frame, OwnedFrame};
+use crate::wire::{Decoder, Skip};
+
+/// The ends of the connections of watched programs, as far as their calls have told.
+///
+/// A SYN follows the entry of the connect that sends it, and comes to a socket that listens: so a segment of theirs is known when it comes.
+#[derive(Debug, Default)]
+pub(super) struct Ours {
+    /// The addresses of this host.
+    hosts: HashSet<IpAddr>,
+    /// Pairs of ends, each in both orders.
+    pairs: HashSet<[SocketAddr; 2]>,
+    /// The ports listened on, with the address where it is one only.
+    listening: HashSet<(Option<IpAddr>, u16)>,
+    /// Where connects lead whose own end is not known yet, and how many.
+    connecting: HashMap<SocketAddr, u64>,
+    open: HashMap<CallId, SocketAddr>,
+    /// Everything on the network is theirs, as it is a private one.
+    is_private: bool,
+    /// How many connections could not be put down.
+    unknown: u64,
+}
+
+impl Ours {
+    /// Those of a host with these addresses.
+    pub(super) fn on(hosts: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { hosts: hosts.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Those of a private network.
+    pub(super) fn in_private() -> Self {
+        Self { is_private: true, ..Self::default() }
+    }
+
+    /// Takes in what a call tells.
+    pub(super) fn hear(&mut self, activity: &Activity) {
+        match activity {
+            Activity::Entered(call) => {
+                if let Op::Connect { address: Some(to) } = call.op {
+                    *self.connecting.entry(plain(to)).or_default() += 1;
+                    self.open.insert(call.id, plain(to));
+                }
+                self.learn(&call.sockets);
+                self.listens(call);
+            }
+            Activity::Returned { call, returned, sockets } => {
+                self.learn(sockets);
+                if let Some(to) = self.open.remove(call)
+                    && (sockets.iter().any(|used| used.local.is_some())
+                        || returned.result == Err(Errno(libc::ENOTSOCK)))
+                {
+                    self.connecting.entry(to).and_modify(|count| *count = count.saturating_sub(1));
+                }
+            }
+            Activity::Socket(_) => {}
+        }
+    }
+
+    /// Takes in that a call made a socket listen.
+    pub(super) fn listens(&mut self, call: &Call) {
+        if let (Op::Listen { .. }, Some(local)) = (&call.op, call.local()) {
+            let local = plain(local);
+            let address = (!local.ip().is_unspecified()).then_some(local.ip());
+            self.listening.insert((address, local.port()));
+        }
+    }
+
+    fn learn(&mut self, sockets: &[SocketUse]) {
+        for used in sockets {
+            if let (Some(local), Some(peer)) = (used.local, used.peer) {
+                let (local, peer) = (plain(local), plain(peer));
+                if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains(&[local, peer]) {
+                    self.unknown += 1;
+                    continue;
+                }
+                self.pairs.insert([local, peer]);
+                self.pairs.insert([peer, local]);
+            }
+        }
+    }
+
+    /// Whether a segment between these ends is theirs, or may turn out to be.
+    fn wants(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.knows(from, to) || self.is_awaited(from) || self.is_awaited(to)
+    }
+
+    /// Whether a segment between these ends is theirs.
+    fn knows(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        let (from, to) = (plain(from), plain(to));
+        self.is_private || self.pairs.contains(&[from, to]) || self.listens_at(from) || self.listens_at(to)
+    }
+
+    fn is_awaited(&self, end: SocketAddr) -> bool {
+        self.connecting.get(&plain(end)).is_some_and(|count| *count > 0)
+    }
+
+    fn listens_at(&self, end: SocketAddr) -> bool {
+        let everywhere = self.listening.contains(&(None, end.port())) && self.is_here(end.ip());
+        everywhere || self.listening.contains(&(Some(end.ip()), end.port()))
+    }
+
+    /// Whether everything on the network is theirs.
+    pub(super) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// How often a connection was named that could not be put down, as there are too many.
+    pub(super) fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Whether an address is this host's.
+    pub(super) fn is_here(&self, address: IpAddr) -> bool {
+        self.is_private || address.is_loopback() || self.hosts.contains(&address)
+    }
+
+    /// The pairs of ends that are known: the first end, seen from which the other is the peer.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = [SocketAddr; 2]> + '_ {
+        self.pairs.iter().copied()
+    }
+}
+
+/// Whether a frame is theirs, by what is known when it is asked.
+pub(super) fn is_wanted(frame: &Frame<'_>, decoder: &mut Decoder, ours: &Ours) -> bool {
+    let mut wanted = false;
+    let decoded = decoder.decode(frame, |segment, _| wanted |= ours.wants(segment.from(), segment.to()));
+    match decoded {
+        Ok(_) => wanted,
+        // An ICMP error is theirs if the segment is that it quotes.
+        Err(Skip::NotTcp) => decoder.quote().is_some_and(|(segment, _)| ours.wants(segment.from(), segment.to())),
+        // Whose fragment it is the others tell.
+        Err(Skip::Fragment) => true,
+        Err(_) => wanted,
+    }
+}
+
+/// The frames that turned out to be theirs, numbered anew.
+pub(super) fn own_frames(mut frames: Vec<OwnedFrame>, ours: &Ours) -> Vec<OwnedFrame> {
+    let mut decoder = Decoder::new();
+    frames.retain(|frame| is_wanted(&frame.as_frame(), &mut decoder, ours));
+    for (frame, number) in frames.iter_mut().zip(1..) {
+        frame.number = number;
+    }
+    frames
+}
+
+/// How many pairs of ends are put down, each in both orders.
+const MOST_PAIRS: usize = 1 << 20;
+
+/// An address as it is on the wire.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::{Returned, Role, SocketId, ThreadId};
+    use crate::time::Timestamp;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn call(op: Op) -> Call {
+        let id = CallId { thread: ThreadId(0), n: 0 };
+        Call { id, entered: Timestamp::from_nanos(0), op, sockets: Vec::new(), returned: None }
+    }
+
+    fn returned(local: &str, peer: &str) -> Activity {
+        let on = SocketUse::of(SocketId(1), 3, Role::On);
+        let used = SocketUse { local: local.parse().ok(), peer: peer.parse().ok(), ..on };
+        let returned = Returned { at: Timestamp::from_nanos(1), result: Ok(0), octets: None, preview: Vec::new() };
+        Activity::Returned { call: call(Op::Close).id, returned, sockets: vec![used] }
+    }
+
+    #[test]
+    fn a_connect_tells_of_its_segments_before_they_come_and_of_no_others_afterwards() {
+        let mut ours = Ours::on([]);
+        let (server, client, other) = (address("10.0.0.1:80"), address("10.0.0.2:4000"), address("10.0.0.2:4001"));
+        assert!(!ours.wants(client, server));
+        ours.hear(&Activity::Entered(call(Op::Connect { address: Some(server) })));
+        assert!(ours.wants(client, server) && ours.wants(server, other) && !ours.knows(client, server));
+        ours.hear(&returned("10.0.0.2:4000", "10.0.0.1:80"));
+        assert!(ours.knows(client, server) && ours.knows(server, client));
+        assert!(!ours.wants(other, server));
+        // An IPv4 address through an IPv6 socket.
+        ours.hear(&returned("[::ffff:10.0.0.2]:4001", "[::ffff:10.0.0.1]:80"));
+        assert!(ours.knows(other, server));
+    }
+
+    #[test]
+    fn a_socket_that_listens_everywhere_does_so_on_this_host() {
+        let mut ours = Ours::on(["192.0.2.1".parse().unwrap()]);
+        let mut listen = call(Op::Listen { backlog: 1 });
+        let on = SocketUse::of(SocketId(1), 3, Role::On);
+        listen.sockets = vec![SocketUse { local: Some(address("0.0.0.0:3000")), ..on }];
+        ours.listens(&listen);
+        assert!(ours.knows(address("203.0.113.9:1"), address("192.0.2.1:3000")));
+        assert!(ours.knows(address("127.0.0.1:3000"), address("127.0.0.1:1")));
+        assert!(!ours.knows(address("192.0.2.1:1"), address("203.0.113.9:3000")));
+    }
+
+    #[test]
+    fn connections_beyond_those_that_are_put_down_are_counted() {
+        let mut ours = Ours::on([]);
+        let pairs = MOST_PAIRS as u32 / 2;
+        for n in 0..pairs + 3 {
+            let client = SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 4000));
+            let used = SocketUse {
+                local: Some(client),
+                peer: Some(address("192.0.2.1:80")),
+                ..SocketUse::of(SocketId(1), 3, Role::On)
+            };
+            ours.learn(&[used]);
+        }
+        assert_eq!((ours.pairs.len(), ours.unknown()), (MOST_PAIRS, 3));
+        // One that is known already takes no more.
+        assert!(ours.knows(address("10.0.0.0:4000"), address("192.0.2.1:80")));
+    }
+}

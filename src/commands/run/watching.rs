@@ -1,0 +1,358 @@
+//! Watching the programs to their end: who starts when, which signals pass, and what was heard.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+
+use super::ending::Status;
+use super::ours::Ours;
+use crate::calls::traced::{ProgramId, Tracer, Turn};
+use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId, Threads};
+use crate::cli::Run;
+use crate::commands::Failure;
+use crate::commands::interrupt::is_ignored;
+use crate::lab;
+
+/// Which programs are run.
+pub(super) struct Plan {
+    programs: Vec<Vec<OsString>>,
+    /// Whether the first is a server for the others.
+    serves: bool,
+    grace: Duration,
+}
+
+impl Plan {
+    /// What the options ask for.
+    ///
+    /// # Errors
+    /// Words that cannot be split as a shell would.
+    pub(super) fn of(options: &Run) -> Result<Self, Failure> {
+        let grace = Duration::from_secs(options.grace.into());
+        let Some(server) = &options.server else {
+            return Ok(Self { programs: vec![options.command.clone()], serves: false, grace });
+        };
+        let split = |option: &str, text: &str| {
+            let words = shlex::split(text).filter(|words| !words.is_empty());
+            let words = words.ok_or_else(|| {
+                Failure::new(format!("{option}: \"{text}\" is no command: a quote is not closed, or there is no word"))
+            })?;
+            Ok::<_, Failure>(words.into_iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        let mut programs = vec![split("--server", server)?];
+        for client in &options.client {
+            programs.push(split("--client", client)?);
+        }
+        Ok(Self { programs, serves: true, grace })
+    }
+
+    /// The words of each program, in the order in which they are prepared.
+    pub(super) fn programs(&self) -> &[Vec<OsString>] {
+        &self.programs
+    }
+
+    /// All words, for whoever wants to know what was run.
+    pub(super) fn command(&self) -> Vec<String> {
+        self.programs.iter().flatten().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    fn name(&self, program: usize) -> String {
+        self.programs[program].first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// The signals that this process gets while programs run.
+///
+/// Those that a terminal sends come to the programs, too: they are theirs. SIGTERM comes to this process alone, and is passed on.
+pub(super) struct Signals {
+    terminated: Arc<AtomicUsize>,
+    interrupted: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// The system does not let them be caught.
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
+        for (signal, flag) in
+            [(SIGTERM, &terminated), (SIGINT, &interrupted), (SIGQUIT, &interrupted), (SIGHUP, &interrupted)]
+        {
+            // What is ignored stays so in the programs, too.
+            if !is_ignored(signal) {
+                flag::register_usize(signal, Arc::clone(flag), signal as usize).map_err(failed)?;
+            }
+        }
+        Ok(Self { terminated, interrupted })
+    }
+}
+
+/// Runs the programs of a plan, which are prepared in its order, and everything that they start, to the end.
+pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals: &Signals) -> Status {
+    let programs: Vec<ProgramId> = (0..plan.programs.len()).map(ProgramId).collect();
+    let (first, clients) = (programs[0], &programs[1..]);
+    tracer.release(first);
+    let mut asked_to_end = None;
+    loop {
+        if tracer.turn() == Turn::Over {
+            break;
+        }
+        if signals.terminated.swap(0, Ordering::Relaxed) != 0 {
+            programs.iter().for_each(|program| tracer.signal(*program, SIGTERM));
+        }
+        let is_done = |tracer: &Tracer<'_>, program: &ProgramId| tracer.ended(*program).is_some();
+        if programs.iter().all(|program| is_done(tracer, program))
+            && signals.interrupted.swap(0, Ordering::Relaxed) != 0
+        {
+            // What the programs left running is not waited for any longer.
+            tracer.signal_all(libc::SIGKILL);
+        }
+        if !plan.serves {
+            continue;
+        }
+        let waits = clients.iter().any(|client| tracer.waits(*client));
+        if waits && heard.listens() {
+            clients.iter().for_each(|client| tracer.release(*client));
+        } else if waits && is_done(tracer, &first) {
+            // Nobody will listen: the clients have nothing to talk to.
+            clients.iter().for_each(|client| tracer.give_up(*client));
+        }
+        if !clients.iter().all(|client| is_done(tracer, client)) || is_done(tracer, &first) {
+            continue;
+        }
+        match asked_to_end {
+            None => {
+                tracer.signal(first, SIGTERM);
+                asked_to_end = Some(Some(Instant::now() + plan.grace));
+            }
+            Some(Some(deadline)) if Instant::now() >= deadline => {
+                tracer.signal(first, libc::SIGKILL);
+                asked_to_end = Some(None);
+            }
+            Some(_) => {}
+        }
+    }
+    let status = |program: usize| {
+        let ended = tracer.ended(programs[program]);
+        ended.map_or(Status::Program(2), |ended| Status::of(&plan.name(program), ended))
+    };
+    if !plan.serves {
+        return status(0);
+    }
+    // The server's own status says nothing where it was asked to end.
+    if asked_to_end.is_none() && !heard.listens() {
+        return status(0);
+    }
+    let failed = (1..programs.len()).map(status).find(|status| status.number() != 0);
+    failed.unwrap_or(Status::Program(0))
+}
+
+/// What was heard of the calls.
+pub(super) struct Heard {
+    ours: Arc<Mutex<Ours>>,
+    /// Those that have returned, if they are kept.
+    calls: RefCell<Vec<Call>>,
+    /// Those that have not.
+    open: RefCell<HashMap<CallId, Call>>,
+    /// Calls that repeat one another: the thread's last one, and how often it came.
+    repeated: RefCell<HashMap<ThreadId, Repeated>>,
+    keeps: Keeps,
+    listens: Cell<bool>,
+    most: u64,
+    left_out: Cell<u64>,
+    alike: Cell<u64>,
+    /// Who is told at once, and how many threads they know.
+    hearer: RefCell<Option<Hearer>>,
+}
+
+/// Whether calls are kept until the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keeps {
+    /// They are.
+    Calls,
+    /// They are told at once, and that is all.
+    Nothing,
+}
+
+/// Who hears of calls as they happen.
+struct Hearer {
+    to: Sender<lab::Heard>,
+    threads: usize,
+}
+
+/// A receive that returned 0 on a socket, again and again.
+#[derive(Clone, Copy)]
+struct Repeated {
+    socket: Option<SocketId>,
+    times: u32,
+}
+
+/// The calls of a run.
+pub(super) struct Told {
+    pub(super) calls: Vec<Call>,
+    /// How many were left out, as there was no room for them.
+    pub(super) left_out: u64,
+    /// How many receives were left out that returned 0 on a socket that had often done so.
+    pub(super) alike: u64,
+}
+
+impl Heard {
+    /// Nothing yet; calls are kept as long as they take no more than so many octets.
+    pub(super) fn new(ours: Arc<Mutex<Ours>>, octets: u64, keeps: Keeps) -> Self {
+        Self {
+            ours,
+            calls: RefCell::default(),
+            open: RefCell::default(),
+            repeated: RefCell::default(),
+            keeps,
+            listens: Cell::new(false),
+            most: octets / CALL,
+            left_out: Cell::new(0),
+            alike: Cell::new(0),
+            hearer: RefCell::new(None),
+        }
+    }
+
+    /// Has what is heard told to somebody at once.
+    pub(super) fn tell(&self, to: Sender<lab::Heard>) {
+        self.hearer.replace(Some(Hearer { to, threads: 0 }));
+    }
+
+    /// Nobody is told any more.
+    pub(super) fn fall_silent(&self) {
+        self.hearer.replace(None);
+    }
+
+    fn pass_on(&self, activity: &Activity, threads: &Mutex<Threads>) {
+        let mut hearer = self.hearer.borrow_mut();
+        let Some(Hearer { to, threads: known }) = &mut *hearer else { return };
+        if let Activity::Entered(call) = activity
+            && call.id.thread.0 as usize >= *known
+        {
+            let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *known = threads.threads().len();
+            _ = to.send(lab::Heard::Threads(threads));
+        }
+        _ = to.send(lab::Heard::Call(activity.clone()));
+    }
+
+    /// Takes in what the tracer tells; `threads` made the calls.
+    pub(super) fn hear(&self, activity: Activity, threads: &Mutex<Threads>) {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner).hear(&activity);
+        let (mut calls, mut open) = (self.calls.borrow_mut(), self.open.borrow_mut());
+        match &activity {
+            Activity::Entered(call) if self.is_one_too_many(call) => {
+                self.alike.set(self.alike.get() + 1);
+                return;
+            }
+            Activity::Entered(_) if (calls.len() + open.len()) as u64 >= self.most => {
+                self.left_out.set(self.left_out.get() + 1);
+                return;
+            }
+            Activity::Returned { call, .. } if !open.contains_key(call) => return,
+            _ => {}
+        }
+        self.pass_on(&activity, threads);
+        match activity {
+            Activity::Entered(call) => _ = open.insert(call.id, call),
+            Activity::Returned { call, returned, sockets } => {
+                let Some(mut call) = open.remove(&call) else { return };
+                call.complete(returned, sockets);
+                if call.effect() == Effect::Listen && call.errno().is_none() {
+                    self.listens.set(true);
+                    self.ours.lock().unwrap_or_else(PoisonError::into_inner).listens(&call);
+                }
+                let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
+                let mut repeated = self.repeated.borrow_mut();
+                if is_end {
+                    let socket = call.socket();
+                    let known = repeated.entry(call.thread()).or_insert(Repeated { socket, times: 0 });
+                    known.times = if known.socket == socket { known.times + 1 } else { 1 };
+                    known.socket = socket;
+                } else if !repeated.is_empty() {
+                    repeated.remove(&call.thread());
+                }
+                if self.keeps == Keeps::Calls {
+                    calls.push(call);
+                }
+            }
+            Activity::Socket(_) => {}
+        }
+    }
+
+    /// Whether a receive on a socket that has returned 0 so often is one more of the same.
+    fn is_one_too_many(&self, call: &Call) -> bool {
+        if !matches!(call.op, Op::Receive { .. }) {
+            return false;
+        }
+        let repeated = self.repeated.borrow();
+        let known = repeated.get(&call.thread());
+        known.is_some_and(|known| known.socket == call.socket() && known.times >= MOST_ALIKE)
+    }
+
+    /// Whether a socket listens.
+    fn listens(&self) -> bool {
+        self.listens.get()
+    }
+
+    /// The calls, by the time of their entry.
+    pub(super) fn into_calls(self) -> Told {
+        let mut calls = self.calls.into_inner();
+        calls.extend(self.open.into_inner().into_values());
+        calls.sort_by_key(|call| call.entered);
+        Told { calls, left_out: self.left_out.get(), alike: self.alike.get() }
+    }
+}
+
+/// What a call costs while it is kept, and as an event.
+const CALL: u64 = 800;
+/// How often a receive on the same socket that returns 0 is told: a loop that never ends would fill the timeline with nothing else.
+const MOST_ALIKE: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::{Receiving, Returned, Role, SocketUse};
+    use crate::time::Timestamp;
+
+    /// Has one receive of a socket heard of, from entry to return.
+    fn receive(heard: &Heard, n: u64, result: i64) {
+        let threads = Mutex::new(Threads::default());
+        let id = CallId { thread: ThreadId(0), n };
+        let op = Op::Receive { by: Receiving::Recv, len: 10, flags: Default::default() };
+        let (entered, sockets) = (Timestamp::from_nanos(n as i64), vec![SocketUse::of(SocketId(1), 3, Role::On)]);
+        heard.hear(Activity::Entered(Call { id, entered, op, sockets: sockets.clone(), returned: None }), &threads);
+        let octets = Some(result as u64);
+        let returned = Returned { at: entered, result: Ok(result), octets, preview: Vec::new() };
+        heard.hear(Activity::Returned { call: id, returned, sockets }, &threads);
+    }
+
+    #[test]
+    fn calls_beyond_the_memory_for_them_are_counted() {
+        let heard = Heard::new(Arc::default(), 3 * CALL, Keeps::Calls);
+        (0..5).for_each(|n| receive(&heard, n, 1));
+        let told = heard.into_calls();
+        assert_eq!((told.calls.len(), told.left_out, told.alike), (3, 2, 0));
+        assert!(told.calls.iter().all(|call| call.octets() == Some(1)));
+    }
+
+    #[test]
+    fn a_loop_on_the_end_of_the_input_fills_no_timeline() {
+        let heard = Heard::new(Arc::default(), 1000 * CALL, Keeps::Calls);
+        (0..500).for_each(|n| receive(&heard, n, 0));
+        let told = heard.into_calls();
+        assert_eq!((told.calls.len(), told.left_out, told.alike), (100, 0, 400));
+        // Octets between them begin it anew.
+        let heard = Heard::new(Arc::default(), 1000 * CALL, Keeps::Calls);
+        (0..500).for_each(|n| receive(&heard, n, i64::from(n % 99 == 0)));
+        assert_eq!(heard.into_calls().calls.len(), 500);
+    }
+}

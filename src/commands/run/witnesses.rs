@@ -1,0 +1,209 @@
+//! The witnesses beside the calls: the packets of the programs' connections, and what the kernel says of their ends at last.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{mem, thread};
+
+use super::ours::{Ours, is_wanted, own_frames};
+use crate::capture::{
+    CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
+};
+use crate::kernel::{Answer, SockDiag, now};
+use crate::lab;
+use crate::tcp::State;
+use crate::time::Timestamp;
+use crate::wire::Decoder;
+
+/// The packets and the kernel's answers, from before the first call until after the last.
+pub(super) struct Witnesses {
+    opened: Option<(Live, Markers)>,
+    tape: Option<Tape>,
+    ours: Arc<Mutex<Ours>>,
+    frames: Vec<OwnedFrame>,
+    stats: Option<CaptureStats>,
+    evidence: Vec<Answer>,
+    notices: Vec<String>,
+    most: u64,
+    begun: Timestamp,
+    interface: &'static str,
+}
+
+impl Witnesses {
+    /// Opens the capture, where that is permitted; at most so many frames are kept.
+    pub(super) fn open(is_private: bool, most: u64) -> Self {
+        let addresses = || interfaces().into_iter().flatten().flat_map(|interface| interface.addresses);
+        let ours = if is_private {
+            Ours::in_private()
+        } else {
+            Ours::on(addresses().map(|address| address.addr.to_canonical()))
+        };
+        let mut notices = Vec::new();
+        let interface = if is_private { "lo" } else { "any" };
+        let opened = match open(interface) {
+            Ok(opened) => Some(opened),
+            Err(why) => {
+                notices.push(format!("{why}; calls and states are shown without packets"));
+                None
+            }
+        };
+        Self {
+            opened,
+            tape: None,
+            ours: Arc::new(Mutex::new(ours)),
+            frames: Vec::new(),
+            stats: None,
+            evidence: Vec::new(),
+            notices,
+            most,
+            begun: now(),
+            interface,
+        }
+    }
+
+    /// What the calls tell of the packets that belong to them.
+    pub(super) fn ours(&self) -> Arc<Mutex<Ours>> {
+        Arc::clone(&self.ours)
+    }
+
+    /// On what is captured.
+    pub(super) fn interface(&self) -> &'static str {
+        self.interface
+    }
+
+    /// When it began.
+    pub(super) fn begun(&self) -> Timestamp {
+        self.begun
+    }
+
+    /// Starts the capture, and waits until it is seen to run; `hearer` is told of each frame at once.
+    pub(super) fn start(&mut self, hearer: Option<Sender<lab::Heard>>) {
+        let Some((live, markers)) = self.opened.take() else { return };
+        let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
+        let wanted = move |frame: &Frame<'_>| {
+            let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = is_wanted(frame, &mut decoder, &ours);
+            room = room.saturating_sub(u64::from(wanted));
+            let is_kept = wanted && room > 0;
+            if let Some(hearer) = hearer.as_ref().filter(|_| is_kept) {
+                number += 1;
+                _ = hearer.send(lab::Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
+            }
+            is_kept
+        };
+        match Tape::start(live, markers, wanted) {
+            Ok(tape) => self.tape = Some(tape),
+            Err(error) => self.notices.push(format!("{error}; calls and states are shown without packets")),
+        }
+    }
+
+    /// Asks the kernel what became of the ends, and reads the capture to its end.
+    pub(super) fn finish(&mut self) {
+        let pairs: Vec<_> = {
+            let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+            ours.pairs().filter(|[local, _]| ours.is_here(local.ip())).take(MOST_ASKED).collect()
+        };
+        match final_states(&pairs) {
+            Ok(evidence) => self.evidence = evidence,
+            Err(errno) => {
+                self.notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
+            }
+        }
+        let Some(tape) = self.tape.take() else { return };
+        match tape.stop() {
+            Ok((frames, stats)) => {
+                if !stats.drained {
+                    self.notices.push("the capture's end was not seen: frames may be missing".to_owned());
+                }
+                let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+                if frames.len() as u64 + 1 >= self.most {
+                    self.notices
+                        .push(format!("only the first {} packets are shown: raise --memory for more", frames.len()));
+                }
+                if ours.unknown() > 0 && !ours.is_private() {
+                    self.notices.push("the packets of further connections are left out: there are too many".to_owned());
+                }
+                self.frames = own_frames(frames, &ours);
+                self.stats = Some(stats);
+            }
+            Err(error) => self.notices.push(error.message),
+        }
+    }
+
+    /// What the user should know, each once.
+    pub(super) fn notices(&mut self) -> Vec<String> {
+        mem::take(&mut self.notices)
+    }
+
+    /// The frames of the programs' connections.
+    pub(super) fn frames(&self) -> &[OwnedFrame] {
+        &self.frames
+    }
+
+    /// Whether there was a capture.
+    pub(super) fn has_packets(&self) -> bool {
+        self.stats.is_some()
+    }
+
+    /// How many packets the kernel dropped.
+    pub(super) fn dropped(&self) -> Option<u64> {
+        self.stats.as_ref().map(|stats| stats.dropped)
+    }
+
+    /// What sock_diag said.
+    pub(super) fn evidence(&self) -> &[Answer] {
+        &self.evidence
+    }
+}
+
+/// Opens a capture on an interface, or says why not and what to do.
+fn open(interface: &str) -> Result<(Live, Markers), String> {
+    let markers = Markers::over(Ipv4Addr::LOCALHOST.into())
+        .or_else(|_| Markers::over(Ipv6Addr::LOCALHOST.into()))
+        .map_err(|error| format!("the loopback interface cannot be used ({error})"))?;
+    let tap = Tap {
+        interface: interface.to_owned(),
+        // Segments, their fragments, and ICMP errors that quote them.
+        filter: format!("tcp or icmp or icmp6 or (ip[6:2] & 0x3fff != 0) or (ip6[6] = 44) or {}", markers.filter()),
+        snap_len: SNAP_LEN,
+        buffer: BUFFER,
+    };
+    match Live::open(tap) {
+        Ok(live) => Ok((live, markers)),
+        Err(OpenError::Permission(error)) => Err(format!("{error}: {}, or use --isolated", ways_to_capture())),
+        Err(OpenError::Other(error)) => Err(error.message),
+    }
+}
+
+/// Asks about each end until it is final: gone, or in TIME-WAIT. What is not final in a while is told as it is.
+fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Answer>, nix::errno::Errno> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut kernel = SockDiag::open()?;
+    let deadline = Instant::now() + LATEST;
+    let mut evidence = Vec::new();
+    for [local, peer] in pairs {
+        loop {
+            let answer = kernel.lookup(*local, *peer)?;
+            let settled = matches!(answer.state, None | Some(State::TimeWait));
+            if settled || Instant::now() >= deadline {
+                evidence.push(answer);
+                break;
+            }
+            thread::yield_now();
+        }
+    }
+    evidence.sort_by_key(|answer| answer.answered);
+    Ok(evidence)
+}
+
+/// Headers, and as much payload as is compared and shown. The kernel's buffer has places of this size.
+const SNAP_LEN: u32 = 512;
+/// The kernel's buffer.
+const BUFFER: u32 = 32 << 20;
+/// How many ends are asked about at last.
+const MOST_ASKED: usize = 4096;
+/// How long the ends are waited for.
+const LATEST: Duration = Duration::from_millis(300);

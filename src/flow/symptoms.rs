@@ -1,0 +1,512 @@
+//! What went wrong in a connection while it lasted, by its segments: kept only of connections in which something did.
+
+use crate::tcp::{Direction, Finding, FindingSet, Judgement, Stream};
+use crate::time::{Span, Timestamp};
+use crate::wire::{Flags, Segment, Seq};
+
+/// What went wrong in both directions, and the longest pauses.
+#[derive(Debug, Default)]
+pub(super) struct Symptoms {
+    of: [OfSender; 2],
+    /// Frames that were captured twice: then acknowledgements are, too, and seem to report losses.
+    pub(super) copies: u32,
+    /// The longest pause that octets of one end ended, after octets of the other.
+    pub(super) answer: Option<Pause>,
+    /// The longest one that octets of an end ended, which had sent the last ones, too.
+    pub(super) rest: Option<Pause>,
+}
+
+/// What went wrong with what one end sent, and what it said of its window.
+#[derive(Debug, Default)]
+pub(super) struct OfSender {
+    /// Octets and FINs retransmitted though they had not been acknowledged.
+    pub(super) lost: Spell,
+    /// SYNs or SYN-ACKs repeated.
+    pub(super) opening: Spell,
+    /// Octets retransmitted though they had been acknowledged.
+    pub(super) spurious: Spell,
+    /// How often the peer reported octets that arrived twice.
+    pub(super) arrived_twice: u32,
+    /// Keep-alives since the peer's last segment.
+    pub(super) keep_alives: Spell,
+    pub(super) stuck: Option<Stuck>,
+    /// The block of octets out of order that the peer reported last (SACK).
+    beyond: Option<(Seq, u32)>,
+    pub(super) shrunk: Option<Shrunk>,
+    pub(super) zero_window: ZeroWindow,
+    pub(super) narrow: Narrow,
+    pub(super) reset: Option<SentReset>,
+}
+
+/// Segments of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spell {
+    pub(super) segments: u32,
+    pub(super) octets: u64,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// For how long nothing at all was captured before each of them.
+    pub(super) waited: Span,
+}
+
+/// What was sent again and again, and is not acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stuck {
+    seq: Seq,
+    pub(super) what: Unacknowledged,
+    /// How many octets the longest segment had, no more than a packet can carry as far as that is known.
+    pub(super) len: u32,
+    /// How often it was sent in that length, and in a shorter one later.
+    pub(super) times: u32,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// The octets of the direction that were acknowledged before it.
+    pub(super) before: u64,
+    /// The peer has sent something since.
+    pub(super) is_heard: bool,
+    /// The most octets in one block that the peer has beyond it, by SACK.
+    pub(super) beyond: u32,
+    /// The length in which it was sent last, where that is shorter.
+    shorter: Option<u32>,
+}
+
+/// What is not acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unacknowledged {
+    /// Octets.
+    Octets,
+    /// A FIN without octets.
+    Fin,
+    /// A SYN-ACK.
+    SynAck,
+}
+
+impl Unacknowledged {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[Self::Octets, Self::Fin, Self::SynAck];
+
+    /// `octets`, `fin` or `syn_ack`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Octets => "octets",
+            Self::Fin => "fin",
+            Self::SynAck => "syn_ack",
+        }
+    }
+}
+
+/// What arrived only when it was sent in shorter segments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shrunk {
+    pub(super) len: u32,
+    pub(super) shorter: u32,
+    pub(super) times: u32,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+}
+
+/// An end's windows of zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ZeroWindow {
+    /// When it began, while it lasts.
+    pub(super) since: Option<Timestamp>,
+    pub(super) first: Option<Timestamp>,
+    pub(super) times: u32,
+    /// Of those that are over.
+    pub(super) lasted: Span,
+}
+
+/// Octets that end where the peer's window would, were it not scaled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Narrow {
+    pub(super) fills: u32,
+    pub(super) window: u16,
+    pub(super) scaled: u32,
+    /// It sent more than that at once.
+    is_passed: bool,
+    /// The last one, until the end sends again.
+    is_waiting: bool,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+}
+
+/// A RST of an end, and what it sent after that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentReset {
+    seq: Seq,
+    ip_id: Option<u16>,
+    peer_next: Option<Seq>,
+    pub(super) ttl: u8,
+    pub(super) at: Option<Timestamp>,
+    /// Segments that it cannot have sent before.
+    pub(super) after: u32,
+    pub(super) ttl_after: u8,
+    /// Whether the IP identification of the RST is far from that of the first of them; `None` where one has none.
+    pub(super) is_far: Option<bool>,
+}
+
+/// A time in which nothing was captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    /// The end whose octets ended it.
+    pub(super) by: Direction,
+    pub(super) since: Option<Timestamp>,
+    pub(super) lasted: Span,
+}
+
+bitflags::bitflags! {
+    /// Why each segment of a connection is looked at, and not only the remarkable ones.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub(super) struct Watch: u8 {
+        /// Something that was sent again is not acknowledged.
+        const STUCK = 1;
+        /// A window is zero.
+        const ZERO_WINDOW = 2;
+        /// A RST was sent.
+        const RESET = 4;
+        /// Octets ended where the window would, were it not scaled.
+        const NARROW = 8;
+    }
+}
+
+/// A segment, and what was known around it.
+pub(super) struct Seen<'a> {
+    pub(super) direction: Direction,
+    pub(super) segment: &'a Segment,
+    pub(super) judged: &'a Judgement,
+    /// The sender's direction, after it.
+    pub(super) fwd: &'a Stream,
+    /// The peer's.
+    pub(super) rev: &'a Stream,
+    /// The sequence number after all that the peer sent.
+    pub(super) peer_next: Option<Seq>,
+    /// How long nothing had been captured before it.
+    pub(super) pause: Span,
+    /// Who had sent the last octets before it.
+    pub(super) spoke: Option<Direction>,
+    /// The initial round-trip time.
+    pub(super) rtt: Option<Span>,
+}
+
+/// Whether a remarkable segment can say that something went wrong.
+pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
+    segment.window == 0 && !segment.flags.contains(Flags::RST)
+        || segment.options.sack_blocks > 0
+        || TELLING.iter().any(|telling| findings.contains(*telling))
+}
+
+impl Symptoms {
+    /// Those of what one end sent.
+    pub(super) fn of(&self, direction: Direction) -> &OfSender {
+        &self.of[direction as usize]
+    }
+
+    /// Takes note of a segment; returns for what further ones are to be looked at.
+    pub(super) fn note(&mut self, seen: &Seen<'_>) -> Watch {
+        let Seen { direction, segment, judged, .. } = *seen;
+        let findings = judged.findings;
+        // What its receiver drops, and a copy that the capture made, change nothing.
+        self.copies = self.copies.saturating_add(findings.contains(Finding::CapturedTwice).into());
+        if !findings.contains(Finding::CapturedTwice) && !segment.is_dropped() {
+            let again = [Finding::Retransmission, Finding::FastRetransmission, Finding::SentAgain];
+            // After a RST ahead of the stream the rule takes all that follows for repeated.
+            let is_repeat = again.iter().any(|again| findings.contains(*again))
+                && judged.is_old
+                && !findings.contains(Finding::Reordered)
+                && !findings.contains(Finding::ZeroWindowProbe)
+                && !seen.rev.has_zero_window();
+            let [first, second] = &mut self.of;
+            let (own, peer) = match direction {
+                Direction::First => (first, second),
+                Direction::Second => (second, first),
+            };
+            own.note_sent(seen, is_repeat);
+            peer.note_answer(seen);
+            if seen.pause >= LONG && !is_repeat {
+                self.note_pause(seen);
+            }
+        }
+        self.watch()
+    }
+
+    fn note_pause(&mut self, seen: &Seen<'_>) {
+        let Seen { direction, segment, judged, .. } = *seen;
+        let is_new = segment.len > 0
+            && judged.in_flight == segment.seq_len()
+            && !segment.flags.intersects(Flags::SYN | Flags::RST)
+            && [Finding::KeepAlive, Finding::ZeroWindowProbe, Finding::OutOfOrder, Finding::SpuriousRetransmission]
+                .iter()
+                .all(|other| !judged.findings.contains(*other));
+        if !is_new || seen.rev.has_zero_window() || self.of(direction.reverse()).zero_window.since.is_some() {
+            return;
+        }
+        let at = seen.segment.at;
+        let since = at.map(|at| at.after(Span(-seen.pause.0)));
+        let longest = if seen.spoke == Some(direction.reverse()) { &mut self.answer } else { &mut self.rest };
+        if longest.is_none_or(|longest| longest.lasted < seen.pause) {
+            *longest = Some(Pause { by: direction, since, lasted: seen.pause });
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        let mut watch = Watch::empty();
+        for of in &self.of {
+            watch.set(Watch::STUCK, watch.contains(Watch::STUCK) || of.stuck.is_some());
+            watch.set(Watch::ZERO_WINDOW, watch.contains(Watch::ZERO_WINDOW) || of.zero_window.since.is_some());
+            watch.set(Watch::RESET, watch.contains(Watch::RESET) || of.reset.is_some());
+            watch.set(Watch::NARROW, watch.contains(Watch::NARROW) || of.narrow.is_watched());
+        }
+        watch
+    }
+}
+
+impl OfSender {
+    /// A segment that this end sent.
+    fn note_sent(&mut self, seen: &Seen<'_>, is_repeat: bool) {
+        let Seen { segment, judged, fwd, rev, pause, .. } = *seen;
+        let findings = judged.findings;
+        let at = segment.at;
+        if is_repeat && segment.flags.contains(Flags::SYN) {
+            self.opening.add(segment, pause);
+            if segment.flags.contains(Flags::ACK) {
+                self.note_repeat(seen, Unacknowledged::SynAck);
+            }
+        } else if is_repeat && rev.segments() <= 1 && judged.position == 0 && segment.len > 0 && pause < AT_ONCE {
+            // The SYN-ACK did not take the octets of the SYN.
+        } else if is_repeat && segment.seq_len() > 0 && !self.is_reaction(seen) {
+            // A copy that was made on the way, or a segment that was cut in two there.
+        } else if is_repeat && segment.seq_len() > 0 {
+            self.lost.add(segment, pause);
+            let what = if segment.len > 0 { Unacknowledged::Octets } else { Unacknowledged::Fin };
+            self.note_repeat(seen, what);
+        } else if findings.contains(Finding::SpuriousRetransmission) && self.is_reaction(seen) {
+            self.spurious.add(segment, pause);
+        }
+        if findings.contains(Finding::KeepAlive) && !rev.has_zero_window() {
+            if rev.last_at() > self.keep_alives.last {
+                self.keep_alives = Spell::default();
+            }
+            self.keep_alives.add(segment, pause);
+        }
+        self.zero_window.note(segment);
+        if let Some(shrunk) = &self.shrunk
+            && segment.len > shrunk.shorter
+        {
+            // It sends long ones again: that they are long was not why they were lost.
+            self.shrunk = None;
+        }
+        if segment.flags.contains(Flags::RST) {
+            let new = || SentReset {
+                seq: segment.seq,
+                ip_id: segment.ip_id.filter(|id| *id != 0),
+                peer_next: seen.peer_next,
+                ttl: segment.ttl,
+                at,
+                after: 0,
+                ttl_after: 0,
+                is_far: None,
+            };
+            // The last one before its sender went on.
+            if self.reset.is_none_or(|reset| reset.after == 0) {
+                self.reset = Some(new());
+            }
+        } else if let Some(reset) = &mut self.reset {
+            reset.note(segment, is_repeat);
+        }
+        if segment.len > 0 {
+            self.narrow.note_sent(segment, judged, fwd, rev);
+        }
+    }
+
+    /// Whether what is sent again can be an answer to something: a loss was reported, or no answer came for a round trip.
+    fn is_reaction(&self, seen: &Seen<'_>) -> bool {
+        let Seen { segment, judged, rtt, .. } = *seen;
+        let is_reported = judged.findings.contains(Finding::FastRetransmission)
+            || self.beyond.is_some_and(|(left, _)| left.is_after(segment.seq));
+        let least = rtt.map_or(REORDERING, |rtt| Span(rtt.0 / 2).max(Span(1)));
+        is_reported || judged.since_advance.is_none_or(|since| since >= least)
+    }
+
+    fn note_repeat(&mut self, seen: &Seen<'_>, what: Unacknowledged) {
+        let Seen { segment, judged, fwd, rev, .. } = *seen;
+        let most = rev.mss().map_or(u32::MAX, u32::from);
+        let len = segment.len.min(most);
+        match &mut self.stuck {
+            Some(stuck) if stuck.seq == segment.seq => {
+                if len < stuck.len {
+                    stuck.shorter = Some(len);
+                } else {
+                    stuck.times += 1;
+                    stuck.last = segment.at;
+                    stuck.len = len;
+                }
+            }
+            // What comes after it is sent again, too, and will be acknowledged only after it.
+            Some(stuck) if segment.seq.is_after(stuck.seq) => {}
+            stuck => {
+                // It was sent no later than when the stream advanced last.
+                let first =
+                    segment.at.zip(judged.since_advance).map(|(at, since)| at.after(Span(since.0.saturating_neg())));
+                *stuck = Some(Stuck {
+                    seq: segment.seq,
+                    what,
+                    len,
+                    times: 2,
+                    first: first.min(segment.at).or(segment.at),
+                    last: segment.at,
+                    before: u64::try_from(fwd.position(segment.data_seq())).unwrap_or(0),
+                    is_heard: false,
+                    beyond: self.beyond.filter(|(left, _)| left.is_after(segment.seq)).map_or(0, |(_, octets)| octets),
+                    shorter: None,
+                });
+            }
+        }
+    }
+
+    /// A segment that the peer sent: what it says of what this end sent.
+    fn note_answer(&mut self, seen: &Seen<'_>) {
+        let Seen { segment, judged, .. } = *seen;
+        if judged.findings.contains(Finding::DuplicateSack) {
+            self.arrived_twice += 1;
+        }
+        if segment.len > 0 {
+            self.narrow.is_waiting = false;
+        }
+        let blocks = segment.options.sack_edges().iter().filter(|(left, _)| left.is_after(segment.ack));
+        let blocks = blocks.map(|(left, right)| (*left, u32::try_from(right.since(*left)).unwrap_or(0)));
+        self.beyond = blocks.max_by_key(|(_, octets)| *octets).or(self.beyond);
+        let Some(stuck) = &mut self.stuck else { return };
+        if segment.flags.contains(Flags::ACK) && segment.ack.is_after(stuck.seq) {
+            if let Some(shorter) = stuck.shorter.filter(|_| stuck.times >= LARGE_TIMES) {
+                let Stuck { len, times, first, .. } = *stuck;
+                self.shrunk = Some(Shrunk { len, shorter, times, first, last: segment.at });
+            }
+            self.stuck = None;
+            return;
+        }
+        stuck.is_heard |= !segment.flags.contains(Flags::RST);
+        if let Some((_, octets)) = self.beyond.filter(|(left, _)| left.is_after(stuck.seq)) {
+            stuck.beyond = stuck.beyond.max(octets);
+        }
+    }
+}
+
+impl Spell {
+    fn add(&mut self, segment: &Segment, pause: Span) {
+        self.segments = self.segments.saturating_add(1);
+        self.octets = self.octets.saturating_add(segment.len.into());
+        self.first = self.first.or(segment.at);
+        self.last = segment.at.or(self.last);
+        self.waited = Span(self.waited.0.saturating_add(pause.0.max(0)));
+    }
+
+    /// From the first to the last.
+    pub(super) fn lasted(&self) -> Option<Span> {
+        self.first.zip(self.last).map(|(first, last)| last.since(first).max(Span(0)))
+    }
+}
+
+impl ZeroWindow {
+    fn note(&mut self, segment: &Segment) {
+        let Some(at) = segment.at else { return };
+        if segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) || !segment.flags.contains(Flags::ACK) {
+            return;
+        }
+        match (self.since, segment.window) {
+            (None, 0) => {
+                self.since = Some(at);
+                self.first = self.first.or(Some(at));
+                self.times = self.times.saturating_add(1);
+            }
+            (Some(since), 1..) => {
+                self.lasted = Span(self.lasted.0.saturating_add(at.since(since).0.max(0)));
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// How long the windows were zero in all, the last segment of the connection having come then.
+    pub(super) fn lasted(&self, until: Option<Timestamp>) -> Span {
+        let open = self.since.zip(until).map_or(Span(0), |(since, until)| until.since(since).max(Span(0)));
+        Span(self.lasted.0.saturating_add(open.0))
+    }
+}
+
+impl Narrow {
+    /// Whether it may be that the end does not know of the scale.
+    pub(super) fn is_likely(&self) -> bool {
+        !self.is_passed && self.fills >= FILLS
+    }
+
+    fn is_watched(&self) -> bool {
+        self.fills > 0 && !self.is_passed
+    }
+
+    fn note_sent(&mut self, segment: &Segment, judged: &Judgement, fwd: &Stream, rev: &Stream) {
+        let Some((window, scale)) = rev.scaled_window().filter(|_| !self.is_passed) else { return };
+        // Where the octets before were not captured, nobody knows how many are under way.
+        let known = fwd.isn().is_some() && rev.isn().is_some();
+        if !known || judged.in_flight > window.into() {
+            self.is_passed = true;
+        } else if judged.in_flight == u32::from(window) && scale >= LEAST_SCALE {
+            self.first = self.first.or(segment.at);
+            self.last = segment.at;
+            (self.window, self.scaled) = (window, u32::from(window) << scale);
+            // The first one counts once the end has gone on with nothing but an acknowledgement in between.
+            self.fills += u32::from(self.fills == 0 || self.is_waiting);
+            self.is_waiting = true;
+        } else {
+            self.is_waiting = false;
+        }
+    }
+}
+
+impl SentReset {
+    fn note(&mut self, segment: &Segment, is_repeat: bool) {
+        if segment.flags.contains(Flags::SYN) {
+            return;
+        }
+        let since = segment.at.zip(self.at).map(|(at, reset)| at.since(reset));
+        let goes_on =
+            segment.seq_len() > 0 && !segment.seq.is_before(self.seq) || is_repeat && since >= Some(UNDER_WAY);
+        let answers = segment.flags.contains(Flags::ACK)
+            && self.peer_next.is_some_and(|next| segment.ack.is_after(next))
+            && !segment.seq.is_before(self.seq);
+        if goes_on || answers {
+            if self.after == 0 {
+                self.ttl_after = segment.ttl;
+                let ids = self.ip_id.zip(segment.ip_id.filter(|id| *id != 0));
+                self.is_far = ids.map(|(reset, after)| (after.wrapping_sub(reset) as i16).unsigned_abs() > NEAR);
+            }
+            self.after = self.after.saturating_add(1);
+        }
+    }
+}
+
+/// The findings that can say that something went wrong.
+const TELLING: [Finding; 7] = [
+    Finding::Retransmission,
+    Finding::FastRetransmission,
+    Finding::SpuriousRetransmission,
+    Finding::SentAgain,
+    Finding::DuplicateSack,
+    Finding::KeepAlive,
+    Finding::CapturedTwice,
+];
+/// How long nothing must have been captured for a pause.
+pub(super) const LONG: Span = Span(1_000_000_000);
+/// How often a long segment must have been sent to say that it is its length that keeps it from arriving.
+pub(super) const LARGE_TIMES: u32 = 4;
+/// How often a window that is not scaled must have been filled to its end.
+const FILLS: u32 = 4;
+/// Windows that are scaled by less are not told apart.
+const LEAST_SCALE: u32 = 2;
+/// Without a known round trip nobody reacts sooner.
+const REORDERING: Span = Span(3_000_000);
+/// No retransmission timer runs out sooner.
+const AT_ONCE: Span = Span(100_000_000);
+/// No segment is under way for longer.
+const UNDER_WAY: Span = Span(200_000_000);
+/// How far apart the IP identifications of one sender may be.
+const NEAR: u16 = 256;

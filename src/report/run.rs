@@ -1,0 +1,102 @@
+//! The end of a run's report: what was run, how it ended, and by what it was watched.
+
+use std::io::{self, Write};
+
+use super::clock;
+use super::expression::Judged;
+use super::style::{Charset, Paint, Style};
+use super::text::{Line, counted, escape, wrap};
+use crate::story::{Event, EventKind, Story};
+use crate::time::Timestamp;
+
+/// What there is to say of a run besides its story.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunSummary {
+    /// The words of the command, or of the server and its clients.
+    pub command: Vec<String>,
+    /// The exit status that the run ends with, if no expectation failed.
+    pub status: u8,
+    /// How many calls were seen.
+    pub calls: u64,
+    /// How many of them are not told.
+    pub lost_calls: u64,
+    /// By what calls were watched.
+    pub backend: &'static str,
+    /// Whether packets were captured.
+    pub packets: bool,
+}
+
+/// Writes what was expected of a run, each with a mark whether it holds, and what refutes it.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn assertions(out: &mut dyn Write, story: &Story, judged: &[Judged], style: &Style) -> io::Result<()> {
+    if judged.is_empty() {
+        return Ok(());
+    }
+    let (yes, no) = if style.charset == Charset::Unicode { ("✓", "✗") } else { ("ok", "NO") };
+    let first = story.events.iter().filter_map(|event| event.at).min();
+    let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
+    let room = style.columns().saturating_sub(MARK);
+    for judged in judged {
+        let (mark, paint) = if judged.holds { (yes, Paint::Strong) } else { (no, Paint::Bad) };
+        let mut said = Vec::new();
+        said.extend(judged.why.as_ref().map(|why| format!("cannot be decided: {why}")));
+        said.extend(judged.connections.iter().take(MOST_NAMED).map(|id| format!("connection {}", id.0)));
+        said.extend(judged.because.iter().take(MOST_NAMED).filter_map(|id| named(&story[*id], origin, style)));
+        let more = (judged.connections.len() + judged.because.len()).saturating_sub(said.len());
+        if more > 0 && judged.why.is_none() {
+            said.push(format!("and {more} more"));
+        }
+        let lines = wrap(&escape(&judged.expr, style), room, style.glyphs().ellipsis)
+            .into_iter()
+            .map(|text| (text, Paint::Plain));
+        let because = match said.is_empty() {
+            true => Vec::new(),
+            false => wrap(&escape(&said.join(", "), style), room, style.glyphs().ellipsis),
+        };
+        for (at, (text, text_paint)) in lines.chain(because.into_iter().map(|text| (text, Paint::Dim))).enumerate() {
+            let mut line = Line::of(paint, if at == 0 { mark } else { "" }).left(MARK, "");
+            line.push(text_paint, text);
+            line.write(out, style)?;
+        }
+    }
+    writeln!(out)
+}
+
+/// An event in short.
+fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
+    match &event.kind {
+        EventKind::Call(call) => {
+            let fd = call.call.fd().map_or(String::new(), |fd| fd.to_string());
+            let at = event.at.map_or(String::new(), |at| format!(" at {}", clock::moment(at, origin, style)));
+            Some(format!("{}({fd}){at}", call.call.name()))
+        }
+        EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
+        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) => None,
+    }
+}
+
+/// Columns of the mark, and how many connections and events are named.
+const MARK: usize = 4;
+const MOST_NAMED: usize = 8;
+
+/// Writes the last line of a run.
+///
+/// # Errors
+/// Whatever `out` answers.
+pub fn run(out: &mut dyn Write, story: &Story, run: &RunSummary, style: &Style) -> io::Result<()> {
+    let mut said = format!("{}: exit status {}; ", run.command.join(" "), run.status);
+    said += &format!("{} by {}", counted(run.calls, "call"), run.backend);
+    if run.lost_calls > 0 {
+        said += &format!(", {} of which are not shown", run.lost_calls);
+    }
+    said += &match run.packets {
+        true => format!(", {}", counted(story.totals.segments, "segment")),
+        false => ", no packets captured".to_owned(),
+    };
+    for text in wrap(&escape(&said, style), style.columns(), style.glyphs().ellipsis) {
+        Line::of(Paint::Dim, text).write(out, style)?;
+    }
+    Ok(())
+}

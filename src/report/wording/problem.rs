@@ -1,0 +1,172 @@
+//! What hurt a connection most, in English.
+
+use super::amount::Amount;
+use crate::flow::{Problem, ProblemKind, Side, Unacknowledged};
+use crate::time::{Span, Timestamp};
+
+/// One sentence with the figures; moments are counted from `first`, when the connection's first segment came.
+pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
+    let Problem { side, segments, .. } = *problem;
+    let (who, peer) = (side.name(), side.peer().name());
+    let times = segments.unwrap_or(0);
+    // A duration that begins somewhere: "for 3.0 s from 0.5 s on".
+    let lasted = |word: &str| problem.lasted.map_or(String::new(), |lasted| format!(" {word} {}", Amount(lasted)));
+    let at = problem.since.zip(first).map(|(since, first)| since.since(first).max(Span(0)));
+    let from = at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
+    // "at 0.5 s", or "between 0.5 s and 3.5 s".
+    let when = match (at, problem.lasted) {
+        (Some(at), Some(lasted)) if times > 1 => {
+            format!(" between {} and {}", Amount(at), Amount(Span(at.0.saturating_add(lasted.0))))
+        }
+        (Some(at), _) => format!(" at {}", Amount(at)),
+        (None, _) => String::new(),
+    };
+    match problem.kind {
+        ProblemKind::ForgedReset => {
+            let differs = match problem.ttls {
+                Some([reset, own]) => format!("its TTL is {reset}, not {own}"),
+                None => "its IP identification is far from theirs".to_owned(),
+            };
+            format!(
+                "A RST in the name of the {who} was probably not sent by it: the {who} went on with {}, and {differs}.",
+                counted(times, "segment")
+            )
+        }
+        ProblemKind::ConflictingOctets => {
+            let ttls = problem.ttls.map_or(String::new(), |[now, before]| format!(" (TTL {now} against {before})"));
+            format!(
+                "Octets in the name of the {who} came twice with different contents{ttls}, in {}: one of the two was injected, or changed on its way.",
+                counted(times, "segment")
+            )
+        }
+        ProblemKind::LargeSegmentsLost => large(problem, who, times, &lasted("in")),
+        ProblemKind::PeerSilent => {
+            let hint = size_hint(problem);
+            format!(
+                "The {who} sent {} {times} times{}{from}, and nothing came from the {peer} any more{hint}.",
+                thing(problem),
+                lasted("in")
+            )
+        }
+        ProblemKind::NeverAcknowledged => {
+            let hint = size_hint(problem);
+            format!(
+                "The {who} sent {} {times} times{}{from}, and the {peer}, which still sent segments, never acknowledged it{hint}.",
+                thing(problem),
+                lasted("in")
+            )
+        }
+        ProblemKind::KeepAlivesUnanswered => {
+            format!(
+                "The {who} sent {}{}{from}, and nothing came back from the {peer}.",
+                counted(times, "keep-alive"),
+                lasted("in")
+            )
+        }
+        ProblemKind::WindowScaleIgnored => {
+            let [scaled, unscaled] = problem.windows.unwrap_or_default();
+            format!(
+                "The {who} never had more than {unscaled} octets under way, the {peer}'s window without its scale (with it {scaled}): probably a middlebox changed the window scale option."
+            )
+        }
+        ProblemKind::ZeroWindow if problem.until_end => {
+            format!(
+                "The {who}'s receive window was 0{}{from}, and had not opened at the end: its program did not read.",
+                lasted("for")
+            )
+        }
+        ProblemKind::ZeroWindow if times > 1 => {
+            format!(
+                "The {who}'s receive window was 0{} in all ({times} times{from}): its program did not read fast enough.",
+                lasted("for")
+            )
+        }
+        ProblemKind::ZeroWindow => {
+            format!("The {who}'s receive window was 0{}{from}: its program did not read fast enough.", lasted("for"))
+        }
+        ProblemKind::HandshakeRepeated => {
+            let what = if side == Side::Client { "SYN" } else { "SYN-ACK" };
+            let cost = problem.lasted.map_or(String::new(), |lasted| format!(", after {} of waiting", Amount(lasted)));
+            let in_all = if times > 1 { " in all" } else { "" };
+            let often = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            format!("The {who}'s {what} was repeated {often}{cost}{in_all}.")
+        }
+        ProblemKind::Loss => {
+            let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
+            let octets = problem
+                .octets
+                .filter(|octets| *octets > 0)
+                .map_or(String::new(), |octets| format!(" ({})", counted(octets, "octet")));
+            let waited = match problem.waited {
+                Some(waited) if waited >= Span::from_millis(10) => {
+                    format!("; waiting for that took {}", Amount(waited))
+                }
+                _ => String::new(),
+            };
+            let were = if times == 1 { "was" } else { "were" };
+            format!(
+                "From {who} to {peer} {times}{of} segments{octets} {were} retransmitted{when}, probably lost{waited}."
+            )
+        }
+        ProblemKind::NeedlessRetransmissions => {
+            let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
+            let were = if times == 1 { "was" } else { "were" };
+            let had = if times == 1 { "its octets had arrived" } else { "their octets had arrived" };
+            format!("{times}{of} segments of the {who} {were} retransmitted needlessly{when}: {had}.")
+        }
+        ProblemKind::Silence => silence(problem, who, peer, &from),
+    }
+}
+
+fn large(problem: &Problem, who: &str, times: u64, lasted: &str) -> String {
+    let lost = problem.size_lost.unwrap_or(0);
+    let passed = problem.size_passed.map_or(String::new(), |passed| {
+        if problem.until_end {
+            format!(", while {passed} octets beyond it had arrived (SACK)")
+        } else {
+            format!(", until it was sent in segments of {passed}")
+        }
+    });
+    let why = match problem.mtu {
+        Some(mtu) => format!("by an ICMP error, a router forwards no packet of more than {mtu} octets"),
+        None => "probably the path MTU is too small for it, and no ICMP error says so".to_owned(),
+    };
+    format!(
+        "The {who}'s segment of {lost} octets was sent {times} times{lasted} and never acknowledged{passed}; {why}."
+    )
+}
+
+fn thing(problem: &Problem) -> String {
+    match (problem.what, problem.size_lost) {
+        (Some(Unacknowledged::Fin), _) => "its FIN".to_owned(),
+        (Some(Unacknowledged::SynAck), _) => "its SYN-ACK".to_owned(),
+        (_, Some(1)) => "the same octet".to_owned(),
+        (_, Some(octets)) => format!("the same {octets} octets"),
+        (_, None) => "the same segment".to_owned(),
+    }
+}
+
+/// That smaller segments had passed, where that may be the reason.
+fn size_hint(problem: &Problem) -> String {
+    match problem.size_passed {
+        Some(passed) => format!(
+            "; no more than {passed} octets at once had been acknowledged before, so its size may be why (path MTU)"
+        ),
+        None => String::new(),
+    }
+}
+
+fn silence(problem: &Problem, who: &str, peer: &str, from: &str) -> String {
+    let lasted = problem.lasted.map_or(String::new(), |lasted| format!(" for {}", Amount(lasted)));
+    match problem.after {
+        Some(_) if problem.until_end => {
+            format!("The {who} sent nothing{lasted}{from}, after octets of the {peer}, until the capture ended.")
+        }
+        Some(_) => format!("The {who} sent nothing{lasted}{from}, after octets of the {peer}."),
+        None => format!("Nobody sent anything{lasted}{from}, until the {who} sent octets."),
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

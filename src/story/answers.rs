@@ -1,0 +1,30 @@
+//! The segments of one end that may let calls of the other return.
+
+use super::ground::Place;
+use crate::wire::Flags;
+
+/// The first segments of one end that let calls of the other return.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    pub(super) reset: Option<Place>,
+    pub(super) syn: Option<Place>,
+    /// That acknowledges, and is no SYN-ACK.
+    pub(super) ack: Option<Place>,
+    pub(super) fin: Option<Place>,
+}
+
+impl Answers {
+    /// Takes in a segment of the end.
+    pub(super) fn see(&mut self, flags: Flags, place: Place) {
+        let has = |flag| flags.contains(flag);
+        let wanted = [
+            (&mut self.reset, has(Flags::RST)),
+            (&mut self.syn, has(Flags::SYN)),
+            (&mut self.ack, has(Flags::ACK) && !has(Flags::SYN)),
+            (&mut self.fin, has(Flags::FIN)),
+        ];
+        for (answer, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            answer.get_or_insert(place);
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! Finds what seems wrong with how programs use their sockets, in a story that is finished.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::diagnosis::{Diagnosis, Mistake};
+use super::{CallEvent, Event, EventId, EventKind, Remark, SegmentEvent, Story, Why};
+use crate::calls::{Effect, Errno, Op, OptionName, OptionValue, ProcessId, Role, SocketId, SocketOption, ThreadId};
+use crate::flow::{ConnectionId, Range, Side};
+use crate::time::{Span, Timestamp};
+use crate::wire::Flags;
+
+impl Story {
+    /// What seems wrong with how the watched programs use their sockets, in the order of the first event of each.
+    ///
+    /// Every diagnosis rests on calls; where none were watched there is none.
+    pub fn diagnoses(&self) -> Vec<Diagnosis> {
+        let mut finder = Finder { story: self, work: work(self), found: Vec::new() };
+        let lives = lives(self);
+        finder.calls();
+        for life in &lives {
+            finder.life(life);
+        }
+        finder.binds(&lives);
+        finder.listeners(&lives);
+        finder.transfers();
+        finder.found.sort_by_key(|diagnosis| (diagnosis.events.first().copied(), diagnosis.what.name()));
+        finder.found
+    }
+}
+
+/// A call of a life, and what the socket had to do with it.
+#[derive(Clone, Copy)]
+struct Use<'a> {
+    event: EventId,
+    call: &'a CallEvent,
+    connection: Option<ConnectionId>,
+    role: Role,
+}
+
+/// A socket from the call that made it to the one that closed it, with all calls on it in the order of their entry.
+#[derive(Default)]
+struct Life<'a> {
+    socket: Option<SocketId>,
+    uses: Vec<Use<'a>>,
+    /// What came and went in the process meanwhile.
+    is_over: bool,
+}
+
+/// The calls with which each process goes on.
+fn work(story: &Story) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>> {
+    let mut work: HashMap<_, Vec<_>> = HashMap::new();
+    for (event, call) in calls(story) {
+        let goes_on = matches!(
+            call.call.effect(),
+            Effect::Accept | Effect::Connect | Effect::Receive | Effect::Send | Effect::Open
+        );
+        if goes_on {
+            let process = story.threads.get(call.call.thread()).map(|(thread, _)| thread.process);
+            work.entry(process).or_default().push((event.id, call.call.socket()));
+        }
+    }
+    work
+}
+
+/// The lives of all sockets.
+fn lives(story: &Story) -> Vec<Life<'_>> {
+    // A socket that a call makes is there when the call returns; all others are there when their calls are entered.
+    let mut moments: Vec<(Timestamp, EventId, usize)> = Vec::new();
+    for (event, call) in calls(story) {
+        for (place, used) in call.call.sockets.iter().enumerate().filter(|(_, used)| used.socket.is_some()) {
+            let at = match used.role {
+                Role::Made => call.call.returned_at().unwrap_or(call.call.entered),
+                _ => call.call.entered,
+            };
+            moments.push((at, event.id, place));
+        }
+    }
+    moments.sort_unstable();
+    let mut lives: Vec<Life<'_>> = Vec::new();
+    let mut open: HashMap<SocketId, usize> = HashMap::new();
+    for (_, id, place) in moments {
+        let event = &story[id];
+        let EventKind::Call(call) = &event.kind else { continue };
+        let used = &call.call.sockets[place];
+        let Some(socket) = used.socket else { continue };
+        if used.role == Role::Made || open.get(&socket).is_none_or(|life| lives[*life].is_over) {
+            open.insert(socket, lives.len());
+            lives.push(Life { socket: Some(socket), ..Life::default() });
+        }
+        let life = &mut lives[open[&socket]];
+        life.is_over |= used.role == Role::Released;
+        life.uses.push(Use { event: id, call, connection: event.connection, role: used.role });
+    }
+    lives
+}
+
+fn calls(story: &Story) -> impl Iterator<Item = (&Event, &CallEvent)> {
+    story.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Call(call) => Some((event, &**call)),
+        _ => None,
+    })
+}
+
+fn segments(story: &Story) -> impl Iterator<Item = (&Event, &SegmentEvent)> {
+    story.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Segment(segment) => Some((event, &**segment)),
+        _ => None,
+    })
+}
+
+impl<'a> Life<'a> {
+    fn connection(&self) -> Option<(ConnectionId, Side)> {
+        self.uses.iter().find_map(|used| used.connection.zip(used.call.side))
+    }
+
+    /// Whether an effect is a transfer of octets.
+    fn transfers(used: &Use<'_>) -> bool {
+        matches!(used.call.call.effect(), Effect::Send | Effect::Receive)
+    }
+
+    fn effect(&self, used: &Use<'a>) -> Effect {
+        let of_socket = used.call.call.sockets.iter().find(|of| of.socket == self.socket && of.role == used.role);
+        used.call.call.effect_on(of_socket)
+    }
+}
+
+struct Finder<'a> {
+    story: &'a Story,
+    /// What each process did with which sockets, in order.
+    work: HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>>,
+    found: Vec<Diagnosis>,
+}
+
+impl<'a> Finder<'a> {
+    fn add(&mut self, what: Mistake, connection: Option<ConnectionId>, side: Option<Side>, mut events: Vec<EventId>) {
+        events.sort_unstable();
+        events.dedup();
+        self.found.push(Diagnosis { what, connection, side, events });
+    }
+
+    fn process_of(&self, thread: ThreadId) -> Option<ProcessId> {
+        self.story.threads.get(thread).map(|(thread, _)| thread.process)
+    }
+
+    /// What a call by itself shows.
+    fn calls(&mut self) {
+        let story = self.story;
+        let mut made: HashMap<(Option<ProcessId>, i32), (EventId, bool)> = HashMap::new();
+        let mut closed: HashMap<(Option<ProcessId>, i32), EventId> = HashMap::new();
+        let mut told: BTreeSet<(Option<ProcessId>, i32, Errno)> = BTreeSet::new();
+        for (event, call) in calls(story) {
+            let process = self.process_of(call.call.thread());
+            let Some(fd) = call.call.fd() else { continue };
+            let (effect, errno) = (call.call.effect(), call.call.errno());
+            match (effect, errno) {
+                (Effect::Open, None) => _ = made.insert((process, fd), (event.id, false)),
+                (_, Some(errno @ Errno(ENOTSOCK))) => {
+                    if told.insert((process, fd, errno)) {
+                        let unused = made.iter().filter(|((of, _), (_, used))| *of == process && !used);
+                        let unused = unused.map(|((_, fd), (event, _))| (*event, *fd)).max();
+                        let evidence = unused.map(|(event, _)| event).into_iter().chain([event.id]).collect();
+                        let what = Mistake::NotASocket { fd, unused: unused.map(|(_, fd)| fd) };
+                        self.add(what, None, None, evidence);
+                    }
+                }
+                (_, Some(errno @ Errno(EBADF))) => {
+                    if let Some(before) = closed.get(&(process, fd))
+                        && told.insert((process, fd, errno))
+                    {
+                        self.add(Mistake::ClosedDescriptor { fd }, None, None, vec![*before, event.id]);
+                    }
+                }
+                _ => {
+                    if let Some((_, used)) = made.get_mut(&(process, fd)) {
+                        *used |= effect != Effect::Exit;
+                    }
+                }
+            }
+            if matches!(effect, Effect::Close | Effect::CloseCopy) && errno.is_none() {
+                closed.insert((process, fd), event.id);
+            }
+        }
+    }
+
+    /// What the calls of one socket show together.
+    fn life(&mut self, life: &Life<'a>) {
+        self.connects(life);
+        self.endings(life);
+        self.ends_of_input(life);
+        self.waiters(life);
+        let bound = life.uses.iter().find(|used| life.effect(used) == Effect::Bind);
+        let reuses = |used: &&Use<'_>| {
+            let reuse = OptionName::Socket(SocketOption::SO_REUSEADDR);
+            matches!(&used.call.call.op, Op::SetOption { option, value: OptionValue::Int(on) } if *option == reuse && *on != 0)
+        };
+        if let (Some(bound), Some(late)) = (bound, life.uses.iter().find(reuses))
+            && bound.event < late.event
+        {
+            self.add(Mistake::ReuseAddressTooLate, late.connection, late.call.side, vec![bound.event, late.event]);
+        }
+    }
+
+    /// How its connects ended.
+    fn connects(&mut self, life: &Life<'a>) {
+        let is_bound = life.uses.iter().any(|used| life.effect(used) == Effect::Bind);
+        let mut connect = None;
+        for used in &life.uses {
+            let call = &used.call.call;
+            let errno = match (&call.op, call.errno()) {
+                (Op::Connect { .. }, errno) => {
+                    connect = Some(used.event);
+                    errno
+                }
+                // How a nonblocking one ended is asked for.
+                (Op::GetOption { option, value: OptionValue::Int(errno @ 1..) }, None)
+                    if *option == OptionName::Socket(SocketOption::SO_ERROR) =>
+                {
+                    Some(Errno(*errno))
+                }
+                _ => continue,
+            };
+            let what = match errno {
+                Some(Errno::ECONNREFUSED) => Mistake::Refused,
+                Some(Errno::ETIMEDOUT) => Mistake::ConnectTimedOut,
+                Some(Errno(EADDRNOTAVAIL)) if !is_bound => Mistake::PortsUsedUp,
+                _ => continue,
+            };
+            let evidence = connect.into_iter().chain([used.event]).chain(used.call.completed_by).collect();
+            self.add(what, used.connection, used.call.side, evidence);
+        }
+    }
+
+    /// How it was closed.
+    fn endings(&mut self, life: &Life<'a>) {
+        let Some((connection, side)) = life.connection() else { return };
+        let own = |used: &&Use<'_>| used.connection == Some(connection);
+        let (at, end) = (Some(connection), Some(side));
+        let released = life.uses.iter().filter(own).find(|used| used.role == Role::Released);
+        let copy = life
+            .uses
+            .iter()
+            .filter(own)
+            .find(|used| life.effect(used) == Effect::CloseCopy && used.call.call.errno().is_none());
+        if let Some(copy) = copy {
+            let process = |used: &Use<'_>| self.process_of(used.call.call.thread());
+            let closer = process(copy);
+            let transfers_of = |of: Option<ProcessId>, later: bool| {
+                let is_one = |used: &&Use<'_>| Life::transfers(used) && (used.event > copy.event) == later;
+                life.uses.iter().filter(is_one).any(|used| process(used) == of)
+            };
+            let is_used_on = life.uses.iter().any(|used| used.event > copy.event && Life::transfers(used));
+            let closes = life.uses.iter().any(|used| life.effect(used) == Effect::ShutdownWrite);
+            // Whoever has the other copy is not the one that the connection is for; or it is one process with two copies.
+            let holder = released.map(process);
+            let is_idle = holder.is_none_or(|holder| holder == closer || !transfers_of(holder, false));
+            let closed = copy.call.call.returned_at();
+            let lasts = released.and_then(|last| Some(last.call.call.entered.since(closed?)));
+            if transfers_of(closer, false)
+                && !is_used_on
+                && !closes
+                && is_idle
+                && lasts.is_none_or(|lasts| lasts >= KEPT)
+            {
+                let evidence = [copy.event].into_iter().chain(released.map(|used| used.event)).collect();
+                self.add(Mistake::DescriptorKept { closed_at_last: released.is_some() }, at, end, evidence);
+            }
+        }
+        if let Some(released) = released
+            && life.effect(released) == Effect::Exit
+            && !life.uses.iter().any(|used| life.effect(used) == Effect::ShutdownWrite)
+            && !released.call.sent.is_empty()
+        {
+            let evidence = [released.event].into_iter().chain(released.call.sent.iter().copied()).collect();
+            self.add(Mistake::ClosedByExit, at, end, evidence);
+        }
+        for used in life.uses.iter().filter(own) {
+            if let (Effect::Send, Some(errno @ (Errno::EPIPE | Errno::ECONNRESET))) =
+                (used.call.call.effect(), used.call.call.errno())
+            {
+                let evidence = [used.event].into_iter().chain(used.call.completed_by).collect();
+                self.add(Mistake::SentAfterClose { errno }, at, end, evidence);
+                break;
+            }
+        }
+    }
+
+    /// What it did when the peer had closed.
+    fn ends_of_input(&mut self, life: &Life<'a>) {
+        let is_end = |used: &Use<'_>| {
+            let call = &used.call.call;
+            call.effect() == Effect::Receive
+                && call.result() == Some(0)
+                && !matches!(call.op, Op::Receive { len: 0, .. })
+        };
+        let Some(first) = life.uses.iter().find(|used| is_end(used)) else { return };
+        let (at, side) = (first.connection, first.call.side);
+        let (mut run, mut longest): (Vec<&Use<'_>>, Vec<&Use<'_>>) = (Vec::new(), Vec::new());
+        for used in &life.uses {
+            if !is_end(used) {
+                run.clear();
+                continue;
+            }
+            if run.last().is_some_and(|last| last.call.call.thread() != used.call.call.thread()) {
+                run.clear();
+            }
+            run.push(used);
+            if run.len() > longest.len() {
+                longest.clone_from(&run);
+            }
+        }
+        if longest.len() >= BUSY {
+            let evidence = [longest[0].event, longest[1].event, longest[longest.len() - 1].event];
+            let evidence = evidence.into_iter().chain(first.call.completed_by).collect();
+            self.add(Mistake::BusyAtEnd { times: longest.len() as u64 }, at, side, evidence);
+            return;
+        }
+        let closes =
+            |used: &Use<'_>| matches!(life.effect(used), Effect::Close | Effect::CloseCopy | Effect::ShutdownWrite);
+        if life.uses.iter().any(closes) {
+            return;
+        }
+        // The process went on: it made another call, on another socket, after it had learnt of the end.
+        let process = self.process_of(first.call.call.thread());
+        let work = self.work.get(&process).map_or(&[][..], Vec::as_slice);
+        let later = work.partition_point(|(event, _)| *event <= first.event);
+        let went_on = work[later..].iter().find(|(_, socket)| *socket != life.socket).copied();
+        if let Some((event, _)) = went_on {
+            let evidence = [first.event, event].into_iter().chain(first.call.completed_by).collect();
+            self.add(Mistake::CloseWaitLeak, at, side, evidence);
+        }
+    }
+
+    /// A thread that waited on it when another closed the descriptor.
+    fn waiters(&mut self, life: &Life<'a>) {
+        for closing in life.uses.iter().filter(|used| matches!(used.call.call.op, Op::Close)) {
+            let (at, thread) = (closing.call.call.entered, closing.call.call.thread());
+            let waiter = life.uses.iter().find(|used| {
+                let call = &used.call.call;
+                matches!(call.effect(), Effect::Receive | Effect::Send | Effect::Accept | Effect::Connect)
+                    && call.thread() != thread
+                    && self.process_of(call.thread()) == self.process_of(thread)
+                    && call.entered < at
+                    && call
+                        .returned_at()
+                        .is_none_or(|returned| returned > closing.call.call.returned_at().unwrap_or(at))
+            });
+            if let Some(waiter) = waiter {
+                let evidence = vec![waiter.event, closing.event];
+                self.add(Mistake::ClosedWhileWaitedOn, closing.connection, closing.call.side, evidence);
+            }
+        }
+    }
+
+    /// Ports that could not be bound.
+    fn binds(&mut self, lives: &[Life<'a>]) {
+        for (event, call) in calls(self.story) {
+            let Op::Bind { address: Some(asked) } = call.call.op else { continue };
+            if call.call.errno() != Some(Errno::EADDRINUSE) {
+                continue;
+            }
+            let port = asked.port();
+            if let Some(Remark::PortHeld { connection, .. }) = call.remark {
+                let last =
+                    self.story.events.iter().rev().find(|of| of.connection == Some(connection) && of.id < event.id);
+                let evidence = last.map(|last| last.id).into_iter().chain([event.id]).collect();
+                self.add(Mistake::PortInTimeWait { port, holder: connection }, None, None, evidence);
+                continue;
+            }
+            let listens = lives.iter().find_map(|life| {
+                let listen = life
+                    .uses
+                    .iter()
+                    .find(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none())?;
+                let is_there = listen.event < event.id
+                    && life.uses.iter().all(|used| used.role != Role::Released || used.event > event.id);
+                let here = listen.call.call.local().is_some_and(|local| local.port() == port);
+                (is_there && here).then_some(listen.event)
+            });
+            match listens {
+                Some(listen) => self.add(Mistake::PortListenedOn { port }, None, None, vec![listen, event.id]),
+                None => self.add(Mistake::PortTaken { port }, None, None, vec![event.id]),
+            }
+        }
+    }
+
+    /// Listening sockets that were closed with connections in their queues.
+    fn listeners(&mut self, lives: &[Life<'a>]) {
+        let watched: BTreeSet<(ConnectionId, Side)> =
+            calls(self.story).filter_map(|(event, call)| event.connection.zip(call.side)).collect();
+        let mut first_segments: HashMap<ConnectionId, EventId> = HashMap::new();
+        for (event, _) in segments(self.story) {
+            if let Some(connection) = event.connection {
+                first_segments.entry(connection).or_insert(event.id);
+            }
+        }
+        for life in lives {
+            let listen =
+                life.uses.iter().find(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none());
+            let closed = life.uses.iter().find(|used| used.role == Role::Released);
+            let (Some(listen), Some(closed)) = (listen, closed) else { continue };
+            let Some(local) = listen.call.call.local() else { continue };
+            let (from, to) = (listen.call.call.entered, closed.call.call.returned_at());
+            let left: Vec<EventId> = self
+                .story
+                .connections
+                .iter()
+                .filter(|connection| {
+                    let here = connection.server.port() == local.port()
+                        && (local.ip().is_unspecified() || local.ip().to_canonical() == connection.server.ip());
+                    let meanwhile = connection.first >= Some(from) && connection.first <= to;
+                    here && meanwhile
+                        && connection.completeness & 7 == 7
+                        && !watched.contains(&(connection.id, Side::Server))
+                })
+                .filter_map(|connection| first_segments.get(&connection.id).copied())
+                .collect();
+            if !left.is_empty() {
+                let connections = left.len() as u64;
+                let evidence =
+                    [listen.event, closed.event].into_iter().chain(left.into_iter().take(MOST_NAMED)).collect();
+                self.add(Mistake::NeverAccepted { connections }, None, Some(Side::Server), evidence);
+            }
+        }
+    }
+
+    /// What became of the octets.
+    fn transfers(&mut self) {
+        let story = self.story;
+        for (event, segment) in segments(story) {
+            if !segment.segment.flags.contains(Flags::RST) || segment.cause.calls.is_empty() {
+                continue;
+            }
+            let what = match segment.cause.why {
+                Some(Why::Unread(octets)) => Mistake::UnreadAtClose { octets: Some(octets) },
+                Some(Why::UnreadOnTheWay) => Mistake::UnreadAtClose { octets: None },
+                Some(Why::LingerZero) => Mistake::LingerZero,
+                _ => continue,
+            };
+            let evidence = segment.cause.calls.iter().copied().chain([event.id]).collect();
+            self.add(what, event.connection, Some(segment.from), evidence);
+        }
+        // The transfers of each end, in the order of their positions.
+        let mut ends: BTreeMap<(ConnectionId, Side), [Vec<Moved<'_>>; 2]> = BTreeMap::new();
+        for (event, call) in calls(story) {
+            let (Some(connection), Some(side), Some(range)) = (event.connection, call.side, call.stream) else {
+                continue;
+            };
+            let which = usize::from(call.call.effect() == Effect::Receive);
+            ends.entry((connection, side)).or_default()[which].push(Moved { event: event.id, call, range });
+        }
+        for ((connection, side), [sends, receives]) in &ends {
+            self.zeros(*connection, *side, sends, receives);
+            if let Some([_, taken]) = ends.get(&(*connection, side.peer())) {
+                self.boundaries(*connection, side.peer(), sends, taken);
+            }
+        }
+    }
+
+    /// Text that was counted by its zero octet, or sent with all of its buffer.
+    fn zeros(&mut self, connection: ConnectionId, side: Side, sends: &[Moved<'_>], receives: &[Moved<'_>]) {
+        let (at, end) = (Some(connection), Some(side));
+        for sent in sends {
+            let preview = sent.call.call.preview();
+            let text = preview.iter().position(|octet| *octet == 0).unwrap_or(preview.len());
+            let is_text = text > 0 && preview[..text].iter().all(|octet| *octet >= b' ' || octet.is_ascii_whitespace());
+            if is_text && preview.len() >= text + ZEROS && preview[text..].iter().all(|octet| *octet == 0) {
+                let what = Mistake::ZerosSent { text: text as u64, sent: sent.octets() };
+                self.add(what, at, end, vec![sent.event]);
+                break;
+            }
+        }
+        for sent in sends {
+            // The last receive before it.
+            let before = receives.iter().rev().find(|received| received.event < sent.event);
+            let Some(received) = before else { continue };
+            let (got, wrote) = (received.call.call.preview(), sent.call.call.preview());
+            let zero = got.iter().position(|octet| *octet == 0);
+            let is_full = matches!(received.call.call.op, Op::Receive { len, .. } if len == received.octets());
+            let alike = |count: usize| count > 0 && got.get(..count) == wrote.get(..count) && wrote.len() >= count;
+            let what = match zero {
+                Some(zero) if zero as u64 == sent.octets() && alike(zero) && sent.octets() < received.octets() => {
+                    Mistake::CutAtZero { received: received.octets(), sent: sent.octets() }
+                }
+                None if is_full
+                    && sent.octets() > received.octets()
+                    && alike(got.len())
+                    && got.len() as u64 == received.octets() =>
+                {
+                    Mistake::BeyondTheReceived { received: received.octets(), sent: sent.octets() }
+                }
+                _ => continue,
+            };
+            self.add(what, at, end, vec![received.event, sent.event]);
+            break;
+        }
+    }
+
+    /// Sends whose octets did not come as they went.
+    fn boundaries(&mut self, connection: ConnectionId, side: Side, sends: &[Moved<'_>], receives: &[Moved<'_>]) {
+        let of = |list: &[Moved<'_>], range: Range| -> Vec<EventId> {
+            let start = list.partition_point(|moved| moved.range.to <= range.from);
+            let holding = list[start..].iter().take_while(|moved| moved.range.overlaps(range));
+            holding.take(MOST_NAMED).map(|moved| moved.event).collect()
+        };
+        let has_room = |received: &Moved<'_>, octets: u64| matches!(received.call.call.op, Op::Receive { len, .. } if len >= octets);
+        let joined = receives.iter().map(|received| (received, of(sends, received.range)));
+        if let Some((received, of)) = joined.into_iter().find(|(_, of)| of.len() > 1) {
+            let what = Mistake::MessagesJoined { sends: of.len() as u64 };
+            self.add(what, Some(connection), Some(side), of.into_iter().chain([received.event]).collect());
+        }
+        let split = sends.iter().find_map(|sent| {
+            let first = receives.partition_point(|received| received.range.to <= sent.range.from);
+            let first = receives.get(first).filter(|received| received.range.from == sent.range.from)?;
+            let parts = of(receives, sent.range);
+            (parts.len() > 1 && has_room(first, sent.octets())).then_some((sent.event, parts))
+        });
+        if let Some((sent, parts)) = split {
+            self.add(Mistake::MessageSplit, Some(connection), Some(side), [sent].into_iter().chain(parts).collect());
+        }
+    }
+}
+
+/// A call that moved octets.
+struct Moved<'a> {
+    event: EventId,
+    call: &'a CallEvent,
+    range: Range,
+}
+
+impl Moved<'_> {
+    fn octets(&self) -> u64 {
+        self.range.to - self.range.from
+    }
+}
+
+/// ENOTSOCK, EBADF and EADDRNOTAVAIL, whose numbers are the same on all machines that are supported (asm-generic/errno.h).
+const ENOTSOCK: i32 = 88;
+const EBADF: i32 = 9;
+const EADDRNOTAVAIL: i32 = 99;
+/// How many receives of 0 in a row are no accident.
+const BUSY: usize = 10;
+/// How long a descriptor is kept by whoever does not use it, at least: less is how processes happen to be scheduled after a fork.
+const KEPT: Span = Span::from_millis(10);
+/// How many zero octets after a text are no accident.
+const ZEROS: usize = 8;
+/// How many events of one kind are named.
+const MOST_NAMED: usize = 8;

@@ -1,0 +1,127 @@
+//! Holds docs/answers.md to its word: each row's fields and sentence are those of the capture or script that it names.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tcpflow::flow::{Connection, FlowTable};
+use tcpflow::report::Expression;
+use tcpflow::report::wording::{English, Wording};
+use tcpflow::script::Script;
+use tcpflow::wire::{IcmpError, IcmpKind};
+
+#[test]
+fn each_row_is_what_its_capture_or_script_tells() {
+    let page = fs::read_to_string(folder().join("docs/answers.md")).unwrap();
+    let rows: Vec<Row> = page.lines().filter_map(Row::of).collect();
+    let mut wrong = Vec::new();
+    let mut shown = Vec::new();
+    for row in &rows {
+        shown.push(row.shown.clone());
+        let said = match row.shown.extension().and_then(|ending| ending.to_str()) {
+            Some("script") => told_of_script(row),
+            _ => told_of_capture(row),
+        };
+        if !said.iter().any(|said| said.contains(&row.sentence)) {
+            wrong.push(format!(
+                "{}: {}\n  told of those with {}: {said:#?}",
+                row.shown.display(),
+                row.sentence,
+                row.field
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A script that no row names shows nothing to anybody.
+    for script in fs::read_dir(folder().join("tests/answers")).unwrap().map(|entry| entry.unwrap().path()) {
+        assert!(shown.contains(&script), "{} is in no row of docs/answers.md", script.display());
+    }
+    assert!(rows.len() >= 20, "{} rows", rows.len());
+}
+
+#[test]
+fn every_kind_of_problem_has_a_row() {
+    let page = fs::read_to_string(folder().join("docs/answers.md")).unwrap();
+    let rows: Vec<Row> = page.lines().filter_map(Row::of).collect();
+    for kind in tcpflow::flow::ProblemKind::ALL {
+        let field = format!("problem.kind == \"{}\"", kind.name());
+        assert!(rows.iter().any(|row| row.field.contains(&field)), "no row for {field}");
+    }
+}
+
+/// One row: question, field, sentence, and what shows it.
+struct Row {
+    field: String,
+    sentence: String,
+    shown: PathBuf,
+}
+
+impl Row {
+    /// The row in a line of the page; `None` for any other line.
+    fn of(line: &str) -> Option<Self> {
+        let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+        let [_, field, sentence, shown] = cells[..] else { return None };
+        let field = field.strip_prefix('`')?.strip_suffix('`')?.to_owned();
+        let link = shown.rsplit_once("](")?.1.strip_suffix(')')?;
+        let shown = folder().join("docs").join(link);
+        let shown = shown.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", shown.display()));
+        Some(Self { field, sentence: sentence.to_owned(), shown })
+    }
+}
+
+/// The verdicts of the connections of a script that the row's expression chooses.
+fn told_of_script(row: &Row) -> Vec<String> {
+    let text = fs::read_to_string(&row.shown).unwrap();
+    let errors: Vec<(u64, IcmpError)> = text.lines().filter_map(icmp).collect();
+    let mut table = FlowTable::new();
+    let script = Script::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", row.shown.display()));
+    for placed in script.perform().segments {
+        let segment = placed.segment;
+        table.observe(&segment);
+        for (_, error) in errors.iter().filter(|(frame, _)| *frame == segment.frame) {
+            table.quote(&segment, Some(*error));
+        }
+    }
+    let mut expression = Expression::parse(&row.field).unwrap_or_else(|wrong| panic!("{}: {wrong}", row.field));
+    let mut told = Vec::new();
+    let finished = table.finish(|connection: Connection| {
+        if expression.matches(&connection) {
+            told.push(English.ending(&connection).into_owned());
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    finished.unwrap();
+    told
+}
+
+/// `#! icmp after frame N from ADDRESS KIND MTU`, a comment for the notation.
+fn icmp(line: &str) -> Option<(u64, IcmpError)> {
+    let words: Vec<&str> = line.strip_prefix("#! icmp after frame ")?.split(' ').collect();
+    let [frame, "from", from, kind, mtu] = words[..] else { panic!("{line}") };
+    let kind = IcmpKind::ALL.iter().copied().find(|known| known.name() == kind).unwrap();
+    let from: IpAddr = from.parse().unwrap();
+    Some((frame.parse().unwrap(), IcmpError { from, kind, mtu: Some(mtu.parse().unwrap()) }))
+}
+
+/// The same of a capture, by the program itself; octets are compared only for a timeline.
+fn told_of_capture(row: &Row) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.args(["analyze", "--timeline", "--format", "jsonl"]).arg(&row.shown);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let holds = |line: &serde_json::Value, part: &str| {
+        let (field, word) = part.split_once(" == ").unwrap_or_else(|| panic!("{part}"));
+        let pointer = format!("/{}", field.replace('.', "/"));
+        line.pointer(&pointer).and_then(serde_json::Value::as_str) == Some(word.trim_matches('"'))
+    };
+    let chosen = lines.filter(|line| line["type"] == "connection");
+    let chosen = chosen.filter(|line| row.field.split(" && ").all(|part| holds(line, part)));
+    chosen.filter_map(|line| line["verdict"].as_str().map(str::to_owned)).collect()
+}
+
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,446 @@
+// Programs that use sockets wrongly, each in one way, and some that do it right: `mistakes NAME` plays both ends on loopback.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct sockaddr_in address = {.sin_family = AF_INET};
+static socklen_t length = sizeof address;
+
+static void must(int is, const char *what) {
+    if (!is) {
+        perror(what);
+        exit(70);
+    }
+}
+
+static int listening(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = 0;
+    must(bind(fd, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+    must(listen(fd, 8) == 0, "listen");
+    must(getsockname(fd, (struct sockaddr *)&address, &length) == 0, "getsockname");
+    return fd;
+}
+
+static int connected(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    must(connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "connect");
+    return fd;
+}
+
+static int listener, client, server;
+
+static void pair(void) {
+    listener = listening();
+    client = connected();
+    server = accept(listener, 0, 0);
+    must(server >= 0, "accept");
+}
+
+static void take(int fd, size_t count) {
+    char room[4096];
+    while (count > 0) {
+        ssize_t got = recv(fd, room, count < sizeof room ? count : sizeof room, 0);
+        must(got > 0, "recv");
+        count -= got;
+    }
+}
+
+static void end(int fd) {
+    char room[16];
+    must(recv(fd, room, sizeof room, 0) == 0, "the end");
+}
+
+// Waits until the peer's RST or FIN is there, without reading.
+static void hung_up(int fd) {
+    struct pollfd wanted = {.fd = fd, .events = POLLRDHUP};
+    must(poll(&wanted, 1, 10000) == 1, "poll");
+}
+
+static void right(void) {
+    pair();
+    must(send(client, "hello", 5, 0) == 5, "send");
+    take(server, 5);
+    must(send(server, "world", 5, 0) == 5, "send");
+    take(client, 5);
+    close(client);
+    end(server);
+    close(server);
+    close(listener);
+}
+
+static void *nothing(void *unused) { return unused; }
+
+static void *waits(void *unused) {
+    char room[16];
+    recv(client, room, sizeof room, 0);
+    return unused;
+}
+
+static void *executes(void *unused) {
+    execl("/bin/sh", "sh", "-c", "exit 6", (char *)0);
+    return unused;
+}
+
+static void forking(void) {
+    listener = listening();
+    pid_t child = fork();
+    if (child == 0) {
+        close(listener);
+        client = connected();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        take(client, 5);
+        close(client);
+        _exit(3);
+    }
+    server = accept(listener, 0, 0);
+    int ways[2];
+    must(pipe(ways) == 0, "pipe");
+    pid_t worker = fork();
+    if (worker == 0) {
+        char octet;
+        must(read(ways[0], &octet, 1) == 1, "read");
+        close(listener);
+        take(server, 5);
+        must(send(server, "world", 5, 0) == 5, "send");
+        end(server);
+        close(server);
+        _exit(0);
+    }
+    close(server);
+    must(write(ways[1], "x", 1) == 1, "write");
+    int status;
+    must(waitpid(worker, &status, 0) == worker, "waitpid");
+    must(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3, "waitpid");
+    close(listener);
+}
+
+static void play(const char *name) {
+    char room[4096] = {0};
+    int on = 1;
+    if (!strcmp(name, "right")) {
+        right();
+    } else if (!strcmp(name, "forking")) {
+        forking();
+    } else if (!strcmp(name, "vectors")) {
+        pair();
+        struct iovec pieces[2] = {{"hel", 3}, {"lo", 2}};
+        must(writev(client, pieces, 2) == 5, "writev");
+        struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+        take(server, 5);
+        must(sendmsg(client, &message, MSG_NOSIGNAL) == 5, "sendmsg");
+        must(recv(server, room, 5, MSG_PEEK | MSG_WAITALL) == 5, "peek");
+        must(read(server, room, sizeof room) == 5, "read");
+        int copy = dup(server);
+        close(server);
+        must(write(copy, "world", 5) == 5, "write");
+        take(client, 5);
+        shutdown(copy, SHUT_WR);
+        end(client);
+        close(client);
+        end(copy);
+        close(copy);
+        close(listener);
+    } else if (!strcmp(name, "passed")) {
+        pair();
+        int ways[2];
+        must(socketpair(AF_UNIX, SOCK_STREAM, 0, ways) == 0, "socketpair");
+        char control[CMSG_SPACE(sizeof(int))] = {0};
+        struct iovec piece = {"x", 1};
+        struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        *header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(header), &server, sizeof server);
+        pid_t child = fork();
+        if (child == 0) {
+            close(server);
+            close(client);
+            close(listener);
+            char octet;
+            struct iovec piece = {&octet, 1};
+            message.msg_iov = &piece;
+            must(recvmsg(ways[1], &message, 0) == 1, "recvmsg");
+            memcpy(&server, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof server);
+            must(read(ways[1], &octet, 1) == 1, "read");
+            must(send(server, "hello", 5, 0) == 5, "send");
+            end(server);
+            close(server);
+            _exit(0);
+        }
+        must(sendmsg(ways[0], &message, 0) == 1, "sendmsg");
+        close(server);
+        must(write(ways[0], "x", 1) == 1, "write");
+        take(client, 5);
+        close(client);
+        must(waitpid(child, 0, 0) == child, "waitpid");
+        close(listener);
+    } else if (!strcmp(name, "refused")) {
+        int unused = listening();
+        close(unused);
+        client = socket(AF_INET, SOCK_STREAM, 0);
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == -1 && errno == ECONNREFUSED, "refused");
+        close(client);
+    } else if (!strcmp(name, "refused_later")) {
+        int unused = listening();
+        close(unused);
+        client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == -1 && errno == EINPROGRESS, "in progress");
+        struct pollfd wanted = {.fd = client, .events = POLLOUT};
+        must(poll(&wanted, 1, 10000) == 1, "poll");
+        int error;
+        socklen_t size = sizeof error;
+        must(getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == ECONNREFUSED, "SO_ERROR");
+        close(client);
+    } else if (!strcmp(name, "unread")) {
+        pair();
+        must(send(client, "helloworld", 10, 0) == 10, "send");
+        must(recv(server, room, 4, MSG_WAITALL) == 4, "recv");
+        close(server);
+        hung_up(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "linger")) {
+        pair();
+        struct linger none = {1, 0};
+        must(setsockopt(server, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0, "setsockopt");
+        close(server);
+        hung_up(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "sent_late")) {
+        pair();
+        close(server);
+        must(send(client, "x", 1, 0) == 1, "send");
+        hung_up(client);
+        // The RST may still be on its way: what the kernel says of the socket is waited for.
+        struct tcp_info info;
+        do {
+            socklen_t size = sizeof info;
+            must(getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0, "TCP_INFO");
+        } while (info.tcpi_state != TCP_CLOSE);
+        must(send(client, "y", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE, "EPIPE");
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "sigpipe")) {
+        pair();
+        shutdown(client, SHUT_WR);
+        send(client, "y", 1, 0);
+        must(0, "SIGPIPE");
+    } else if (!strcmp(name, "leak")) {
+        pair();
+        close(client);
+        end(server);
+        client = connected();
+        int second = accept(listener, 0, 0);
+        close(client);
+        end(second);
+        close(second);
+        close(listener);
+    } else if (!strcmp(name, "busy")) {
+        pair();
+        close(client);
+        for (int n = 0; n < 5000; n++) must(recv(server, room, sizeof room, 0) == 0, "recv");
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "kept")) {
+        pair();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        take(server, 5);
+        int ways[2];
+        must(pipe(ways) == 0, "pipe");
+        pid_t child = fork();
+        if (child == 0) {
+            close(ways[1]);
+            must(read(ways[0], room, 1) == 0, "read");
+            _exit(0);
+        }
+        close(ways[0]);
+        close(client);
+        struct pollfd wanted = {.fd = server, .events = POLLIN};
+        must(poll(&wanted, 1, 50) == 0, "no FIN");
+        close(ways[1]);
+        must(waitpid(child, 0, 0) == child, "waitpid");
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "exits")) {
+        pair();
+        int ways[2];
+        must(pipe(ways) == 0, "pipe");
+        pid_t child = fork();
+        if (child == 0) {
+            close(server);
+            close(listener);
+            close(ways[1]);
+            must(read(ways[0], room, 1) == 0, "read");
+            _exit(0);
+        }
+        close(client);
+        close(ways[1]);
+        end(server);
+        close(server);
+        close(listener);
+        must(waitpid(child, 0, 0) == child, "waitpid");
+    } else if (!strcmp(name, "in_use")) {
+        listener = listening();
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        must(bind(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE, "bind");
+        close(second);
+        close(listener);
+    } else if (!strcmp(name, "in_time_wait")) {
+        pair();
+        close(server);
+        end(client);
+        close(client);
+        close(listener);
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        must(bind(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE, "bind");
+        close(second);
+    } else if (!strcmp(name, "reuse_late")) {
+        listener = listening();
+        must(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "setsockopt");
+        close(listener);
+    } else if (!strcmp(name, "closed_twice")) {
+        pair();
+        close(client);
+        end(server);
+        close(server);
+        must(close(server) == -1 && errno == EBADF, "close");
+        close(listener);
+    } else if (!strcmp(name, "no_socket")) {
+        int fd;
+        if ((fd = socket(AF_INET, SOCK_STREAM, 0) == -1)) exit(70);
+        int file = open("/dev/null", O_RDONLY);
+        dup2(file, fd);
+        must(listen(fd, 5) == -1 && errno == ENOTSOCK, "listen");
+    } else if (!strcmp(name, "never_accepted")) {
+        listener = listening();
+        client = connected();
+        close(listener);
+        hung_up(client);
+        close(client);
+    } else if (!strcmp(name, "waited_on")) {
+        pair();
+        pthread_t thread;
+        must(pthread_create(&thread, 0, waits, 0) == 0, "pthread_create");
+        // Until it sleeps in recv, as /proc says.
+        for (int asleep = 0; !asleep;) {
+            char path[64], line[512];
+            FILE *list = popen("cat /proc/$PPID/task/*/syscall", "r");
+            must(list != 0, "popen");
+            (void)path;
+            while (fgets(line, sizeof line, list)) asleep |= atoi(line) == 45;
+            pclose(list);
+        }
+        close(client);
+        close(server);
+        close(listener);
+        _exit(0);
+    } else if (!strcmp(name, "echo_cut")) {
+        pair();
+        must(send(client, "ab\0cd", 5, 0) == 5, "send");
+        must(recv(server, room, 5, MSG_WAITALL) == 5, "recv");
+        must(send(server, room, strlen(room), 0) == 2, "send");
+        take(client, 2);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "echo_beyond")) {
+        struct {
+            char text[8];
+            char after[8];
+        } both = {{0}, "secret"};
+        pair();
+        must(send(client, "abcdefgh", 8, 0) == 8, "send");
+        must(recv(server, both.text, 8, MSG_WAITALL) == 8, "recv");
+        size_t count = strlen((char *)&both);
+        must(send(server, &both, count, 0) == (ssize_t)count, "send");
+        take(client, count);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "zeros")) {
+        pair();
+        must(send(client, strcpy(room, "hi"), 128, 0) == 128, "send");
+        take(server, 128);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "joined")) {
+        pair();
+        must(send(client, "one", 3, 0) == 3 && send(client, "two", 3, 0) == 3, "send");
+        must(recv(server, room, 6, MSG_WAITALL) == 6, "recv");
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "executes")) {
+        pair();
+        fcntl(client, F_SETFD, FD_CLOEXEC);
+        char number[16];
+        snprintf(number, sizeof number, "%d", server);
+        setenv("SERVER", number, 1);
+        execl("/bin/sh", "sh", "-c", "eval \"exec cat <&$SERVER\"", (char *)0);
+    } else if (!strcmp(name, "thread_executes")) {
+        pair();
+        fcntl(client, F_SETFD, FD_CLOEXEC);
+        pthread_t waiter, other;
+        must(pthread_create(&waiter, 0, waits, 0) == 0 && pthread_create(&other, 0, executes, 0) == 0, "pthread_create");
+        pthread_join(waiter, 0);
+    } else if (!strcmp(name, "serve")) {
+        // Until somebody ends it: what comes on port 4321 goes back.
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        must(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "setsockopt");
+        address.sin_port = htons(4321);
+        must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        must(listen(listener, 8) == 0, "listen");
+        for (;;) {
+            server = accept(listener, 0, 0);
+            must(server >= 0, "accept");
+            ssize_t got = recv(server, room, sizeof room, 0);
+            must(got >= 0 && send(server, room, got, 0) == got, "send");
+            end(server);
+            close(server);
+        }
+    } else if (!strcmp(name, "visit")) {
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = htons(4321);
+        client = connected();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        take(client, 5);
+        close(client);
+    } else if (!strcmp(name, "threads")) {
+        // Threads that come and go beside a conversation.
+        for (int n = 0; n < 20; n++) {
+            pthread_t thread;
+            must(pthread_create(&thread, 0, nothing, 0) == 0, "pthread_create");
+            pthread_join(thread, 0);
+        }
+        right();
+    } else {
+        fprintf(stderr, "no such play: %s\n", name);
+        exit(64);
+    }
+}
+
+int main(int count, char **words) {
+    for (int n = 1; n < count; n++) play(words[n]);
+    return 0;
+}

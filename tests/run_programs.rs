@@ -1,0 +1,711 @@
+//! `tcpflow run` on programs that a C compiler makes here: every call joined, what is wrong with them found, and nothing of theirs changed.
+//!
+//! All of it is played on the real kernel, as root and as an ordinary user, in a network of its own.
+
+mod executable;
+mod process;
+mod users;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{env, fs};
+
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use serde_json::Value;
+use users::{NOBODY, Program, Who};
+
+/// Everyone who can be played here.
+fn everyone() -> impl Iterator<Item = Who> {
+    [Who::Root, Who::Sudo, Who::User].into_iter().filter(|who| who.is_playable())
+}
+
+/// What all tests need, for as long as one of them runs: tcpflow and the programs of `tests/programs`, where every user can reach them,
+/// in a folder that everybody may write to.
+struct Stage {
+    tcpflow: Program,
+    folder: PathBuf,
+    schema: jsonschema::Validator,
+}
+
+impl Stage {
+    fn open() -> Arc<Self> {
+        static STAGE: Mutex<Weak<Stage>> = Mutex::new(Weak::new());
+        let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        stage.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Self::make());
+            *stage = Arc::downgrade(&made);
+            made
+        })
+    }
+
+    fn make() -> Self {
+        let tcpflow = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
+        let folder = env::temp_dir().join(format!("tcpflow-run-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/mistakes.c");
+        let mut compiler = Command::new(env::var("CC").unwrap_or_else(|_| "cc".to_owned()));
+        compiler.args(["-O1", "-Wall", "-Werror", "-pthread", "-o"]).arg(folder.join("mistakes")).arg(source);
+        let output = compiler.output().expect("a C compiler (scripts/setup.sh installs one)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json");
+        let schema = serde_json::from_str(&fs::read_to_string(schema).expect("the schema")).expect("JSON");
+        let schema = jsonschema::validator_for(&schema).expect("a schema");
+        Self { tcpflow, folder, schema }
+    }
+
+    /// The words of a play of `tests/programs/mistakes.c`.
+    fn words(&self, play: &str) -> Vec<String> {
+        vec![self.folder.join("mistakes").to_str().expect("a path").to_owned(), play.to_owned()]
+    }
+
+    fn run_mistake(&self, who: Who, play: &str) -> Ran {
+        let words = self.words(play);
+        self.run(who, &[], &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Runs words under `tcpflow run --isolated`.
+    fn run(&self, who: Who, options: &[&str], words: &[&str]) -> Ran {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let file = self.folder.join(format!("{}.jsonl", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let mut command = self.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(&file).args(options);
+        if !words.is_empty() {
+            command.arg("--").args(words);
+        }
+        let output = command.output().expect("it starts");
+        let text = fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{who:?} {words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for line in &lines {
+            assert!(self.schema.is_valid(line), "{who:?} {words:?}: not as docs/output.schema.json has it: {line}");
+        }
+        Ran { lines, output }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The lines of a run, and what the command itself wrote.
+struct Ran {
+    lines: Vec<Value>,
+    output: Output,
+}
+
+impl Ran {
+    fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["type"] == kind)
+    }
+
+    fn diagnoses(&self) -> Vec<&str> {
+        self.of_type("diagnosis").map(|line| line["name"].as_str().expect("a name")).collect()
+    }
+
+    /// What standard error says, for the message of a test that fails.
+    fn told(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Sees that for each direction what sends reported, what receives reported and what was on the wire is the same, and more than nothing in all.
+    fn check_octets(&self, what: &str) -> u64 {
+        let mut moved: BTreeMap<(u64, String, String), u64> = BTreeMap::new();
+        for call in self.of_type("call") {
+            let (Some(octets), Some(effect)) = (call["octets"].as_u64(), call["effect"].as_str()) else { continue };
+            if octets == 0 || !["send", "receive"].contains(&effect) {
+                continue;
+            }
+            let connection = call["connection"].as_u64().unwrap_or_else(|| panic!("{what}: not joined: {call}"));
+            let side = call["side"].as_str().expect("a side").to_owned();
+            *moved.entry((connection, side, effect.to_owned())).or_default() += octets;
+        }
+        let mut all = 0;
+        for connection in self.of_type("connection") {
+            let id = connection["id"].as_u64().expect("an id");
+            for (side, peer, way) in
+                [("client", "server", "client_to_server"), ("server", "client", "server_to_client")]
+            {
+                let of = |side: &str, effect: &str| {
+                    moved.get(&(id, side.to_owned(), effect.to_owned())).copied().unwrap_or(0)
+                };
+                let wire = connection[way]["unique_octets"].as_u64().expect("octets");
+                println!(
+                    "{what}: {id} {way}: sent {}, on the wire {wire}, received {}",
+                    of(side, "send"),
+                    of(peer, "receive")
+                );
+                assert_eq!(of(side, "send"), wire, "{what}: {id} {way}: what sends wrote");
+                all += wire;
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn what_is_right_has_no_diagnosis_and_every_octet_is_joined() {
+    let stage = Stage::open();
+    for who in everyone() {
+        for name in ["right", "forking", "vectors", "passed", "threads"] {
+            let ran = stage.run_mistake(who, name);
+            let status = ran.output.status.code();
+            assert_eq!(status, Some(0), "{who:?} {name}: {}", ran.told());
+            assert_eq!(ran.diagnoses(), [""; 0], "{who:?} {name}");
+            assert!(ran.check_octets(name) >= 5, "{who:?} {name}");
+            let connections: Vec<_> = ran.of_type("connection").collect();
+            assert_eq!(connections.len(), 1, "{who:?} {name}");
+            assert_eq!(connections[0]["ending"], "fin", "{who:?} {name}");
+            let findings = connections[0]["findings"].as_array().expect("a list");
+            assert!(findings.is_empty(), "{who:?} {name}: {findings:?}");
+            let last = ran.lines.last().expect("lines");
+            assert_eq!(
+                (last["type"].as_str(), last["status"].as_u64(), last["lost_calls"].as_u64()),
+                (Some("run"), Some(0), Some(0))
+            );
+            // Nobody but the kernel explains nothing: each FIN was sent by a call.
+            let fins: Vec<_> = ran
+                .of_type("segment")
+                .filter(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")))
+                .collect();
+            assert_eq!(fins.len(), 2, "{who:?} {name}");
+            for fin in fins {
+                assert!(fin["cause"]["call"].is_u64(), "{who:?} {name}: {fin}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
+    let stage = Stage::open();
+    // The play, its exit status, and for each diagnosis the calls and the flags of the segments that prove it.
+    type Expected = (&'static str, &'static [&'static str], &'static [&'static str]);
+    let plays: &[(&str, i32, &[Expected])] = &[
+        ("refused", 0, &[("refused", &["connect"], &["RST"])]),
+        ("refused_later", 0, &[("refused", &["connect", "getsockopt"], &[])]),
+        ("unread", 0, &[("unread_at_close", &["close"], &["RST"])]),
+        ("linger", 0, &[("linger_zero", &["close"], &["RST"])]),
+        ("sent_late", 0, &[("sent_after_close", &["send"], &["RST"])]),
+        ("sigpipe", 128 + 13, &[("closed_by_exit", &["exit"], &["FIN"]), ("sent_after_close", &["send"], &[])]),
+        ("leak", 0, &[("close_wait_leak", &["recv", "socket"], &["FIN"]), ("closed_by_exit", &["exit"], &["FIN"])]),
+        ("busy", 0, &[("busy_at_end", &["recv", "recv", "recv"], &["FIN"])]),
+        ("kept", 0, &[("closed_by_exit", &["exit"], &["FIN"]), ("descriptor_kept", &["close", "exit"], &[])]),
+        ("exits", 0, &[("closed_by_exit", &["exit"], &["FIN"])]),
+        ("in_use", 0, &[("port_listened_on", &["listen", "bind"], &[])]),
+        ("in_time_wait", 0, &[("port_in_time_wait", &["bind"], &[])]),
+        ("reuse_late", 0, &[("reuse_address_too_late", &["bind", "setsockopt"], &[])]),
+        ("closed_twice", 0, &[("closed_descriptor", &["close", "close"], &[])]),
+        ("no_socket", 0, &[("not_a_socket", &["socket", "listen"], &[])]),
+        ("never_accepted", 0, &[("never_accepted", &["listen", "close"], &["SYN"])]),
+        ("waited_on", 0, &[("closed_while_waited_on", &["recv", "close"], &[])]),
+        ("echo_cut", 0, &[("cut_at_zero", &["recv", "send"], &[])]),
+        ("echo_beyond", 0, &[("beyond_the_received", &["recv", "send"], &[])]),
+        ("zeros", 0, &[("zeros_sent", &["send"], &[])]),
+        ("joined", 0, &[("messages_joined", &["send", "send", "recv"], &[])]),
+    ];
+    for who in everyone() {
+        for (name, status, expected) in plays {
+            let ran = stage.run_mistake(who, name);
+            assert_eq!(ran.output.status.code(), Some(*status), "{who:?} {name}: {}", ran.told());
+            let mut found = ran.diagnoses();
+            found.sort_unstable();
+            let names: Vec<_> = expected.iter().map(|(name, ..)| *name).collect();
+            assert_eq!(found, names, "{who:?} {name}");
+            let events: BTreeMap<u64, &Value> = ran
+                .lines
+                .iter()
+                .filter_map(|line| Some((line["id"].as_u64()?, line)))
+                .filter(|(_, line)| line["type"] != "connection")
+                .collect();
+            for (what, calls, segments) in *expected {
+                let diagnosis = ran.of_type("diagnosis").find(|line| line["name"] == *what).expect("it was found");
+                let proof: Vec<&Value> = diagnosis["events"]
+                    .as_array()
+                    .expect("a list")
+                    .iter()
+                    .map(|id| events[&id.as_u64().expect("an id")])
+                    .collect();
+                let named: Vec<_> = proof
+                    .iter()
+                    .filter(|line| line["type"] == "call")
+                    .map(|line| line["name"].as_str().expect("a name"))
+                    .collect();
+                assert_eq!(named, *calls, "{who:?} {name} {what}");
+                let flags: Vec<_> = proof
+                    .iter()
+                    .filter(|line| line["type"] == "segment")
+                    .map(|line| line["flags"].as_str().expect("flags"))
+                    .collect();
+                assert_eq!(flags.len(), segments.len(), "{who:?} {name} {what}: {flags:?}");
+                for (flags, wanted) in flags.iter().zip(*segments) {
+                    assert!(flags.contains(wanted), "{who:?} {name} {what}: {flags}");
+                }
+            }
+            ran.check_octets(name);
+        }
+    }
+}
+
+#[test]
+fn exec_and_the_descriptors_that_it_closes_are_followed() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let ran = stage.run_mistake(who, "executes");
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        let closing =
+            ran.of_type("call").find(|call| call["name"] == "execve").expect("exec closed the client's socket");
+        assert_eq!((closing["effect"].as_str(), closing["side"].as_str()), (Some("close"), Some("client")), "{who:?}");
+        let fin = ran.of_type("segment").find(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")));
+        assert_eq!(fin.expect("a FIN")["cause"]["call"], closing["id"], "{who:?}");
+        assert_eq!(closing["process"]["comm"], "mistakes", "{who:?}: it had that name then");
+        // A thread that is not the first one takes the process over, and the others are gone.
+        let threads = stage.run_mistake(who, "thread_executes");
+        assert_eq!(threads.output.status.code(), Some(6), "{who:?}: {}", threads.told());
+        let closing = threads.of_type("call").find(|call| call["name"] == "execve").expect("exec closed a socket");
+        assert_eq!((closing["effect"].as_str(), closing["side"].as_str()), (Some("close"), Some("client")), "{who:?}");
+        let reader = ran.of_type("call").find(|call| call["process"]["comm"] == "cat" && call["name"] == "read");
+        assert_eq!(reader.expect("cat reads the end")["result"], 0, "{who:?}");
+    }
+}
+
+#[test]
+fn input_output_status_folder_and_signals_are_the_commands_own() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let script = "cat; echo err >&2; pwd; echo \"$MARK\"; exit 42";
+        let file = stage.folder.join(format!("untouched-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(&file).args(["--", "sh", "-c", script]);
+        command.env("MARK", "of its own").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        child.stdin.take().expect("it is piped").write_all(b"from the pipe\n").expect("it reads");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "from the pipe\n/\nof its own\n", "{who:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "err\n", "{who:?}");
+        assert_eq!(output.status.code(), Some(42), "{who:?}");
+        for (script, status) in [("kill -KILL $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)] {
+            assert_eq!(
+                stage.run(who, &[], &["sh", "-c", script]).output.status.code(),
+                Some(status),
+                "{who:?} {script}"
+            );
+        }
+        // It is stopped and continued as always.
+        let script =
+            "(until grep -q 'State:.[tT]' /proc/$$/status; do :; done; kill -CONT $$) & kill -STOP $$; wait; exit 5";
+        assert_eq!(stage.run(who, &[], &["sh", "-c", script]).output.status.code(), Some(5), "{who:?}");
+        // A signal that it handles comes to it, and no call of its own is disturbed.
+        let script = "trap 'echo caught; exit 7' USR1; kill -USR1 $$; sleep 60";
+        let ran = stage.run(who, &[], &["sh", "-c", script]);
+        assert_eq!((ran.output.status.code(), &*ran.output.stdout), (Some(7), &b"caught\n"[..]), "{who:?}");
+    }
+}
+
+#[test]
+fn a_command_has_no_descriptor_that_is_not_its_own() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let list = |command: &mut Command| {
+            let output = command.output().expect("it starts");
+            String::from_utf8(output.stdout).expect("text").lines().count()
+        };
+        let words = ["sh", "-c", "ls /proc/self/fd"];
+        let bare = list(Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()));
+        let file = stage.folder.join(format!("descriptors-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(file).arg("--").args(words);
+        assert_eq!(list(&mut command), bare, "{who:?}");
+    }
+}
+
+#[test]
+fn nothing_that_reads_packets_has_more_privilege_than_it_needs() {
+    let stage = Stage::open();
+    for who in everyone() {
+        // The parent of the shell is tcpflow.
+        let script =
+            "id -u; awk '/^(Uid|CapPrm|CapEff|CapInh|CapBnd|NoNewPrivs):/ { print $1, $2 }' /proc/$PPID/status";
+        let ran = stage.run(who, &[], &["sh", "-c", script]);
+        let shown = String::from_utf8_lossy(&ran.output.stdout).into_owned();
+        let user = match who {
+            Who::Root => "0".to_owned(),
+            Who::Sudo => NOBODY.to_string(),
+            Who::User if geteuid().is_root() => NOBODY.to_string(),
+            Who::User => geteuid().to_string(),
+        };
+        let of = |name: &str| {
+            let line =
+                shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+            u64::from_str_radix(line.trim(), 16).expect("a number in hexadecimal")
+        };
+        assert_eq!(shown.lines().next(), Some(&*user), "{who:?}: the command's user: {shown}");
+        assert!(shown.contains(&format!("Uid: {user}\n")), "{who:?}: {shown}");
+        // Only root that watches root may look into it: CAP_SYS_PTRACE.
+        let looks = if who == Who::Root { 1 << 19 } else { 0 };
+        assert_eq!((of("CapPrm:"), of("CapEff:"), of("CapInh:")), (looks, looks, 0), "{who:?}: {shown}");
+        assert_eq!((of("CapBnd:"), of("NoNewPrivs:")), (0, 1), "{who:?}: {shown}");
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
+    let stage = Stage::open();
+    for who in everyone() {
+        for (word, status, says) in [
+            ("/no/such/program", 127, "no such program"),
+            ("/etc/passwd", 126, "no permission"),
+            ("no-such-program-at-all", 127, "PATH"),
+        ] {
+            let ran = stage.run(who, &[], &[word]);
+            assert_eq!(ran.output.status.code(), Some(status), "{who:?} {word}: {}", ran.told());
+            assert!(ran.told().contains(word) && ran.told().contains(says), "{who:?}: {}", ran.told());
+            assert_eq!(ran.lines.last().expect("lines")["status"], status, "{who:?} {word}");
+        }
+    }
+}
+
+#[test]
+fn server_and_clients_are_one_page_and_the_server_is_ended() {
+    let stage = Stage::open();
+    for who in everyone() {
+        // The words have a quote to be taken off, as a shell does.
+        let program = stage.folder.join("mistakes").to_str().expect("a path").to_owned();
+        let (server, client) = (format!("'{program}' serve"), format!("'{program}' \"visit\""));
+        let (server, client) = (&*server, &*client);
+        let ran = stage.run(who, &["--server", server, "--client", client, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert_eq!(ran.check_octets("server and clients"), 20, "{who:?}");
+        assert_eq!(ran.of_type("connection").count(), 2, "{who:?}");
+        // The status is that of the first client that failed.
+        let ran = stage.run(who, &["--server", server, "--client", "true", "--client", "sh -c 'exit 9'"], &[]);
+        assert_eq!(ran.output.status.code(), Some(9), "{who:?}: {}", ran.told());
+        // A server that ends before it listens: its clients never begin.
+        let ran = stage.run(who, &["--server", "sh -c 'exit 5'", "--client", "sh -c 'echo begun'"], &[]);
+        assert_eq!((ran.output.status.code(), ran.output.stdout.len()), (Some(5), 0), "{who:?}: {}", ran.told());
+    }
+}
+
+#[test]
+fn what_is_followed_is_what_is_told_at_the_end() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let words = stage.words("unread");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let followed = stage.run(who, &["--follow"], &words);
+        assert_eq!(followed.output.status.code(), Some(0), "{who:?}: {}", followed.told());
+        let told = stage.run(who, &[], &words);
+        let of = |ran: &Ran, kind: &str, field: &str| -> Vec<String> {
+            let mut all: Vec<_> = ran.of_type(kind).map(|line| line[field].to_string()).collect();
+            all.sort_unstable();
+            all
+        };
+        for (kind, field) in [("call", "name"), ("segment", "flags"), ("connection", "reason"), ("diagnosis", "name")] {
+            assert_eq!(of(&followed, kind, field), of(&told, kind, field), "{who:?}: {kind}");
+        }
+        // A stream names events by the ids that they had from birth.
+        let diagnosis = followed.of_type("diagnosis").next().expect("one");
+        let close = diagnosis["events"][0].as_u64().expect("an id");
+        let named = followed.of_type("call").find(|call| call["id"] == close).expect("the event was told");
+        assert_eq!((named["name"].as_str(), named["side"].as_str()), (Some("close"), Some("server")), "{who:?}");
+    }
+}
+
+#[test]
+fn what_is_saved_is_told_again_by_analyze() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let saved = stage.folder.join(format!("saved-{who:?}.pcapng"));
+        let words = stage.words("forking");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = stage.run(who, &["--save", saved.to_str().expect("a path")], &words);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        let output = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+            .args(["analyze", "--timeline", "--format", "jsonl"])
+            .arg(&saved)
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{who:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let again: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        let events = |lines: &[Value]| -> Vec<Value> {
+            let kinds = ["call", "segment", "transition", "timer", "connection"];
+            lines.iter().filter(|line| kinds.contains(&line["type"].as_str().expect("a type"))).cloned().collect()
+        };
+        assert_eq!(events(&ran.lines), events(&again), "{who:?}");
+    }
+}
+
+#[test]
+fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let words = stage.words("unread");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let suite = stage.folder.join(format!("junit-{who:?}.xml"));
+        let good =
+            ["connections.all(c, c.ending == \"reset\")", "calls.exists(k, k.name == \"send\" && k.octets == 10)"];
+        let options: Vec<&str> = good.iter().flat_map(|expr| ["--assert", expr]).collect();
+        let ran = stage.run(who, &options, &words);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert!(ran.of_type("assertion").all(|line| line["holds"] == true), "{who:?}");
+        assert_eq!(ran.of_type("assertion").count(), 2, "{who:?}");
+
+        let bad = [
+            "!findings.exists(f, f.name == \"unread_at_close\")",
+            "connections.all(c, c.client_to_server.octets < 10)",
+            "calls.all(k, k.effect != \"receive\" || k.octets == 10)",
+            "calls.all(k, k.no_such_field == 1)",
+        ];
+        let mut options: Vec<&str> = bad.iter().flat_map(|expr| ["--assert", expr]).collect();
+        options.extend(["--junit", suite.to_str().expect("a path")]);
+        let ran = stage.run(who, &options, &words);
+        assert_eq!(ran.output.status.code(), Some(1), "{who:?}: {}", ran.told());
+        let judged: Vec<_> = ran.of_type("assertion").collect();
+        assert!(judged.len() == 4 && judged.iter().all(|line| line["holds"] == false), "{who:?}: {judged:?}");
+        let event = |id: &Value| {
+            ran.lines.iter().find(|line| line["id"] == *id && line["type"] != "connection").expect("an event")
+        };
+        let refuting: Vec<_> = judged[0]["because"].as_array().expect("a list").iter().map(event).collect();
+        assert!(
+            refuting.iter().any(|line| line["name"] == "close")
+                && refuting.iter().any(|line| line["type"] == "segment")
+        );
+        assert_eq!(judged[1]["connections"], serde_json::json!([0]), "{who:?}");
+        let receive = &judged[2]["because"].as_array().expect("a list")[..];
+        assert!(receive.len() == 1 && event(&receive[0])["name"] == "recv", "{who:?}: {receive:?}");
+        assert!(judged[3]["why"].is_string(), "{who:?}");
+        let suite = fs::read_to_string(&suite).expect("it was written");
+        assert!(
+            suite.contains("tests=\"4\" failures=\"4\"") && suite.contains("&quot;unread_at_close&quot;"),
+            "{suite}"
+        );
+    }
+    let mut command = stage.tcpflow.played_by(Who::User);
+    let output = command
+        .args(["run", "--isolated", "--assert", "connections.all(c,", "--", "true"])
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("--assert") && told.contains("column"), "{told}");
+}
+
+/// Programs that nobody here wrote, where they are installed: every octet that a call moved is joined, and was on the wire.
+#[test]
+fn of_programs_written_elsewhere_no_octet_is_lost() {
+    let stage = Stage::open();
+    let is_installed =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let threads = "import http.server, threading, urllib.request, os\n\
+        class H(http.server.BaseHTTPRequestHandler):\n\
+        \x20def log_message(self, *a): pass\n\
+        \x20def do_GET(self):\n\
+        \x20 body = os.urandom(20000)\n\
+        \x20 self.send_response(200)\n\
+        \x20 self.send_header('Content-Length', str(len(body)))\n\
+        \x20 self.end_headers()\n\
+        \x20 self.wfile.write(body)\n\
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)\n\
+        threading.Thread(target=server.serve_forever, daemon=True).start()\n\
+        def get():\n\
+        \x20for _ in range(3): assert len(urllib.request.urlopen('http://127.0.0.1:%d/' % server.server_port).read()) == 20000\n\
+        clients = [threading.Thread(target=get) for _ in range(4)]\n\
+        [client.start() for client in clients]\n\
+        [client.join() for client in clients]\n\
+        server.shutdown()\n\
+        server.server_close()\n\
+        print('done')\n";
+    if !is_installed("python3") {
+        eprintln!("python3 is not installed: its server and clients are not tried");
+        return;
+    }
+    for who in everyone() {
+        let ran = stage.run(who, &[], &["python3", "-c", threads]);
+        assert_eq!(
+            (ran.output.status.code(), &*ran.output.stdout),
+            (Some(0), &b"done\n"[..]),
+            "{who:?}: {}",
+            ran.told()
+        );
+        assert_eq!(ran.of_type("connection").count(), 12, "{who:?}");
+        assert!(ran.check_octets("python's http.server") > 12 * 20_000, "{who:?}");
+        assert_eq!(ran.lines.last().expect("lines")["lost_calls"], 0, "{who:?}");
+    }
+    if !is_installed("curl") {
+        eprintln!("curl is not installed: it is not tried");
+        return;
+    }
+    for who in everyone() {
+        let server = "python3 -m http.server --bind 127.0.0.1 --directory /usr/share 4322";
+        let client = "curl --silent --fail --output /dev/null http://127.0.0.1:4322/";
+        let ran = stage.run(who, &["--server", server, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        assert!(ran.check_octets("curl and python's http.server") > 500, "{who:?}");
+        assert_eq!(ran.of_type("connection").count(), 1, "{who:?}");
+        // An error of HTTP is curl's own status.
+        let client = "curl --silent --fail --output /dev/null http://127.0.0.1:4322/no/such/file";
+        let ran = stage.run(who, &["--server", server, "--client", client], &[]);
+        assert_eq!(ran.output.status.code(), Some(22), "{who:?}: {}", ran.told());
+    }
+}
+
+/// On the host's own network only what belongs to the program is told, whatever else goes on, on the same interface and to the same host.
+#[test]
+fn of_the_host_only_the_programs_connections_are_told() {
+    let stage = Stage::open();
+    for who in [Who::Root, Who::Sudo].into_iter().filter(|who| who.is_playable()) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let done = Arc::clone(&over);
+        let stranger = std::thread::spawn(move || {
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                let mut client = std::net::TcpStream::connect(address).expect("it listens");
+                let (mut server, _) = listener.accept().expect("a client");
+                client.write_all(b"not yours").expect("it reads");
+                drop(client);
+                let mut all = String::new();
+                server.read_to_string(&mut all).expect("it wrote");
+                count += 1;
+            }
+            count
+        });
+        let file = stage.folder.join(format!("host-{who:?}.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--format", "jsonl", "-o"]).arg(&file).arg("--").args(stage.words("forking"));
+        let output = command.output().expect("it starts");
+        over.store(true, Ordering::Relaxed);
+        assert!(stranger.join().expect("it ends") > 0);
+        assert_eq!(output.status.code(), Some(0), "{who:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(&file).expect("the timeline");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let ran = Ran { lines, output };
+        assert_eq!(ran.of_type("connection").count(), 1, "{who:?}");
+        assert_eq!(ran.check_octets("on the host"), 10, "{who:?}");
+        let frames: Vec<_> = ran.of_type("segment").map(|line| line["frame"].as_u64().expect("a number")).collect();
+        assert_eq!(frames, (1..=frames.len() as u64).collect::<Vec<_>>(), "{who:?}: only its frames have numbers");
+    }
+}
+
+/// Where strace is installed the same calls are seen, of each thread in the same order, with the same results.
+///
+/// Its runs are others than ours: the plays are deterministic but for addresses, and descriptors are the same.
+#[test]
+fn the_calls_are_those_that_strace_sees() {
+    let stage = Stage::open();
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("strace is not installed: nothing is compared with it");
+        return;
+    }
+    for play in ["right", "vectors", "unread", "refused", "leak", "in_use", "closed_twice", "joined"] {
+        let log = stage.folder.join(format!("strace-{play}"));
+        let words = stage.words(play);
+        let traced = "trace=socket,bind,listen,accept,accept4,connect,sendto,recvfrom,sendmsg,recvmsg,shutdown,setsockopt,getsockopt,dup,poll";
+        let status = Command::new("strace").args(["-qq", "-e", traced, "-o"]).arg(&log).args(&words).status();
+        assert!(status.expect("strace starts").success(), "{play}");
+        let named = |name: &str| match name {
+            "sendto" => "send".to_owned(),
+            "recvfrom" => "recv".to_owned(),
+            name => name.to_owned(),
+        };
+        let theirs: Vec<(String, i64)> = fs::read_to_string(&log)
+            .expect("its log")
+            .lines()
+            .filter_map(|line| {
+                let (name, rest) = line.split_once('(')?;
+                let result = rest.rsplit_once(" = ")?.1.split_whitespace().next()?.parse().ok()?;
+                Some((named(name), result))
+            })
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = stage.run(Who::User, &[], &words);
+        let seen: Vec<(String, i64)> = ran
+            .of_type("call")
+            .filter(|call| {
+                !["close", "exit", "read", "write", "writev"].contains(&call["name"].as_str().expect("a name"))
+            })
+            .map(|call| {
+                (call["name"].as_str().expect("a name").to_owned(), call["result"].as_i64().expect("it returned"))
+            })
+            .collect();
+        assert!(theirs.len() >= 4, "{play}: {theirs:?}");
+        assert_eq!(seen, theirs, "{play}");
+    }
+}
+
+#[test]
+fn a_tracer_that_is_killed_takes_all_that_it_watched_with_it() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let mark = format!("{}.{}", 7_000_000 + std::process::id(), who as u32);
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--", "sh", "-c", &format!("sleep {mark} & echo ready >&2; wait")]);
+        let mut process = process::Process::start(&mut command);
+        process.await_line("ready");
+        process.until("the program runs", |_| (sleepers(&mark) > 0).then_some(()));
+        process.signal(Signal::SIGKILL);
+        process.wait();
+        let begun = std::time::Instant::now();
+        while sleepers(&mark) > 0 {
+            assert!(begun.elapsed() < process::LIMIT, "{who:?}: it is left");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// How many processes sleep for that long.
+fn sleepers(mark: &str) -> usize {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let is_one = |entry: &fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.split(|octet| *octet == 0).eq([b"sleep", mark.as_bytes(), b""])
+    };
+    processes.filter(is_one).count()
+}
+
+#[test]
+fn sigterm_is_passed_on() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let mut command = stage.tcpflow.played_by(who);
+        command.args([
+            "run",
+            "--isolated",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 3' TERM; echo ready >&2; while :; do sleep 0.01; done",
+        ]);
+        let mut process = process::Process::start(&mut command);
+        process.await_line("ready");
+        process.signal(Signal::SIGTERM);
+        let (status, told) = process.wait();
+        assert_eq!(status.code(), Some(3), "{who:?}: {told}");
+    }
+}
+
+#[test]
+fn without_the_permission_to_capture_calls_are_shown_and_the_way_out_is_said() {
+    let stage = Stage::open();
+    let file = stage.folder.join("no-capture.jsonl");
+    let mut command = stage.tcpflow.played_by(Who::User);
+    command.args(["run", "--format", "jsonl", "-o"]).arg(&file).arg("--").args(stage.words("right"));
+    let output = command.output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("without packets") && told.contains("--isolated"), "{told}");
+    let text = fs::read_to_string(&file).expect("the timeline");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let count = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
+    assert!(count("call") >= 12 && count("segment") == 0, "{text}");
+}
