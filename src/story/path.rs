@@ -21,6 +21,8 @@ pub(super) struct Path {
     judged: usize,
     /// Steps were changed that words had been held against: all have to be again.
     is_stale: bool,
+    /// A witness saw the end in a state that it has only with the peer's FIN.
+    had_peers_fin: bool,
 }
 
 /// A step of a path.
@@ -112,6 +114,11 @@ impl Path {
         self.initial == Some(state) || self.steps.iter().any(|step| step.state == state)
     }
 
+    /// Whether a witness has said that the peer's FIN arrived.
+    pub(super) fn had_peers_fin(&self) -> bool {
+        self.had_peers_fin
+    }
+
     /// Takes back the step of `event`, if it is the last one; whether it was.
     pub(super) fn take_back_last(&mut self, event: EventId) -> bool {
         let is_last = self.steps.last().is_some_and(|step| step.event == event);
@@ -143,6 +150,8 @@ impl Path {
 
     /// Takes in a witness's word.
     pub(super) fn hear(&mut self, said: Said) {
+        let with_fin = [State::CloseWait, State::Closing, State::LastAck, State::TimeWait];
+        self.had_peers_fin |= said.state.is_some_and(|state| with_fin.contains(&state));
         self.said.push(said);
     }
 

@@ -112,6 +112,7 @@ impl Timeline {
         if segment.flags.contains(Flags::SYN | Flags::ACK) {
             sender.syn_ack = Some(event);
         }
+        let is_needless = connection.is_needless_fin(from, segment.flags, &step.moves);
         let made_up = connection.made_up_for(from, segment.flags, step.ack).map(|step| (from.peer(), step));
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
@@ -129,6 +130,9 @@ impl Timeline {
         }
         for (side, step) in made_up.into_iter().chain(step.moves.into_iter().flatten()) {
             let is_senders = side == from;
+            if is_needless && !is_senders {
+                continue;
+            }
             let shows = match sense {
                 Sense::Passes => true,
                 Sense::Leaves => is_senders,
