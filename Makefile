@@ -3,6 +3,7 @@
 # make check     format, lints, documentation, dependencies
 # make install   puts the binary, its manual pages and its completions below PREFIX (and DESTDIR)
 # make captures  makes the captures and their stored outputs in captures/ anew
+# make lab-captures  plays every scenario and keeps what was captured in captures/lab
 # make bench     measures tcpflow beside cat and its peers; its captures take 10 GB, and `make clean-bench` removes them
 #
 # Each of them first sees that a C compiler, libpcap and cargo are there, and touches nothing where they are.
@@ -26,7 +27,7 @@ BINARY = $(TARGET)/release/tcpflow
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build symbols setup demo test peers check deny install uninstall captures picture pictures bench clean-bench clean
+.PHONY: build symbols setup demo test peers check deny install uninstall captures lab-captures picture pictures bench clean-bench clean
 
 build: setup
 	$(CARGO) build --release --locked
@@ -93,6 +94,10 @@ uninstall:
 
 captures: build
 	scripts/captures.sh "$(BINARY)" captures
+
+# What was captured at each host in every scenario of the lab, the timeline, and what was expected: below 10 MB.
+lab-captures: build
+	scripts/lab_captures.sh "$(BINARY)" captures/lab
 
 # The picture in the README, from a real run.
 picture: build

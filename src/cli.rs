@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::report::{self, Style, fields_help};
 use crate::session::Memory;
+use crate::time::Span;
 
 /// Shows what each call of a TCP program does on the wire and to the states of both ends.
 ///
@@ -31,7 +32,7 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Clone, PartialEq, Debug)]
 pub enum Command {
-    /// Run an echo server and client and show their calls, segments and states
+    /// Play a scenario on the real kernel and show its calls, segments and states: `echo`, or one of --list
     ///
     /// Runs a real echo server and a real echo client, one system call at a time, captures their segments, asks the kernel for their states, and shows all three as one timeline.
     ///
@@ -135,43 +136,67 @@ pub enum Format {
 /// The options of `demo`.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Demo {
-    /// Port of the server; where it is taken, another free one is used, and that is said
+    /// The scenario, by name (--list), or a file with one, as ./mine.toml; the options below marked (echo) are those of `echo`
+    #[arg(value_name = "SCENARIO", default_value = "echo", hide_default_value = true)]
+    pub scenario: String,
+    /// List the scenarios
+    #[arg(long, conflicts_with_all = ["all", "new", "save"])]
+    pub list: bool,
+    /// Play every scenario, several side by side, and say which went as they say
+    #[arg(long, conflicts_with_all = ["new", "save", "format"])]
+    pub all: bool,
+    /// Write NAME.toml, the commented beginning of a new scenario
+    #[arg(long, value_name = "NAME", conflicts_with = "save")]
+    pub new: Option<String>,
+    /// Change one thing of a scenario, as in link.delay=100ms, sysctl.tcp_sack=0, or a value that it names; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Play two scenarios, or one of them with a change, and lay the runs side by side, as in fin-lost fin-lost,link.delay=100ms
+    #[arg(long, num_args = 2, value_names = ["RUN", "RUN"], conflicts_with_all = ["list", "all", "new", "save", "set", "format"])]
+    pub compare: Vec<String>,
+    /// Of a scenario, say only what was expected and whether it held
+    #[arg(long)]
+    pub checks: bool,
+    /// Language of titles and lessons [default: by the locale]
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    pub lang: Option<Language>,
+    /// (echo) Port of the server; where it is taken, another free one is used, and that is said
     #[arg(long, default_value_t = 3000, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Use IPv6
+    /// (echo) Use IPv6
     #[arg(long, short = '6')]
     pub ipv6: bool,
-    /// A message the client sends and the server echoes; may be given several times [default: helloworld]
+    /// (echo) A message the client sends and the server echoes; may be given several times [default: helloworld]
     #[arg(long, short = 'm', value_name = "TEXT", conflicts_with_all = ["size", "refused"])]
     pub message: Vec<OsString>,
-    /// Send one message of this many octets instead
+    /// (echo) Send one message of this many octets instead
     #[arg(long, short = 's', value_name = "OCTETS", conflicts_with = "refused", value_parser = clap::value_parser!(u64).range(..=100_000_000))]
     pub size: Option<u64>,
-    /// How many times the messages are sent and echoed
+    /// (echo) How many times the messages are sent and echoed
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// How many clients connect at the same time
+    /// (echo) How many clients connect at the same time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
-    /// MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
+    /// (echo) MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
-    /// Which end closes first, and so ends up in TIME-WAIT [default: client]
+    /// (echo) Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
     pub first_close: Option<End>,
-    /// Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
+    /// (echo) Wait until TIME-WAIT ends (60 s on Linux) and show the kernel remove it
     #[arg(long, conflicts_with = "refused")]
     pub wait: bool,
-    /// Connect to a closed port
+    /// (echo) Connect to a closed port
     #[arg(long)]
     pub refused: bool,
-    /// Connect once before the server listens, which is refused, and then again with the same socket, or with a new one that has the same descriptor
+    /// (echo) Connect once before the server listens, which is refused, and then again with the same socket, or with a new one that has the same descriptor
     #[arg(long, value_enum, value_name = "SOCKET", conflicts_with = "refused")]
     pub retry: Option<Retry>,
-    /// Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
+    /// (echo) Afterwards start a second server on the same port without SO_REUSEADDR, which fails; the server closes first
     #[arg(long, conflicts_with = "refused")]
     pub rebind: bool,
-    /// Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
+    /// (echo) Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
     #[arg(long, short = 'F')]
     pub follow: bool,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
@@ -186,6 +211,37 @@ pub struct Demo {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// The language of what scenarios teach.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Language {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+impl Demo {
+    /// The first option of `echo` that was given, where another scenario is to be played.
+    fn misplaced(&self) -> Option<&'static str> {
+        let given = [
+            (self.port != 3000, "--port"),
+            (self.ipv6, "--ipv6"),
+            (!self.message.is_empty(), "--message"),
+            (self.size.is_some(), "--size"),
+            (self.rounds != 1, "--rounds"),
+            (self.clients != 1, "--clients"),
+            (self.mtu.is_some(), "--mtu"),
+            (self.first_close.is_some(), "--first-close"),
+            (self.wait, "--wait"),
+            (self.refused, "--refused"),
+            (self.retry.is_some(), "--retry"),
+            (self.rebind, "--rebind"),
+            (self.follow, "--follow"),
+        ];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
 }
 
 /// The socket with which a client connects that was refused.
@@ -254,8 +310,17 @@ pub struct Run {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
-    #[arg(required = true, value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present = "client_side", value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
+    /// A capture taken at the client of connections, of which --server-side names the one taken at their server: each segment of one is paired with the same one of the other
+    #[arg(long, value_name = "FILE", requires = "server_side", conflicts_with_all = ["arguments", "each", "timeline", "connection", "filter", "condition", "sort", "reverse", "top", "findings", "resolve", "output"], value_hint = ValueHint::FilePath)]
+    pub client_side: Option<PathBuf>,
+    /// The capture taken at the server
+    #[arg(long, value_name = "FILE", requires = "client_side", value_hint = ValueHint::FilePath)]
+    pub server_side: Option<PathBuf>,
+    /// The server's clock minus the client's, as 3s or -250ms, where it is known [default: estimated from the segments of both directions]
+    #[arg(long, value_name = "TIME", requires = "client_side", value_parser = offset, allow_hyphen_values = true)]
+    pub offset: Option<Span>,
     /// Analyze each file separately, instead of merging all by time into one capture
     #[arg(long)]
     pub each: bool,
@@ -517,6 +582,24 @@ fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time with its unit, which may be negative.
+fn offset(text: &str) -> Result<Span, String> {
+    let wrong = || "a time is a number and ns, us, ms or s, as in 3s, -250ms or 1.5s".to_owned();
+    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
+    let unit = digits.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let number: f64 = digits[..unit].parse().map_err(|_| wrong())?;
+    let scale = match &digits[unit..] {
+        "ns" => 1.0,
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        _ => return Err(wrong()),
+    };
+    let nanos = sign * number * scale;
+    // Ten years are more than clocks differ by.
+    if nanos.abs() < 3.2e17 { Ok(Span(nanos as i64)) } else { Err(wrong()) }
+}
+
 /// What contradicts itself in a way that the definitions above cannot say.
 fn contradiction(cli: &Cli) -> Option<&'static str> {
     let demo = match &cli.command {
@@ -534,6 +617,15 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
         }
         _ => return None,
     };
+    let is_echo = demo.scenario == "echo" && !demo.list && !demo.all && demo.new.is_none() && demo.compare.is_empty();
+    if !is_echo && demo.misplaced().is_some() {
+        return Some(
+            "the options marked (echo) belong to the scenario echo; another one is changed by --set KEY=VALUE",
+        );
+    }
+    if is_echo && !demo.set.is_empty() {
+        return Some("--set belongs to the other scenarios; echo has options of its own (tcpflow demo --help)");
+    }
     if demo.rebind && demo.first_close == Some(End::Client) {
         return Some(
             "--rebind needs the TIME-WAIT on the server: leave --first-close out, or say --first-close server",
@@ -547,6 +639,9 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
 
 fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
     let tables = analyze.format == Form::Parquet;
+    if tables && analyze.client_side.is_some() {
+        return Some("--client-side has the formats text, jsonl and csv");
+    }
     if analyze.timeline && !matches!(analyze.format, Form::Text | Form::Jsonl) {
         return Some(
             "--timeline has the formats text and jsonl only: leave it out for one line per connection in this --format",
@@ -614,7 +709,13 @@ Examples:
   tcpflow demo --refused                       connect to a closed port
   tcpflow demo --retry same                    a socket that is refused and connects again
   tcpflow demo --save echo.pcapng              keep it for Wireshark and for `tcpflow analyze -t`
-  tcpflow demo --format jsonl | jq .           for programs";
+  tcpflow demo --format jsonl | jq .           for programs
+  tcpflow demo --list                          the other scenarios
+  tcpflow demo fin-lost                        one of them: what is sent again when a FIN is lost
+  tcpflow demo data-lost --set link.delay=50ms change one thing and run it again
+  tcpflow demo --compare slow-start slow-start,link.delay=10ms
+  tcpflow demo --new mine                      write mine.toml; then: tcpflow demo ./mine.toml
+  tcpflow demo --all                           play every scenario and check what it says";
 
 const ANALYZE_EXAMPLES: &str = "\
 Examples:
@@ -630,6 +731,7 @@ Examples:
   tcpflow analyze --breakdown trace.pcap           where each connection's time went
   tcpflow analyze --findings --format csv trace.pcap
   tcpflow analyze --format jsonl trace.pcap | jq .verdict
+  tcpflow analyze --client-side a.pcap --server-side b.pcap    which segments were lost between the two, and how long others took
 
 An argument that names a file is a file (write ./tcp for a file named tcp); from the first one on that does not, all are one filter.";
 

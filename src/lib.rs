@@ -2,7 +2,7 @@
 //!
 //! The path of a packet, module by module; each names only those before it:
 //! [`time`] → [`capture`] (bytes to frames) → [`wire`] (frames to segments) → [`tcp`] (segments to states and findings) →
-//! [`kernel`] and [`calls`] (the other two witnesses), [`script`] (all of them, written down) → [`flow`] (connections) → [`story`] (the joins, as a timeline).
+//! [`kernel`] and [`calls`] (the other two witnesses), [`script`] (all of them, written down) → [`flow`] (connections), [`passage`] (two captures of the same ones) → [`story`] (the joins, as a timeline).
 
 pub mod time;
 
@@ -19,6 +19,8 @@ pub mod calls;
 pub mod script;
 
 pub mod flow;
+
+pub mod passage;
 
 pub mod story;
 

@@ -10,6 +10,7 @@ mod sink;
 mod tests;
 mod trust;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
@@ -26,7 +27,8 @@ use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::kernel::{Answer, KernelEvent};
-use crate::story::{Story, Timeline, Witnessed};
+use crate::script::LinkAct;
+use crate::story::{Sense, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
 
@@ -251,6 +253,11 @@ impl Session {
             breakdowns: None,
             kernel_events: Vec::new(),
         }
+    }
+
+    /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent, and what the link says of them.
+    pub fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
+        Self { kept: self.kept.with_senses(senses), ..self }
     }
 
     /// The same, which tells its sink what each segment changes.

@@ -51,11 +51,28 @@ fn every_capture_has_its_line_in_the_index_and_every_output_its_capture() {
     for name in names(&folder) {
         if is_capture(&name) {
             assert_eq!(index.matches(&format!("| `{name}` |")).count(), 1, "{name} in captures/INDEX.md");
-        } else if name != "INDEX.md" {
+        } else if name != "INDEX.md" && name != "lab" {
             let of = OUTPUTS.iter().find_map(|(ending, _)| name.strip_suffix(ending));
             assert!(of.is_some_and(|capture| folder.join(capture).exists()), "captures/{name} belongs to no capture");
         }
     }
+}
+
+#[test]
+fn every_scenario_has_its_capture_and_they_take_little_room() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/lab");
+    let files = names(&folder);
+    for entry in tcpflow::lab::CATALOG {
+        let name = entry.name;
+        assert!(
+            files.contains(&format!("{name}.pcapng.gz")) && files.contains(&format!("{name}.txt")),
+            "{name}: `make lab-captures`"
+        );
+        let told = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
+        assert!(told.contains('✓') && !told.contains("  ✗ "), "{name} did not go as it says");
+    }
+    let octets: u64 = files.iter().map(|file| folder.join(file).metadata().unwrap().len()).sum();
+    assert!(octets < 10_000_000, "captures/lab has {octets} octets");
 }
 
 fn names(folder: &Path) -> BTreeSet<String> {

@@ -10,12 +10,12 @@ use proc_macro2::{TokenStream, TokenTree};
 ///
 /// `tcp` comes before `kernel` and `kernel` before `calls`, because a call carries the TCP_INFO of its socket, which carries a state.
 const ORDER: &[&str] = &[
-    "time", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "story", "session", "report", "lab", "cli",
-    "commands",
+    "time", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "passage", "story", "session", "report",
+    "lab", "cli", "commands",
 ];
 
 /// These read no clock, file, socket or thread: time and bytes come in as data.
-const PURE: &[&str] = &["time", "wire", "tcp", "script", "flow", "story", "session", "report"];
+const PURE: &[&str] = &["time", "wire", "tcp", "script", "flow", "passage", "story", "session", "report"];
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -44,12 +44,28 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pnet", &["wire"]),
     ("regex", &["report/expression"]),
     // The shared types say how they are written down; that is part of what they are.
-    ("serde", &["time.rs", "capture", "wire", "tcp", "kernel", "calls", "flow", "story", "lab", "report/jsonl"]),
+    (
+        "serde",
+        &[
+            "time.rs",
+            "capture",
+            "wire",
+            "tcp",
+            "kernel",
+            "calls",
+            "flow",
+            "story",
+            "lab",
+            "report/jsonl",
+            "report/passages.rs",
+        ],
+    ),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl"]),
     ("shlex", &["commands/run"]),
     ("signal_hook", &["commands"]),
     ("strsim", &["report"]),
     ("terminal_size", &["commands"]),
+    ("toml", &["lab"]),
     ("unicode_width", &["report"]),
     ("zstd", &["capture"]),
 ];

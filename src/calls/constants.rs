@@ -147,6 +147,8 @@ numbers! {
         TCP_USER_TIMEOUT = libc::TCP_USER_TIMEOUT,
         /// A listening socket takes octets with a SYN.
         TCP_FASTOPEN = libc::TCP_FASTOPEN,
+        /// connect returns at once, and the first send goes with the SYN.
+        TCP_FASTOPEN_CONNECT = libc::TCP_FASTOPEN_CONNECT,
     }
 }
 

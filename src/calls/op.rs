@@ -292,6 +292,20 @@ impl OptionName {
         }
     }
 
+    /// The numbers of the level and of the option.
+    pub(super) const fn numbers(self) -> (i32, i32) {
+        match self {
+            Self::Socket(option) => (libc::SOL_SOCKET, option.0),
+            Self::Tcp(option) => (libc::IPPROTO_TCP, option.0),
+            Self::Other(level, option) => (level.0, option),
+        }
+    }
+
+    /// Whether its value is a time (struct timeval).
+    pub(super) fn is_time(self) -> bool {
+        matches!(self, Self::Socket(SocketOption::SO_RCVTIMEO | SocketOption::SO_SNDTIMEO))
+    }
+
     fn shown(self) -> Arg {
         match self {
             Self::Socket(option) => constant(option.name(), option.0),

@@ -17,9 +17,9 @@ use nix::sys::socket::{
 use nix::unistd::{self, getpid, gettid};
 
 use super::{
-    Activity, Call, CallId, Domain, Effect, MessageFlags, Op, OptionName, OptionValue, PREVIEW, PollEvents, Polling,
-    Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags, SocketId,
-    SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+    Activity, Call, CallId, Domain, Duplicating, Effect, How, MessageFlags, Op, OptionName, OptionValue, PREVIEW,
+    PollEvents, Polling, Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags,
+    SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
 };
 use crate::kernel::{TcpInfo, now};
 use crate::time::Timestamp;
@@ -106,6 +106,22 @@ impl<'w> Recorder<'w> {
         self.calls
     }
 
+    /// The call that was made last.
+    pub fn latest(&self) -> Option<&Call> {
+        self.calls.last()
+    }
+
+    /// Another call that is worth a line, on no socket; `call` makes it.
+    ///
+    /// # Errors
+    /// The call's own.
+    pub fn other(&mut self, name: &'static str, call: impl FnOnce() -> Result<i64, Errno>) -> Result<i64, Errno> {
+        let op = Op::Other { name: name.into(), args: Vec::new() };
+        let result = self.record_on(op, None, call, |returned| *returned);
+        self.told();
+        result
+    }
+
     /// `socket(AF_INET or AF_INET6, SOCK_STREAM, 0)`, by the address that will be used.
     ///
     /// # Errors
@@ -134,6 +150,75 @@ impl<'w> Recorder<'w> {
         }
         self.told();
         made
+    }
+
+    /// `setsockopt` of an option whose value is a number, or SO_LINGER's.
+    ///
+    /// # Errors
+    /// The call's own; `EINVAL`, with no call, for a value of another kind.
+    pub fn set_option(&mut self, socket: &Socket, option: OptionName, value: OptionValue) -> Result<(), Errno> {
+        let (level, name) = option.numbers();
+        let octets: Vec<u8> = match value {
+            OptionValue::Int(value) if option.is_time() => [i64::from(value), 0].map(i64::to_ne_bytes).concat(),
+            OptionValue::Int(value) => value.to_ne_bytes().to_vec(),
+            OptionValue::Linger { on, seconds } => [i32::from(on), seconds].map(i32::to_ne_bytes).concat(),
+            OptionValue::Opaque(_) | OptionValue::Unread => return Err(Errno::EINVAL),
+        };
+        let fd = socket.fd.as_raw_fd();
+        let set = || {
+            // SAFETY: the kernel reads as many octets as it is told there are.
+            let set =
+                unsafe { libc::setsockopt(fd, level, name, octets.as_ptr().cast(), octets.len() as libc::socklen_t) };
+            Errno::result(set).map(drop)
+        };
+        self.simple(Op::SetOption { option, value }, socket, set)
+    }
+
+    /// `getsockopt` of an option whose value is a number; that of SO_ERROR is cleared by it.
+    ///
+    /// # Errors
+    /// The call's own.
+    pub fn get_option(&mut self, socket: &Socket, option: OptionName) -> Result<i32, Errno> {
+        let (level, name) = option.numbers();
+        let fd = socket.fd.as_raw_fd();
+        let get = || {
+            let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+            // SAFETY: the kernel writes at most `len` octets to `value`, and to `len` how many.
+            let got = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) };
+            Errno::result(got).map(|_| value)
+        };
+        let op = Op::GetOption { option, value: OptionValue::Unread };
+        let result = self.record(op, Some(socket), get, |_| 0);
+        if let Ok(value) = result {
+            self.last().op = Op::GetOption { option, value: OptionValue::Int(value) };
+        }
+        self.look_at(socket);
+        self.told();
+        result
+    }
+
+    /// `shutdown`.
+    ///
+    /// # Errors
+    /// The call's own, such as `ENOTCONN`.
+    pub fn shutdown(&mut self, socket: &Socket, how: How) -> Result<(), Errno> {
+        let fd = socket.fd.as_raw_fd();
+        // SAFETY: it takes no pointer.
+        let shut = || Errno::result(unsafe { libc::shutdown(fd, how.0) }).map(drop);
+        self.simple(Op::Shutdown { how }, socket, shut)
+    }
+
+    /// `dup`: another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// The call's own.
+    pub fn duplicate(&mut self, socket: &Socket) -> Result<Socket, Errno> {
+        let op = Op::Duplicate { by: Duplicating::Dup };
+        let result = self.record(op, Some(socket), || unistd::dup(socket.fd.as_fd()), |fd| fd.as_raw_fd().into());
+        let copy = result.map(|fd| Socket { fd, id: socket.id });
+        self.look_at(socket);
+        self.told();
+        copy
     }
 
     /// `setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)`.
@@ -220,7 +305,14 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own: `EAGAIN` when it would have had to wait, `EPIPE` (without the signal) or `ECONNRESET` on a dead connection.
     pub fn send(&mut self, socket: &Socket, octets: &[u8], wait: Wait) -> Result<usize, Errno> {
-        let flags = MessageFlags::MSG_NOSIGNAL | wait.flags();
+        self.send_with(socket, octets, MessageFlags::MSG_NOSIGNAL | wait.flags())
+    }
+
+    /// `send` of `octets` with these flags.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_with(&mut self, socket: &Socket, octets: &[u8], flags: MessageFlags) -> Result<usize, Errno> {
         let op = Op::Send { by: Sending::Send, len: octets.len() as u64, flags };
         let send = || socket::send(socket.fd.as_raw_fd(), octets, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), send, |sent| *sent as i64);
@@ -233,11 +325,25 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own: `EAGAIN` when it would have had to wait, `ECONNRESET` after an RST, `EINTR` when a signal ended the wait.
     pub fn recv(&mut self, socket: &Socket, room: &mut [u8], wait: Wait) -> Result<usize, Errno> {
-        let flags = wait.flags();
+        self.recv_with(socket, room, wait.flags())
+    }
+
+    /// `recv` of at most `room.len()` octets with these flags; with MSG_PEEK or MSG_OOB nothing is taken from the stream.
+    ///
+    /// # Errors
+    /// As for [`recv`](Self::recv).
+    pub fn recv_with(&mut self, socket: &Socket, room: &mut [u8], flags: MessageFlags) -> Result<usize, Errno> {
         let op = Op::Receive { by: Receiving::Recv, len: room.len() as u64, flags };
         let recv = || socket::recv(socket.fd.as_raw_fd(), room, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), recv, |received| *received as i64);
-        self.moved(result.map(|received| room.get(..received).unwrap_or(room)), socket);
+        let took_none = flags.intersects(MessageFlags::MSG_PEEK | MessageFlags::MSG_OOB);
+        match took_none {
+            true => {
+                self.look_at(socket);
+                self.told();
+            }
+            false => self.moved(result.map(|received| room.get(..received).unwrap_or(room)), socket),
+        }
         result
     }
 
@@ -261,7 +367,7 @@ impl<'w> Recorder<'w> {
         result.map(|_| found)
     }
 
-    /// `close`; the last descriptor of the socket, as none is ever copied here.
+    /// `close`, of the last descriptor of the socket as far as this recorder knows.
     ///
     /// # Errors
     /// The call's own; the socket is closed even then.

@@ -1,11 +1,14 @@
 //! A capture in a thread of its own that is proven to run before, and drained after; and its frames, kept in memory.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, send};
 
 use super::{CaptureError, CaptureStats, Frame, FrameSource, LinkType, Live, SeenAt};
 use crate::time::Timestamp;
@@ -79,9 +82,17 @@ impl FrameSource for Given<'_> {
 /// Datagrams sent over the captured interface to mark the beginning and the end of a capture; they are not frames of it.
 #[derive(Debug)]
 pub struct Markers {
-    socket: UdpSocket,
-    address: SocketAddr,
+    way: Way,
     nonce: u64,
+}
+
+/// How they are sent.
+#[derive(Debug)]
+enum Way {
+    /// As datagrams of a socket that is connected to itself, at that address.
+    Datagrams(UdpSocket, SocketAddr),
+    /// As frames of their own, through a raw socket at the other end of a link.
+    Frames(OwnedFd),
 }
 
 impl Markers {
@@ -95,12 +106,31 @@ impl Markers {
         let address = socket.local_addr()?;
         // Connected to itself, it neither takes nor answers anybody else's datagrams.
         socket.connect(address)?;
-        Ok(Self { socket, address, nonce: RandomState::new().hash_one(address) })
+        Ok(Self { way: Way::Datagrams(socket, address), nonce: RandomState::new().hash_one(address) })
+    }
+
+    /// Sends them through `tap`, a raw packet socket on the device at the other end of the link whose near end is captured.
+    pub fn through(tap: OwnedFd) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        Self { nonce: RandomState::new().hash_one(tap.as_raw_fd()), way: Way::Frames(tap) }
+    }
+
+    fn send(&self, text: &str) -> std::io::Result<()> {
+        match &self.way {
+            Way::Datagrams(socket, _) => socket.send(text.as_bytes()).map(drop),
+            Way::Frames(tap) => {
+                let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 0], &LOCAL_EXPERIMENTAL.to_be_bytes(), text.as_bytes()];
+                Ok(send(tap.as_raw_fd(), &frame.concat(), MsgFlags::empty()).map(drop)?)
+            }
+        }
     }
 
     /// The filter that lets them through, in tcpdump's syntax.
     pub fn filter(&self) -> String {
-        format!("(udp and src port {0} and dst port {0})", self.address.port())
+        match &self.way {
+            Way::Datagrams(_, address) => format!("(udp and src port {0} and dst port {0})", address.port()),
+            Way::Frames(_) => format!("(ether proto {LOCAL_EXPERIMENTAL})"),
+        }
     }
 
     // Short enough for the smallest MTU that IPv4 knows.
@@ -163,7 +193,7 @@ impl Tape {
                 // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
             })
             .map_err(|error| broken(&error))?;
-        markers.socket.send(markers.begin().as_bytes()).map_err(|error| broken(&error))?;
+        markers.send(&markers.begin()).map_err(|error| broken(&error))?;
         match await_message(&from_thread) {
             Ok(Message::Begun) => Ok(Self { markers, stop, from_thread, interface }),
             Ok(Message::Done(Err(error))) => Err(error),
@@ -181,7 +211,7 @@ impl Tape {
         let broken = |what: &dyn std::fmt::Display| CaptureError {
             message: format!("the capture on {} broke: {what}", self.interface),
         };
-        self.markers.socket.send(self.markers.end().as_bytes()).map_err(|error| broken(&error))?;
+        self.markers.send(&self.markers.end()).map_err(|error| broken(&error))?;
         loop {
             match await_message(&self.from_thread) {
                 Ok(Message::Done(result)) => return result,
@@ -244,6 +274,8 @@ fn keep(
     Ok((frames, CaptureStats { drained, ..stats }))
 }
 
+/// The type of frames that nobody else uses (IEEE 802, local experimental EtherType 1).
+const LOCAL_EXPERIMENTAL: u16 = 0x88b5;
 /// How long a mark may take to come through.
 const LIMIT: Duration = Duration::from_secs(3);
 /// In how many steps that is waited for.

@@ -13,7 +13,7 @@ use super::selection::Selection;
 use super::source::{self, Filters, Source};
 use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
-use super::{Failure, Inputs, Outcome, complain, look, memory};
+use super::{Failure, Inputs, Outcome, complain, look, memory, two_points};
 use crate::capture::{Allowance, CaptureError, Frame, LinkType, Share};
 use crate::cli::{Analyze, Form, Look};
 use crate::flow::ConnectionId;
@@ -22,6 +22,9 @@ use crate::session::{Broken, Keep, Memory, Session, Sink};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
+    if let (Some(client), Some(server)) = (&options.client_side, &options.server_side) {
+        return two_points::run(client, server, options, look);
+    }
     if options.summary && !matches!(options.format, Form::Text | Form::Jsonl) {
         return Err(Failure::new(
             "--summary is one page, and no table: --format text or jsonl writes it, and without it csv has a line for each connection",

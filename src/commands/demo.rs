@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::experiment::Experiment;
 use super::interrupt::Interrupt;
 use super::outlet::Outlet;
-use super::{Failure, Outcome, complain, follow, look, memory};
+use super::{Failure, Outcome, complain, follow, look, memory, scenario};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look, Retry};
@@ -21,6 +21,17 @@ use crate::session::{Keep, Memory, Session};
 use crate::story::{Timeline, Witnessed};
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
+    match &options.new {
+        _ if options.list => scenario::list(options, look),
+        _ if !options.compare.is_empty() => scenario::compare(&options.compare, look),
+        _ if options.all => scenario::all(options, look),
+        Some(name) => scenario::new(name),
+        None if options.scenario == lab::ECHO => echo(options, look),
+        None => scenario::play(&options.scenario, options, look),
+    }
+}
+
+fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }

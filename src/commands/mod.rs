@@ -19,11 +19,13 @@ mod outlet;
 mod pipeline;
 pub mod progress;
 mod run;
+mod scenario;
 mod selection;
 mod source;
 #[cfg(feature = "parquet")]
 mod tables;
 mod tellers;
+mod two_points;
 mod watch;
 
 pub use inputs::Inputs;

@@ -77,7 +77,7 @@ impl Failure {
 }
 
 /// What the system says is wrong, without its number, which says it again.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),

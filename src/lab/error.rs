@@ -12,6 +12,11 @@ impl LabError {
     pub(super) fn new(message: String) -> Self {
         Self { message }
     }
+
+    /// The error with this message, whose first line names the thing; further lines show the place.
+    pub fn of(message: String) -> Self {
+        Self { message }
+    }
 }
 
 impl fmt::Display for LabError {

@@ -121,11 +121,11 @@ pub(super) fn ways_out(mtu: Option<u32>) -> String {
 
 /// Whether the loopback interface is up.
 pub(super) fn is_up() -> bool {
-    Request::about_loopback().and_then(|mut request| request.flags()).is_ok_and(|flags| flags & libc::IFF_UP != 0)
+    Request::about(LOOPBACK).and_then(|mut request| request.flags()).is_ok_and(|flags| flags & libc::IFF_UP != 0)
 }
 
-fn bring_up(mtu: Option<u32>) -> Result<(), Errno> {
-    let mut request = Request::about_loopback()?;
+pub(super) fn bring_up(mtu: Option<u32>) -> Result<(), Errno> {
+    let mut request = Request::about(LOOPBACK)?;
     if let Some(mtu) = mtu {
         request.data.ifr_ifru.ifru_mtu = i32::try_from(mtu).map_err(|_| Errno::EINVAL)?;
         request.make(libc::SIOCSIFMTU)?;
@@ -138,18 +138,31 @@ fn bring_up(mtu: Option<u32>) -> Result<(), Errno> {
     request.make(libc::SIOCSIFFLAGS)
 }
 
-/// One ioctl about the loopback interface (netdevice(7)).
+/// Turns off what leaves the cutting of segments and their checksums to a card that is not there: captures then hold whole segments.
+pub(super) fn offloads_off(interface: &str) -> Result<(), Errno> {
+    let mut request = Request::about(interface)?;
+    for command in [ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO] {
+        match request.offload_off(command) {
+            // What a kernel does not know is not on.
+            Ok(()) | Err(Errno::EOPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// One ioctl about an interface (netdevice(7)).
 struct Request {
     socket: OwnedFd,
     data: libc::ifreq,
 }
 
 impl Request {
-    fn about_loopback() -> Result<Self, Errno> {
+    fn about(interface: &str) -> Result<Self, Errno> {
         let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         // SAFETY: all octets zero is a valid ifreq.
         let mut data: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (room, octet) in data.ifr_name.iter_mut().zip(LOOPBACK.bytes()) {
+        for (room, octet) in data.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
             *room = octet as libc::c_char;
         }
         Ok(Self { socket, data })
@@ -266,5 +279,7 @@ pub(super) fn any_like(address: SocketAddr) -> SocketAddr {
 
 /// How many free ports are tried.
 const ATTEMPTS: usize = 32;
+const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_SGSO: u32 = 0x24;
+const ETHTOOL_SGRO: u32 = 0x2c;

@@ -1,16 +1,30 @@
 //! Experiments on the real kernel: scripts of calls on both ends, captured and recorded.
 
+mod actor;
+mod addresses;
 mod aftermath;
+mod catalog;
+mod check;
+mod comparison;
+mod definition;
+mod director;
 mod echo;
 mod error;
 mod heard;
 mod host;
+mod netlink;
+mod network;
 mod opening;
 mod playing;
 mod recording;
+mod relay;
+mod rules;
 mod scenario;
 mod stage;
 mod supervision;
+mod told;
+mod trial;
+mod watched;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -20,12 +34,19 @@ use std::{mem, thread};
 use crate::capture::{Frame, OwnedFrame, Tape};
 use crate::wire::Decoder;
 
+pub use addresses::End;
 pub use aftermath::{longest_wait, watch_time_wait};
+pub use catalog::{CATALOG, ECHO, Entry, template};
+pub use check::{Check, check};
+pub use comparison::Summary;
+pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
 pub use heard::Heard;
 pub use host::{Ground, enter_namespace};
 pub use recording::{Ends, Recording};
+pub use relay::Crossing;
 pub use scenario::{Loopback, Play, Retry, Scenario};
+pub use trial::{Trial, try_out};
 
 use opening::Opened;
 use playing::{failed, play, start_again};

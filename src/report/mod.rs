@@ -14,6 +14,7 @@ pub mod live;
 mod overview;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod passages;
 mod run;
 #[cfg(test)]
 mod sample;
@@ -41,4 +42,10 @@ pub use run::{KernelTrace, RunSummary, assertions, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
-pub use text::escape;
+pub use text::{escape, wrapped};
+
+/// The one of `names` that is most like `name`, where one is near enough to be meant.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |known: &str| strsim::damerau_levenshtein(known, name);
+    names.into_iter().min_by_key(|known| distance(known)).filter(|known| distance(known) <= known.len() / 3 + 1)
+}

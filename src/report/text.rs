@@ -436,6 +436,11 @@ pub(super) enum Rest {
 }
 
 /// `text` broken at spaces into lines of at most `columns`; a word that is longer is cut.
+/// The lines of a text that is no wider than `columns`.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    wrap(text, columns, "")
+}
+
 pub(super) fn wrap(text: &str, columns: usize, ellipsis: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut used = 0;

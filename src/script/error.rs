@@ -31,6 +31,37 @@ impl ScriptError {
         Self { line, column, what: short(what), help: short(help), text: text.chars().map(plain).collect(), width }
     }
 
+    /// What is wrong with the octets `span` of a text of many lines.
+    pub fn in_text(text: &str, span: std::ops::Range<usize>, what: String, help: String) -> Self {
+        let start = (0..=span.start.min(text.len())).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0);
+        let begin = text[..start].rfind('\n').map_or(0, |end| end + 1);
+        let number = text[..begin].matches('\n').count() + 1;
+        let line = text[begin..].lines().next().unwrap_or_default();
+        let len = span.end.saturating_sub(start).min(line.len().saturating_sub(start - begin));
+        Self::new(number, line, start - begin, len, what, help)
+    }
+
+    /// The same in a text in which `lines` lines stand before the one that it is about.
+    #[must_use]
+    pub fn after_lines(self, lines: usize) -> Self {
+        Self { line: self.line + lines, ..self }
+    }
+
+    /// What is wrong, without the place and the way out.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The way out.
+    pub fn help(&self) -> &str {
+        &self.help
+    }
+
+    /// How many characters the wrong part has.
+    pub const fn width(&self) -> usize {
+        self.width
+    }
+
     /// What is wrong, and the way out, without the place.
     pub fn message(&self) -> String {
         format!("{}: {}", self.what, self.help)

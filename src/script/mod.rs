@@ -11,8 +11,8 @@ mod types;
 pub use error::ScriptError;
 pub use perform::{Performed, Placed};
 pub use types::{
-    Actor, Answered, Asked, Condition, Deed, Expected, Field, Kind, Line, LinkAct, LinkEvent, On, Request, Script,
-    Sent, What, When, Which,
+    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Field, Forged, Forgery, Kind, Line, LinkAct,
+    LinkEvent, Name, On, Request, Script, Sent, What, When, Which,
 };
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Text to script.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::ScriptError;
 use super::cursor::Cursor;
+use super::types::UNITS;
 use super::types::{
-    Actor, Answered, Asked, Condition, Deed, Expected, Field, Kind, LETTERS, Line, On, Request, Script, Sent, What,
-    When, Which,
+    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Field, Forged, Forgery, Kind, LETTERS, Line, Name,
+    On, Request, Script, Sent, What, When, Which,
 };
 use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending, SocketOption, TcpOption};
 use crate::tcp::State;
@@ -21,6 +23,7 @@ impl Script {
     /// The first line that is wrong.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let (mut lines, mut links) = (Vec::new(), 0);
+        let mut names = HashSet::new();
         for (number, text) in (1..).zip(text.lines()) {
             let mut cursor = Cursor::new(number, text);
             if cursor.is_at_end() || cursor.rest().starts_with('#') {
@@ -30,7 +33,10 @@ impl Script {
                 let help = "the rest belongs into another script".to_owned();
                 return Err(cursor.wrong(cursor.place(), 1, format!("more than {MOST_LINES} lines"), help));
             }
-            let line = line(&mut cursor)?;
+            let line = line(&mut cursor, &names)?;
+            if let What::Call(Asked { named: Some(name), .. }) = &line.what {
+                names.insert(*name);
+            }
             links += usize::from(matches!(line.what, What::Link(..)));
             if links > MOST_LINKS {
                 let help =
@@ -43,7 +49,34 @@ impl Script {
     }
 }
 
-fn line(cursor: &mut Cursor<'_>) -> Result<Line, ScriptError> {
+impl Expected {
+    /// Reads what stands after `expect:`.
+    ///
+    /// # Errors
+    /// What is wrong with it; its line is 1.
+    pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        let mut cursor = Cursor::new(1, text);
+        complete(expected(&mut cursor)?, &mut cursor)
+    }
+}
+
+impl What {
+    /// Reads what stands after `link:`.
+    ///
+    /// # Errors
+    /// What is wrong with it; its line is 1.
+    pub fn parse_link(text: &str) -> Result<Self, ScriptError> {
+        let mut cursor = Cursor::new(1, text);
+        complete(link(&mut cursor)?, &mut cursor)
+    }
+}
+
+fn complete<T>(read: T, cursor: &mut Cursor<'_>) -> Result<T, ScriptError> {
+    cursor.blanks();
+    if cursor.is_at_end() { Ok(read) } else { Err(cursor.unexpected("it is complete before it")) }
+}
+
+fn line(cursor: &mut Cursor<'_>, names: &HashSet<Name>) -> Result<Line, ScriptError> {
     let when = when(cursor)?;
     let what = if cursor.word_is("link") {
         colon(cursor)?;
@@ -65,7 +98,7 @@ fn line(cursor: &mut Cursor<'_>) -> Result<Line, ScriptError> {
             What::Segment(segment(cursor, actor)?)
         } else {
             colon(cursor)?;
-            What::Call(call(cursor, actor)?)
+            What::Call(call(cursor, actor, names)?)
         }
     };
     cursor.blanks();
@@ -113,17 +146,37 @@ fn when(cursor: &mut Cursor<'_>) -> Result<When, ScriptError> {
                 Condition::Waits(actor, call_name(cursor)?)
             } else if cursor.word_is("returned") && cursor.word_is("from") {
                 Condition::Returned(actor, call_name(cursor)?)
+            } else if cursor.word_is("is") {
+                Condition::Is(actor, if cursor.word_is("none") { None } else { Some(state(cursor)?) })
             } else {
-                return Err(cursor.unexpected("say `waits in CALL` or `returned from CALL`"));
+                return Err(cursor.unexpected("say `waits in CALL`, `returned from CALL` or `is STATE`"));
             }
         }
-        _ => Condition::Passed(which(cursor)?),
+        None if is_span(cursor.rest()) => Condition::Elapsed(cursor.span()?),
+        None => {
+            let which = which(cursor)?;
+            if cursor.word_is("seen") && cursor.word_is("by") {
+                Condition::Seen(which, actor(cursor)?)
+            } else {
+                Condition::Passed(which)
+            }
+        }
     };
+    cursor.blanks();
     if !cursor.sign(",") {
         let help = "a comma stands between the condition and what happens, as in `after C waits in recv, S: send(10)`";
         return Err(cursor.wrong(place, cursor.place() - place, "the condition does not end".into(), help.into()));
     }
     Ok(When::After(condition))
+}
+
+/// Whether a time begins here, and not the number of a segment.
+fn is_span(text: &str) -> bool {
+    let number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = text[number..]
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .map_or(&text[number..], |end| &text[number..number + end]);
+    number > 0 && UNITS.iter().any(|(name, _)| *name == unit)
 }
 
 fn call_name(cursor: &mut Cursor<'_>) -> Result<&'static str, ScriptError> {
@@ -137,29 +190,40 @@ fn calls() -> String {
     format!("the calls are {}", CALLS.join(", "))
 }
 
-fn call(cursor: &mut Cursor<'_>, actor: Actor) -> Result<Asked, ScriptError> {
+fn call(cursor: &mut Cursor<'_>, actor: Actor, names: &HashSet<Name>) -> Result<Asked, ScriptError> {
     let name = call_name(cursor)?;
     if !cursor.sign("(") {
         return Err(cursor.unexpected("its arguments stand in parentheses, as in close()"));
     }
-    let on = on(cursor, name);
+    let on = on(cursor, name, names);
     let request = request(cursor, name)?;
     if !cursor.sign(")") {
         return Err(cursor.unexpected(format!("{name} takes {}, and then `)`", takes(name))));
     }
-    let result = if cursor.sign("=") { Some(result(cursor)?) } else { None };
+    let (mut returned, mut named) = (None, None);
+    if cursor.sign("=") {
+        named = Name::of(cursor.peek())
+            .filter(|_| matches!(request, Request::Socket | Request::Accept | Request::Duplicate));
+        match named {
+            Some(_) => _ = cursor.word(),
+            None => returned = Some(result(cursor)?),
+        }
+    }
     cursor.blanks();
     let state = if cursor.word_is("in") { Some(state(cursor)?) } else { None };
-    Ok(Asked { actor, on, request, result, state })
+    Ok(Asked { actor, on, request, result: returned, named, state })
 }
 
-/// The socket, if the arguments begin with one.
-fn on(cursor: &mut Cursor<'_>, call: &str) -> Option<On> {
+/// The socket, if the arguments begin with one; `names` are those that sockets were given before.
+fn on(cursor: &mut Cursor<'_>, call: &str, names: &HashSet<Name>) -> Option<On> {
     let on = match cursor.peek() {
         "listener" => On::Listener,
-        name => On::Peer(Actor::named(name)?),
+        _ if matches!(call, "fork") => return None,
+        name => Actor::named(name)
+            .map(On::Peer)
+            .or_else(|| Name::of(name).filter(|name| names.contains(name)).map(On::Named))?,
     };
-    let needs_more = matches!(call, "shutdown" | "setsockopt");
+    let needs_more = matches!(call, "shutdown" | "setsockopt" | "getsockopt") && !matches!(on, On::Named(_));
     if needs_more && !cursor.rest()[cursor.peek().len()..].trim_start().starts_with(',') {
         return None;
     }
@@ -176,7 +240,9 @@ fn takes(call: &str) -> &'static str {
         "connect" => "`to ACTOR` or nothing",
         "shutdown" => "SHUT_RD, SHUT_WR or SHUT_RDWR",
         "setsockopt" => "an option and its value, as in setsockopt(SO_LINGER, 0)",
-        "socket" | "accept" | "close" | "exit" => "nothing more than a socket, `listener` or an actor",
+        "getsockopt" => "an option, as in getsockopt(SO_ERROR)",
+        "fork" => "the actor that the new process is, as in fork(S2)",
+        "socket" | "accept" | "close" | "exit" | "dup" | "kill" => "nothing more than a socket, `listener` or an actor",
         _ => "a number of octets, flags, or nothing",
     }
 }
@@ -188,6 +254,10 @@ fn request(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Request, Scrip
         "accept" => Request::Accept,
         "close" => Request::Close,
         "exit" => Request::Exit,
+        "dup" => Request::Duplicate,
+        "kill" => Request::Kill,
+        "fork" => Request::Fork(actor(cursor)?),
+        "getsockopt" => Request::GetOption(option_name(cursor)?),
         "bind" if is_empty => Request::Bind(None),
         "bind" => Request::Bind(Some(address(cursor)?)),
         "listen" if is_empty => Request::Listen(None),
@@ -224,7 +294,7 @@ fn request(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Request, Scrip
     })
 }
 
-fn option(cursor: &mut Cursor<'_>) -> Result<Request, ScriptError> {
+fn option_name(cursor: &mut Cursor<'_>) -> Result<OptionName, ScriptError> {
     let name = cursor.peek();
     let socket = SOCKET_OPTIONS.into_iter().find(|option| option.name() == Some(name)).map(OptionName::Socket);
     let option =
@@ -235,6 +305,11 @@ fn option(cursor: &mut Cursor<'_>) -> Result<Request, ScriptError> {
         cursor.unexpected(format!("the options are {}", names.join(", ")))
     })?;
     cursor.word();
+    Ok(option)
+}
+
+fn option(cursor: &mut Cursor<'_>) -> Result<Request, ScriptError> {
+    let option = option_name(cursor)?;
     if !cursor.sign(",") {
         return Err(cursor.unexpected("a comma and the value follow, as in setsockopt(SO_LINGER, 0)"));
     }
@@ -362,6 +437,50 @@ fn field(cursor: &mut Cursor<'_>) -> Result<Field, ScriptError> {
 }
 
 fn link(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
+    if cursor.word_is("cut") {
+        return Ok(What::Cable(Cable::Cut));
+    }
+    if cursor.word_is("mend") {
+        return Ok(What::Cable(Cable::Mended));
+    }
+    if cursor.word_is("forge") {
+        return forge(cursor);
+    }
+    deed(cursor)
+}
+
+/// What a link forges: `RST C>S exact`, `SYN C>S inside`, `5 octets S>C exact`.
+fn forge(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
+    let what = if cursor.word_is("RST") {
+        Forgery::Rst
+    } else if cursor.word_is("SYN") {
+        Forgery::Syn
+    } else if cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        let octets = cursor.number("number of octets")?;
+        cursor.blanks();
+        if !cursor.word_is("octets") {
+            return Err(cursor.unexpected("say how many octets, as in `link: forge 5 octets S>C exact`"));
+        }
+        Forgery::Data(octets)
+    } else {
+        return Err(cursor.unexpected("a RST, a SYN or octets can be forged, as in `link: forge RST S>C exact`"));
+    };
+    let from = actor(cursor)?;
+    if !cursor.sign(">") {
+        return Err(cursor.unexpected("its direction follows, as in C>S"));
+    }
+    let to = actor(cursor)?;
+    let place = Aim::WORDS.iter().find(|(word, _)| *word == cursor.peek()).map(|(_, place)| *place);
+    let place = place.ok_or_else(|| {
+        cursor.unexpected(
+            "its sequence number is `exact` (the next one expected), `inside` the window or `outside` of it",
+        )
+    })?;
+    cursor.word();
+    Ok(What::Forge(Forged { from, to, what, place }))
+}
+
+fn deed(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
     let deed = if cursor.word_is("drop") {
         Deed::Drop
     } else if cursor.word_is("double") {
@@ -372,9 +491,18 @@ fn link(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
         let span = cursor.span()?;
         cursor.blanks();
         Deed::Delay(span)
+    } else if cursor.word_is("overtake") {
+        Deed::Overtake
+    } else if cursor.word_is("replay") {
+        let span = cursor.span()?;
+        cursor.blanks();
+        Deed::Replay(span)
+    } else if cursor.word_is("mark") {
+        Deed::Mark
     } else {
-        return Err(cursor
-            .unexpected("the link can drop, double, damage, and delay for a time, as in `link: drop 2nd data C>S`"));
+        return Err(cursor.unexpected(
+            "the link can drop, double, damage, overtake and mark, delay and replay for a time, forge, cut and mend, as in `link: drop 2nd data C>S`",
+        ));
     };
     Ok(What::Link(deed, which(cursor)?))
 }
@@ -416,10 +544,41 @@ fn expected(cursor: &mut Cursor<'_>) -> Result<Expected, ScriptError> {
     if cursor.word_is("ending") {
         return name(cursor).map(Expected::Ending);
     }
+    if cursor.word_is("no") {
+        if !cursor.word_is("finding") {
+            return Err(cursor.unexpected("say which finding there is not, as in `no finding retransmission`"));
+        }
+        return name(cursor).map(Expected::NoFinding);
+    }
+    if cursor.word_is("cause") {
+        return name(cursor).map(Expected::Cause);
+    }
+    let or_more = cursor.word_is("at") && cursor.word_is("least");
+    if or_more || cursor.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        let number = cursor.number("number of segments")?;
+        cursor.blanks();
+        return Ok(Expected::Count { number, or_more, which: which(cursor)? });
+    }
     if Actor::named(cursor.peek()).is_none() {
-        return Err(cursor.unexpected("say `ACTOR STATE`, `finding NAME` or `ending NAME`"));
+        return Err(cursor.unexpected(
+            "say `ACTOR STATE`, `ACTOR through STATE…`, `ACTOR counted NAME`, `finding NAME`, `no finding NAME`, `cause NAME`, `ending NAME` or `2 SYN C>S`",
+        ));
     }
     let actor = actor(cursor)?;
+    if cursor.word_is("counted") {
+        let name = cursor.peek();
+        if name.is_empty() || name.len() > 40 {
+            return Err(cursor.unexpected("the name of a counter follows, as nstat has it: TCPLossProbes"));
+        }
+        return Ok(Expected::Counted(actor, cursor.word().to_owned()));
+    }
+    if cursor.word_is("through") {
+        let mut states = vec![state(cursor)?];
+        while !cursor.is_at_end() && states.len() < MOST_STATES {
+            states.push(state(cursor)?);
+        }
+        return Ok(Expected::Through(actor, states));
+    }
     Ok(Expected::State(actor, if cursor.sign("?") { None } else { Some(state(cursor)?) }))
 }
 
@@ -475,8 +634,9 @@ fn colon(cursor: &mut Cursor<'_>) -> Result<(), ScriptError> {
 
 const MOST_LINES: usize = 10_000;
 const MOST_LINKS: usize = 64;
+const MOST_STATES: usize = 32;
 
-const CALLS: [&str; 22] = [
+const CALLS: [&str; 26] = [
     "socket",
     "bind",
     "listen",
@@ -497,8 +657,12 @@ const CALLS: [&str; 22] = [
     "readv",
     "shutdown",
     "setsockopt",
+    "getsockopt",
+    "dup",
+    "fork",
     "close",
     "exit",
+    "kill",
 ];
 
 const FLAG_WORDS: [(&str, Flags); 9] = [
@@ -515,14 +679,30 @@ const FLAG_WORDS: [(&str, Flags); 9] = [
 
 const FIELDS: &str = "ack N, win N, id N, urg N, mss N, ws N, sackok, ts N:N, sack N-N, vni N, lost";
 
-const SOCKET_OPTIONS: [SocketOption; 6] = [
+const SOCKET_OPTIONS: [SocketOption; 9] = [
     SocketOption::SO_REUSEADDR,
     SocketOption::SO_REUSEPORT,
     SocketOption::SO_KEEPALIVE,
     SocketOption::SO_LINGER,
     SocketOption::SO_RCVBUF,
     SocketOption::SO_SNDBUF,
+    SocketOption::SO_RCVTIMEO,
+    SocketOption::SO_SNDTIMEO,
+    SocketOption::SO_ERROR,
 ];
 
-const TCP_OPTIONS: [TcpOption; 4] =
-    [TcpOption::TCP_NODELAY, TcpOption::TCP_CORK, TcpOption::TCP_QUICKACK, TcpOption::TCP_USER_TIMEOUT];
+const TCP_OPTIONS: [TcpOption; 13] = [
+    TcpOption::TCP_NODELAY,
+    TcpOption::TCP_CORK,
+    TcpOption::TCP_QUICKACK,
+    TcpOption::TCP_USER_TIMEOUT,
+    TcpOption::TCP_MAXSEG,
+    TcpOption::TCP_KEEPIDLE,
+    TcpOption::TCP_KEEPINTVL,
+    TcpOption::TCP_KEEPCNT,
+    TcpOption::TCP_SYNCNT,
+    TcpOption::TCP_LINGER2,
+    TcpOption::TCP_DEFER_ACCEPT,
+    TcpOption::TCP_FASTOPEN,
+    TcpOption::TCP_FASTOPEN_CONNECT,
+];

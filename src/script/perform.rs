@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::types::{
-    Actor, Answered, Asked, Deed, Expected, Field, LinkEvent, On, Request, Script, Sent, What, When, Which,
+    Actor, Answered, Asked, Deed, Expected, Field, LinkEvent, Name, On, Request, Script, Sent, What, When, Which,
 };
 use crate::calls::{
-    Call, CallId, Domain, Op, Process, Protocol, Returned, Role, SocketFlags, SocketId, SocketType, SocketUse, Thread,
-    ThreadId, Threads,
+    Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Protocol, Returned, Role, SocketFlags, SocketId,
+    SocketType, SocketUse, Thread, ThreadId, Threads,
 };
 use crate::kernel::{Answer, TcpInfo, Timer, TimerKind};
 use crate::tcp::State;
@@ -70,6 +70,8 @@ impl Script {
                 What::Segment(sent) => stage.segment(sent),
                 What::Link(deed, which) => stage.rules.push(Rule { deed: *deed, which: *which, seen: 0 }),
                 What::Answer(actor, answered) => stage.answer(*actor, *answered),
+                // Without a kernel nobody would answer what is forged, and nothing that is written here goes over a cable.
+                What::Forge(_) | What::Cable(_) => {}
                 What::Expect(expected) => {
                     let after = stage.out.segments.len();
                     stage.out.expected.push((after, expected.clone()));
@@ -112,6 +114,7 @@ struct Player {
     latest: Option<Held>,
     listener: Option<Held>,
     connected: HashMap<Actor, Held>,
+    named: HashMap<Name, Held>,
 }
 
 /// A socket in an actor's hands.
@@ -223,11 +226,21 @@ impl Stage {
 
     fn call(&mut self, asked: &Asked, returned: Option<Timestamp>) {
         let me = self.address(asked.actor);
+        if let Request::Fork(_) | Request::Kill = asked.request {
+            return;
+        }
         if !self.players.contains_key(&asked.actor) {
             let n = self.players.len() as u32 + 1;
             let process = self.out.threads.add_process(Process { pid: n, comm: asked.actor.to_string() });
             let thread = self.out.threads.add(Thread { process, tid: n, comm: asked.actor.to_string() });
-            let player = Player { thread, calls: 0, latest: None, listener: None, connected: HashMap::new() };
+            let player = Player {
+                thread,
+                calls: 0,
+                latest: None,
+                listener: None,
+                connected: HashMap::new(),
+                named: HashMap::new(),
+            };
             self.players.insert(asked.actor, player);
         }
         let result = asked.result.unwrap_or_else(|| Ok(self.likely(&asked.request)));
@@ -239,6 +252,7 @@ impl Stage {
             _ if asked.request == Request::Socket => None,
             Some(On::Listener) => player.listener,
             Some(On::Peer(peer)) if asked.request != Request::Accept => player.connected.get(&peer).copied(),
+            Some(On::Named(name)) => player.named.get(&name).copied().or(player.latest),
             _ if asked.request == Request::Accept => player.listener.or(player.latest),
             _ => player.latest,
         };
@@ -262,6 +276,7 @@ impl Stage {
         match asked.request {
             Request::Socket if result.is_ok() => {
                 let held = self.hold(fd.unwrap_or(3));
+                player.named.extend(asked.named.map(|name| (name, held)));
                 player.latest = Some(held);
                 sockets.push(used(&held, Role::Made));
             }
@@ -273,6 +288,7 @@ impl Stage {
                 let held = Held { peer: Some(peer), ..self.hold(fd.unwrap_or(4)) };
                 (player.listener, player.latest) = (on, Some(held));
                 player.connected.insert(peer, held);
+                player.named.extend(asked.named.map(|name| (name, held)));
                 sockets.push(used(&held, Role::Made));
             }
             Request::Listen(_) => player.listener = on,
@@ -325,7 +341,9 @@ impl Stage {
             Request::Shutdown(how) => Op::Shutdown { how },
             Request::SetOption(option, value) => Op::SetOption { option, value },
             Request::Close => Op::Close,
-            Request::Exit => Op::Exit,
+            Request::GetOption(option) => Op::GetOption { option, value: OptionValue::Unread },
+            Request::Duplicate => Op::Duplicate { by: Duplicating::Dup },
+            Request::Exit | Request::Fork(_) | Request::Kill => Op::Exit,
         }
     }
 

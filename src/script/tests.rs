@@ -262,7 +262,7 @@ fn any_asked() -> impl Strategy<Value = Asked> {
     let result = prop_oneof![any::<i64>().prop_map(Ok), proptest::sample::select(errors).prop_map(Err)];
     let state = proptest::option::of(proptest::sample::select(State::ALL.to_vec()));
     (any_actor(), proptest::option::of(on), any_request(), proptest::option::of(result), state)
-        .prop_map(|(actor, on, request, result, state)| Asked { actor, on, request, result, state })
+        .prop_map(|(actor, on, request, result, state)| Asked { actor, on, request, result, named: None, state })
 }
 
 fn any_sent() -> impl Strategy<Value = Sent> {
@@ -338,5 +338,44 @@ proptest! {
             Ok(script) => prop_assert_eq!(Script::parse(&script.to_string()).ok(), Some(script)),
             Err(error) => prop_assert!(error.line >= 1 && !error.to_string().is_empty()),
         }
+    }
+}
+
+#[test]
+fn what_scenarios_say_is_read_and_written_as_it_was() {
+    let text = "\
+S: accept() = conn
+S: dup(conn) = copy
+S: send(copy, 10) = 10
+S: getsockopt(SO_ERROR) = -ECONNRESET
+S: fork(S2)
+S2: kill()
+after 2nd data C>S seen by S, C: close()
+after C is FIN-WAIT-2, S: close()
+after S is none, link: cut
+after 200ms, link: mend
+link: overtake 3rd data C>S
+link: replay 2s 1st data C>S
+link: mark data C>S
+link: forge RST S>C exact
+link: forge 5 octets S>C inside
+expect: C through FIN-WAIT-1 CLOSING TIME-WAIT
+expect: no finding retransmission
+expect: cause tail_loss_probe
+expect: 2 SYN C>S
+expect: at least 3 data S>C
+expect: C counted TCPLossProbes
+";
+    assert_eq!(Script::parse(text).unwrap().to_string(), text);
+    for (wrong_one, column) in [
+        ("S: send(conn, 10)", 9),
+        ("link: forge FIN S>C exact", 13),
+        ("link: forge RST S>C near", 21),
+        ("after C is HAPPY, C: close()", 12),
+        ("expect: C through", 18),
+        ("expect: no retransmission", 12),
+        ("expect: at least SYN C>S", 18),
+    ] {
+        assert_eq!(wrong(wrong_one).column, column, "{wrong_one}");
     }
 }

@@ -48,6 +48,12 @@ pub enum Condition {
     Returned(Actor, &'static str),
     /// A segment has passed.
     Passed(Which),
+    /// A segment has been seen at the end of an actor.
+    Seen(Which, Actor),
+    /// The kernel says that the socket of an actor is in that state; `None`: that it has no such socket.
+    Is(Actor, Option<State>),
+    /// So much time has passed since the line before was done.
+    Elapsed(Span),
 }
 
 /// What a line says.
@@ -61,6 +67,10 @@ pub enum What {
     Segment(Sent),
     /// The link does something to a segment.
     Link(Deed, Which),
+    /// The link puts a segment on the wire that nobody sent.
+    Forge(Forged),
+    /// The cable is cut, or mended.
+    Cable(Cable),
     /// sock_diag answers for the socket of an actor.
     Answer(Actor, Answered),
     /// What is expected at this place.
@@ -118,6 +128,38 @@ impl fmt::Display for Actor {
     }
 }
 
+/// The name of a socket in a script: a small letter, and up to 15 small letters and digits of ASCII.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    octets: [u8; 16],
+    len: u8,
+}
+
+impl Name {
+    /// The name, where it can be one.
+    pub fn of(text: &str) -> Option<Self> {
+        let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
+        let is_name = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit();
+        let mut octets = [0; 16];
+        if !begins || !text.bytes().all(is_name) || ["listener", "to"].contains(&text) {
+            return None;
+        }
+        octets.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { octets, len: text.len() as u8 })
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.octets[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A call as it is asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Asked {
@@ -129,6 +171,8 @@ pub struct Asked {
     pub request: Request,
     /// What it returns; `None` where that is left to the kernel.
     pub result: Option<Result<i64, Errno>>,
+    /// The name under which the socket is known that it returns.
+    pub named: Option<Name>,
     /// The state that TCP_INFO tells afterwards.
     pub state: Option<State>,
 }
@@ -140,6 +184,8 @@ pub enum On {
     Listener,
     /// The one whose peer is that actor.
     Peer(Actor),
+    /// The one of that name.
+    Named(Name),
 }
 
 /// A call and its arguments; numbers that are not given are left to who performs it.
@@ -165,8 +211,16 @@ pub enum Request {
     SetOption(OptionName, OptionValue),
     /// `close()`.
     Close,
+    /// `getsockopt(OPTION)`.
+    GetOption(OptionName),
+    /// `dup()`: another descriptor of the socket.
+    Duplicate,
+    /// `fork(ACTOR)`: another process, which has copies of all descriptors.
+    Fork(Actor),
     /// `exit()`: the process ends.
     Exit,
+    /// `kill()`: somebody kills the process (SIGKILL).
+    Kill,
 }
 
 /// A segment as it is sent.
@@ -224,6 +278,62 @@ pub enum Deed {
     Damage,
     /// `delay SPAN`.
     Delay(Span),
+    /// `overtake`: the next segment of the direction passes it.
+    Overtake,
+    /// `replay SPAN`: it comes a second time, so much later.
+    Replay(Span),
+    /// `mark`: congestion is marked on it (CE, RFC 3168).
+    Mark,
+}
+
+/// A segment that nobody sent: the link makes it up as a forger would.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forged {
+    /// Whose it pretends to be.
+    pub from: Actor,
+    /// To whom it goes.
+    pub to: Actor,
+    /// What it is.
+    pub what: Forgery,
+    /// Where its sequence number lies.
+    pub place: Aim,
+}
+
+/// What is forged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forgery {
+    /// A RST.
+    Rst,
+    /// A SYN.
+    Syn,
+    /// So many octets.
+    Data(u16),
+}
+
+/// Where the sequence number of a forged segment lies in its receiver's eyes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aim {
+    /// It is just the next one that is expected.
+    Exact,
+    /// It lies inside the window, and is not the next one.
+    Inside,
+    /// It lies outside the window.
+    Outside,
+}
+
+impl Aim {
+    /// All of them by their words.
+    pub(super) const WORDS: [(&'static str, Self); 3] =
+        [("exact", Self::Exact), ("inside", Self::Inside), ("outside", Self::Outside)];
+}
+
+/// What becomes of the cable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cable {
+    /// Nothing passes any more.
+    Cut,
+    /// Segments pass again.
+    Mended,
 }
 
 /// Which segment: `2nd data C>S`.
@@ -276,6 +386,23 @@ pub enum Expected {
     Finding(String),
     /// `ending NAME`: the connection ends so.
     Ending(String),
+    /// `no finding NAME`: there is none of that name.
+    NoFinding(String),
+    /// `cause NAME`: a segment has that cause.
+    Cause(String),
+    /// `ACTOR through STATE STATE…`: the end went through these, one after the other.
+    Through(Actor, Vec<State>),
+    /// `ACTOR counted NAME`: the kernel of the actor's host has counted it (`nstat`), at least once.
+    Counted(Actor, String),
+    /// `[at least] N KIND FROM>TO`: so many segments of the kind were sent.
+    Count {
+        /// How many.
+        number: u32,
+        /// Whether more are as good.
+        or_more: bool,
+        /// Of what kind, and which way; without a number.
+        which: Which,
+    },
 }
 
 /// What the link between two hosts did with a segment, as the link itself says: it is the witness of what the ends cannot see.
@@ -304,6 +431,10 @@ pub enum LinkAct {
     Damaged,
     /// It made it up: neither end sent it.
     Injected,
+    /// It held it back until the next one had passed.
+    Overtaken,
+    /// It marked congestion on it (CE, RFC 3168).
+    Marked,
 }
 
 impl LinkAct {
@@ -315,6 +446,8 @@ impl LinkAct {
             Self::Duplicated => "duplicated",
             Self::Damaged => "damaged",
             Self::Injected => "injected",
+            Self::Overtaken => "overtaken",
+            Self::Marked => "marked",
         }
     }
 }
@@ -326,6 +459,9 @@ impl From<Deed> for LinkAct {
             Deed::Double => Self::Duplicated,
             Deed::Damage => Self::Damaged,
             Deed::Delay(span) => Self::Delayed(span),
+            Deed::Overtake => Self::Overtaken,
+            Deed::Replay(_) => Self::Duplicated,
+            Deed::Mark => Self::Marked,
         }
     }
 }
@@ -389,6 +525,11 @@ impl fmt::Display for Line {
             When::After(Condition::Waits(actor, call)) => write!(f, "after {actor} waits in {call}, ")?,
             When::After(Condition::Returned(actor, call)) => write!(f, "after {actor} returned from {call}, ")?,
             When::After(Condition::Passed(which)) => write!(f, "after {which}, ")?,
+            When::After(Condition::Seen(which, actor)) => write!(f, "after {which} seen by {actor}, ")?,
+            When::After(Condition::Is(actor, state)) => {
+                write!(f, "after {actor} is {}, ", state.map_or("none", State::name))?;
+            }
+            When::After(Condition::Elapsed(span)) => write!(f, "after {}, ", Shown(*span))?,
         }
         match &self.what {
             What::Address(actor, at) => write!(f, "{actor} = {at}"),
@@ -399,16 +540,45 @@ impl fmt::Display for Line {
                 Deed::Double => write!(f, "link: double {which}"),
                 Deed::Damage => write!(f, "link: damage {which}"),
                 Deed::Delay(span) => write!(f, "link: delay {} {which}", Shown(*span)),
+                Deed::Overtake => write!(f, "link: overtake {which}"),
+                Deed::Replay(span) => write!(f, "link: replay {} {which}", Shown(*span)),
+                Deed::Mark => write!(f, "link: mark {which}"),
             },
+            What::Forge(Forged { from, to, what, place }) => {
+                let place = Aim::WORDS.iter().find(|(_, known)| known == place).map_or("", |(word, _)| word);
+                match what {
+                    Forgery::Rst => write!(f, "link: forge RST {from}>{to} {place}"),
+                    Forgery::Syn => write!(f, "link: forge SYN {from}>{to} {place}"),
+                    Forgery::Data(octets) => write!(f, "link: forge {octets} octets {from}>{to} {place}"),
+                }
+            }
+            What::Cable(Cable::Cut) => f.write_str("link: cut"),
+            What::Cable(Cable::Mended) => f.write_str("link: mend"),
             What::Answer(actor, Answered { state, remaining }) => {
                 write!(f, "kernel: {actor} {}", state.map_or("none", State::name))?;
                 remaining.map_or(Ok(()), |remaining| write!(f, " for {}", Shown(remaining)))
             }
-            What::Expect(Expected::State(actor, state)) => {
-                write!(f, "expect: {actor} {}", state.map_or("?", State::name))
+            What::Expect(expected) => write!(f, "expect: {expected}"),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(actor, state) => write!(f, "{actor} {}", state.map_or("?", State::name)),
+            Self::Finding(name) => write!(f, "finding {name}"),
+            Self::NoFinding(name) => write!(f, "no finding {name}"),
+            Self::Ending(name) => write!(f, "ending {name}"),
+            Self::Cause(name) => write!(f, "cause {name}"),
+            Self::Through(actor, states) => {
+                write!(f, "{actor} through")?;
+                states.iter().try_for_each(|state| write!(f, " {}", state.name()))
             }
-            What::Expect(Expected::Finding(name)) => write!(f, "expect: finding {name}"),
-            What::Expect(Expected::Ending(name)) => write!(f, "expect: ending {name}"),
+            Self::Counted(actor, name) => write!(f, "{actor} counted {name}"),
+            Self::Count { number, or_more, which } => {
+                write!(f, "{}{number} {which}", if *or_more { "at least " } else { "" })
+            }
         }
     }
 }
@@ -419,6 +589,7 @@ impl fmt::Display for Asked {
         let on = self.on.map(|on| match on {
             On::Listener => "listener".to_owned(),
             On::Peer(actor) => actor.to_string(),
+            On::Named(name) => name.as_str().to_owned(),
         });
         let octets = |len: &Option<u32>, flags: &MessageFlags| {
             let flags = (!flags.is_empty()).then(|| flags.to_string());
@@ -426,6 +597,9 @@ impl fmt::Display for Asked {
         };
         let args: Vec<String> = match &self.request {
             Request::Socket | Request::Accept | Request::Close | Request::Exit => Vec::new(),
+            Request::Duplicate | Request::Kill => Vec::new(),
+            Request::Fork(actor) => vec![actor.to_string()],
+            Request::GetOption(option) => vec![option_name(*option)],
             Request::Bind(address) => address.iter().map(SocketAddr::to_string).collect(),
             Request::Listen(backlog) => backlog.iter().map(i32::to_string).collect(),
             Request::Connect(to) => to.iter().map(|to| format!("to {to}")).collect(),
@@ -433,11 +607,7 @@ impl fmt::Display for Asked {
             Request::Receive(_, len, flags) => octets(len, flags),
             Request::Shutdown(how) => vec![how.to_string()],
             Request::SetOption(option, value) => {
-                let option = match option {
-                    OptionName::Socket(option) => option.to_string(),
-                    OptionName::Tcp(option) => option.to_string(),
-                    OptionName::Other(_, option) => option.to_string(),
-                };
+                let option = option_name(*option);
                 let value = match value {
                     OptionValue::Int(value) => value.to_string(),
                     OptionValue::Linger { seconds, .. } => seconds.to_string(),
@@ -450,12 +620,21 @@ impl fmt::Display for Asked {
             write!(f, "{}{arg}", if n == 0 { "" } else { ", " })?;
         }
         f.write_str(")")?;
-        match &self.result {
-            Some(Ok(result)) => write!(f, " = {result}")?,
-            Some(Err(errno)) => write!(f, " = -{errno}")?,
-            None => {}
+        match (&self.result, &self.named) {
+            (Some(Ok(result)), _) => write!(f, " = {result}")?,
+            (Some(Err(errno)), _) => write!(f, " = -{errno}")?,
+            (None, Some(name)) => write!(f, " = {}", name.as_str())?,
+            (None, None) => {}
         }
         self.state.map_or(Ok(()), |state| write!(f, " in {state}"))
+    }
+}
+
+fn option_name(option: OptionName) -> String {
+    match option {
+        OptionName::Socket(option) => option.to_string(),
+        OptionName::Tcp(option) => option.to_string(),
+        OptionName::Other(_, option) => option.to_string(),
     }
 }
 
@@ -474,6 +653,10 @@ impl Request {
             Self::SetOption(..) => "setsockopt",
             Self::Close => "close",
             Self::Exit => "exit",
+            Self::GetOption(_) => "getsockopt",
+            Self::Duplicate => "dup",
+            Self::Fork(_) => "fork",
+            Self::Kill => "kill",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The segments that are kept for a timeline, and the connections that they belong to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::batch::Batch;
 use super::conflicts::Conflicts;
@@ -8,7 +8,8 @@ use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
 use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
-use crate::story::{Observed, Sighting, Trace, Witnessed};
+use crate::script::LinkAct;
+use crate::story::{Observed, Sense, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -57,6 +58,8 @@ pub(super) struct Kept {
     room: u64,
     ended: Vec<Connection>,
     conflicts: Conflicts,
+    /// What the sighting of a frame says of its ends, where it is not that it passed.
+    senses: HashMap<u64, (Sense, Vec<LinkAct>)>,
 }
 
 impl Kept {
@@ -66,6 +69,10 @@ impl Kept {
 
     pub(super) fn with_room(self, octets: u64) -> Self {
         Self { room: octets, ..self }
+    }
+
+    pub(super) fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
+        Self { senses, ..self }
     }
 
     pub(super) fn keeps_any(&self) -> bool {
@@ -88,7 +95,7 @@ impl Kept {
         mut growing: Option<&mut Growth>,
         mut breakdowns: Option<&mut Breakdowns>,
     ) {
-        let Self { keep, sightings, held, room, left_out, conflicts, .. } = self;
+        let Self { keep, sightings, held, room, left_out, conflicts, senses, .. } = self;
         let most = keep.most();
         batch.follow_with(table, |segment, step, more| {
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
@@ -112,6 +119,7 @@ impl Kept {
             let from = step.from;
             let mut sighting =
                 Sighting::passing(Observed { segment: *segment, step, preview, tunnel: more.tunnel, seen: more.seen });
+            (sighting.sense, sighting.acts) = senses.get(&segment.frame).cloned().unwrap_or_default();
             match &mut growing {
                 Some(growing) => {
                     if from == Side::Server {

@@ -74,6 +74,8 @@ pub(super) struct PerEnd {
     updates_since: Option<Timestamp>,
     /// What the kernel said it sends, and that was not captured yet.
     pub(super) expected: VecDeque<Awaited>,
+    /// What a segment that is known to be lost would have moved it to, until another one brings the same.
+    pub(super) overdue: Vec<Move>,
     /// Its last FIN, and its last SYN-ACK: what a move of the peer rests on that a later segment proves.
     pub(super) fin: Option<EventId>,
     pub(super) syn_ack: Option<EventId>,
@@ -115,6 +117,8 @@ pub(super) struct Undone {
 /// A segment, as far as the joins need it.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
+    /// Whether it is known not to have arrived.
+    pub(super) is_lost: bool,
     pub(super) event: EventId,
     pub(super) frame: u64,
     pub(super) from: Side,
@@ -253,7 +257,8 @@ impl PerConnection {
             if is_written && self.ends[from as usize].calls.is_watched() {
                 self.ends[from as usize].unwritten.add(range, place);
             }
-            if !self.is_one_end() && self.ends[from.peer() as usize].calls.is_watched() {
+            let is_lost = self.seen[place].is_lost;
+            if !is_lost && !self.is_one_end() && self.ends[from.peer() as usize].calls.is_watched() {
                 self.ends[from as usize].unread.add(range, place);
             }
         }
@@ -275,7 +280,7 @@ impl PerConnection {
             if seen.from == side && is_written {
                 self.ends[side as usize].unwritten.add(range, place);
             }
-            if seen.from == peer && is_read {
+            if seen.from == peer && is_read && !seen.is_lost {
                 self.ends[peer as usize].unread.add(range, place);
             }
         }

@@ -9,7 +9,7 @@ use crate::flow::{ConnectionId, Side};
 use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::Move;
 use crate::time::Span;
-use crate::wire::Flags;
+use crate::wire::{Flags, Segment};
 
 impl Timeline {
     /// Takes in what the link did.
@@ -29,6 +29,22 @@ impl Timeline {
             Some((id, place)) => self.join_act(id, place, event, act.act),
             None => self.unseen.push(event, act),
         }
+    }
+
+    /// Takes in what the link did with the segment at `place`, of which that is known as it is seen.
+    pub(super) fn acted_on(
+        &mut self,
+        id: ConnectionId,
+        place: Place,
+        order: Order,
+        (act, segment): (LinkAct, Segment),
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let from = connection.seen[place].from;
+        let kind = EventKind::Link(LinkActEvent { from, act, segment: None, what: Box::new(segment) });
+        let event = self.events.push(order, segment.at, Some(id), kind);
+        connection.events.push(event);
+        self.join_act(id, place, event, act);
     }
 
     /// Looks whether the link did something to the segment at `place`, which was just seen.
@@ -69,7 +85,7 @@ impl Timeline {
             LinkAct::Duplicated => Some(Fate::Duplicated),
             LinkAct::Damaged => Some(Fate::Damaged),
             // Whether it arrived is another witness's matter.
-            LinkAct::Delayed(_) | LinkAct::Injected => None,
+            LinkAct::Delayed(_) | LinkAct::Injected | LinkAct::Overtaken | LinkAct::Marked => None,
         };
         if fate.is_some() {
             self.events.segment_mut(seen.event).fate = fate;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod binds;
+mod both_ends;
 mod call_table;
 mod calls;
 mod cause;

@@ -2,6 +2,7 @@
 
 use super::events::{Events, Order};
 use super::{EventId, EventKind, TransitionEvent};
+use crate::calls::Errno;
 use crate::flow::{ConnectionId, Disagreement, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Move, Rule, State};
@@ -20,6 +21,8 @@ pub(super) struct Path {
     judged: usize,
     /// Steps were changed that words had been held against: all have to be again.
     is_stale: bool,
+    /// A witness saw the end in a state that it has only with the peer's FIN.
+    had_peers_fin: bool,
 }
 
 /// A step of a path.
@@ -74,6 +77,19 @@ impl Said {
         let (Some(left), Some(state)) = (self.left, state) else { return true };
         Self { state: Some(left), ..self.clone() }.fits(state)
     }
+
+    /// Whether it is the state after a call that failed with ETIMEDOUT: the kernel gave the connection up, and tells nobody else.
+    fn tells_of_a_timeout(&self, events: &Events) -> bool {
+        let failed = |call| events.call(call).call.errno() == Some(Errno::ETIMEDOUT);
+        self.by == Witness::TcpInfo && self.state == Some(State::Closed) && self.after.is_some_and(failed)
+    }
+}
+
+impl Entered {
+    /// Whether no segment shows it, and no timer that was seen running.
+    fn is_only_witnessed(&self) -> bool {
+        matches!(self.by, Some(Witness::Kernel | Witness::TcpInfo))
+    }
 }
 
 impl Path {
@@ -110,6 +126,11 @@ impl Path {
         self.initial == Some(state) || self.steps.iter().any(|step| step.state == state)
     }
 
+    /// Whether a witness has said that the peer's FIN arrived.
+    pub(super) fn had_peers_fin(&self) -> bool {
+        self.had_peers_fin
+    }
+
     /// Takes back the step of `event`, if it is the last one; whether it was.
     pub(super) fn take_back_last(&mut self, event: EventId) -> bool {
         let is_last = self.steps.last().is_some_and(|step| step.event == event);
@@ -141,6 +162,8 @@ impl Path {
 
     /// Takes in a witness's word.
     pub(super) fn hear(&mut self, said: Said) {
+        let with_fin = [State::CloseWait, State::Closing, State::LastAck, State::TimeWait];
+        self.had_peers_fin |= said.state.is_some_and(|state| with_fin.contains(&state));
         self.said.push(said);
     }
 
@@ -192,10 +215,10 @@ impl Path {
         let anew = std::mem::take(&mut self.is_stale);
         if anew {
             self.judged = 0;
-            for made in self.steps.iter().filter(|step| step.by == Some(Witness::Kernel)) {
+            for made in self.steps.iter().filter(|step| step.is_only_witnessed()) {
                 events.withdraw(made.event);
             }
-            self.steps.retain(|step| step.by != Some(Witness::Kernel));
+            self.steps.retain(|step| !step.is_only_witnessed());
             self.index();
             for step in &self.steps {
                 let transition = events.transition_mut(step.event);
@@ -216,10 +239,10 @@ impl Path {
                         events.transition_mut(event).evidence.insert(place, said.by);
                     }
                 }
-                Err(from) if said.by == Witness::Kernel => {
+                Err(from) if said.by == Witness::Kernel || said.tells_of_a_timeout(events) => {
                     // No segment shows it: the kernel's word alone makes it a transition.
                     let (Some(to), Some(side)) = (said.state, side) else { continue };
-                    let made = |step: &&Entered| step.by == Some(Witness::Kernel);
+                    let made = |step: &&Entered| step.is_only_witnessed();
                     if self.steps.iter().filter(made).count() >= MOST_MADE {
                         continue;
                     }
@@ -235,15 +258,15 @@ impl Path {
                         side,
                         from,
                         to,
-                        cause: None,
+                        cause: said.after,
                         rule: step.rule,
-                        evidence: vec![Witness::Kernel],
+                        evidence: vec![said.by],
                         disagreement,
                     };
                     let at = Some(said.asked);
                     let event = events.push(Order::of_sample(said.asked), at, of, EventKind::Transition(transition));
                     let place = self.steps.partition_point(|step| step.at.is_none_or(|at| at <= said.asked));
-                    self.steps.insert(place, Entered { at, state: to, event, by: Some(Witness::Kernel) });
+                    self.steps.insert(place, Entered { at, state: to, event, by: Some(said.by) });
                     self.index();
                     born.push(event);
                 }

@@ -14,7 +14,7 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 impl Timeline {
     /// Takes in that a segment was seen.
     pub(super) fn sighted(&mut self, sighting: Sighting) {
-        let Sighting { observed, ends, sense } = sighting;
+        let Sighting { observed, ends, sense, acts } = sighting;
         let id = observed.step.connection;
         self.know(id, ends, observed.segment.at);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -60,6 +60,7 @@ impl Timeline {
             connection.seen.reserve_exact(1);
         }
         connection.seen.push(Seen {
+            is_lost: sense == Sense::Leaves,
             event,
             frame: segment.frame,
             from,
@@ -89,6 +90,9 @@ impl Timeline {
         connection.note_explicable(place);
         connection.expect(&mut self.events, place);
         self.stale.insert(id);
+        for act in acts {
+            self.acted_on(id, place, order, (act, segment));
+        }
         if !self.unseen.is_empty() {
             self.expect_act(id, place);
         }
@@ -96,8 +100,11 @@ impl Timeline {
         if step.findings.contains(Finding::CapturedTwice) {
             return;
         }
-        connection.ends[from as usize].answers.see(segment.flags, place);
-        connection.be_read(&mut self.events, place);
+        // What did not arrive let no call return.
+        if sense != Sense::Leaves {
+            connection.ends[from as usize].answers.see(segment.flags, place);
+            connection.be_read(&mut self.events, place);
+        }
         let sender = &mut connection.ends[from as usize];
         if segment.flags.contains(Flags::FIN) {
             sender.fin = Some(event);
@@ -105,19 +112,40 @@ impl Timeline {
         if segment.flags.contains(Flags::SYN | Flags::ACK) {
             sender.syn_ack = Some(event);
         }
+        let is_needless = connection.is_needless_fin(from, segment.flags, &step.moves);
         let made_up = connection.made_up_for(from, segment.flags, step.ack).map(|step| (from.peer(), step));
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
         }
+        // What a lost acknowledgement would have done, the next one that arrives does: they are cumulative.
+        let arrives = sense != Sense::Leaves;
+        let overdue = match self.connections.get_mut(&id) {
+            Some(connection) if arrives && segment.flags.contains(Flags::ACK) => {
+                std::mem::take(&mut connection.ends[from.peer() as usize].overdue)
+            }
+            _ => Vec::new(),
+        };
+        for step in overdue {
+            self.move_by_segment(id, from.peer(), step, order, event);
+        }
         for (side, step) in made_up.into_iter().chain(step.moves.into_iter().flatten()) {
             let is_senders = side == from;
+            if is_needless && !is_senders {
+                continue;
+            }
             let shows = match sense {
                 Sense::Passes => true,
                 Sense::Leaves => is_senders,
                 Sense::Arrives => !is_senders,
             };
+            let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
             if shows {
                 self.move_by_segment(id, side, step, order, event);
+            } else if !arrives
+                && !controls
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
+                connection.ends[side as usize].overdue.push(step);
             }
         }
     }

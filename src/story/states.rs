@@ -5,8 +5,9 @@ use super::connection::PerConnection;
 use super::events::{Events, Order};
 use super::path::{Judged, Moved};
 use crate::flow::{Detail, FindingAt, Side};
-use crate::tcp::{Finding, State};
+use crate::tcp::{Finding, Move, Rule, State};
 use crate::time::Timestamp;
+use crate::wire::Flags;
 
 impl PerConnection {
     /// Moves an end.
@@ -26,6 +27,19 @@ impl PerConnection {
             return None;
         }
         Some(self.step(events, moved))
+    }
+
+    /// Whether `moves`, by a FIN of `from` that comes again, only take back and repeat what a witness saw that the first one did.
+    ///
+    /// A tail loss probe sends a FIN again before its acknowledgement, which may be delayed, has come (RFC 8985, 7.3): to the
+    /// numbers alone it looks as if the first had been lost.
+    pub(super) fn is_needless_fin(&self, from: Side, flags: Flags, moves: &[Option<(Side, Move)>]) -> bool {
+        let path = &self.ends[from.peer() as usize].path;
+        let mut of_receiver = moves.iter().flatten().filter(|(side, _)| *side != from).map(|(_, step)| step);
+        flags.contains(Flags::FIN)
+            && path.had_peers_fin()
+            && of_receiver.next().is_some_and(|step| step.rule == Rule::NotArrived)
+            && of_receiver.next_back().is_some_and(|step| path.last() == Some(step.to))
     }
 
     fn take_back(&mut self, events: &mut Events, side: Side, to: State) {

@@ -1026,6 +1026,33 @@ fn a_copy_is_the_same_frame_again_and_has_no_cause_of_its_own() {
     );
 }
 
+#[test]
+fn a_fin_that_was_taken_and_comes_again_had_not_been_lost() {
+    let script = |seen: &str| {
+        format!(
+            "{SET_UP}
+            40us..45us C: close() = 0
+            42us C > S: F. 1(0) ack 1
+            43us..50us S: recv() = 0{seen}
+            40000us C > S: F. 1(0) ack 1
+            40010us S > C: . 1(0) ack 2
+            "
+        )
+    };
+    let taken = |script: &str| {
+        let story = story(script);
+        let steps = story.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Transition(step) if step.to == State::CloseWait => Some((event.at, step.disagreement.is_some())),
+            _ => None,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    // The server's kernel had it when recv returned: the second one is a tail loss probe.
+    assert_eq!(taken(&script(" in CLOSE-WAIT")), [(Some(moment(42)), false)]);
+    // Where nobody saw that, the numbers alone say that it had not arrived.
+    assert_eq!(taken(&script("")), [(Some(moment(40_000)), false)]);
+}
+
 // ---- the link -----------------------------------------------------------------------------------------------------
 
 #[test]

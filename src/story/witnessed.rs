@@ -6,7 +6,7 @@ use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUs
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
-use crate::script::LinkEvent;
+use crate::script::{LinkAct, LinkEvent};
 use crate::time::Timestamp;
 use crate::wire::{Segment, Tunnel};
 
@@ -69,13 +69,16 @@ pub struct Sighting {
     pub ends: [SocketAddr; 2],
     /// What its being seen there says of its ends.
     pub sense: Sense,
+    /// What a link between the ends says that it did with the segment besides carrying it; what it says of segments
+    /// that are not known yet is a [`Witnessed::Link`].
+    pub acts: Vec<LinkAct>,
 }
 
 impl Sighting {
     /// One on the way between its ends, of which it is not known yet which is the client.
     pub fn passing(observed: Observed) -> Box<Self> {
         let ends = [observed.segment.from(), observed.segment.to()];
-        Box::new(Self { observed, ends, sense: Sense::Passes })
+        Box::new(Self { observed, ends, sense: Sense::Passes, acts: Vec::new() })
     }
 }
 

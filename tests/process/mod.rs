@@ -27,6 +27,7 @@ impl Process {
     }
 
     /// Waits until a line of standard error holds a text.
+    #[allow(dead_code, reason = "not every test that watches a process waits for its words")]
     pub(crate) fn await_line(&mut self, text: &str) {
         while !self.told.last().is_some_and(|line| line.contains(text)) {
             match self.lines.recv_timeout(LIMIT) {

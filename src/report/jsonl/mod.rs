@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use self::event::{CallLine, KernelLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
-use self::status::{CountsLine, DropsLine, InterfaceLine, OpenedLine};
+use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
 pub use self::stream::EventStream;
 use super::expression::Judged;
 use super::run::{KernelTrace, RunSummary};
@@ -132,6 +132,34 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
         self.lines.event(event, known)?;
+        self.end_line()
+    }
+
+    /// Writes an object as a line.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub(in crate::report) fn line(&mut self, object: &impl serde::Serialize) -> io::Result<()> {
+        self.lines.object(object)?;
+        self.end_line()
+    }
+
+    /// Writes the `scenario` line of a run: what was played.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn scenario(&mut self, name: &str, group: &str, title: &str) -> io::Result<()> {
+        self.lines.object(&ScenarioLine { r#type: "scenario", name, group, title })?;
+        self.end_line()
+    }
+
+    /// Writes an `expectation` line of a run: what was expected, and what was there instead, if it did not hold.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn expectation(&mut self, expected: &str, instead: Option<&str>) -> io::Result<()> {
+        let holds = instead.is_none();
+        self.lines.object(&ExpectationLine { r#type: "expectation", expected, holds, instead })?;
         self.end_line()
     }
 

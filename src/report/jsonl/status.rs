@@ -1,4 +1,4 @@
-//! The lines that tell how a capture stands: `opened`, `drops`, `counts` and `interface`.
+//! The lines that tell how a capture or a run stands: `opened`, `drops`, `counts`, `interface`, `scenario` and `expectation`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,4 +64,20 @@ pub(super) struct InterfaceLine<'a> {
     pub(super) r#type: &'static str,
     #[serde(flatten)]
     pub(super) interface: &'a Interface,
+}
+
+#[derive(Serialize)]
+pub(super) struct ScenarioLine<'a> {
+    pub(super) r#type: &'static str,
+    pub(super) name: &'a str,
+    pub(super) group: &'a str,
+    pub(super) title: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct ExpectationLine<'a> {
+    pub(super) r#type: &'static str,
+    pub(super) expected: &'a str,
+    pub(super) holds: bool,
+    pub(super) instead: Option<&'a str>,
 }

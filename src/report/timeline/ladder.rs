@@ -348,6 +348,7 @@ impl<'a> Page<'a> {
     /// The segment's arrow with its label, and more lines where the label needs them.
     fn arrow(&self, from: Side, words: SegmentWords) -> Vec<Line> {
         let inner = self.wire - 2;
+        let is_lost = words.is_lost;
         let label_width = inner.saturating_sub(5);
         let mut labels: Vec<Line> = vec![Line::default()];
         let must = words.what.into_iter().chain(words.place).chain(words.remarks).map(|part| (part, true));
@@ -365,21 +366,35 @@ impl<'a> Page<'a> {
         let mut labels = labels.into_iter();
         let paint = paint_of(from);
         let label = labels.next().unwrap_or_default().cut(label_width, self.glyphs.ellipsis);
-        let shaft = self.glyphs.line.repeat(inner - 4 - label.width());
+        // What does not arrive ends in mid-air.
+        let len = inner - 4 - label.width();
+        let flies = if is_lost { len / 2 } else { len };
+        let shaft = self.glyphs.line.repeat(flies);
+        let (air, lost) = (" ".repeat(len - flies), self.glyphs.lost);
         let mut first = Line::default();
         match from {
             Side::Client => {
                 first.push(Paint::Dim, self.glyphs.from_left);
                 first.push(paint, format!("{} ", self.glyphs.line));
                 first.append(label);
-                first.push(paint, format!(" {shaft}{}", self.glyphs.right));
+                let end =
+                    if is_lost { format!(" {shaft}{lost}{air}") } else { format!(" {shaft}{}", self.glyphs.right) };
+                first.push(paint, end);
                 first.push(Paint::Dim, self.glyphs.lifeline);
             }
             Side::Server => {
                 first.push(Paint::Dim, self.glyphs.lifeline);
-                first.push(paint, format!("{}{} ", self.glyphs.left, self.glyphs.line));
+                let head = if is_lost { "  ".to_owned() } else { format!("{}{}", self.glyphs.left, self.glyphs.line) };
+                first.push(paint, format!("{head} "));
                 first.append(label);
-                first.push(paint, format!(" {}", shaft));
+                first.push(
+                    paint,
+                    if is_lost {
+                        format!(" {}{lost}{shaft}", &air[..air.len().saturating_sub(1)])
+                    } else {
+                        format!(" {shaft}")
+                    },
+                );
                 first.push(Paint::Dim, self.glyphs.from_right);
             }
         }

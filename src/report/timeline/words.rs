@@ -186,6 +186,8 @@ pub(super) struct SegmentWords {
     /// What decides: its findings, and a window that is closed, opened or filled.
     pub(super) remarks: Vec<Line>,
     pub(super) may: Vec<Line>,
+    /// Whether it does not reach the other end, or not whole.
+    pub(super) is_lost: bool,
 }
 
 /// What stands on a segment's arrow.
@@ -203,6 +205,7 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     }
     let window = format!("win {}", segment.window);
     let (mut remarks, mut may) = (Vec::new(), Vec::new());
+    let is_lost = matches!(segment.fate, Some(Fate::Lost | Fate::Damaged));
     // What the cause says already needs no second telling.
     let is_said = |finding: &Finding| {
         matches!(
@@ -242,7 +245,7 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
         let at = if flags.contains(Flags::SYN) { may.len() } else { 0 };
         may.splice(at..at, measured(segment, style));
     }
-    SegmentWords { what, place, remarks, may }
+    SegmentWords { what, place, remarks, may, is_lost }
 }
 
 /// Tunnels from the outermost on: `VLAN 5, VXLAN 42 10.0.0.1 → 10.0.0.2`.
@@ -283,7 +286,7 @@ pub(super) fn run(run: &[&SegmentEvent]) -> SegmentWords {
             }
         }
     }
-    SegmentWords { what, place, remarks: Vec::new(), may: Vec::new() }
+    SegmentWords { what, place, remarks: Vec::new(), may: Vec::new(), is_lost: false }
 }
 
 /// The cause of a run: all its calls, or that the kernel acknowledged.
@@ -552,6 +555,8 @@ pub(super) fn link(index: &Index<'_>, link: &LinkActEvent, style: &Style) -> Lin
         LinkAct::Duplicated => "duplicates",
         LinkAct::Damaged => "damages",
         LinkAct::Injected => "injects",
+        LinkAct::Overtaken => "reorders",
+        LinkAct::Marked => "CE-marks",
     };
     let what = link.segment.and_then(|segment| frame_of(index, segment));
     let what = what.map_or_else(|| link.what.flags.to_string(), |frame| format!("#{frame}"));

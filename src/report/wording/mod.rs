@@ -4,6 +4,7 @@ mod amount;
 mod breakdown;
 mod english;
 mod mistakes;
+pub(super) mod passages;
 mod problem;
 
 use std::borrow::Cow;

@@ -1,0 +1,111 @@
+//! The two ends of a run, and who has which address there: fixed, so that what is shown is the same every time.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::definition::{Definition, Setting};
+use super::netlink::Mac;
+use crate::script::{Actor, Request, What};
+
+/// One of the two ends of the link, or both of them on the loopback interface.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum End {
+    /// The clients' host.
+    Client,
+    /// The servers' host.
+    Server,
+}
+
+impl End {
+    /// The host of an actor: those whose names begin with S are servers.
+    pub(super) fn of(actor: Actor) -> Self {
+        if actor.name().starts_with('S') { Self::Server } else { Self::Client }
+    }
+
+    /// The other one.
+    pub(super) const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// The address of a host.
+pub(super) fn address(end: End, setting: &Setting) -> IpAddr {
+    match (&setting.link, setting.ipv6) {
+        (None, false) => Ipv4Addr::LOCALHOST.into(),
+        (None, true) => Ipv6Addr::LOCALHOST.into(),
+        (Some(_), false) => Ipv4Addr::new(10, 0, 0, 1 + end as u8).into(),
+        (Some(_), true) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1 + end as u16).into(),
+    }
+}
+
+pub(super) fn mac(end: End) -> Mac {
+    let [a, b, c, d] = MAC;
+    [a, b, c, d, 0, 1 + end as u8]
+}
+
+/// Who has which address: fixed, so that what is shown is the same every time.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    /// The actors, each with the address to which others connect.
+    known: Vec<(Actor, SocketAddr)>,
+}
+
+impl Addresses {
+    pub(super) fn of(definition: &Definition) -> Self {
+        let mut known: Vec<(Actor, SocketAddr)> = Vec::new();
+        let (mut clients, mut servers) = (0, 0);
+        for (actor, parent) in definition.actors() {
+            let inherited = parent.and_then(|parent| known.iter().find(|(of, _)| *of == parent).map(|(_, at)| *at));
+            let end = End::of(actor);
+            let port = match end {
+                End::Client => FIRST_CLIENT + clients,
+                End::Server => FIRST_SERVER + servers,
+            };
+            match end {
+                End::Client => clients += 1,
+                End::Server => servers += 1,
+            }
+            let own = SocketAddr::new(address(end, &definition.setting), port);
+            known.push((actor, inherited.unwrap_or(own)));
+        }
+        for line in &definition.script.lines {
+            let (actor, at) = match &line.what {
+                What::Address(actor, at) => (*actor, *at),
+                What::Call(asked) => match asked.request {
+                    Request::Bind(Some(at)) => (asked.actor, at),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            known.retain(|(of, _)| *of != actor);
+            known.push((actor, at));
+        }
+        Self { known }
+    }
+
+    /// The address of an actor.
+    pub(super) fn at(&self, actor: Actor) -> Option<SocketAddr> {
+        self.known.iter().find(|(of, _)| *of == actor).map(|(_, at)| *at)
+    }
+
+    /// The port that the n-th socket of a client is to have.
+    pub(super) fn port(&self, actor: Actor, n: u16) -> Option<u16> {
+        (End::of(actor) == End::Client).then(|| self.at(actor)).flatten().map(|at| at.port() + 100 * n)
+    }
+
+    /// Whose port it is.
+    pub(super) fn actor(&self, port: u16) -> Option<Actor> {
+        let exact = self.known.iter().find(|(_, at)| at.port() == port);
+        let by_number = || {
+            let first = FIRST_CLIENT + port.checked_sub(FIRST_CLIENT)? % 100;
+            self.known.iter().find(|(actor, at)| End::of(*actor) == End::Client && at.port() == first)
+        };
+        exact.or_else(by_number).map(|(actor, _)| *actor)
+    }
+}
+
+pub(super) const MAC: [u8; 4] = [0x02, 0, 0, 0];
+const FIRST_CLIENT: u16 = 50_001;
+const FIRST_SERVER: u16 = 3_000;

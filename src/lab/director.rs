@@ -1,0 +1,667 @@
+//! The director: has the actors perform the lines of the script one after the other, each as soon as what it waits for has happened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use super::LabError;
+use super::actor::Word;
+use super::addresses::{Addresses, End};
+use super::definition::Definition;
+use super::relay::Relay;
+use super::watched::Watched;
+use crate::calls::{Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
+use crate::kernel::{Answer, SockDiag, now};
+use crate::script::{Actor, Asked, Condition, Request, What, When};
+use crate::tcp::State;
+
+/// What a run yields that its actors and the kernel's tables tell.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) threads: Threads,
+    pub(super) calls: Vec<Call>,
+    pub(super) evidence: Vec<Answer>,
+    /// Both ends of each connection, the one that connected first; the actor of each.
+    pub(super) ends: Vec<[(Option<Actor>, SocketAddr); 2]>,
+    /// What the kernels of the hosts have counted, the clients' first, by name.
+    pub(super) counters: Vec<BTreeMap<String, u64>>,
+    /// What did not go as its line says.
+    pub(super) amiss: Vec<String>,
+}
+
+/// An actor as the director knows it.
+pub(super) struct Member {
+    actor: Actor,
+    control: OwnedFd,
+    /// `None` until it is there.
+    pid: Option<Pid>,
+    thread: ThreadId,
+    calls: u64,
+    /// The line that it performs.
+    busy: Option<usize>,
+    /// Whether it has entered that line's call.
+    entered: bool,
+    stat: Option<File>,
+    gone: bool,
+    /// Whether its end has been seen: its number may be another process's by now.
+    reaped: bool,
+    /// Its descriptors of sockets, in the order in which they came, with what is known of each.
+    sockets: Vec<SocketUse>,
+}
+
+impl Member {
+    pub(super) fn new(actor: Actor, control: OwnedFd) -> Self {
+        Self {
+            actor,
+            control,
+            pid: None,
+            thread: ThreadId(0),
+            calls: 0,
+            busy: None,
+            entered: false,
+            stat: None,
+            gone: false,
+            reaped: false,
+            sockets: Vec::new(),
+        }
+    }
+
+    /// Whether the kernel says that it sleeps in the call that it has entered.
+    fn sleeps(&mut self) -> bool {
+        let (true, Some(pid)) = (self.entered, self.pid) else { return false };
+        if self.stat.is_none() {
+            self.stat = File::open(format!("/proc/{pid}/stat")).ok();
+        }
+        let mut line = [0u8; 128];
+        let Some(len) = self.stat.as_ref().and_then(|stat| stat.read_at(&mut line, 0).ok()) else { return false };
+        // The state follows the name, which stands in parentheses and may hold any octet.
+        let after = line[..len].iter().rposition(|octet| *octet == b')');
+        after.is_some_and(|after| line.get(after + 2) == Some(&b'S'))
+    }
+}
+
+/// The run of a script.
+pub(super) struct Director<'a> {
+    definition: &'a Definition,
+    addresses: &'a Addresses,
+    cast: Vec<Member>,
+    watched: &'a Watched,
+    kernels: &'a mut [SockDiag],
+    relay: Option<&'a Relay>,
+    interrupt: Arc<AtomicBool>,
+    told: Told,
+    /// When something last happened.
+    alive: Instant,
+    seen: usize,
+    /// When the last line that was begun was done or seen to wait.
+    settled: Instant,
+}
+
+impl<'a> Director<'a> {
+    pub(super) fn new(
+        definition: &'a Definition,
+        addresses: &'a Addresses,
+        cast: Vec<Member>,
+        watched: &'a Watched,
+        kernels: &'a mut [SockDiag],
+        relay: Option<&'a Relay>,
+        interrupt: Arc<AtomicBool>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            definition,
+            addresses,
+            cast,
+            watched,
+            kernels,
+            relay,
+            interrupt,
+            told: Told::default(),
+            alive: now,
+            seen: 0,
+            settled: now,
+        }
+    }
+
+    /// Has the script performed, and asks the kernel at the end what has become of the connections.
+    ///
+    /// # Errors
+    /// Nothing went on any more: who waits for what; an actor died; it was interrupted.
+    ///
+    /// `before_the_end` is called when all is done, before the actors are ended.
+    pub(super) fn direct(mut self, before_the_end: impl FnOnce()) -> (Told, Result<(), LabError>) {
+        let result = self.perform().and_then(|()| self.look_at_last());
+        before_the_end();
+        let Self { cast, told, .. } = self;
+        end(&cast);
+        (told, result)
+    }
+
+    fn perform(&mut self) -> Result<(), LabError> {
+        let expected = self.cast.iter().filter(|member| !self.is_forked(member.actor)).count();
+        self.until("the actors to be there", |this| {
+            this.cast.iter().filter(|member| member.pid.is_some()).count() >= expected
+        })?;
+        self.settled = Instant::now();
+        let mut last: Option<usize> = None;
+        for number in 0..self.definition.script.lines.len() {
+            let line = &self.definition.script.lines[number];
+            // What comes next comes once the one before has returned, or is seen to wait.
+            if let Some(before) = last {
+                self.until("the line before", |this| this.is_settled(before))?;
+                self.settled = Instant::now();
+            }
+            last = None;
+            self.wait_for(&line.when, number)?;
+            match &line.what {
+                What::Call(asked) => {
+                    self.begin(number, asked)?;
+                    last = self.member(asked.actor);
+                }
+                What::Link(deed, which) => self.relay.into_iter().for_each(|relay| relay.rule(*deed, *which)),
+                What::Forge(forged) => self.relay.into_iter().for_each(|relay| relay.forge(*forged)),
+                What::Cable(cable) => self.relay.into_iter().for_each(|relay| relay.cable(*cable)),
+                What::Address(..) | What::Segment(_) | What::Answer(..) | What::Expect(_) => {}
+            }
+        }
+        self.until_idle()
+    }
+
+    fn is_forked(&self, actor: Actor) -> bool {
+        self.definition.actors().iter().any(|(of, parent)| *of == actor && parent.is_some())
+    }
+
+    fn member(&self, actor: Actor) -> Option<usize> {
+        self.cast.iter().position(|member| member.actor == actor)
+    }
+
+    fn is_settled(&mut self, place: usize) -> bool {
+        let member = &mut self.cast[place];
+        if member.gone || member.busy.is_none() {
+            return true;
+        }
+        // Asked again after it was seen to sleep: it may have returned and said so meanwhile.
+        member.sleeps() && !self.hear() && self.cast[place].busy.is_some()
+    }
+
+    fn wait_for(&mut self, when: &When, number: usize) -> Result<(), LabError> {
+        let When::After(condition) = when else { return Ok(()) };
+        let what = format!("what line {} waits for", self.definition.numbers[number]);
+        let begun = number;
+        self.until(&what, |this| match condition {
+            Condition::Waits(actor, call) => this.member(*actor).is_some_and(|place| {
+                let is_that = this.cast[place].busy.is_some_and(|line| this.call_of(line) == Some(call));
+                is_that && this.cast[place].sleeps()
+            }),
+            Condition::Returned(actor, call) => {
+                let made = this.lines_of(*actor, call, begun);
+                let busy = this.member(*actor).and_then(|place| this.cast[place].busy);
+                made.last().is_none_or(|last| busy.is_none_or(|busy| busy != *last))
+            }
+            Condition::Passed(which) => this.watched.has(which, this.end(End::of(which.from))),
+            Condition::Seen(which, actor) => this.watched.has(which, this.end(End::of(*actor))),
+            Condition::Is(actor, state) => this.state_of(*actor) == Some(*state),
+            Condition::Elapsed(span) => {
+                let elapsed = this.settled.elapsed() >= Duration::from_nanos(span.as_nanos().max(0) as u64);
+                // Time passes: that is what happens.
+                this.alive = Instant::now();
+                elapsed
+            }
+        })
+    }
+
+    /// The host where an end's segments are captured: the only one on loopback.
+    fn end(&self, end: End) -> End {
+        if self.kernels.len() == 1 { End::Client } else { end }
+    }
+
+    fn call_of(&self, number: usize) -> Option<&'static str> {
+        match &self.definition.script.lines[number].what {
+            What::Call(asked) => Some(asked.request.name()),
+            _ => None,
+        }
+    }
+
+    /// The lines before `number` in which an actor makes that call.
+    fn lines_of(&self, actor: Actor, call: &str, number: usize) -> Vec<usize> {
+        let lines = self.definition.script.lines[..number].iter().enumerate();
+        lines
+            .filter(|(_, line)| matches!(&line.what, What::Call(asked) if asked.actor == actor && asked.request.name() == call))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// What the kernel says of the connection of an actor; `None` where it has none yet.
+    fn state_of(&mut self, actor: Actor) -> Option<Option<State>> {
+        let (local, peer) = self.ends_of(actor)?;
+        self.ask(local, peer).ok().map(|evidence| evidence.state)
+    }
+
+    /// Both addresses of the latest connection of an actor.
+    fn ends_of(&self, actor: Actor) -> Option<(SocketAddr, SocketAddr)> {
+        let connections = self.told.ends.iter().rev().flatten_ends();
+        connections.into_iter().find(|(of, ..)| *of == Some(actor)).map(|(_, local, peer)| (local, peer))
+    }
+
+    fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Answer, LabError> {
+        let end = self.addresses.actor(local.port()).map_or(End::Client, End::of);
+        let host = if self.kernels.len() == 1 { 0 } else { end as usize };
+        self.kernels[host].lookup(local, peer).map_err(|errno| {
+            LabError::new(format!("the kernel does not tell of its sockets (sock_diag): {}", errno.desc()))
+        })
+    }
+
+    /// Has an actor begin a call, once it is idle.
+    fn begin(&mut self, number: usize, asked: &Asked) -> Result<(), LabError> {
+        let line = self.definition.numbers[number];
+        let Some(place) = self.member(asked.actor) else {
+            return Err(LabError::new(format!("line {line}: nobody is called {}", asked.actor)));
+        };
+        self.until(&format!("{} to return, as line {line} needs it", asked.actor), |this| {
+            let member = &this.cast[place];
+            member.gone || (member.pid.is_some() && member.busy.is_none()) || asked.request == Request::Kill
+        })?;
+        if self.cast[place].gone {
+            return Err(LabError::new(format!("line {line}: {} has ended before", asked.actor)));
+        }
+        match asked.request {
+            Request::Exit | Request::Kill => self.end_of(place, number, &asked.request),
+            _ => {
+                self.order(place, number)?;
+                (self.cast[place].busy, self.cast[place].entered) = (Some(number), false);
+                Ok(())
+            }
+        }
+    }
+
+    fn order(&mut self, place: usize, number: usize) -> Result<(), LabError> {
+        let member = &self.cast[place];
+        let sent = send(member.control.as_raw_fd(), &(number as u32).to_ne_bytes(), MsgFlags::MSG_NOSIGNAL);
+        sent.map(drop).map_err(|_| died(member.actor))
+    }
+
+    /// The process of an actor ends, and with it its descriptors.
+    fn end_of(&mut self, place: usize, number: usize, request: &Request) -> Result<(), LabError> {
+        let entered = now();
+        let pid = self.cast[place].pid;
+        match (request, pid) {
+            (Request::Kill, Some(pid)) => _ = kill(pid, Signal::SIGKILL),
+            _ => self.order(place, number)?,
+        }
+        self.cast[place].gone = true;
+        if let Some(pid) = pid {
+            // A process that was forked from an actor is the actor's child, or ours once that has ended.
+            let ended = || {
+                let of_ours = waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid() == Some(pid));
+                of_ours || matches!(state_of_process(pid), None | Some(b'Z'))
+            };
+            self.until("a process to end", |_| ended())?;
+            self.cast[place].reaped = true;
+        }
+        let returned = Returned { at: now(), result: Ok(0), octets: None, preview: Vec::new() };
+        let held = std::mem::take(&mut self.cast[place].sockets);
+        let mut sockets = Vec::new();
+        for used in held {
+            let role = if self.holds(used.socket) { Role::On } else { Role::Released };
+            if sockets.iter().all(|known: &SocketUse| known.socket != used.socket) {
+                sockets.push(SocketUse { role, info: None, ..used });
+            }
+        }
+        // One that is closed by it comes first: by it the call is joined.
+        sockets.sort_by_key(|used| (used.role != Role::Released, used.peer.is_none()));
+        let member = &mut self.cast[place];
+        let id = CallId { thread: member.thread, n: member.calls };
+        member.calls += 1;
+        member.busy = None;
+        let closed: Vec<_> = sockets.iter().filter_map(|used| Some((used.local?, used.peer?))).collect();
+        self.told.calls.push(Call { id, entered, op: Op::Exit, sockets, returned: Some(returned) });
+        for (local, peer) in closed {
+            let evidence = self.ask(local, peer)?;
+            self.told.evidence.push(evidence);
+        }
+        Ok(())
+    }
+
+    /// Whether anybody has a descriptor of the socket.
+    fn holds(&self, socket: Option<SocketId>) -> bool {
+        self.cast.iter().any(|member| member.sockets.iter().any(|used| used.socket == socket))
+    }
+
+    /// Waits until every call has returned.
+    fn until_idle(&mut self) -> Result<(), LabError> {
+        self.until("every call to return", |this| this.cast.iter().all(|member| member.gone || member.busy.is_none()))
+    }
+
+    /// Asks the kernel about both ends of each connection, once it says what is expected of them; in vain for a second at most.
+    fn look_at_last(&mut self) -> Result<(), LabError> {
+        use crate::script::Expected;
+        let mut expected: HashMap<Actor, Option<State>> = HashMap::new();
+        for wanted in &self.definition.expected {
+            if let Expected::State(actor, state) = wanted {
+                expected.insert(*actor, *state);
+            }
+        }
+        let is_final = |evidence: &Answer, actor: Option<Actor>| match actor.and_then(|actor| expected.get(&actor)) {
+            Some(state) => evidence.state.unwrap_or(State::Closed) == state.unwrap_or(State::Closed),
+            None => matches!(evidence.state, None | Some(State::TimeWait)),
+        };
+        let until = Instant::now() + SETTLING;
+        let ends: Vec<_> = self.told.ends.iter().flatten_ends();
+        for (actor, local, peer) in ends {
+            loop {
+                let evidence = self.ask(local, peer)?;
+                if is_final(&evidence, actor) || Instant::now() >= until || self.interrupt.load(Ordering::Acquire) {
+                    self.told.evidence.push(evidence);
+                    break;
+                }
+                self.hear_for(LOOK);
+            }
+        }
+        self.told.counters = self.kernels.iter().map(|_| BTreeMap::new()).collect();
+        for member in self.cast.iter().filter(|member| !member.gone) {
+            let host = (End::of(member.actor) as usize).min(self.kernels.len() - 1);
+            if let (Some(pid), true) = (member.pid, self.told.counters[host].is_empty()) {
+                self.told.counters[host] = counters(pid);
+            }
+        }
+        if let Some(relay) = self.relay {
+            while relay.is_busy() && Instant::now() < until {
+                self.hear_for(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears the actors until the condition holds.
+    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Result<(), LabError> {
+        loop {
+            self.hear();
+            if let Some(why) = self.told.amiss.iter().find(|why| why.starts_with(FATAL)) {
+                return Err(LabError::new(why[FATAL.len()..].to_owned()));
+            }
+            if holds(self) {
+                return Ok(());
+            }
+            if self.interrupt.load(Ordering::Acquire) {
+                return Err(LabError::new("interrupted".to_owned()));
+            }
+            let seen = self.watched.len();
+            if seen != self.seen {
+                (self.seen, self.alive) = (seen, Instant::now());
+            }
+            let patience = self.definition.setting.patience.as_nanos().max(0) as u64;
+            if self.alive.elapsed() > Duration::from_nanos(patience) {
+                return Err(self.stuck(what));
+            }
+            self.hear_for(LOOK);
+        }
+    }
+
+    /// Who waits for what.
+    fn stuck(&self, what: &str) -> LabError {
+        let waiting: Vec<_> = self
+            .cast
+            .iter()
+            .filter_map(|member| {
+                let number = member.busy?;
+                let line = self.definition.numbers[number];
+                Some(format!("{} waits in {} (line {line})", member.actor, self.call_of(number).unwrap_or("a call")))
+            })
+            .collect();
+        let who = if waiting.is_empty() { "nobody waits in a call".to_owned() } else { waiting.join(", ") };
+        let patience = self.definition.setting.patience.as_secs_f64();
+        LabError::new(format!(
+            "nothing happened for {patience} s while the script waited for {what}: {who}; let another actor do what it waits for, or set `patience` higher"
+        ))
+    }
+
+    /// Takes in what the actors have said; whether there was anything.
+    fn hear(&mut self) -> bool {
+        let mut any = false;
+        for place in 0..self.cast.len() {
+            loop {
+                if self.cast[place].gone {
+                    break;
+                }
+                let mut room = vec![0; 1 << 16];
+                match recv(self.cast[place].control.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT) {
+                    Ok(0) => {
+                        if self.cast[place].pid.is_some() {
+                            self.cast[place].gone = true;
+                            let why = died(self.cast[place].actor);
+                            self.told.amiss.push(format!("{FATAL}{why}"));
+                        }
+                        break;
+                    }
+                    Ok(len) => {
+                        any = true;
+                        self.alive = Instant::now();
+                        if let Some(word) = Word::from_bytes(&room[..len]) {
+                            self.take(place, word);
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        any
+    }
+
+    /// Waits until an actor says something, for so long at most.
+    fn hear_for(&mut self, time: Duration) {
+        let mut polled: Vec<_> = self
+            .cast
+            .iter()
+            .filter(|member| !member.gone)
+            .map(|member| PollFd::new(member.control.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut polled, time);
+    }
+
+    fn take(&mut self, place: usize, word: Word) {
+        match word {
+            Word::Here(kept) => self.enter(place, kept),
+            Word::Enters(_) => self.cast[place].entered = true,
+            Word::Cannot(number, why) => {
+                let line = self.definition.numbers.get(number).copied().unwrap_or(0);
+                let actor = self.cast[place].actor;
+                self.told.amiss.push(format!("{FATAL}line {line}: {actor} cannot do that: {why}"));
+            }
+            Word::Returned(number, kept) => {
+                (self.cast[place].busy, self.cast[place].entered) = (None, false);
+                if let Some(call) = kept.calls.into_iter().next() {
+                    self.returned(place, number, call);
+                }
+            }
+        }
+    }
+
+    /// An actor is there.
+    fn enter(&mut self, place: usize, kept: Kept) {
+        let Some(thread) = kept.threads.threads().first() else { return };
+        let Some((_, process)) = kept.threads.get(ThreadId(0)) else { return };
+        let name = thread.comm.clone();
+        let process = self.told.threads.add_process(Process { pid: process.pid, comm: name.clone() });
+        let id = self.told.threads.add(Thread { process, tid: thread.tid, comm: name });
+        let actor = self.cast[place].actor;
+        let parent = self.definition.actors().into_iter().find(|(of, _)| *of == actor).and_then(|(_, parent)| parent);
+        let inherited = parent.and_then(|parent| self.member(parent)).map(|parent| self.cast[parent].sockets.clone());
+        let member = &mut self.cast[place];
+        member.pid = Some(Pid::from_raw(thread.tid as i32));
+        member.thread = id;
+        member.sockets = inherited.unwrap_or_default();
+    }
+
+    fn returned(&mut self, place: usize, number: usize, mut call: Call) {
+        let member = &mut self.cast[place];
+        call.id = CallId { thread: member.thread, n: member.calls };
+        member.calls += 1;
+        let actor = member.actor;
+        let fd = call.result().and_then(|fd| i32::try_from(fd).ok());
+        match &call.op {
+            Op::Socket { .. } | Op::Accept { .. } => {
+                member.sockets.extend(call.sockets.iter().filter(|used| used.role == Role::Made).cloned());
+            }
+            Op::Duplicate { .. } if call.errno().is_none() => {
+                let copied = call.sockets.first().cloned();
+                member.sockets.extend(copied.map(|used| SocketUse { fd, ..used }));
+            }
+            Op::Close => {
+                let closed = call.fd();
+                member.sockets.retain(|used| used.fd != closed);
+                if self.holds(call.socket())
+                    && let Some(used) = call.sockets.first_mut()
+                {
+                    used.role = Role::On;
+                }
+            }
+            Op::Connect { .. } => {
+                let (local, peer) = (call.local(), call.peer());
+                for used in member.sockets.iter_mut().filter(|used| used.socket == call.socket()) {
+                    (used.local, used.peer) = (local, peer);
+                }
+            }
+            _ => {}
+        }
+        self.connect(actor, &call);
+        if let What::Call(asked) = &self.definition.script.lines[number].what {
+            self.compare(number, asked, &call);
+        }
+        let ends = call.local().zip(call.peer());
+        if let (Op::Close | Op::Shutdown { .. }, Some((local, peer))) = (&call.op, ends)
+            && let Ok(evidence) = self.ask(local, peer)
+        {
+            self.told.evidence.push(evidence);
+        }
+        self.told.calls.push(call);
+    }
+
+    /// Notes the connection that a call speaks of.
+    fn connect(&mut self, actor: Actor, call: &Call) {
+        let (Some(local), Some(peer)) = (call.local(), call.peer()) else { return };
+        let is_known = self
+            .told
+            .ends
+            .iter()
+            .any(|[client, server]| (client.1, server.1) == (local, peer) || (client.1, server.1) == (peer, local));
+        if is_known {
+            return;
+        }
+        let other = self.addresses.actor(peer.port());
+        match call.op {
+            Op::Connect { .. } => self.told.ends.push([(Some(actor), local), (other, peer)]),
+            Op::Accept { .. } => self.told.ends.push([(other, peer), (Some(actor), local)]),
+            _ => {}
+        }
+    }
+
+    /// Whether a call went as its line says.
+    fn compare(&mut self, number: usize, asked: &Asked, call: &Call) {
+        let line = self.definition.numbers[number];
+        let got = call.returned.as_ref().map(|returned| returned.result);
+        if let (Some(wanted), Some(got)) = (asked.result, got)
+            && wanted != shown(call, got)
+        {
+            let text = |result: Result<i64, crate::calls::Errno>| match result {
+                Ok(number) => number.to_string(),
+                Err(errno) => format!("-{errno}"),
+            };
+            let actor = asked.actor;
+            let name = asked.request.name();
+            let (got, wanted) = (text(shown(call, got)), text(wanted));
+            self.told.amiss.push(format!("line {line}: {actor}: {name}() returned {got}, not {wanted}"));
+        }
+        if let Some(wanted) = asked.state {
+            let state = call.info().map(|info| info.state);
+            if state != Some(wanted) {
+                let state = state.map_or("no state", State::name);
+                let (actor, name) = (asked.actor, asked.request.name());
+                self.told
+                    .amiss
+                    .push(format!("line {line}: after {name}() the kernel says {state} of {actor}, not {wanted}"));
+            }
+        }
+    }
+}
+
+/// What a call returned as a script has it: for getsockopt the value, which an error of SO_ERROR is, too.
+fn shown(call: &Call, got: Result<i64, crate::calls::Errno>) -> Result<i64, crate::calls::Errno> {
+    use crate::calls::{OptionName, OptionValue, SocketOption};
+    match &call.op {
+        Op::GetOption { option: OptionName::Socket(SocketOption::SO_ERROR), value: OptionValue::Int(errno) }
+            if *errno > 0 =>
+        {
+            Err(crate::calls::Errno(*errno))
+        }
+        Op::GetOption { value: OptionValue::Int(value), .. } => Ok(i64::from(*value)),
+        _ => got,
+    }
+}
+
+/// The ends of connections one after the other, each with its peer's address.
+trait FlattenEnds {
+    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)>;
+}
+
+impl<'e, I: Iterator<Item = &'e [(Option<Actor>, SocketAddr); 2]>> FlattenEnds for I {
+    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)> {
+        self.flat_map(|[client, server]| [(client.0, client.1, server.1), (server.0, server.1, client.1)]).collect()
+    }
+}
+
+/// Ends the actors that are left.
+fn end(cast: &[Member]) {
+    let left = || cast.iter().filter(|member| !member.reaped).filter_map(|member| member.pid);
+    for pid in left() {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    for pid in left() {
+        while matches!(waitpid(pid, None), Err(Errno::EINTR)) {}
+    }
+}
+
+fn died(actor: Actor) -> LabError {
+    LabError::new(format!("the process of {actor} ended, and the script does not say so: was it killed?"))
+}
+
+/// What the kernel has counted of TCP in the network namespace of a process (`/proc/net/snmp`, `/proc/net/netstat`).
+fn counters(pid: Pid) -> BTreeMap<String, u64> {
+    let mut counters = BTreeMap::new();
+    for file in ["snmp", "netstat"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        // The names stand on one line, the numbers on the next.
+        for pair in lines.chunks(2).filter(|pair| pair[0].starts_with("Tcp")) {
+            let [names, numbers] = pair else { continue };
+            let named = names.split_whitespace().zip(numbers.split_whitespace()).skip(1);
+            counters.extend(named.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))));
+        }
+    }
+    counters
+}
+
+/// The letter of a process's state in /proc, while there is one.
+fn state_of_process(pid: Pid) -> Option<u8> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.as_bytes().get(1).copied()
+}
+
+/// What begins the description of something that cannot go on.
+const FATAL: &str = "!";
+/// How often one looks.
+const LOOK: Duration = Duration::from_millis(1);
+/// How long the ends may take to be in their last states.
+const SETTLING: Duration = Duration::from_secs(2);

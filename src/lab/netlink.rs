@@ -1,0 +1,194 @@
+//! Requests to the kernel's network configuration (rtnetlink(7)): pairs of virtual Ethernet devices, addresses, neighbours.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
+};
+
+/// A hardware address.
+pub(super) type Mac = [u8; 6];
+
+/// A conversation about the network namespace in which it was opened.
+pub(super) struct Netlink {
+    socket: OwnedFd,
+}
+
+impl Netlink {
+    /// Opens it in the network namespace of the calling thread.
+    pub(super) fn open() -> Result<Self, Errno> {
+        let (family, flags) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
+        let socket = socket(family, SockType::Raw, flags, Some(SockProtocol::NetlinkRoute))?;
+        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Self { socket })
+    }
+
+    /// Makes a pair of virtual Ethernet devices: `near` here, with the number `index`, and `far` in the namespace `there`.
+    ///
+    /// Where both had the same number, the kernel would take its time to notice that they are connected (linkwatch).
+    pub(super) fn pair(
+        &self,
+        index: u32,
+        near: (&str, Mac),
+        far: (&str, Mac),
+        there: BorrowedFd<'_>,
+        mtu: u32,
+    ) -> Result<(), Errno> {
+        let named = |(name, mac): (&str, Mac)| {
+            let mut attributes = attribute(IFLA_IFNAME, name.as_bytes());
+            attributes.extend(attribute(IFLA_ADDRESS, &mac));
+            attributes.extend(attribute(IFLA_MTU, &mtu.to_ne_bytes()));
+            attributes
+        };
+        let mut peer = vec![0; 16];
+        peer.extend(named(far));
+        peer.extend(attribute(IFLA_NET_NS_FD, &there.as_raw_fd().to_ne_bytes()));
+        let mut info = attribute(IFLA_INFO_KIND, b"veth");
+        info.extend(attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &peer)));
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&index.to_ne_bytes());
+        body.extend(named(near));
+        body.extend(attribute(IFLA_LINKINFO, &info));
+        self.ask(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &body)
+    }
+
+    /// Brings an interface up.
+    pub(super) fn up(&self, interface: &str) -> Result<(), Errno> {
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&if_nametoindex(interface)?.to_ne_bytes());
+        body[8..12].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+        body[12..16].copy_from_slice(&(libc::IFF_UP as u32).to_ne_bytes());
+        self.ask(RTM_NEWLINK, 0, &body)
+    }
+
+    /// Waits until the kernel lets an interface send: until then it throws away what is sent (its qdisc is `noop`).
+    pub(super) fn await_sending(&self, interface: &str) -> Result<(), Errno> {
+        let deadline = Instant::now() + CARRIER;
+        while !self.sends(interface)? {
+            if Instant::now() > deadline {
+                return Err(Errno::ENETDOWN);
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn sends(&self, interface: &str) -> Result<bool, Errno> {
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&if_nametoindex(interface)?.to_ne_bytes());
+        let mut room = vec![0; 1 << 16];
+        let len = self.exchange(RTM_GETLINK, 0, &body, &mut room)?;
+        let mut attributes = room.get(32..len).unwrap_or_default();
+        while let [a, b, c, d, ..] = *attributes {
+            let (len, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
+            if kind == IFLA_QDISC {
+                return Ok(!attributes.get(4..len).unwrap_or_default().starts_with(b"noop"));
+            }
+            attributes = attributes.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
+        }
+        // A kernel that does not say lets it send.
+        Ok(true)
+    }
+
+    /// Gives an interface an address, at once and without asking whether somebody else has it.
+    pub(super) fn address(&self, interface: &str, address: IpAddr, prefix: u8) -> Result<(), Errno> {
+        let mut body = vec![family(address), prefix, IFA_F_NODAD, 0];
+        body.extend(if_nametoindex(interface)?.to_ne_bytes());
+        body.extend(attribute(IFA_LOCAL, &octets(address)));
+        body.extend(attribute(IFA_ADDRESS, &octets(address)));
+        self.ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body)
+    }
+
+    /// Says for good which hardware address a neighbour has: nobody needs to ask on the wire.
+    pub(super) fn neighbour(&self, interface: &str, address: IpAddr, mac: Mac) -> Result<(), Errno> {
+        let mut body = vec![family(address), 0, 0, 0];
+        body.extend(if_nametoindex(interface)?.to_ne_bytes());
+        body.extend(NUD_PERMANENT.to_ne_bytes());
+        body.extend([0, 0]);
+        body.extend(attribute(NDA_DST, &octets(address)));
+        body.extend(attribute(NDA_LLADDR, &mac));
+        self.ask(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &body)
+    }
+
+    /// Sends one request and waits for the kernel's word on it.
+    fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
+        self.exchange(kind, NLM_F_ACK | flags, body, &mut [0; 4096]).map(drop)
+    }
+
+    /// Sends one request and waits for the first answer, whose length it returns.
+    fn exchange(&self, kind: u16, flags: u16, body: &[u8], room: &mut [u8]) -> Result<usize, Errno> {
+        let mut message = Vec::with_capacity(16 + body.len());
+        message.extend((16 + body.len() as u32).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+        message.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        message.extend(body);
+        send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
+        let len = loop {
+            match recv(self.socket.as_raw_fd(), room, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                len => break len?,
+            }
+        };
+        let number = |at: usize| room.get(at..at + 4).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
+        let kind = room.get(4..6).filter(|_| len >= 20).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+        match number(16).filter(|_| kind == Some(NLMSG_ERROR)) {
+            Some(0) | None => Ok(len),
+            Some(errno) => Err(Errno::from_raw(errno.saturating_neg())),
+        }
+    }
+}
+
+/// One attribute, padded to four octets (struct rtattr).
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(value.len() + 8);
+    octets.extend((4 + value.len() as u16).to_ne_bytes());
+    octets.extend(kind.to_ne_bytes());
+    octets.extend(value);
+    octets.resize(octets.len().next_multiple_of(4), 0);
+    octets
+}
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { libc::AF_INET as u8 } else { libc::AF_INET6 as u8 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// How long the kernel may take to see that two devices are connected.
+const CARRIER: Duration = Duration::from_secs(5);
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWNEIGH: u16 = 28;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_QDISC: u16 = 6;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_F_NODAD: u8 = 0x02;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NUD_PERMANENT: u16 = 0x80;

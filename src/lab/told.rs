@@ -1,0 +1,45 @@
+//! What a run tells: the timeline of what was sent, with the states of each end as its own capture shows them.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::trial::Trial;
+use crate::capture::Replay;
+use crate::flow::Side;
+use crate::script::LinkAct;
+use crate::session::{Keep, Memory, Session};
+use crate::story::{Sense, Story};
+
+impl Trial {
+    /// Tells the run, in as much memory as there is.
+    pub fn told(&self, memory: Memory) -> Story {
+        let whole = self.session(memory).with_senses(self.known());
+        let mut story = self.story(whole, self.source());
+        for ((frames, seen), side) in self.captures.iter().zip(&self.seen).zip([Side::Client, Side::Server]) {
+            let there = self.story(self.session(memory), Replay::of(frames));
+            story.take_states(side, &there, seen);
+        }
+        story
+    }
+
+    /// What is known of the passage of frames, and what the link did with them.
+    fn known(&self) -> HashMap<u64, (Sense, Vec<LinkAct>)> {
+        let mut known: HashMap<u64, (Sense, Vec<LinkAct>)> =
+            self.senses.iter().map(|(frame, sense)| (*frame, (*sense, Vec::new()))).collect();
+        for (frame, act) in &self.links {
+            known.entry(*frame).or_default().1.push(*act);
+        }
+        known
+    }
+
+    fn session(&self, memory: Memory) -> Session {
+        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline())
+    }
+
+    fn story(&self, mut session: Session, mut source: Replay<'_>) -> Story {
+        let whole = session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+        debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
+        let dropped = self.counted.iter().map(|counted| counted.dropped).sum();
+        session.story(self.threads.clone(), self.calls.clone(), &self.evidence, Some(dropped))
+    }
+}

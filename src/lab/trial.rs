@@ -1,0 +1,299 @@
+//! One run of a scenario: the ground is made, the actors perform, both ends are captured, and what all witnesses saw is put together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{ForkResult, fork, pipe2};
+
+use super::LabError;
+use super::actor::{Part, act};
+use super::addresses::{Addresses, End, address};
+use super::definition::Definition;
+use super::director::{Director, Member, Told};
+use super::host::{self, Ground};
+use super::network::{Network, Tapped};
+use super::relay::{Crossing, Relay};
+use super::watched::Watched;
+use crate::calls::{Call, Threads};
+use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
+use crate::kernel::Answer;
+use crate::script::{Actor, Deed, LinkAct};
+use crate::story::Sense;
+use crate::wire::Decoder;
+
+/// What the witnesses saw of a run.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The segments as they were sent, in order of time, numbered from 1; what nobody sent as it arrived.
+    pub frames: Vec<OwnedFrame>,
+    /// What is known of the passage of frames, by number, where it is not that they were sent and arrived.
+    pub senses: HashMap<u64, Sense>,
+    /// What was captured at each host, the clients' first; one on loopback.
+    pub captures: Vec<Vec<OwnedFrame>>,
+    /// Of each of two hosts, by the numbers of the frames that were captured there, which of [`Self::frames`] they are.
+    pub seen: Vec<HashMap<u64, u64>>,
+    /// What the kernel counted of the captures.
+    pub counted: Vec<CaptureStats>,
+    /// What became of each segment on the link.
+    pub crossings: Vec<Crossing>,
+    /// What the link did with frames besides carrying them, by their numbers in [`Self::frames`], in the order in which they came to it.
+    pub links: Vec<(u64, LinkAct)>,
+    /// The threads of all actors.
+    pub threads: Threads,
+    /// The calls of all actors, by time of entry.
+    pub calls: Vec<Call>,
+    /// What sock_diag said, by time.
+    pub evidence: Vec<Answer>,
+    /// Both ends of each connection, the one that connected first, and the actor of each where it is known.
+    pub ends: Vec<[(Option<Actor>, std::net::SocketAddr); 2]>,
+    /// What the kernels of the hosts counted of TCP, the clients' first, by name.
+    pub counters: Vec<BTreeMap<String, u64>>,
+    /// What did not go as the script says, a line each.
+    pub amiss: Vec<String>,
+    /// Why it ended early, if it did.
+    pub broken: Option<LabError>,
+    /// Where it was played.
+    pub ground: Ground,
+    /// What the user should know: one line each.
+    pub notices: Vec<String>,
+}
+
+impl Trial {
+    /// The frames as a source.
+    pub fn source(&self) -> Replay<'_> {
+        Replay::of(&self.frames)
+    }
+}
+
+/// Plays a scenario once.
+///
+/// It must be called once in the life of a process, before there is a second thread: the process moves into namespaces of its own,
+/// and gives up root and capabilities for good as soon as nothing needs them any more.
+///
+/// # Errors
+/// When the ground cannot be made. What goes wrong later is in the result.
+pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<AtomicBool>) -> Result<Trial, LabError> {
+    let addresses = Addresses::of(definition);
+    let Network { ground, hosts, captures, mut kernels, taps } = Network::of(&definition.setting)?;
+    // Who is forked from an actor that has ended is ours.
+    let _ = prctl::set_child_subreaper(true);
+    let (life, alive) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| LabError::new(format!("no pipe: {}", errno.desc())))?;
+    let cast = cast(definition, &addresses, &hosts, life, ground, successor)?;
+    host::give_up_privilege(ground, 3000, successor)?;
+
+    let watched = Arc::new(Watched::new(addresses.clone()));
+    let mut tapes = Vec::new();
+    for (Tapped { live, markers }, end) in captures.into_iter().zip([End::Client, End::Server]) {
+        let (watched, mut decoder) = (Arc::clone(&watched), Decoder::new());
+        let see = move |frame: &Frame<'_>| {
+            let _ = decoder.decode(frame, |segment, _| watched.see(end, segment));
+            true
+        };
+        tapes.push(Tape::start(live, markers, see).map_err(|error| LabError::new(error.message))?);
+    }
+    let relay = match (taps, &definition.setting.link) {
+        (Some(taps), Some(link)) => Some(Relay::start(taps, addresses.clone(), link.clone())?),
+        _ => None,
+    };
+    for fault in &definition.faults {
+        if let (crate::script::What::Link(deed, which), Some(relay)) = (fault, &relay) {
+            relay.rule(*deed, *which);
+        }
+    }
+    let director =
+        Director::new(definition, &addresses, cast, &watched, &mut kernels, relay.as_ref(), Arc::clone(interrupt));
+    // The captures end before the actors do, whose sockets the kernel closes then: that is not part of it.
+    let mut kept = Vec::new();
+    let (told, result) = director.direct(|| kept.extend(tapes.into_iter().map(Tape::stop)));
+    let crossings = relay.map(Relay::stop).unwrap_or_default();
+    let mut notices = Vec::new();
+    let (mut frames, mut counted) = (Vec::new(), Vec::new());
+    for kept in kept {
+        let (kept, stats) = kept.map_err(|error| LabError::new(error.message))?;
+        if !stats.drained {
+            notices.push(format!("the end of the capture on {} was not seen: frames may be missing", stats.interface));
+        }
+        if stats.dropped > 0 {
+            notices.push(format!("the kernel dropped {} packets of the capture on {}", stats.dropped, stats.interface));
+        }
+        frames.push(kept);
+        counted.push(stats);
+    }
+    drop(alive);
+    let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
+    calls.sort_by_key(|call| call.entered);
+    let Merged { frames: merged, senses, seen, links } = match &frames[..] {
+        [one] => Merged { frames: one.clone(), ..Merged::default() },
+        both => merge(definition, both, &crossings, &mut amiss),
+    };
+    Ok(Trial {
+        frames: merged,
+        senses,
+        captures: frames,
+        seen,
+        counted,
+        crossings,
+        links,
+        threads,
+        calls,
+        evidence,
+        ends,
+        counters,
+        amiss,
+        broken: result.err(),
+        ground,
+        notices,
+    })
+}
+
+/// Makes a process for each actor but those that are forked from another one.
+fn cast(
+    definition: &Definition,
+    addresses: &Addresses,
+    hosts: &[File],
+    life: OwnedFd,
+    ground: Ground,
+    successor: &Successor,
+) -> Result<Vec<Member>, LabError> {
+    let failed = |what: &str, errno: nix::errno::Errno| LabError::new(format!("{what}: {}", errno.desc()));
+    let actors = definition.actors();
+    let processor = host::this_processor();
+    let (mut cast, mut theirs) = (Vec::new(), Vec::new());
+    for (actor, _) in &actors {
+        let (ours, their) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| failed("no socket to an actor", errno))?;
+        cast.push(Member::new(*actor, ours));
+        theirs.push((*actor, their));
+    }
+    for (actor, parent) in &actors {
+        if parent.is_some() {
+            continue;
+        }
+        // SAFETY: this process has one thread, so that the child has all that it had.
+        let forked = unsafe { fork() }.map_err(|errno| failed("no process for an actor", errno))?;
+        if let ForkResult::Child = forked {
+            // What belongs to the director stays with it: it would never see the others' end.
+            cast.clear();
+            let of_mine = |of: Actor| {
+                let parent = actors.iter().find(|(known, _)| *known == of).and_then(|(_, parent)| *parent);
+                of == *actor || parent == Some(*actor)
+            };
+            theirs.retain(|(of, _)| of_mine(*of));
+            if hosts.len() == 1 {
+                host::stay_on(processor);
+            }
+            let host = &hosts[(End::of(*actor) as usize).min(hosts.len() - 1)];
+            let kept = theirs.iter().map(|(_, control)| control.as_raw_fd());
+            close_others(kept.chain([0, 1, 2, host.as_raw_fd(), life.as_raw_fd()]).collect());
+            let (script, life) = (&definition.script, life.into());
+            let part = Part { actor: *actor, script, addresses, host, controls: theirs, life };
+            act(part, || host::give_up_privilege(ground, 3000, successor));
+        }
+    }
+    Ok(cast)
+}
+
+/// Closes every descriptor of this process but those; whoever had them must not use or close them again.
+fn close_others(mut kept: Vec<RawFd>) {
+    kept.sort_unstable();
+    let mut from = 0;
+    for fd in kept.into_iter().map(|fd| fd as u32).chain([u32::MAX]) {
+        if from < fd {
+            let last = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: the call takes numbers only. In an actor's process nothing goes on that owns one of these descriptors.
+            unsafe { libc::syscall(libc::SYS_close_range, from, last, 0) };
+        }
+        from = fd.saturating_add(1);
+    }
+}
+
+/// Both captures as one.
+#[derive(Default)]
+struct Merged {
+    frames: Vec<OwnedFrame>,
+    senses: HashMap<u64, Sense>,
+    seen: Vec<HashMap<u64, u64>>,
+    links: Vec<(u64, LinkAct)>,
+}
+
+/// Puts the captures of both ends together: each segment where it was sent, and what nobody sent where it arrived.
+fn merge(
+    definition: &Definition,
+    captures: &[Vec<OwnedFrame>],
+    crossings: &[Crossing],
+    amiss: &mut Vec<String>,
+) -> Merged {
+    // Each frame with the end where it was captured; the crossing that each captured frame belongs to, by end and number.
+    let mut merged: Vec<(&OwnedFrame, End, Sense)> = Vec::new();
+    let mut of_crossing: [HashMap<u64, usize>; 2] = Default::default();
+    let mut decoder = Decoder::new();
+    let mut lost = false;
+    for (frames, end) in captures.iter().zip([End::Client, End::Server]) {
+        let own = address(end, &definition.setting);
+        let mut sent = (0..crossings.len()).filter(|place| crossings[*place].from == end && !crossings[*place].forged);
+        // Frames come in the order in which they were handed over.
+        let mut handed: Vec<_> = (0..crossings.len())
+            .filter(|place| crossings[*place].from != end)
+            .flat_map(|place| crossings[place].arrivals.iter().map(move |at| (*at, place)))
+            .collect();
+        handed.sort_unstable();
+        let mut handed = handed.into_iter();
+        for frame in frames {
+            let mut source = None;
+            if decoder.decode(&frame.as_frame(), |segment, _| source = Some(segment.src)).is_err() {
+                // What an ICMP error says is heard at the end that it comes to.
+                merged.push((frame, end, Sense::Passes));
+                continue;
+            }
+            let crossing = match source == Some(own) {
+                true => sent.next(),
+                false => handed.next().map(|(_, place)| place),
+            };
+            let Some(place) = crossing else {
+                lost = true;
+                continue;
+            };
+            of_crossing[end as usize].insert(frame.number, place);
+            let crossing = &crossings[place];
+            if source == Some(own) {
+                lost |= crossing.octets != frame.bytes;
+                let arrives = !crossing.arrivals.is_empty() && !crossing.deeds.contains(&Deed::Damage);
+                merged.push((frame, end, if arrives { Sense::Passes } else { Sense::Leaves }));
+            } else if crossing.forged {
+                merged.push((frame, end, Sense::Arrives));
+            }
+        }
+    }
+    if lost {
+        amiss.push("the captures and the link do not agree on what was sent".to_owned());
+    }
+    merged.sort_by_key(|(frame, ..)| frame.at);
+    let mut both = Merged { seen: vec![HashMap::new(); 2], ..Merged::default() };
+    let mut numbers: HashMap<usize, u64> = HashMap::new();
+    for (number, (frame, end, sense)) in (1..).zip(merged) {
+        if sense != Sense::Passes {
+            both.senses.insert(number, sense);
+        }
+        both.seen[end as usize].insert(frame.number, number);
+        numbers.extend(of_crossing[end as usize].get(&frame.number).map(|place| (*place, number)));
+        both.frames.push(OwnedFrame { number, ..frame.clone() });
+    }
+    for (place, crossing) in crossings.iter().enumerate() {
+        let Some(number) = numbers.get(&place) else { continue };
+        let forged = crossing.forged.then_some(LinkAct::Injected);
+        both.links
+            .extend(crossing.deeds.iter().map(|deed| LinkAct::from(*deed)).chain(forged).map(|act| (*number, act)));
+    }
+    for (seen, of_crossing) in both.seen.iter_mut().zip(&of_crossing) {
+        for (frame, place) in of_crossing {
+            seen.extend(numbers.get(place).map(|number| (*frame, *number)));
+        }
+    }
+    both
+}

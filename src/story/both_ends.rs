@@ -1,0 +1,145 @@
+//! A connection that was captured at both of its ends: each end's states are those that its own capture shows.
+
+use std::collections::HashMap;
+
+use super::{Event, EventId, EventKind, Story};
+use crate::calls::CallId;
+use crate::flow::{ConnectionId, Side};
+use crate::tcp::Finding;
+
+impl Story {
+    /// Takes the states of `side` from the story of what was captured at that end, where each segment was seen when it was
+    /// sent or received; `frames` says which frames of this story were seen there, by their numbers there.
+    ///
+    /// Connections are the same that have the same ends, in the order of their ids.
+    /// It takes time in proportion to both stories.
+    pub fn take_states(&mut self, side: Side, there: &Story, frames: &HashMap<u64, u64>) {
+        let connections = self.counterparts(there);
+        let is_taken = |event: &Event| {
+            let of_side = matches!(&event.kind, EventKind::Transition(step) if step.side == side);
+            of_side && event.connection.is_some_and(|id| connections.values().any(|here| *here == id))
+        };
+        let mut by_frame: HashMap<u64, EventId> = HashMap::new();
+        let mut by_call: HashMap<CallId, EventId> = HashMap::new();
+        let mut timers: HashMap<ConnectionId, EventId> = HashMap::new();
+        for event in &self.events {
+            match &event.kind {
+                EventKind::Segment(segment) => _ = by_frame.insert(segment.segment.frame, event.id),
+                EventKind::Call(call) => _ = by_call.insert(call.call.id, event.id),
+                EventKind::Timer(timer) if timer.side == side => {
+                    timers.extend(event.connection.map(|id| (id, event.id)));
+                }
+                EventKind::Timer(_) | EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => {}
+            }
+        }
+        let here = |id: EventId, connection: ConnectionId| match &there[id].kind {
+            EventKind::Segment(segment) => by_frame.get(frames.get(&segment.segment.frame)?).copied(),
+            EventKind::Call(call) => by_call.get(&call.call.id).copied(),
+            EventKind::Timer(_) => timers.get(&connection).copied(),
+            EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
+        };
+        let mut next = self.events.len() as u64;
+        let mut taken = Vec::new();
+        for event in &there.events {
+            let Some(connection) = event.connection.and_then(|id| connections.get(&id).copied()) else { continue };
+            let EventKind::Transition(step) = &event.kind else { continue };
+            if step.side != side {
+                continue;
+            }
+            let mut step = step.clone();
+            step.cause = step.cause.and_then(|cause| here(cause, connection));
+            let kind = EventKind::Transition(step);
+            taken.push(Event { id: EventId(next), connection: Some(connection), kind, ..event.clone() });
+            next += 1;
+        }
+        self.events.retain(|event| !is_taken(event));
+        self.events.extend(taken);
+        self.put_in_order();
+        for connection in &mut self.connections {
+            let id = connections.iter().find(|(_, here)| **here == connection.id).map(|(there, _)| *there);
+            let Some(seen) = there.connections.iter().find(|seen| Some(seen.id) == id) else { continue };
+            match side {
+                Side::Client => {
+                    (connection.client_state, connection.client_state_basis) =
+                        (seen.client_state, seen.client_state_basis);
+                }
+                Side::Server => {
+                    (connection.server_state, connection.server_state_basis) =
+                        (seen.server_state, seen.server_state_basis);
+                }
+            }
+            let is_about = |finding: Finding, of: Side| finding == Finding::StateDisagreement && of == side;
+            connection.findings.retain(|found| !is_about(found.finding, found.side));
+            let found = seen.findings.iter().filter(|found| is_about(found.finding, found.side)).cloned();
+            connection.findings.extend(found.map(|mut found| {
+                found.frame = found.frame.and_then(|frame| frames.get(&frame).copied());
+                found
+            }));
+        }
+    }
+
+    /// Which connection of this story each one of `there` is.
+    fn counterparts(&self, there: &Story) -> HashMap<ConnectionId, ConnectionId> {
+        let mut left: Vec<_> = self.connections.iter().collect();
+        let mut found = HashMap::new();
+        for seen in &there.connections {
+            let is_it = |ends: [std::net::SocketAddr; 2]| ends == [seen.client, seen.server];
+            if let Some(place) = left.iter().position(|here| is_it([here.client, here.server])) {
+                found.insert(seen.id, left.remove(place).id);
+            }
+        }
+        found
+    }
+
+    /// Puts the events in order of time, and gives them their numbers; those of one moment keep their order.
+    fn put_in_order(&mut self) {
+        let mut latest = None;
+        let mut places: Vec<_> = (0..self.events.len()).collect();
+        // What has no time comes where it stands.
+        let moments: Vec<_> = self
+            .events
+            .iter()
+            .map(|event| {
+                latest = event.at.or(latest);
+                // At one moment a segment comes before what it brings about, and that before what the link did with it.
+                let after = match event.kind {
+                    EventKind::Transition(_) => 1,
+                    EventKind::Link(_) => 2,
+                    _ => 0,
+                };
+                (latest, after)
+            })
+            .collect();
+        places.sort_by_key(|place| moments[*place]);
+        let numbers: HashMap<EventId, EventId> =
+            (0..).zip(&places).map(|(number, place)| (self.events[*place].id, EventId(number))).collect();
+        let mut events: Vec<Option<Event>> = std::mem::take(&mut self.events).into_iter().map(Some).collect();
+        self.events = places.into_iter().filter_map(|place| events[place].take()).collect();
+        // Some were born in another story: these have no ids by which a stream could name them.
+        self.births.clear();
+        let number = |id: EventId| numbers.get(&id).copied();
+        let all = |ids: &mut Vec<EventId>| {
+            *ids = ids.iter().copied().filter_map(number).collect();
+            ids.sort_unstable();
+        };
+        for (place, event) in self.events.iter_mut().enumerate() {
+            event.id = EventId(place as u64);
+            match &mut event.kind {
+                EventKind::Call(call) => {
+                    all(&mut call.sent);
+                    all(&mut call.brought_by);
+                    call.completed_by = call.completed_by.and_then(number);
+                }
+                EventKind::Segment(segment) => {
+                    all(&mut segment.cause.calls);
+                    segment.cause.of = segment.cause.of.and_then(number);
+                    segment.cause.link = segment.cause.link.and_then(number);
+                }
+                EventKind::Transition(step) => step.cause = step.cause.and_then(number),
+                EventKind::Link(link) => link.segment = link.segment.and_then(number),
+                EventKind::Kernel(kernel) => kernel.segment = kernel.segment.and_then(number),
+                EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
+            }
+        }
+    }
+}

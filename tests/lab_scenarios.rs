@@ -1,0 +1,295 @@
+//! Every scenario on the real kernel, as root and as an ordinary user; and what is said of scenarios that are wrong, stuck or interrupted.
+//!
+//! `TCPFLOW_LAB_RUNS` says how often all of them are played; once by default.
+
+mod executable;
+mod process;
+mod users;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::Signal;
+use process::Process;
+use serde_json::Value;
+use users::{Program, Who};
+
+fn program() -> Program {
+    Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")))
+}
+
+/// A scenario's file where every user can read it.
+fn file(name: &str, source: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("tcpflow-lab-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{name}.toml"));
+    fs::write(&path, source).unwrap();
+    path
+}
+
+fn told(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("tcpflow starts");
+    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn namespaces() -> usize {
+    let of = |entry: fs::DirEntry| fs::read_link(entry.path().join("ns/net")).ok();
+    let all: std::collections::BTreeSet<_> =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| of(entry.ok()?)).collect();
+    all.len()
+}
+
+#[test]
+fn every_scenario_goes_as_it_says() {
+    let runs: u32 = std::env::var("TCPFLOW_LAB_RUNS").map_or(1, |runs| runs.parse().expect("a number of runs"));
+    let program = program();
+    for run in 0..runs {
+        for who in [Who::Root, Who::Sudo, Who::User].into_iter().filter(|who| who.is_playable()) {
+            let (status, out, errors) = told(program.played_by(who).args(["demo", "--all"]));
+            assert_eq!(status, Some(0), "run {run} as {who:?}:\n{out}{errors}");
+            let played = out.lines().filter(|line| line.starts_with('✓')).count();
+            assert!(played >= 76, "only {played} were played:\n{out}");
+        }
+    }
+}
+
+#[test]
+fn the_states_told_are_those_of_both_ends_at_their_own_times() {
+    let program = program();
+    let (status, out, errors) =
+        told(program.played_by(Who::User).args(["demo", "simultaneous-close", "--format", "jsonl"]));
+    assert_eq!(status, Some(0), "{errors}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let at = |line: &Value| line["at"].as_str().unwrap().parse::<f64>().unwrap();
+    for (side, peer) in [("client", "server"), ("server", "client")] {
+        let crossed = lines.iter().find(|line| {
+            line["type"] == "transition"
+                && line["side"] == side
+                && line["from"] == "FIN-WAIT-1"
+                && line["to"] == "CLOSING"
+        });
+        let crossed = crossed.unwrap_or_else(|| panic!("the {side} was not in CLOSING"));
+        let fin = lines.iter().find(|line| {
+            line["type"] == "segment" && line["from"] == peer && line["flags"].as_str().unwrap().contains("FIN")
+        });
+        let took = at(crossed) - at(fin.unwrap());
+        assert!(took > 0.19, "the FIN takes 200 ms to the {side}, not {took}");
+        assert_eq!(crossed["cause"], fin.unwrap()["id"], "and brings it there");
+    }
+    let schema: Value = serde_json::from_str(include_str!("../docs/output.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for line in &lines {
+        assert!(
+            schema.is_valid(line),
+            "{line}: {:?}",
+            schema.iter_errors(line).map(|error| error.to_string()).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn a_mistake_is_told_with_its_place_and_the_way_out() {
+    let program = program();
+    let of = |name: &str, source: &str| {
+        let path = file(name, source);
+        told(program.played_by(Who::User).arg("demo").arg(path))
+    };
+    let head =
+        "name = \"x\"\ngroup = \"mine\"\ntitle = { en = \"a\", zh = \"b\" }\nlesson = { en = \"a\", zh = \"b\" }\n";
+    for (name, rest, place, way) in [
+        ("call", "script = '''\nC: conect(to S)\n'''\n", "line 6, column 4", "the calls are"),
+        ("key", "scrip = '''\n'''\n", "line 5, column 1", "--new NAME"),
+        ("time", "script = '''\n30ms C: socket()\n'''\n", "line 6, column 1", "after C waits in recv"),
+        ("segment", "script = '''\nC > S: S\n'''\n", "line 6, column 1", "write calls"),
+        ("link", "script = '''\nlink: cut\n'''\n", "line 6, column 1", "[link]"),
+        (
+            "expected",
+            "expect = [\"C TIMEWAIT\"]\nscript = '''\nC: socket()\n'''\n",
+            "line 5, column 14",
+            "the states are",
+        ),
+        ("assertion", "assert = [\"endin == 1\"]\nscript = '''\nC: socket()\n'''\n", "line 5, column", "--where"),
+    ] {
+        let (status, _, errors) = of(name, &format!("{head}{rest}"));
+        assert_eq!(status, Some(2), "{name}: {errors}");
+        assert!(errors.contains(place) && errors.contains('^') && errors.contains(way), "{name}: {errors}");
+        assert!(errors.contains(&format!("{name}.toml")), "{name}: {errors}");
+    }
+    let (status, _, errors) = told(program.played_by(Who::User).args(["demo", "fin-last"]));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("fin-lost") && errors.contains("--list"), "{errors}");
+    for change in ["link.delai=1ms", "delay=1ms", "link.delay=soon"] {
+        let (status, _, errors) = told(program.played_by(Who::User).args(["demo", "fin-lost", "--set", change]));
+        assert_eq!(status, Some(2), "{change}");
+        assert!(errors.contains(change), "{errors}");
+    }
+}
+
+#[test]
+fn an_expectation_that_is_not_met_and_a_script_that_is_stuck_are_failures() {
+    let program = program();
+    let scenario = |name: &str, expect: &str, script: &str| {
+        let source = format!(
+            "name = \"{name}\"\ngroup = \"mine\"\ntitle = {{ en = \"a\", zh = \"b\" }}\nlesson = {{ en = \"a\", zh = \"b\" }}\npatience = \"500ms\"\nexpect = [{expect}]\nscript = '''\n{script}\n'''\n"
+        );
+        told(program.played_by(Who::User).arg("demo").arg(file(name, &source)).arg("--checks"))
+    };
+    let open = "S: socket()\nS: bind()\nS: listen(5)\nS: accept()\nC: socket()\nC: connect(to S) = 0\n";
+    let (status, out, errors) = scenario("unmet", "\"2 SYN C>S\", \"1 SYN C>S\"", open);
+    assert_eq!(status, Some(1), "{out}{errors}");
+    assert!(out.contains("✗ 2 SYN C>S: there were 1") && out.contains("✓ 1 SYN C>S"), "{out}");
+    let (status, out, _) = scenario("returned", "", &format!("{open}C: send(10) = 11\n"));
+    assert_eq!(status, Some(1));
+    assert!(out.contains("line 14: C: send() returned 10, not 11"), "{out}");
+    let (status, out, _) = scenario("stuck", "", &format!("{open}C: recv()\nS: recv()\n"));
+    assert_eq!(status, Some(1));
+    assert!(out.contains("C waits in recv (line 14)") && out.contains("S waits in recv (line 15)"), "{out}");
+}
+
+#[test]
+fn a_new_scenario_can_be_played_as_it_is_written() {
+    let program = program();
+    let folder = file("new", "").parent().unwrap().to_owned();
+    executable_by_all(&folder);
+    let (status, _, errors) =
+        told(program.played_by(Who::User).current_dir(&folder).args(["demo", "--new", "my-first"]));
+    assert_eq!(status, Some(0), "{errors}");
+    let (status, out, errors) =
+        told(program.played_by(Who::User).current_dir(&folder).args(["demo", "./my-first.toml"]));
+    assert_eq!(status, Some(0), "{out}{errors}");
+    let (status, _, errors) =
+        told(program.played_by(Who::User).current_dir(&folder).args(["demo", "--new", "my-first"]));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("there already"), "{errors}");
+}
+
+fn executable_by_all(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+#[test]
+fn the_documented_scenarios_go_as_they_say() {
+    let program = program();
+    let page = include_str!("../docs/scenarios.md");
+    let mut played = 0;
+    for (number, block) in page.split("```toml\n").skip(1).enumerate() {
+        let source = block.split("```").next().unwrap();
+        let path = file(&format!("documented-{number}"), source);
+        let (status, out, errors) = told(program.played_by(Who::User).arg("demo").arg(path));
+        assert_eq!(status, Some(0), "{out}{errors}");
+        played += 1;
+    }
+    assert_eq!(played, 3);
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let program = program();
+    let source = "name = \"waits\"\ngroup = \"mine\"\ntitle = { en = \"a\", zh = \"b\" }\nlesson = { en = \"a\", zh = \"b\" }\npatience = \"600s\"\nscript = '''\nS: socket()\nS: bind()\nS: listen(5)\nS: accept()\n'''\n\n[link]\n";
+    let path = file("waits", source);
+    let before = namespaces();
+    let mut process = Process::start(program.played_by(Who::User).arg("demo").arg(&path).stdout(Stdio::null()));
+    // Two hosts, and what lies between them.
+    process.until("three namespaces", |_| (namespaces() >= before + 3).then_some(()));
+    let actors = |pid: u32| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()).collect::<Vec<_>>()
+    };
+    let pid = process.child.id();
+    let actors = process.until("an actor that waits", |_| {
+        let found = actors(pid);
+        let waits = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|place| place.contains("accept"))
+                || fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("server"))
+        };
+        found.iter().any(waits).then_some(found)
+    });
+    process.signal(Signal::SIGINT);
+    let (status, errors) = process.wait();
+    assert_eq!(status.code(), Some(2), "{errors}");
+    assert!(errors.contains("interrupted"), "{errors}");
+    for actor in actors {
+        assert!(!Path::new(&format!("/proc/{actor}")).exists(), "an actor is left");
+    }
+}
+
+#[test]
+fn two_captures_are_paired_as_the_link_says() {
+    let program = program();
+    let schema: Value = serde_json::from_str(include_str!("../docs/output.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let folder = file("sides", "").parent().unwrap().to_owned();
+    executable_by_all(&folder);
+    let json = |out: &str| -> Vec<Value> { out.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    for scenario in [
+        "data-lost",
+        "fin-lost",
+        "last-ack-lost",
+        "duplicate",
+        "damaged",
+        "reordering",
+        "forged-rst-refused",
+        "mss-clamped",
+    ] {
+        let saved = folder.join(format!("{scenario}.pcapng"));
+        let mut demo = program.played_by(Who::User);
+        let (status, out, errors) = told(demo.args(["demo", scenario, "--format", "jsonl", "--save"]).arg(&saved));
+        assert_eq!(status, Some(0), "{scenario}: {errors}");
+        let lines = json(&out);
+        let sides = ["client", "server"].map(|side| folder.join(format!("{scenario}-{side}.pcapng")));
+        let mut analyze = program.played_by(Who::User);
+        analyze
+            .args(["analyze", "--format", "jsonl", "--client-side"])
+            .arg(&sides[0])
+            .arg("--server-side")
+            .arg(&sides[1]);
+        let (status, out, errors) = told(&mut analyze);
+        assert_eq!(status, Some(0), "{scenario}: {errors}");
+        let paired = json(&out);
+        for line in &paired {
+            assert!(schema.is_valid(line), "{line}");
+        }
+        let clock = paired.iter().find(|line| line["type"] == "clock").unwrap();
+        let (offset, error) = (clock["offset_ns"].as_i64().unwrap(), clock["error_ns"].as_i64().unwrap());
+        assert!(offset.abs() <= error, "{scenario}: one clock is no other: {clock}");
+        // What the link did, by when the segment was sent; and what the pairing found, by the same.
+        let at = |frame: &Value| {
+            let segment = lines.iter().find(|line| line["type"] == "segment" && &line["frame"] == frame);
+            segment.map(|segment| segment["at"].as_str().unwrap().to_owned()).unwrap()
+        };
+        let mut acts: Vec<(String, String)> = lines
+            .iter()
+            .filter(|line| line["type"] == "link" && line["what"] != "overtaken" && line["what"] != "marked")
+            .map(|line| (at(&line["frame"]), line["what"].as_str().unwrap().replace("dropped", "lost")))
+            .collect();
+        let mut found: Vec<(String, String)> = paired
+            .iter()
+            .filter(|line| line["type"] == "passage" && line["fate"] != "arrived")
+            .map(|line| {
+                (
+                    line["seen"][0]["at"].as_str().unwrap().to_owned(),
+                    line["fate"].as_str().unwrap_or("unknown").to_owned(),
+                )
+            })
+            .collect();
+        acts.sort();
+        found.sort();
+        assert_eq!(found, acts, "{scenario}");
+        let overtaken = paired.iter().any(|line| line["overtaken"] == true);
+        assert_eq!(overtaken, scenario == "reordering", "{scenario}");
+        let changed =
+            paired.iter().any(|line| line["changed"].as_array().is_some_and(|all| all.iter().any(|one| one == "mss")));
+        assert_eq!(changed, scenario == "mss-clamped", "{scenario}");
+    }
+}
+
+#[test]
+fn a_scenario_that_is_too_long_is_refused() {
+    let program = program();
+    let path = file("long", &"# nothing\n".repeat((1 << 20) / 10 + 1));
+    let (status, _, errors) = told(program.played_by(Who::User).arg("demo").arg(path));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("no scenario"), "{errors}");
+}
