@@ -33,6 +33,7 @@ use ending::{Status, unstarted};
 use expected::Expected;
 use following::Following;
 use place::Place;
+use saving::Partial;
 use watching::{Heard, Keeps, Plan, watch};
 use witnesses::Witnesses;
 
@@ -75,14 +76,20 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let out = Place::open(options)?;
     let style = look::at(look, look::on(look, out.stream()), Some(witnesses.begun()));
     let mut place = Some(out);
+    let partial = match &options.save {
+        Some(path) => Partial::start(path, witnesses.interface())?,
+        None => None,
+    };
     let mut following = None;
     let mut hearer = None;
+    let (partial, saver) = partial.unzip();
+    saver.iter().for_each(|saver| heard.tell(saver.clone()));
     if let Some(out) = place.take_if(|_| options.follow) {
         let (started, to) = Following::start(out, options.format, style, memory, Arc::clone(&threads))?;
         heard.tell(to.clone());
         (following, hearer) = (Some(started), Some(to));
     }
-    witnesses.start(hearer.clone());
+    witnesses.start(hearer.iter().cloned().chain(saver).collect());
     for notice in witnesses.notices() {
         complain(&notice);
     }
@@ -123,7 +130,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let whole_story = |calls| story(calls, &witnesses, &threads, memory);
     let saved = options.save.as_ref().map(|path| {
         let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices)
+        let saved = saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices);
+        saving::settle(saved, partial)
     });
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
