@@ -505,8 +505,13 @@ fn kept_seeds() -> Seeds {
         inode: 9,
         uid: 1_000,
     };
-    let kept =
-        Kept { threads, calls: vec![call, refused], evidence: vec![evidence], notices: vec!["a \u{202e}word".into()] };
+    let kept = Kept {
+        threads,
+        calls: vec![call, refused],
+        evidence: vec![evidence],
+        notices: vec!["a \u{202e}word".into()],
+        lost: 0,
+    };
     let mut seeds = vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())];
     // Sends of an octet whose octets are sent again and again, listeners that come and go, words that nothing fits.
     let moving = [send(1), receive(1)].into_iter().cycle();

@@ -607,6 +607,111 @@ fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
     assert!(output.status.code() == Some(2) && told.contains("--assert") && told.contains("column"), "{told}");
 }
 
+/// The examples of docs/asserting.md, as they stand there, on programs that pass and on such that do not.
+#[test]
+fn the_worked_examples_of_expectations_do_what_they_say() {
+    let stage = Stage::open();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/asserting.md")).expect("the page");
+    let blocks = |kind: &str| -> Vec<String> {
+        let begin = format!("```{kind}\n");
+        page.split(&*begin).skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
+    };
+    let [grading] = &blocks("text")[..] else { panic!("one file of expectations") };
+    let commands = blocks("sh");
+    let [grade, guard, later] = &commands[..] else { panic!("three commands: {commands:?}") };
+    for who in everyone() {
+        let folder = stage.folder.join(format!("asserting-{who:?}"));
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        fs::write(folder.join("grading.assert"), grading).expect("it can be written");
+        let program = |name: &str, play: &str| {
+            let path = folder.join(name);
+            let text = format!("#!/bin/sh\nexec '{}' {play}\n", stage.folder.join("mistakes").display());
+            fs::write(&path, text).expect("it can be written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        };
+        let run = |command: &str, status: i32, holds: usize, fails: usize| {
+            let words = shlex::split(command).expect("words");
+            assert_eq!(words[0], "tcpflow");
+            let mut played = stage.tcpflow.played_by(who);
+            let output = played.args(&words[1..]).current_dir(&folder).output().expect("it starts");
+            let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{who:?} {command}: {told}");
+            let begins = |mark: &str| told.lines().filter(|line| line.starts_with(mark)).count();
+            let counts = (begins("✓") + begins("ok "), begins("✗") + begins("NO "));
+            assert_eq!(counts, (holds, fails), "{who:?} {command}: {told}");
+        };
+        let suite = |name: &str, failures: usize| {
+            let text = fs::read_to_string(folder.join(name)).expect("it was written");
+            assert_eq!(text.matches("<failure ").count(), failures, "{who:?} {name}: {text}");
+            assert!(text.contains("classname=\"tcpflow.run\""), "{who:?} {name}: {text}");
+        };
+        program("server", "serve");
+        program("client", "visit");
+        run(grade, 0, 8, 0);
+        suite("grade.xml", 0);
+        program("client", "visit_badly");
+        run(grade, 1, 5, 3);
+        suite("grade.xml", 3);
+
+        program("test_suite", "right");
+        run(guard, 0, 2, 0);
+        suite("tcpflow.xml", 0);
+        run(later, 0, 1, 0);
+        program("test_suite", "unread");
+        run(guard, 1, 0, 2);
+        suite("tcpflow.xml", 2);
+    }
+}
+
+#[test]
+fn expectations_of_a_demo_and_of_what_it_saved_are_judged_alike() {
+    let stage = Stage::open();
+    let saved = stage.folder.join("demo-expected.pcapng");
+    let file = saved.to_str().expect("a path");
+    let suite = stage.folder.join("demo-expected.xml");
+    let good =
+        ["--assert", "connections.all(c, c.closed_by == 'client')", "--assert", "calls.exists(k, k.name == 'accept')"];
+    let bad = ["--assert", "connections.size() == 2", "--junit", suite.to_str().expect("a path")];
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tcpflow")).args(words).output().expect("it starts");
+        let lines = String::from_utf8(output.stdout).expect("text");
+        let holds = |line: &str| {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            assert!(stage.schema.is_valid(&line), "{words:?}: {line}");
+            (line["type"] == "assertion").then(|| line["holds"] == true)
+        };
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("a status"), lines.lines().filter_map(holds).collect::<Vec<_>>(), told)
+    };
+    for begin in
+        [&["demo", "--save", file][..], &["demo", "--follow", "--save", file], &["analyze", "--timeline", file]]
+    {
+        let begin = [begin, &["--format", "jsonl"]].concat();
+        let (status, holds, told) = run(&[&begin[..], &good].concat());
+        assert_eq!((status, &holds[..]), (0, &[true, true][..]), "{begin:?}: {told}");
+        let (status, holds, told) = run(&[&begin[..], &good, &bad].concat());
+        assert_eq!((status, &holds[..]), (1, &[true, true, false][..]), "{begin:?}: {told}");
+        let text = fs::read_to_string(&suite).expect("it was written");
+        assert!(
+            text.contains(&format!("classname=\"tcpflow.{}\"", begin[0])) && text.contains("failures=\"1\""),
+            "{text}"
+        );
+    }
+    // Without a timeline calls are not known, and nothing is concluded from there being none.
+    let none = ["--assert", "connections.size() == 1", "--assert", "!calls.exists(k, k.errno == 'EPIPE')"];
+    let diagnosed =
+        ["--assert", "!findings.exists(f, f.weight == 'fault')", "--assert", "!findings.exists(f, f.side == 'client')"];
+    let (status, holds, _) = run(&[&["analyze", file, "--format", "jsonl"][..], &none, &diagnosed].concat());
+    assert_eq!((status, &holds[..]), (1, &[true, false, false, true][..]));
+    // Nor from a capture that has none.
+    let bare = stage.folder.join("demo-expected.pcap");
+    let bare = bare.to_str().expect("a path");
+    assert_eq!(run(&["demo", "--save", bare, "--format", "jsonl"]).0, 0);
+    let (status, holds, _) = run(&[&["analyze", "--timeline", bare, "--format", "jsonl"][..], &none[2..]].concat());
+    assert_eq!((status, &holds[..]), (1, &[false][..]));
+}
+
 /// Programs that nobody here wrote, where they are installed: every octet that a call moved is joined, and was on the wire.
 #[test]
 fn of_programs_written_elsewhere_no_octet_is_lost() {

@@ -25,6 +25,8 @@ pub struct Kept {
     pub evidence: Vec<Answer>,
     /// What was worth saying about how it was recorded.
     pub notices: Vec<String>,
+    /// How many calls were made that are not among them.
+    pub lost: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +46,8 @@ enum Line {
     Call(Box<Call>),
     Evidence(Box<Answer>),
     Notice(String),
+    /// How many calls are not kept.
+    Lost(u64),
 }
 
 impl Kept {
@@ -54,7 +58,8 @@ impl Kept {
             .chain(self.threads.threads().iter().cloned().map(Line::Thread))
             .chain(self.calls.iter().map(|call| Line::Call(Box::new(call.clone()))))
             .chain(self.evidence.iter().map(|evidence| Line::Evidence(Box::new(evidence.clone()))))
-            .chain(self.notices.iter().cloned().map(Line::Notice));
+            .chain(self.notices.iter().cloned().map(Line::Notice))
+            .chain((self.lost > 0).then_some(Line::Lost(self.lost)));
         written(lines)
     }
 
@@ -270,7 +275,7 @@ mod tests {
             ),
             polled,
         ];
-        Kept { threads, calls, evidence: vec![evidence], notices: vec!["line\nbreak \u{1b}[31m".into()] }
+        Kept { threads, calls, evidence: vec![evidence], notices: vec!["line\nbreak \u{1b}[31m".into()], lost: 7 }
     }
 
     #[test]

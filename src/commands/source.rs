@@ -92,6 +92,7 @@ impl Source {
             for mut kept in records.finish() {
                 all.threads.adopt(kept.threads, &mut kept.calls);
                 all.calls.extend(kept.calls);
+                all.lost = all.lost.saturating_add(kept.lost);
                 all.evidence.extend(kept.evidence);
                 all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
             }
@@ -150,7 +151,8 @@ pub(super) fn give_up_privilege(inputs: &mut Inputs, options: &Analyze) -> Resul
         }
         inputs.hold();
     }
-    let successor = Successor { user: options.user.clone(), writes: options.output.clone() };
+    let writes = options.output.as_ref().or(options.expectations.junit.as_ref());
+    let successor = Successor { user: options.user.clone(), writes: writes.cloned() };
     Ok(capture::give_up_privilege(&successor)?)
 }
 

@@ -78,6 +78,7 @@ impl Kept {
                 }
                 Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
                 Line::Notice(notice) => kept.notice(notice, room),
+                Line::Lost(calls) => kept.lost = kept.lost.saturating_add(calls),
                 Line::Tcpflow { .. } => {}
             }
         }

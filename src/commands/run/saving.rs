@@ -25,6 +25,7 @@ pub(super) fn save(
     calls: Vec<Call>,
     threads: Threads,
     notices: Vec<String>,
+    lost: u64,
 ) -> Result<String, Failure> {
     let mut writer = Writer::create(path)?;
     writer.interface(witnesses.interface(), "tcpflow run");
@@ -37,7 +38,7 @@ pub(super) fn save(
         if let Some(dropped) = witnesses.dropped() {
             writer.dropped(dropped);
         }
-        let kept = Kept { threads, calls, evidence: witnesses.evidence().to_vec(), notices };
+        let kept = Kept { threads, calls, evidence: witnesses.evidence().to_vec(), notices, lost };
         writer.attach(&kept.to_bytes())?;
         format!("{} frames and {count} calls", witnesses.frames().len())
     } else {
