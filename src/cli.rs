@@ -133,6 +133,20 @@ pub enum Format {
     Jsonl,
 }
 
+/// What is to hold of what is seen.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub struct Expectations {
+    /// What is to hold, as '!findings.exists(f, f.name == "close_wait_leak")'; exit status 1 if it does not; may be given several times
+    #[arg(long = "assert", value_name = "EXPR", allow_hyphen_values = true)]
+    pub assertions: Vec<String>,
+    /// A file with such expressions, one a line; empty lines and those that begin with # are left out
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub assert_file: Vec<PathBuf>,
+    /// Write whether each holds into a file as JUnit has it, for CI
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub junit: Option<PathBuf>,
+}
+
 /// The options of `demo`.
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Demo {
@@ -199,6 +213,9 @@ pub struct Demo {
     /// (echo) Show each row as soon as it is certain, instead of all at the end; what later evidence changes is shown again, marked
     #[arg(long, short = 'F')]
     pub follow: bool,
+    /// What is to hold.
+    #[command(flatten)]
+    pub expectations: Expectations,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -292,15 +309,9 @@ pub struct Run {
     /// The form of the output; jsonl needs --output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// What is to hold of the run, as '!findings.exists(f, f.name == "close_wait_leak")'; exit status 1 if it does not; may be given several times
-    #[arg(long = "assert", value_name = "EXPR", allow_hyphen_values = true)]
-    pub assertions: Vec<String>,
-    /// A file with such expressions, one a line; empty lines and those that begin with # are left out
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub assert_file: Vec<PathBuf>,
-    /// Write whether each holds into a file as JUnit has it, for CI
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub junit: Option<PathBuf>,
+    /// What is to hold.
+    #[command(flatten)]
+    pub expectations: Expectations,
     /// How much memory to take at most [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -363,6 +374,9 @@ pub struct Analyze {
     /// The form of the output
     #[arg(long, value_enum, default_value_t = Form::Text)]
     pub format: Form,
+    /// What is to hold.
+    #[command(flatten)]
+    pub expectations: Expectations,
     /// How much memory to take at most (k, M, G, Ki, Mi and Gi are understood): what it does not hold is told early or left out, and counted [default: a quarter of the machine's, at most 4G]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -659,6 +673,9 @@ fn contradiction_of_analyze(analyze: &Analyze) -> Option<&'static str> {
         return Some(
             "--format parquet always writes findings, as a table beside that of connections: leave --findings out",
         );
+    }
+    if analyze.each && analyze.expectations.junit.is_some() {
+        return Some("--junit has what is expected of one capture: leave --each out, or analyze each file by itself");
     }
     if analyze.resolve && analyze.format != Form::Text {
         return Some("--resolve is for the table: every other --format has addresses");

@@ -511,6 +511,7 @@ fn kept_seeds() -> Seeds {
         evidence: vec![evidence],
         kernel: Vec::new(),
         notices: vec!["a \u{202e}word".into()],
+        lost: 0,
     };
     let mut seeds = vec![("all".to_owned(), kept.to_bytes()), ("none".to_owned(), Kept::default().to_bytes())];
     // Sends of an octet whose octets are sent again and again, listeners that come and go, words that nothing fits.

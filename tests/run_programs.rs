@@ -446,6 +446,113 @@ fn what_is_saved_is_told_again_by_analyze() {
     }
 }
 
+/// What was seen up to there is in a file that can be read, though nobody could end it.
+#[test]
+fn of_a_run_that_is_killed_the_partial_file_is_left_and_nothing_else() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let folder = stage.folder.join(format!("partial-{who:?}"));
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let (saved, partial) = (folder.join("run.pcapng"), folder.join("run.pcapng.partial"));
+        let program = stage.folder.join("mistakes").to_str().expect("a path").to_owned();
+        let (server, client) = (
+            format!("'{program}' serve"),
+            format!("sh -c \"'{program}' visit && echo visited >&2 && exec sleep 600\""),
+        );
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated", "--save"]).arg(&saved);
+        let mut process = process::Process::start(command.args(["--server", &server, "--client", &client]));
+        process.await_line("visited");
+        // The server waits for the next client, in a call that has not returned.
+        let whole = |lines: &[Value]| {
+            let of = |name: &str| lines.iter().filter(|line| line["name"] == name).count();
+            let fins = lines.iter().filter(|line| line["flags"].as_str().is_some_and(|flags| flags.contains("FIN")));
+            (fins.count(), of("accept"), of("close")) == (2, 2, 2)
+        };
+        process.until("all is written", |_| analyzed(&partial).filter(|lines| whole(lines)));
+        process.signal(Signal::SIGKILL);
+        process.wait();
+        let names: Vec<_> =
+            fs::read_dir(&folder).expect("it is there").map(|entry| entry.expect("one").path()).collect();
+        assert_eq!(names, std::slice::from_ref(&partial), "{who:?}");
+        let lines = analyzed(&partial).expect("it can be read");
+        let connections: Vec<_> = lines.iter().filter(|line| line["type"] == "connection").collect();
+        assert_eq!((connections.len(), connections[0]["ending"].as_str()), (1, Some("fin")), "{who:?}");
+        let calls: Vec<_> = lines.iter().filter(|line| line["type"] == "call").collect();
+        let open: Vec<_> = calls.iter().filter(|call| call["returned"].is_null()).collect();
+        assert_eq!((open.len(), open[0]["name"].as_str()), (1, Some("accept")), "{who:?}");
+        let moved: u64 = calls.iter().filter_map(|call| call["octets"].as_u64()).sum();
+        assert_eq!(moved, 4 * 5, "{who:?}");
+        assert!(calls.iter().all(|call| call["process"]["comm"] == "mistakes"), "{who:?}: {calls:?}");
+    }
+}
+
+/// The lines of a timeline of a capture file, if it can be read without a complaint.
+fn analyzed(file: &Path) -> Option<Vec<Value>> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    let output = command.args(["analyze", "--timeline", "--format", "jsonl"]).arg(file).output().expect("it starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    output.status.success().then(|| text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+/// The programs of articles for learners, with the mistakes that they have, as they stand in a folder beside this one.
+#[test]
+fn of_programs_that_learners_copy_each_mistake_is_named() {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let shared = env::var_os("TCPFLOW_SHARED").map_or_else(beside, PathBuf::from);
+    let extract = shared.join("check/seed_programs.py");
+    if !extract.is_file() {
+        eprintln!("SKIPPED: {} is not there: no program of an article is tried", extract.display());
+        return;
+    }
+    let stage = Stage::open();
+    let folder = stage.folder.join("articles");
+    fs::create_dir(&folder).expect("a folder");
+    let status = Command::new("python3").arg(extract).arg(shared.join("seeds")).arg(&folder).status();
+    assert!(status.expect("python3 starts").success());
+    let program = |name: &str| folder.join(name).to_str().expect("a path").to_owned();
+    for who in everyone() {
+        // Both ends on one page; what is wrong with them.
+        let pairs: [(&str, &str, &[&str]); 2] = [("s001", "", &[]), ("s004", " 127.0.0.1 3000", &["zeros_sent"])];
+        for (name, arguments, expected) in pairs {
+            let server = program(&format!("{name}_server")) + arguments;
+            let client = program(&format!("{name}_client")) + arguments;
+            let ran = stage.run(who, &["--server", &server, "--client", &client], &[]);
+            assert_eq!(ran.output.status.code(), Some(0), "{who:?} {name}: {}", ran.told());
+            let connections: Vec<_> = ran.of_type("connection").collect();
+            assert_eq!(connections.len(), 1, "{who:?} {name}");
+            assert_eq!(connections[0]["ending"], "fin", "{who:?} {name}");
+            assert!(ran.check_octets(name) >= 20, "{who:?} {name}");
+            let sides: std::collections::BTreeSet<_> =
+                ran.of_type("call").filter_map(|call| call["side"].as_str()).collect();
+            assert_eq!(sides.into_iter().collect::<Vec<_>>(), ["client", "server"], "{who:?} {name}");
+            assert_eq!(ran.diagnoses(), expected, "{who:?} {name}");
+        }
+        // A client without a server.
+        for (name, status) in [("s001_client", 255), ("s004_client", 1)] {
+            let ran = stage.run(who, &[], &[&program(name), "127.0.0.1", "3000"]);
+            assert_eq!(ran.output.status.code(), Some(status), "{who:?} {name}: {}", ran.told());
+            assert_eq!(ran.diagnoses(), ["refused"], "{who:?} {name}");
+            let connection = ran.of_type("connection").next().expect("one");
+            assert_eq!(connection["ending"], "refused", "{who:?} {name}");
+        }
+        // A comparison inside an assignment makes the descriptor 0: named with the call that it hit, and with what was meant.
+        for (name, hit) in [("s003_server", "bind"), ("s003_client", "connect")] {
+            let ran = stage.run(who, &[], &[&program(name)]);
+            assert_eq!(ran.output.status.code(), Some(0), "{who:?} {name}: {}", ran.told());
+            assert_eq!(ran.diagnoses(), ["not_a_socket"], "{who:?} {name}");
+            let diagnosis = ran.of_type("diagnosis").next().expect("one");
+            assert!(diagnosis["note"].as_str().is_some_and(|note| note.contains("`(fd = socket(...)) == -1`")));
+            let proof: Vec<_> = diagnosis["events"].as_array().expect("a list").iter().collect();
+            let named: Vec<_> = ran.of_type("call").filter(|call| proof.contains(&&call["id"])).collect();
+            let names: Vec<_> = named.iter().map(|call| call["name"].as_str().expect("a name")).collect();
+            assert_eq!(names, ["socket", hit], "{who:?} {name}");
+            assert_eq!((named[1]["fd"].as_i64(), named[1]["errno"].as_str()), (Some(0), Some("ENOTSOCK")), "{who:?}");
+        }
+    }
+}
+
 #[test]
 fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
     let stage = Stage::open();
@@ -498,6 +605,111 @@ fn expectations_are_told_with_what_refutes_them_and_set_the_exit_status() {
         .expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && told.contains("--assert") && told.contains("column"), "{told}");
+}
+
+/// The examples of docs/asserting.md, as they stand there, on programs that pass and on such that do not.
+#[test]
+fn the_worked_examples_of_expectations_do_what_they_say() {
+    let stage = Stage::open();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/asserting.md")).expect("the page");
+    let blocks = |kind: &str| -> Vec<String> {
+        let begin = format!("```{kind}\n");
+        page.split(&*begin).skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
+    };
+    let [grading] = &blocks("text")[..] else { panic!("one file of expectations") };
+    let commands = blocks("sh");
+    let [grade, guard, later] = &commands[..] else { panic!("three commands: {commands:?}") };
+    for who in everyone() {
+        let folder = stage.folder.join(format!("asserting-{who:?}"));
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        fs::write(folder.join("grading.assert"), grading).expect("it can be written");
+        let program = |name: &str, play: &str| {
+            let path = folder.join(name);
+            let text = format!("#!/bin/sh\nexec '{}' {play}\n", stage.folder.join("mistakes").display());
+            fs::write(&path, text).expect("it can be written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        };
+        let run = |command: &str, status: i32, holds: usize, fails: usize| {
+            let words = shlex::split(command).expect("words");
+            assert_eq!(words[0], "tcpflow");
+            let mut played = stage.tcpflow.played_by(who);
+            let output = played.args(&words[1..]).current_dir(&folder).output().expect("it starts");
+            let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{who:?} {command}: {told}");
+            let begins = |mark: &str| told.lines().filter(|line| line.starts_with(mark)).count();
+            let counts = (begins("✓") + begins("ok "), begins("✗") + begins("NO "));
+            assert_eq!(counts, (holds, fails), "{who:?} {command}: {told}");
+        };
+        let suite = |name: &str, failures: usize| {
+            let text = fs::read_to_string(folder.join(name)).expect("it was written");
+            assert_eq!(text.matches("<failure ").count(), failures, "{who:?} {name}: {text}");
+            assert!(text.contains("classname=\"tcpflow.run\""), "{who:?} {name}: {text}");
+        };
+        program("server", "serve");
+        program("client", "visit");
+        run(grade, 0, 8, 0);
+        suite("grade.xml", 0);
+        program("client", "visit_badly");
+        run(grade, 1, 5, 3);
+        suite("grade.xml", 3);
+
+        program("test_suite", "right");
+        run(guard, 0, 2, 0);
+        suite("tcpflow.xml", 0);
+        run(later, 0, 1, 0);
+        program("test_suite", "unread");
+        run(guard, 1, 0, 2);
+        suite("tcpflow.xml", 2);
+    }
+}
+
+#[test]
+fn expectations_of_a_demo_and_of_what_it_saved_are_judged_alike() {
+    let stage = Stage::open();
+    let saved = stage.folder.join("demo-expected.pcapng");
+    let file = saved.to_str().expect("a path");
+    let suite = stage.folder.join("demo-expected.xml");
+    let good =
+        ["--assert", "connections.all(c, c.closed_by == 'client')", "--assert", "calls.exists(k, k.name == 'accept')"];
+    let bad = ["--assert", "connections.size() == 2", "--junit", suite.to_str().expect("a path")];
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tcpflow")).args(words).output().expect("it starts");
+        let lines = String::from_utf8(output.stdout).expect("text");
+        let holds = |line: &str| {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            assert!(stage.schema.is_valid(&line), "{words:?}: {line}");
+            (line["type"] == "assertion").then(|| line["holds"] == true)
+        };
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("a status"), lines.lines().filter_map(holds).collect::<Vec<_>>(), told)
+    };
+    for begin in
+        [&["demo", "--save", file][..], &["demo", "--follow", "--save", file], &["analyze", "--timeline", file]]
+    {
+        let begin = [begin, &["--format", "jsonl"]].concat();
+        let (status, holds, told) = run(&[&begin[..], &good].concat());
+        assert_eq!((status, &holds[..]), (0, &[true, true][..]), "{begin:?}: {told}");
+        let (status, holds, told) = run(&[&begin[..], &good, &bad].concat());
+        assert_eq!((status, &holds[..]), (1, &[true, true, false][..]), "{begin:?}: {told}");
+        let text = fs::read_to_string(&suite).expect("it was written");
+        assert!(
+            text.contains(&format!("classname=\"tcpflow.{}\"", begin[0])) && text.contains("failures=\"1\""),
+            "{text}"
+        );
+    }
+    // Without a timeline calls are not known, and nothing is concluded from there being none.
+    let none = ["--assert", "connections.size() == 1", "--assert", "!calls.exists(k, k.errno == 'EPIPE')"];
+    let diagnosed =
+        ["--assert", "!findings.exists(f, f.weight == 'fault')", "--assert", "!findings.exists(f, f.side == 'client')"];
+    let (status, holds, _) = run(&[&["analyze", file, "--format", "jsonl"][..], &none, &diagnosed].concat());
+    assert_eq!((status, &holds[..]), (1, &[true, false, false, true][..]));
+    // Nor from a capture that has none.
+    let bare = stage.folder.join("demo-expected.pcap");
+    let bare = bare.to_str().expect("a path");
+    assert_eq!(run(&["demo", "--save", bare, "--format", "jsonl"]).0, 0);
+    let (status, holds, _) = run(&[&["analyze", "--timeline", bare, "--format", "jsonl"][..], &none[2..]].concat());
+    assert_eq!((status, &holds[..]), (1, &[false][..]));
 }
 
 /// Programs that nobody here wrote, where they are installed: every octet that a call moved is joined, and was on the wire.

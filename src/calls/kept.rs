@@ -1,6 +1,7 @@
 //! Calls and the kernel's answers as they are kept in a capture file, one JSON object a line.
 
 mod first;
+mod parts;
 mod reading;
 
 use std::borrow::Cow;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
 use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason};
+
+pub use parts::{Parts, PartsRead};
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Kept {
     pub kernel: Vec<KernelEvent>,
     /// What was worth saying about how it was recorded.
     pub notices: Vec<String>,
+    /// How many calls were made that are not among them.
+    pub lost: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +36,9 @@ pub struct Kept {
 enum Line {
     Tcpflow {
         version: u32,
+        /// Whether the record goes on with the threads of the one before it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        continues: bool,
     },
     /// The next process of the table.
     Process(Process),
@@ -41,24 +49,22 @@ enum Line {
     Evidence(Box<Answer>),
     Kernel(Box<KernelEvent>),
     Notice(String),
+    /// How many calls are not kept.
+    Lost(u64),
 }
 
 impl Kept {
     /// The bytes to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let lines = std::iter::once(Line::Tcpflow { version: VERSION })
+        let lines = std::iter::once(Line::Tcpflow { version: VERSION, continues: false })
             .chain(self.threads.processes().iter().cloned().map(Line::Process))
             .chain(self.threads.threads().iter().cloned().map(Line::Thread))
             .chain(self.calls.iter().map(|call| Line::Call(Box::new(call.clone()))))
             .chain(self.evidence.iter().map(|evidence| Line::Evidence(Box::new(evidence.clone()))))
             .chain(self.kernel.iter().map(|event| Line::Kernel(Box::new(event.clone()))))
-            .chain(self.notices.iter().cloned().map(Line::Notice));
-        let mut bytes = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut bytes, &line).expect("strings, numbers and lists always serialize into memory");
-            bytes.push(b'\n');
-        }
-        bytes
+            .chain(self.notices.iter().cloned().map(Line::Notice))
+            .chain((self.lost > 0).then_some(Line::Lost(self.lost)));
+        written(lines)
     }
 
     fn notice(&mut self, notice: String, room: &mut Room) {
@@ -68,6 +74,15 @@ impl Kept {
             room.omitted += 1;
         }
     }
+}
+
+fn written(lines: impl Iterator<Item = Line>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut bytes, &line).expect("strings, numbers and lists always serialize into memory");
+        bytes.push(b'\n');
+    }
+    bytes
 }
 
 /// A line as it is written in some version of the format.
@@ -289,6 +304,7 @@ mod tests {
             evidence: vec![evidence],
             kernel: vec![kernel],
             notices: vec!["line\nbreak \u{1b}[31m".into()],
+            lost: 7,
         }
     }
 

@@ -20,7 +20,7 @@ pub use constants::{
     Domain, How, Level, MessageFlags, PollEvents, Protocol, SocketFlags, SocketOption, SocketType, TcpOption,
 };
 pub use errno::Errno;
-pub use kept::{Damaged, Kept, Room};
+pub use kept::{Damaged, Kept, Parts, PartsRead, Room};
 pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
 pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};

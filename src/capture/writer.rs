@@ -90,10 +90,32 @@ impl Writer {
     /// # Errors
     /// The ending is another one, or the file cannot be made.
     pub fn create(path: &Path) -> Result<Self, CaptureError> {
+        Self::begin(path.into(), Self::format_of(path)?)
+    }
+
+    /// Begins what is to be seen of a capture until it is whole: a file of `path`'s format and of its name with `.partial`, which it has
+    /// from the beginning, and which can be read whenever [`Writer::write_out`] has returned, whatever becomes of this process.
+    ///
+    /// `None` where `path` is a pipe or a device, which nothing can be beside.
+    ///
+    /// # Errors
+    /// As for [`Writer::create`].
+    pub fn create_partial(path: &Path) -> Result<Option<Self>, CaptureError> {
         let format = Self::format_of(path)?;
-        let file = NewFile::create(path)?;
+        if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Ok(None);
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".partial");
+        let mut writer = Self::begin(name.into(), format)?;
+        writer.file.finish()?;
+        Ok(Some(writer))
+    }
+
+    fn begin(target: PathBuf, format: Format) -> Result<Self, CaptureError> {
+        let file = NewFile::create(&target)?;
         let mut writer = Self {
-            target: path.into(),
+            target,
             file,
             pending: Vec::with_capacity(BUFFER + BUFFER / 4),
             gone: 0,
@@ -174,6 +196,34 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes what there is, attached records as well: the file is one as far as it goes.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_out(&mut self) -> Result<(), CaptureError> {
+        if self.interfaces.is_empty() {
+            self.describe(LinkType::ETHERNET)?;
+        }
+        if self.format == Format::Pcapng {
+            self.statistics();
+        }
+        self.flush()
+    }
+
+    /// Removes a file that was begun by [`Writer::create_partial`].
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(self) -> Result<(), CaptureError> {
+        let name = self.target.file_name().unwrap_or_default();
+        self.file.remove_beside(name).map_err(|error| failed(&self.target, &error))
+    }
+
+    /// What it is called.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Writes what there is where somebody may wait for it: into a pipe.
     pub(super) fn flush_stream(&mut self) -> Result<(), CaptureError> {
         if self.file.is_stream() { self.flush() } else { Ok(()) }
@@ -199,13 +249,7 @@ impl Writer {
 
     /// As [`Writer::finish`]; may be tried again, or be given up.
     pub(super) fn end(&mut self) -> Result<(), CaptureError> {
-        if self.interfaces.is_empty() {
-            self.describe(LinkType::ETHERNET)?;
-        }
-        if self.format == Format::Pcapng {
-            self.statistics();
-        }
-        self.flush()?;
+        self.write_out()?;
         self.file.finish()
     }
 

@@ -1,11 +1,12 @@
 //! `tcpflow analyze`: what saved captures tell.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::expected::{self, Expected, PutBy};
 use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL};
 use super::pipeline::{self, Sharing};
 use super::progress::Show;
@@ -15,10 +16,11 @@ use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, memory, two_points};
 use crate::capture::{Allowance, CaptureError, Frame, LinkType, Share};
-use crate::cli::{Analyze, Form, Look};
-use crate::flow::ConnectionId;
-use crate::report::{self, Columns, Ids, Jsonl, Origin, Style};
+use crate::cli::{Analyze, Form, Format, Look};
+use crate::flow::{Connection, ConnectionId};
+use crate::report::{self, Columns, Ids, Jsonl, Judged, KnownCalls, Named, Origin, Style};
 use crate::session::{Broken, Keep, Memory, Session, Sink};
+use crate::story::{EventKind, Story};
 use crate::time::Timestamp;
 
 pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
@@ -33,6 +35,8 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let interrupt = Interrupt::catch()?;
     let mut inputs = Inputs::among(&options.arguments, |path| path.exists())?;
     source::once_each(&inputs)?;
+    // What only root may read is read as root.
+    let expected = Expected::of(&options.expectations)?;
     source::give_up_privilege(&mut inputs, options)?;
     let stdout = io::stdout();
     let memory = memory::of(options.memory);
@@ -46,8 +50,8 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
         false => Box::new(BufWriter::new(out)),
     };
     let told = match options.each {
-        true => each(options, look, inputs, &interrupt, &mut *out),
-        false => Run::new(options, look, inputs, &interrupt, Turn::Only).and_then(|mut run| {
+        true => each(options, look, inputs, &expected, &interrupt, &mut *out),
+        false => Run::new(options, look, inputs, &expected, &interrupt, Turn::Only).and_then(|mut run| {
             let unread = run.tell(&mut *out)?;
             run.outcome(unread)
         }),
@@ -64,13 +68,14 @@ fn each(
     options: &Analyze,
     look: &Look,
     inputs: Inputs,
+    expected: &Expected,
     interrupt: &Interrupt,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
     let mut worst = Outcome::Done;
     let mut turn = Turn::First;
     for inputs in inputs.one_by_one() {
-        let mut run = Run::new(options, look, inputs, interrupt, turn)?;
+        let mut run = Run::new(options, look, inputs, expected, interrupt, turn)?;
         let told = run.tell(out);
         if run.has_begun {
             turn = Turn::Further;
@@ -83,7 +88,7 @@ fn each(
             }
             Err(failure) => return Err(failure),
         };
-        if outcome != Outcome::Done {
+        if outcome != Outcome::Done && worst != Outcome::Incomplete {
             worst = outcome;
         }
         if interrupt.is_pressed() {
@@ -114,6 +119,8 @@ struct Run<'a> {
     cut: bool,
     /// Whether the calls that the capture carries could be read.
     whole: Outcome,
+    expected: &'a Expected,
+    judged: Vec<Judged>,
 }
 
 /// The link type of a capture of which no frame could be read.
@@ -143,6 +150,7 @@ impl<'a> Run<'a> {
         options: &'a Analyze,
         look: &'a Look,
         inputs: Inputs,
+        expected: &'a Expected,
         interrupt: &Interrupt,
         turn: Turn,
     ) -> Result<Self, Failure> {
@@ -165,6 +173,8 @@ impl<'a> Run<'a> {
             damage: None,
             cut: false,
             whole: Outcome::Done,
+            expected,
+            judged: Vec::new(),
         })
     }
 
@@ -238,10 +248,13 @@ impl<'a> Run<'a> {
             None => teller(options.format, subject, out, page, turn.of(&name), &omitted)
                 .map_err(|error| Failure::output(&error))?,
         };
+        let put = RefCell::new(Vec::new());
+        let most = room / size_of::<Connection>();
+        let told = if self.expected.is_empty() { told } else { Box::new(PutBy::new(told, &put, most)) };
         let divides = selection.divides();
         let mut sink = selection.before(told);
         let mut limits = self.memory.table();
-        if options.findings || options.format == Form::Parquet {
+        if options.findings || !self.expected.is_empty() || options.format == Form::Parquet {
             limits.findings = MOST_FINDINGS;
         }
         let mut session = Session::new(Keep::Nothing).with_limits(limits).with_checksums(options.checksums.into());
@@ -260,6 +273,23 @@ impl<'a> Run<'a> {
         let (unread, undivided) = (session.unread(), session.undivided());
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
+        let story = Story { connections: put.into_inner(), ..Story::default() };
+        if story.connections.len() > most {
+            complain(&format!("only the first {most} connections are looked at for --assert: say a larger --memory"));
+            *whole = Outcome::Incomplete;
+        }
+        self.judged =
+            self.expected.judge(&story, KnownCalls::None("calls are known in a timeline only: add --timeline"));
+        let style = look::at(look, *style, began.get().copied());
+        let told = match (options.format, &options.output) {
+            (Form::Text, _) => expected::tell(out, &story, &self.judged, Format::Text, &style, Named::ByOrder),
+            (Form::Jsonl, _) => expected::tell(out, &story, &self.judged, Format::Jsonl, &style, Named::ByOrder),
+            // A table has no place for them.
+            (Form::Csv | Form::Parquet, _) => {
+                expected::tell(&mut io::stderr(), &story, &self.judged, Format::Text, &look::messages(), Named::ByOrder)
+            }
+        };
+        told.map_err(|error| Failure::output(&error))?;
         if undivided > 0 {
             complain(&format!(
                 "{undivided} connections have no breakdown: say a larger --memory, of which a tenth is for that"
@@ -307,6 +337,7 @@ impl<'a> Run<'a> {
         for notice in &kept.notices {
             complain(notice);
         }
+        let lost = kept.lost;
         let (held, left_out) = (session.held(), session.left_out());
         self.cut = left_out > 0;
         let session = session.with_kernel_events(kept.kernel);
@@ -349,6 +380,15 @@ impl<'a> Run<'a> {
             Form::Jsonl | Form::Csv | Form::Parquet => Jsonl::new(out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;
+        let has_calls = story.events.iter().any(|event| matches!(event.kind, EventKind::Call(_)));
+        let calls = match has_calls {
+            true => KnownCalls::AllBut(lost),
+            false => KnownCalls::None("the capture holds no calls: tcpflow run --save and demo --save keep them"),
+        };
+        self.judged = self.expected.judge(&story, calls);
+        let format = if self.options.format == Form::Text { Format::Text } else { Format::Jsonl };
+        expected::tell(out, &story, &self.judged, format, &style, Named::ByOrder)
+            .map_err(|error| Failure::output(&error))?;
         Ok(unread)
     }
 
@@ -390,7 +430,10 @@ impl<'a> Run<'a> {
 
     /// What standard error has to say in the end, and the exit status.
     fn outcome(self, unread: Unread) -> Result<Outcome, Failure> {
-        let mut outcome = self.whole;
+        let mut outcome = match self.expected.outcome(&self.judged, "analyze")? {
+            Outcome::NotHeld if self.whole == Outcome::Done => Outcome::NotHeld,
+            _ => self.whole,
+        };
         if self.interrupt.is_pressed() {
             self.interrupt.tell(if self.cut { NOT_ALL } else { INTERRUPTED });
             outcome = Outcome::Incomplete;

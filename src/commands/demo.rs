@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::expected::{self, Expected};
 use super::experiment::Experiment;
 use super::interrupt::Interrupt;
 use super::outlet::Outlet;
@@ -16,7 +17,7 @@ use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, End, Format, Look, Retry};
 use crate::flow::{Connection, Side, Totals};
 use crate::lab::{self, Loopback, Play, Recording, Scenario};
-use crate::report::{self, Jsonl, Style};
+use crate::report::{self, Jsonl, KnownCalls, Named, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::{Timeline, Witnessed};
 
@@ -35,7 +36,8 @@ fn echo(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
-    let demo = Experiment { options, interrupt: &Interrupt::catch()? };
+    let expected = Expected::of(&options.expectations)?;
+    let demo = Experiment { options, interrupt: &Interrupt::catch()?, expected: &expected };
     let memory = memory::of(options.memory);
     let style = look::at(look, look::style(look), Some(crate::kernel::now()));
     let scenario = scenario(options, demo.interrupt.flag());
@@ -77,17 +79,19 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     let story = timeline.finish(connections, threads(), totals);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
     let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone() };
+    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone(), lost: 0 };
     let saved = demo.save(recording, &story, &kept);
     let told = told.and_then(|drawn| match options.format {
         Format::Text => report::timeline::go_on(&mut out, &story, &style, drawn),
         Format::Jsonl => Jsonl::new(&mut out).story(&story),
     });
+    let judged = demo.expected.judge(&story, KnownCalls::All);
+    let told = told.and_then(|()| expected::tell(&mut out, &story, &judged, options.format, &style, Named::ByOrder));
     told.and_then(|()| out.finish())
         .map_err(|error| Failure::output(&error))
         .or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
-    demo.outcome(recording)
+    demo.outcome(recording, &judged)
 }
 
 /// What was recorded, as the timeline that may go on.
@@ -133,7 +137,10 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         clients: options.clients.into(),
         mtu: options.mtu,
         loopback: Loopback::WherePermitted,
-        successor: Successor { user: options.user.clone(), writes: options.save.clone() },
+        successor: Successor {
+            user: options.user.clone(),
+            writes: options.save.as_ref().or(options.expectations.junit.as_ref()).cloned(),
+        },
         interrupt,
     }
 }

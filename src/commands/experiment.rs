@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::expected::Expected;
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain};
@@ -13,13 +14,14 @@ use crate::capture::Writer;
 use crate::cli::Demo;
 use crate::kernel::Answer;
 use crate::lab::{self, Recording};
-use crate::report::{self, Style};
+use crate::report::{self, Judged, Style};
 use crate::story::Story;
 
 /// An experiment that is asked for.
 pub(super) struct Experiment<'a> {
     pub(super) options: &'a Demo,
     pub(super) interrupt: &'a Interrupt,
+    pub(super) expected: &'a Expected,
 }
 
 impl Experiment<'_> {
@@ -51,7 +53,8 @@ impl Experiment<'_> {
     }
 
     /// What became of it.
-    pub(super) fn outcome(&self, recording: &Recording) -> Result<Outcome, Failure> {
+    pub(super) fn outcome(&self, recording: &Recording, judged: &[Judged]) -> Result<Outcome, Failure> {
+        let outcome = self.expected.outcome(judged, "demo")?;
         if recording.interrupted {
             complain(&INTERRUPTED);
             return Ok(Outcome::Incomplete);
@@ -60,7 +63,7 @@ impl Experiment<'_> {
             complain(&"interrupted: the end of TIME-WAIT was not waited for");
             return Ok(Outcome::Incomplete);
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }
 

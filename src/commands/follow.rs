@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use super::expected::tell as tell_expected;
 use super::experiment::Experiment;
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain};
@@ -16,7 +17,7 @@ use crate::flow::{Connection, ConnectionId, Totals};
 use crate::kernel::now;
 use crate::lab::{Heard, Recording};
 use crate::report::timeline::Follow;
-use crate::report::{EventStream, Style};
+use crate::report::{EventStream, KnownCalls, Named, Style};
 use crate::session::{Batch, Keep, Memory, More, Session, Sink};
 use crate::story::{Changes, Story, Timeline, Witnessed};
 
@@ -67,14 +68,17 @@ pub(super) fn tell(
     written = written.and_then(|()| ear.session.settle(&mut teller));
     let story = ear.session.story(recording.threads.clone(), Vec::new(), &[], Some(recording.capture.dropped));
     let (threads, calls) = (recording.threads.clone(), recording.calls.clone());
-    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone() };
+    let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone(), lost: 0 };
     let saved = demo.save(&recording, &story, &kept);
     written = written.and_then(|()| teller.end(&story));
     drop(teller);
+    let judged = demo.expected.judge(&story, KnownCalls::All);
+    written =
+        written.and_then(|()| tell_expected(&mut out, &story, &judged, demo.options.format, style, Named::ByBirth));
     let written = written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error));
     written.or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
-    demo.outcome(&recording)
+    demo.outcome(&recording, &judged)
 }
 
 /// Who hears of an experiment, and has its timeline grow.

@@ -3,6 +3,7 @@
 mod analyze;
 mod completions;
 mod demo;
+mod expected;
 mod experiment;
 mod files;
 mod follow;

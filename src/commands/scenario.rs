@@ -155,7 +155,7 @@ fn save(path: &Path, trial: &Trial, story: &Story) -> Result<(), Failure> {
         writer.dropped(trial.counted.iter().map(|counted| counted.dropped).sum());
         let (threads, calls) = (trial.threads.clone(), trial.calls.clone());
         let (evidence, notices) = (trial.evidence.clone(), trial.notices.clone());
-        let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices };
+        let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices, lost: 0 };
         writer.attach(&kept.to_bytes())?;
     }
     writer.finish()?;

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 
 use super::{Failure, Inputs, Outcome, complain};
-use crate::calls::{Kept, Room};
+use crate::calls::{Kept, PartsRead, Room};
 use crate::capture::{self, Allowance, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
 use crate::cli::Analyze;
 
@@ -79,24 +79,23 @@ impl Source {
         let mut room = Room::of(usize::try_from(octets).unwrap_or(usize::MAX));
         for file in self.files_mut() {
             let before = room.omitted();
+            let mut records = PartsRead::default();
             for attachment in file.take_attachments() {
-                match Kept::read(&attachment, &mut room) {
-                    Ok(None) => {}
-                    Ok(Some(mut kept)) => {
-                        all.threads.adopt(kept.threads, &mut kept.calls);
-                        all.calls.extend(kept.calls);
-                        all.evidence.extend(kept.evidence);
-                        all.kernel.extend(kept.kernel);
-                        all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
-                    }
-                    Err(error) => {
-                        complain(&format!(
-                            "{}: the calls kept in it cannot be read, and its packets are told without them: {error}",
-                            file.name()
-                        ));
-                        outcome = Outcome::Incomplete;
-                    }
+                if let Err(error) = records.read(&attachment, &mut room) {
+                    complain(&format!(
+                        "{}: the calls kept in it cannot be read, and its packets are told without them: {error}",
+                        file.name()
+                    ));
+                    outcome = Outcome::Incomplete;
                 }
+            }
+            for mut kept in records.finish() {
+                all.threads.adopt(kept.threads, &mut kept.calls);
+                all.calls.extend(kept.calls);
+                all.lost = all.lost.saturating_add(kept.lost);
+                all.evidence.extend(kept.evidence);
+                all.kernel.extend(kept.kernel);
+                all.notices.extend(kept.notices.iter().map(|notice| said_by(file.name(), notice)));
             }
             let omitted = room.omitted() - before;
             if omitted > 0 {
@@ -153,7 +152,8 @@ pub(super) fn give_up_privilege(inputs: &mut Inputs, options: &Analyze) -> Resul
         }
         inputs.hold();
     }
-    let successor = Successor { user: options.user.clone(), writes: options.output.clone() };
+    let writes = options.output.as_ref().or(options.expectations.junit.as_ref());
+    let successor = Successor { user: options.user.clone(), writes: writes.cloned() };
     Ok(capture::give_up_privilege(&successor)?)
 }
 

@@ -33,7 +33,7 @@ pub use self::parquet::Parquet;
 pub use annotate::comments;
 pub use breakdown::Bars;
 pub use diagnoses::diagnoses;
-pub use expression::{Assertion, Expression, Judged, Undecided, Wrong};
+pub use expression::{Assertion, Expression, Judged, KnownCalls, Undecided, Wrong};
 pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{EventStream, Jsonl, Named};

@@ -31,6 +31,20 @@ const SET_UP: &str = "
     24us C > S: . 1(0) ack 1
 ";
 
+#[test]
+fn an_older_table_of_threads_takes_nobody_away() {
+    use crate::calls::{Process, Thread, Threads};
+    let mut threads = Threads::default();
+    let process = threads.add_process(Process { pid: 7, comm: "echo".into() });
+    threads.add(Thread { process, tid: 7, comm: "server".into() });
+    let older = threads.clone();
+    threads.add(Thread { process, tid: 8, comm: "client".into() });
+    let mut timeline = Timeline::default();
+    timeline.know_threads(threads.clone());
+    timeline.know_threads(older);
+    assert_eq!(timeline.threads, threads);
+}
+
 // ---- a whole life --------------------------------------------------------------------------------------------
 
 #[test]

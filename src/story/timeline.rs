@@ -128,8 +128,12 @@ impl Timeline {
     }
 
     /// Makes known who makes the calls; those that were known before keep their numbers.
+    ///
+    /// A table that is older than the one known says nothing new: threads that begin at the same time may each tell of theirs.
     pub fn know_threads(&mut self, threads: Threads) {
-        self.threads = threads;
+        if threads.threads().len() > self.threads.threads().len() {
+            self.threads = threads;
+        }
     }
 
     /// How many events it holds memory for.

@@ -426,6 +426,15 @@ static void play(const char *name) {
         must(send(client, "hello", 5, 0) == 5, "send");
         take(client, 5);
         close(client);
+    } else if (!strcmp(name, "visit_badly")) {
+        // What came back is left in the socket when it is closed, which resets the server; and it is closed once more.
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = htons(4321);
+        client = connected();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        must(recv(client, room, 5, MSG_PEEK | MSG_WAITALL) == 5, "peek");
+        close(client);
+        close(client);
     } else if (!strcmp(name, "threads")) {
         // Threads that come and go beside a conversation.
         for (int n = 0; n < 20; n++) {

@@ -22,12 +22,11 @@ impl Kept {
     /// # Errors
     /// The bytes begin as ours and are damaged, claim more than a call can have, or were written by a later version.
     pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
-        let mut lines = Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 };
-        let Some(head) = lines.next().filter(|(_, line)| line.len() <= LONGEST_LINE) else { return Ok(None) };
-        match serde_json::from_slice(head.1) {
-            Ok(Line::Tcpflow { version: VERSION }) => {}
-            Ok(Line::Tcpflow { version: first::VERSION }) => return first::read(lines, room).map(Some),
-            Ok(Line::Tcpflow { version }) => {
+        let mut lines = Lines::of(bytes);
+        match lines.head() {
+            Some(Line::Tcpflow { version: VERSION, .. }) => {}
+            Some(Line::Tcpflow { version: first::VERSION, .. }) => return first::read(lines, room).map(Some),
+            Some(Line::Tcpflow { version, .. }) => {
                 return Err(Damaged(format!(
                     "written by a later tcpflow (format {version}); this one reads formats up to {VERSION}"
                 )));
@@ -35,6 +34,17 @@ impl Kept {
             _ => return Ok(None),
         }
         let mut kept = Self::default();
+        kept.read_lines(lines, room)?;
+        Ok(Some(kept))
+    }
+
+    /// Takes in the lines that stand after the first one.
+    pub(super) fn read_lines<'a>(
+        &mut self,
+        lines: impl Iterator<Item = (usize, &'a [u8])>,
+        room: &mut Room,
+    ) -> Result<(), Damaged> {
+        let kept = self;
         for (number, line) in lines {
             let wrong = |what: String| Damaged(format!("line {number} {what}"));
             match parsed(number, line)? {
@@ -72,17 +82,33 @@ impl Kept {
                     kept.kernel.extend(room.take(COST_OF_EVIDENCE).then_some(*event));
                 }
                 Line::Notice(notice) => kept.notice(notice, room),
+                Line::Lost(calls) => kept.lost = kept.lost.saturating_add(calls),
                 Line::Tcpflow { .. } => {}
             }
         }
-        Ok(Some(kept))
+        Ok(())
     }
 }
 
 /// The lines that are not empty, with their numbers.
-struct Lines<L> {
+pub(super) struct Lines<L> {
     lines: L,
     number: usize,
+}
+
+impl<'a> Lines<()> {
+    /// Those of a record.
+    pub(super) fn of(bytes: &'a [u8]) -> Lines<impl Iterator<Item = &'a [u8]>> {
+        Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 }
+    }
+}
+
+impl<'a, L: Iterator<Item = &'a [u8]>> Lines<L> {
+    /// The next line, if it is one of this version's.
+    pub(super) fn head(&mut self) -> Option<Line> {
+        let (_, line) = self.next().filter(|(_, line)| line.len() <= LONGEST_LINE)?;
+        serde_json::from_slice(line).ok()
+    }
 }
 
 impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Lines<L> {

@@ -1,7 +1,6 @@
 //! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
 
 mod ending;
-mod expected;
 mod following;
 mod ours;
 mod place;
@@ -18,6 +17,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 
+use super::expected::Expected;
 use super::files::{LEAST_FILES, may_open};
 use super::{Failure, Outcome, complain, look, memory};
 use crate::calls::traced::{Inherited, Program, Tracer};
@@ -25,21 +25,21 @@ use crate::calls::{Call, Threads};
 use crate::capture::{self, Replay, Writer};
 use crate::cli::{Format, Look, Run};
 use crate::lab;
-use crate::report::{self, Jsonl, Judged, Named, RunSummary, Style};
+use crate::report::{self, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
 
 use ending::{Status, unstarted};
-use expected::Expected;
 use following::Following;
 use place::Place;
+use saving::Partial;
 use watching::{Heard, Keeps, Plan, watch};
 use witnesses::Witnesses;
 
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
-    let expected = Expected::of(options)?;
+    let expected = Expected::of(&options.expectations)?;
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
@@ -77,14 +77,20 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let out = Place::open(options)?;
     let style = look::at(look, look::on(look, out.stream()), Some(witnesses.begun()));
     let mut place = Some(out);
+    let partial = match &options.save {
+        Some(path) => Partial::start(path, witnesses.interface())?,
+        None => None,
+    };
     let mut following = None;
     let mut hearer = None;
+    let (partial, saver) = partial.unzip();
+    saver.iter().for_each(|saver| heard.tell(saver.clone()));
     if let Some(out) = place.take_if(|_| options.follow) {
         let (started, to) = Following::start(out, options.format, style, memory, Arc::clone(&threads))?;
         heard.tell(to.clone());
         (following, hearer) = (Some(started), Some(to));
     }
-    witnesses.start(hearer.clone());
+    witnesses.start(hearer.iter().cloned().chain(saver).collect());
     for notice in witnesses.notices() {
         complain(&notice);
     }
@@ -126,20 +132,22 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let whole_story = |calls| story(calls, &witnesses, &threads, memory);
     let saved = options.save.as_ref().map(|path| {
         let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices)
+        let saved =
+            saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices, lost_calls);
+        saving::settle(saved, partial)
     });
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
             let written = story.and_then(|story| {
-                let judged = expected.judge(&story, lost_calls);
+                let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
                 end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth).map(|()| judged)
             });
             (out, written)
         }
         (None, Some(mut out)) => {
             let story = whole_story(calls);
-            let judged = expected.judge(&story, lost_calls);
+            let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
             let written = whole(&mut out, &story, &judged, &summary, options.format, &style).map(|()| judged);
             (out, written)
         }
@@ -150,10 +158,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     if let Some(said) = saved.transpose()? {
         complain(&said);
     }
-    if let Some(path) = &options.junit {
-        expected::junit(path, &judged)?;
-    }
-    if judged.iter().any(|judged| !judged.holds) {
+    if expected.outcome(&judged, "run")? == Outcome::NotHeld {
         return Ok(Outcome::NotHeld);
     }
     Ok(match status {

@@ -170,7 +170,7 @@ pub(super) struct Heard {
     left_out: Cell<u64>,
     alike: Cell<u64>,
     /// Who is told at once, and how many threads they know.
-    hearer: RefCell<Option<Hearer>>,
+    hearers: RefCell<Vec<Hearer>>,
 }
 
 /// Whether calls are kept until the end.
@@ -217,31 +217,31 @@ impl Heard {
             most: octets / CALL,
             left_out: Cell::new(0),
             alike: Cell::new(0),
-            hearer: RefCell::new(None),
+            hearers: RefCell::default(),
         }
     }
 
     /// Has what is heard told to somebody at once.
     pub(super) fn tell(&self, to: Sender<lab::Heard>) {
-        self.hearer.replace(Some(Hearer { to, threads: 0 }));
+        self.hearers.borrow_mut().push(Hearer { to, threads: 0 });
     }
 
     /// Nobody is told any more.
     pub(super) fn fall_silent(&self) {
-        self.hearer.replace(None);
+        self.hearers.borrow_mut().clear();
     }
 
     fn pass_on(&self, activity: &Activity, threads: &Mutex<Threads>) {
-        let mut hearer = self.hearer.borrow_mut();
-        let Some(Hearer { to, threads: known }) = &mut *hearer else { return };
-        if let Activity::Entered(call) = activity
-            && call.id.thread.0 as usize >= *known
-        {
-            let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            *known = threads.threads().len();
-            _ = to.send(lab::Heard::Threads(threads));
+        for Hearer { to, threads: known } in &mut *self.hearers.borrow_mut() {
+            if let Activity::Entered(call) = activity
+                && call.id.thread.0 as usize >= *known
+            {
+                let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                *known = threads.threads().len();
+                _ = to.send(lab::Heard::Threads(threads));
+            }
+            _ = to.send(lab::Heard::Call(activity.clone()));
         }
-        _ = to.send(lab::Heard::Call(activity.clone()));
     }
 
     /// Takes in what the tracer tells; `threads` made the calls.

@@ -121,9 +121,9 @@ impl Witnesses {
         self.begun
     }
 
-    /// Starts the capture, and waits until it is seen to run; `hearer` is told of each frame at once.
-    pub(super) fn start(&mut self, hearer: Option<Sender<lab::Heard>>) {
-        self.start_trace(hearer.clone());
+    /// Starts the capture, and waits until it is seen to run; `hearers` are told of each frame at once.
+    pub(super) fn start(&mut self, hearers: Vec<Sender<lab::Heard>>) {
+        self.start_trace(hearers.clone());
         let Some((live, markers)) = self.opened.take() else { return };
         let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
         let wanted = move |frame: &Frame<'_>| {
@@ -131,8 +131,8 @@ impl Witnesses {
             let wanted = is_wanted(frame, &mut decoder, &ours);
             room = room.saturating_sub(u64::from(wanted));
             let is_kept = wanted && room > 0;
-            if let Some(hearer) = hearer.as_ref().filter(|_| is_kept) {
-                number += 1;
+            number += u64::from(is_kept);
+            for hearer in hearers.iter().filter(|_| is_kept) {
                 _ = hearer.send(lab::Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
             }
             is_kept
@@ -143,7 +143,7 @@ impl Witnesses {
         }
     }
 
-    fn start_trace(&mut self, hearer: Option<Sender<lab::Heard>>) {
+    fn start_trace(&mut self, hearers: Vec<Sender<lab::Heard>>) {
         let Some(tracepoints) = self.tracepoints.take() else { return };
         let (ours, kept, most) = (Arc::clone(&self.ours), Arc::clone(&self.kept), self.most);
         let hear = move |event: KernelEvent| {
@@ -156,7 +156,7 @@ impl Witnesses {
                 kept.left_out += 1;
                 return;
             }
-            if let Some(hearer) = &hearer {
+            for hearer in &hearers {
                 _ = hearer.send(lab::Heard::Kernel(event.clone()));
             }
             kept.events.push(event);

@@ -14,7 +14,7 @@ use super::{Wrong, compiled};
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::report::field::Field;
 use crate::report::wording::{English, Wording};
-use crate::story::{CallEvent, Event, EventId, EventKind, Story};
+use crate::story::{CallEvent, Event, EventId, EventKind, Mistake, Story};
 
 /// An expression that is to be true of a whole run.
 ///
@@ -24,6 +24,17 @@ pub struct Assertion {
     source: String,
     env: Arc<Env>,
     condition: IdedExpr,
+}
+
+/// What is known of the calls of what is judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KnownCalls {
+    /// All that were made.
+    All,
+    /// All but so many.
+    AllBut(u64),
+    /// None: why, and what would make them known.
+    None(&'static str),
 }
 
 /// Whether an assertion holds.
@@ -53,11 +64,21 @@ impl Assertion {
     }
 
     /// Whether it holds of a run. Where calls are missing, one that speaks of them does not.
-    pub fn judge(&self, story: &Story, lost_calls: u64) -> Judged {
+    pub fn judge(&self, story: &Story, calls: KnownCalls) -> Judged {
         let all = Lists::of(story);
-        let speaks_of_calls = self.source.contains("calls") || self.source.contains("findings");
-        let answer = match lost_calls {
-            1.. if speaks_of_calls => Err(format!("{lost_calls} calls are not known: give it more --memory")),
+        let speaks_of = |what: &str| self.source.contains(what);
+        let answer = match calls {
+            KnownCalls::AllBut(lost @ 1..) if speaks_of("calls") || speaks_of("findings") => {
+                Err(format!("{lost} calls are not known: give it more --memory"))
+            }
+            // Findings on segments are known without calls, diagnoses are not: nothing is shown by there being none.
+            KnownCalls::None(why)
+                if speaks_of("calls")
+                    || speaks_of("findings")
+                        && (speaks_of("weight") || Mistake::NAMES.iter().any(|name| speaks_of(name))) =>
+            {
+                Err(why.to_owned())
+            }
             _ => self.decide(&all),
         };
         let mut judged = Judged {

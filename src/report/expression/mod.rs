@@ -15,7 +15,7 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr, MapExpr, StructExpr};
 use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError};
 
-pub use self::assertion::{Assertion, Judged};
+pub use self::assertion::{Assertion, Judged, KnownCalls};
 use self::named::Named;
 use self::reader::{Reader, Type};
 use self::value::{Known, environment};
