@@ -229,7 +229,7 @@ mod tests {
         let mut connection = sample::echo().connections.remove(0);
         connection.server_to_client.mss = None;
         connection.client = "[2001:db8::1]:50634".parse().unwrap();
-        let mut table = Parquet::of_connections(Vec::new()).unwrap();
+        let mut table = Parquet::of_connections(Vec::new(), Columns::WithBreakdown).unwrap();
         // More than one group.
         for _ in 0..GROUP + 2 {
             table.connection(&connection).unwrap();
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_table_without_rows_is_one() {
-        assert!(rows(Parquet::of_connections(Vec::new()).unwrap().finish().unwrap()).is_empty());
+        assert!(rows(Parquet::of_connections(Vec::new(), Columns::Usual).unwrap().finish().unwrap()).is_empty());
     }
 
     #[test]
