@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::order::number_by_place;
 use super::{Event, EventId, EventKind, Story};
 use crate::calls::CallId;
 use crate::flow::{ConnectionId, Side};
@@ -117,29 +118,6 @@ impl Story {
         self.events = places.into_iter().filter_map(|place| events[place].take()).collect();
         // Some were born in another story: these have no ids by which a stream could name them.
         self.births.clear();
-        let number = |id: EventId| numbers.get(&id).copied();
-        let all = |ids: &mut Vec<EventId>| {
-            *ids = ids.iter().copied().filter_map(number).collect();
-            ids.sort_unstable();
-        };
-        for (place, event) in self.events.iter_mut().enumerate() {
-            event.id = EventId(place as u64);
-            match &mut event.kind {
-                EventKind::Call(call) => {
-                    all(&mut call.sent);
-                    all(&mut call.brought_by);
-                    call.completed_by = call.completed_by.and_then(number);
-                }
-                EventKind::Segment(segment) => {
-                    all(&mut segment.cause.calls);
-                    segment.cause.of = segment.cause.of.and_then(number);
-                    segment.cause.link = segment.cause.link.and_then(number);
-                }
-                EventKind::Transition(step) => step.cause = step.cause.and_then(number),
-                EventKind::Link(link) => link.segment = link.segment.and_then(number),
-                EventKind::Kernel(kernel) => kernel.segment = kernel.segment.and_then(number),
-                EventKind::Timer(timer) => timer.cause = timer.cause.and_then(number),
-            }
-        }
+        number_by_place(&mut self.events, |id| numbers.get(&id).copied());
     }
 }
