@@ -23,6 +23,8 @@ pub(super) struct Path {
     is_stale: bool,
     /// A witness saw the end in a state that it has only with the peer's FIN.
     had_peers_fin: bool,
+    /// The states that witnesses told of before a step entered them.
+    untimely: Vec<State>,
 }
 
 /// A step of a path.
@@ -109,6 +111,7 @@ impl Path {
         let at = self.steps.last().and_then(|last| last.at).max(step.at);
         self.steps.push(Entered { at, ..step });
         self.is_stale |= self.said[..self.judged].last().is_some_and(|said| at <= Some(said.answered));
+        self.is_stale |= self.untimely.contains(&step.state);
     }
 
     /// Takes the last step back.
@@ -194,6 +197,18 @@ impl Path {
         }
     }
 
+    /// The step that a word shows to have been taken by then, and when: segments place what an arriving segment brought about where the end first answers it, which may be long after.
+    fn late_step(&self, events: &Events, said: &Said) -> Option<(usize, Timestamp)> {
+        let told = if said.by == Witness::Kernel { said.asked } else { said.answered };
+        let place = self.entered_by(told);
+        let step = self.steps.get(place).filter(|step| Some(step.state) == said.state && !step.is_only_witnessed())?;
+        let cause = events.event(events.transition(step.event).cause?);
+        let is_segment = matches!(cause.kind, EventKind::Segment(_));
+        let arrived = cause.at.filter(|arrived| is_segment && *arrived <= told)?;
+        let settled = self.steps[..place].last().and_then(|before| before.at).unwrap_or(arrived);
+        Some((place, said.asked.max(arrived).max(settled)))
+    }
+
     /// The transition in effect at `moment`.
     fn event_at(&self, moment: Timestamp) -> Option<EventId> {
         self.steps[..self.entered_by(moment)].last().map(|step| step.event)
@@ -219,6 +234,7 @@ impl Path {
                 events.withdraw(made.event);
             }
             self.steps.retain(|step| !step.is_only_witnessed());
+            self.untimely.clear();
             self.index();
             for step in &self.steps {
                 let transition = events.transition_mut(step.event);
@@ -231,8 +247,19 @@ impl Path {
         }
         let mut against = Vec::new();
         let said = std::mem::take(&mut self.said);
+        let mut drawn = Vec::new();
         for said in &said[self.judged..] {
-            match self.fitting(said) {
+            if let Some((place, at)) = self.late_step(events, said) {
+                let step = &mut self.steps[place];
+                step.at = Some(at);
+                events.put_off(step.event, Order::of_sample(at), Some(at));
+                drawn.push(step.event);
+            }
+            let fitting = self.fitting(said);
+            if fitting.is_err() {
+                self.untimely.extend(said.state.filter(|state| !self.untimely.contains(state)));
+            }
+            match fitting {
                 Ok(None) => {}
                 Ok(Some(event)) => {
                     if let Err(place) = events.transition(event).evidence.binary_search(&said.by) {
@@ -284,7 +311,7 @@ impl Path {
         }
         self.judged = said.len();
         self.said = said;
-        Judged { against, anew, born }
+        Judged { against, anew, born, drawn }
     }
 
     /// A new transition, by which the path goes on.
@@ -313,6 +340,8 @@ pub(super) struct Judged {
     pub(super) anew: bool,
     /// Transitions that only a witness shows.
     pub(super) born: Vec<EventId>,
+    /// Transitions that a witness knew of before the segments showed them.
+    pub(super) drawn: Vec<EventId>,
 }
 
 /// A move of an end.

@@ -94,8 +94,9 @@ impl PerConnection {
             if path.is_settled() {
                 continue;
             }
-            let Judged { against, anew, born } = path.judge(events, Some(self.id), Some(side));
+            let Judged { against, anew, born, drawn } = path.judge(events, Some(self.id), Some(side));
             self.events.extend(born);
+            self.moved.extend(drawn);
             if anew {
                 self.disagreements.retain(|finding| finding.side != side);
             }

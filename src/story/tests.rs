@@ -1067,6 +1067,43 @@ fn a_fin_that_was_taken_and_comes_again_had_not_been_lost() {
     assert_eq!(taken(&script("")), [(Some(moment(40_000)), false)]);
 }
 
+#[test]
+fn a_fin_that_a_witness_saw_taken_came_before_the_segment_that_answers_it() {
+    let script = |seen: &str| {
+        format!(
+            "{SET_UP}
+            40us..45us C: send(10) = 10
+            41us C > S: P. 1(10) ack 1
+            46us..49us C: shutdown(SHUT_WR) = 0
+            47us C > S: F. 11(0) ack 1
+            48us S > C: . 1(0) ack 11
+            55us..60us S: recv() = 10
+            61us..65us S: recv() = 0{seen}
+            300us..305us S: send(5) = 5
+            301us S > C: P. 1(5) ack 12
+            "
+        )
+    };
+    let taken = |script: &str, acts: &[(i64, Side, KernelAct)]| {
+        let story = with_kernel(script, acts);
+        assert_eq!(story.connections[0].findings, []);
+        let steps = story.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Transition(step) if step.to == State::CloseWait => Some((event.at, step.evidence.clone())),
+            _ => None,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    // The ACK was on its way when the FIN came; only the next segment covers it.
+    assert_eq!(taken(&script(""), &[]), [(Some(moment(301)), vec![Witness::Segments])]);
+    let [(Some(at), evidence)] = &taken(&script(" in CLOSE-WAIT"), &[])[..] else { panic!("one step") };
+    assert!(moment(61) <= *at && *at <= moment(66), "{at}");
+    assert_eq!(*evidence, [Witness::Segments, Witness::TcpInfo]);
+    let act = KernelAct::State { from: State::Established, to: State::CloseWait };
+    let all = [Witness::Segments, Witness::TcpInfo, Witness::Kernel];
+    let told = taken(&script(" in CLOSE-WAIT"), &[(50, Side::Server, act)]);
+    assert_eq!(told, [(Some(moment(50)), all.to_vec())]);
+}
+
 // ---- the link -----------------------------------------------------------------------------------------------------
 
 #[test]
