@@ -113,7 +113,10 @@ impl Session {
         }
         self.follow(batch);
         let Self { table, breakdowns, .. } = self;
-        table.take_ended(|connection| sink.connection(divided(connection, breakdowns)))
+        table.take_ended(|mut connection| {
+            divide(&mut connection, breakdowns);
+            sink.connection(connection)
+        })
     }
 
     /// Follows the segments of a batch; returns how many connections have ended and wait to be [handed over](Self::hand_over).
@@ -162,7 +165,10 @@ impl Session {
         let Self { table, kept, telling, breakdowns, .. } = self;
         table.pass(now);
         let Telling::Events(growth) = telling else {
-            return table.take_ended(|connection| sink.connection(divided(connection, breakdowns)));
+            return table.take_ended(|mut connection| {
+                divide(&mut connection, breakdowns);
+                sink.connection(connection)
+            });
         };
         end(table, kept, Some(growth), breakdowns);
         growth.pass(now, sink)
@@ -186,8 +192,8 @@ impl Session {
     pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<Totals> {
         self.settle(sink)?;
         let Self { table, kept, telling, breakdowns, .. } = &mut self;
-        let tally = table.finish(|connection| {
-            let mut connection = divided(connection, breakdowns);
+        let tally = table.finish(|mut connection| {
+            divide(&mut connection, breakdowns);
             kept.complete(&mut connection);
             if let Telling::Events(growth) = telling {
                 growth.timeline_mut().complete_summary(&mut connection);
@@ -218,8 +224,9 @@ impl Session {
     ) -> (Timeline, Vec<Connection>, Totals) {
         let Self { table, kept, telling, breakdowns, .. } = &mut self;
         let growing = matches!(telling, Telling::Events(_));
-        let Ok(tally) = table.finish(|connection| {
-            kept.end(divided(connection, breakdowns), growing);
+        let Ok(tally) = table.finish(|mut connection| {
+            divide(&mut connection, breakdowns);
+            kept.end(connection, growing);
             Ok::<(), Infallible>(())
         });
         let mut totals = with(self.totals, tally, self.kept.left_out());
@@ -366,8 +373,8 @@ impl Session {
 
 /// Takes the connections off the table that have ended, for the timeline that is made of them.
 fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>, breakdowns: &mut Option<Breakdowns>) {
-    let Ok(()) = table.take_ended(|connection| {
-        let mut connection = divided(connection, breakdowns);
+    let Ok(()) = table.take_ended(|mut connection| {
+        divide(&mut connection, breakdowns);
         match &mut growing {
             Some(growing) if growing.forgets() => {
                 kept.complete(&mut connection);
@@ -379,11 +386,10 @@ fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>,
     });
 }
 
-/// A connection with its breakdown, where one was asked for.
-fn divided(connection: Connection, breakdowns: &mut Option<Breakdowns>) -> Connection {
-    match breakdowns {
-        None => connection,
-        Some(breakdowns) => Connection { breakdown: breakdowns.take(&connection), ..connection },
+/// Gives a connection its breakdown, where one was asked for.
+fn divide(connection: &mut Connection, breakdowns: &mut Option<Breakdowns>) {
+    if let Some(breakdowns) = breakdowns {
+        connection.breakdown = breakdowns.take(connection);
     }
 }
 

@@ -83,27 +83,29 @@ impl History {
 
     /// Whether the end of this direction has sent a SYN without ACK.
     pub(super) fn has_asked(&self, direction: Direction) -> bool {
-        self.letters().any(|letter| letter == ('s', direction))
+        self.letters().any(|letter| letter == (b's', direction))
     }
 
-    fn letters(&self) -> impl Iterator<Item = (char, Direction)> + '_ {
-        (0..usize::from(self.len)).map(|at| {
-            let packed = self.letters[at / LETTERS_A_WORD] >> (at % LETTERS_A_WORD * BITS);
-            let letter = char::from(LETTERS[(packed & 0xf) as usize % LETTERS.len()]);
-            (letter, if packed & SECOND == 0 { Direction::First } else { Direction::Second })
+    fn letters(&self) -> impl Iterator<Item = (u8, Direction)> + '_ {
+        let words = self.letters.iter().flat_map(|word| (0..LETTERS_A_WORD).map(move |at| word >> (at * BITS)));
+        words.take(self.len.into()).map(|packed| {
+            let direction = if packed & SECOND == 0 { Direction::First } else { Direction::Second };
+            (LETTERS[(packed & 0xf) as usize % LETTERS.len()], direction)
         })
     }
 
     /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
     pub(super) fn text(&self, originator: Direction) -> String {
-        let mut text = String::with_capacity(LETTERS_A_WORD * WORDS + 1);
-        for (at, (letter, direction)) in self.letters().enumerate() {
-            if at == 0 && letter == 'h' && direction != originator {
-                text.push('^');
-            }
-            text.push(if direction == originator { letter.to_ascii_uppercase() } else { letter });
+        let mut text = [0; LETTERS_A_WORD * WORDS + 1];
+        let mut len = 0;
+        if self.letters().next() == Some((b'h', originator.reverse())) {
+            (text[0], len) = (b'^', 1);
         }
-        text
+        for (place, (letter, direction)) in text[len..].iter_mut().zip(self.letters()) {
+            *place = if direction == originator { letter.to_ascii_uppercase() } else { letter };
+            len += 1;
+        }
+        str::from_utf8(&text[..len]).unwrap_or_default().to_owned()
     }
 
     /// The state of the whole, the end whose direction is `originator` having opened it.

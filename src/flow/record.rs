@@ -4,7 +4,7 @@ use super::history::{History, side_of};
 use super::key::{Key, KeySide};
 use super::problem::{self, Problem, ProblemKind};
 use super::symptoms::{self, Watch};
-use super::trouble::{Noted, Trouble};
+use super::trouble::{Counts, Noted, Trouble, in_both_directions};
 use super::verdict::{self, Closing, Course, Reset, ResetKind, Verdict};
 use super::{Connection, ConnectionId, Ending, FindingAt, Icmp, Range, Reply, RolesBasis, SideSummary, Step};
 use crate::tcp::{
@@ -125,8 +125,8 @@ impl<K: Key> Record<K> {
             self.conversation.quote(from.direction(self.first), quote);
             if let Some(error) = error {
                 let trouble = self.trouble.get_or_insert_default();
-                let errors = trouble.icmp.map_or(0, |icmp| icmp.errors);
-                trouble.icmp = Some(Icmp { last: error, errors: errors.saturating_add(1) });
+                let errors = trouble.icmp.as_ref().map_or(0, |icmp| icmp.errors);
+                trouble.icmp = Some(Box::new(Icmp { last: error, errors: errors.saturating_add(1) }));
             }
         }
     }
@@ -237,9 +237,9 @@ impl<K: Key> Record<K> {
             || !self.watch.is_empty()
             // What refuses a SYN hurts nothing that was there.
             || flags.contains(Flags::RST) && self.completeness & (ACK | DATA) != 0
-            || segment.len > 0 && self.is_narrow(direction, &judged)
+            || segment.len > 0 && self.is_narrow(direction)
         {
-            self.note_symptoms(direction, segment, &judged, pause, id_before);
+            self.note_symptoms(direction, segment, symptoms::Judged::of(&judged), pause, id_before);
         }
         if segment.len > 0 {
             self.spoke = Some(direction);
@@ -342,7 +342,9 @@ impl<K: Key> Record<K> {
         let octets = streams.map(Stream::octets);
         let ending = facts.ending();
         let verdict = facts.verdict();
-        let icmp = self.trouble.as_ref().and_then(|trouble| trouble.icmp);
+        let trouble = self.trouble.as_deref();
+        let icmp = trouble.and_then(|trouble| trouble.icmp.as_deref().copied());
+        let counts = trouble.map(Trouble::counts);
         let problem = self.problem(&facts, ending, &verdict, now);
         let verdict = match (verdict, problem.as_deref()) {
             (Verdict::Reset { by, .. }, Some(Problem { kind: ProblemKind::ForgedReset, side, .. })) if by == *side => {
@@ -377,12 +379,12 @@ impl<K: Key> Record<K> {
             verdict,
             problem,
             icmp,
-            client_to_server: self.side_summary(client),
-            server_to_client: self.side_summary(server),
+            client_to_server: self.side_summary(client, counts.as_ref()),
+            server_to_client: self.side_summary(server, counts.as_ref()),
             findings: self.findings(client),
             findings_omitted: self.omitted(),
             breakdown: None,
-            finding_counts: self.trouble.as_ref().and_then(|trouble| trouble.finding_counts()),
+            finding_counts: counts.as_ref().and_then(in_both_directions),
         }
     }
 
@@ -401,10 +403,7 @@ impl<K: Key> Record<K> {
             lasted: self.first_at.zip(self.last_at()).map(|(first, last)| last.since(first)),
             is_one_end: self.key.is_one_end(),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
-            copies: self
-                .trouble
-                .as_ref()
-                .map_or(0, |trouble| trouble.counts[client as usize][Finding::CapturedTwice as usize].into()),
+            copies: self.trouble.as_ref().map_or(0, |trouble| trouble.count(Finding::CapturedTwice, client).into()),
         }
     }
 
@@ -430,7 +429,7 @@ impl<K: Key> Record<K> {
             symptoms,
             streams: facts.streams,
             client: facts.client,
-            icmp: trouble.and_then(|trouble| trouble.icmp).map(|icmp| icmp.last),
+            icmp: trouble.and_then(|trouble| trouble.icmp.as_ref()).map(|icmp| icmp.last),
             last: self.last_at(),
             quiet,
             spoke: self.spoke,
@@ -488,7 +487,7 @@ impl<K: Key> Record<K> {
 
     /// How many findings it did not keep.
     pub(super) fn omitted(&self) -> u64 {
-        self.trouble.as_ref().map_or(0, |trouble| trouble.omitted)
+        self.trouble.as_ref().map_or(0, |trouble| trouble.omitted())
     }
 
     /// Whether this is no connection, but what is left in an empty slot.
@@ -577,13 +576,9 @@ impl<K: Key> Record<K> {
     /// The end was not closed: what was sent to it was not in vain.
     #[cold]
     fn retract_octets_after_close(&mut self, end: usize) {
-        let Some(trouble) = &mut self.trouble else { return };
-        let count = &mut trouble.counts[1 - end][Finding::DataAfterClose as usize];
-        if *count > 0 {
-            *count = 0;
-            trouble
-                .remarks
-                .retain(|remark| remark.finding != Finding::DataAfterClose || remark.direction as usize == end);
+        let from = if end == Direction::First as usize { Direction::Second } else { Direction::First };
+        if let Some(trouble) = &mut self.trouble {
+            trouble.retract(Finding::DataAfterClose, from);
         }
     }
 
@@ -708,7 +703,7 @@ impl<K: Key> Record<K> {
         let flags = segment.flags;
         for (at, flag) in CONTROLS.into_iter().enumerate() {
             if flags.contains(flag) && counts_now[at] == 0 {
-                trouble.rounds[direction as usize][at] += 1;
+                trouble.note_round(direction, at);
             }
         }
         self.history.note_signs(&mut trouble.signs, direction, segment, noted.findings);
@@ -717,9 +712,9 @@ impl<K: Key> Record<K> {
 
     /// Whether the octets end where the peer's window would, were it not scaled.
     #[inline]
-    fn is_narrow(&self, direction: Direction, judged: &Judgement) -> bool {
+    fn is_narrow(&self, direction: Direction) -> bool {
         let window = self.stream(direction.reverse()).scaled_window();
-        window.is_some_and(|(window, _)| u32::from(window) == judged.in_flight)
+        window.is_some_and(|(window, _)| u32::from(window) == self.conversation.in_flight(direction))
     }
 
     /// Takes note of what may have gone wrong.
@@ -728,7 +723,7 @@ impl<K: Key> Record<K> {
         &mut self,
         direction: Direction,
         segment: &Segment,
-        judged: &Judgement,
+        judged: symptoms::Judged,
         pause: Span,
         id_before: Option<u16>,
     ) {
@@ -737,10 +732,11 @@ impl<K: Key> Record<K> {
         let seen = symptoms::Seen {
             direction,
             segment,
-            judged,
+            judged: &judged,
+            in_flight: self.conversation.in_flight(direction),
             fwd: self.conversation.stream(direction),
             rev: self.conversation.stream(peer),
-            peer_next: self.conversation.around(direction, judged).peer_next,
+            peer_next: self.conversation.next(peer),
             pause,
             spoke: self.spoke,
             id_before,
@@ -754,7 +750,7 @@ impl<K: Key> Record<K> {
         self.trouble.as_ref().map_or_else(Vec::new, |trouble| trouble.findings(client))
     }
 
-    fn side_summary(&self, direction: Direction) -> SideSummary {
+    fn side_summary(&self, direction: Direction, counts: Option<&Counts>) -> SideSummary {
         let stream = self.stream(direction);
         let round_trips = stream.round_trips();
         let mut summary = SideSummary {
@@ -774,9 +770,9 @@ impl<K: Key> Record<K> {
             rtt_max_ns: round_trips.map(|(_, _, longest)| longest.0),
             ..SideSummary::default()
         };
-        let Some(trouble) = &self.trouble else { return summary };
-        let of = |finding| u64::from(trouble.counts[direction as usize][finding as usize]);
-        let [syn, fin, rst] = trouble.rounds[direction as usize].map(u64::from);
+        let (Some(trouble), Some(counts)) = (&self.trouble, counts) else { return summary };
+        let of = |finding| u64::from(counts[direction as usize][finding as usize]);
+        let [syn, fin, rst] = trouble.rounds(direction).map(u64::from);
         summary.syn += syn << 8;
         summary.fin += fin << 8;
         summary.rst += rst << 16;
@@ -811,12 +807,13 @@ fn is_opening(flags: Flags) -> bool {
 #[inline]
 fn completeness(segment: &Segment) -> u8 {
     let flags = if segment.has_short_header() { Flags::empty() } else { segment.flags };
-    let mut bits = 0;
-    if flags.contains(Flags::SYN | Flags::ACK) {
-        bits |= SYN_ACK;
-    } else if flags.contains(Flags::ACK) {
-        bits |= if segment.len > 0 { DATA } else { ACK };
+    let acks = |bits| if flags.contains(Flags::ACK) { bits } else { 0 };
+    let carries = acks(if segment.len > 0 { DATA } else { ACK });
+    // Most have none of these.
+    if !flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
+        return carries;
     }
+    let mut bits = if flags.contains(Flags::SYN) { acks(SYN_ACK) } else { carries };
     if flags.contains(Flags::FIN | Flags::ACK) {
         bits |= FIN;
     }

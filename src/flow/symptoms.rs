@@ -7,7 +7,10 @@ use crate::wire::{Flags, Segment, Seq};
 /// What went wrong in both directions, and the longest pauses.
 #[derive(Debug, Default)]
 pub(super) struct Symptoms {
-    of: [OfSender; 2],
+    /// In boxes of their own, without which connections get along that were only silent.
+    of: [Option<Box<OfSender>>; 2],
+    /// Whether each end sent more at once than the window would hold, were it not scaled, or nobody knows.
+    has_passed: [bool; 2],
     /// Frames that were captured twice: then acknowledgements are, too, and seem to report losses.
     pub(super) copies: u32,
     /// The longest pause that octets of one end ended, after octets of the other.
@@ -194,7 +197,9 @@ bitflags::bitflags! {
 pub(super) struct Seen<'a> {
     pub(super) direction: Direction,
     pub(super) segment: &'a Segment,
-    pub(super) judged: &'a Judgement,
+    pub(super) judged: &'a Judged,
+    /// Octets of the sender that are not acknowledged yet, the segment's included.
+    pub(super) in_flight: u32,
     /// The sender's direction, after it.
     pub(super) fwd: &'a Stream,
     /// The peer's.
@@ -213,6 +218,23 @@ pub(super) struct Seen<'a> {
     pub(super) rtt: Option<Span>,
 }
 
+/// What is looked at of a [`Judgement`]; the rest of it need not be worked out.
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    pub(super) findings: FindingSet,
+    pub(super) position: i64,
+    pub(super) since_advance: Option<Span>,
+    pub(super) is_old: bool,
+}
+
+impl Judged {
+    #[inline]
+    pub(super) fn of(judged: &Judgement) -> Self {
+        let Judgement { findings, position, since_advance, is_old, .. } = *judged;
+        Self { findings, position, since_advance, is_old }
+    }
+}
+
 /// Whether a remarkable segment can say that something went wrong.
 pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
     segment.window == 0 && !segment.flags.contains(Flags::RST)
@@ -229,17 +251,37 @@ pub(super) fn may_end_pause(segment: &Segment) -> bool {
 impl Symptoms {
     /// Those of what one end sent.
     pub(super) fn of(&self, direction: Direction) -> &OfSender {
-        &self.of[direction as usize]
+        const NONE: &OfSender = &OfSender::NONE;
+        self.of[direction as usize].as_deref().unwrap_or(NONE)
+    }
+
+    /// Has those of what one end sent changed, and keeps them where there is anything to keep.
+    fn change(&mut self, direction: Direction, change: impl FnOnce(&mut OfSender)) {
+        let has_passed = &mut self.has_passed[direction as usize];
+        let of = &mut self.of[direction as usize];
+        match of {
+            Some(of) => change(of),
+            None => {
+                let narrow = if *has_passed { Narrow::Passed } else { Narrow::Unknown };
+                let mut changed = OfSender { narrow, ..OfSender::default() };
+                change(&mut changed);
+                *has_passed = matches!(changed.narrow, Narrow::Passed);
+                if !changed.is_empty() {
+                    *of = Some(Box::new(changed));
+                }
+            }
+        }
     }
 
     /// How much memory they take.
     pub(super) fn room(&self) -> usize {
         let of = |of: &OfSender| {
-            of.stuck.as_ref().map_or(0, |_| size_of::<Stuck>())
+            size_of::<OfSender>()
+                + of.stuck.as_ref().map_or(0, |_| size_of::<Stuck>())
                 + of.rare.as_ref().map_or(0, |_| size_of::<Rare>())
                 + if of.narrow.is_watched() { size_of::<Filled>() } else { 0 }
         };
-        size_of::<Self>() + self.of.iter().map(of).sum::<usize>()
+        size_of::<Self>() + self.of.iter().flatten().map(|sender| of(sender)).sum::<usize>()
     }
 
     /// Takes note of a segment; returns for what further ones are to be looked at.
@@ -258,13 +300,8 @@ impl Symptoms {
                 && !findings.contains(Finding::Reordered)
                 && !findings.contains(Finding::ZeroWindowProbe)
                 && !seen.rev.has_zero_window();
-            let [first, second] = &mut self.of;
-            let (own, peer) = match direction {
-                Direction::First => (first, second),
-                Direction::Second => (second, first),
-            };
-            own.note_sent(seen, is_repeat);
-            peer.note_answer(seen);
+            self.change(direction, |own| own.note_sent(seen, is_repeat));
+            self.change(direction.reverse(), |peer| peer.note_answer(seen));
             if seen.pause >= LONG && !is_repeat {
                 self.note_pause(seen);
             }
@@ -285,7 +322,7 @@ impl Symptoms {
     fn note_pause(&mut self, seen: &Seen<'_>) {
         let Seen { direction, segment, judged, .. } = *seen;
         let is_new = segment.len > 0
-            && judged.in_flight == segment.seq_len()
+            && seen.in_flight == segment.seq_len()
             && !segment.flags.intersects(Flags::SYN | Flags::RST)
             && [Finding::KeepAlive, Finding::ZeroWindowProbe, Finding::OutOfOrder, Finding::SpuriousRetransmission]
                 .iter()
@@ -303,7 +340,7 @@ impl Symptoms {
 
     fn watch(&self) -> Watch {
         let mut watch = Watch::empty();
-        for of in &self.of {
+        for of in self.of.iter().flatten() {
             watch.set(Watch::STUCK, watch.contains(Watch::STUCK) || of.stuck.is_some());
             watch.set(Watch::ZERO_WINDOW, watch.contains(Watch::ZERO_WINDOW) || of.rare().zero_window.since.is_some());
             watch.set(Watch::RESET, watch.contains(Watch::RESET) || of.rare().reset.is_some());
@@ -314,6 +351,16 @@ impl Symptoms {
 }
 
 impl OfSender {
+    const NONE: Self =
+        Self { lost: Spell::NONE, arrived_twice: 0, stuck: None, beyond: None, narrow: Narrow::Unknown, rare: None };
+
+    /// Whether there is nothing to keep, but for what [`Symptoms::has_passed`] says.
+    fn is_empty(&self) -> bool {
+        let Self { lost, arrived_twice, stuck, beyond, narrow, rare } = self;
+        let is_plain = stuck.is_none() && beyond.is_none() && rare.is_none() && !narrow.is_watched();
+        is_plain && lost.segments == 0 && *arrived_twice == 0
+    }
+
     /// What went wrong less often.
     pub(super) fn rare(&self) -> &Rare {
         const NONE: &Rare = &Rare::NONE;
@@ -411,7 +458,7 @@ impl OfSender {
             reset.note(segment, is_repeat);
         }
         if segment.len > 0 {
-            self.narrow.note_sent(segment, judged, fwd, rev);
+            self.narrow.note_sent(segment, seen.in_flight, fwd, rev);
         }
     }
 
@@ -572,16 +619,16 @@ impl Narrow {
         }
     }
 
-    fn note_sent(&mut self, segment: &Segment, judged: &Judgement, fwd: &Stream, rev: &Stream) {
+    fn note_sent(&mut self, segment: &Segment, in_flight: u32, fwd: &Stream, rev: &Stream) {
         if matches!(self, Self::Passed) {
             return;
         }
         let Some((window, scale)) = rev.scaled_window() else { return };
         // Where the octets before were not captured, nobody knows how many are under way.
         let known = fwd.isn().is_some() && rev.isn().is_some();
-        if !known || judged.in_flight > window.into() {
+        if !known || in_flight > window.into() {
             *self = Self::Passed;
-        } else if judged.in_flight == u32::from(window) && scale >= LEAST_SCALE {
+        } else if in_flight == u32::from(window) && scale >= LEAST_SCALE {
             let mut filled = match std::mem::take(self) {
                 Self::Filled(filled) => filled,
                 _ => Box::default(),

@@ -156,13 +156,15 @@ impl FlowTable {
         let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
         let now = self.ledger.now;
         loop {
-            let connection = match (left4.peek(), left6.peek()) {
-                (Some(one), Some(other)) if one < other => left4.next().map(|left| self.v4.summary(left.entry(), now)),
-                (_, Some(_)) => left6.next().map(|left| self.v6.summary(left.entry(), now)),
-                (Some(_), None) => left4.next().map(|left| self.v4.summary(left.entry(), now)),
+            let is_of_4 = match (left4.peek(), left6.peek()) {
+                (Some(one), Some(other)) => one < other,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
                 (None, None) => break,
             };
-            let Some(connection) = connection else { continue };
+            let next = if is_of_4 { left4.next() } else { left6.next() };
+            let Some(entry) = next.map(|left| left.entry()) else { break };
+            let connection = if is_of_4 { self.v4.summary(entry, now) } else { self.v6.summary(entry, now) };
             self.ledger.tally.omitted += connection.findings_omitted;
             tell(connection)?;
         }

@@ -7,18 +7,17 @@ use crate::tcp::{Direction, Finding, FindingSet, Judgement};
 use crate::time::{Span, Timestamp};
 
 /// What only connections have of which something is remarkable.
+///
+/// Of many of them one or two things are, so that what is seldom needed has room only where it is.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    /// How often, by direction and by finding.
-    pub(super) counts: [[u32; Finding::ALL.len()]; 2],
     pub(super) signs: [Signs; 2],
-    /// How often the counts of SYN, FIN and RST came round to 0, by direction.
-    pub(super) rounds: [[u32; 3]; 2],
     /// The first findings, at most [`Limits::findings`](super::Limits).
     pub(super) remarks: Vec<Remark>,
-    pub(super) omitted: u64,
+    /// What there is beyond them.
+    much: Option<Box<Much>>,
     /// ICMP errors that quote its segments.
-    pub(super) icmp: Option<Icmp>,
+    pub(super) icmp: Option<Box<Icmp>>,
     /// What went wrong, while the connection is followed.
     pub(super) symptoms: Option<Box<Symptoms>>,
     /// What hurt it most, once it is not.
@@ -29,14 +28,32 @@ pub(super) struct Trouble {
     pub(super) weight: usize,
 }
 
+/// What only connections have of which very much is remarkable.
+#[derive(Debug, Default)]
+struct Much {
+    /// How many findings were not kept.
+    omitted: u64,
+    /// How often each of them was made, by direction.
+    counts: Counts,
+    /// How often the counts of SYN, FIN and RST came round to 0, by direction.
+    rounds: [[u32; 3]; 2],
+}
+
+/// How often, by direction and by finding.
+pub(super) type Counts = [FindingCounts; 2];
+
 impl Trouble {
     /// Counts the findings of the segment in `frame`, and keeps them while there are fewer than `most`.
     pub(super) fn note(&mut self, direction: Direction, frame: u64, noted: &Noted, most: usize) {
         for finding in noted.findings.iter() {
-            self.counts[direction as usize][finding as usize] += 1;
             if self.remarks.len() >= most {
-                self.omitted += 1;
+                let much = self.much.get_or_insert_default();
+                much.counts[direction as usize][finding as usize] += 1;
+                much.omitted += 1;
                 continue;
+            }
+            if self.remarks.capacity() == 0 {
+                self.remarks.reserve_exact(FIRST);
             }
             let amount = match finding {
                 Finding::DuplicateAck => i64::from(noted.duplicate),
@@ -47,19 +64,53 @@ impl Trouble {
         }
     }
 
+    /// Forgets all findings of one kind in one direction, but for how many were not kept.
+    pub(super) fn retract(&mut self, finding: Finding, direction: Direction) {
+        self.remarks.retain(|remark| remark.finding != finding || remark.direction != direction);
+        if let Some(much) = &mut self.much {
+            much.counts[direction as usize][finding as usize] = 0;
+        }
+    }
+
+    /// That a count of SYNs, FINs or RSTs came round to 0.
+    pub(super) fn note_round(&mut self, direction: Direction, control: usize) {
+        self.much.get_or_insert_default().rounds[direction as usize][control] += 1;
+    }
+
+    /// How often the counts of SYN, FIN and RST came round to 0.
+    pub(super) fn rounds(&self, direction: Direction) -> [u32; 3] {
+        self.much.as_ref().map_or([0; 3], |much| much.rounds[direction as usize])
+    }
+
+    /// How many findings were not kept.
+    pub(super) fn omitted(&self) -> u64 {
+        self.much.as_ref().map_or(0, |much| much.omitted)
+    }
+
     /// How much memory it takes.
     #[inline]
     pub(super) fn extra(&self) -> usize {
         let symptoms = self.symptoms.as_ref().map_or(0, |symptoms| symptoms.room());
         let problem = self.problem.as_ref().map_or(0, |_| size_of::<Problem>());
-        size_of::<Self>() + symptoms + problem + self.remarks.capacity() * size_of::<Remark>()
+        let much = self.much.as_ref().map_or(0, |_| size_of::<Much>());
+        let icmp = self.icmp.as_ref().map_or(0, |_| size_of::<Icmp>());
+        size_of::<Self>() + symptoms + problem + much + icmp + self.remarks.capacity() * size_of::<Remark>()
     }
 
-    /// How often each finding was made, in both directions together; `None` where none was.
-    pub(super) fn finding_counts(&self) -> Option<Box<FindingCounts>> {
-        let [first, second] = &self.counts;
-        let counts = std::array::from_fn(|at| first[at].saturating_add(second[at]));
-        counts.iter().any(|count| *count > 0).then(|| Box::new(counts))
+    /// How often each finding was made, those that were not kept included.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = self.much.as_ref().map_or_else(Counts::default, |much| much.counts);
+        for remark in &self.remarks {
+            counts[remark.direction as usize][remark.finding as usize] += 1;
+        }
+        counts
+    }
+
+    /// How often one finding was made in one direction.
+    pub(super) fn count(&self, finding: Finding, direction: Direction) -> u32 {
+        let is_it = |remark: &&Remark| remark.finding == finding && remark.direction == direction;
+        let kept = self.remarks.iter().filter(is_it).count() as u32;
+        kept + self.much.as_ref().map_or(0, |much| much.counts[direction as usize][finding as usize])
     }
 
     /// The findings that were kept.
@@ -72,6 +123,12 @@ impl Trouble {
         };
         self.remarks.iter().map(tell).collect()
     }
+}
+
+/// How often each finding was made, in both directions together; `None` where none was.
+pub(super) fn in_both_directions([first, second]: &Counts) -> Option<Box<FindingCounts>> {
+    let counts: FindingCounts = std::array::from_fn(|at| first[at].saturating_add(second[at]));
+    counts.iter().any(|count| *count > 0).then(|| Box::new(counts))
 }
 
 /// What is kept of a [`Judgement`] of which something is remarkable; the rest of it need not be worked out.
@@ -116,3 +173,6 @@ impl Remark {
         }
     }
 }
+
+/// Room for so many findings is made with the first: of most connections there are no more.
+const FIRST: usize = 2;

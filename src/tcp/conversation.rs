@@ -247,6 +247,18 @@ impl Conversation {
         }
     }
 
+    /// Octets of a direction that are not acknowledged yet, as [`Judgement::in_flight`].
+    #[inline]
+    pub fn in_flight(&self, direction: Direction) -> u32 {
+        self.stream(direction).in_flight(self.stream(direction.reverse()))
+    }
+
+    /// The sequence number after all that came in a direction; `None` while none is known.
+    pub fn next(&self, direction: Direction) -> Option<Seq> {
+        let stream = self.stream(direction);
+        stream.marks.contains(Marks::BASE).then(|| stream.reached())
+    }
+
     /// One direction.
     pub fn stream(&self, direction: Direction) -> &Stream {
         &self.streams[direction as usize]

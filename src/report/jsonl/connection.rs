@@ -160,6 +160,6 @@ impl Lines {
     pub(super) fn finding(&mut self, at: &FindingAt) -> &mut Self {
         self.text(r#""name":"#).name(at.finding.name());
         self.text(r#","frame":"#).put(at.frame).text(r#","side":"#).name(at.side.name());
-        self.text(r#","note":"#).put(&*English.finding(at)).text("}")
+        self.text(r#","note":"#).put(English.finding(at)).text("}")
     }
 }

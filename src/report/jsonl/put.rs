@@ -85,9 +85,13 @@ impl Put for Code {
     }
 }
 
-impl Put for Cow<'_, str> {
+/// What is borrowed for ever is a text of our own, which needs no escapes.
+impl Put for Cow<'static, str> {
     fn put(self, out: &mut Lines) {
-        out.put(&*self);
+        match self {
+            Cow::Borrowed(ours) => _ = out.name(ours),
+            Cow::Owned(text) => _ = out.put(text.as_str()),
+        }
     }
 }
 

@@ -43,17 +43,29 @@ impl Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
+        let mut text = String::with_capacity(MOST);
         self.push(&mut text);
         f.write_str(&text)
     }
 }
 
-/// Adds a number.
+/// Adds a number, without the formatting machinery.
 pub(super) fn digits(text: &mut String, n: u64) {
-    _ = write!(text, "{n}");
+    let mut octets = [0; 20];
+    let (mut at, mut rest) = (octets.len(), n);
+    loop {
+        at -= 1;
+        octets[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.push_str(str::from_utf8(&octets[at..]).unwrap_or_default());
 }
 
+/// Room for nearly every one.
+const MOST: usize = 16;
 /// As many nanoseconds a floating-point number tells apart.
 const EXACT: u64 = 1 << 53;
 
@@ -64,6 +76,13 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn a_number_has_its_digits(n in any::<u64>(), shift in 0..64u32) {
+            let mut text = String::new();
+            digits(&mut text, n >> shift);
+            prop_assert_eq!(text, (n >> shift).to_string());
+        }
+
         #[test]
         fn a_digit_is_rounded_as_the_floating_point_number_is(nanos in any::<i64>(), shift in 0..63u32, half in any::<bool>()) {
             let nanos = nanos >> shift;

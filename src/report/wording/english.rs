@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use super::amount::Amount;
 use super::{Wording, breakdown, problem};
 use crate::flow::{
-    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ProbeEnd, ResetKind, Side,
-    Verdict,
+    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ProbeEnd, Problem, ResetKind,
+    Side, Verdict,
 };
 use crate::kernel::Witness;
 use crate::story::{Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
+use crate::time::Timestamp;
 use crate::wire::Tunnel;
 
 /// The English of every output.
@@ -120,12 +121,13 @@ impl Wording for English {
 
     fn ending(&self, connection: &Connection) -> Cow<'static, str> {
         let verdict = self.verdict(&connection.verdict);
-        let hurt = connection.problem.as_ref().map(|hurt| (hurt, problem::sentence(hurt, connection.first)));
-        let (last, errors) = match (hurt, connection.icmp) {
+        let (last, errors) = match (connection.problem.as_deref(), connection.icmp) {
             (None, None) => return verdict,
-            (Some((hurt, sentence)), icmp) if icmp.is_none() || hurt.mtu.is_some() => return two(&verdict, &sentence),
+            (Some(hurt), icmp) if icmp.is_none() || hurt.mtu.is_some() => {
+                return two(&verdict, hurt, connection.first);
+            }
             (_, Some(Icmp { last, errors })) => (last, errors),
-            (Some((_, sentence)), None) => return two(&verdict, &sentence),
+            (Some(hurt), None) => return two(&verdict, hurt, connection.first),
         };
         let mtu = last.mtu.map_or(String::new(), |mtu| format!(", MTU {mtu}"));
         let error = format!("({}{mtu}) from {}", last.kind.words(), last.from);
@@ -160,7 +162,13 @@ impl Wording for English {
 
     fn finding(&self, finding: &FindingAt) -> Cow<'static, str> {
         let late = |what: &'static str| match finding.detail {
-            Detail::Since(Some(since)) => format!("{what}, {} after the stream last advanced.", Amount(since)).into(),
+            Detail::Since(Some(since)) => {
+                let mut said = String::with_capacity(what.len() + LATE);
+                said.extend([what, ", "]);
+                Amount(since).push(&mut said);
+                said.push_str(" after the stream last advanced.");
+                said.into()
+            }
             _ => format!("{what}.").into(),
         };
         let sentence = match (finding.finding, &finding.detail) {
@@ -364,8 +372,11 @@ impl Wording for English {
 }
 
 /// How it ended and what hurt it most, in two sentences: what explains an ending that is told in two is left out.
-fn two<'a>(verdict: &str, hurt: &str) -> Cow<'a, str> {
-    format!("{verdict} {hurt}").into()
+fn two<'a>(verdict: &str, hurt: &Problem, first: Option<Timestamp>) -> Cow<'a, str> {
+    let mut said = String::with_capacity(verdict.len() + problem::LONG);
+    said.extend([verdict, " "]);
+    problem::push_sentence(&mut said, hurt, first);
+    said.into()
 }
 
 fn reset(by: Side, kind: ResetKind) -> &'static str {
@@ -468,6 +479,9 @@ fn arm(rule: Rule) -> &'static str {
         Rule::OpenBothWays => "The end sent octets and took octets: it is open, though its handshake was not captured.",
     }
 }
+
+/// Room for how late a segment came.
+const LATE: usize = 48;
 
 #[cfg(test)]
 mod tests {

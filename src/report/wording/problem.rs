@@ -6,12 +6,29 @@ use crate::time::{Span, Timestamp};
 
 /// One sentence with the figures; moments are counted from `first`, when the connection's first segment came.
 pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
+    let mut said = String::new();
+    push_sentence(&mut said, problem, first);
+    said
+}
+
+/// Appends the same to a text.
+pub(super) fn push_sentence(said: &mut String, problem: &Problem, first: Option<Timestamp>) {
+    let (who, peer) = (problem.side.name(), problem.side.peer().name());
+    let at = problem.since.zip(first).map(|(since, first)| since.since(first).max(Span(0)));
+    // The most frequent ones are put together without the formatting machinery.
+    match problem.kind {
+        ProblemKind::Loss => loss(said, problem, who, peer, at),
+        ProblemKind::Silence => silence(said, problem, who, peer, at),
+        _ => said.push_str(&rare(problem, at)),
+    }
+}
+
+fn rare(problem: &Problem, at: Option<Span>) -> String {
     let Problem { side, segments, .. } = *problem;
     let (who, peer) = (side.name(), side.peer().name());
     let times = segments.unwrap_or(0);
     // A duration that begins somewhere: "for 3.0 s from 0.5 s on".
     let lasted = |word: &str| problem.lasted.map_or(String::new(), |lasted| format!(" {word} {}", Amount(lasted)));
-    let at = problem.since.zip(first).map(|(since, first)| since.since(first).max(Span(0)));
     let from = || at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
     match problem.kind {
         ProblemKind::ForgedReset => {
@@ -99,14 +116,13 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
             let often = if times == 1 { "once".to_owned() } else { format!("{times} times") };
             format!("The {who}'s {what} was repeated {often}{cost}{in_all}.")
         }
-        ProblemKind::Loss => loss(problem, who, peer, at),
         ProblemKind::NeedlessRetransmissions => {
             let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
             let were = if times == 1 { "was" } else { "were" };
             let had = if times == 1 { "its octets had arrived" } else { "their octets had arrived" };
             format!("{times}{of} segments of the {who} {were} retransmitted needlessly{}: {had}.", when(problem, at))
         }
-        ProblemKind::Silence => silence(problem, who, peer, at),
+        ProblemKind::Loss | ProblemKind::Silence => String::new(),
     }
 }
 
@@ -151,62 +167,64 @@ fn size_hint(problem: &Problem) -> String {
 /// "at 0.5 s", or "between 0.5 s and 3.5 s".
 fn when(problem: &Problem, at: Option<Span>) -> String {
     let mut said = String::new();
-    match (at, problem.lasted) {
-        (Some(at), Some(lasted)) if problem.segments > Some(1) => {
-            said.push_str(" between ");
-            Amount(at).push(&mut said);
-            said.push_str(" and ");
-            Amount(Span(at.0.saturating_add(lasted.0))).push(&mut said);
-        }
-        (Some(at), _) => {
-            said.push_str(" at ");
-            Amount(at).push(&mut said);
-        }
-        (None, _) => {}
-    }
+    push_when(&mut said, problem, at);
     said
 }
 
-/// The most frequent one: put together without the formatting machinery.
-fn loss(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String {
+fn push_when(said: &mut String, problem: &Problem, at: Option<Span>) {
+    match (at, problem.lasted) {
+        (Some(at), Some(lasted)) if problem.segments > Some(1) => {
+            said.push_str(" between ");
+            Amount(at).push(said);
+            said.push_str(" and ");
+            Amount(Span(at.0.saturating_add(lasted.0))).push(said);
+        }
+        (Some(at), _) => {
+            said.push_str(" at ");
+            Amount(at).push(said);
+        }
+        (None, _) => {}
+    }
+}
+
+fn loss(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Option<Span>) {
     let times = problem.segments.unwrap_or(0);
-    let mut said = String::with_capacity(LONG);
+    said.reserve(LONG);
     said.extend(["From ", who, " to ", peer, " "]);
-    digits(&mut said, times);
+    digits(said, times);
     if let Some(of) = problem.of_segments {
         said.push_str(" of ");
-        digits(&mut said, of);
+        digits(said, of);
     }
     said.push_str(" segments");
     if let Some(octets) = problem.octets.filter(|octets| *octets > 0) {
         said.push_str(" (");
-        digits(&mut said, octets);
+        digits(said, octets);
         said.push_str(if octets == 1 { " octet)" } else { " octets)" });
     }
     said.push_str(if times == 1 { " was retransmitted" } else { " were retransmitted" });
-    said.push_str(&when(problem, at));
+    push_when(said, problem, at);
     said.push_str(", probably lost");
     if let Some(waited) = problem.waited.filter(|waited| *waited >= Span::from_millis(10)) {
         said.push_str("; waiting for that took ");
-        Amount(waited).push(&mut said);
+        Amount(waited).push(said);
     }
     said.push('.');
-    said
 }
 
-fn silence(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String {
-    let mut said = String::with_capacity(LONG);
+fn silence(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Option<Span>) {
+    said.reserve(LONG);
     match problem.after {
         Some(_) => said.extend(["The ", who, " sent nothing"]),
         None => said.push_str("Nobody sent anything"),
     }
     if let Some(lasted) = problem.lasted {
         said.push_str(" for ");
-        Amount(lasted).push(&mut said);
+        Amount(lasted).push(said);
     }
     if let Some(at) = at {
         said.push_str(", from ");
-        Amount(at).push(&mut said);
+        Amount(at).push(said);
         said.push_str(" on");
     }
     match problem.after {
@@ -216,7 +234,6 @@ fn silence(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String
         }
         None => said.extend([", until the ", who, " sent octets."]),
     }
-    said
 }
 
 fn counted(count: u64, what: &str) -> String {
@@ -224,4 +241,4 @@ fn counted(count: u64, what: &str) -> String {
 }
 
 /// Room for nearly every sentence.
-const LONG: usize = 160;
+pub(super) const LONG: usize = 160;
