@@ -14,6 +14,17 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
     let at = problem.since.zip(first).map(|(since, first)| since.since(first).max(Span(0)));
     let from = || at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
     match problem.kind {
+        ProblemKind::Injected => {
+            let what = match problem.octets {
+                Some(octets @ 1..) => format!("{} with {}", counted(times, "segment"), counted(octets, "octet")),
+                _ => counted(times, "RST"),
+            };
+            let were = if times == 1 { "was" } else { "were" };
+            format!(
+                "{what} in the name of the {who} {were} injected by the link{}: the {who} sent nothing of it.",
+                when(problem, at)
+            )
+        }
         ProblemKind::ForgedReset => {
             let differs = match problem.ttls {
                 Some([reset, own]) => format!("its TTL is {reset}, not {own}"),
@@ -102,9 +113,11 @@ pub(super) fn sentence(problem: &Problem, first: Option<Timestamp>) -> String {
         ProblemKind::Loss => loss(problem, who, peer, at),
         ProblemKind::NeedlessRetransmissions => {
             let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
-            let were = if times == 1 { "was" } else { "were" };
-            let had = if times == 1 { "its octets had arrived" } else { "their octets had arrived" };
-            format!("{times}{of} segments of the {who} {were} retransmitted needlessly{}: {had}.", when(problem, at))
+            let (were, lost) = match times {
+                1 => ("was", "it was not lost: its acknowledgement was late or lost"),
+                _ => ("were", "they were not lost: their acknowledgements were late or lost"),
+            };
+            format!("{times}{of} segments of the {who} {were} retransmitted{} though {lost}.", when(problem, at))
         }
         ProblemKind::Silence => silence(problem, who, peer, at),
     }
@@ -199,6 +212,9 @@ fn silence(problem: &Problem, who: &str, peer: &str, at: Option<Span>) -> String
     match problem.after {
         Some(_) => said.extend(["The ", who, " sent nothing"]),
         None => said.push_str("Nobody sent anything"),
+    }
+    if problem.segments > Some(0) {
+        said.push_str(" but keep-alives");
     }
     if let Some(lasted) = problem.lasted {
         said.push_str(" for ");
