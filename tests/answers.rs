@@ -44,7 +44,9 @@ fn each_row_is_what_its_capture_or_script_tells() {
 fn every_kind_of_problem_has_a_row() {
     let page = fs::read_to_string(folder().join("docs/answers.md")).unwrap();
     let rows: Vec<Row> = page.lines().filter_map(Row::of).collect();
-    for kind in tcpflow::flow::ProblemKind::ALL {
+    // What the link of an experiment injected only that link can say: src/story/tests.rs holds its sentence.
+    let kinds = tcpflow::flow::ProblemKind::ALL.iter().filter(|kind| **kind != tcpflow::flow::ProblemKind::Injected);
+    for kind in kinds {
         let field = format!("problem.kind == \"{}\"", kind.name());
         assert!(rows.iter().any(|row| row.field.contains(&field)), "no row for {field}");
     }

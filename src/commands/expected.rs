@@ -79,10 +79,10 @@ pub(super) fn tell(
     style: &Style,
     named: Named,
 ) -> io::Result<()> {
-    if judged.is_empty() {
+    let found = story.diagnoses();
+    if judged.is_empty() && found.is_empty() {
         return Ok(());
     }
-    let found = story.diagnoses();
     match format {
         Format::Text => {
             writeln!(out)?;

@@ -200,6 +200,8 @@ pub enum Detail {
     Tunnels(Box<[Box<[Tunnel]>; 2]>),
     /// What it acknowledges was captured, in a repetition that reached further than the segment before.
     Captured,
+    /// Of a keep-alive: the peer's window is zero, so that it probes that.
+    NoRoom,
     /// What it was compared with.
     Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.

@@ -1,7 +1,7 @@
 //! What hurt a connection most, as a name with its figures.
 
 use super::Side;
-use super::symptoms::{LARGE_TIMES, OfSender, Spell, Stuck, Symptoms, Unacknowledged};
+use super::symptoms::{LARGE_TIMES, OfSender, Pause, Spell, Stuck, Symptoms, Unacknowledged};
 use crate::tcp::{Direction, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{IcmpError, IcmpKind};
@@ -62,6 +62,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// `segments` that bear the address of `side` are not its own: the link between the ends made them up, with `octets`.
+    Injected = "injected";
     /// A RST that bears the address of `side`, which went on: `segments` that it cannot have sent before, and another time to live or IP identification.
     ForgedReset = "forged_reset";
     /// Other octets than `side` had sent at the same positions, or the other way round: one of the two was forged or changed on its way.
@@ -108,6 +110,10 @@ pub(super) struct Evidence<'a> {
     pub(super) is_answered: bool,
     /// Whether it ended with a RST that stands.
     pub(super) is_reset: bool,
+    /// From the first segment to the last.
+    pub(super) lasted: Option<Span>,
+    /// Whether more than which end spoke first says who is the client.
+    pub(super) knows_roles: bool,
 }
 
 impl Evidence<'_> {
@@ -220,15 +226,20 @@ impl Evidence<'_> {
 
     /// That nothing came any more after octets of the client, until the capture ended.
     fn quiet(&self) -> Option<Problem> {
-        let quiet = self.quiet.filter(|quiet| self.is_open && *quiet >= TELLING_QUIET)?;
+        let alive = self.symptoms.and_then(|symptoms| symptoms.alive);
+        let since = alive.map(|alive| alive.since).or(self.last);
+        let before = since.zip(self.last).map_or(0, |(since, last)| last.since(since).0.max(0));
+        let quiet = self.quiet.map(|quiet| Span(quiet.0.saturating_add(before)));
+        let quiet = quiet.filter(|quiet| self.is_open && *quiet >= TELLING_QUIET)?;
         let spoke = self.spoke.filter(|spoke| *spoke == self.client)?;
         let is_shut = [self.client, self.client.reverse()].iter().any(|direction| {
             self.symptoms.is_some_and(|symptoms| symptoms.of(*direction).rare().zero_window.since.is_some())
         });
         (!is_shut).then(|| Problem {
-            since: self.last,
+            since,
             lasted: Some(quiet),
             until_end: true,
+            segments: alive.map(|alive| alive.keep_alives.into()),
             after: Some(self.side(spoke)),
             ..self.about(ProblemKind::Silence, spoke.reverse())
         })
@@ -244,7 +255,9 @@ impl Evidence<'_> {
             let rare = of.rare();
             let sent = self.stream(direction);
             let zero = rare.zero_window.lasted(self.last);
-            if zero > Span(0) {
+            // A moment of a long connection hurts nothing.
+            let is_long = zero >= TELLING_WINDOW || self.lasted.is_none_or(|lasted| zero.0 >= lasted.0 / TELLING_SHARE);
+            if zero > Span(0) && (is_long || rare.zero_window.since.is_some()) {
                 costs.push((
                     zero,
                     Problem {
@@ -299,21 +312,28 @@ impl Evidence<'_> {
                 ));
             }
         }
-        if let Some(answer) = symptoms.answer.filter(|_| self.is_both_ways()) {
-            let after = Some(self.side(answer.by.reverse()));
-            let pause = Problem {
-                since: answer.since,
-                lasted: Some(answer.lasted),
-                after,
-                ..self.about(ProblemKind::Silence, answer.by)
-            };
-            costs.push((answer.lasted, pause));
-        }
+        let silence = |pause: Pause, after: Option<Side>| Problem {
+            since: pause.since,
+            lasted: Some(pause.lasted),
+            segments: (pause.keep_alives > 0).then_some(pause.keep_alives.into()),
+            after,
+            ..self.about(ProblemKind::Silence, pause.by)
+        };
+        let answer = |direction: Direction| {
+            let pause = symptoms.answers[direction as usize].filter(|_| self.is_both_ways())?;
+            Some((pause.lasted, silence(pause, Some(self.side(direction.reverse())))))
+        };
+        // A client has no duty to ask: it may be idle.
+        let of_server = if self.knows_roles { answer(self.client.reverse()) } else { None };
+        costs.extend(of_server);
         // The first of those that cost the same.
-        let worst = costs.into_iter().rev().max_by_key(|(cost, _)| *cost).map(|(_, problem)| problem);
-        worst.or_else(|| {
-            let rest = symptoms.rest.filter(|_| self.is_both_ways())?;
-            Some(Problem { since: rest.since, lasted: Some(rest.lasted), ..self.about(ProblemKind::Silence, rest.by) })
+        let worst = |costs: Vec<(Span, Problem)>| {
+            costs.into_iter().rev().max_by_key(|(cost, _)| *cost).map(|(_, problem)| problem)
+        };
+        worst(costs).or_else(|| {
+            let both = [self.client, self.client.reverse()].into_iter().filter_map(answer).collect();
+            let rest = || symptoms.rest.filter(|_| self.is_both_ways()).map(|rest| silence(rest, None));
+            worst(both).or_else(rest)
         })
     }
 
@@ -368,6 +388,9 @@ const TELLING_WAIT: Span = Span(100_000_000);
 const TELLING_KEEP_ALIVES: u32 = 2;
 /// For how long nothing must have come when the capture ended.
 const TELLING_QUIET: Span = Span(1_000_000_000);
+/// For how long a window must have been zero, or for what part of the connection's duration, where it opened again.
+const TELLING_WINDOW: Span = Span(200_000_000);
+const TELLING_SHARE: i64 = 50;
 /// Every path forwards segments with so many octets (RFC 879).
 const SMALL: u32 = 536;
 
@@ -511,7 +534,57 @@ mod tests {
             60010 S > C: .  301(0)  ack 151
             61000 C > S: .  150(0)  ack 301
             61010 S > C: .  301(0)  ack 151";
-        assert_eq!(kind(answered), None);
+        // They are no reason, but the server's silence goes on through them.
+        let silence = problem(answered).expect("the server is silent");
+        assert_eq!((silence.kind, silence.side, silence.segments), (ProblemKind::Silence, Side::Server, Some(2)));
+        assert_eq!((silence.lasted, silence.until_end), (Some(Span::from_millis(60_979)), true));
+        let replied = answered.replacen("ack 151", "ack 151\n            32 S > C: P. 301(50) ack 151", 1);
+        let idle =
+            replied.replace("ack 301", "ack 351").replacen("ack 351", "ack 301", 1).replace(". 301(0)", ". 351(0)");
+        assert_eq!(kind(&idle), None, "{idle}");
+    }
+
+    /// A keep-alive divides no silence into two.
+    #[test]
+    fn a_silence_across_keep_alives_is_one() {
+        let slow = "
+            21    C > S: P. 101(50) ack 301
+            31    S > C: .  301(0)  ack 151
+            20031 C > S: .  150(0)  ack 301
+            20041 S > C: .  301(0)  ack 151
+            40031 C > S: .  150(0)  ack 301
+            40041 S > C: .  301(0)  ack 151
+            40500 S > C: P. 301(9)  ack 151
+            40510 C > S: F. 151(0)  ack 310
+            40520 S > C: F. 310(0)  ack 152
+            40530 C > S: .  152(0)  ack 311";
+        let silence = problem(slow).expect("a silence");
+        assert_eq!(
+            (silence.kind, silence.side, silence.after),
+            (ProblemKind::Silence, Side::Server, Some(Side::Client))
+        );
+        assert_eq!((silence.lasted, silence.segments), (Some(Span::from_millis(40_469)), Some(2)));
+    }
+
+    /// An idle client outweighs nothing, and a window of zero for a moment is no reason.
+    #[test]
+    fn what_hurt_is_no_pause_of_the_client_and_no_moment() {
+        let script = "
+            21    C > S: P. 101(50) ack 301
+            22    S > C: P. 301(50) ack 151
+            60022 C > S: P. 151(50) ack 351
+            60023 S > C: .  351(0)  ack 201 win 0
+            60025 S > C: .  351(0)  ack 201 win 500
+            63030 S > C: P. 351(50) ack 201
+            63040 C > S: .  201(0)  ack 401";
+        let found = problem(script).expect("the server is silent");
+        assert_eq!((found.kind, found.side, found.after), (ProblemKind::Silence, Side::Server, Some(Side::Client)));
+        let short = "
+            21 C > S: P. 101(50) ack 301
+            22 S > C: .  301(0)  ack 151 win 0
+            24 S > C: .  301(0)  ack 151 win 500
+            25 C > S: P. 151(50) ack 301";
+        assert_eq!(kind(short), Some("zero_window"), "a twelfth of the time");
     }
 
     #[test]

@@ -208,10 +208,16 @@ impl<K: Key> Record<K> {
             } else {
                 Novelty::New
             };
+            if controls && segment.options.timestamps.is_some() && novelty == Novelty::New {
+                self.note_stamps(direction, segment);
+            }
+            let [peer_fin_again, peer_syn_stamp] = self.peer_stamps(direction);
             let around = Around {
                 novelty,
                 isn: repeats.then_some(segment.seq),
                 last_reset: Some(self.history.last_reset()),
+                peer_fin_again,
+                peer_syn_stamp,
                 ..self.conversation.around(direction, &judged)
             };
             let effect = self.reset_effect(direction, segment, &around);
@@ -229,7 +235,7 @@ impl<K: Key> Record<K> {
         }
         let is_remarkable = !judged.findings.is_empty() || segment.window == 0;
         if is_remarkable || controls && self.is_round(direction, flags) {
-            self.note_trouble(direction, segment, &Noted::of(&judged), most);
+            self.note_trouble(direction, segment, &Noted::of(&judged, self.stream(direction.reverse())), most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
             || pause >= symptoms::LONG && symptoms::may_end_pause(segment)
@@ -269,7 +275,12 @@ impl<K: Key> Record<K> {
         }
         self.complete(segment, opened);
         if !judged.findings.is_empty() || self.is_round(direction, heeded) {
-            self.note_trouble(direction, &Segment { flags: heeded, ..*segment }, &Noted::of(&judged), most);
+            self.note_trouble(
+                direction,
+                &Segment { flags: heeded, ..*segment },
+                &Noted::of(&judged, self.stream(direction.reverse())),
+                most,
+            );
         }
         self.last = direction;
         self.frames = u32::try_from(segment.frame.saturating_sub(self.first_frame)).unwrap_or(u32::MAX);
@@ -374,7 +385,8 @@ impl<K: Key> Record<K> {
             client_state_basis: states[0].map(|_| self.ends[client as usize].basis()),
             server_state_basis: states[1].map(|_| self.ends[server as usize].basis()),
             roles_basis: self.client.basis(),
-            closed_by: facts.closed_by(),
+            // A RST that no end sent was no end's decision.
+            closed_by: facts.closed_by().filter(|_| !matches!(verdict, Verdict::Reset { kind: ResetKind::Forged, .. })),
             ending,
             verdict,
             problem,
@@ -436,6 +448,8 @@ impl<K: Key> Record<K> {
             is_open: *verdict == Verdict::Established,
             is_answered: !matches!(ending, Ending::Unanswered | Ending::Refused),
             is_reset: ending == Ending::Reset,
+            lasted: facts.lasted,
+            knows_roles: self.client != Client::SentFirst || !facts.midstream,
         };
         evidence.problem().map(Box::new)
     }
@@ -534,6 +548,26 @@ impl<K: Key> Record<K> {
         } else {
             stream.fin_end() == Some(segment.end())
         }
+    }
+
+    /// Remembers the timestamp of a FIN that comes again, and of a SYN with octets.
+    fn note_stamps(&mut self, direction: Direction, segment: &Segment) {
+        let stamp = segment.options.timestamps.map(|(sent, _)| sent);
+        if segment.flags.contains(Flags::FIN) && self.stream(direction).fins() > 1 {
+            self.trouble.get_or_insert_default().fins_again[direction as usize] = stamp;
+        } else if is_opening(segment.flags) && segment.len > 0 {
+            self.trouble.get_or_insert_default().syns[direction as usize] = stamp;
+        }
+    }
+
+    /// Of the receiver of a segment: the timestamp of its FIN that came again, and of its SYN with octets.
+    #[inline]
+    fn peer_stamps(&self, direction: Direction) -> [Option<u32>; 2] {
+        let Some(trouble) = &self.trouble else { return [None; 2] };
+        let peer = direction.reverse() as usize;
+        // On a shorter path the clock may not have moved between the SYN and what followed it.
+        let is_long = self.conversation.initial_rtt() >= Some(TICKS);
+        [trouble.fins_again[peer], trouble.syns[peer].filter(|_| is_long)]
     }
 
     /// The end that a segment reaches.
@@ -823,6 +857,8 @@ fn completeness(segment: &Segment) -> u8 {
     bits
 }
 
+/// In this time a clock of timestamps has moved: their ticks are 1 ms nearly everywhere.
+const TICKS: Span = Span(4_000_000);
 /// Ports below this one are those of servers (RFC 6335 section 6).
 const FIRST_UNRESERVED: u16 = 1024;
 /// The flags whose segments are counted.

@@ -13,10 +13,12 @@ pub(super) struct Symptoms {
     has_passed: [bool; 2],
     /// Frames that were captured twice: then acknowledgements are, too, and seem to report losses.
     pub(super) copies: u32,
-    /// The longest pause that octets of one end ended, after octets of the other.
-    pub(super) answer: Option<Pause>,
+    /// The longest pauses that octets of each end ended, after octets of the other.
+    pub(super) answers: [Option<Pause>; 2],
     /// The longest one that octets of an end ended, which had sent the last ones, too.
     pub(super) rest: Option<Pause>,
+    /// A pause in which nothing but keep-alives and their answers came, while it lasts.
+    pub(super) alive: Option<Alive>,
     /// Where the frames' clock stepped back: the latest time before that.
     latest: Option<Timestamp>,
 }
@@ -168,13 +170,22 @@ pub(super) struct SentReset {
     pub(super) is_far: Option<bool>,
 }
 
-/// A time in which nothing was captured.
+/// A time in which nothing was captured, or nothing but keep-alives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pause {
     /// The end whose octets ended it.
     pub(super) by: Direction,
     pub(super) since: Option<Timestamp>,
     pub(super) lasted: Span,
+    pub(super) keep_alives: u32,
+}
+
+/// Keep-alives with nothing but their answers in between.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alive {
+    /// When the last segment before them came.
+    pub(super) since: Timestamp,
+    pub(super) keep_alives: u32,
 }
 
 bitflags::bitflags! {
@@ -189,6 +200,8 @@ bitflags::bitflags! {
         const RESET = 4;
         /// Octets ended where the window would, were it not scaled.
         const NARROW = 8;
+        /// A keep-alive was sent, and nothing has come since but answers.
+        const ALIVE = 16;
     }
 }
 
@@ -302,8 +315,10 @@ impl Symptoms {
                 && !seen.rev.has_zero_window();
             self.change(direction, |own| own.note_sent(seen, is_repeat));
             self.change(direction.reverse(), |peer| peer.note_answer(seen));
-            if seen.pause >= LONG && !is_repeat {
-                self.note_pause(seen);
+            let alive = self.note_alive(seen);
+            let pause = alive.zip(segment.at).map_or(seen.pause, |(alive, at)| at.since(alive.since).max(seen.pause));
+            if pause >= LONG && !is_repeat {
+                self.note_pause(&Seen { pause, ..*seen }, alive.map_or(0, |alive| alive.keep_alives));
             }
         }
         self.watch()
@@ -319,7 +334,25 @@ impl Symptoms {
         self.latest.map_or(seen.pause, |latest| at.since(latest.max(before)))
     }
 
-    fn note_pause(&mut self, seen: &Seen<'_>) {
+    /// Counts a keep-alive; of octets, says in what pause with nothing but keep-alives they come.
+    fn note_alive(&mut self, seen: &Seen<'_>) -> Option<Alive> {
+        let Seen { segment, judged, pause, .. } = *seen;
+        let is_probe = judged.findings.contains(Finding::KeepAlive) && !seen.rev.has_zero_window();
+        match (is_probe, segment.at) {
+            (true, Some(at)) => {
+                let begun = || Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 };
+                let alive = self.alive.get_or_insert_with(begun);
+                alive.keep_alives = alive.keep_alives.saturating_add(1);
+                None
+            }
+            _ if segment.seq_len() > 0 || segment.flags.contains(Flags::RST) => {
+                self.alive.take().filter(|_| segment.len > 0)
+            }
+            _ => None,
+        }
+    }
+
+    fn note_pause(&mut self, seen: &Seen<'_>, keep_alives: u32) {
         let Seen { direction, segment, judged, .. } = *seen;
         let is_new = segment.len > 0
             && seen.in_flight == segment.seq_len()
@@ -332,14 +365,17 @@ impl Symptoms {
         }
         let at = seen.segment.at;
         let since = at.map(|at| at.after(Span(-seen.pause.0)));
-        let longest = if seen.spoke == Some(direction.reverse()) { &mut self.answer } else { &mut self.rest };
+        let longest = match seen.spoke == Some(direction.reverse()) {
+            true => &mut self.answers[direction as usize],
+            false => &mut self.rest,
+        };
         if longest.is_none_or(|longest| longest.lasted < seen.pause) {
-            *longest = Some(Pause { by: direction, since, lasted: seen.pause });
+            *longest = Some(Pause { by: direction, since, lasted: seen.pause, keep_alives });
         }
     }
 
     fn watch(&self) -> Watch {
-        let mut watch = Watch::empty();
+        let mut watch = if self.alive.is_some() { Watch::ALIVE } else { Watch::empty() };
         for of in self.of.iter().flatten() {
             watch.set(Watch::STUCK, watch.contains(Watch::STUCK) || of.stuck.is_some());
             watch.set(Watch::ZERO_WINDOW, watch.contains(Watch::ZERO_WINDOW) || of.rare().zero_window.since.is_some());
@@ -397,6 +433,9 @@ impl OfSender {
             // The FIN answers the peer's, or is the first one at its place.
         } else if is_repeat && segment.seq_len() > 0 && !self.is_reaction(seen) {
             // A copy that was made on the way, or a segment that was cut in two there.
+        } else if is_repeat && segment.len == 0 && rev.acked().is_some_and(|acked| !segment.end().is_after(acked)) {
+            // A FIN whose acknowledgement was captured.
+            self.rare_mut().spurious.add(segment, pause);
         } else if is_repeat && segment.seq_len() > 0 {
             self.lost.add(segment, pause);
             let what = if segment.len > 0 { Unacknowledged::Octets } else { Unacknowledged::Fin };

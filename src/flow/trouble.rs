@@ -3,7 +3,7 @@
 use super::history::{Signs, side_of};
 use super::symptoms::Symptoms;
 use super::{Detail, FindingAt, FindingCounts, Icmp, Problem};
-use crate::tcp::{Direction, Finding, FindingSet, Judgement};
+use crate::tcp::{Direction, Finding, FindingSet, Judgement, Stream};
 use crate::time::{Span, Timestamp};
 
 /// What only connections have of which something is remarkable.
@@ -24,6 +24,9 @@ pub(super) struct Trouble {
     pub(super) problem: Option<Box<Problem>>,
     /// Where the capture began again from the first segment: the last time before that.
     pub(super) replayed_until: Option<Timestamp>,
+    /// The timestamps of each direction's FIN as it was last repeated, and of its SYN where that carries octets.
+    pub(super) fins_again: [Option<u32>; 2],
+    pub(super) syns: [Option<u32>; 2],
     /// How much memory the table counts for the connection besides its slot.
     pub(super) weight: usize,
 }
@@ -58,6 +61,7 @@ impl Trouble {
             let amount = match finding {
                 Finding::DuplicateAck => i64::from(noted.duplicate),
                 Finding::AckedUnseen => noted.was_captured.into(),
+                Finding::KeepAlive => noted.has_no_room.into(),
                 _ => noted.since_advance.map_or(-1, Span::as_nanos),
             };
             self.remarks.push(Remark { finding, direction, frame, amount });
@@ -137,13 +141,15 @@ pub(super) struct Noted {
     since_advance: Option<Span>,
     duplicate: u16,
     was_captured: bool,
+    /// Whether the receiver's window is zero.
+    has_no_room: bool,
 }
 
 impl Noted {
     #[inline]
-    pub(super) fn of(judged: &Judgement) -> Self {
+    pub(super) fn of(judged: &Judgement, receiver: &Stream) -> Self {
         let Judgement { findings, since_advance, duplicate, was_captured, .. } = *judged;
-        Self { findings, since_advance, duplicate, was_captured }
+        Self { findings, since_advance, duplicate, was_captured, has_no_room: receiver.has_zero_window() }
     }
 }
 
@@ -154,7 +160,8 @@ pub(super) struct Remark {
     pub(super) direction: Direction,
     pub(super) frame: u64,
     /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
-    /// or 1 where all that is acknowledged was captured.
+    /// or 1 where all that is acknowledged was captured,
+    /// or where a keep-alive meets a window of zero.
     amount: i64,
 }
 
@@ -163,6 +170,7 @@ impl Remark {
         match self.finding {
             Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
             Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
+            Finding::KeepAlive if self.amount > 0 => Detail::NoRoom,
             Finding::Retransmission
             | Finding::FastRetransmission
             | Finding::SpuriousRetransmission

@@ -64,6 +64,11 @@ pub enum Verdict {
     Midstream,
     /// Open: both ends are in ESTABLISHED.
     Established,
+    /// The kernel of one end has closed its socket and sent nothing that says so: a witness there says it.
+    GivenUp {
+        /// That end.
+        by: Side,
+    },
     /// The SYN was answered, and the end of the handshake was not captured.
     HandshakeUnfinished,
     /// Nobody had closed when the capture ended.
@@ -194,6 +199,7 @@ impl Verdict {
         "one_direction",
         "midstream",
         "established",
+        "given_up",
         "handshake_unfinished",
         "open",
     ];
@@ -220,6 +226,7 @@ impl Verdict {
             Self::OneDirection { .. } => "one_direction",
             Self::Midstream => "midstream",
             Self::Established => "established",
+            Self::GivenUp { .. } => "given_up",
             Self::HandshakeUnfinished => "handshake_unfinished",
             Self::Open => "open",
         }

@@ -9,7 +9,7 @@ use super::clock;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, grouped, wrap};
 use super::wording::{English, Wording};
-use crate::flow::{Connection, ConnectionId, Ending, ProblemKind, Totals};
+use crate::flow::{Connection, ConnectionId, Ending, Problem, ProblemKind, Side, Totals};
 use crate::tcp::Finding;
 use crate::time::{Span, Timestamp};
 
@@ -61,11 +61,14 @@ pub(super) struct Handshake {
     pub(super) which: Reverse<Which>,
 }
 
-/// How much of a connection was retransmitted.
+/// How much of one direction of a connection was retransmitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Lossy {
     pub(super) retransmitted: u64,
+    /// The segments of that direction.
     pub(super) segments: u64,
+    /// Whether the server sent them.
+    pub(super) by_server: bool,
     pub(super) which: Reverse<Which>,
 }
 
@@ -164,12 +167,13 @@ impl Overview {
             let took = Span(rtt.0.saturating_add(waited.0));
             self.slowest.put(Handshake { took, syns: to.syn, which: Reverse(which) });
         }
-        let retransmitted = to.retransmissions + back.retransmissions;
-        if retransmitted > 0 {
-            let segments = to.segments + back.segments;
-            self.lossy.put(Lossy { retransmitted, segments, which: Reverse(which) });
+        for (side, by_server) in [(to, false), (back, true)] {
+            let (retransmitted, segments) = (side.retransmissions, side.segments);
+            if retransmitted > 0 {
+                self.lossy.put(Lossy { retransmitted, segments, by_server, which: Reverse(which) });
+            }
         }
-        if let Some(problem) = &connection.problem {
+        if let Some(problem) = connection.problem.as_ref().filter(|problem| !is_rest(problem)) {
             let (count, worst) = &mut self.problems[problem.kind as usize];
             *count += 1;
             let is_worse =
@@ -236,7 +240,8 @@ impl Overview {
         let said =
             format!("{}{lasted}; {} read", counted(self.connections, "connection"), counted(totals.frames, "frame"));
         Line::of(Paint::Strong, said).write(out, style)?;
-        let ends = |which: &Which| format!("{} {becomes} {} (-c {})", which.client, which.server, which.id.0);
+        // As the option is written that chooses it, and at the beginning, where no line breaks.
+        let ends = |which: &Which| format!("-c {}, {} {becomes} {}", which.id.0, which.client, which.server);
 
         let failed: Vec<_> =
             Ending::ALL.iter().zip(self.endings).filter(|(ending, _)| never_opened(**ending)).collect();
@@ -281,9 +286,11 @@ impl Overview {
         if !self.lossy.is_empty() {
             heading(out, "Most retransmissions", style)?;
         }
-        for Lossy { retransmitted, segments, which } in self.lossy.each() {
+        for Lossy { retransmitted, segments, by_server, which } in self.lossy.each() {
             let share = *retransmitted as f64 * 100.0 / (*segments).max(1) as f64;
-            let said = format!("of {} ({share:.1} %), {}", counted(*segments, "segment"), ends(&which.0));
+            let by = if *by_server { "server" } else { "client" };
+            let segments = counted(*segments, "segment");
+            let said = format!("{}: of {segments} of the {by} ({share:.1} %)", ends(&which.0));
             row(out, &grouped(*retransmitted), &said, style)?;
         }
         Ok(())
@@ -321,6 +328,11 @@ impl<T: Ord> Best<T> {
 fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
     writeln!(out)?;
     Line::of(Paint::Strong, text).write(out, style)
+}
+
+/// Whether nothing but silence hurt, and it was not the server's turn: an idle client is nothing to look at first.
+fn is_rest(problem: &Problem) -> bool {
+    problem.kind == ProblemKind::Silence && (problem.side != Side::Server || problem.after != Some(Side::Client))
 }
 
 /// Whether a connection with this ending was asked for and never came to be.
@@ -381,10 +393,10 @@ mod tests {
         let mut overview = Overview::default();
         let mut connection = sample::echo().connections.remove(0);
         connection.client_to_server.retransmissions = 3;
-        connection.problem = Some(Box::new(crate::flow::Problem {
+        connection.problem = Some(Box::new(Problem {
             segments: Some(3),
             lasted: Some(Span::from_millis(900)),
-            ..crate::flow::Problem::new(ProblemKind::PeerSilent, crate::flow::Side::Client)
+            ..Problem::new(ProblemKind::PeerSilent, Side::Client)
         }));
         overview.add(&connection);
         for width in [60, 80, 160] {
@@ -392,7 +404,7 @@ mod tests {
             overview.write(&mut page, &Totals::default(), &Style::plain(width)).unwrap();
             let page = String::from_utf8(page).unwrap();
             assert!(page.lines().all(|line| line.chars().count() <= width), "{width}\n{page}");
-            assert!(page.contains("peer_silent") && page.contains("(-c 0)"), "{page}");
+            assert!(page.contains("peer_silent") && page.contains("-c 0, "), "{page}");
         }
     }
 

@@ -227,6 +227,9 @@ impl<'a> Summary<'a> {
                 let other = if self.connection.closed_by == Some(Closer::Client) { "the server" } else { "the client" };
                 format!("{who} sent the first FIN; {other} then sent its own FIN")
             }
+            Ending::Reset | Ending::Refused if self.connection.closed_by.is_none() => {
+                "a RST that neither end sent".to_owned()
+            }
             Ending::Reset => format!("{who}, with RST"),
             Ending::Refused => format!("{who}, with RST in answer to the SYN"),
             Ending::HalfClosed => format!("{who} only: the other direction is still open"),
@@ -234,7 +237,10 @@ impl<'a> Summary<'a> {
             Ending::Open if matches!(self.connection.verdict, Verdict::OneDirection { .. }) => {
                 "not known: only one direction was captured".to_owned()
             }
-            Ending::Open => "nobody: it is still open".to_owned(),
+            Ending::Open => match self.connection.verdict {
+                Verdict::GivenUp { by } => format!("no segment: the {} gave up", by.name()),
+                _ => "nobody: it is still open".to_owned(),
+            },
         }
     }
 

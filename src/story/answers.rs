@@ -7,7 +7,7 @@ use crate::wire::Flags;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Answers {
     pub(super) reset: Option<Place>,
-    pub(super) syn: Option<Place>,
+    pub(super) syn_ack: Option<Place>,
     /// That acknowledges, and is no SYN-ACK.
     pub(super) ack: Option<Place>,
     pub(super) fin: Option<Place>,
@@ -19,7 +19,7 @@ impl Answers {
         let has = |flag| flags.contains(flag);
         let wanted = [
             (&mut self.reset, has(Flags::RST)),
-            (&mut self.syn, has(Flags::SYN)),
+            (&mut self.syn_ack, has(Flags::SYN | Flags::ACK)),
             (&mut self.ack, has(Flags::ACK) && !has(Flags::SYN)),
             (&mut self.fin, has(Flags::FIN)),
         ];

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::call_table::CallTable;
+use super::call_table::{CallTable, Life};
 use super::connection::PerConnection;
 use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
@@ -76,9 +76,13 @@ impl Timeline {
                 }
             }
             (Effect::Accept, None, Some(own)) if entered_in.is_some() => self.join_life(own, event),
-            (Effect::Connect, _, Some(own)) => {
-                let is_homeless = self.calls.lives.get(&own).is_some_and(|life| life.home.is_none());
-                if let Some(home) = self.connected(call).filter(|_| is_homeless) {
+            // With Fast Open (TCP_FASTOPEN_CONNECT, MSG_FASTOPEN) the SYN leaves only with the first octets.
+            (Effect::Connect | Effect::Send, _, Some(own)) => {
+                let opens =
+                    |life: &Life| life.home.is_none() && (effect == Effect::Connect || life.side != Some(Side::Server));
+                let is_homeless = self.calls.lives.get(&own).is_some_and(opens);
+                if let Some(home) = is_homeless.then(|| self.connected(call)).flatten() {
+                    self.set_side(own, self.side_of(home, call));
                     self.set_home(own, home);
                 }
             }
@@ -89,6 +93,14 @@ impl Timeline {
         if let Some(life) = life {
             self.has_returned(life, event, call);
         }
+    }
+
+    /// Which end of the connection the socket is that connected: where both ends did, the one whose SYN came later is the server.
+    fn side_of(&self, home: ConnectionId, call: &Call) -> Side {
+        let connection = self.connections.get(&home);
+        let is_server =
+            connection.is_some_and(|connection| !connection.is_one_end() && Some(connection.server) == call.local());
+        if is_server { Side::Server } else { Side::Client }
     }
 
     /// Takes in what became of a socket.

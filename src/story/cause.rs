@@ -40,10 +40,7 @@ impl PerConnection {
                 return Found { of, evidence: Some(Evidence::Joined(Join::SameFrame)), ..Found::default() };
             }
             Ground::Kernel { mechanism, of, why } => Found { kernel: Some(mechanism), of, why, ..Found::default() },
-            Ground::Syn => match calls.connect {
-                Some(connect) => Found { calls: vec![connect], ..Found::default() },
-                None => by_kernel(Mechanism::Unknown, None, Why::Unwatched(Unwatched::Connect)),
-            },
+            Ground::Syn => self.opening(place),
             Ground::LateAck { of } => Found { kernel: Some(Mechanism::Ack), of: Some(of), ..Found::default() },
             Ground::SynAgain { mechanism, of, why } => {
                 let calls = calls.connect.filter(|_| !seen.flags.contains(Flags::ACK)).into_iter().collect();
@@ -71,6 +68,17 @@ impl PerConnection {
             overrule(&mut found, said);
         }
         found
+    }
+
+    /// The cause of a SYN: the call that connected; with Fast Open, the send whose octets it carries.
+    fn opening(&mut self, place: Place) -> Found {
+        let writers = self.writers(place);
+        let calls = &self.ends[self.seen[place].from as usize].calls;
+        match (writers.is_empty(), calls.connect) {
+            (false, _) => Found { calls: writers, ..Found::default() },
+            (true, Some(connect)) => Found { calls: vec![connect], ..Found::default() },
+            (true, None) => by_kernel(Mechanism::Unknown, None, Why::Unwatched(Unwatched::Connect)),
+        }
     }
 
     /// The calls that wrote what the segment at `place` carries, as many as may be joined to it.
@@ -134,6 +142,11 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
     let Some((closing, returned)) = calls.closed_by(at) else {
         return gives_up.unwrap_or_else(|| by_kernel(Mechanism::Reset, reset.of, Why::NotAcceptable));
     };
+    // An abort acknowledges (tcp_send_active_reset); what has no ACK answers a segment that found no open socket.
+    if !flags.contains(Flags::ACK) {
+        let why = if reset.after_own_fin { Why::SocketClosed } else { Why::NoSocket };
+        return by_kernel(Mechanism::Reset, reset.of, why);
+    }
     let during = returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
     if during || !reset.after_own_fin {
         let unread = reset.arrived.saturating_sub(calls.received_by(at).map_or(0, |(read, _)| read.to));
@@ -180,7 +193,7 @@ fn evidence(kernel: Option<Mechanism>, flags: Flags, has_octets: bool) -> Eviden
         Some(mechanism) if mechanism.is_joined() => Evidence::Joined(Join::Kernel(mechanism)),
         Some(mechanism) => Evidence::Inferred(Join::Kernel(mechanism)),
         None if flags.contains(Flags::RST) => Evidence::Joined(Join::Abort),
-        None if flags.contains(Flags::SYN) => Evidence::Joined(Join::Connect),
+        None if flags.contains(Flags::SYN) && !has_octets => Evidence::Joined(Join::Connect),
         None => Evidence::Joined(if has_octets { Join::Octets } else { Join::Close }),
     }
 }

@@ -6,6 +6,7 @@ use super::connection::{PerConnection, Seen};
 use super::ground::{Ground, MINIMUM_RTO, MOMENT, Place, Repair, Reset, Sent, is_older, kernel, most_of};
 use super::{Mechanism, Why};
 use crate::flow::{Range, Side};
+use crate::script::LinkAct;
 use crate::tcp::Finding;
 use crate::time::Span;
 use crate::wire::Flags;
@@ -29,7 +30,7 @@ impl PerConnection {
             return Ground::Copy { of: self.same_frame(place, side) };
         }
         if flags.contains(Flags::RST) {
-            return Ground::Reset(self.reset(side));
+            return Ground::Reset(self.reset(place, side));
         }
         if flags.contains(Flags::SYN) {
             return self.syn(place, side);
@@ -116,8 +117,17 @@ impl PerConnection {
 
     /// Whether so much time lies between the two that the second can answer the first.
     pub(super) fn is_answer(&self, of: Place, place: Place, side: Side) -> bool {
+        // What the link makes up is there at once.
+        if self.is_injected(of) {
+            return true;
+        }
         let path = self.sent(side).quickest.unwrap_or(Span(0));
         self.between(of, place).is_none_or(|took| took.as_nanos() >= most_of(path))
+    }
+
+    /// Whether the link made it up.
+    fn is_injected(&self, place: Place) -> bool {
+        matches!(self.seen[place].act, Some((_, LinkAct::Injected)))
     }
 
     fn acknowledgement(&self, place: Place, side: Side) -> Ground {
@@ -166,6 +176,7 @@ impl PerConnection {
             };
             // The first block holds what came last (RFC 2018 section 4).
             let of = peer.ends.range(from..=to.max(from)).next_back().map(|(_, place)| *place);
+            let of = if why == Why::ReceivedBefore { self.other_transmission(of, from, side) } else { of };
             return kernel(mechanism, of, why);
         }
         if let Some(challenged) = peer.challenged.filter(|challenged| self.is_answer(*challenged, place, side)) {
@@ -187,7 +198,10 @@ impl PerConnection {
         let answered = &self.seen[of];
         let is_duplicate = seen.findings.contains(Finding::DuplicateAck);
         match seen.ack {
-            Some(ack) if answered.seq > ack => kernel(Mechanism::OutOfOrderAck, Some(of), Why::GapBefore),
+            Some(ack) if answered.seq > ack => {
+                let of = self.next_beyond(ack, place, side).unwrap_or(of);
+                kernel(Mechanism::OutOfOrderAck, Some(of), Why::GapBefore)
+            }
             // It has not come there yet, or is on its way to the program.
             Some(ack) if answered.end() > ack => {
                 let of = self.acknowledged(seen.ack, side.peer());
@@ -198,6 +212,36 @@ impl PerConnection {
                 Ground::Kernel { mechanism: Mechanism::Ack, of: Some(of), why }
             }
         }
+    }
+
+    /// Of what was sent at `from` more than once, the last transmission or, where an acknowledgement answered that already, the first.
+    fn other_transmission(&self, last: Option<Place>, from: i64, side: Side) -> Option<Place> {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        let of = |ack: &Place| match self.seen[*ack].ground {
+            Ground::Kernel { of, .. } => of,
+            _ => None,
+        };
+        let is_answered = own.recent.iter().any(|ack| last.is_some() && of(ack) == last);
+        let position = u64::try_from(from.saturating_sub(1)).ok().filter(|_| is_answered);
+        let first = position.and_then(|position| {
+            let start = peer.octets.partition_point(|(known, _)| known.to <= position);
+            peer.octets.get(start).filter(|(known, _)| known.from <= position).map(|(_, place)| *place)
+        });
+        first.or(last)
+    }
+
+    /// Without SACK: the segment beyond a gap that a duplicate acknowledgement answers, one after the other in the order in which they were sent.
+    fn next_beyond(&self, ack: i64, place: Place, side: Side) -> Option<Place> {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        let before = own.last.and_then(|last| match self.seen[last].ground {
+            Ground::Kernel { mechanism: Mechanism::OutOfOrderAck, of, .. } => of,
+            _ => None,
+        });
+        let is_beyond = |of: &&Place| {
+            let seen = &self.seen[**of];
+            seen.seq_len > 0 && seen.seq > ack && Some(**of) > before && self.is_answer(**of, place, side)
+        };
+        peer.recent.iter().find(is_beyond).copied()
     }
 
     /// The segment that a new acknowledgement answers: the last that came of those it covers, so the one that filled a hole.
@@ -259,7 +303,7 @@ impl PerConnection {
         self.sent(of).ends.range(..=ack?).next_back().map(|(_, place)| *place)
     }
 
-    fn reset(&self, side: Side) -> Reset {
+    fn reset(&self, place: Place, side: Side) -> Reset {
         let (own, peer) = (self.sent(side), self.sent(side.peer()));
         let has_ack = |place: Place| self.seen[place].flags.contains(Flags::ACK);
         let refuses = peer.last_syn.filter(|syn| own.last_word.is_none() && !has_ack(*syn));
@@ -272,7 +316,28 @@ impl PerConnection {
                 && !self.has_no_room(side.peer())
         });
         let arrived = peer.octets.last().map_or(0, |(range, _)| range.to);
-        Reset { refuses, unanswered, of: peer.last_word, after_own_fin: own.fin.is_some(), arrived }
+        // One without ACK has the number that the segment acknowledged which it answers (RFC 9293 section 3.10.7.1).
+        let is_answered = |of: &&Place| {
+            let answered = &self.seen[**of];
+            answered.flags & (Flags::ACK | Flags::RST) == Flags::ACK
+                && answered.ack == Some(self.seen[place].seq)
+                && self.is_answer(**of, place, side)
+        };
+        let of = match (has_ack(place), own.fin) {
+            (true, _) => None,
+            (false, Some(_)) => peer.recent.iter().rev().find(is_answered).copied(),
+            // Where there is no socket each segment is answered.
+            (false, None) => {
+                let before = own.last.and_then(|last| match self.seen[last].ground {
+                    Ground::Reset(reset) => reset.of,
+                    _ => Some(last),
+                });
+                let is_real = |of: &&Place| !self.is_injected(**of) && is_answered(of);
+                let since = peer.recent.iter().filter(|of| Some(**of) > before).find(is_answered);
+                since.or_else(|| peer.recent.iter().rev().find(is_real)).copied()
+            }
+        };
+        Reset { refuses, unanswered, of: of.or(peer.last_word), after_own_fin: own.fin.is_some(), arrived }
     }
 
     pub(super) fn sent(&self, side: Side) -> &Sent {
@@ -340,6 +405,7 @@ impl PerConnection {
             sent.last_syn = Some(place);
         } else if flags.contains(Flags::ACK) && peer_synced {
             sent.finished_handshake = true;
+            sent.finished_at.get_or_insert(place);
         }
         if flags.contains(Flags::SYN | Flags::ACK) {
             sent.syn_ack.get_or_insert(place);

@@ -15,7 +15,7 @@ impl Timeline {
         let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
         let answer = match call.effect() {
             Effect::Connect if failed => answers.reset,
-            Effect::Connect => answers.syn,
+            Effect::Connect => answers.syn_ack.or(answers.ack),
             Effect::Accept => answers.ack,
             Effect::Receive if is_end => answers.fin,
             Effect::Receive | Effect::Send

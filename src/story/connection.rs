@@ -13,10 +13,10 @@ use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
 use super::{EventId, Why};
-use crate::flow::{Connection, ConnectionId, FindingAt, Range, Side};
+use crate::flow::{Connection, ConnectionId, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
 use crate::script::LinkAct;
-use crate::tcp::{FindingSet, Move};
-use crate::time::Timestamp;
+use crate::tcp::{FindingSet, Move, State};
+use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq, Tunnel};
 
 /// What is known of one connection.
@@ -213,9 +213,55 @@ impl PerConnection {
 
     /// Adds to its summary what only the timeline knows.
     pub(super) fn complete_summary(&self, summary: &mut Connection) {
+        self.tell_injected(summary);
+        self.tell_given_up(summary);
         summary.findings.splice(0..0, self.strayed.clone());
         summary.findings.extend(self.disagreements.iter().cloned());
         summary.findings_omitted += self.disagreements_omitted;
+    }
+
+    /// Says that the kernel of an end has closed its socket, though no segment tells it.
+    fn tell_given_up(&self, summary: &mut Connection) {
+        let is_closed = |side: Side| self.ends[side as usize].path.last() == Some(State::Closed);
+        let by = match (is_closed(Side::Client), is_closed(Side::Server)) {
+            (true, false) => Side::Client,
+            (false, true) => Side::Server,
+            _ => return,
+        };
+        if matches!(summary.verdict, Verdict::Established | Verdict::Open) {
+            summary.verdict = Verdict::GivenUp { by };
+        }
+    }
+
+    /// Says what the link between the ends made up, and that a RST of it was no end's.
+    fn tell_injected(&self, summary: &mut Connection) {
+        let is_injected = |seen: &&Seen| matches!(seen.act, Some((_, LinkAct::Injected)));
+        // What was refused did no harm.
+        let did_harm =
+            |seen: &&Seen| if seen.flags.contains(Flags::RST) { !seen.moves.is_empty() } else { seen.len > 0 };
+        let injected = || self.seen.iter().filter(is_injected).filter(did_harm);
+        let Some(first) = injected().next() else { return };
+        let its = || injected().filter(|seen| seen.from == first.from);
+        let octets = its().map(|seen| u64::from(seen.len)).sum();
+        let (since, last) = (first.at, its().last().and_then(|seen| seen.at));
+        summary.problem = Some(Box::new(Problem {
+            since,
+            lasted: since.zip(last).map(|(since, last)| last.since(since).max(Span(0))),
+            segments: Some(its().count() as u64),
+            octets: Some(octets),
+            ..Problem::new(ProblemKind::Injected, first.from)
+        }));
+        let ended = self.seen.iter().find(|seen| seen.flags.contains(Flags::RST) && !seen.moves.is_empty());
+        let by = ended.filter(is_injected).map(|seen| seen.from);
+        match (by, summary.verdict) {
+            (Some(by), Verdict::Refused) => summary.verdict = Verdict::Reset { by, kind: ResetKind::Forged },
+            (Some(forged), Verdict::Reset { by, .. }) if forged == by => {
+                summary.verdict = Verdict::Reset { by, kind: ResetKind::Forged };
+            }
+            _ => return,
+        }
+        // Neither end ended it.
+        summary.closed_by = None;
     }
 
     /// When its first segment was captured.

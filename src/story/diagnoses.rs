@@ -14,6 +14,9 @@ impl Story {
     ///
     /// Every diagnosis rests on calls; where none were watched there is none.
     pub fn diagnoses(&self) -> Vec<Diagnosis> {
+        if calls(self).next().is_none() {
+            return Vec::new();
+        }
         let mut finder = Finder { story: self, work: work(self), found: Vec::new() };
         let lives = lives(self);
         finder.calls();

@@ -82,6 +82,8 @@ pub(super) struct Sent {
     pub(super) challenged: Option<Place>,
     /// Whether it answered the peer's SYN-ACK.
     pub(super) finished_handshake: bool,
+    /// With which segment it did.
+    pub(super) finished_at: Option<Place>,
     /// The acknowledgement number it sent last, relative; never an older one.
     pub(super) acked: Option<i64>,
     /// The shortest time that an answer of it took to pass the place of capture: the path there and back, and nothing held back.

@@ -127,7 +127,14 @@ impl PerConnection {
         let is_held = is_held.is_some_and(|(from, to)| from <= seen.seq && seen.end() <= to);
         let is_tail = own.highest() == Some(seen.end());
         let was_probed = own.probed.is_some_and(goes_on);
-        let may_probe = is_tail && self.is_selective() && !was_probed && repair.is_none();
+        // A probe is one segment: what goes with others that are sent again is none.
+        let is_alone = own.last.is_none_or(|last| {
+            let is_again = matches!(self.seen[last].ground, Ground::Octets { again: Some(_), .. });
+            !is_again || self.between(last, place).is_none_or(|took| took > MOMENT)
+        });
+        // What a Fast Open server sent before the handshake ended has no probe (Linux arms it in ESTABLISHED).
+        let was_open = own.syn_ack.is_none() || peer.finished_at.is_some_and(|opened| opened < first);
+        let may_probe = is_tail && is_alone && was_open && self.is_selective() && !was_probed && repair.is_none();
         if may_probe && is_held {
             return by(Mechanism::TailLossProbe, first, Why::TailUnacknowledged);
         }

@@ -7,7 +7,7 @@ use super::script::{Recording, conversation, lines, recording, story, words};
 use super::states::MOST_DISAGREEMENTS;
 use super::*;
 use crate::calls::{Effect, SocketId};
-use crate::flow::{Detail, Side};
+use crate::flow::{Detail, ProblemKind, Side};
 use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
 use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::{Finding, Rule, State};
@@ -1161,7 +1161,57 @@ fn what_the_link_made_up_was_sent_by_neither_end() {
         let EventKind::Link(act) = &told[link].kind else { panic!("no act of the link") };
         assert_eq!((act.act, act.from), (LinkAct::Injected, Side::Server));
         assert_eq!(told[link].connection, Some(told.connections[0].id));
+        let connection = &told.connections[0];
+        let problem = connection.problem.as_deref().expect("what the link did");
+        assert_eq!((problem.kind, problem.side), (ProblemKind::Injected, Side::Server));
+        assert_eq!((problem.segments, problem.octets), (Some(1), Some(0)));
+        assert_eq!((connection.closed_by, connection.verdict.code()), (None, "reset_forged"));
     }
+}
+
+/// A RST without ACK answers a segment that finds no socket, whatever was called: each of them another one.
+#[test]
+fn a_closed_socket_answers_each_segment_with_a_reset_of_the_kernel() {
+    let told = story(&format!(
+        "{SET_UP} 40us..45us C: send(10) = 10
+        42us C > S: P. 1(10) ack 1
+        60us..65us C: close() = 0
+        62us C > S: R. 11(0) ack 1
+        70us S > C: . 1(0) ack 11
+        71us S > C: P. 1(5) ack 11
+        80us C > S: R 11(0)
+        81us C > S: R 11(0)"
+    ));
+    let cause = |frame| {
+        let cause = &segment_in(&told, frame).cause;
+        (cause.kernel, cause.of.and_then(|of| told.frame_of(of)), cause.why)
+    };
+    assert_eq!(segment_in(&told, 5).cause.kernel, None, "by close");
+    assert_eq!(cause(8), (Some(Mechanism::Reset), Some(6), Some(Why::NoSocket)));
+    assert_eq!(cause(9), (Some(Mechanism::Reset), Some(7), Some(Why::NoSocket)));
+}
+
+/// Without SACK nothing but their order says which segment beyond a gap a duplicate acknowledgement answers.
+#[test]
+fn duplicate_acknowledgements_answer_one_segment_after_the_other() {
+    let causes = caused(
+        "
+        0us C > S: S 0(0) mss 1460
+        100us S > C: S. 0(0) ack 1 mss 1460
+        110us C > S: . 1(0) ack 1
+        200us C > S: P. 1(10) ack 1
+        201us C > S: P. 11(10) ack 1 lost
+        202us C > S: P. 21(10) ack 1
+        203us C > S: P. 31(10) ack 1
+        310us S > C: . 1(0) ack 11
+        311us S > C: . 1(0) ack 11
+        312us S > C: . 1(0) ack 11
+        ",
+    );
+    assert_eq!(
+        causes[7..],
+        ["#8 ack of #4", "#9 out_of_order_ack of #6 GapBefore", "#10 out_of_order_ack of #7 GapBefore"]
+    );
 }
 
 #[test]

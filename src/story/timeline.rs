@@ -19,6 +19,7 @@ use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
 use crate::tcp::{Rule, State};
 use crate::time::Timestamp;
+use crate::wire::Flags;
 
 /// Everything that is known of the connections that were chosen, as it becomes known.
 ///
@@ -258,10 +259,21 @@ impl Timeline {
     pub(super) fn connected(&mut self, call: &Call) -> Option<ConnectionId> {
         let peer = call.peer()?;
         let local = call.local().filter(|local| local.port() != 0);
-        let (first, id) = self.ends.since(local, peer, call.entered)?;
+        let Some((first, id)) = self.ends.since(local, peer, call.entered) else {
+            return self.connected_second(call);
+        };
         // A nonblocking connect returns before its SYN is answered, but not before the SYN was sent.
         let in_time = first.is_none() || call.returned_at().is_none_or(|returned| first <= Some(returned));
         in_time.then_some(id)
+    }
+
+    /// The connection whose second SYN this `connect` sent, as the other end connected, too.
+    fn connected_second(&mut self, call: &Call) -> Option<ConnectionId> {
+        let id = self.ends.latest(call.peer()?, call.local()?, call.returned_at())?;
+        let connection = self.connections.get(&id)?;
+        let syn = &connection.seen[connection.ends[Side::Server as usize].sent.syn?];
+        let is_its = Some(connection.server) == call.local() && !syn.flags.contains(Flags::ACK);
+        (is_its && syn.at >= Some(call.entered)).then_some(id)
     }
 
     /// The connection that this `accept` took off the queue: its first segment came before the call returned.

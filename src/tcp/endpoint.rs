@@ -95,6 +95,10 @@ pub struct Around {
     pub tells_duplicate: bool,
     /// The sequence number of the last RST of the connection, before this segment.
     pub last_reset: Option<Seq>,
+    /// The timestamp of the receiver's FIN as it was last repeated.
+    pub peer_fin_again: Option<u32>,
+    /// The timestamp of the receiver's SYN where that carried octets, and what the receiver sent after it has a newer one.
+    pub peer_syn_stamp: Option<u32>,
 }
 
 /// How new a segment is to the observer.
@@ -217,6 +221,13 @@ impl Endpoint {
         if flags.contains(Flags::ACK) && self.seen.contains(Seen::PEER_FIN) {
             // An acknowledgement of the peer's FIN proves that it arrived, whatever the observer saw of the octets before it.
             if !segment.ack.is_before(self.peer_fin_end) {
+                // What echoes an older timestamp than that of the FIN that came again answers the one before.
+                let echoed = segment.options.timestamps.map(|(_, echoed)| Seq(echoed));
+                let answers_again =
+                    around.peer_fin_again.zip(echoed).is_some_and(|(again, echoed)| !echoed.is_before(Seq(again)));
+                if answers_again && !self.seen.contains(Seen::PEER_FIN_PROVEN) {
+                    self.forget_peer_fin(&mut moves);
+                }
                 self.take_fin(&mut moves);
                 self.seen |= Seen::PEER_FIN_PROVEN;
             } else if around.novelty == Novelty::New
@@ -289,7 +300,9 @@ impl Endpoint {
                 self.peer_fin_end = segment.end();
             } else if segment.end() == self.peer_fin_end && around.novelty == Novelty::New {
                 // The peer repeats its FIN: the one before had not arrived, or its acknowledgement is on its way.
-                if self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN {
+                // Where there are timestamps, that acknowledgement tells which.
+                let is_told = segment.options.timestamps.is_some();
+                if !is_told && self.seen & (Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN) == Seen::PEER_FIN_TAKEN {
                     self.forget_peer_fin(&mut moves);
                 }
             }
@@ -453,6 +466,18 @@ impl Endpoint {
         }
     }
 
+    /// With Fast Open a server may close before the handshake ends: it has heard nothing newer than the SYN.
+    fn closes_half_open(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
+        let heard = segment.options.timestamps.map(|(_, echoed)| echoed);
+        if self.state == Some(State::Established)
+            && self.seen.contains(Seen::PASSIVE | Seen::FAST_OPEN)
+            && around.peer_syn_stamp.is_some()
+            && heard == around.peer_syn_stamp
+        {
+            self.step(State::SynReceived, Rule::NotArrived, moves);
+        }
+    }
+
     fn send_fin(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
         if self.seen.contains(Seen::FIN) {
             if around.novelty == Novelty::New && segment.end() == self.fin_end {
@@ -460,6 +485,7 @@ impl Endpoint {
             }
             return;
         }
+        self.closes_half_open(segment, around, moves);
         self.close(segment.end(), moves);
     }
 
@@ -748,6 +774,8 @@ impl Around {
             room: u32::MAX,
             tells_duplicate: false,
             last_reset: None,
+            peer_fin_again: None,
+            peer_syn_stamp: None,
         }
     }
 }

@@ -365,6 +365,11 @@ impl Stream {
         !ack.is_after(self.in_order())
     }
 
+    /// The number that its sender acknowledged last; `None` while there is none.
+    pub fn acked(&self) -> Option<Seq> {
+        self.marks.contains(Marks::ACKED).then_some(self.last_ack)
+    }
+
     /// The IP identification of the segment that advanced the stream last; `None` where it has none.
     pub fn newest_id(&self) -> Option<u16> {
         (self.newest != 0 && !self.marks.contains(Marks::STAMPED)).then_some(self.newest)

@@ -54,7 +54,7 @@ macro_rules! connection_fields {
                 server_state_basis: Option<Basis> = c.server_state_basis;
                 /// What says which end is the client: it sent a SYN, took a SYN-ACK, the other end has a well-known or the lower port, or it sent what came first.
                 roles_basis: RolesBasis = c.roles_basis;
-                /// Who sent the first FIN, or the RST that ended it; both where the FINs crossed.
+                /// Who sent the first FIN, or the RST that ended it; both where the FINs crossed; null also where the RST was forged.
                 closed_by: Option<Closer> = c.closed_by;
                 /// How it ended.
                 ending: Ending, as "ending" = c.ending;
@@ -135,11 +135,11 @@ macro_rules! problem_fields {
                 waited_ns: Option<Span> = p.and_then(|p| p.waited);
                 /// Whether it went on until the connection's last segment, or the capture's end.
                 until_end: Option<bool> = p.map(|p| p.until_end);
-                /// How many segments it is about, or how often the same was sent; of zero_window, how often the window was zero.
+                /// How many segments it is about, or how often the same was sent; of zero_window, how often the window was zero; of silence, how many keep-alives came in it.
                 times: Option<u64> = p.and_then(|p| p.segments);
                 /// How many segments that end sent in all.
                 of_segments: Option<u64>, in Segments = p.and_then(|p| p.of_segments);
-                /// How many octets were retransmitted.
+                /// How many octets were retransmitted, or injected.
                 octets_again: Option<u64>, in Octets = p.and_then(|p| p.octets);
                 /// Octets of a segment that does not arrive.
                 size_lost: Option<u32>, in Octets = p.and_then(|p| p.size_lost);

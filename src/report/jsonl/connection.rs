@@ -126,7 +126,7 @@ impl Lines {
                 };
                 self.text(r#","closed_with":"#).name(by).text(r#","lasted_ns":"#).put(lasted);
             }
-            Verdict::Reset { by, .. } => _ = self.text(r#","by":"#).name(by.name()),
+            Verdict::Reset { by, .. } | Verdict::GivenUp { by } => _ = self.text(r#","by":"#).name(by.name()),
             Verdict::Unanswered { syns, lasted } => {
                 self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).put(lasted);
             }

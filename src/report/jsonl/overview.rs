@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::flow::Ending;
+use crate::flow::{Ending, Side};
 use crate::report::overview::{FindingTotals, Handshake, Lossy, Overview, Talk, Which};
 
 /// Each finding that was made, how often and in how many connections.
@@ -37,8 +37,10 @@ pub(super) fn page(overview: &Overview) -> Value {
     let lossy: Vec<_> = overview
         .lossy
         .each()
-        .map(|Lossy { retransmitted, segments, which }| {
-            with(&which.0, "connection", json!({"retransmissions": retransmitted, "segments": segments}))
+        .map(|Lossy { retransmitted, segments, by_server, which }| {
+            let side = if *by_server { Side::Server } else { Side::Client };
+            let told = json!({"side": side.name(), "retransmissions": retransmitted, "segments": segments});
+            with(&which.0, "connection", told)
         })
         .collect();
     let problems: Vec<_> = overview

@@ -111,6 +111,10 @@ impl Wording for English {
             ),
             Verdict::Midstream => "Open: the capture holds neither its beginning nor its end.",
             Verdict::Established => "Open: established, and nobody had closed when the capture ended.",
+            Verdict::GivenUp { by } => of_end!(
+                by,
+                "Given up by the " WHO " without a segment: its socket is closed, and the " PEER " has not been told."
+            ),
             Verdict::HandshakeUnfinished => {
                 "Open: the server answered the SYN, but the end of the handshake was not captured."
             }
@@ -209,16 +213,17 @@ impl Wording for English {
             (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
             (Finding::WindowFull, _) => "Fills the receiver's window to its end.",
-            (Finding::WindowUpdate, _) => "Window update: the receiver freed buffer space.",
+            (Finding::WindowUpdate, _) => "Window update: the receiver announces another window.",
+            (Finding::KeepAlive, Detail::NoRoom) => {
+                "Probes the peer's window of 0 with an octet that was acknowledged: by the rule a keep-alive."
+            }
             (Finding::KeepAlive, _) => "Probes whether the peer is still there.",
             (Finding::KeepAliveAck, _) => "Answers a keep-alive.",
             (Finding::ZeroWindowProbe, _) => "Probes whether the zero window has opened.",
             (Finding::ZeroWindowProbeAck, _) => "Answers a zero-window probe: the receive buffer is still full.",
             (Finding::PortReuse, _) => "The same addresses and ports had a connection before; this SYN opens another.",
             (Finding::CapturedTwice, _) => "The same frame was captured before: not a retransmission.",
-            (Finding::DuplicateSack, _) => {
-                "The receiver reports octets that arrived twice: their retransmission was not needed."
-            }
+            (Finding::DuplicateSack, _) => "The receiver reports what arrived twice: it was not lost.",
             (Finding::ResetOutOfWindow, _) => {
                 "The receiver ignores this RST: its number lies outside the window, or it does not acknowledge the SYN."
             }

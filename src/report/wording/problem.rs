@@ -31,6 +31,17 @@ fn rare(problem: &Problem, at: Option<Span>) -> String {
     let lasted = |word: &str| problem.lasted.map_or(String::new(), |lasted| format!(" {word} {}", Amount(lasted)));
     let from = || at.map_or(String::new(), |at| format!(", from {} on", Amount(at)));
     match problem.kind {
+        ProblemKind::Injected => {
+            let what = match problem.octets {
+                Some(octets @ 1..) => format!("{} with {}", counted(times, "segment"), counted(octets, "octet")),
+                _ => counted(times, "RST"),
+            };
+            let were = if times == 1 { "was" } else { "were" };
+            format!(
+                "{what} in the name of the {who} {were} injected by the link{}: the {who} sent nothing of it.",
+                when(problem, at)
+            )
+        }
         ProblemKind::ForgedReset => {
             let differs = match problem.ttls {
                 Some([reset, own]) => format!("its TTL is {reset}, not {own}"),
@@ -118,9 +129,11 @@ fn rare(problem: &Problem, at: Option<Span>) -> String {
         }
         ProblemKind::NeedlessRetransmissions => {
             let of = problem.of_segments.map_or(String::new(), |of| format!(" of {of}"));
-            let were = if times == 1 { "was" } else { "were" };
-            let had = if times == 1 { "its octets had arrived" } else { "their octets had arrived" };
-            format!("{times}{of} segments of the {who} {were} retransmitted needlessly{}: {had}.", when(problem, at))
+            let (were, lost) = match times {
+                1 => ("was", "it was not lost: its acknowledgement was late or lost"),
+                _ => ("were", "they were not lost: their acknowledgements were late or lost"),
+            };
+            format!("{times}{of} segments of the {who} {were} retransmitted{} though {lost}.", when(problem, at))
         }
         ProblemKind::Loss | ProblemKind::Silence => String::new(),
     }
@@ -217,6 +230,9 @@ fn silence(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Opti
     match problem.after {
         Some(_) => said.extend(["The ", who, " sent nothing"]),
         None => said.push_str("Nobody sent anything"),
+    }
+    if problem.segments > Some(0) {
+        said.push_str(" but keep-alives");
     }
     if let Some(lasted) = problem.lasted {
         said.push_str(" for ");
