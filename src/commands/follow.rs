@@ -20,6 +20,7 @@ use crate::report::timeline::Follow;
 use crate::report::{EventStream, KnownCalls, Named, Style};
 use crate::session::{Batch, Keep, Memory, More, Session, Sink};
 use crate::story::{Changes, Story, Timeline, Witnessed};
+use crate::time::Timestamp;
 
 /// Tells an experiment while it is heard of, and what is left of it afterwards.
 pub(super) fn tell(
@@ -61,7 +62,7 @@ pub(super) fn tell(
         demo.wait(&recording, style, |answer| {
             ear.session.hear(Witnessed::Answered(answer.clone()));
             evidence.push(answer.clone());
-            written = ear.pass(&mut teller);
+            written = ear.pass(now(), &mut teller);
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
     }
@@ -109,6 +110,8 @@ impl Ear {
             Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
         };
         let mut over = None;
+        // What was said by now is among what is taken in below, however long that takes.
+        let moment = now();
         for heard in first.into_iter().chain(told.try_iter()) {
             match heard {
                 Heard::Threads(threads) => self.session.know_threads(threads),
@@ -120,7 +123,7 @@ impl Ear {
             }
         }
         self.follow(teller)?;
-        self.pass(teller)?;
+        self.pass(moment, teller)?;
         Ok(over)
     }
 
@@ -142,8 +145,8 @@ impl Ear {
         }
     }
 
-    fn pass(&mut self, teller: &mut Teller<'_>) -> io::Result<()> {
-        self.session.pass(now(), teller)?;
+    fn pass(&mut self, moment: Timestamp, teller: &mut Teller<'_>) -> io::Result<()> {
+        self.session.pass(moment, teller)?;
         teller.flush()
     }
 }

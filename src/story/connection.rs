@@ -34,6 +34,8 @@ pub(super) struct PerConnection {
     pub(super) stopwatch: Stopwatch,
     pub(super) joined: Joins,
     pub(super) bounds: Bounds,
+    /// Whether these have changed since its events got their phases.
+    pub(super) bounds_moved: bool,
     /// How many of its events have got their phases.
     pub(super) phased: usize,
     /// Events that were put to another time since.
@@ -201,6 +203,7 @@ impl PerConnection {
             stopwatch: Stopwatch::default(),
             joined: Joins::default(),
             bounds: Bounds::default(),
+            bounds_moved: false,
             phased: 0,
             moved: Vec::new(),
             stale: Vec::new(),
@@ -224,8 +227,8 @@ impl PerConnection {
     }
 
     /// Gives its events their phases: those that are new, or all where the bounds have changed; tells whether they have.
-    pub(super) fn set_phases(&mut self, events: &mut Events, before: Bounds) -> bool {
-        let changed = self.bounds != before;
+    pub(super) fn set_phases(&mut self, events: &mut Events) -> bool {
+        let changed = std::mem::take(&mut self.bounds_moved);
         if changed {
             self.phased = 0;
         }

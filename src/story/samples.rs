@@ -92,7 +92,7 @@ impl Timeline {
             let event = self.events.push(order, Some(answer.answered), Some(id), kind);
             end.timer = Some(event);
             connection.events.push(event);
-            connection.bounds.see_timer(event, order);
+            connection.bounds_moved |= connection.bounds.see_timer(event, order);
         }
     }
 

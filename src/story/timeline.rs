@@ -101,12 +101,11 @@ impl Timeline {
         let mut bounds_changed = false;
         for id in std::mem::take(&mut self.stale) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let before = connection.bounds;
             for place in connection.take_stale() {
                 explain(connection, &mut self.events, place);
             }
             connection.judge(&mut self.events);
-            bounds_changed |= connection.set_phases(&mut self.events, before);
+            bounds_changed |= connection.set_phases(&mut self.events);
         }
         for path in self.listeners.values_mut().filter(|path| !path.is_settled()) {
             self.unjoined.extend(path.judge(&mut self.events, None, None).born);
@@ -398,7 +397,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
             connection.seen[place].moves.push(moved);
         }
     }
-    connection.bounds.see(event, events);
+    connection.bounds_moved |= connection.bounds.see(event, events);
 }
 
 /// The connections by their ends, so that the one of a call is found without looking at all of them.
