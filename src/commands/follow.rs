@@ -19,7 +19,7 @@ use crate::lab::{Heard, Recording};
 use crate::report::timeline::Follow;
 use crate::report::{EventStream, KnownCalls, Named, Style};
 use crate::session::{Batch, Keep, Memory, More, Session, Sink};
-use crate::story::{Changes, Story, Timeline, Witnessed};
+use crate::story::{Changes, Point, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 
 /// Tells an experiment while it is heard of, and what is left of it afterwards.
@@ -31,7 +31,7 @@ pub(super) fn tell(
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
     let mut teller = Teller::new(&mut out, demo.options.format, style);
-    let mut ear = Ear::new(memory);
+    let mut ear = Ear::new(memory, Some(Point::live(LOOPBACK)));
     let mut written = Ok(());
     let mut recording = None;
     while recording.is_none() {
@@ -90,10 +90,11 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// One that has heard nothing yet.
-    pub(super) fn new(memory: Memory) -> Self {
+    /// One that has heard nothing yet; frames are captured at that point.
+    pub(super) fn new(memory: Memory, point: Option<Point>) -> Self {
         let session = Session::new(Keep::First(memory.segments())).growing();
-        let session = session.with_limits(memory.table()).with_room(memory.timeline());
+        let mut session = session.with_limits(memory.table()).with_room(memory.timeline());
+        session.know_points(point);
         Self { session, frames: VecDeque::new(), batch: Batch::default() }
     }
 
@@ -209,5 +210,7 @@ impl Sink for Teller<'_> {
     }
 }
 
+/// On what an experiment is captured.
+const LOOPBACK: &str = "lo";
 /// How often what has settled is told.
 const TICK: Duration = Duration::from_millis(20);

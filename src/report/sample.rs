@@ -183,6 +183,9 @@ impl Teller {
             timing: Timing::default(),
             cause,
             fate: None,
+            seen: crate::capture::SeenAt::default(),
+            sense: crate::story::Sense::Passes,
+            passage: Vec::new(),
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
         };

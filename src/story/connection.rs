@@ -42,6 +42,8 @@ pub(super) struct PerConnection {
     pub(super) moved: Vec<EventId>,
     /// The segments whose cause has to be found, or found again.
     pub(super) stale: Vec<Place>,
+    /// The frames that are further sightings of a segment, ascending; the first ones.
+    pub(super) seen_again: Vec<u64>,
     /// Where a witness disagrees with the segments.
     pub(super) disagreements: Vec<FindingAt>,
     pub(super) disagreements_omitted: u64,
@@ -207,6 +209,7 @@ impl PerConnection {
             phased: 0,
             moved: Vec::new(),
             stale: Vec::new(),
+            seen_again: Vec::new(),
             disagreements: Vec::new(),
             disagreements_omitted: 0,
             strayed: None,
@@ -215,7 +218,11 @@ impl PerConnection {
     }
 
     /// Adds to its summary what only the timeline knows.
+    ///
+    /// What the table found in a frame that is another sighting of a segment is no finding of that segment.
     pub(super) fn complete_summary(&self, summary: &mut Connection) {
+        let again = &self.seen_again;
+        summary.findings.retain(|found| found.frame.is_none_or(|frame| again.binary_search(&frame).is_err()));
         summary.findings.splice(0..0, self.strayed.clone());
         summary.findings.extend(self.disagreements.iter().cloned());
         summary.findings_omitted += self.disagreements_omitted;
