@@ -443,7 +443,7 @@ pub(super) fn troubled() -> Story {
     t.summed_up(Ending::Reset, Some(Closer::Server), Verdict::Reset { by: Server, kind: ResetKind::NoConnection })
 }
 
-fn moment(micros: i64) -> Timestamp {
+pub(super) fn moment(micros: i64) -> Timestamp {
     Timestamp::from_parts(1_795_240_402, 123_456_000).after(Span::from_micros(micros))
 }
 
