@@ -27,8 +27,7 @@ use crate::calls::{Call, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::kernel::{Answer, KernelEvent};
-use crate::script::LinkAct;
-use crate::story::{Sense, Story, Timeline, Witnessed};
+use crate::story::{Passing, Point, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
 
@@ -44,6 +43,8 @@ pub struct Session {
     breakdowns: Option<Breakdowns>,
     /// What the kernel's trace said, for the story at the end.
     kernel_events: Vec<KernelEvent>,
+    /// Where segments are captured, for the story at the end.
+    points: Vec<Point>,
 }
 
 /// What is told while the run goes on, besides the connections that end.
@@ -157,6 +158,14 @@ impl Session {
         }
     }
 
+    /// Makes known where the segments of a timeline are captured, where the source of frames does not say it.
+    pub fn know_points(&mut self, points: impl IntoIterator<Item = Point>) {
+        match &mut self.telling {
+            Telling::Events(growth) => growth.timeline_mut().know_points(points),
+            Telling::Nothing | Telling::Steps => self.points.extend(points),
+        }
+    }
+
     /// Takes in that it is `now`, though nothing may have come: tells what time alone ends or settles.
     ///
     /// # Errors
@@ -235,13 +244,18 @@ impl Session {
             Telling::Events(growth) => (growth.into_timeline(), self.kept.into_connections(), totals),
             Telling::Nothing | Telling::Steps => {
                 let (traces, connections) = self.kept.into_traces();
-                (Timeline::of(traces, calls, evidence, self.kernel_events), connections, totals)
+                let mut timeline = Timeline::of(traces, calls, evidence, self.kernel_events);
+                timeline.know_points(self.points);
+                (timeline, connections, totals)
             }
         }
     }
 
     fn count(&mut self, batch: &Batch) {
         batch.count(&mut self.totals);
+        if !batch.points.is_empty() {
+            self.know_points(batch.points.iter().map(|at| Point { at: at.clone(), side: None }));
+        }
         self.unread = self.unread.or(batch.unread());
     }
 }
@@ -259,12 +273,14 @@ impl Session {
             checksums: Checksums::default(),
             breakdowns: None,
             kernel_events: Vec::new(),
+            points: Vec::new(),
         }
     }
 
-    /// The same, where it is known of some frames that they were sent and did not arrive, or arrived and were not sent, and what the link says of them.
-    pub fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
-        Self { kept: self.kept.with_senses(senses), ..self }
+    /// The same, where more is known of some frames than that they passed: that they did not arrive or were not sent, where
+    /// else they were seen, and what the link says of them.
+    pub fn with_passing(self, passing: HashMap<u64, Passing>) -> Self {
+        Self { kept: self.kept.with_passing(passing), ..self }
     }
 
     /// The same, which tells its sink what each segment changes.

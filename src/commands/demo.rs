@@ -19,7 +19,7 @@ use crate::flow::{Connection, Side, Totals};
 use crate::lab::{self, Loopback, Play, Recording, Scenario};
 use crate::report::{self, Jsonl, KnownCalls, Named, Style};
 use crate::session::{Keep, Memory, Session};
-use crate::story::{Timeline, Witnessed};
+use crate::story::{Point, Timeline, Witnessed};
 
 pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     match &options.new {
@@ -104,6 +104,7 @@ struct Heard {
 fn hear(recording: &Recording, memory: Memory) -> Heard {
     let mut session =
         Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+    session.know_points([Point::live(&recording.capture.interface)]);
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     let dropped = Some(recording.capture.dropped);

@@ -19,7 +19,8 @@ use crate::lab::{Heard, Recording};
 use crate::report::timeline::Follow;
 use crate::report::{EventStream, KnownCalls, Named, Style};
 use crate::session::{Batch, Keep, Memory, More, Session, Sink};
-use crate::story::{Changes, Story, Timeline, Witnessed};
+use crate::story::{Changes, Point, Story, Timeline, Witnessed};
+use crate::time::Timestamp;
 
 /// Tells an experiment while it is heard of, and what is left of it afterwards.
 pub(super) fn tell(
@@ -30,7 +31,7 @@ pub(super) fn tell(
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
     let mut teller = Teller::new(&mut out, demo.options.format, style);
-    let mut ear = Ear::new(memory);
+    let mut ear = Ear::new(memory, Some(Point::live(LOOPBACK)));
     let mut written = Ok(());
     let mut recording = None;
     while recording.is_none() {
@@ -61,7 +62,7 @@ pub(super) fn tell(
         demo.wait(&recording, style, |answer| {
             ear.session.hear(Witnessed::Answered(answer.clone()));
             evidence.push(answer.clone());
-            written = ear.pass(&mut teller);
+            written = ear.pass(now(), &mut teller);
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
     }
@@ -89,10 +90,11 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// One that has heard nothing yet.
-    pub(super) fn new(memory: Memory) -> Self {
+    /// One that has heard nothing yet; frames are captured at that point.
+    pub(super) fn new(memory: Memory, point: Option<Point>) -> Self {
         let session = Session::new(Keep::First(memory.segments())).growing();
-        let session = session.with_limits(memory.table()).with_room(memory.timeline());
+        let mut session = session.with_limits(memory.table()).with_room(memory.timeline());
+        session.know_points(point);
         Self { session, frames: VecDeque::new(), batch: Batch::default() }
     }
 
@@ -109,6 +111,8 @@ impl Ear {
             Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
         };
         let mut over = None;
+        // What was said by now is among what is taken in below, however long that takes.
+        let moment = now();
         for heard in first.into_iter().chain(told.try_iter()) {
             match heard {
                 Heard::Threads(threads) => self.session.know_threads(threads),
@@ -120,7 +124,7 @@ impl Ear {
             }
         }
         self.follow(teller)?;
-        self.pass(teller)?;
+        self.pass(moment, teller)?;
         Ok(over)
     }
 
@@ -142,8 +146,8 @@ impl Ear {
         }
     }
 
-    fn pass(&mut self, teller: &mut Teller<'_>) -> io::Result<()> {
-        self.session.pass(now(), teller)?;
+    fn pass(&mut self, moment: Timestamp, teller: &mut Teller<'_>) -> io::Result<()> {
+        self.session.pass(moment, teller)?;
         teller.flush()
     }
 }
@@ -206,5 +210,7 @@ impl Sink for Teller<'_> {
     }
 }
 
+/// On what an experiment is captured.
+const LOOPBACK: &str = "lo";
 /// How often what has settled is told.
 const TICK: Duration = Duration::from_millis(20);

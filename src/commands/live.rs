@@ -22,7 +22,7 @@ use crate::flow::{Connection, ConnectionId, Limits, Step, Totals};
 use crate::report::Expression;
 use crate::report::live::{CsvRecords, Events, JsonLines, Lines, Open, Rows, Teller};
 use crate::session::{self, Broken, Keep, More, Reader, Session, Sink};
-use crate::story::{Changes, Timeline};
+use crate::story::{Changes, Point, Timeline};
 use crate::time::{Span, Timestamp};
 use crate::wire::Segment;
 
@@ -86,6 +86,8 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         true => Session::new(Keep::All).growing_within(memory.events()),
         false => Session::new(Keep::Nothing).telling_steps(),
     };
+    let mut session = session;
+    session.know_points(feed.points().iter().map(|at| Point { at: at.clone(), side: None }));
     let tick = if options.timeline { SHORT_TICK } else { TICK };
     let session = session.with_limits(limits).with_checksums(options.checksums.into());
     let mut run = Run {

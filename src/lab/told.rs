@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::trial::Trial;
-use crate::capture::Replay;
+use crate::capture::{CaptureStats, Replay};
 use crate::flow::Side;
-use crate::script::LinkAct;
 use crate::session::{Keep, Memory, Session};
-use crate::story::{Sense, Story};
+use crate::story::{Passing, Point, Story};
 
 impl Trial {
     /// Tells the run, in as much memory as there is.
     pub fn told(&self, memory: Memory) -> Story {
-        let whole = self.session(memory).with_senses(self.known());
+        let mut whole = self.session(memory).with_passing(self.known());
+        whole.know_points(self.points());
         let mut story = self.story(whole, self.source());
         for ((frames, seen), side) in self.captures.iter().zip(&self.seen).zip([Side::Client, Side::Server]) {
             let there = self.story(self.session(memory), Replay::of(frames));
@@ -23,13 +23,29 @@ impl Trial {
     }
 
     /// What is known of the passage of frames, and what the link did with them.
-    fn known(&self) -> HashMap<u64, (Sense, Vec<LinkAct>)> {
-        let mut known: HashMap<u64, (Sense, Vec<LinkAct>)> =
-            self.senses.iter().map(|(frame, sense)| (*frame, (*sense, Vec::new()))).collect();
+    fn known(&self) -> HashMap<u64, Passing> {
+        let mut known: HashMap<u64, Passing> = HashMap::new();
+        for (frame, sense) in &self.senses {
+            known.entry(*frame).or_default().sense = *sense;
+        }
         for (frame, act) in &self.links {
-            known.entry(*frame).or_default().1.push(*act);
+            known.entry(*frame).or_default().acts.push(*act);
+        }
+        for (frame, passage) in &self.passages {
+            known.entry(*frame).or_default().passage.clone_from(passage);
         }
         known
+    }
+
+    /// Where it was captured: at the client's host and at the server's, or on the loopback that is both.
+    fn points(&self) -> Vec<Point> {
+        let sides: &[Option<Side>] = match self.counted.len() {
+            2 => &[Some(Side::Client), Some(Side::Server)],
+            _ => &[None],
+        };
+        let point =
+            |(counted, side): (&CaptureStats, &Option<Side>)| Point { side: *side, ..Point::live(&counted.interface) };
+        self.counted.iter().zip(sides).map(point).collect()
     }
 
     fn session(&self, memory: Memory) -> Session {

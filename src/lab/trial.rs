@@ -21,10 +21,10 @@ use super::network::{Network, Tapped};
 use super::relay::{Crossing, Relay};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
-use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
+use crate::capture::{CaptureStats, Frame, OwnedFrame, PointId, Replay, SeenAt, Successor, Tape};
 use crate::kernel::Answer;
 use crate::script::{Actor, Deed, LinkAct};
-use crate::story::Sense;
+use crate::story::{PointSighting, Sense};
 use crate::wire::Decoder;
 
 /// What the witnesses saw of a run.
@@ -34,6 +34,8 @@ pub struct Trial {
     pub frames: Vec<OwnedFrame>,
     /// What is known of the passage of frames, by number, where it is not that they were sent and arrived.
     pub senses: HashMap<u64, Sense>,
+    /// Where each of these frames was seen, by number, in order of time; empty on loopback.
+    pub passages: HashMap<u64, Vec<PointSighting>>,
     /// What was captured at each host, the clients' first; one on loopback.
     pub captures: Vec<Vec<OwnedFrame>>,
     /// Of each of two hosts, by the numbers of the frames that were captured there, which of [`Self::frames`] they are.
@@ -128,13 +130,14 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     drop(alive);
     let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
     calls.sort_by_key(|call| call.entered);
-    let Merged { frames: merged, senses, seen, links } = match &frames[..] {
+    let Merged { frames: merged, senses, passages, seen, links } = match &frames[..] {
         [one] => Merged { frames: one.clone(), ..Merged::default() },
         both => merge(definition, both, &crossings, &mut amiss),
     };
     Ok(Trial {
         frames: merged,
         senses,
+        passages,
         captures: frames,
         seen,
         counted,
@@ -218,6 +221,7 @@ fn close_others(mut kept: Vec<RawFd>) {
 struct Merged {
     frames: Vec<OwnedFrame>,
     senses: HashMap<u64, Sense>,
+    passages: HashMap<u64, Vec<PointSighting>>,
     seen: Vec<HashMap<u64, u64>>,
     links: Vec<(u64, LinkAct)>,
 }
@@ -295,5 +299,24 @@ fn merge(
             seen.extend(numbers.get(place).map(|number| (*frame, *number)));
         }
     }
+    for ((of_crossing, frames), end) in of_crossing.iter().zip(captures).zip([End::Client, End::Server]) {
+        for frame in frames {
+            let Some((place, number)) =
+                of_crossing.get(&frame.number).and_then(|place| Some((*place, *numbers.get(place)?)))
+            else {
+                continue;
+            };
+            let crossing = &crossings[place];
+            let sense = if crossing.from == end && !crossing.forged { Sense::Leaves } else { Sense::Arrives };
+            let seen = SeenAt { point: PointId(end as u32), ..frame.seen };
+            both.passages.entry(number).or_default().push(PointSighting {
+                seen,
+                frame: frame.number,
+                at: frame.at,
+                sense,
+            });
+        }
+    }
+    both.passages.values_mut().for_each(|passage| passage.sort_by_key(|seen| seen.at));
     both
 }

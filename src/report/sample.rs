@@ -183,6 +183,9 @@ impl Teller {
             timing: Timing::default(),
             cause,
             fate: None,
+            seen: crate::capture::SeenAt::default(),
+            sense: crate::story::Sense::Passes,
+            passage: Vec::new(),
             preview: PAYLOAD[..len.min(PAYLOAD.len())].to_vec(),
             tunnel: Box::default(),
         };
@@ -440,7 +443,7 @@ pub(super) fn troubled() -> Story {
     t.summed_up(Ending::Reset, Some(Closer::Server), Verdict::Reset { by: Server, kind: ResetKind::NoConnection })
 }
 
-fn moment(micros: i64) -> Timestamp {
+pub(super) fn moment(micros: i64) -> Timestamp {
     Timestamp::from_parts(1_795_240_402, 123_456_000).after(Span::from_micros(micros))
 }
 

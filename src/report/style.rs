@@ -219,6 +219,9 @@ pub(super) struct Glyphs {
     pub(super) left: &'static str,
     /// The end of an arrow that does not arrive.
     pub(super) lost: &'static str,
+    /// Where an arrow goes on in a later row, to the right and to the left.
+    pub(super) falls: &'static str,
+    pub(super) rises: &'static str,
     pub(super) opens: &'static str,
     pub(super) waits: &'static str,
     pub(super) closes: &'static str,
@@ -242,6 +245,8 @@ const UNICODE: Glyphs = Glyphs {
     right: "►",
     left: "◄",
     lost: "✗",
+    falls: "╲",
+    rises: "╱",
     opens: "┌",
     waits: "│",
     closes: "└",
@@ -264,6 +269,8 @@ const ASCII: Glyphs = Glyphs {
     right: ">",
     left: "<",
     lost: "X",
+    falls: "\\",
+    rises: "/",
     opens: "/",
     waits: "|",
     closes: "\\",

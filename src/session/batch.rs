@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::trust::Trust;
-use crate::capture::{CaptureError, Frame, FrameSource, LinkType, SeenAt};
+use crate::capture::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, Finder, FlowTable, Reply, Step, Totals};
 use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
@@ -19,6 +19,8 @@ pub struct Reader<W> {
     trust: Option<Trust>,
     /// When the last frame was captured.
     at: Option<Timestamp>,
+    /// How many capture points of the source are known.
+    points: usize,
 }
 
 /// Whether the first octets of payloads are kept.
@@ -37,6 +39,8 @@ pub struct Batch {
     lens: Vec<u16>,
     /// Where each segment was seen; empty unless previews are kept.
     seen: Vec<SeenAt>,
+    /// The capture points of the source that have become known with it; empty unless previews are kept.
+    pub(super) points: Vec<CapturePoint>,
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
     /// TCP headers quoted in ICMP errors, and how many segments came before each.
@@ -81,7 +85,7 @@ impl<W> Reader<W> {
         };
         let trust = (checksums == Checksums::Controls).then(Trust::default);
         let decoder = decoder.with_checksums(checksums);
-        Self { decoder, finder, wanted, previews: for_timeline, most: BATCH, trust, at: None }
+        Self { decoder, finder, wanted, previews: for_timeline, most: BATCH, trust, at: None, points: 0 }
     }
 }
 
@@ -99,7 +103,7 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews, most, trust, at } = self;
+        let Self { decoder, finder, wanted, previews, most, trust, at, points } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
@@ -115,6 +119,12 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
         if let Some(trust) = trust {
             batch.believe(trust);
         }
+        if *previews == Previews::Kept
+            && let Some(new) = source.points().get(*points..)
+        {
+            batch.points.extend_from_slice(new);
+            *points += new.len();
+        }
         let taken = taken?;
         Ok(if full || taken == *most { More::Frames } else { More::Nothing })
     }
@@ -126,6 +136,7 @@ impl Batch {
         self.octets.clear();
         self.lens.clear();
         self.seen.clear();
+        self.points.clear();
         self.tunnels.clear();
         self.quotes.clear();
         self.wrong.clear();

@@ -8,8 +8,7 @@ use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
 use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
-use crate::script::LinkAct;
-use crate::story::{Observed, Sense, Sighting, Trace, Witnessed};
+use crate::story::{Observed, Passing, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -58,8 +57,8 @@ pub(super) struct Kept {
     room: u64,
     ended: Vec<Connection>,
     conflicts: Conflicts,
-    /// What the sighting of a frame says of its ends, where it is not that it passed.
-    senses: HashMap<u64, (Sense, Vec<LinkAct>)>,
+    /// What is known of the passage of frames, where it is more than that they passed.
+    passing: HashMap<u64, Passing>,
 }
 
 impl Kept {
@@ -71,8 +70,8 @@ impl Kept {
         Self { room: octets, ..self }
     }
 
-    pub(super) fn with_senses(self, senses: HashMap<u64, (Sense, Vec<LinkAct>)>) -> Self {
-        Self { senses, ..self }
+    pub(super) fn with_passing(self, passing: HashMap<u64, Passing>) -> Self {
+        Self { passing, ..self }
     }
 
     pub(super) fn keeps_any(&self) -> bool {
@@ -95,7 +94,7 @@ impl Kept {
         mut growing: Option<&mut Growth>,
         mut breakdowns: Option<&mut Breakdowns>,
     ) {
-        let Self { keep, sightings, held, room, left_out, conflicts, senses, .. } = self;
+        let Self { keep, sightings, held, room, left_out, conflicts, passing, .. } = self;
         let most = keep.most();
         batch.follow_with(table, |segment, step, more| {
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
@@ -119,7 +118,9 @@ impl Kept {
             let from = step.from;
             let mut sighting =
                 Sighting::passing(Observed { segment: *segment, step, preview, tunnel: more.tunnel, seen: more.seen });
-            (sighting.sense, sighting.acts) = senses.get(&segment.frame).cloned().unwrap_or_default();
+            if let Some(Passing { sense, acts, passage }) = passing.get(&segment.frame).cloned() {
+                (sighting.sense, sighting.acts, sighting.passage) = (sense, acts, passage);
+            }
             match &mut growing {
                 Some(growing) => {
                     if from == Side::Server {

@@ -2,6 +2,7 @@
 
 use super::batch::COMPARED;
 use super::*;
+use crate::capture::{CapturePoint, Heading, PointId, SeenAt};
 use crate::flow::{Conflict, ConnectionId, Detail};
 use crate::story::{Changes, EventId, EventKind, Lookup, Mechanism};
 use crate::tcp::Finding;
@@ -243,4 +244,76 @@ fn an_event_is_told_when_it_is_settled_and_not_before() {
     }
     // The sorter waits for 50 ms, and what it let go settles for 40.
     assert!(told.iter().all(|(millis, told)| *told == (*millis >= 90)), "{told:?}");
+}
+
+/// Each of two segments twice, one copy right after the other, as two points saw them.
+struct Twice {
+    points: [CapturePoint; 2],
+    seen: [SeenAt; 2],
+    frames: Vec<Vec<u8>>,
+    read: usize,
+}
+
+impl FrameSource for Twice {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        let Some(bytes) = self.frames.get(self.read / 2) else { return Ok(None) };
+        let seen = self.seen[self.read % 2];
+        self.read += 1;
+        let (number, at) = (self.read as u64, Some(Timestamp::from_nanos(1000 * self.read as i64)));
+        Ok(Some(Frame { number, at, link: LinkType::RAW, bytes, wire_len: bytes.len() as u32, seen }))
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        &self.points
+    }
+}
+
+#[test]
+fn a_frame_that_two_points_saw_is_one_segment_with_two_sightings() {
+    let frame = |id: u8, seq: u8, flags: u8, octets: usize| {
+        let len = 40 + octets as u8;
+        let ip = [0x45, 0, 0, len, 0, id, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let tcp = [0, 7, 0, 80, 0, 0, 0, seq, 0, 0, 0, 9, 0x50, flags, 16, 0, 0, 0, 0, 0];
+        [&ip[..], &tcp, &vec![7; octets]].concat()
+    };
+    let point = |name: &str| CapturePoint {
+        file: Some("router.pcapng".into()),
+        interface: Some(name.to_owned()),
+        description: None,
+        link: LinkType::RAW,
+    };
+    let at = |point: u32, heading| SeenAt { point: PointId(point), heading, interface: None };
+    let story_of = |seen: [SeenAt; 2]| {
+        let frames = vec![frame(1, 1, 2, 0), frame(2, 2, 24, 10)];
+        let mut source = Twice { points: [point("eth0"), point("eth1")], seen, frames, read: 0 };
+        let mut session = Session::new(Keep::All);
+        assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
+        session.story(Threads::default(), Vec::new(), &[], None)
+    };
+    let sightings = |story: &Story| -> Vec<Vec<(u32, u64)>> {
+        let of = |event: &crate::story::Event| match &event.kind {
+            EventKind::Segment(segment) => {
+                Some(segment.sightings().map(|seen| (seen.seen.point.0, seen.frame)).collect())
+            }
+            _ => None,
+        };
+        story.events.iter().filter_map(of).collect()
+    };
+
+    let forwarded = story_of([at(0, Heading::Inbound), at(1, Heading::Outbound)]);
+    assert_eq!(sightings(&forwarded), [[(0, 1), (1, 2)], [(0, 3), (1, 4)]]);
+    let names: Vec<_> = forwarded.points.iter().map(|point| point.at.interface.as_deref()).collect();
+    assert_eq!(names, [Some("eth0"), Some("eth1")]);
+    let copied = |finding: &crate::flow::FindingAt| finding.finding == Finding::CapturedTwice;
+    assert!(!forwarded.connections[0].findings.iter().any(copied));
+    assert_eq!(forwarded.connections[0].client_to_server.segments, 4, "the counts are those of the frames");
+
+    // The same interface had it in and out again.
+    let turned = story_of([at(0, Heading::Inbound), at(0, Heading::Outbound)]);
+    assert_eq!(sightings(&turned), [[(0, 1), (0, 2)], [(0, 3), (0, 4)]]);
+
+    // What one point took twice is shown twice, and named a copy.
+    let mirrored = story_of([at(0, Heading::Unknown), at(0, Heading::Unknown)]);
+    assert_eq!(sightings(&mirrored), [[(0, 1)], [(0, 2)], [(0, 3)], [(0, 4)]]);
+    assert_eq!(mirrored.connections[0].findings.iter().filter(|finding| copied(finding)).count(), 2);
 }

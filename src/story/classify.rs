@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::connection::{PerConnection, Seen};
+use super::connection::{Header, PerConnection, Seen};
 use super::ground::{Ground, MINIMUM_RTO, MOMENT, Place, Repair, Reset, Sent, is_older, kernel, most_of};
 use super::{Mechanism, Why};
 use crate::flow::{Range, Side};
@@ -77,8 +77,12 @@ impl PerConnection {
 
     /// The segment among the end's last ones that is the same frame.
     fn same_frame(&self, place: Place, side: Side) -> Option<Place> {
-        let same = |earlier: &&Place| self.seen[**earlier].header == self.seen[place].header;
-        self.sent(side).recent.iter().rev().find(same).copied()
+        self.newest_like(side, &self.seen[place].header)
+    }
+
+    /// The newest segment of an end with that header.
+    pub(super) fn newest_like(&self, side: Side, header: &Header) -> Option<Place> {
+        self.sent(side).recent.iter().rev().find(|earlier| self.seen[**earlier].header == *header).copied()
     }
 
     fn syn(&self, place: Place, side: Side) -> Ground {

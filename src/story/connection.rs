@@ -34,12 +34,16 @@ pub(super) struct PerConnection {
     pub(super) stopwatch: Stopwatch,
     pub(super) joined: Joins,
     pub(super) bounds: Bounds,
+    /// Whether these have changed since its events got their phases.
+    pub(super) bounds_moved: bool,
     /// How many of its events have got their phases.
     pub(super) phased: usize,
     /// Events that were put to another time since.
     pub(super) moved: Vec<EventId>,
     /// The segments whose cause has to be found, or found again.
     pub(super) stale: Vec<Place>,
+    /// The frames that are further sightings of a segment, ascending; the first ones.
+    pub(super) seen_again: Vec<u64>,
     /// Where a witness disagrees with the segments.
     pub(super) disagreements: Vec<FindingAt>,
     pub(super) disagreements_omitted: u64,
@@ -201,9 +205,11 @@ impl PerConnection {
             stopwatch: Stopwatch::default(),
             joined: Joins::default(),
             bounds: Bounds::default(),
+            bounds_moved: false,
             phased: 0,
             moved: Vec::new(),
             stale: Vec::new(),
+            seen_again: Vec::new(),
             disagreements: Vec::new(),
             disagreements_omitted: 0,
             strayed: None,
@@ -212,7 +218,11 @@ impl PerConnection {
     }
 
     /// Adds to its summary what only the timeline knows.
+    ///
+    /// What the table found in a frame that is another sighting of a segment is no finding of that segment.
     pub(super) fn complete_summary(&self, summary: &mut Connection) {
+        let again = &self.seen_again;
+        summary.findings.retain(|found| found.frame.is_none_or(|frame| again.binary_search(&frame).is_err()));
         self.tell_injected(summary);
         self.tell_given_up(summary);
         summary.findings.splice(0..0, self.strayed.clone());
@@ -270,8 +280,8 @@ impl PerConnection {
     }
 
     /// Gives its events their phases: those that are new, or all where the bounds have changed; tells whether they have.
-    pub(super) fn set_phases(&mut self, events: &mut Events, before: Bounds) -> bool {
-        let changed = self.bounds != before;
+    pub(super) fn set_phases(&mut self, events: &mut Events) -> bool {
+        let changed = std::mem::take(&mut self.bounds_moved);
         if changed {
             self.phased = 0;
         }

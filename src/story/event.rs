@@ -2,8 +2,10 @@
 
 use std::ops;
 
+use super::point::{Point, PointSighting, Sense};
 use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
+use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
 use crate::kernel::{KernelAct, KernelSocket, TimerKind, Witness};
 use crate::script::LinkAct;
@@ -27,6 +29,8 @@ pub struct Story {
     pub connections: Vec<Connection>,
     /// The threads that made the calls.
     pub threads: Threads,
+    /// Where segments were captured; a sighting names one of them by its place here.
+    pub points: Vec<Point>,
     /// Counts over the whole capture.
     pub totals: Totals,
     /// How many joins of calls and segments were left out, at least: octets that are sent again and again are joined in proportion.
@@ -130,10 +134,30 @@ pub struct SegmentEvent {
     pub cause: Cause,
     /// What became of it on its way; `None` where nobody saw that.
     pub fate: Option<Fate>,
+    /// Where its frame was captured, and which way it was going there.
+    pub seen: SeenAt,
+    /// What its being seen there says of its ends.
+    pub sense: Sense,
+    /// Each of its sightings, in order of time, where there is another one than that of its frame; else empty.
+    pub passage: Vec<PointSighting>,
     /// The first octets of its payload, at most [`crate::calls::PREVIEW`].
     pub preview: Vec<u8>,
     /// The tunnels it came in, outermost first.
     pub tunnel: Box<[Tunnel]>,
+}
+
+impl SegmentEvent {
+    /// Where it was seen on its way, in order of time.
+    pub fn sightings(&self) -> impl Iterator<Item = PointSighting> + '_ {
+        let alone =
+            PointSighting { seen: self.seen, frame: self.segment.frame, at: self.segment.at, sense: self.sense };
+        self.passage.is_empty().then_some(alone).into_iter().chain(self.passage.iter().copied())
+    }
+
+    /// The times at which it was seen to arrive, in order.
+    pub fn arrivals(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        self.passage.iter().filter(|seen| seen.sense == Sense::Arrives).filter_map(|seen| seen.at)
+    }
 }
 
 /// What caused a segment.

@@ -1,6 +1,6 @@
 //! Where events are found by their ids: in a story that is finished, or in a timeline that grows.
 
-use super::{Event, EventId, EventKind, Story, Timeline};
+use super::{Event, EventId, EventKind, Point, Story, Timeline};
 use crate::calls::Threads;
 
 /// What whoever tells an event looks up: the events that it names, and who made the calls.
@@ -10,6 +10,9 @@ pub trait Lookup {
 
     /// The threads that made the calls.
     fn threads(&self) -> &Threads;
+
+    /// Where segments were captured.
+    fn points(&self) -> &[Point];
 
     /// The frame of a segment.
     fn frame_of(&self, id: EventId) -> Option<u64> {
@@ -33,6 +36,10 @@ impl Lookup for Story {
     fn threads(&self) -> &Threads {
         &self.threads
     }
+
+    fn points(&self) -> &[Point] {
+        &self.points
+    }
 }
 
 impl Lookup for Timeline {
@@ -42,5 +49,9 @@ impl Lookup for Timeline {
 
     fn threads(&self) -> &Threads {
         &self.threads
+    }
+
+    fn points(&self) -> &[Point] {
+        &self.points
     }
 }

@@ -23,6 +23,7 @@ mod lookup;
 mod order;
 mod path;
 mod phases;
+mod point;
 mod repeat;
 mod samples;
 #[cfg(test)]
@@ -48,9 +49,10 @@ pub use event::{
 pub use events::{Changes, Order};
 pub use join::{Join, Mechanism};
 pub use lookup::Lookup;
+pub use point::{Passing, Point, PointSighting, Sense};
 pub use sorter::Sorter;
 pub use timeline::Timeline;
 pub use timing::Timing;
 pub use trace::Trace;
 pub use why::{Evidence, Remark, Unwatched, Why};
-pub use witnessed::{Moment, Observed, Sense, Sighting, Witnessed};
+pub use witnessed::{Moment, Observed, Sighting, Witnessed};

@@ -25,8 +25,9 @@ struct Mark {
 }
 
 impl Bounds {
-    /// Takes in a segment, or again, because its cause is another one now.
-    pub(super) fn see(&mut self, id: EventId, events: &Events) {
+    /// Takes in a segment, or again, because its cause is another one now; tells whether that changes them.
+    pub(super) fn see(&mut self, id: EventId, events: &Events) -> bool {
+        let before = *self;
         let (event, order) = (events.segment(id), events.order(id));
         let cause = |wanted: &dyn Fn(&Call) -> bool| {
             let mut asked = event.cause.calls.iter().map(|id| &events.call(*id).call);
@@ -53,11 +54,14 @@ impl Bounds {
             let frame = if closing.is_some() { 0 } else { order.frame };
             self.teardown = mark(at, Order { at: at.min(order.at), frame, class: 0 });
         }
+        *self != before
     }
 
-    /// Takes in that a timer was seen running.
-    pub(super) fn see_timer(&mut self, id: EventId, order: Order) {
+    /// Takes in that a timer was seen running; tells whether that changes them.
+    pub(super) fn see_timer(&mut self, id: EventId, order: Order) -> bool {
+        let is_first = self.time_wait.is_none();
         self.time_wait = self.time_wait.or(Some(Mark { call: order.at, order, by: id }));
+        is_first
     }
 
     pub(super) fn phase(self, order: Order, is_call: bool) -> Phase {

@@ -31,6 +31,8 @@ impl Timeline {
         let (connection, side) = (self.events.event(event).connection, self.events.call(event).side);
         match (connection, side) {
             (Some(connection), Some(side)) => self.hear(connection, side, said),
+            // What accept made is another socket than the one that listens, though its connection may not be known yet.
+            _ if self.events.call(event).call.accepted().is_some() => {}
             _ => {
                 if let Some(path) = life.and_then(|life| self.listeners.get_mut(&life)) {
                     path.hear(Said { of_listener: true, ..said });
@@ -92,7 +94,7 @@ impl Timeline {
             let event = self.events.push(order, Some(answer.answered), Some(id), kind);
             end.timer = Some(event);
             connection.events.push(event);
-            connection.bounds.see_timer(event, order);
+            connection.bounds_moved |= connection.bounds.see_timer(event, order);
         }
     }
 

@@ -229,7 +229,7 @@ pub(crate) fn conversation() -> impl Strategy<Value = String> {
         at += 100;
         let (a, b, d) = (at + 5, at + 10, at + 15);
         script += &match end {
-            0 => format!("{at}us..{b}us C: close() = 0\n{a}us C > S: F. {c}(0) ack {s}\n{d}us S > C: F. {s}(0) ack {}\n{}us kernel: C TIME-WAIT for 100ms\n", c + 1, d + 90),
+            0 => format!("{at}us..{b}us C: close() = 0\n{a}us C > S: F. {c}(0) ack {s}\n{d}us S > C: F. {s}(0) ack {}\n{}us kernel: C TIME-WAIT for 100ms\n{}us..{}us S: socket() = 6\n", c + 1, d + 90, d + 95, d + 99),
             1 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{d}us C > S: F. {c}(0) ack {s}\n"),
             2 => format!("{at}us..{a}us C: shutdown(SHUT_WR) = 0\n{a}us C > S: F. {c}(0) ack {s}\n{a}us..{d}us S: shutdown(SHUT_WR) = 0 in FIN-WAIT-1\n{b}us S > C: F. {s}(0) ack {c}\n{d}us C > S: . {}(0) ack {}\n", c + 1, s + 1),
             3 => format!("{at}us..{b}us S: close() = 0\n{a}us S > C: R. {s}(0) ack {c}\n{d}us..{}us C: recv() = -ECONNRESET\n", d + 3),

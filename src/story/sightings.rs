@@ -5,7 +5,7 @@ use super::events::{Events, Order};
 use super::ground::Ground;
 use super::path::Moved;
 use super::timeline::{Timeline, sorted};
-use super::{Cause, EventId, EventKind, Evidence, Join, SegmentEvent, Sense, Sighting};
+use super::{Cause, EventId, EventKind, Evidence, Fate, Join, Observed, PointSighting, SegmentEvent, Sense, Sighting};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Finding, Move, Rule, State};
@@ -14,13 +14,17 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 impl Timeline {
     /// Takes in that a segment was seen.
     pub(super) fn sighted(&mut self, sighting: Sighting) {
-        let Sighting { observed, ends, sense, acts } = sighting;
+        let Sighting { observed, ends, sense, acts, passage } = sighting;
         let id = observed.step.connection;
         self.know(id, ends, observed.segment.at);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let segment = observed.segment;
         let from = if segment.from() == connection.client { Side::Client } else { Side::Server };
         let step = observed.step;
+        if step.findings.contains(Finding::CapturedTwice) && connection.is_seen_again(&mut self.events, from, &observed)
+        {
+            return;
+        }
         let mut findings = step.findings;
         if connection.strays(from, &observed.tunnel, segment.frame) {
             findings.insert(Finding::OtherTunnel);
@@ -47,7 +51,10 @@ impl Timeline {
             findings,
             timing,
             cause: unknown,
-            fate: None,
+            fate: passage.iter().any(|seen| seen.sense == Sense::Arrives).then_some(Fate::Arrived),
+            seen: observed.seen,
+            sense,
+            passage,
             preview: observed.preview,
             tunnel: observed.tunnel,
         }));
@@ -259,6 +266,32 @@ impl PerConnection {
         syn.seq.is_after(end) || is_newer
     }
 
+    /// Whether a frame that was captured before is another sighting of the same segment: it was seen at another point, or on
+    /// its way in and out again at the same one. A copy that the same point took twice says nothing of the way, and is shown.
+    fn is_seen_again(&mut self, events: &mut Events, from: Side, observed: &Observed) -> bool {
+        let Some(place) = self.newest_like(from, &Header::of(&observed.segment)) else { return false };
+        let first = events.segment(self.seen[place].event);
+        let known: Vec<PointSighting> = first.sightings().collect();
+        if known.len() >= MOST_SIGHTINGS || known.iter().any(|known| known.seen == observed.seen) {
+            return false;
+        }
+        let sighting = PointSighting {
+            seen: observed.seen,
+            frame: observed.segment.frame,
+            at: observed.segment.at,
+            sense: Sense::Passes,
+        };
+        let passage = &mut events.segment_mut(self.seen[place].event).passage;
+        *passage = known;
+        passage.push(sighting);
+        passage.sort_by_key(|seen| (seen.at, seen.frame));
+        if self.seen_again.len() < MOST_SEEN_AGAIN {
+            let at = self.seen_again.partition_point(|frame| *frame < observed.segment.frame);
+            self.seen_again.insert(at, observed.segment.frame);
+        }
+        true
+    }
+
     /// Whether the first segment of an end was in another tunnel; told of once.
     fn strays(&mut self, side: Side, tunnel: &[Tunnel], frame: u64) -> bool {
         let first = self.ends[side as usize].tunnel.get_or_insert_with(|| tunnel.into());
@@ -305,5 +338,9 @@ fn first_block(segment: &Segment, ack: Option<i64>) -> Option<(i64, i64)> {
     Some((relative(from)?, relative(to)?))
 }
 
+/// How many sightings of one segment are told as such; further ones are shown as copies.
+const MOST_SIGHTINGS: usize = 16;
+/// How many frames of a connection are remembered that are further sightings: its summary has fewer findings than that.
+const MOST_SEEN_AGAIN: usize = 1024;
 /// How many of an end's last segments are looked at for the highest number that it sent.
 const LAST_ONES: usize = 64;

@@ -13,7 +13,7 @@ use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::unseen::{Early, Unseen};
 use super::witnessed::Moment;
-use super::{Cause, EventId, Evidence, Join, Sighting, Story, Trace, Witnessed};
+use super::{Cause, EventId, Evidence, Join, Point, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -52,6 +52,8 @@ pub struct Timeline {
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
     pub(super) threads: Threads,
+    /// Where segments are captured, as far as that is known before the end.
+    pub(super) points: Vec<Point>,
     /// When the last word was spoken.
     pub(super) until: Option<Timestamp>,
 }
@@ -102,12 +104,11 @@ impl Timeline {
         let mut bounds_changed = false;
         for id in std::mem::take(&mut self.stale) {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let before = connection.bounds;
             for place in connection.take_stale() {
                 explain(connection, &mut self.events, place);
             }
             connection.judge(&mut self.events);
-            bounds_changed |= connection.set_phases(&mut self.events, before);
+            bounds_changed |= connection.set_phases(&mut self.events);
         }
         for path in self.listeners.values_mut().filter(|path| !path.is_settled()) {
             self.unjoined.extend(path.judge(&mut self.events, None, None).born);
@@ -135,6 +136,11 @@ impl Timeline {
         if threads.threads().len() > self.threads.threads().len() {
             self.threads = threads;
         }
+    }
+
+    /// Makes known where segments are captured: the next places after those that are known.
+    pub fn know_points(&mut self, points: impl IntoIterator<Item = Point>) {
+        self.points.extend(points);
     }
 
     /// How many events it holds memory for.
@@ -190,7 +196,7 @@ impl Timeline {
     /// `connections` are the summaries of those that were not told to have ended; `threads` made the calls.
     pub fn finish(mut self, mut connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
         self.close();
-        let Self { events, connections: mut known, ends, calls, waits, unjoined, .. } = self;
+        let Self { events, connections: mut known, ends, calls, waits, unjoined, points, .. } = self;
         let mut joins_omitted = 0;
         connections.extend(known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary));
         for connection in &mut connections {
@@ -204,7 +210,7 @@ impl Timeline {
         drop(known);
         drop((ends, calls, waits, unjoined));
         let (events, births) = super::order::renumbered(events);
-        Story { events, births, connections, threads, totals, joins_omitted }
+        Story { events, births, connections, threads, points, totals, joins_omitted }
     }
 
     /// Gives the events of no connection their phases: by what all connections do together.
@@ -410,7 +416,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
             connection.seen[place].moves.push(moved);
         }
     }
-    connection.bounds.see(event, events);
+    connection.bounds_moved |= connection.bounds.see(event, events);
 }
 
 /// The connections by their ends, so that the one of a call is found without looking at all of them.

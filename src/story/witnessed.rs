@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::point::{PointSighting, Sense};
 use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, Step};
@@ -72,26 +73,16 @@ pub struct Sighting {
     /// What a link between the ends says that it did with the segment besides carrying it; what it says of segments
     /// that are not known yet is a [`Witnessed::Link`].
     pub acts: Vec<LinkAct>,
+    /// Every sighting of it, in order of time, where it was seen at more points than this one; else empty.
+    pub passage: Vec<PointSighting>,
 }
 
 impl Sighting {
     /// One on the way between its ends, of which it is not known yet which is the client.
     pub fn passing(observed: Observed) -> Box<Self> {
         let ends = [observed.segment.from(), observed.segment.to()];
-        Box::new(Self { observed, ends, sense: Sense::Passes, acts: Vec::new() })
+        Box::new(Self { observed, ends, sense: Sense::Passes, acts: Vec::new(), passage: Vec::new() })
     }
-}
-
-/// What the sighting of a segment says of its ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Sense {
-    /// It was seen as it left its sender's host: it was sent; whether it arrives is another sighting's matter.
-    Leaves,
-    /// It was seen as it arrived at its receiver's host.
-    Arrives,
-    /// It was seen on its way, at the only capture point: it was sent, and is believed to have arrived until hindsight shows that it had not.
-    #[default]
-    Passes,
 }
 
 /// The place of a witness's word in the order in which the words are told: by time, then as things go at one moment.

@@ -13,7 +13,7 @@ use crate::commands::follow::{Ear, Teller};
 use crate::lab::Heard;
 use crate::report::Style;
 use crate::session::Memory;
-use crate::story::Story;
+use crate::story::{Point, Story};
 
 /// Who tells a run while it goes on, in a thread of its own.
 pub(super) struct Following(JoinHandle<(Place, io::Result<Story>)>);
@@ -28,13 +28,14 @@ impl Following {
         format: Format,
         style: Style,
         memory: Memory,
+        point: Option<Point>,
         threads: Arc<Mutex<Threads>>,
     ) -> Result<(Self, Sender<Heard>), Failure> {
         let (hearer, told) = mpsc::channel();
         let tell = move || {
             let story = {
                 let mut teller = Teller::new(&mut out, format, &style);
-                let mut ear = Ear::new(memory);
+                let mut ear = Ear::new(memory, point);
                 let mut tell = || {
                     // Nobody says that all is over but by having gone.
                     while ear.listen(&told, &mut teller)?.is_none() {}

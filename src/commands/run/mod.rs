@@ -86,7 +86,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let (partial, saver) = partial.unzip();
     saver.iter().for_each(|saver| heard.tell(saver.clone()));
     if let Some(out) = place.take_if(|_| options.follow) {
-        let (started, to) = Following::start(out, options.format, style, memory, Arc::clone(&threads))?;
+        let (started, to) =
+            Following::start(out, options.format, style, memory, witnesses.point(), Arc::clone(&threads))?;
         heard.tell(to.clone());
         (following, hearer) = (Some(started), Some(to));
     }
@@ -187,6 +188,7 @@ fn program(words: &[OsString], acts_for: Option<(u32, u32)>, limit: Option<(u64,
 fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memory: Memory) -> Story {
     let mut session =
         Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+    session.know_points(witnesses.point());
     let frames = witnesses.frames();
     let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");

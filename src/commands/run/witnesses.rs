@@ -16,12 +16,15 @@ use crate::commands::files::{LEAST_FILES, may_open};
 use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, Untraced, now};
 use crate::lab;
 use crate::report::KernelTrace;
+use crate::story::Point;
 use crate::tcp::State;
 use crate::time::Timestamp;
 use crate::wire::Decoder;
 
 /// The packets and the kernel's answers, from before the first call until after the last.
 pub(super) struct Witnesses {
+    /// Whether packets can be captured.
+    captures: bool,
     opened: Option<(Live, Markers)>,
     tape: Option<Tape>,
     ours: Arc<Mutex<Ours>>,
@@ -88,6 +91,7 @@ impl Witnesses {
             }
         };
         Self {
+            captures: opened.is_some(),
             opened,
             tape: None,
             ours: Arc::new(Mutex::new(ours)),
@@ -114,6 +118,11 @@ impl Witnesses {
     /// On what is captured.
     pub(super) fn interface(&self) -> &'static str {
         self.interface
+    }
+
+    /// Where packets are captured; `None` where they cannot be.
+    pub(super) fn point(&self) -> Option<Point> {
+        self.captures.then(|| Point::live(self.interface))
     }
 
     /// When it began.

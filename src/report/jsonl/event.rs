@@ -8,13 +8,14 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::status::End;
 use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
+use crate::capture::Heading;
 use crate::flow::{ConnectionId, Range, Side};
 use crate::kernel::{KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
 use crate::script::LinkAct;
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, KernelActEvent, LinkActEvent, Lookup, Phase, SegmentEvent,
-    TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, KernelActEvent, LinkActEvent, Lookup, Phase, Point,
+    PointSighting, SegmentEvent, Sense, TimerEvent, TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -137,6 +138,8 @@ pub(super) struct SegmentLine<'a> {
     stream: Option<Range>,
     cause: CauseField<'a>,
     why: WhyField<'a>,
+    point: Option<PointName>,
+    seen: Vec<SeenField>,
     fate: Option<&'static str>,
     findings: FindingNames,
     raw_seq: u32,
@@ -155,8 +158,9 @@ pub(super) struct SegmentLine<'a> {
 }
 
 impl<'a> SegmentLine<'a> {
-    pub(super) fn of(event: &Event, joined: &'a SegmentEvent) -> Self {
+    pub(super) fn of(event: &Event, joined: &'a SegmentEvent, known: &dyn Lookup) -> Self {
         let segment = &joined.segment;
+        let seen: Vec<SeenField> = joined.sightings().map(|seen| SeenField::of(seen, known.points())).collect();
         Self {
             head: Head::of(event, "segment"),
             frame: segment.frame,
@@ -169,6 +173,8 @@ impl<'a> SegmentLine<'a> {
             stream: joined.stream,
             cause: CauseField(&joined.cause),
             why: WhyField::of_segment(&joined.cause),
+            point: seen.first().and_then(|seen| seen.point),
+            seen,
             fate: joined.fate.map(Fate::name),
             findings: FindingNames(joined.findings),
             raw_seq: segment.seq.0,
@@ -184,6 +190,88 @@ impl<'a> SegmentLine<'a> {
             ack_rtt_ambiguous: joined.timing.ambiguous,
             timestamp_rtt_ns: joined.timing.timestamp_rtt,
             tunnel: joined.tunnel.iter().map(TunnelField::of).collect(),
+        }
+    }
+}
+
+/// One sighting of a segment.
+#[derive(Serialize)]
+struct SeenField {
+    point: Option<PointName>,
+    frame: u64,
+    at: Option<Timestamp>,
+    sense: &'static str,
+    /// Which way it was going, seen from the host of the point.
+    heading: Option<&'static str>,
+    /// Of a capture on all interfaces at once: the index of the one it was seen on.
+    interface_index: Option<u32>,
+}
+
+impl SeenField {
+    fn of(sighting: PointSighting, points: &[Point]) -> Self {
+        let PointSighting { seen, frame, at, sense } = sighting;
+        let number = seen.point.0 as usize;
+        Self {
+            point: points.get(number).map(|point| PointName::of(number, point)),
+            frame,
+            at,
+            sense: match sense {
+                Sense::Leaves => "leaves",
+                Sense::Arrives => "arrives",
+                Sense::Passes => "passes",
+            },
+            heading: match seen.heading {
+                Heading::Inbound => Some("inbound"),
+                Heading::Outbound => Some("outbound"),
+                Heading::Unknown => None,
+            },
+            interface_index: seen.interface,
+        }
+    }
+}
+
+/// What a capture point is called: by the end at whose host it is, else by its number.
+#[derive(Clone, Copy)]
+enum PointName {
+    Of(Side),
+    Number(usize),
+}
+
+impl PointName {
+    fn of(number: usize, point: &Point) -> Self {
+        point.side.map_or(Self::Number(number), Self::Of)
+    }
+}
+
+impl Serialize for PointName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Of(side) => serializer.serialize_str(side.name()),
+            Self::Number(number) => serializer.collect_str(number),
+        }
+    }
+}
+
+/// A place where segments were captured.
+#[derive(Serialize)]
+pub(super) struct PointLine<'a> {
+    r#type: &'static str,
+    id: PointName,
+    interface: Option<&'a str>,
+    description: Option<&'a str>,
+    file: Option<&'a str>,
+    side: Option<Side>,
+}
+
+impl<'a> PointLine<'a> {
+    pub(super) fn of(number: usize, point: &'a Point) -> Self {
+        Self {
+            r#type: "point",
+            id: PointName::of(number, point),
+            interface: point.at.interface.as_deref(),
+            description: point.at.description.as_deref(),
+            file: point.at.file.as_deref(),
+            side: point.side,
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 
 use std::io::{self, Write};
 
-use self::event::{CallLine, KernelLine, LinkLine, SegmentLine, TimerLine, TransitionLine};
+use self::event::{CallLine, KernelLine, LinkLine, PointLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
 pub use self::stream::EventStream;
@@ -24,7 +24,7 @@ use crate::capture::{CaptureStats, Interface};
 use crate::flow::{Connection, FindingAt, Totals};
 use crate::report::overview::{FindingTotals, Overview};
 use crate::report::wording::{English, Wording};
-use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Point, Story};
 use crate::time::Timestamp;
 
 /// How lines name the events of a story.
@@ -67,6 +67,7 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
+        self.points(&story.points, 0)?;
         for event in &story.events {
             self.event(event, story)?;
         }
@@ -74,6 +75,18 @@ impl<'a> Jsonl<'a> {
             self.connection(connection)?;
         }
         self.totals(&story.totals)
+    }
+
+    /// Writes a `point` line for each place where segments were captured, of which the first one has that number.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn points(&mut self, points: &[Point], first: usize) -> io::Result<()> {
+        for (number, point) in (first..).zip(points) {
+            self.lines.object(&PointLine::of(number, point))?;
+            self.end_line()?;
+        }
+        Ok(())
     }
 
     /// Writes what seems wrong with the programs of a story: a `diagnosis` line for each, which names events as the lines before it do.
@@ -328,7 +341,7 @@ impl Lines {
     fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
         match &event.kind {
             EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
-            EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment)),
+            EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment, known)),
             EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
             EventKind::Link(link) => self.object(&LinkLine::of(event, link, known)),
             EventKind::Kernel(said) => self.object(&KernelLine::of(event, said, known)),

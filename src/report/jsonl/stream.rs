@@ -20,6 +20,8 @@ use crate::time::Timestamp;
 /// `id`, and numbers the events from 0 has the lines of the finished output.
 pub struct EventStream<'a> {
     jsonl: Jsonl<'a>,
+    /// How many of the places where segments are captured were written.
+    points: usize,
     /// What was written of each event, in short.
     written: HashMap<Option<ConnectionId>, HashMap<EventId, u64>>,
 }
@@ -27,7 +29,7 @@ pub struct EventStream<'a> {
 impl<'a> EventStream<'a> {
     /// Writes to `out`.
     pub fn new(out: &'a mut dyn Write) -> Self {
-        Self { jsonl: Jsonl::new(out), written: HashMap::new() }
+        Self { jsonl: Jsonl::new(out), points: 0, written: HashMap::new() }
     }
 
     /// The lines that are of no event.
@@ -72,6 +74,10 @@ impl<'a> EventStream<'a> {
 
 impl Sink for EventStream<'_> {
     fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
+        if let Some(new) = timeline.points().get(self.points..) {
+            self.jsonl.points(new, self.points)?;
+            self.points += new.len();
+        }
         let (first, count) = changes.added;
         let added = (first.0..first.0 + count).filter_map(|id| timeline.find(EventId(id)));
         for event in added.filter(|event| !timeline.is_withdrawn(event.id)) {

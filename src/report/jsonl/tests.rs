@@ -154,6 +154,9 @@ fn segment(cause: Cause) -> SegmentEvent {
     let mut options = Options { mss: Some(1460), timestamps: Some((1, 2)), sack_blocks: 1, ..Options::default() };
     options.sack[0] = (Seq(4_294_967_295), Seq(3));
     SegmentEvent {
+        seen: crate::capture::SeenAt::default(),
+        sense: crate::story::Sense::Passes,
+        passage: Vec::new(),
         from: Side::Client,
         segment: Segment {
             at: Some(Timestamp::from_nanos(5)),
@@ -245,7 +248,7 @@ fn story() -> Story {
     let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
     threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
     let births = Vec::new();
-    Story { events, births, connections: vec![connection()], threads, totals, joins_omitted: 0 }
+    Story { events, births, connections: vec![connection()], threads, points: Vec::new(), totals, joins_omitted: 0 }
 }
 
 fn schema() -> Value {

@@ -143,11 +143,15 @@ impl<'a> Page<'a> {
                 lines.push(line);
                 lines
             }
-            What::Segment { segment, from, to } => {
+            What::Segment { segment, from, to, .. } => {
                 let cause = words::cause(self.sheet.index, segment, Said::Shortly, self.style);
                 self.segment((*from, *to), cause, words::segment(segment, self.style))
             }
-            What::Run { segments: run, from, to } => {
+            What::Arrival { segments, from, to, took, again, overtaken } => {
+                let words = words::arrival(segments, *took, *again, *overtaken, self.style);
+                self.segment((*from, *to), Line::of(Paint::Dim, "arrives at ").joined(self.end(*to)), words)
+            }
+            What::Run { segments: run, from, to, .. } => {
                 let cause = words::run_cause(self.sheet.index, run, Said::Shortly, self.style);
                 self.segment((*from, *to), cause, words::run(run))
             }

@@ -363,7 +363,7 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
             What::Call { id: event.id, call, lane: lane(index.side(call)), form }
         }
         EventKind::Segment(segment) => {
-            What::Segment { segment, from: lane(segment.from), to: lane(segment.from.peer()) }
+            What::Segment { segment, from: lane(segment.from), to: lane(segment.from.peer()), departs: false }
         }
         EventKind::Transition(transition) => {
             moves.push(Moved { transition, lane: lane(transition.side), listener: event.connection.is_none() });

@@ -179,14 +179,15 @@ impl<'a> Page<'a> {
                     );
                 }
             }
-            What::Segment { segment, from, .. } => {
+            What::Segment { segment, from, departs, .. } => {
                 let from = side_of(*from);
                 let end = from as usize;
                 let cause = |said| words::cause(self.sheet.index, segment, said, self.style);
                 let in_full = cause(Said::InFull);
                 let fits = in_full.width() <= text_width(from);
                 cells[end].inner.push(if fits { in_full } else { cause(Said::Shortly) });
-                wire = self.arrow(from, words::segment(segment, self.style));
+                let half = if *departs { Half::First } else { Half::Whole };
+                wire = self.arrow(from, words::segment(segment, self.style), half);
                 let said = segment.cause.kernel == Some(crate::story::Mechanism::Unknown);
                 if self.is_roomy() && !said {
                     self.note(
@@ -196,10 +197,14 @@ impl<'a> Page<'a> {
                     );
                 }
             }
-            What::Run { segments: run, from, .. } => {
+            What::Arrival { segments, from, took, again, overtaken, .. } => {
+                let words = words::arrival(segments, *took, *again, *overtaken, self.style);
+                wire = self.arrow(side_of(*from), words, Half::Second);
+            }
+            What::Run { segments: run, from, departs, .. } => {
                 let from = side_of(*from);
                 cells[from as usize].inner.push(words::run_cause(self.sheet.index, run, Said::InFull, self.style));
-                wire = self.arrow(from, words::run(run));
+                wire = self.arrow(from, words::run(run), if *departs { Half::First } else { Half::Whole });
             }
             What::Timer { timer, lane } => {
                 let side = side_of(*lane);
@@ -346,9 +351,10 @@ impl<'a> Page<'a> {
     }
 
     /// The segment's arrow with its label, and more lines where the label needs them.
-    fn arrow(&self, from: Side, words: SegmentWords) -> Vec<Line> {
+    fn arrow(&self, from: Side, words: SegmentWords, half: Half) -> Vec<Line> {
         let inner = self.wire - 2;
-        let is_lost = words.is_lost;
+        // What was seen to arrive did, if not whole.
+        let is_lost = words.is_lost && half != Half::First;
         let label_width = inner.saturating_sub(5);
         let mut labels: Vec<Line> = vec![Line::default()];
         let must = words.what.into_iter().chain(words.place).chain(words.remarks).map(|part| (part, true));
@@ -366,13 +372,45 @@ impl<'a> Page<'a> {
         let mut labels = labels.into_iter();
         let paint = paint_of(from);
         let label = labels.next().unwrap_or_default().cut(label_width, self.glyphs.ellipsis);
-        // What does not arrive ends in mid-air.
+        // What does not arrive ends in mid-air; what arrives at a time of its own goes on in a later row.
         let len = inner - 4 - label.width();
-        let flies = if is_lost { len / 2 } else { len };
+        let flies = match half {
+            Half::Whole if !is_lost => len,
+            _ => len / 2,
+        };
         let shaft = self.glyphs.line.repeat(flies);
         let (air, lost) = (" ".repeat(len - flies), self.glyphs.lost);
         let mut first = Line::default();
         match from {
+            // The second half of an arrow begins where the first one ends, and its label stands before its head.
+            _ if half == Half::Second => {
+                first.push(Paint::Dim, self.glyphs.lifeline);
+                let (line, rest) = (self.glyphs.line, " ".repeat(len.saturating_sub(1)));
+                if from == Side::Client {
+                    first.push(paint, format!("{}{} ", rest, self.glyphs.falls));
+                    first.append(label);
+                    first.push(paint, format!(" {line}{}", self.glyphs.right));
+                } else {
+                    first.push(paint, format!("{}{line} ", self.glyphs.left));
+                    first.append(label);
+                    first.push(paint, format!(" {}{}", self.glyphs.rises, rest));
+                }
+                first.push(Paint::Dim, self.glyphs.lifeline);
+            }
+            Side::Client if half == Half::First => {
+                first.push(Paint::Dim, self.glyphs.from_left);
+                first.push(paint, format!("{} ", self.glyphs.line));
+                first.append(label);
+                first.push(paint, format!(" {shaft}{}{air}", self.glyphs.falls));
+                first.push(Paint::Dim, self.glyphs.lifeline);
+            }
+            Side::Server if half == Half::First => {
+                first.push(Paint::Dim, self.glyphs.lifeline);
+                first.push(paint, format!("{air}{} ", self.glyphs.rises));
+                first.append(label);
+                first.push(paint, format!(" {shaft}{}", self.glyphs.line));
+                first.push(Paint::Dim, self.glyphs.from_right);
+            }
             Side::Client => {
                 first.push(Paint::Dim, self.glyphs.from_left);
                 first.push(paint, format!("{} ", self.glyphs.line));
@@ -442,6 +480,17 @@ impl<'a> Page<'a> {
         }
         Ok(())
     }
+}
+
+/// Which part of an arrow a row shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Half {
+    /// All of it: it arrives at once, or nobody saw when.
+    Whole,
+    /// It leaves.
+    First,
+    /// It arrives.
+    Second,
 }
 
 /// The two lanes of a ladder.

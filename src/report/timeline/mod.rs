@@ -148,6 +148,7 @@ struct Used {
     runs: bool,
     compact: bool,
     amended: bool,
+    slanted: bool,
 }
 
 impl Used {
@@ -177,6 +178,7 @@ impl Used {
             What::Timer { .. } => {
                 self.witnesses.insert(Witness::SockDiag);
             }
+            What::Arrival { .. } => self.slanted = true,
             What::Link { .. } | What::Moves => {}
         }
     }
@@ -196,6 +198,12 @@ impl Used {
         }
         if self.runs {
             parts.push("#n-#m several segments alike, drawn as one".to_owned());
+        }
+        if self.slanted && !self.compact {
+            let (falls, right) = (glyphs.falls, glyphs.right);
+            parts.push(format!(
+                "{falls} {right} a segment leaves, and arrives where that is seen, at times of their own"
+            ));
         }
         if self.answered {
             parts.push(format!("{} #n the segments that let the call return", glyphs.because));

@@ -14,7 +14,7 @@ use crate::story::{
     CallEvent, Cause, EventId, EventKind, Fate, LinkActEvent, Mechanism, Phase, SegmentEvent, TimerEvent, Why,
 };
 use crate::tcp::{Finding, State};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Tunnel};
 
 /// The colour of an end.
@@ -565,6 +565,38 @@ pub(super) fn link(index: &Index<'_>, link: &LinkActEvent, style: &Style) -> Lin
         line.push(Paint::Plain, format!(" by {}", clock::duration(span, micro(style))));
     }
     line
+}
+
+/// What stands on the second half of an arrow: which segments arrive, and how long after they left.
+pub(super) fn arrival(
+    segments: &[&SegmentEvent],
+    took: Span,
+    again: bool,
+    overtaken: bool,
+    style: &Style,
+) -> SegmentWords {
+    let took = clock::duration(took, micro(style));
+    let frames: Vec<u64> = segments.iter().map(|segment| segment.segment.frame).collect();
+    let mut what = vec![Line::of(Paint::Plain, frames_of_run(&frames))];
+    what.push(Line::of(Paint::Dim, format!("after {took}")));
+    let mut remarks = Vec::new();
+    if again {
+        remarks.push(Line::of(Paint::Bad, "a second time"));
+    }
+    if overtaken {
+        remarks.push(Line::of(Paint::Warn, "overtaken"));
+    }
+    if segments.iter().any(|segment| segment.fate == Some(Fate::Damaged)) {
+        remarks.push(Line::of(Paint::Bad, "damaged"));
+    }
+    SegmentWords { what, place: Vec::new(), remarks, may: Vec::new(), is_lost: false }
+}
+
+fn frames_of_run(numbers: &[u64]) -> String {
+    match numbers {
+        [first, _, .., last] => format!("#{first}-#{last} {} segments", numbers.len()),
+        few => frames(few),
+    }
 }
 
 /// A phase's name, and what it is for.

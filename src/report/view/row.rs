@@ -3,7 +3,7 @@
 use super::LaneId;
 use crate::story::{CallEvent, EventId, LinkActEvent, Phase, SegmentEvent, TimerEvent, TransitionEvent};
 use crate::tcp::State;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// One row: one event, or several that belong together, and the transitions of that moment.
 pub struct Row<'a> {
@@ -42,6 +42,23 @@ pub enum What<'a> {
         from: LaneId,
         /// The lane that it goes to.
         to: LaneId,
+        /// Whether it was seen to arrive at a time of its own, which has a row of its own.
+        departs: bool,
+    },
+    /// The arrival of segments whose departure has a row above.
+    Arrival {
+        /// The segments, in order; several where they were drawn as one run.
+        segments: Vec<&'a SegmentEvent>,
+        /// The lane that sent them.
+        from: LaneId,
+        /// The lane where they arrive.
+        to: LaneId,
+        /// How long after it left the first of them arrives.
+        took: Span,
+        /// Whether it has arrived before: the link passed it on more than once.
+        again: bool,
+        /// Whether one that left later arrived earlier.
+        overtaken: bool,
     },
     /// Segments that followed one another, shown as one; three or more.
     Run {
@@ -51,6 +68,8 @@ pub enum What<'a> {
         from: LaneId,
         /// The lane that they go to.
         to: LaneId,
+        /// Whether they were seen to arrive at times of their own, which have rows of their own.
+        departs: bool,
     },
     /// A timer that runs.
     Timer {

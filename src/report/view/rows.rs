@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::lanes::Lanes;
 use super::{Form, Index, LaneId, Moved, Row, Slot, What};
 use crate::calls::Effect;
-use crate::story::{CallEvent, Event, EventId, EventKind, Phase};
+use crate::story::{CallEvent, Event, EventId, EventKind, Phase, SegmentEvent};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -83,6 +83,8 @@ pub(super) fn rows_on<'a>(
         states: std::mem::take(&mut before.states),
         began: std::mem::take(&mut before.began),
         phase: events.first().map_or(Phase::SetUp, |event| event.phase),
+        under_way: BTreeMap::new(),
+        arrived: Vec::new(),
     };
     for (id, lane, slot) in std::mem::take(&mut before.calls) {
         if let Some(EventKind::Call(call)) = index.event(id).map(|event| &event.kind) {
@@ -91,6 +93,7 @@ pub(super) fn rows_on<'a>(
     }
     for (at, event) in events.iter().enumerate() {
         if let Some(now) = event.at {
+            plan.arrive_by(Some(now));
             plan.close_before(now);
         }
         plan.phase = event.phase;
@@ -102,7 +105,8 @@ pub(super) fn rows_on<'a>(
             }
             EventKind::Segment(segment) => {
                 let [from, to] = [segment.from, segment.from.peer()].map(|side| lanes.of(event, side));
-                plan.push(event.at, What::Segment { segment, from, to });
+                plan.push(event.at, What::Segment { segment, from, to, departs: false });
+                plan.depart(event, segment);
             }
             EventKind::Link(link) => {
                 let [from, to] = [link.from, link.from.peer()].map(|side| lanes.of(event, side));
@@ -119,6 +123,7 @@ pub(super) fn rows_on<'a>(
             }
         }
     }
+    plan.arrive_by(None);
     match until {
         None => plan.close_all(),
         Some(until) => plan.close_before(until.after(Span(1))),
@@ -193,6 +198,10 @@ struct Plan<'a> {
     /// Whether a lane's own socket has moved, after which its listening socket no longer speaks for it.
     began: Vec<bool>,
     phase: Phase,
+    /// The segments that have left and will be seen to arrive, by the time of that, with the rows of their departures.
+    under_way: BTreeMap<(Timestamp, EventId, usize), (usize, &'a SegmentEvent, Span)>,
+    /// The highest frame that has arrived, from each lane to each.
+    arrived: Vec<((LaneId, LaneId), u64)>,
 }
 
 struct OpenCall<'a> {
@@ -207,6 +216,40 @@ impl<'a> Plan<'a> {
     fn push(&mut self, at: Option<Timestamp>, what: What<'a>) {
         let slots = self.slots.iter().map(waiting).collect();
         self.rows.push(Row { at, phase: self.phase, what, moves: Vec::new(), slots, states: self.states.clone() });
+    }
+
+    /// Takes in that a segment has left, whose row was just drawn.
+    fn depart(&mut self, event: &Event, segment: &'a SegmentEvent) {
+        let Some(left) = event.at else { return };
+        let departure = self.rows.len() - 1;
+        for (nth, at) in segment.arrivals().filter(|at| *at > left).enumerate() {
+            self.under_way.insert((at, event.id, nth), (departure, segment, at.since(left)));
+        }
+    }
+
+    /// Adds the arrivals up to that time, or all that are left, and the returns before each.
+    fn arrive_by(&mut self, now: Option<Timestamp>) {
+        while let Some(due) = self.under_way.first_entry().filter(|due| now.is_none_or(|now| due.key().0 <= now)) {
+            let ((at, _, nth), (departure, segment, took)) = due.remove_entry();
+            self.close_before(at);
+            let is_next = departure + 1 == self.rows.len();
+            let What::Segment { from, to, departs, .. } = &mut self.rows[departure].what else { continue };
+            // What takes no time to speak of, and is passed by nothing, goes straight across.
+            if nth == 0 && is_next && took < SLANTED {
+                continue;
+            }
+            *departs = true;
+            let (from, to, frame) = (*from, *to, segment.segment.frame);
+            let overtaken = match self.arrived.iter_mut().find(|(way, _)| *way == (from, to)) {
+                Some((_, latest)) => std::mem::replace(latest, frame.max(*latest)) > frame,
+                None => {
+                    self.arrived.push(((from, to), frame));
+                    false
+                }
+            };
+            let (again, overtaken) = (nth > 0, overtaken && nth == 0);
+            self.push(Some(at), What::Arrival { segments: vec![segment], from, to, took, again, overtaken });
+        }
     }
 
     fn call(&mut self, event: &Event, call: &'a CallEvent, lane: LaneId, form: Form) {
@@ -299,6 +342,8 @@ fn waiting(slots: &[bool; SLOTS]) -> Vec<Slot> {
     slots[..used].iter().map(|taken| if *taken { Slot::Waits } else { Slot::Free }).collect()
 }
 
+/// From what time on the way a segment's arrival has a row of its own though nothing happens in between.
+const SLANTED: Span = Span::from_millis(1);
 /// How many open calls have a slot in a lane at the same time: more would leave no room for what is said.
 pub(super) const SLOTS: usize = 6;
 

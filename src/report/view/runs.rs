@@ -12,7 +12,7 @@ pub(super) fn folded(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
     let mut stretch: Vec<Row<'_>> = Vec::new();
     // The lane whose octets the stretch holds.
     let mut speaker = None;
-    for row in rows {
+    for row in arrived_together(rows) {
         let ordinary = match &row.what {
             What::Segment { segment, from, .. } if row.moves.is_empty() && is_ordinary(segment) => {
                 Some((*segment, *from))
@@ -32,10 +32,31 @@ pub(super) fn folded(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
     out
 }
 
+/// The rows with arrivals that follow one another in the order of their departures as one.
+fn arrived_together(rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
+    let mut out: Vec<Row<'_>> = Vec::with_capacity(rows.len());
+    for mut row in rows {
+        let last = out.last_mut().map(|last| (&mut last.what, last.moves.is_empty()));
+        if let (
+            What::Arrival { segments: new, from, to, again: false, overtaken: false, .. },
+            Some((What::Arrival { segments, from: sender, to: receiver, again: false, overtaken: false, .. }, true)),
+            true,
+        ) = (&mut row.what, last, row.moves.is_empty())
+            && (*sender, *receiver) == (*from, *to)
+            && new.iter().chain(segments.iter()).all(|segment| is_ordinary(segment))
+        {
+            segments.append(new);
+            continue;
+        }
+        out.push(row);
+    }
+    out
+}
+
 /// Draws a stretch of ordinary segments as one run for each end and kind, where that saves rows.
 fn fold<'a>(stretch: &mut Vec<Row<'a>>, out: &mut Vec<Row<'a>>) {
     let kind = |row: &Row<'_>| match &row.what {
-        What::Segment { segment, from, to } => Some((*from, *to, segment.stream.is_some())),
+        What::Segment { segment, from, to, .. } => Some((*from, *to, segment.stream.is_some())),
         _ => None,
     };
     let mut counts: Vec<(_, usize)> = Vec::new();
@@ -53,16 +74,19 @@ fn fold<'a>(stretch: &mut Vec<Row<'a>>, out: &mut Vec<Row<'a>>) {
     let mut runs: Vec<(_, Row<'a>)> = Vec::new();
     for row in stretch.drain(..) {
         let kind = kind(&row);
-        let What::Segment { segment, from, to } = row.what else { continue };
+        let What::Segment { segment, from, to, departs } = row.what else { continue };
         match runs.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, Row { what: What::Run { segments, .. }, .. })) => segments.push(segment),
+            Some((_, Row { what: What::Run { segments, departs: any, .. }, .. })) => {
+                segments.push(segment);
+                *any |= departs;
+            }
             Some(_) => {}
-            None => runs.push((kind, Row { what: What::Run { segments: vec![segment], from, to }, ..row })),
+            None => runs.push((kind, Row { what: What::Run { segments: vec![segment], from, to, departs }, ..row })),
         }
     }
     out.extend(runs.into_iter().map(|(_, row)| match row.what {
-        What::Run { segments, from, to } if segments.len() == 1 => {
-            Row { what: What::Segment { segment: segments[0], from, to }, ..row }
+        What::Run { segments, from, to, departs } if segments.len() == 1 => {
+            Row { what: What::Segment { segment: segments[0], from, to, departs }, ..row }
         }
         _ => row,
     }));

@@ -146,3 +146,51 @@ fn every_cause_of_the_echo_is_an_edge() {
     assert_eq!([count(Brings) + count(Completes), count(Sends), count(Causes), count(Moves)], named);
     assert!(named.iter().all(|number| *number > 0), "{named:?}");
 }
+
+#[test]
+fn a_segment_arrives_in_a_row_of_its_own_twice_if_it_is_doubled_and_never_if_it_is_lost() {
+    use crate::story::{PointSighting, Sense};
+    let mut t = sample::Teller::new();
+    t.connection = Some(ConnectionId(0));
+    let sent: Vec<EventId> = [0, 10, 20, 30]
+        .into_iter()
+        .map(|at| t.segment(at, Side::Client, Flags::ACK, (1 + at, 1, 10), sample::by(&[])))
+        .collect();
+    let ack = t.segment(12_000, Side::Server, Flags::ACK, (1, 11, 0), sample::by(&[]));
+    // The first is passed by the second, which comes twice; the third is lost; the fourth takes no time.
+    let arrivals: [(EventId, &[i64]); 5] =
+        [(sent[0], &[15_000]), (sent[1], &[11_000, 13_000]), (sent[2], &[]), (sent[3], &[40]), (ack, &[12_100])];
+    for (id, arrives) in arrivals {
+        let segment = t.segment_mut(id);
+        let (frame, left) = (segment.segment.frame, segment.segment.at);
+        let at = |at: &i64| Some(sample::moment(*at));
+        let leaves = (left, Sense::Leaves);
+        let seen = std::iter::once(leaves).chain(arrives.iter().map(|moment| (at(moment), Sense::Arrives)));
+        segment.passage = seen
+            .map(|(at, sense)| PointSighting { seen: crate::capture::SeenAt::default(), frame, at, sense })
+            .collect();
+    }
+    let story = t.story;
+    let index = Index::new(&story);
+    let said = |row: &Row<'_>| match &row.what {
+        What::Segment { segment, departs, .. } => {
+            format!("{}{}", segment.segment.frame, if *departs { " leaves" } else { "" })
+        }
+        What::Arrival { segments, again, overtaken, .. } => {
+            let frames: Vec<_> = segments.iter().map(|segment| segment.segment.frame.to_string()).collect();
+            let how = if *again {
+                " again"
+            } else if *overtaken {
+                " overtaken"
+            } else {
+                ""
+            };
+            format!("{} arrives{how}", frames.join("+"))
+        }
+        _ => panic!("only segments"),
+    };
+    let rows = View::of_one(&index, index.events_of(Some(ConnectionId(0)))).rows;
+    let told: Vec<_> = rows.iter().map(said).collect();
+    let expected = ["1 leaves", "2 leaves", "3", "4", "2 arrives", "5", "2 arrives again", "1 arrives overtaken"];
+    assert_eq!(told, expected, "what arrives at once goes straight across");
+}
