@@ -14,10 +14,12 @@ pub(super) struct Symptoms {
     pub(super) answers: [Option<Pause>; 2],
     /// The longest one that octets of an end ended, which had sent the last ones, too.
     pub(super) rest: Option<Pause>,
-    /// A pause in which nothing but keep-alives and their answers came, while it lasts.
+    /// A pause in which nothing but keep-alives or a FIN, and their answers, came, while it lasts.
     pub(super) alive: Option<Alive>,
     /// Where the frames' clock stepped back: the latest time before that.
     latest: Option<Timestamp>,
+    /// The longest such step: the time to which the clock was put, and how far back that is.
+    pub(super) stepped: Option<(Timestamp, Span)>,
 }
 
 /// What went wrong with what one end sent, and what it said of its window.
@@ -177,7 +179,7 @@ pub(super) struct Pause {
     pub(super) keep_alives: u32,
 }
 
-/// Keep-alives with nothing but their answers in between.
+/// Keep-alives, or a FIN, with nothing but their answers in between.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Alive {
     /// When the last segment before them came.
@@ -197,7 +199,7 @@ bitflags::bitflags! {
         const RESET = 4;
         /// Octets ended where the window would, were it not scaled.
         const NARROW = 8;
-        /// A keep-alive was sent, and nothing has come since but answers.
+        /// A keep-alive or a FIN was sent in a pause, and nothing has come since but answers.
         const ALIVE = 16;
     }
 }
@@ -233,10 +235,13 @@ pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
         || TELLING.iter().any(|telling| findings.contains(*telling))
 }
 
-/// Whether a segment after a pause can say that something went wrong: a FIN that ends one, or an acknowledgement alone, cannot.
+/// Whether a segment after a pause can say that something went wrong: an acknowledgement alone cannot.
 #[inline]
 pub(super) fn may_end_pause(segment: &Segment) -> bool {
-    segment.len > 0 || segment.options.sack_blocks > 0 || segment.flags.contains(Flags::RST)
+    segment.len > 0
+        || segment.flags.contains(Flags::FIN)
+        || segment.options.sack_blocks > 0
+        || segment.flags.contains(Flags::RST)
 }
 
 impl Symptoms {
@@ -293,6 +298,9 @@ impl Symptoms {
         let before = at.after(Span(seen.pause.0.saturating_neg()));
         if before > at {
             self.latest = self.latest.max(Some(before));
+            if self.stepped.is_none_or(|(_, longest)| longest < before.since(at)) && before.since(at).0 > -STEP_BACK.0 {
+                self.stepped = Some((at, before.since(at)));
+            }
         }
         self.latest.map_or(seen.pause, |latest| at.since(latest.max(before)))
     }
@@ -306,6 +314,13 @@ impl Symptoms {
                 let begun = || Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 };
                 let alive = self.alive.get_or_insert_with(begun);
                 alive.keep_alives = alive.keep_alives.saturating_add(1);
+                None
+            }
+            // Who closes while he waits for an answer still waits for it.
+            (_, Some(at)) if segment.flags.contains(Flags::FIN) && segment.len == 0 => {
+                if self.alive.is_none() && pause >= LONG {
+                    self.alive = Some(Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 });
+                }
                 None
             }
             _ if segment.seq_len() > 0 || segment.flags.contains(Flags::RST) => {
