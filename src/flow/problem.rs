@@ -723,7 +723,7 @@ mod tests {
             31      S > C: P. 301(50) ack 151
             9010    C > S: P. 151(50) ack 351
             9011    S > C: .  351(0)  ack 201";
-        assert_eq!(kind(back), None);
+        assert_eq!(kind(back), Some("clock_stepped_back"));
     }
 
     #[test]

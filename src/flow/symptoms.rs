@@ -298,7 +298,7 @@ impl Symptoms {
         let before = at.after(Span(seen.pause.0.saturating_neg()));
         if before > at {
             self.latest = self.latest.max(Some(before));
-            if self.stepped.is_none_or(|(_, longest)| longest < before.since(at)) && before.since(at).0 > -STEP_BACK.0 {
+            if self.stepped.is_none_or(|(_, longest)| longest < before.since(at)) && before.since(at) >= TELLING_STEP {
                 self.stepped = Some((at, before.since(at)));
             }
         }
@@ -706,6 +706,8 @@ const TELLING: [Finding; 7] = [
 ];
 /// A clock that steps back by more is followed.
 pub(super) const STEP_BACK: Span = Span(-10_000_000);
+/// By how much a clock must step back to be told of: frames of several queues are out of order by less.
+const TELLING_STEP: Span = Span(1_000_000_000);
 /// How long nothing must have been captured for a pause.
 pub(super) const LONG: Span = Span(1_000_000_000);
 /// How often a long segment must have been sent to say that it is its length that keeps it from arriving.
