@@ -154,7 +154,7 @@ impl<K: Key> Attempt<K> {
             ack: None,
             window: self.window.into(),
             stream: None,
-            moves: [first, second, None, None, None, None],
+            moves: [first, second, None, None, None, None, None, None],
         }
     }
 

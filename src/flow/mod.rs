@@ -97,7 +97,7 @@ pub struct Step {
     /// The positions in the sender's stream that its octets take; `None` without octets.
     pub stream: Option<Range>,
     /// Moves of the sender's machine, then of the receiver's, in order.
-    pub moves: [Option<(Side, Move)>; 6],
+    pub moves: [Option<(Side, Move)>; 8],
 }
 
 /// What the table replies to a segment: a [`Step`], or `()` where nobody wants to know, and then no step is put together.

@@ -88,6 +88,8 @@ kinds! {
     NeedlessRetransmissions = "needless_retransmissions";
     /// Nobody sent anything until `side` sent octets.
     Silence = "silence";
+    /// The capture's clock stepped back, by as much as `lasted`, before a segment came; `side` means nothing.
+    ClockSteppedBack = "clock_stepped_back";
 }
 
 /// What a problem is looked for in; arrays hold the client's first.
@@ -330,7 +332,12 @@ impl Evidence<'_> {
         let worst = |costs: Vec<(Span, Problem)>| {
             costs.into_iter().rev().max_by_key(|(cost, _)| *cost).map(|(_, problem)| problem)
         };
-        worst(costs).or_else(|| {
+        let stepped = || {
+            let (since, back) = symptoms.stepped?;
+            let problem = self.about(ProblemKind::ClockSteppedBack, self.client);
+            Some(Problem { since: Some(since), lasted: Some(back), ..problem })
+        };
+        worst(costs).or_else(stepped).or_else(|| {
             let both = [self.client, self.client.reverse()].into_iter().filter_map(answer).collect();
             let rest = || symptoms.rest.filter(|_| self.is_both_ways()).map(|rest| silence(rest, None));
             worst(both).or_else(rest)
@@ -716,7 +723,7 @@ mod tests {
             31      S > C: P. 301(50) ack 151
             9010    C > S: P. 151(50) ack 351
             9011    S > C: .  351(0)  ack 201";
-        assert_eq!(kind(back), None);
+        assert_eq!(kind(back), Some("clock_stepped_back"));
     }
 
     #[test]

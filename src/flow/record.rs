@@ -298,7 +298,7 @@ impl<K: Key> Record<K> {
     ) -> Step {
         let client = self.client.direction();
         let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
-        let mut moves = [None; 6];
+        let mut moves = [None; 8];
         let all = sides.iter().zip(moved).flat_map(|(side, moved)| moved.iter().flatten().map(|step| (*side, *step)));
         for (slot, step) in moves.iter_mut().zip(all) {
             *slot = Some(step);
@@ -385,8 +385,10 @@ impl<K: Key> Record<K> {
             client_state_basis: states[0].map(|_| self.ends[client as usize].basis()),
             server_state_basis: states[1].map(|_| self.ends[server as usize].basis()),
             roles_basis: self.client.basis(),
-            // A RST that no end sent was no end's decision.
-            closed_by: facts.closed_by().filter(|_| !matches!(verdict, Verdict::Reset { kind: ResetKind::Forged, .. })),
+            // A RST that no end sent was no end's decision, and of one direction nobody knows who was first.
+            closed_by: facts.closed_by().filter(|_| {
+                !matches!(verdict, Verdict::Reset { kind: ResetKind::Forged, .. } | Verdict::OneDirection { .. })
+            }),
             ending,
             verdict,
             problem,
@@ -650,6 +652,14 @@ impl<K: Key> Record<K> {
         if self.closing.first_fin.is_none() {
             let order = [direction, peer];
             self.closing.first_fin = order.into_iter().find(|direction| sent_fin[*direction as usize]);
+        }
+        // Where the first was not captured, it shows only later that there was one.
+        if let Some(first) = self.closing.first_fin
+            && sent_fin == [true; 2]
+            && !self.ends[first as usize].closed_first()
+            && self.ends[1 - first as usize].closed_first()
+        {
+            self.closing.first_fin = Some(first.reverse());
         }
         self.closing.course.set(Course::SECOND_FIN, sent_fin == [true; 2]);
         self.closing.course.set(Course::CROSSED, self.ends.iter().all(|end| end.sent_fin() && end.closed_first()));

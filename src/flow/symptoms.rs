@@ -17,10 +17,12 @@ pub(super) struct Symptoms {
     pub(super) answers: [Option<Pause>; 2],
     /// The longest one that octets of an end ended, which had sent the last ones, too.
     pub(super) rest: Option<Pause>,
-    /// A pause in which nothing but keep-alives and their answers came, while it lasts.
+    /// A pause in which nothing but keep-alives or a FIN, and their answers, came, while it lasts.
     pub(super) alive: Option<Alive>,
     /// Where the frames' clock stepped back: the latest time before that.
     latest: Option<Timestamp>,
+    /// The longest such step: the time to which the clock was put, and how far back that is.
+    pub(super) stepped: Option<(Timestamp, Span)>,
 }
 
 /// What went wrong with what one end sent, and what it said of its window.
@@ -180,7 +182,7 @@ pub(super) struct Pause {
     pub(super) keep_alives: u32,
 }
 
-/// Keep-alives with nothing but their answers in between.
+/// Keep-alives, or a FIN, with nothing but their answers in between.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Alive {
     /// When the last segment before them came.
@@ -200,7 +202,7 @@ bitflags::bitflags! {
         const RESET = 4;
         /// Octets ended where the window would, were it not scaled.
         const NARROW = 8;
-        /// A keep-alive was sent, and nothing has come since but answers.
+        /// A keep-alive or a FIN was sent in a pause, and nothing has come since but answers.
         const ALIVE = 16;
     }
 }
@@ -255,10 +257,13 @@ pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
         || TELLING.iter().any(|telling| findings.contains(*telling))
 }
 
-/// Whether a segment after a pause can say that something went wrong: a FIN that ends one, or an acknowledgement alone, cannot.
+/// Whether a segment after a pause can say that something went wrong: an acknowledgement alone cannot.
 #[inline]
 pub(super) fn may_end_pause(segment: &Segment) -> bool {
-    segment.len > 0 || segment.options.sack_blocks > 0 || segment.flags.contains(Flags::RST)
+    segment.len > 0
+        || segment.flags.contains(Flags::FIN)
+        || segment.options.sack_blocks > 0
+        || segment.flags.contains(Flags::RST)
 }
 
 impl Symptoms {
@@ -330,6 +335,9 @@ impl Symptoms {
         let before = at.after(Span(seen.pause.0.saturating_neg()));
         if before > at {
             self.latest = self.latest.max(Some(before));
+            if self.stepped.is_none_or(|(_, longest)| longest < before.since(at)) && before.since(at) >= TELLING_STEP {
+                self.stepped = Some((at, before.since(at)));
+            }
         }
         self.latest.map_or(seen.pause, |latest| at.since(latest.max(before)))
     }
@@ -343,6 +351,13 @@ impl Symptoms {
                 let begun = || Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 };
                 let alive = self.alive.get_or_insert_with(begun);
                 alive.keep_alives = alive.keep_alives.saturating_add(1);
+                None
+            }
+            // Who closes while he waits for an answer still waits for it.
+            (_, Some(at)) if segment.flags.contains(Flags::FIN) && segment.len == 0 => {
+                if self.alive.is_none() && pause >= LONG {
+                    self.alive = Some(Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 });
+                }
                 None
             }
             _ if segment.seq_len() > 0 || segment.flags.contains(Flags::RST) => {
@@ -738,6 +753,8 @@ const TELLING: [Finding; 7] = [
 ];
 /// A clock that steps back by more is followed.
 pub(super) const STEP_BACK: Span = Span(-10_000_000);
+/// By how much a clock must step back to be told of: frames of several queues are out of order by less.
+const TELLING_STEP: Span = Span(1_000_000_000);
 /// How long nothing must have been captured for a pause.
 pub(super) const LONG: Span = Span(1_000_000_000);
 /// How often a long segment must have been sent to say that it is its length that keeps it from arriving.

@@ -349,7 +349,7 @@ mod tests {
                 let step = table.observe(&segment).expect("not late");
                 let is_found = step.findings.contains(crate::tcp::Finding::BadChecksum);
                 assert_eq!(is_found, wrong.contains(&segment.frame));
-                assert!(!is_found || step.moves == [None; 6], "{step:?}");
+                assert!(!is_found || step.moves == [None; 8], "{step:?}");
             }
             let mut told = Vec::new();
             let Ok(_) = table.finish(|connection| {
@@ -399,7 +399,7 @@ mod tests {
             let again = Segment { frame: segment.frame + 8, ..*segment };
             let step = table.observe(&again).expect("not late");
             assert!(step.findings.contains(crate::tcp::Finding::CapturedTwice), "frame {}", again.frame);
-            assert_eq!(step.moves, [None; 6]);
+            assert_eq!(step.moves, [None; 8]);
         }
         let twice = table.connection(&segments[0]).expect("one");
         assert_eq!((twice.client_state, twice.server_state), (once.client_state, once.server_state));

@@ -282,6 +282,7 @@ impl Endpoint {
         if flags.contains(Flags::SYN) {
             self.take_syn(segment, around, &mut moves);
         }
+        self.fin_acknowledged_unseen(segment, around, &mut moves);
         if flags.contains(Flags::ACK) {
             self.take_ack(segment.ack, around, &mut moves);
         }
@@ -515,7 +516,14 @@ impl Endpoint {
             && segment.ack == self.peer_fin_end
             && self.state == Some(State::CloseWait)
             && around.next.is_some_and(|next| next.plus(1) == segment.seq);
-        if is_shown && around.tells_duplicate {
+        if is_shown && around.peer_ack == Some(segment.seq) {
+            // The peer had acknowledged that FIN with its own.
+            self.seen.remove(Seen::PEER_FIN_TAKEN);
+            self.step(State::Established, Rule::NotArrived, moves);
+            self.close(segment.seq, moves);
+            self.before = Some(State::FinWait2);
+            self.take_fin(moves);
+        } else if is_shown && around.tells_duplicate {
             // The peer's FIN had come before, and been answered: by the FIN that was lost.
             self.close(segment.seq, moves);
         } else if is_shown {
@@ -640,6 +648,26 @@ impl Endpoint {
         };
         self.seen |= Seen::FIN_ACKED;
         self.enter(to, rule, moves);
+    }
+
+    /// The peer's FIN was not captured: the end has acknowledged with its own FIN one number more than was seen of the peer,
+    /// which goes on behind that number. So the end had taken that FIN when it closed.
+    fn fin_acknowledged_unseen(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
+        let is_shown = segment.is_pure_ack()
+            && self.state == Some(State::FinWait1)
+            && !self.seen.contains(Seen::PEER_FIN)
+            && segment.ack == self.fin_end
+            && self.top_ack() == Some(segment.seq)
+            && around.next.is_some_and(|next| next.plus(1) == segment.seq);
+        if !is_shown {
+            return;
+        }
+        self.step(State::Established, Rule::NotArrived, moves);
+        self.seen |= Seen::PEER_FIN | Seen::PEER_FIN_PROVEN;
+        self.peer_fin_end = segment.seq;
+        self.seen.remove(Seen::CLOSED_FIRST);
+        self.take_fin(moves);
+        self.enter(State::LastAck, Rule::CloseAnswered, moves);
     }
 
     /// Whether all before the peer's FIN has passed, and the FIN is not believed to have arrived.

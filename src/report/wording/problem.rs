@@ -135,6 +135,12 @@ fn rare(problem: &Problem, at: Option<Span>) -> String {
             };
             format!("{times}{of} segments of the {who} {were} retransmitted{} though {lost}.", when(problem, at))
         }
+        ProblemKind::ClockSteppedBack => {
+            let back = problem.lasted.map_or(String::new(), |lasted| format!(" by {}", Amount(lasted)));
+            format!(
+                "The capture's clock stepped back{back} while it lasted: how long anything took across that is not known."
+            )
+        }
         ProblemKind::Loss | ProblemKind::Silence => String::new(),
     }
 }
@@ -226,13 +232,11 @@ fn loss(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Option<
 }
 
 fn silence(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Option<Span>) {
+    let keep_alives = problem.segments.unwrap_or(0);
     said.reserve(LONG);
     match problem.after {
-        Some(_) => said.extend(["The ", who, " sent nothing"]),
-        None => said.push_str("Nobody sent anything"),
-    }
-    if problem.segments > Some(0) {
-        said.push_str(" but keep-alives");
+        Some(_) => said.extend(["The ", who, if keep_alives > 0 { " sent no octets" } else { " sent nothing" }]),
+        None => said.push_str(if keep_alives > 0 { "Nobody sent octets" } else { "Nobody sent anything" }),
     }
     if let Some(lasted) = problem.lasted {
         said.push_str(" for ");
@@ -246,10 +250,14 @@ fn silence(said: &mut String, problem: &Problem, who: &str, peer: &str, at: Opti
     match problem.after {
         Some(_) => {
             said.extend([", after octets of the ", peer]);
-            said.push_str(if problem.until_end { ", until the capture ended." } else { "." });
+            said.push_str(if problem.until_end { ", until the capture ended" } else { "" });
         }
-        None => said.extend([", until the ", who, " sent octets."]),
+        None => said.extend([", until the ", who, " sent octets"]),
     }
+    if keep_alives > 0 {
+        said.extend(["; ", &counted(keep_alives, "keep-alive"), " came in that time"]);
+    }
+    said.push('.');
 }
 
 fn counted(count: u64, what: &str) -> String {
