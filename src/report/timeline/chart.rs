@@ -24,7 +24,10 @@ pub(super) fn has_room(view: &View<'_>, style: &Style) -> bool {
     pairs.sort_unstable();
     pairs.dedup();
     let is_shared = view.lanes.iter().any(|lane| lane.ends.len() > 1);
-    lanes > 2 && pairs.len() == all && is_shared && lanes * NARROWEST + TIME <= style.columns()
+    // An end that nobody watched may be that of a process that was: which one is not known.
+    let watched = view.lanes.iter().filter(|lane| lane.process.is_some()).count();
+    let is_told_apart = watched == 0 || watched == lanes;
+    lanes > 2 && pairs.len() == all && is_shared && is_told_apart && lanes * NARROWEST + TIME <= style.columns()
 }
 
 /// Draws the rows of a view.
