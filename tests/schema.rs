@@ -67,7 +67,7 @@ fn validate(name: &str, text: &str) -> BTreeMap<String, usize> {
         let errors: Vec<_> = validator.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{name}:{}: {line}\n{errors:#?}", number + 1);
         let kind = value["type"].as_str().unwrap();
-        if !["connection", "totals", "file", "diagnosis"].contains(&kind) {
+        if !["connection", "totals", "file", "diagnosis", "point"].contains(&kind) {
             assert_eq!(value["id"], events, "{name}:{}: events are numbered from 0", number + 1);
             events += 1;
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 use super::Sink;
+use super::memory::{CONNECTION, SEGMENT};
 use crate::flow::{Connection, ConnectionId};
 use crate::story::{Changes, EventId, Sorter, Timeline, Witnessed};
 use crate::time::{Span, Timestamp};
@@ -26,8 +27,17 @@ pub(super) struct Growth {
 
 impl Growth {
     /// A timeline that forgets connections that were told, and holds so many events at most.
+    ///
+    /// A word that waits in the sorter counts as an event, and a connection as [`PER_CONNECTION`] more: for its place in the
+    /// timeline, and what whoever tells it remembers of its rows.
     pub(super) fn within(events: usize) -> Self {
-        Self { most: Some(events), ..Self::default() }
+        let sorter = Sorter::of((events / 4).clamp(FEWEST_WAITING, Sorter::MOST));
+        Self { most: Some(events), sorter, ..Self::default() }
+    }
+
+    /// What is held, in events.
+    fn held(&self) -> usize {
+        self.timeline.held() + self.sorter.waiting() + PER_CONNECTION * (self.timeline.open() + self.ended.len())
     }
 
     /// Whether it forgets connections that were told.
@@ -80,11 +90,18 @@ impl Growth {
             let Some((_, connection)) = self.ended.pop_front() else { break };
             self.tell_ended(connection, sink)?;
         }
-        while self.most.is_some_and(|most| self.timeline.held() > most) {
+        while self.most.is_some_and(|most| self.held() > most) {
             // Events of no connection are few: they are those of listening sockets.
             let Some(oldest) = self.timeline.oldest() else { break };
             self.tell(self.untold.len(), sink)?;
+            let before = self.timeline.standing();
             self.forget(oldest, sink);
+            // It ends: each round forgets at least the event that was the oldest, and none is born meanwhile.
+            let has_shrunk = self.timeline.standing() < before;
+            debug_assert!(has_shrunk, "an event of {oldest:?} outlives its connection");
+            if !has_shrunk {
+                break;
+            }
         }
         Ok(())
     }
@@ -138,5 +155,9 @@ impl Growth {
     }
 }
 
+/// What a connection costs besides its events, in events.
+const PER_CONNECTION: usize = (CONNECTION / SEGMENT) as usize;
+/// However little memory there is, so many words may wait for those before them.
+const FEWEST_WAITING: usize = 1024;
 /// How long an event is held back after the sorter let it go: what made a segment leave returns a moment later.
 pub(super) const SETTLING: Span = Span::from_millis(40);

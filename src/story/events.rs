@@ -215,6 +215,11 @@ impl Events {
         self.chunks.iter().map(|chunk| chunk.slots.len()).sum()
     }
 
+    /// How many events are not forgotten.
+    pub(super) fn standing(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.left).sum()
+    }
+
     /// The connection of the oldest event that belongs to one and is not forgotten.
     pub(super) fn oldest(&self) -> Option<ConnectionId> {
         self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten().find_map(|slot| slot.event.connection)

@@ -105,6 +105,11 @@ impl Sorter {
         if is_due { self.next() } else { None }
     }
 
+    /// How many words wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many words came too late to be told in order.
     pub fn late(&self) -> u64 {
         self.late

@@ -148,6 +148,16 @@ impl Timeline {
         self.events.held()
     }
 
+    /// How many events are not forgotten.
+    pub fn standing(&self) -> usize {
+        self.events.standing()
+    }
+
+    /// How many connections it knows that are not forgotten.
+    pub fn open(&self) -> usize {
+        self.connections.len()
+    }
+
     /// The connection of the oldest event that belongs to one.
     pub fn oldest(&self) -> Option<ConnectionId> {
         self.events.oldest()

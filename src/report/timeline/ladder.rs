@@ -168,7 +168,7 @@ impl<'a> Page<'a> {
                 let side = side_of(*lane);
                 let words = words::call(self.sheet.index, *id, call, side, *form, self.style);
                 let cell = &mut cells[side as usize];
-                cell.outer = self.call(words, text_width(side));
+                cell.outer = call_lines(words, text_width(side), self.style);
                 // That the peer's FIN is why recv returned 0 is on the line already.
                 let is_plain = call.call.effect() == Effect::Receive && call.call.result() == Some(0);
                 if *form != Form::Entry && (self.is_roomy() || !is_plain) {
@@ -266,71 +266,6 @@ impl<'a> Page<'a> {
         }
         line.append(right.cut(self.server, self.glyphs.ellipsis));
         line.write(out, self.style)
-    }
-
-    /// A call on one line, without its last arguments where they do not fit, or else broken between its arguments.
-    fn call(&self, words: CallWords, width: usize) -> Vec<Line> {
-        let CallWords { head, args, keep, tail, extras } = words;
-        let ellipsis = self.glyphs.ellipsis;
-        let mut lines = Vec::new();
-        let one_line = (keep.min(args.len())..=args.len()).rev().map(|shown| bracketed(&args, shown, ellipsis));
-        let fitting = one_line.into_iter().find(|args| head.width() + args.width() + tail.width() <= width);
-        let mut line = head;
-        match fitting {
-            Some(args) => line.push(Paint::Plain, args),
-            None => {
-                let mut broken = self.broken(line.clone(), &args, args.len(), tail.width(), width);
-                if broken.len() > 2 && keep < args.len() {
-                    broken = self.broken(line, &args, keep, tail.width(), width);
-                }
-                line = broken.pop().unwrap_or_default();
-                lines = broken;
-            }
-        }
-        // What comes back is never cut: where there is no room beside the call it has lines of its own.
-        if line.width() + tail.width() <= width {
-            line.append(tail);
-        } else {
-            lines.push(line);
-            lines.extend(Line::of(Paint::Plain, " ").joined(tail).wrapped(width, 2));
-            line = lines.pop().unwrap_or_default();
-        }
-        let budget = if self.is_roomy() { extras.len() } else { 2 };
-        for extra in extras.into_iter().take(budget) {
-            if line.width() + extra.width() <= width {
-                line.append(extra);
-            }
-        }
-        lines.push(line);
-        lines
-    }
-
-    /// A call broken between its arguments, of which the first are shown, so that its last line has room for the result where that can be.
-    fn broken(&self, head: Line, args: &[String], shown: usize, tail: usize, width: usize) -> Vec<Line> {
-        let ellipsis = self.glyphs.ellipsis.to_owned();
-        let args = args[..shown].iter().chain((shown < args.len()).then_some(&ellipsis));
-        let mut args = args.peekable();
-        let mut lines = head.wrapped(width, 2);
-        if args.peek().is_none() {
-            return lines;
-        }
-        let mut line = lines.pop().unwrap_or_default().with(Paint::Plain, "(");
-        let mut is_first = true;
-        while let Some(arg) = args.next() {
-            let (piece, rest) = if args.peek().is_none() { (format!("{arg})"), tail) } else { (format!("{arg},"), 0) };
-            let space = usize::from(!is_first);
-            if (!is_first && line.width() + space + piece.width() + rest > width)
-                || (is_first && line.width() + piece.width() > width)
-            {
-                lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, " ")));
-                line.push(Paint::Plain, format!(" {piece}"));
-            } else {
-                line.push(Paint::Plain, if is_first { piece } else { format!(" {piece}") });
-            }
-            is_first = false;
-        }
-        lines.push(line.cut(width, self.glyphs.ellipsis));
-        lines
     }
 
     /// A transition as long as it fits; broken after the arrow where it does not.
@@ -500,6 +435,71 @@ const RIGHT: LaneId = LaneId(1);
 /// The side of the wire on which a lane lies.
 fn side_of(lane: LaneId) -> Side {
     if lane == LEFT { Side::Client } else { Side::Server }
+}
+
+/// A call on one line, without its last arguments where they do not fit, or else broken between its arguments.
+pub(super) fn call_lines(words: CallWords, width: usize, style: &Style) -> Vec<Line> {
+    let CallWords { head, args, keep, tail, extras } = words;
+    let ellipsis = style.glyphs().ellipsis;
+    let mut lines = Vec::new();
+    let one_line = (keep.min(args.len())..=args.len()).rev().map(|shown| bracketed(&args, shown, ellipsis));
+    let fitting = one_line.into_iter().find(|args| head.width() + args.width() + tail.width() <= width);
+    let mut line = head;
+    match fitting {
+        Some(args) => line.push(Paint::Plain, args),
+        None => {
+            let mut cut = broken(line.clone(), &args, args.len(), tail.width(), width, ellipsis);
+            if cut.len() > 2 && keep < args.len() {
+                cut = broken(line, &args, keep, tail.width(), width, ellipsis);
+            }
+            line = cut.pop().unwrap_or_default();
+            lines = cut;
+        }
+    }
+    // What comes back is never cut: where there is no room beside the call it has lines of its own.
+    if line.width() + tail.width() <= width {
+        line.append(tail);
+    } else {
+        lines.push(line);
+        lines.extend(Line::of(Paint::Plain, " ").joined(tail).wrapped(width, 2));
+        line = lines.pop().unwrap_or_default();
+    }
+    let budget = if style.columns() >= words::ROOMY { extras.len() } else { 2 };
+    for extra in extras.into_iter().take(budget) {
+        if line.width() + extra.width() <= width {
+            line.append(extra);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// A call broken between its arguments, of which the first are shown, so that its last line has room for the result where that can be.
+fn broken(head: Line, args: &[String], shown: usize, tail: usize, width: usize, ellipsis: &str) -> Vec<Line> {
+    let ellipsis = ellipsis.to_owned();
+    let args = args[..shown].iter().chain((shown < args.len()).then_some(&ellipsis));
+    let mut args = args.peekable();
+    let mut lines = head.wrapped(width, 2);
+    if args.peek().is_none() {
+        return lines;
+    }
+    let mut line = lines.pop().unwrap_or_default().with(Paint::Plain, "(");
+    let mut is_first = true;
+    while let Some(arg) = args.next() {
+        let (piece, rest) = if args.peek().is_none() { (format!("{arg})"), tail) } else { (format!("{arg},"), 0) };
+        let space = usize::from(!is_first);
+        if (!is_first && line.width() + space + piece.width() + rest > width)
+            || (is_first && line.width() + piece.width() > width)
+        {
+            lines.push(std::mem::replace(&mut line, Line::of(Paint::Plain, " ")));
+            line.push(Paint::Plain, format!(" {piece}"));
+        } else {
+            line.push(Paint::Plain, if is_first { piece } else { format!(" {piece}") });
+        }
+        is_first = false;
+    }
+    lines.push(line.cut(width, &ellipsis));
+    lines
 }
 
 /// The first arguments in brackets, with the ellipsis for those left out; nothing where a call is only named.

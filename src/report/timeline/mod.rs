@@ -1,5 +1,6 @@
 //! The timeline: a story drawn as a ladder of calls, segments and states, or as compact lines where it is narrow.
 
+mod chart;
 mod compact;
 mod follow;
 mod ladder;
@@ -64,6 +65,27 @@ fn write_from(
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
             draw(out, &Sheet { index: &index, connection: None, has_wire: false, origin, style }, view, 0, &mut used)?;
             writeln!(out)?;
+        }
+        let ids: Vec<ConnectionId> = connections.iter().map(|connection| connection.id).collect();
+        if ids.len() > 1 && ids.len() <= chart::MOST_CONNECTIONS {
+            let view = View::of_several(&index, &ids);
+            if chart::has_room(&view, style) {
+                let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style };
+                let view = match style.detail {
+                    Detail::Runs => view.folded(),
+                    Detail::Every => view,
+                };
+                view.rows.iter().for_each(|row| used.see(row));
+                chart::draw(out, &sheet, &view)?;
+                writeln!(out)?;
+                for connection in &connections {
+                    Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style }.title(out)?;
+                    summary::write(out, index.events_of(Some(connection.id)), connection, &story.threads, style)?;
+                    writeln!(out)?;
+                }
+                summary::totals(out, &story.totals, style)?;
+                return used.legend(out, style);
+            }
         }
         if connections.len() > 1 {
             let said = format!(
@@ -558,12 +580,55 @@ mod tests {
             let mut out = Vec::new();
             let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
             assert_eq!(view.lanes.len(), 3);
+            assert_eq!(chart::has_room(&view, &style), width >= 100);
             draw(&mut out, &sheet, view, 0, &mut Used::default()).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
             for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
                 assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_lane_between_those_of_its_peers_wherever_three_lanes_have_room() {
+        let mut t = sample::Teller::new();
+        t.phase = Phase::Data;
+        for (connection, at, pid) in [(0, 0, 1), (1, 20, 2)] {
+            t.connection = Some(ConnectionId(connection));
+            for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
+                let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
+                t.made_by(id, pid);
+                t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
+            }
+        }
+        let story = t.story;
+        let index = Index::new(&story);
+        for (width, lanes) in [(80, 0), (95, 0), (96, 3), (100, 3), (128, 3), (160, 3)] {
+            let style = Style::plain(width);
+            let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
+            assert_eq!(if chart::has_room(&view, &style) { view.lanes.len() } else { 0 }, lanes, "{width}");
+            if lanes == 0 {
+                continue;
+            }
+            let origin = Timestamp::from_nanos(0);
+            let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
+            let mut out = Vec::new();
+            chart::draw(&mut out, &sheet, &view).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().all(|line| line.width() <= width && !line.ends_with(' ')), "{width}: {text}");
+            // There and back over the first connection, then over the second; what is sent is said in the sender's lane.
+            for wanted in ["├── #1 ACK len 10", "◄─ #2 ACK len 10", "│ ├── #3 ACK len 10", "by send"]
+            {
+                let wanted = wanted.trim_start_matches("│ ");
+                assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
+            }
+            let lane_of = |frame: &str| {
+                let line = text.lines().find(|line| line.contains(frame)).expect(frame);
+                line.chars().position(|at| at == '├' || at == '◄').expect("an arrow")
+            };
+            assert_eq!(lane_of("#1 "), lane_of("#2 ") - 1, "{text}");
+            assert!(lane_of("#3 ") > lane_of("#1 "), "{text}");
         }
     }
 

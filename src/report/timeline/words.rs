@@ -25,6 +25,14 @@ pub(super) const fn paint_of(side: Side) -> Paint {
     }
 }
 
+/// The colour of an end's name.
+pub(super) const fn strong_of(side: Side) -> Paint {
+    match side {
+        Side::Client => Paint::ClientStrong,
+        Side::Server => Paint::ServerStrong,
+    }
+}
+
 /// A call in pieces that may be broken into lines: the head with its arguments one by one, and the result, which is never lost.
 pub(super) struct CallWords {
     /// `connect(`, or what the row says of its return.

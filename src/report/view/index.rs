@@ -53,6 +53,12 @@ impl<'a> Index<'a> {
         self.marks
     }
 
+    /// What is known of a connection.
+    pub fn connection(&self, id: ConnectionId) -> Option<&'a Connection> {
+        let place = self.connections.binary_search_by_key(&id, |connection| connection.id).ok()?;
+        self.connections.get(place)
+    }
+
     /// The events of one connection, or those of none, in order.
     pub fn events_of(&self, connection: Option<ConnectionId>) -> &[&'a Event] {
         self.events.get(&connection).map_or(&[], Vec::as_slice)
