@@ -323,11 +323,11 @@ pub struct Analyze {
     /// Capture files (`-` is standard input); from the first argument on that is no file, a filter as tcpdump has it
     #[arg(required_unless_present = "client_side", value_name = "FILE|FILTER", value_hint = ValueHint::FilePath)]
     pub arguments: Vec<OsString>,
-    /// A capture taken at the client of connections, of which --server-side names the one taken at their server: each segment of one is paired with the same one of the other
-    #[arg(long, value_name = "FILE", requires = "server_side", conflicts_with_all = ["arguments", "each", "timeline", "connection", "filter", "condition", "sort", "reverse", "top", "findings", "resolve", "output"], value_hint = ValueHint::FilePath)]
+    /// A capture taken at the client of connections, of which --server-side names the one taken at their server: each segment of one is paired with the same one of the other; with a FILE before them, both name interfaces of it
+    #[arg(long, value_name = "FILE|INTERFACE", requires = "server_side", conflicts_with_all = ["each", "timeline", "connection", "filter", "condition", "sort", "reverse", "top", "findings", "resolve", "output"], value_hint = ValueHint::FilePath)]
     pub client_side: Option<PathBuf>,
     /// The capture taken at the server
-    #[arg(long, value_name = "FILE", requires = "client_side", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE|INTERFACE", requires = "client_side", value_hint = ValueHint::FilePath)]
     pub server_side: Option<PathBuf>,
     /// The server's clock minus the client's, as 3s or -250ms, where it is known [default: estimated from the segments of both directions]
     #[arg(long, value_name = "TIME", requires = "client_side", value_parser = offset, allow_hyphen_values = true)]

@@ -18,6 +18,7 @@ use super::pcapng::Pcapng;
 use super::point::Points;
 use super::record::{Damage, Record};
 use super::{Allowance, CaptureError, CapturePoint, Frame, FrameSource, SeenAt, shown};
+use crate::time::Timestamp;
 
 /// A capture file, read once from front to end in bounded memory.
 ///
@@ -157,6 +158,14 @@ impl FileSource {
         match &self.format {
             Format::Pcap(..) => None,
             Format::Pcapng(pcapng) => pcapng.dropped(),
+        }
+    }
+
+    /// From when to when the capturing side says that it captured, as far as the capture was read so far; `None` if it does not say.
+    pub fn ran(&self) -> Option<[Timestamp; 2]> {
+        match &self.format {
+            Format::Pcap(..) => None,
+            Format::Pcapng(pcapng) => pcapng.ran(),
         }
     }
 

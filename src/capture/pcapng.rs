@@ -21,6 +21,8 @@ pub(super) struct Pcapng {
     attachments: Joiner,
     /// Drops of the interfaces of sections that are over.
     dropped: Option<u64>,
+    /// From when to when the capturing side says that it captured.
+    ran: Option<[Timestamp; 2]>,
     /// Where the options of the packet read last lie in the window.
     options: Range<usize>,
     /// After which frame an option first ran past the end of its block.
@@ -72,6 +74,7 @@ impl Pcapng {
             heading: Heading::Unknown,
             attachments: Joiner::new(attachments),
             dropped: None,
+            ran: None,
             options: 0..0,
             overrun: None,
         }
@@ -141,6 +144,11 @@ impl Pcapng {
     /// How many packets the capturing side says it dropped, as far as it was read.
     pub(super) fn dropped(&self) -> Option<u64> {
         self.interfaces.iter().map(|interface| interface.dropped).fold(self.dropped, sum)
+    }
+
+    /// From when to when the capturing side says that it captured, as far as it was read.
+    pub(super) fn ran(&self) -> Option<[Timestamp; 2]> {
+        self.ran
     }
 
     /// After which frame an option first ran past the end of its block, if one did: it and those after it in its block are left out.
@@ -301,6 +309,8 @@ impl Pcapng {
             _ => {
                 let index = field(8) as usize;
                 let mut drops = None;
+                let mut moments = [None; 2];
+                let big_endian = self.big_endian;
                 let attachments = &mut self.attachments;
                 let mut too_large = false;
                 _ = each_option(self.big_endian, &block[20..whole - 4], |code, value| match code {
@@ -309,6 +319,10 @@ impl Pcapng {
                             let count = double(self.big_endian, value);
                             drops = sum(drops, Some(count));
                         }
+                    }
+                    ISB_STARTTIME | ISB_ENDTIME if value.len() >= 8 => {
+                        let ticks = u64::from(word(big_endian, value, 0)) << 32 | u64::from(word(big_endian, value, 4));
+                        moments[usize::from(code == ISB_ENDTIME)] = Some(ticks);
                     }
                     OPT_CUSTOM_BINARY if value.len() >= 4 && word(self.big_endian, value, 0) == EXAMPLE_ENTERPRISE => {
                         too_large |= attachments.add(&value[4..]).is_err();
@@ -321,8 +335,12 @@ impl Pcapng {
                             .into(),
                     ));
                 }
-                if let (Some(drops), Some(interface)) = (drops, self.interfaces.get_mut(index)) {
-                    interface.dropped = Some(drops);
+                if let Some(interface) = self.interfaces.get_mut(index) {
+                    interface.dropped = drops.or(interface.dropped);
+                    for at in moments.into_iter().flatten().map(|ticks| interface.clock.moment(ticks)) {
+                        let [began, ended] = self.ran.unwrap_or([at; 2]);
+                        self.ran = Some([began.min(at), ended.max(at)]);
+                    }
                 }
                 None
             }
@@ -491,6 +509,8 @@ pub(super) const IF_TSRESOL: u16 = 9;
 const IF_TSOFFSET: u16 = 14;
 pub(super) const ISB_IFDROP: u16 = 5;
 const ISB_OSDROP: u16 = 7;
+pub(super) const ISB_STARTTIME: u16 = 2;
+pub(super) const ISB_ENDTIME: u16 = 3;
 /// The private enterprise number that RFC 5612 keeps for examples; what is tcpflow's has a mark of its own besides.
 pub(super) const EXAMPLE_ENTERPRISE: u32 = 32_473;
 const BLOCK_HEADER: usize = 8;

@@ -9,8 +9,8 @@ use nix::unistd::geteuid;
 
 use super::attachment::{self, MAX_OCTETS, pieces};
 use super::pcapng::{
-    ENHANCED_PACKET, EXAMPLE_ENTERPRISE, IF_TSRESOL, INTERFACE, ISB_IFDROP, OPT_COMMENT, OPT_CUSTOM_BINARY, SECTION,
-    SIMPLE_PACKET, STATISTICS,
+    ENHANCED_PACKET, EXAMPLE_ENTERPRISE, IF_TSRESOL, INTERFACE, ISB_ENDTIME, ISB_IFDROP, ISB_STARTTIME, OPT_COMMENT,
+    OPT_CUSTOM_BINARY, SECTION, SIMPLE_PACKET, STATISTICS,
 };
 use super::place::{NewFile, Place, failed};
 use super::{CaptureError, Frame, LinkType, shown};
@@ -37,6 +37,8 @@ pub struct Writer {
     attachments: Vec<Vec<u8>>,
     attached: usize,
     dropped: Option<u64>,
+    /// From when to when it was captured.
+    ran: Option<[Timestamp; 2]>,
     last: Option<Timestamp>,
     block: Vec<u8>,
     written: u64,
@@ -129,6 +131,7 @@ impl Writer {
             attachments: Vec::new(),
             attached: 0,
             dropped: None,
+            ran: None,
             last: None,
             block: Vec::new(),
             written: 0,
@@ -237,6 +240,11 @@ impl Writer {
     /// Says how many frames were dropped before they could be captured; pcapng keeps it.
     pub fn dropped(&mut self, count: u64) {
         self.dropped = Some(count);
+    }
+
+    /// Says from when to when it was captured, though there may have been nothing to capture; pcapng keeps it.
+    pub fn ran(&mut self, began: Timestamp, ended: Timestamp) {
+        self.ran = Some([began, ended]);
     }
 
     /// Writes what is left, and gives the file its name, in place of whatever had it.
@@ -405,14 +413,22 @@ impl Writer {
         let attachments = std::mem::take(&mut self.attachments);
         let mut pieces = attachments.iter().flat_map(|record| pieces(record)).peekable();
         let dropped = self.dropped.take();
-        if dropped.is_none() && pieces.peek().is_none() {
+        let ran = self.ran.take();
+        if dropped.is_none() && ran.is_none() && pieces.peek().is_none() {
             return;
         }
+        let ticks = |at: Option<Timestamp>| {
+            let nanos = at.map_or(0, |at| at.as_nanos().max(0)) as u64;
+            [(nanos >> 32) as u32, nanos as u32].map(u32::to_le_bytes).concat()
+        };
         loop {
-            let nanos = self.last.map_or(0, |at| at.as_nanos().max(0)) as u64;
             self.block.clear();
-            for word in [0, (nanos >> 32) as u32, nanos as u32] {
-                self.block.extend_from_slice(&word.to_le_bytes());
+            self.block.extend_from_slice(&[0; 4]);
+            let last = self.last.max(ran.map(|[_, ended]| ended));
+            self.block.extend_from_slice(&ticks(last));
+            if let Some([began, ended]) = ran {
+                option(&mut self.block, ISB_STARTTIME, &ticks(Some(began)));
+                option(&mut self.block, ISB_ENDTIME, &ticks(Some(ended)));
             }
             // Each block of an interface replaces what the one before said of it.
             if let Some(dropped) = dropped {

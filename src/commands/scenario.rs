@@ -16,6 +16,7 @@ use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, Format, Language, Look};
 use crate::lab::{self, CATALOG, Check, Definition, ECHO, Entry, LabError, Trial, Words};
 use crate::report::{self, Jsonl, Style};
+use crate::script::LinkAct;
 use crate::story::Story;
 
 /// Plays the scenario of that name, or the one in that file.
@@ -43,7 +44,7 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let mut out = Outlet::open();
     let written = match options.format {
         Format::Text => text(&mut out, &definition, &story, &checks, options, &style),
-        Format::Jsonl => lines(&mut out, &definition, &story, &checks),
+        Format::Jsonl => lines(&mut out, &definition, &trial, &story, &checks),
     };
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     saved?;
@@ -133,11 +134,27 @@ fn text(
     Ok(())
 }
 
-fn lines(out: &mut Outlet, definition: &Definition, story: &Story, checks: &[Check]) -> io::Result<()> {
+fn lines(out: &mut Outlet, definition: &Definition, trial: &Trial, story: &Story, checks: &[Check]) -> io::Result<()> {
     let mut jsonl = Jsonl::new(out);
     jsonl.scenario(&definition.name, &definition.group, &definition.title.en)?;
     for check in checks {
         jsonl.expectation(&check.expected, check.instead.as_deref())?;
+    }
+    for crossing in &trial.crossings {
+        let forged = crossing.forged.then_some(LinkAct::Injected);
+        let acts = crossing.deeds.iter().map(|deed| LinkAct::from(*deed)).chain(forged);
+        let acts: Vec<_> = acts.map(LinkAct::name).collect();
+        let from = match crossing.from {
+            lab::End::Client => "client",
+            lab::End::Server => "server",
+        };
+        jsonl.crossing(&report::Crossed {
+            frame: crossing.frame,
+            from,
+            at: crossing.at,
+            acts: &acts,
+            arrivals: &crossing.arrivals,
+        })?;
     }
     jsonl.story(story)
 }
@@ -168,6 +185,8 @@ fn save(path: &Path, trial: &Trial, story: &Story) -> Result<(), Failure> {
             for frame in frames {
                 writer.write(&frame.as_frame(), &[])?;
             }
+            let [began, ended] = trial.ran;
+            writer.ran(began, ended);
             writer.finish()?;
         }
         let [client, server] = sides;

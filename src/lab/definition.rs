@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::LabError;
+use super::flagged::{Flagged, Promised};
 use crate::report::Expression;
 use crate::script::{Actor, Expected, Request, Script, ScriptError, What, When};
 use crate::time::Span;
@@ -34,6 +35,8 @@ pub struct Definition {
     pub expected: Vec<Expected>,
     /// Conditions on the connection, in the Common Expression Language.
     pub asserted: Vec<String>,
+    /// What tshark flags in the captures of both ends.
+    pub flagged: Flagged,
 }
 
 /// A text in two languages.
@@ -102,6 +105,7 @@ struct File {
     expect: Vec<Spanned<String>>,
     #[serde(default)]
     assert: Vec<Spanned<String>>,
+    tshark: Option<Spanned<Promised>>,
     script: Spanned<String>,
 }
 
@@ -184,6 +188,13 @@ impl Definition {
                 placed(ScriptError::in_text(source, text.span(), wrong.to_string(), ASSERTION.to_owned()))
             })?;
         }
+        let flagged = match &read.tshark {
+            Some(promised) => promised.get_ref().read(link.is_some()).map_err(|what| {
+                let help = "an entry is `retransmission`, `2 retransmission`, `maybe retransmission` or `retransmission or out_of_order`".to_owned();
+                placed(ScriptError::in_text(source, promised.span(), what, help))
+            })?,
+            None => Flagged::default(),
+        };
         let (script, numbers) = script(file, source, &read)?;
         let patience = read.patience.as_ref().map_or(Ok(PATIENCE), span)?;
         let definition = Self {
@@ -203,6 +214,7 @@ impl Definition {
             numbers,
             expected,
             asserted: read.assert.into_iter().map(Spanned::into_inner).collect(),
+            flagged,
         };
         definition.check(source).map_err(placed)?;
         Ok(definition)

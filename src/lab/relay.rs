@@ -37,6 +37,8 @@ pub struct Crossing {
     pub deeds: Vec<Deed>,
     /// When each of its copies was handed to the other host, in order.
     pub arrivals: Vec<Timestamp>,
+    /// Its number among the frames of the run, once it is over; `None` where no capture has it.
+    pub frame: Option<u64>,
 }
 
 /// The running link.
@@ -170,6 +172,7 @@ impl Relay {
             forged: true,
             deeds: Vec::new(),
             arrivals: Vec::new(),
+            frame: None,
         });
         let crossing = Some(state.crossings.len() - 1);
         state.send(Instant::now(), from.peer(), octets, crossing);
@@ -234,7 +237,7 @@ impl State {
             }
         };
         let octets = frame.into();
-        self.crossings.push(Crossing { from, at, octets, forged: false, deeds, arrivals: Vec::new() });
+        self.crossings.push(Crossing { from, at, octets, forged: false, deeds, arrivals: Vec::new(), frame: None });
         let crossing = self.crossings.len() - 1;
         if let Some(answer) = answer {
             self.send(here + of(self.setting.delay), from, answer, None);
@@ -302,12 +305,13 @@ fn carry(taps: &[OwnedFd; 2], woken: &OwnedFd, shared: &Shared) {
                 break;
             }
             let Some(Reverse(frame)) = state.under_way.pop() else { break };
-            let at = now();
-            if let Some(crossing) = frame.crossing {
-                state.crossings[crossing].arrivals.push(at);
-            }
             drop(state);
             let _ = send(taps[frame.to as usize].as_raw_fd(), &frame.octets, MsgFlags::empty());
+            // It has been captured at the other host by now.
+            if let Some(crossing) = frame.crossing {
+                let at = now();
+                shared.state().crossings[crossing].arrivals.push(at);
+            }
         }
     }
 }

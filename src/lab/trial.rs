@@ -22,9 +22,10 @@ use super::relay::{Crossing, Relay};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureStats, Frame, OwnedFrame, PointId, Replay, SeenAt, Successor, Tape};
-use crate::kernel::Answer;
+use crate::kernel::{Answer, now};
 use crate::script::{Actor, Deed, LinkAct};
 use crate::story::{PointSighting, Sense};
+use crate::time::Timestamp;
 use crate::wire::Decoder;
 
 /// What the witnesses saw of a run.
@@ -40,6 +41,8 @@ pub struct Trial {
     pub captures: Vec<Vec<OwnedFrame>>,
     /// Of each of two hosts, by the numbers of the frames that were captured there, which of [`Self::frames`] they are.
     pub seen: Vec<HashMap<u64, u64>>,
+    /// From when to when the captures ran.
+    pub ran: [Timestamp; 2],
     /// What the kernel counted of the captures.
     pub counted: Vec<CaptureStats>,
     /// What became of each segment on the link.
@@ -90,6 +93,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     host::give_up_privilege(ground, 3000, successor)?;
 
     let watched = Arc::new(Watched::new(addresses.clone()));
+    let mut ended = None;
     let mut tapes = Vec::new();
     for (Tapped { live, markers }, end) in captures.into_iter().zip([End::Client, End::Server]) {
         let (watched, mut decoder) = (Arc::clone(&watched), Decoder::new());
@@ -99,6 +103,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         };
         tapes.push(Tape::start(live, markers, see).map_err(|error| LabError::new(error.message))?);
     }
+    let began = now();
     let relay = match (taps, &definition.setting.link) {
         (Some(taps), Some(link)) => Some(Relay::start(taps, addresses.clone(), link.clone())?),
         _ => None,
@@ -112,8 +117,11 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         Director::new(definition, &addresses, cast, &watched, &mut kernels, relay.as_ref(), Arc::clone(interrupt));
     // The captures end before the actors do, whose sockets the kernel closes then: that is not part of it.
     let mut kept = Vec::new();
-    let (told, result) = director.direct(|| kept.extend(tapes.into_iter().map(Tape::stop)));
-    let crossings = relay.map(Relay::stop).unwrap_or_default();
+    let (told, result) = director.direct(|| {
+        ended = Some(now());
+        kept.extend(tapes.into_iter().map(Tape::stop));
+    });
+    let mut crossings = relay.map(Relay::stop).unwrap_or_default();
     let mut notices = Vec::new();
     let (mut frames, mut counted) = (Vec::new(), Vec::new());
     for kept in kept {
@@ -130,16 +138,20 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     drop(alive);
     let Told { threads, mut calls, evidence, ends, counters, mut amiss } = told;
     calls.sort_by_key(|call| call.entered);
-    let Merged { frames: merged, senses, passages, seen, links } = match &frames[..] {
+    let Merged { frames: merged, senses, passages, seen, links, numbers } = match &frames[..] {
         [one] => Merged { frames: one.clone(), ..Merged::default() },
         both => merge(definition, both, &crossings, &mut amiss),
     };
+    for (place, number) in numbers {
+        crossings[place].frame = Some(number);
+    }
     Ok(Trial {
         frames: merged,
         senses,
         passages,
         captures: frames,
         seen,
+        ran: [began, ended.unwrap_or_else(now)],
         counted,
         crossings,
         links,
@@ -224,6 +236,8 @@ struct Merged {
     passages: HashMap<u64, Vec<PointSighting>>,
     seen: Vec<HashMap<u64, u64>>,
     links: Vec<(u64, LinkAct)>,
+    /// The number of each crossing's frame.
+    numbers: HashMap<usize, u64>,
 }
 
 /// Puts the captures of both ends together: each segment where it was sent, and what nobody sent where it arrived.
@@ -318,5 +332,6 @@ fn merge(
         }
     }
     both.passages.values_mut().for_each(|passage| passage.sort_by_key(|seen| seen.at));
+    both.numbers = numbers;
     both
 }

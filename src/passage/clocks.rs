@@ -18,12 +18,14 @@ pub struct Clocks {
     pub drift_ppb: Option<i64>,
     /// When that is so, by the client's clock.
     pub at: Timestamp,
+    /// Whether the times of all segments fit to that; where they do not, one of the clocks was set while it was captured.
+    pub is_even: bool,
 }
 
 impl Clocks {
     /// The offset that somebody knows.
     pub fn given(offset: Span, at: Timestamp) -> Self {
-        Self { offset, error: Span(0), drift_ppb: None, at }
+        Self { offset, error: Span(0), drift_ppb: None, at, is_even: true }
     }
 
     /// Estimates it from the times of both directions: when by the client's clock, and how long by the difference of both.
@@ -35,14 +37,19 @@ impl Clocks {
             all.iter().map(|(when, took)| (when.since(at).as_secs_f64(), took.as_nanos() as f64)).collect()
         };
         let (there, back) = (points(to_server), points(to_client));
-        let drift = slope(&there).zip(slope(&back)).map(|(there, back)| (there - back) / 2.0);
+        // A clock that gains lengthens one direction as it shortens the other; a queue that fills does not.
+        let agree = |(there, back): &(f64, f64)| (there + back).abs() / 2.0 <= DISAGREEMENT;
+        let drift = slope(&there).zip(slope(&back)).filter(agree).map(|(there, back)| (there - back) / 2.0);
         let level =
             |all: &[(f64, f64)], drift: f64| all.iter().map(|(when, took)| took - drift * when).min_by(f64::total_cmp);
         let (shortest, answer) = (level(&there, drift.unwrap_or(0.0))?, level(&back, -drift.unwrap_or(0.0))?);
         let (offset, error) = ((shortest - answer) / 2.0, (shortest + answer) / 2.0);
-        // A sum below zero says that the clocks do not run evenly.
-        let error = Span(error.abs() as i64);
-        Some(Self { offset: Span(offset as i64), error, drift_ppb: drift.map(|drift| drift as i64), at })
+        // Where the drift is not known it may be that of two ordinary oscillators, for as long as the segments are apart.
+        let last = there.iter().chain(&back).map(|(when, _)| *when).fold(0.0, f64::max);
+        let unknown = if drift.is_none() { last * ORDINARY_DRIFT } else { 0.0 };
+        let is_even = shortest + answer + unknown >= 0.0;
+        let error = Span((error.abs() + unknown) as i64);
+        Some(Self { offset: Span(offset as i64), error, drift_ppb: drift.map(|drift| drift as i64), at, is_even })
     }
 
     /// A moment of the server's clock by the client's.
@@ -81,6 +88,10 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
     (width >= (last - first) / 3.0).then(|| (edge[1].1 - edge[0].1) / width)
 }
 
+/// How much a clock may gain in a second, half of it to either side: 100 ppm of two oscillators that are no better than ordinary.
+const ORDINARY_DRIFT: f64 = 50_000.0;
+/// By how much the two directions may differ in what they say of the drift, in nanoseconds a second.
+const DISAGREEMENT: f64 = 20_000.0;
 /// How many segments of a direction there must be for its slope.
 const FEWEST: usize = 8;
 /// Over how many seconds.

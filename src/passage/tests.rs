@@ -56,7 +56,7 @@ fn pairs(text: &str, between: &Between) -> Vec<Pair> {
             capture.observe(&segment, &vec![segment.seq.0 as u8; segment.len as usize]);
         }
     }
-    pair(client.into_connections(), server.into_connections(), None)
+    pair(client, server, None).pairs
 }
 
 const CONVERSATION: &str = "
@@ -74,7 +74,7 @@ const CONVERSATION: &str = "
 ";
 
 fn fates(pair: &Pair) -> Vec<(u64, Fate)> {
-    pair.passages.iter().filter_map(|passage| Some((passage.sent.as_ref()?.frame, passage.fate))).collect()
+    pair.passages.iter().filter_map(|passage| Some((pair.sent(passage)?.frame, passage.fate))).collect()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_arrived_is_paired_and_what_did_not_is_lost() {
     let pairs = pairs(CONVERSATION, &Between { lost: &[6], ..PLAIN });
     assert_eq!(pairs.len(), 1);
     let pair = &pairs[0];
-    assert_eq!((pair.found_by, pair.at_client), (FoundBy::Addresses, pair.at_server));
+    assert_eq!((pair.found_by, pair.at_client.ends), (FoundBy::Addresses, pair.at_server.ends));
     let expected: Vec<_> = (1..=11).map(|frame| (frame, if frame == 6 { Fate::Lost } else { Fate::Arrived })).collect();
     assert_eq!(fates(pair), expected);
     assert!(pair.passages.iter().all(|passage| passage.changed.is_empty() && !passage.is_overtaken));
@@ -95,10 +95,11 @@ fn the_offset_is_found_within_half_the_shortest_round_trip_through_a_translator(
         let pairs = pairs(CONVERSATION, &Between { offset, nat: true, ..PLAIN });
         let pair = &pairs[0];
         assert_eq!(pair.found_by, FoundBy::Numbers);
-        assert_eq!(pair.at_server[0], "192.0.2.9:61000".parse().unwrap());
+        assert_eq!(pair.at_server.ends[0], "192.0.2.9:61000".parse().unwrap());
         let clocks = pair.clocks.unwrap();
         assert!((clocks.offset.as_nanos() - offset).abs() <= 10_000_000, "{clocks:?}");
-        assert!((clocks.error.as_nanos() - 10_000_000).abs() < 1_000, "{clocks:?}");
+        // And what ordinary clocks may gain in two seconds.
+        assert!((clocks.error.as_nanos() - 10_101_000).abs() < 1_000, "{clocks:?}");
         assert!(pair.passages.iter().all(|passage| passage.changed == [Change::Addresses]));
         for passage in &pair.passages {
             assert!((passage.took.unwrap().as_nanos() - 10_000_000).abs() < 1_000, "{passage:?}");
@@ -142,13 +143,13 @@ fn a_copy_a_change_and_what_nobody_sent_are_told_apart() {
         }
         server.observe(&there, &octets);
     }
-    let pairs = pair(client.into_connections(), server.into_connections(), Some(Span(0)));
+    let pairs = pair(client, server, Some(Span(0))).pairs;
     let passages = &pairs[0].passages;
     assert_eq!(passages[0].changed, [Change::Mss(Some(1460), Some(1200))]);
     assert_eq!(passages[3].fate, Fate::Duplicated);
     let injected: Vec<_> = passages.iter().filter(|passage| passage.fate == Fate::Injected).collect();
     assert_eq!(injected.len(), 1);
-    assert_eq!(injected[0].arrived[0].frame, 99);
+    assert_eq!(pairs[0].any(injected[0]).unwrap().frame, 99);
     assert_eq!(pairs[0].clocks.unwrap().error, Span(0), "who says the offset knows it");
 }
 

@@ -36,7 +36,7 @@ pub use diagnoses::diagnoses;
 pub use expression::{Assertion, Expression, Judged, KnownCalls, Undecided, Wrong};
 pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
-pub use jsonl::{EventStream, Jsonl, Named};
+pub use jsonl::{Crossed, EventStream, Jsonl, Named};
 pub use overview::{FindingTotals, Overview};
 pub use run::{KernelTrace, RunSummary, assertions, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};

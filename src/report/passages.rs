@@ -9,7 +9,7 @@ use super::style::{Charset, Style};
 use super::text::escape;
 use super::wording::passages::{change, verdict};
 use crate::flow::Side;
-use crate::passage::{Change, Fate, Pair, Passage};
+use crate::passage::{Change, Fate, FoundBy, Pair, Passage};
 use crate::time::Span;
 use crate::wire::Segment;
 
@@ -20,10 +20,10 @@ use crate::wire::Segment;
 pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()> {
     let mut shown = String::new();
     for (number, pair) in pairs.iter().enumerate() {
-        let [client, server] = pair.at_client;
+        let [client, server] = pair.at_client.ends;
         shown += &format!("connection {number}  {client} → {server}\n");
-        if pair.at_server != pair.at_client {
-            let [client, server] = pair.at_server;
+        if pair.is_translated() {
+            let [client, server] = pair.at_server.ends;
             shown += &format!("at the server  {client} → {server}  (found by {})\n", pair.found_by.name());
         }
         match pair.clocks {
@@ -36,8 +36,14 @@ pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()
                 }
                 match clocks.drift_ppb {
                     Some(drift) => shown += &format!("; it gains {:.1} ppm\n", drift as f64 / 1000.0),
-                    None => shown += "; too short to see it drift\n",
+                    None => shown += "; whether it gains cannot be told\n",
                 }
+                if !clocks.is_even {
+                    shown += "               one of them was set meanwhile: no one offset fits all segments\n";
+                }
+            }
+            None if pair.found_by == FoundBy::Nothing => {
+                shown += "clocks         cannot be compared: they are taken to agree\n"
             }
             None => shown += "clocks         cannot be compared: segments of one direction only were seen to arrive\n",
         }
@@ -50,8 +56,16 @@ pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()
             }
             shown.push('\n');
         }
+        for (twice, side) in pair.captured_twice.iter().zip([Side::Client, Side::Server]) {
+            if *twice > 0 {
+                let name = side.name();
+                shown += &format!(
+                    "               {twice} frames are in the {name}'s capture a second time, and are left out\n"
+                );
+            }
+        }
         for passage in pair.passages.iter().filter(|passage| is_remarkable(passage)) {
-            shown += &format!("  {}\n", line(passage));
+            shown += &format!("  {}\n", line(pair, passage));
         }
         for (n, sentence) in verdict(pair).iter().enumerate() {
             shown += &format!("{:<15}{sentence}\n", if n == 0 { "verdict" } else { "" });
@@ -76,7 +90,7 @@ pub fn json_lines(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
     for (number, pair) in pairs.iter().enumerate() {
         lines.line(&ClockLine::of(number, pair))?;
         for passage in &pair.passages {
-            lines.line(&PassageLine::of(number, passage))?;
+            lines.line(&PassageLine::of(number, pair, passage))?;
         }
     }
     lines.flush()
@@ -89,11 +103,11 @@ pub fn json_lines(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
 pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
     writeln!(
         out,
-        "connection,from,flags,seq,ack,octets,client_frame,client_at,server_frame,server_at,fate,took_ns,overtaken,changed"
+        "connection,from,flags,seq,ack,octets,client_frame,client_at,server_frame,server_at,fate,took_ns,held_up_ns,overtaken,lost_behind,changed"
     )?;
     for (number, pair) in pairs.iter().enumerate() {
         for passage in &pair.passages {
-            let line = PassageLine::of(number, passage);
+            let line = PassageLine::of(number, pair, passage);
             let optional = |value: Option<i64>| value.map_or(String::new(), |value| value.to_string());
             let at = |point: &str| line.seen.iter().find(|seen| seen.point == point);
             let seen = |point: &str| match at(point) {
@@ -102,7 +116,7 @@ pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
             };
             writeln!(
                 out,
-                "{number},{},\"{}\",{},{},{},{},{},{},{},{},{}",
+                "{number},{},\"{}\",{},{},{},{},{},{},{},{},{},{},{}",
                 line.from,
                 line.flags,
                 line.seq,
@@ -112,7 +126,9 @@ pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
                 seen("server"),
                 line.fate.unwrap_or_default(),
                 optional(line.took_ns),
+                optional(line.held_up_ns),
                 line.overtaken,
+                line.lost_behind,
                 line.changed.join(" "),
             )?;
         }
@@ -133,6 +149,11 @@ struct ClockLine {
     offset_ns: Option<i64>,
     error_ns: Option<i64>,
     drift_ppb: Option<i64>,
+    even: Option<bool>,
+    at: Option<crate::time::Timestamp>,
+    captured_twice: [u32; 2],
+    client: String,
+    server: String,
     nat: Option<Nat>,
     verdict: String,
 }
@@ -145,7 +166,8 @@ struct Nat {
 
 impl ClockLine {
     fn of(connection: usize, pair: &Pair) -> Self {
-        let [client, server] = pair.at_server.map(|end| end.to_string());
+        let [client, server] = pair.at_client.ends.map(|end| end.to_string());
+        let [nat_client, nat_server] = pair.at_server.ends.map(|end| end.to_string());
         Self {
             r#type: "clock",
             connection,
@@ -154,7 +176,12 @@ impl ClockLine {
             offset_ns: pair.clocks.map(|clocks| clocks.offset.as_nanos()),
             error_ns: pair.clocks.map(|clocks| clocks.error.as_nanos()),
             drift_ppb: pair.clocks.and_then(|clocks| clocks.drift_ppb),
-            nat: (pair.at_server != pair.at_client).then_some(Nat { client, server }),
+            even: pair.clocks.map(|clocks| clocks.is_even),
+            at: pair.clocks.map(|clocks| clocks.at),
+            captured_twice: pair.captured_twice,
+            client,
+            server,
+            nat: pair.is_translated().then_some(Nat { client: nat_client, server: nat_server }),
             verdict: verdict(pair).join(" "),
         }
     }
@@ -172,7 +199,9 @@ struct PassageLine {
     seen: Vec<Seen>,
     fate: Option<&'static str>,
     took_ns: Option<i64>,
+    held_up_ns: Option<i64>,
     overtaken: bool,
+    lost_behind: bool,
     changed: Vec<&'static str>,
 }
 
@@ -184,11 +213,11 @@ struct Seen {
 }
 
 impl PassageLine {
-    fn of(connection: usize, passage: &Passage) -> Self {
-        let segment = any(passage);
+    fn of(connection: usize, pair: &Pair, passage: &Passage) -> Self {
+        let segment = pair.any(passage);
         let seen = |side: Side, segment: &Segment| Seen { point: side.name(), frame: segment.frame, at: segment.at };
-        let sent = passage.sent.iter().map(|segment| seen(passage.from, segment));
-        let arrived = passage.arrived.iter().map(|segment| seen(passage.from.peer(), segment));
+        let sent = pair.sent(passage).map(|segment| seen(passage.from, segment));
+        let arrived = pair.arrived(passage).map(|segment| seen(passage.from.peer(), segment));
         Self {
             r#type: "passage",
             connection,
@@ -196,24 +225,22 @@ impl PassageLine {
             flags: segment.map_or_else(String::new, |segment| segment.flags.to_string()),
             seq: passage.seq,
             ack: passage.ack,
-            octets: segment.map_or(0, |segment| segment.len),
-            seen: sent.chain(arrived).collect(),
+            octets: passage.octets,
+            seen: sent.into_iter().chain(arrived).collect(),
             fate: passage.fate.name(),
             took_ns: passage.took.map(Span::as_nanos),
+            held_up_ns: passage.held_up.map(Span::as_nanos),
             overtaken: passage.is_overtaken,
+            lost_behind: passage.is_lost_behind,
             changed: passage.changed.iter().map(|change| change.name()).collect(),
         }
     }
 }
 
-fn any(passage: &Passage) -> Option<&Segment> {
-    passage.sent.as_ref().or(passage.arrived.first())
-}
-
 fn counts(pair: &Pair, side: Side) -> String {
     let all = pair.sent_by(side).count();
     let mut text = if all == 1 { "1 segment".to_owned() } else { format!("{all} segments") };
-    for fate in [Fate::Arrived, Fate::Lost, Fate::Duplicated, Fate::Damaged, Fate::Injected] {
+    for fate in Fate::KNOWN {
         let count = pair.count(side, fate);
         if let (Some(name), true) = (fate.name(), count > 0) {
             text += &format!(", {count} {name}");
@@ -230,35 +257,47 @@ fn counts(pair: &Pair, side: Side) -> String {
 fn is_remarkable(passage: &Passage) -> bool {
     !matches!(passage.fate, Fate::Arrived | Fate::Unknown)
         || passage.is_overtaken
+        || passage.is_lost_behind
+        || passage.held_up.is_some()
         || passage.changed.iter().any(|change| *change != Change::Addresses)
 }
 
-fn line(passage: &Passage) -> String {
-    let Some(segment) = any(passage) else { return String::new() };
+fn line(pair: &Pair, passage: &Passage) -> String {
+    let Some(segment) = pair.any(passage) else { return String::new() };
     let mut text = format!("#{}", segment.frame);
-    text += match (&passage.sent, passage.from) {
+    text += match (passage.sent, passage.from) {
         (Some(_), Side::Client) | (None, Side::Server) => " of the client's capture  ",
         (Some(_), Side::Server) | (None, Side::Client) => " of the server's capture  ",
     };
     text += &format!("{} seq {}", segment.flags, passage.seq);
-    if segment.len > 0 {
-        text += &format!(" len {}", segment.len);
+    if passage.octets > 0 {
+        text += &format!(" len {}", passage.octets);
     }
+    if passage.octets < segment.len {
+        text += &format!(" of {}", segment.len);
+    }
+    text += ": ";
     if let (Some(name), true) = (passage.fate.name(), passage.fate != Fate::Arrived) {
-        text += &format!(": {name}");
+        text += name;
         if passage.fate == Fate::Lost {
             text += " on the way to the ";
             text += passage.from.peer().name();
         }
     } else {
-        text.push(':');
+        text += "arrived";
+    }
+    if passage.is_lost_behind {
+        text += &format!(", and lost behind the {}'s capture point", passage.from.peer().name());
+    }
+    if let Some(more) = passage.held_up {
+        text += &format!(", held up for {}", duration(more));
     }
     if passage.is_overtaken {
-        text += " overtaken by a later one";
+        text += ", overtaken by a later one";
     }
     let changed: Vec<_> = passage.changed.iter().map(|of| change(*of)).collect();
     if !changed.is_empty() {
-        text += &format!(" changed ({})", changed.join(", "));
+        text += &format!(", changed ({})", changed.join(", "));
     }
     text
 }

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 
 use self::event::{CallLine, KernelLine, LinkLine, PointLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
+pub use self::status::Crossed;
 use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
 pub use self::stream::EventStream;
 use super::expression::Judged;
@@ -173,6 +174,15 @@ impl<'a> Jsonl<'a> {
     pub fn expectation(&mut self, expected: &str, instead: Option<&str>) -> io::Result<()> {
         let holds = instead.is_none();
         self.lines.object(&ExpectationLine { r#type: "expectation", expected, holds, instead })?;
+        self.end_line()
+    }
+
+    /// Writes a `crossing` line of a run between two hosts: what the link says of a segment, whatever the captures have.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn crossing(&mut self, crossing: &Crossed<'_>) -> io::Result<()> {
+        self.lines.object(crossing)?;
         self.end_line()
     }
 

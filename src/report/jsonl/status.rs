@@ -74,6 +74,22 @@ pub(super) struct ScenarioLine<'a> {
     pub(super) title: &'a str,
 }
 
+/// What the link between two hosts says of a segment.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "crossing")]
+pub struct Crossed<'a> {
+    /// Its number among the frames of the run; `None` where no capture has it.
+    pub frame: Option<u64>,
+    /// Whose host it came from, or pretends to: `client` or `server`.
+    pub from: &'a str,
+    /// When it came into the link.
+    pub at: Timestamp,
+    /// What the link did with it besides carrying it, by name.
+    pub acts: &'a [&'a str],
+    /// When each copy of it was handed to the other host.
+    pub arrivals: &'a [Timestamp],
+}
+
 #[derive(Serialize)]
 pub(super) struct ExpectationLine<'a> {
     pub(super) r#type: &'static str,

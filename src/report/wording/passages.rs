@@ -1,7 +1,7 @@
 //! What became of segments between two capture points, in English.
 
 use crate::flow::Side;
-use crate::passage::{Change, Fate, Pair};
+use crate::passage::{Change, Fate, FoundBy, Pair};
 use crate::report::clock;
 use crate::time::Span;
 use crate::wire::Flags;
@@ -9,65 +9,100 @@ use crate::wire::Flags;
 /// On which side of the middle it was lost, held up or reset: one sentence for each thing that there is to say.
 pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
     let mut sentences = Vec::new();
+    if pair.found_by == FoundBy::Nothing {
+        let lost = pair.count(Side::Client, Fate::Lost);
+        let clocks = if pair.clocks.is_none() { ", if its clock is right" } else { "" };
+        sentences.push(format!(
+            "Nothing of this connection reached the server's capture, which ran at that time{clocks}: {} of the client lost between the two points.",
+            segments(lost)
+        ));
+        return sentences;
+    }
     for side in [Side::Client, Side::Server] {
+        let (own, peer) = (side.name(), side.peer().name());
         let (lost, sent) = (pair.count(side, Fate::Lost), pair.sent_by(side).count());
         if lost > 0 {
-            let of = if lost == 1 { "1 segment".to_owned() } else { format!("{lost} segments") };
             sentences.push(format!(
-                "{of} of the {}'s {sent} left its host and did not reach the {}'s: lost between the two points.",
-                side.name(),
-                side.peer().name()
+                "{lost} of the {own}'s {} left its host and did not reach the {peer}'s: lost between the two points.",
+                segments(sent)
+            ));
+        }
+        let behind = pair.sent_by(side).filter(|passage| passage.is_lost_behind).count();
+        if behind > 0 {
+            sentences.push(format!(
+                "{} of the {own} passed the {peer}'s capture point, and the {peer} went on asking for the octets: lost behind that point.",
+                segments(behind)
             ));
         }
         let damaged = pair.count(side, Fate::Damaged);
         if damaged > 0 {
-            let of = if damaged == 1 { "1 segment".to_owned() } else { format!("{damaged} segments") };
-            sentences.push(format!("Octets of {of} of the {} were changed between the two points.", side.name()));
+            sentences.push(format!(
+                "{} of the {own} changed between the two points, without the checksum.",
+                segments(damaged)
+            ));
         }
         let doubled = pair.count(side, Fate::Duplicated);
         if doubled > 0 {
-            let of = if doubled == 1 { "1 segment".to_owned() } else { format!("{doubled} segments") };
-            sentences
-                .push(format!("{of} of the {} arrived more than once: copied between the two points.", side.name()));
-        }
-        for forged in pair.sent_by(side).filter(|passage| passage.fate == Fate::Injected) {
-            let is_reset = forged.arrived.iter().any(|segment| segment.flags.contains(Flags::RST));
-            let what = if is_reset { "A RST" } else { "A segment" };
             sentences.push(format!(
-                "{what} came to the {} in the {}'s name, whose host did not send it: it comes from between.",
-                side.peer().name(),
-                side.name()
+                "{} of the {own} arrived more than once: copied between the two points.",
+                segments(doubled)
             ));
         }
-        let resets = pair
+        let held_up: Vec<_> = pair.sent_by(side).filter_map(|passage| passage.held_up).collect();
+        if let Some(most) = held_up.iter().max() {
+            sentences.push(format!(
+                "{} of the {own} held up between the two points: up to {} longer on the way than the fastest.",
+                segments(held_up.len()),
+                clock::duration(*most, "µ")
+            ));
+        }
+        for forged in pair.sent_by(side).filter(|passage| passage.fate == Fate::Injected) {
+            let is_reset = pair.arrived(forged).any(|segment| segment.flags.contains(Flags::RST));
+            let what = if is_reset { "A RST" } else { "A segment" };
+            sentences.push(format!(
+                "{what} came to the {peer} in the {own}'s name, whose host did not send it: it comes from between.",
+            ));
+        }
+        let uncaptured = pair.count(side, Fate::Uncaptured);
+        if uncaptured > 0 {
+            sentences.push(format!(
+                "{} of the {own} passed both points, by what followed, but one of the captures lacks {}.",
+                segments(uncaptured),
+                if uncaptured == 1 { "it" } else { "them" }
+            ));
+        }
+        let mut resets = pair
             .sent_by(side)
-            .filter(|passage| passage.sent.as_ref().is_some_and(|segment| segment.flags.contains(Flags::RST)));
-        if resets.count() > 0 {
-            sentences.push(format!("The {} itself sent a RST.", side.name()));
+            .filter(|passage| pair.sent(passage).is_some_and(|segment| segment.flags.contains(Flags::RST)));
+        if resets.next().is_some() {
+            sentences.push(format!("The {own} itself sent a RST."));
         }
     }
     if sentences.is_empty() {
-        sentences.push("Between the two points nothing was lost, copied or made up.".to_owned());
+        sentences.push("Between the two points nothing was lost, copied, held up or made up.".to_owned());
     }
-    if let (Some([least, _, most]), Some([least_back, _, most_back])) =
-        (pair.delays(Side::Client), pair.delays(Side::Server))
-    {
-        for (side, least, most) in [(Side::Client, least, most), (Side::Server, least_back, most_back)] {
-            // What the clocks' error could hide is no delay.
-            let error = pair.clocks.map_or(0, |clocks| clocks.error.as_nanos());
-            if most.as_nanos() > 3 * least.as_nanos().max(1)
-                && most.as_nanos() - least.as_nanos() > 2 * error.min(least.as_nanos().max(0))
-            {
-                sentences.push(format!(
-                    "Segments of the {} were held up between the two points: the slowest took {} longer than the fastest.",
-                    side.name(),
-                    clock::duration(Span(most.as_nanos() - least.as_nanos()), "µ")
-                ));
-            }
+    let fastest = |side: Side| pair.delays(side).map(|[fastest, ..]| fastest.as_nanos());
+    let round_trip = fastest(Side::Client).zip(fastest(Side::Server)).map(|(there, back)| there + back);
+    for side in [Side::Client, Side::Server] {
+        let Some((answer, round_trip)) = pair.slowest_answer(side).zip(round_trip) else { continue };
+        if answer.as_nanos() > round_trip.max(SLOW) {
+            sentences.push(format!(
+                "The {}'s host took up to {} from octets that came to its own next ones, and the way both ways {}: that time passed at the {0}.",
+                side.name(),
+                clock::duration(answer, "µ"),
+                clock::duration(Span(round_trip), "µ")
+            ));
         }
     }
     sentences
 }
+
+fn segments(count: usize) -> String {
+    if count == 1 { "1 segment".to_owned() } else { format!("{count} segments") }
+}
+
+/// An answer that comes within this, in nanoseconds, is not called slow.
+const SLOW: i64 = 10_000_000;
 
 /// What was changed on the way.
 pub(crate) fn change(change: Change) -> String {

@@ -1,0 +1,646 @@
+//! Every scenario between two hosts: what the two saved captures tell by themselves is what the link says that it did, also through a
+//! translator of addresses, with a clock that is wrong and gains, with segments cut or put together at one end, and with captures that
+//! begin late, are cut short, or hold each frame twice.
+
+mod executable;
+mod users;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use tcpflow::capture::{FileSource, FrameSource, OwnedFrame, Writer};
+use tcpflow::lab::{CATALOG, Definition};
+use tcpflow::time::{Span, Timestamp};
+use users::{Program, Who};
+
+#[test]
+fn two_captures_tell_what_the_link_did_and_nothing_else() {
+    let mut told = Told::default();
+    for played in played() {
+        told.hold(played, &paired(&played.sides), &Rewritten::default());
+    }
+    told.end("as they are");
+    assert!(told.connections >= 38, "{} connections", told.connections);
+    for fate in ["arrived", "lost", "duplicated", "damaged", "injected"] {
+        assert!(told.fates.get(fate).is_some_and(|count| *count > 0), "nothing was {fate}: {:?}", told.fates);
+    }
+}
+
+#[test]
+fn also_through_a_translator_with_a_clock_that_is_wrong_and_gains() {
+    let mut told = Told::default();
+    for played in played() {
+        let rewritten = Rewritten { offset: 3_000_000_000, gains_ppm: 50, translates: true };
+        let server = played.rewrite(
+            "nat",
+            1,
+            |frames| {
+                for frame in frames.iter_mut() {
+                    frame.at = frame.at.map(|at| rewritten.moment(played.ran[1][0], at));
+                    translate(&mut frame.bytes);
+                }
+            },
+            |at| rewritten.moment(played.ran[1][0], at),
+        );
+        let mut arguments =
+            vec!["--client-side".as_ref(), played.sides[0].as_os_str(), "--server-side".as_ref(), server.as_os_str()];
+        // Where nothing arrives, nothing tells how the clocks stand.
+        if played.crossings.iter().all(|crossing| crossing.arrivals.is_empty()) {
+            arguments.extend(["--offset", "3s"].map(std::ffi::OsStr::new));
+        }
+        told.hold(played, &analyzed(&arguments), &rewritten);
+    }
+    told.end("translated, 3 s ahead and gaining 50 ppm");
+}
+
+#[test]
+fn segments_that_are_whole_at_one_end_and_cut_at_the_other_are_paired_by_their_octets() {
+    let mut joined = 0;
+    for played in played() {
+        for (end, most) in [(0, 65_000), (1, 65_000), (0, 4_000)] {
+            let mut count = 0;
+            let file = played.rewrite(
+                &format!("whole-{end}-{most}"),
+                end,
+                |frames| count = put_together(frames, most),
+                |at| at,
+            );
+            if count == 0 {
+                continue;
+            }
+            joined += count;
+            let mut sides = played.sides.clone();
+            sides[end] = file;
+            let lines = paired(&sides);
+            // Octets that were lost, and that came, are those that the link says, wherever segments begin.
+            let octets = |fate: &str| -> u64 {
+                let is_one = |line: &&Value| line["type"] == "passage" && line["fate"] == fate;
+                lines.iter().filter(is_one).map(|line| line["octets"].as_u64().unwrap()).sum()
+            };
+            let crossed = |is_one: &dyn Fn(&Crossing) -> bool| -> u64 {
+                played.crossings.iter().filter(|crossing| is_one(crossing)).map(|crossing| crossing.octets).sum()
+            };
+            let lost = crossed(&|crossing| crossing.arrivals.is_empty());
+            let injected = crossed(&|crossing| crossing.acts.contains(&"injected".to_owned()));
+            let name = &played.name;
+            assert_eq!(octets("injected"), injected, "{name}, whole at {end}, {most}");
+            let unknown: u64 =
+                lines.iter().filter(|line| line["fate"].is_null()).filter_map(|line| line["octets"].as_u64()).sum();
+            assert_eq!(octets("lost") + unknown, lost, "{name}, whole at {end}, {most}");
+            assert_eq!(octets("uncaptured"), 0, "{name}, whole at {end}, {most}");
+            let all = crossed(&|_| true);
+            let other = ["arrived", "duplicated", "damaged"].map(octets).iter().sum::<u64>();
+            assert_eq!(other + lost + injected, all, "{name}, whole at {end}, {most}");
+        }
+    }
+    assert!(joined > 300, "{joined} segments were put together");
+}
+
+#[test]
+fn a_capture_that_was_cut_short_pairs_as_well() {
+    let mut told = Told::default();
+    for played in played() {
+        let server = played.rewrite(
+            "snap",
+            1,
+            |frames| {
+                for frame in frames.iter_mut() {
+                    frame.bytes = frame.bytes[..frame.bytes.len().min(96)].into();
+                }
+            },
+            |at| at,
+        );
+        told.cut = true;
+        told.hold(played, &paired(&[played.sides[0].clone(), server]), &Rewritten::default());
+    }
+    told.end("96 octets of each frame at the server");
+}
+
+#[test]
+fn frames_that_a_capture_holds_twice_are_not_lost_or_copied() {
+    let mut told = Told::default();
+    for played in played() {
+        // A frame of the copy has the number of its original.
+        for end in [0, 1] {
+            if played.frames[end].len() < 8 {
+                continue;
+            }
+            let file = played.rewrite(
+                &format!("twice-{end}"),
+                end,
+                |frames| {
+                    *frames = frames.iter().flat_map(|frame| [frame.clone(), frame.clone()]).collect();
+                },
+                |at| at,
+            );
+            let mut sides = played.sides.clone();
+            sides[end] = file;
+            let mut lines = paired(&sides);
+            for seen in lines.iter_mut().filter_map(|line| line["seen"].as_array_mut()).flatten() {
+                if seen["point"] == ["client", "server"][end] {
+                    seen["frame"] = seen["frame"].as_u64().unwrap().div_ceil(2).into();
+                }
+            }
+            told.hold(played, &lines, &Rewritten::default());
+        }
+    }
+    told.end("each frame twice");
+}
+
+#[test]
+fn what_came_before_a_capture_began_is_neither_lost_nor_made_up() {
+    let mut told = 0;
+    for played in played() {
+        for end in [0, 1] {
+            let (skipped, begins) = (5, played.frames[end].get(5).and_then(|frame| frame.at));
+            let Some(begins) = begins else { continue };
+            let file = played.rewrite(
+                &format!("late-{end}"),
+                end,
+                |frames| _ = frames.drain(..skipped),
+                |at| if at < begins { begins } else { at },
+            );
+            let mut sides = played.sides.clone();
+            sides[end] = file;
+            let lines = paired(&sides);
+            let whole = paired(&played.sides);
+            let count = |lines: &[Value], fate: &str| {
+                lines.iter().filter(|line| line["type"] == "passage" && line["fate"] == fate).count()
+            };
+            for fate in ["lost", "injected", "damaged", "duplicated", "uncaptured"] {
+                assert!(
+                    count(&lines, fate) <= count(&whole, fate),
+                    "{} late at {end}: {fate}: {lines:#?}",
+                    played.name
+                );
+            }
+            told += count(&lines, "arrived");
+        }
+    }
+    assert!(told > 1000, "{told} segments arrived");
+}
+
+#[test]
+fn two_interfaces_of_one_file_are_two_points() {
+    let played = played().iter().find(|played| played.name == "data-lost").unwrap();
+    let path = played.sides[0].with_file_name("both.pcapng");
+    fs::write(&path, two_interfaces(&played.frames)).unwrap();
+    let lines = analyzed(&[
+        path.as_os_str(),
+        "--client-side".as_ref(),
+        "eth-c".as_ref(),
+        "--server-side".as_ref(),
+        "eth-s".as_ref(),
+    ]);
+    let fates = |lines: &[Value]| -> Vec<Value> {
+        lines.iter().filter(|line| line["type"] == "passage").map(|line| line["fate"].clone()).collect()
+    };
+    assert_eq!(fates(&lines), fates(&paired(&played.sides)));
+    assert!(fates(&lines).contains(&"lost".into()));
+    let output = program()
+        .played_by(Who::User)
+        .arg("analyze")
+        .arg(&path)
+        .args(["--client-side", "eth0", "--server-side", "eth-s"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("no interface is called eth0; there are eth-c, eth-s"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn captures_of_different_connections_are_said_to_share_none() {
+    let of = |name: &str| played().iter().find(|played| played.name == name).unwrap();
+    let sides = [of("ipv6").sides[0].clone(), of("data-lost").sides[1].clone()];
+    let output = program()
+        .played_by(Who::User)
+        .args(["analyze", "--client-side"])
+        .arg(&sides[0])
+        .arg("--server-side")
+        .arg(&sides[1])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("no connection is in both captures"), "{errors}");
+}
+
+/// A scenario's run: what the link says, and what each host captured.
+struct Played {
+    name: &'static str,
+    definition: Definition,
+    crossings: Vec<Crossing>,
+    sides: [PathBuf; 2],
+    frames: [Vec<OwnedFrame>; 2],
+    ran: [[Timestamp; 2]; 2],
+}
+
+/// What the link says of a segment.
+struct Crossing {
+    from: usize,
+    /// Where it was captured first: at which end, and as which frame there.
+    seen: (usize, u64),
+    /// When it was captured there.
+    at: i64,
+    octets: u64,
+    is_syn: bool,
+    acts: Vec<String>,
+    arrivals: Vec<i64>,
+}
+
+/// What was done with the server's capture.
+#[derive(Default)]
+struct Rewritten {
+    offset: i64,
+    gains_ppm: i64,
+    translates: bool,
+}
+
+impl Rewritten {
+    fn moment(&self, began: Timestamp, at: Timestamp) -> Timestamp {
+        let gained = at.since(began).as_nanos() / 1_000_000 * self.gains_ppm;
+        at.after(Span(self.offset + gained))
+    }
+}
+
+/// What did not agree, and how much did.
+#[derive(Default)]
+struct Told {
+    wrong: Vec<String>,
+    fates: HashMap<String, usize>,
+    connections: usize,
+    cut: bool,
+}
+
+impl Told {
+    fn end(&self, what: &str) {
+        eprintln!("{what}: {} connections, {:?}", self.connections, self.fates);
+        let first = self.wrong.iter().take(12).map(String::as_str).collect::<Vec<_>>().join("\n");
+        assert!(self.wrong.is_empty(), "{what}: {} are wrong:\n{first}", self.wrong.len());
+    }
+
+    /// Holds what was found in the captures against what the link says.
+    fn hold(&mut self, played: &Played, lines: &[Value], rewritten: &Rewritten) {
+        let name = played.name;
+        let mut found: HashMap<(usize, u64), &Value> = HashMap::new();
+        for line in lines.iter().filter(|line| line["type"] == "passage") {
+            let seen = &line["seen"][0];
+            let point = usize::from(seen["point"] == "server");
+            if found.insert((point, seen["frame"].as_u64().unwrap()), line).is_some() {
+                self.wrong.push(format!("{name}: {line} is there twice"));
+            }
+        }
+        let last = played.crossings.iter().flat_map(|crossing| crossing.arrivals.iter().chain([&crossing.at])).max();
+        let longest = found.values().filter_map(|line| line["took_ns"].as_i64()).max().unwrap_or(0);
+        for (place, crossing) in played.crossings.iter().enumerate() {
+            let Some(line) = found.remove(&crossing.seen) else {
+                self.wrong.push(format!("{name}: frame {:?} was not told", crossing.seen));
+                continue;
+            };
+            let is = |act: &str| crossing.acts.iter().any(|known| known == act);
+            let fate = match crossing.arrivals.len() {
+                _ if is("injected") => "injected",
+                0 => "lost",
+                1 if is("damaged") => "damaged",
+                1 => "arrived",
+                _ => "duplicated",
+            };
+            // Of what was sent right before the capture ended nobody can tell.
+            let is_last = fate == "lost" && last.is_some_and(|last| crossing.at + longest >= *last);
+            // Nor of what came after it.
+            let ended = played.ran[1 - crossing.from][1].as_nanos();
+            let is_last = is_last || crossing.arrivals.iter().any(|at| *at >= ended);
+            // Nor what of octets that were not captured was changed.
+            let is_unseen = self.cut && fate == "damaged" && line["fate"] != "damaged";
+            let is_it =
+                line["fate"] == fate || is_last && line["fate"].is_null() || is_unseen && line["fate"] == "arrived";
+            if !is_it {
+                self.wrong.push(format!("{name}: the link says {fate}: {line}"));
+            }
+            *self.fates.entry(line["fate"].as_str().unwrap_or("unknown").to_owned()).or_default() += 1;
+            let times = line["seen"].as_array().unwrap().len();
+            if times != crossing.arrivals.len() + usize::from(!is("injected")) && !is_last {
+                self.wrong.push(format!("{name}: it arrived {} times: {line}", crossing.arrivals.len()));
+            }
+            let later = played.crossings[place + 1..].iter().filter(|later| later.from == crossing.from);
+            let mut later = later.filter(|later| !later.acts.iter().any(|act| act == "injected"));
+            let is_overtaken = !is("injected")
+                && crossing
+                    .arrivals
+                    .first()
+                    .is_some_and(|at| later.any(|later| later.arrivals.first().is_some_and(|later| later < at)));
+            if line["overtaken"] != is_overtaken && !is_last {
+                self.wrong.push(format!("{name}: overtaken: {is_overtaken}: {line}"));
+            }
+            if line["lost_behind"] != false {
+                self.wrong.push(format!("{name}: nothing is lost behind the points: {line}"));
+            }
+            self.hold_delay(played, crossing, line);
+            let changed: Vec<_> = line["changed"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let changed: Vec<_> = changed.into_iter().filter(|change| *change != "addresses").collect();
+            let link = played.definition.setting.link.as_ref().unwrap();
+            let expected = match () {
+                () if line["seen"].as_array().unwrap().len() < 2 || is_unseen => vec![],
+                () if is("marked") => vec!["congestion"],
+                () if is("damaged") && crossing.octets > 0 => vec!["octets"],
+                () if is("damaged") => vec!["window"],
+                () if crossing.is_syn && link.clamp_mss.is_some() => vec!["mss"],
+                () if crossing.is_syn && crossing.from == 0 && link.strip_window_scale => vec!["window_scale"],
+                () => vec![],
+            };
+            if changed != expected {
+                self.wrong.push(format!("{name}: the link changed {expected:?}: {line}"));
+            }
+        }
+        self.wrong.extend(found.values().map(|line| format!("{name}: the link has no such segment: {line}")));
+        self.hold_clocks(played, lines, rewritten);
+    }
+
+    /// What was held up was held up, and what the link delayed by a rule is told as that.
+    fn hold_delay(&mut self, played: &Played, crossing: &Crossing, line: &Value) {
+        let link = played.definition.setting.link.as_ref().unwrap();
+        let took = crossing.arrivals.first().map_or(0, |arrived| arrived - crossing.at);
+        match line["held_up_ns"].as_i64() {
+            Some(held_up) if took < link.delay.as_nanos() + 2_000_000 => {
+                self.wrong
+                    .push(format!("{}: it took {took} ns, and was not held up for {held_up}: {line}", played.name));
+            }
+            None if crossing.acts.iter().any(|act| act == "delayed") => {
+                self.wrong.push(format!("{}: the link delayed it: {line}", played.name));
+            }
+            _ => {}
+        }
+    }
+
+    fn hold_clocks(&mut self, played: &Played, lines: &[Value], rewritten: &Rewritten) {
+        let took = |side: &str| {
+            let of = lines.iter().filter(|line| line["from"] == side).filter_map(|line| line["took_ns"].as_i64());
+            of.min()
+        };
+        for line in lines.iter().filter(|line| line["type"] == "clock") {
+            self.connections += 1;
+            let Some(offset) = line["offset_ns"].as_i64() else {
+                assert_eq!(line["found_by"], "nothing", "{}: {line}", played.name);
+                continue;
+            };
+            let at = nanos(&line["at"]);
+            let truth = rewritten.moment(played.ran[1][0], Timestamp::from_nanos(at)).as_nanos() - at;
+            if line["found_by"] == "nothing" {
+                continue;
+            }
+            let round_trip = took("client").unwrap() + took("server").unwrap();
+            let off = (offset - truth).abs();
+            if off > round_trip / 2 || off > line["error_ns"].as_i64().unwrap() {
+                self.wrong.push(format!("{}: the offset is {truth}, the round trip {round_trip}: {line}", played.name));
+            }
+            if rewritten.translates != !line["nat"].is_null() {
+                self.wrong.push(format!("{}: translated: {}: {line}", played.name, rewritten.translates));
+            }
+        }
+    }
+}
+
+impl Played {
+    fn of(name: &'static str, definition: Definition, folder: &Path) -> Self {
+        let saved = folder.join(format!("{name}.pcapng"));
+        let who = [Who::User, Who::Root, Who::Sudo][name.len() % 3];
+        let who = if who.is_playable() { who } else { Who::User };
+        let output =
+            program().played_by(who).args(["demo", name, "--format", "jsonl", "--save"]).arg(&saved).output().unwrap();
+        // Whether it went as the scenario says is another test's.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = json(&output.stdout);
+        let sides = ["client", "server"].map(|side| folder.join(format!("{name}-{side}.pcapng")));
+        let [(client, ran), (server, ran_there)] = sides.each_ref().map(|path| read(path));
+        let mut played =
+            Self { name, definition, crossings: Vec::new(), sides, frames: [client, server], ran: [ran, ran_there] };
+        let segments: HashMap<u64, &Value> = lines
+            .iter()
+            .filter(|line| line["type"] == "segment")
+            .map(|line| (line["frame"].as_u64().unwrap(), line))
+            .collect();
+        for line in lines.iter().filter(|line| line["type"] == "crossing") {
+            let Some(frame) = line["frame"].as_u64() else {
+                // The actors end after the captures, and with them what is still open.
+                assert!(nanos(&line["at"]) >= ran[1].as_nanos(), "{name}: {line} was not captured");
+                continue;
+            };
+            let segment = segments[&frame];
+            let acts: Vec<String> =
+                line["acts"].as_array().unwrap().iter().map(|act| act.as_str().unwrap().to_owned()).collect();
+            let from = usize::from(line["from"] == "server");
+            let end = if acts.iter().any(|act| act == "injected") { 1 - from } else { from };
+            let at = nanos(&segment["at"]);
+            let mut same = played.frames[end].iter().filter(|frame| frame.at == Some(Timestamp::from_nanos(at)));
+            let frame = same.next().unwrap_or_else(|| panic!("{name}: {line} was captured")).number;
+            assert!(same.next().is_none(), "{name}: two frames at {at}");
+            let arrivals = line["arrivals"].as_array().unwrap().iter().map(nanos).collect();
+            let octets = segment["octets"].as_u64().unwrap();
+            let is_syn = segment["flags"].as_str().unwrap().contains("SYN");
+            played.crossings.push(Crossing { from, seen: (end, frame), at, octets, is_syn, acts, arrivals });
+        }
+        played
+    }
+
+    /// The capture of one end, changed.
+    fn rewrite(
+        &self,
+        what: &str,
+        end: usize,
+        change: impl FnOnce(&mut Vec<OwnedFrame>),
+        moment: impl Fn(Timestamp) -> Timestamp,
+    ) -> PathBuf {
+        let path = self.sides[end].with_file_name(format!("{}-{what}.pcapng", self.name));
+        let mut frames = self.frames[end].clone();
+        change(&mut frames);
+        let mut writer = Writer::create(&path).unwrap();
+        frames.iter().for_each(|frame| writer.write(&frame.as_frame(), &[]).unwrap());
+        let [began, ended] = self.ran[end];
+        writer.ran(moment(began), moment(ended));
+        writer.finish().unwrap();
+        executable_by_all(&path, 0o644);
+        path
+    }
+}
+
+/// All scenarios with two hosts, played once.
+fn played() -> &'static [Played] {
+    static PLAYED: OnceLock<Vec<Played>> = OnceLock::new();
+    PLAYED.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("tcpflow-lab-pairs-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        executable_by_all(&folder, 0o777);
+        let definitions = CATALOG.iter().map(|entry| (entry.name, entry.read(&[]).unwrap()));
+        let two_hosts: Vec<_> = definitions.filter(|(_, definition)| definition.setting.link.is_some()).collect();
+        let (next, total) = (AtomicUsize::new(0), two_hosts.len());
+        let two_hosts: Vec<_> = two_hosts.into_iter().map(|one| std::sync::Mutex::new(Some(one))).collect();
+        std::thread::scope(|scope| {
+            let play = || {
+                let mut done = Vec::new();
+                while let Some(one) = two_hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (name, definition) = one.lock().unwrap().take().unwrap();
+                    done.push(Played::of(name, definition, &folder));
+                }
+                done
+            };
+            let threads: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(play)).collect();
+            let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+            assert_eq!(all.len(), total);
+            all
+        })
+    })
+}
+
+fn program() -> &'static Program {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    PROGRAM.get_or_init(|| Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow"))))
+}
+
+fn paired(sides: &[PathBuf; 2]) -> Vec<Value> {
+    analyzed(&["--client-side".as_ref(), sides[0].as_os_str(), "--server-side".as_ref(), sides[1].as_os_str()])
+}
+
+/// The json lines of `analyze`, each of which is as the schema has it.
+fn analyzed(arguments: &[&std::ffi::OsStr]) -> Vec<Value> {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    let schema = SCHEMA.get_or_init(|| {
+        let schema: Value = serde_json::from_str(include_str!("../docs/output.schema.json")).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    });
+    let output =
+        program().played_by(Who::User).args(["analyze", "--format", "jsonl"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = json(&output.stdout);
+    lines.iter().for_each(|line| assert!(schema.is_valid(line), "{line}"));
+    lines
+}
+
+fn json(text: &[u8]) -> Vec<Value> {
+    String::from_utf8_lossy(text).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn read(path: &Path) -> (Vec<OwnedFrame>, [Timestamp; 2]) {
+    let mut source = FileSource::open(path).unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = source.next_frame().unwrap() {
+        frames.push(OwnedFrame::of(&frame));
+    }
+    (frames, source.ran().unwrap())
+}
+
+fn nanos(text: &Value) -> i64 {
+    let (seconds, nanos) = text.as_str().unwrap().split_once('.').unwrap();
+    seconds.parse::<i64>().unwrap() * 1_000_000_000 + nanos.parse::<i64>().unwrap()
+}
+
+/// Has the client behind a translator: another address and port in both directions, the checksums with it.
+fn translate(frame: &mut [u8]) {
+    let (addresses, half, tcp) = match frame[14] >> 4 {
+        4 if frame[23] == 6 => (26, 4, 14 + usize::from(frame[14] & 15) * 4),
+        6 if frame[20] == 6 => (22, 16, 54),
+        _ => return,
+    };
+    for (address, port) in [(addresses, tcp), (addresses + half, tcp + 2)] {
+        let number = u16::from_be_bytes([frame[port], frame[port + 1]]);
+        if !(50_001..51_000).contains(&number) {
+            continue;
+        }
+        let last = address + half - 2;
+        for (place, value) in [(last, 0x4d07), (port, number + 11_000)] {
+            let old = u16::from_be_bytes([frame[place], frame[place + 1]]);
+            frame[place..place + 2].copy_from_slice(&value.to_be_bytes());
+            let is_address = place == last;
+            if is_address && half == 4 {
+                amend(&mut frame[24..26], old, value);
+            }
+            amend(&mut frame[tcp + 16..tcp + 18], old, value);
+        }
+    }
+}
+
+/// A checksum after one word of what it covers was changed (RFC 1624).
+fn amend(checksum: &mut [u8], old: u16, new: u16) {
+    let sum = u32::from(!u16::from_be_bytes([checksum[0], checksum[1]])) + u32::from(!old) + u32::from(new);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    checksum.copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+/// Puts segments of IPv4 together that follow each other as an interface with segmentation offload would have them, up to so many octets;
+/// how many were put to another.
+fn put_together(frames: &mut Vec<OwnedFrame>, most: usize) -> usize {
+    let mut whole: Vec<OwnedFrame> = Vec::new();
+    let mut count = 0;
+    for frame in frames.drain(..) {
+        let parts = |frame: &[u8]| {
+            let is_tcp = frame[14] == 0x45 && frame[23] == 6;
+            let header = 34 + usize::from(frame.get(46).copied().unwrap_or(0) >> 4) * 4;
+            let is_data = is_tcp && frame.len() > header && frame[47] & 0x07 == 0;
+            is_data.then(|| {
+                let seq = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+                (header, seq, frame.len() - header)
+            })
+        };
+        let follows = whole.last().and_then(|last| {
+            let ((header, seq, len), (other, next, more)) = (parts(&last.bytes)?, parts(&frame.bytes)?);
+            let same = |range: std::ops::Range<usize>| last.bytes[range.clone()] == frame.bytes[range];
+            let is_next = seq.wrapping_add(len as u32) == next && len + more <= most;
+            // Addresses, ports, acknowledgement, window and options.
+            let alike = same(26..38) && same(42..46) && same(48..50) && header == other && same(54..header);
+            (is_next && alike).then_some(header)
+        });
+        match (whole.last_mut(), follows) {
+            (Some(last), Some(header)) => {
+                let mut bytes = [&last.bytes[..], &frame.bytes[header..]].concat();
+                let len = (bytes.len() - 14) as u16;
+                bytes[16..18].copy_from_slice(&len.to_be_bytes());
+                bytes[47] |= frame.bytes[47];
+                last.wire_len = bytes.len() as u32;
+                last.bytes = bytes.into();
+                count += 1;
+            }
+            _ => whole.push(frame),
+        }
+    }
+    *frames = whole;
+    count
+}
+
+/// A pcapng file with two interfaces, in the order of time.
+fn two_interfaces(frames: &[Vec<OwnedFrame>; 2]) -> Vec<u8> {
+    let block = |kind: u32, body: &[u8]| {
+        let body = [body, &[0; 3][..body.len().next_multiple_of(4) - body.len()]].concat();
+        let length = (body.len() as u32 + 12).to_le_bytes();
+        [&kind.to_le_bytes(), &length[..], &body, &length].concat()
+    };
+    let mut file = block(0x0a0d_0d0a, &[&0x1a2b_3c4du32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+    for name in ["eth-c", "eth-s"] {
+        let padded = [name.as_bytes(), &[0; 3]].concat();
+        // if_name, and if_tsresol: nanoseconds.
+        let options = [&[2, 0, 5, 0][..], &padded, &[9, 0, 1, 0, 9, 0, 0, 0]].concat();
+        file.extend(block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0][..], &options].concat()));
+    }
+    let both = (0u32..).zip(frames).flat_map(|(end, frames)| frames.iter().map(move |frame| (frame.at, end, frame)));
+    let mut both: Vec<_> = both.collect();
+    both.sort_by_key(|(at, end, _)| (*at, *end));
+    for (at, end, frame) in both {
+        let at = at.unwrap().as_nanos() as u64;
+        let len = frame.bytes.len() as u32;
+        let words = [end, (at >> 32) as u32, at as u32, len, len].map(u32::to_le_bytes).concat();
+        file.extend(block(6, &[&words[..], &frame.bytes].concat()));
+    }
+    file
+}
+
+fn executable_by_all(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+const SIDE_BY_SIDE: usize = 4;
