@@ -124,6 +124,17 @@ pub enum Color {
     Never,
 }
 
+/// By what the calls of programs are watched.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// ptrace where it is permitted, else perf; for -p always perf
+    Auto,
+    /// Threads stop at each call (ptrace, seccomp): exact, everybody's own programs
+    Ptrace,
+    /// The kernel records calls (perf_event_open) and stops nothing: cheaper, but what lies in memory is seen in part, and records can be lost
+    Perf,
+}
+
 /// The form of the output.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
@@ -283,8 +294,17 @@ pub enum End {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Run {
     /// The command and its arguments, after `--`
-    #[arg(last = true, value_name = "COMMAND", required_unless_present = "server", conflicts_with_all = ["server", "client"], value_hint = ValueHint::CommandWithArguments)]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["server", "pid"], conflicts_with_all = ["server", "client", "pid"], value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+    /// Join a process that runs already, by its number, until Ctrl-C or its end; it goes on unharmed. May be given several times
+    #[arg(long, short = 'p', value_name = "PID", conflicts_with_all = ["server", "client", "isolated", "exact"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+    /// By what calls are watched
+    #[arg(long, value_enum, default_value_t = Backend::Auto, value_name = "WHICH")]
+    pub backend: Backend,
+    /// Lose no call: stop the program at each, as ptrace does, whatever it costs
+    #[arg(long, conflicts_with = "backend")]
+    pub exact: bool,
     /// A server to run beside clients, as one word that is split as a shell does (but no shell runs it)
     #[arg(long, value_name = "COMMAND", requires = "client")]
     pub server: Option<String>,

@@ -287,7 +287,11 @@ mod tests {
         polled.sockets[0].role = Role::Polled { events: PollEvents::POLLIN, revents: None };
         polled.returned = None;
         let calls = vec![
-            call(0, Op::Send { by: Sending::Send, len: u64::MAX, flags: MessageFlags::MSG_OOB }, Err(Errno::EPIPE)),
+            call(
+                0,
+                Op::Send { by: Sending::Send, len: Some(u64::MAX), flags: MessageFlags::MSG_OOB },
+                Err(Errno::EPIPE),
+            ),
             call(
                 1,
                 Op::SetOption {

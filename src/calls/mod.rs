@@ -138,6 +138,8 @@ pub enum Activity {
 pub enum Effect {
     /// Makes a socket.
     Open,
+    /// Nothing: it was there when the process was joined.
+    Found,
     /// Sets or reads an option; SO_LINGER with zero time has its own.
     Option,
     /// Sets SO_LINGER to a time of zero: the next close resets the connection.
@@ -173,6 +175,7 @@ impl Effect {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Found => "found",
             Self::Option => "option",
             Self::LingerZero => "linger_zero",
             Self::Bind => "bind",
@@ -272,6 +275,7 @@ impl Call {
         let released = used.is_some_and(|used| used.role == Role::Released);
         match &self.op {
             Op::Socket { .. } => Effect::Open,
+            Op::Found { .. } => Effect::Found,
             Op::Bind { .. } => Effect::Bind,
             Op::Listen { .. } => Effect::Listen,
             Op::Connect { .. } => Effect::Connect,

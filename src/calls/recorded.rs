@@ -313,7 +313,7 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// As for [`send`](Self::send).
     pub fn send_with(&mut self, socket: &Socket, octets: &[u8], flags: MessageFlags) -> Result<usize, Errno> {
-        let op = Op::Send { by: Sending::Send, len: octets.len() as u64, flags };
+        let op = Op::Send { by: Sending::Send, len: Some(octets.len() as u64), flags };
         let send = || socket::send(socket.fd.as_raw_fd(), octets, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), send, |sent| *sent as i64);
         self.moved(result.map(|sent| octets.get(..sent).unwrap_or(octets)), socket);
@@ -333,7 +333,7 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// As for [`recv`](Self::recv).
     pub fn recv_with(&mut self, socket: &Socket, room: &mut [u8], flags: MessageFlags) -> Result<usize, Errno> {
-        let op = Op::Receive { by: Receiving::Recv, len: room.len() as u64, flags };
+        let op = Op::Receive { by: Receiving::Recv, len: Some(room.len() as u64), flags };
         let recv = || socket::recv(socket.fd.as_raw_fd(), room, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), recv, |received| *received as i64);
         let took_none = flags.intersects(MessageFlags::MSG_PEEK | MessageFlags::MSG_OOB);

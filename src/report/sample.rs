@@ -40,8 +40,8 @@ fn op(shown: &str, effect: Effect) -> Op {
         Effect::Listen => Op::Listen { backlog: args[0].parse().expect("backlog") },
         Effect::Accept => Op::Accept { flags: None },
         Effect::Connect => Op::Connect { address: address() },
-        Effect::Send => Op::Send { by: Sending::Send, len: len(), flags: flags() },
-        Effect::Receive => Op::Receive { by: Receiving::Recv, len: len(), flags: flags() },
+        Effect::Send => Op::Send { by: Sending::Send, len: Some(len()), flags: flags() },
+        Effect::Receive => Op::Receive { by: Receiving::Recv, len: Some(len()), flags: flags() },
         Effect::Close => Op::Close,
         _ => Op::Other {
             name: name.to_owned().into(),

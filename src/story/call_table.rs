@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::EventId;
+use super::timeline::End;
 use crate::calls::{CallId, Lifetime, Lifetimes, ThreadId};
 use crate::flow::{ConnectionId, Side};
 
@@ -15,6 +16,9 @@ pub(super) struct CallTable {
     /// The last call of each thread that has returned, of which more may be said.
     pub(super) last: HashMap<ThreadId, (u64, EventId, Option<Lifetime>)>,
     pub(super) lives: HashMap<Lifetime, Life>,
+    /// The lives of sockets that were open when their process was joined, by their own end and their peer: they are ends of the connection
+    /// between these whose segments are seen from then on.
+    pub(super) found: HashMap<[End; 2], Lifetime>,
 }
 
 /// One life of a socket.

@@ -414,7 +414,7 @@ pub(super) struct Ends {
 }
 
 /// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
-type End = (IpAddr, u16);
+pub(super) type End = (IpAddr, u16);
 
 /// When the first segment of a connection was captured, and its number.
 pub(super) type First = (Option<Timestamp>, ConnectionId);
@@ -482,6 +482,14 @@ impl Ends {
         }
     }
 
+    /// Whether there is, or was, a connection between these ends, whichever is the client.
+    pub(super) fn has(&mut self, one: SocketAddr, other: SocketAddr) -> bool {
+        self.index();
+        [(one, other), (other, one)]
+            .iter()
+            .any(|(client, server)| self.by_ends.contains_key(&(end(*client), end(*server))))
+    }
+
     /// The last connection between these ends that began by `moment`.
     pub(super) fn latest(
         &mut self,
@@ -505,6 +513,6 @@ pub(super) fn sorted(mut ends: [SocketAddr; 2]) -> [SocketAddr; 2] {
     ends
 }
 
-fn end(address: SocketAddr) -> End {
+pub(super) fn end(address: SocketAddr) -> End {
     (address.ip().to_canonical(), address.port())
 }

@@ -1,4 +1,4 @@
-//! The calls of any program, watched by ptrace(2) with a seccomp filter that stops it at those that matter to TCP sockets, and at no other.
+//! The calls of any program, watched by ptrace(2) with a seccomp filter that stops it at those that matter to TCP sockets, or recorded by perf_event_open(2).
 
 mod abi;
 mod decode;
@@ -9,4 +9,4 @@ mod system;
 mod tracer;
 
 pub use launch::{Inherited, Program, Step, Unstarted};
-pub use tracer::{Ended, Notice, ProgramId, Tracer, Turn};
+pub use tracer::{Ended, Joining, Notice, ProgramId, Refused, Tracer, Turn};

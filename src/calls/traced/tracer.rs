@@ -2,6 +2,7 @@
 
 mod calls;
 mod lives;
+mod recorded;
 mod sockets;
 
 use std::collections::HashMap;
@@ -19,10 +20,13 @@ use super::super::{
 };
 use super::decode::Asked;
 use super::descriptors::{Descriptors, FilesId, Gone};
-use super::launch::{Held, Program, Unstarted};
+use super::launch::{Held, Hold, Program, Unstarted};
 use super::system::{self, On, Tid, Waited};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
+
+use recorded::Recorded;
+pub use recorded::{Joining, Refused};
 
 /// Watches programs and everything that they start, and tells of their calls on TCP sockets as they happen.
 ///
@@ -39,7 +43,15 @@ pub struct Tracer<'a> {
     notices: Vec<Notice>,
     calls: u64,
     made: u64,
-    _ticks: Option<Ticks>,
+    backend: Backend,
+}
+
+/// How calls are watched.
+enum Backend {
+    /// Threads stop at them (ptrace).
+    Stopped(#[expect(dead_code, reason = "it interrupts the waiting for as long as it is")] Option<Ticks>),
+    /// The kernel records them (perf_event_open).
+    Recorded(Box<Recorded>),
 }
 
 /// Names a program that was started, in the order of starting.
@@ -101,6 +113,8 @@ struct Tracee {
     thread: Option<ThreadId>,
     calls: u64,
     inside: Option<Inside>,
+    /// Its name, where that is recorded.
+    comm: Option<String>,
     /// When it was heard of last.
     seen: Timestamp,
     /// When it began to execute a program.
@@ -161,7 +175,7 @@ impl<'a> Tracer<'a> {
             notices: Vec::new(),
             calls: 0,
             made: 0,
-            _ticks: Ticks::start(),
+            backend: Backend::Stopped(Ticks::start()),
         }
     }
 
@@ -170,10 +184,14 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// The step that failed.
     pub fn prepare(&mut self, program: &Program) -> Result<ProgramId, Unstarted> {
-        let held = program.hold(self.programs.iter().map(|program| &program.held))?;
+        let others = self.programs.iter().map(|program| &program.held);
+        let held = program.hold(others, if self.is_recorded() { Hold::ToRecord } else { Hold::ToStop })?;
         let files = self.descriptors.begin();
-        self.tracees.insert(held.pid, Tracee::new(held.pid, files));
+        self.tracees.insert(held.pid, Tracee::new(held.pid, files, now()));
         self.processes.insert(held.pid, Watched::default());
+        if self.is_recorded() {
+            self.record(&held, files)?;
+        }
         self.programs.push(Started { held, ended: None, has_begun: false });
         Ok(ProgramId(self.programs.len() - 1))
     }
@@ -235,6 +253,9 @@ impl<'a> Tracer<'a> {
 
     /// Waits for what comes next, and deals with it.
     pub fn turn(&mut self) -> Turn {
+        if self.is_recorded() {
+            return self.read();
+        }
         match system::wait() {
             Waited::Stopped(tid, signal, event) => self.stopped(tid, signal, event),
             Waited::Exited(tid, status) => self.over(tid, Ended::Exited(status)),
@@ -294,7 +315,9 @@ impl<'a> Tracer<'a> {
     fn process(&mut self, pid: Tid) -> ProcessId {
         let watched = self.processes.entry(pid).or_default();
         *watched.process.get_or_insert_with(|| {
-            let process = Process { pid: pid as u32, comm: system::comm(pid, pid) };
+            let named = self.tracees.get(&pid).and_then(|first| first.comm.clone());
+            let comm = named.unwrap_or_else(|| system::comm(pid, pid));
+            let process = Process { pid: pid as u32, comm };
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).add_process(process)
         })
     }
@@ -307,12 +330,19 @@ impl<'a> Tracer<'a> {
         if let Some(known) = known {
             return known;
         }
-        let thread = Thread { process: self.process(pid), tid: tid as u32, comm: system::comm(pid, tid) };
+        let named = self.tracees.get(&tid).and_then(|tracee| tracee.comm.clone());
+        let comm = named.unwrap_or_else(|| system::comm(pid, tid));
+        let thread = Thread { process: self.process(pid), tid: tid as u32, comm };
         let id = self.threads.lock().unwrap_or_else(PoisonError::into_inner).add(thread);
         if let Some(tracee) = self.tracees.get_mut(&tid) {
             tracee.thread = Some(id);
         }
         id
+    }
+
+    /// Whether the kernel records what happens; else threads stop.
+    fn is_recorded(&self) -> bool {
+        matches!(self.backend, Backend::Recorded(_))
     }
 
     fn notice_other_abi(&mut self, tid: Tid) {
@@ -333,14 +363,15 @@ impl<'a> Tracer<'a> {
 }
 
 impl Tracee {
-    fn new(pid: Tid, files: FilesId) -> Self {
+    fn new(pid: Tid, files: FilesId, seen: Timestamp) -> Self {
         Self {
             pid,
             files,
             thread: None,
             calls: 0,
             inside: None,
-            seen: now(),
+            comm: None,
+            seen,
             executes: None,
             is_ending: false,
             exits: Vec::new(),
