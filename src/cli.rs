@@ -302,6 +302,9 @@ pub struct Run {
     /// By what calls are watched
     #[arg(long, value_enum, default_value_t = Backend::Auto, value_name = "WHICH")]
     pub backend: Backend,
+    /// Show the source line of each call, where the program has line tables (-g); without, the function or the place in its file
+    #[arg(long)]
+    pub stack: bool,
     /// Lose no call: stop the program at each, as ptrace does, whatever it costs
     #[arg(long, conflicts_with = "backend")]
     pub exact: bool,

@@ -488,6 +488,7 @@ fn kept_seeds() -> Seeds {
             octets: Some(10),
             preview: b"helloworld".to_vec(),
         }),
+        stack: Default::default(),
     };
     let refused = Call {
         id: CallId { thread, n: 1 },
@@ -558,6 +559,7 @@ fn bare(op: Op, number: u64) -> Call {
         op,
         sockets: vec![SocketUse { local, peer, ..SocketUse::of(SocketId(1), 3, role) }],
         returned: Some(Returned { at: entered, result: Ok(1), octets, preview: Vec::new() }),
+        stack: Default::default(),
     }
 }
 

@@ -685,6 +685,7 @@ impl World {
             op,
             sockets,
             returned: (kind & 0x40 == 0).then_some(returned),
+            stack: Default::default(),
         });
     }
 

@@ -6,6 +6,7 @@ mod kept;
 mod lifetimes;
 mod op;
 mod recorded;
+mod stack;
 mod threads;
 pub mod traced;
 
@@ -24,6 +25,7 @@ pub use kept::{Damaged, Kept, Parts, PartsRead, Room};
 pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
 pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
+pub use stack::{Stack, StackFrame};
 pub use threads::{Process, ProcessId, Thread, ThreadId, Threads};
 
 /// One call of a thread, or the end of a process that closed its sockets.
@@ -39,6 +41,9 @@ pub struct Call {
     pub sockets: Vec<SocketUse>,
     /// How it returned; `None` if it never did while it was watched.
     pub returned: Option<Returned>,
+    /// From where it was made, if that was asked for.
+    #[serde(default, skip_serializing_if = "Stack::is_empty")]
+    pub stack: Stack,
 }
 
 /// Names a call: the n-th of a thread, from 0.
@@ -320,6 +325,7 @@ mod tests {
                 op: Op::Close,
                 sockets: Vec::new(),
                 returned: None,
+                stack: Stack::default(),
             }
         }
     }

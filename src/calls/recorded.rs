@@ -418,8 +418,14 @@ impl<'w> Recorder<'w> {
         shown: impl FnOnce(&T) -> i64,
     ) -> Result<T, Errno> {
         let id = CallId { thread: self.thread, n: self.calls.len() as u64 };
-        let mut record =
-            Call { id, entered: Timestamp::from_nanos(0), op, sockets: used.into_iter().collect(), returned: None };
+        let mut record = Call {
+            id,
+            entered: Timestamp::from_nanos(0),
+            op,
+            sockets: used.into_iter().collect(),
+            returned: None,
+            stack: Default::default(),
+        };
         self.whereabouts.enter(record.effect());
         record.entered = now();
         if let Some(listener) = &mut self.listener {

@@ -112,7 +112,8 @@ impl Teller {
             preview: if moves && result > 0 { PAYLOAD[..result as usize].to_vec() } else { Vec::new() },
         };
         let id = CallId { thread: ThreadId(side as u32), n: self.story.events.len() as u64 };
-        let call = Call { id, entered: moment(entered), op, sockets, returned: Some(returned) };
+        let call =
+            Call { id, entered: moment(entered), op, sockets, returned: Some(returned), stack: Default::default() };
         let side = self.connection.map(|_| side);
         let event = CallEvent {
             side,

@@ -317,6 +317,7 @@ impl Stage {
             op,
             sockets,
             returned: returned.map(|at| Returned { at, result, octets, preview: Vec::new() }),
+            stack: Default::default(),
         });
         player.calls += 1;
         self.players.insert(asked.actor, player);

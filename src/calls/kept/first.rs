@@ -134,7 +134,7 @@ impl Written {
         let moved = self.octets.and_then(|octets| i64::try_from(octets).ok());
         let result = errno.map_or(Ok(self.result.or(moved).unwrap_or(0)), Err);
         let returned = self.returned.map(|at| Returned { at, result, octets: self.octets, preview: self.preview });
-        Call { id, entered: self.entered, op, sockets, returned }
+        Call { id, entered: self.entered, op, sockets, returned, stack: Default::default() }
     }
 
     /// What was waited for and found, of a poll.

@@ -5,6 +5,7 @@ mod decode;
 mod descriptors;
 mod filter;
 mod launch;
+mod stack;
 mod system;
 mod tracer;
 

@@ -12,6 +12,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use super::super::SocketId;
 use super::super::recorded::address_of;
+use super::stack::Registers;
 use crate::kernel::{TcpInfo, UserStack, now};
 use crate::time::Timestamp;
 
@@ -159,6 +160,17 @@ impl Memory<'_> {
         }
     }
 
+    /// The registers of the thread; `None` where they are not to be had.
+    pub(super) fn registers(self) -> Option<Registers> {
+        match self {
+            Self::Of(tid) => registers_of(tid),
+            Self::Stack(stack) if stack.octets.is_empty() => None,
+            Self::Stack(UserStack { instruction, pointer, frame, link, .. }) => {
+                Some(Registers { instruction: *instruction, pointer: *pointer, frame: *frame, link: *link })
+            }
+        }
+    }
+
     /// Reads so many octets, or none.
     pub(super) fn exactly<const N: usize>(self, at: u64) -> Option<[u8; N]> {
         let mut room = [0; N];
@@ -182,6 +194,29 @@ impl Memory<'_> {
         octets.truncate(got);
         octets
     }
+}
+
+/// The registers of a thread that is stopped.
+fn registers_of(tid: Tid) -> Option<Registers> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    let mut room = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of_val(&registers) };
+    // SAFETY: the kernel writes no more than the length of `registers` there, which are numbers, and so valid if they are zero.
+    let registers = unsafe {
+        let set = libc::NT_PRSTATUS as *mut c_void;
+        let got = libc::ptrace(libc::PTRACE_GETREGSET, tid, set, &raw mut room);
+        Errno::result(got).ok()?;
+        registers.assume_init()
+    };
+    #[cfg(target_arch = "x86_64")]
+    let registers = Registers { instruction: registers.rip, pointer: registers.rsp, frame: registers.rbp, link: 0 };
+    #[cfg(target_arch = "aarch64")]
+    let registers = Registers {
+        instruction: registers.pc,
+        pointer: registers.sp,
+        frame: registers.regs[29],
+        link: registers.regs[30],
+    };
+    Some(registers)
 }
 
 /// Reads the memory of another process.

@@ -15,13 +15,14 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
 use super::super::{
-    Activity, CallId, Op, Process, ProcessId, Role, SocketChange, SocketEvent, SocketId, SocketUse, Thread, ThreadId,
-    Threads,
+    Activity, CallId, Op, Process, ProcessId, Role, SocketChange, SocketEvent, SocketId, SocketUse, Stack, Thread,
+    ThreadId, Threads,
 };
 use super::decode::Asked;
 use super::descriptors::{Descriptors, FilesId, Gone};
 use super::launch::{Held, Hold, Program, Unstarted};
-use super::system::{self, On, Tid, Waited};
+use super::stack::Stacks;
+use super::system::{self, Memory, On, Tid, Waited};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
 
@@ -44,6 +45,8 @@ pub struct Tracer<'a> {
     calls: u64,
     made: u64,
     backend: Backend,
+    /// Where stacks are asked for.
+    stacks: Option<Stacks>,
 }
 
 /// How calls are watched.
@@ -148,6 +151,7 @@ struct Inside {
     gone: Vec<Gone>,
     /// A signal ended it; it may go on afterwards.
     interrupted: Option<Timestamp>,
+    stack: Stack,
 }
 
 /// When a call is told.
@@ -176,7 +180,14 @@ impl<'a> Tracer<'a> {
             calls: 0,
             made: 0,
             backend: Backend::Stopped(Ticks::start()),
+            stacks: None,
         }
+    }
+
+    /// Has the stack of each call looked at.
+    #[must_use]
+    pub fn with_stacks(self) -> Self {
+        Self { stacks: Some(Stacks::default()), ..self }
     }
 
     /// Makes the process of a program and attaches to it; it waits until it is [released](Self::release).
@@ -298,6 +309,13 @@ impl<'a> Tracer<'a> {
             libc::PTRACE_EVENT_STOP if signal != libc::SIGTRAP => system::resume(tid, On::Stopped, 0),
             _ => system::resume(tid, On::Freely, 0),
         }
+    }
+
+    /// The stack of a thread that makes a call, if it is to be looked at.
+    fn stack(&mut self, tid: Tid, memory: Memory<'_>) -> Stack {
+        let (Some(stacks), Some(tracee)) = (&mut self.stacks, self.tracees.get(&tid)) else { return Stack::default() };
+        let registers = memory.registers();
+        registers.map_or_else(Stack::default, |registers| stacks.stack(tracee.pid, registers, memory))
     }
 
     fn tell_socket(

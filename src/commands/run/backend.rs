@@ -44,7 +44,7 @@ impl Backend {
     ///
     /// # Errors
     /// The kernel does not permit it, or cannot.
-    pub(super) fn prepare(self, tracer: &mut Tracer<'_>) -> Result<(), Failure> {
+    pub(super) fn prepare(self, tracer: &mut Tracer<'_>, has_stacks: bool) -> Result<(), Failure> {
         match self {
             Self::Ptrace => Ok(()),
             Self::Perf => {
@@ -54,11 +54,16 @@ impl Backend {
                 {
                     _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
                 }
-                tracer.record_calls(0).map_err(|why| Failure::new(format!("run: {}", unrecorded(&why))))
+                tracer
+                    .record_calls(if has_stacks { STACK } else { 0 })
+                    .map_err(|why| Failure::new(format!("run: {}", unrecorded(&why))))
             }
         }
     }
 }
+
+/// As much of a stack as usually holds all its frames.
+const STACK: u32 = 8 << 10;
 
 /// Joins the processes that the options name.
 ///

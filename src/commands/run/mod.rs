@@ -69,9 +69,12 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let keeps = if options.follow && options.save.is_none() { Keeps::Nothing } else { Keeps::Calls };
     let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps);
     let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
+    if options.stack {
+        tracer = tracer.with_stacks();
+    }
     inherited.keep_others();
     let mut backend = Backend::of(options);
-    backend.prepare(&mut tracer)?;
+    backend.prepare(&mut tracer, options.stack)?;
     for words in plan.programs() {
         let program = program(words, acts_for, limit)?;
         let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
@@ -79,7 +82,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             Err(why) if backend.may_give_way(options, why) && words == &plan.programs()[0] => {
                 backend = Backend::Perf;
                 let refused = unstarted(&name, why).0;
-                backend.prepare(&mut tracer).map_err(|_| refused)?;
+                backend.prepare(&mut tracer, options.stack).map_err(|_| refused)?;
                 tracer.prepare(&program).map_err(|why| unstarted(&name, why).0)?;
             }
             prepared => _ = prepared.map_err(|why| unstarted(&name, why).0)?,

@@ -187,7 +187,14 @@ mod tests {
 
     fn call(op: Op) -> Call {
         let id = CallId { thread: ThreadId(0), n: 0 };
-        Call { id, entered: Timestamp::from_nanos(0), op, sockets: Vec::new(), returned: None }
+        Call {
+            id,
+            entered: Timestamp::from_nanos(0),
+            op,
+            sockets: Vec::new(),
+            returned: None,
+            stack: Default::default(),
+        }
     }
 
     fn returned(local: &str, peer: &str) -> Activity {

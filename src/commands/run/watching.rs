@@ -357,7 +357,17 @@ mod tests {
         let id = CallId { thread: ThreadId(0), n };
         let op = Op::Receive { by: Receiving::Recv, len: Some(10), flags: Default::default() };
         let (entered, sockets) = (Timestamp::from_nanos(n as i64), vec![SocketUse::of(SocketId(1), 3, Role::On)]);
-        heard.hear(Activity::Entered(Call { id, entered, op, sockets: sockets.clone(), returned: None }), &threads);
+        heard.hear(
+            Activity::Entered(Call {
+                id,
+                entered,
+                op,
+                sockets: sockets.clone(),
+                returned: None,
+                stack: Default::default(),
+            }),
+            &threads,
+        );
         let octets = Some(result as u64);
         let returned = Returned { at: entered, result: Ok(result), octets, preview: Vec::new() };
         heard.hear(Activity::Returned { call: id, returned, sockets }, &threads);

@@ -41,7 +41,7 @@ pub(super) struct CallEvent {
 }
 
 impl CallEvents {
-    /// Finds the tracepoints of these calls; `stack` octets of the stack are recorded with each, if a call does not ask for more.
+    /// Finds the tracepoints of these calls; `stack` octets of the stack are recorded with the entry of each, if a call does not ask for more.
     ///
     /// With privilege there is one event for all calls of which the same is recorded.
     pub(super) fn find(calls: &'static [Watched], stack: u32, takes_privilege: bool) -> Result<Self, Untraced> {
@@ -65,10 +65,10 @@ impl CallEvents {
         for call in calls {
             // Calls that this kernel does not have are never made.
             let Some([entry, back]) = ids.get(&call.nr).copied() else { continue };
-            for (is_return, octets, id) in [(false, call.entry, entry), (true, call.back, back)] {
+            for (is_return, octets, id) in [(false, call.entry.max(stack), entry), (true, call.back, back)] {
                 found.returns.insert(id, is_return);
                 let wakes = is_return && call.wakes;
-                found.events.push(CallEvent { id, filter: None, stack: octets.max(stack), wakes });
+                found.events.push(CallEvent { id, filter: None, stack: octets, wakes });
             }
         }
         if found.events.is_empty() { Err(Untraced::Forbidden) } else { Ok(found) }
@@ -78,7 +78,7 @@ impl CallEvents {
         let mut groups: BTreeMap<(u64, u32), Vec<String>> = BTreeMap::new();
         for call in calls {
             groups.entry((entry, call.entry.max(stack))).or_default().push(format!("id == {}", call.nr));
-            groups.entry((back, call.back.max(stack))).or_default().push(format!("id == {}", call.nr));
+            groups.entry((back, call.back)).or_default().push(format!("id == {}", call.nr));
         }
         let events = groups
             .into_iter()
@@ -144,6 +144,6 @@ mod tests {
         let all = "id == 0 || id == 3 || id == 42".to_owned();
         let some = "id == 0 || id == 3".to_owned();
         assert_eq!(filters(0), [(10, 0, some), (10, 512, "id == 42".to_owned()), (11, 0, all.clone())]);
-        assert_eq!(filters(1024), [(10, 1024, all.clone()), (11, 1024, all)]);
+        assert_eq!(filters(1024), [(10, 1024, all.clone()), (11, 0, all)]);
     }
 }

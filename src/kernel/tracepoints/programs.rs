@@ -1,7 +1,11 @@
 //! What programs do, recorded by the kernel without stopping them: their system calls, forks, execs and ends, and the states of sockets.
 
+use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use perf_event::{Builder, Clock as PerfClock, Counter, SampleFlag, Sampler, events};
@@ -22,6 +26,7 @@ pub struct ProgramTrace {
     events: CallEvents,
     state: Option<Format>,
     clock: Clock,
+    has_stacks: bool,
 }
 
 /// One record.
@@ -74,6 +79,15 @@ pub enum ProgramAct {
         /// Whether the process executes a program.
         executes: bool,
     },
+    /// The process has a piece of a program or library in its memory, to be executed. Recorded with stacks only.
+    Mapped {
+        /// Where.
+        range: Range<u64>,
+        /// From which place of the file on.
+        offset: u64,
+        /// The file.
+        path: PathBuf,
+    },
     /// The thread has ended; its descriptors were closed before, if they were the last ones.
     Ended,
     /// A socket went from one state to another.
@@ -98,7 +112,7 @@ pub struct UserStack {
 impl ProgramTrace {
     /// Prepares buffers; nothing is recorded before [`attach`](Self::attach).
     ///
-    /// `stack` octets of the stack are recorded with every call, and with some calls more, as [`Watched`] has it.
+    /// `stack` octets of the stack are recorded with the entry of every call, and with some calls more, as [`Watched`] has it.
     ///
     /// # Errors
     /// The kernel does not permit it, or has no such tracepoints.
@@ -122,7 +136,8 @@ impl ProgramTrace {
                 Err(error) => return Err(refused(&error)),
             }
         }
-        Ok(Self { rings, attached: Vec::new(), events, state, clock: measure(ClockId::Monotonic) })
+        let clock = measure(ClockId::Monotonic);
+        Ok(Self { rings, attached: Vec::new(), events, state, clock, has_stacks: stack > 0 })
     }
 
     /// How many descriptors it takes to attach to so many threads.
@@ -158,6 +173,7 @@ impl ProgramTrace {
                 };
                 if n == 0 {
                     builder.task(true).comm(true).comm_exec(true);
+                    builder.mmap(self.has_stacks).mmap2(self.has_stacks);
                 }
                 builder.enable_on_exec(begin == Begin::WithItsProgram);
                 let counter = match builder.build() {
@@ -304,6 +320,7 @@ impl Reader<'_> {
             SAMPLE => self.sample(Octets(octets)).unwrap_or(Read::Lost(1)),
             FORK | EXIT => self.life(kind, Octets(octets)).map_or(Read::Lost(1), Read::Record),
             COMM => self.name(octets, misc & EXECUTES != 0).map_or(Read::Lost(1), Read::Record),
+            MMAP2 => self.mapping(octets).map_or(Read::Lost(1), Read::Record),
             LOST => {
                 let mut rest = Octets(octets);
                 Read::Lost(rest.word().and(rest.word()).unwrap_or(1))
@@ -342,6 +359,19 @@ impl Reader<'_> {
         })
     }
 
+    fn mapping(self, octets: &[u8]) -> Option<ProgramRecord> {
+        let mut rest = Octets(octets);
+        let (pid, tid) = (rest.half()? as i32, rest.half()? as i32);
+        let (start, len, offset) = (rest.word()?, rest.word()?, rest.word()?);
+        // The device, the inode, its generation, what may be done there, and how it is shared.
+        rest.take(8 + 16 + 8)?;
+        let at = self.moment(u64::from_ne_bytes(*octets.last_chunk()?));
+        let name = rest.0.split(|octet| *octet == 0).next()?;
+        let path = PathBuf::from(OsStr::from_bytes(name));
+        let range = start..start.saturating_add(len);
+        Some(ProgramRecord { at, pid, tid, what: ProgramAct::Mapped { range, offset, path } })
+    }
+
     fn name(self, octets: &[u8], executes: bool) -> Option<ProgramRecord> {
         let mut rest = Octets(octets);
         let (pid, tid) = (rest.half()? as i32, rest.half()? as i32);
@@ -369,6 +399,7 @@ fn call(raw: &[u8], mut rest: Octets<'_>, is_return: bool) -> Option<ProgramAct>
                 Register::Instruction => stack.instruction = value,
                 Register::Pointer => stack.pointer = value,
                 Register::Frame => stack.frame = value,
+                #[cfg(target_arch = "aarch64")]
                 Register::Link => stack.link = value,
             }
         }
@@ -442,6 +473,7 @@ enum Register {
     Instruction,
     Pointer,
     Frame,
+    #[cfg(target_arch = "aarch64")]
     Link,
 }
 
@@ -464,6 +496,7 @@ const COMM: u32 = 3;
 const EXIT: u32 = 4;
 const FORK: u32 = 7;
 const SAMPLE: u32 = 9;
+const MMAP2: u32 = 10;
 const EXECUTES: u16 = 1 << 13;
 /// PERF_EVENT_IOC_SET_OUTPUT and PERF_EVENT_IOC_SET_FILTER.
 const SET_OUTPUT: libc::c_ulong = 0x2405;

@@ -1,7 +1,7 @@
 //! Calls from their entry to their return: what they are about, and what became of it.
 
 use super::super::super::{
-    Activity, Call, CallId, Errno, Op, Returned, Role, SocketChange, SocketFlags, SocketUse, ThreadId,
+    Activity, Call, CallId, Errno, Op, Returned, Role, SocketChange, SocketFlags, SocketUse, Stack, ThreadId,
 };
 use super::super::abi::{ARCH, X32};
 use super::super::decode::{About, Asked, asked};
@@ -184,11 +184,12 @@ impl Tracer<'_> {
                 // A call of its own for each socket: the first is the one that is waited for.
                 let rest = sockets.split_off(1);
                 let others = gone.split_off(1);
-                let id = self.enter(tid, &asked.op, &sockets, at);
+                let stack = self.stack(tid, memory);
+                let id = self.enter(tid, &asked.op, &sockets, at, stack.clone());
                 let mut all = vec![(id, sockets, gone)];
                 for (used, gone) in rest.into_iter().zip(others) {
                     let sockets = vec![used];
-                    all.push((self.enter(tid, &asked.op, &sockets, at), sockets, vec![gone]));
+                    all.push((self.enter(tid, &asked.op, &sockets, at, stack.clone()), sockets, vec![gone]));
                 }
                 let kept = all.split_off(1);
                 let Some((id, sockets, gone)) = all.pop() else { return false };
@@ -199,16 +200,21 @@ impl Tracer<'_> {
                 }
                 self.set_inside(
                     tid,
-                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None },
+                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
                 );
                 return true;
             }
         }
+        // Where it is told later, the stack is no longer there.
+        let stack = if telling == Telling::WhereMistaken { Stack::default() } else { self.stack(tid, memory) };
         let id = match telling {
-            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at),
+            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
             _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
         };
-        self.set_inside(tid, Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None });
+        self.set_inside(
+            tid,
+            Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
+        );
         true
     }
 
@@ -219,9 +225,9 @@ impl Tracer<'_> {
     }
 
     /// Tells that a call was entered, and gives it its name.
-    pub(super) fn enter(&mut self, tid: Tid, op: &Op, sockets: &[SocketUse], at: Timestamp) -> CallId {
+    pub(super) fn enter(&mut self, tid: Tid, op: &Op, sockets: &[SocketUse], at: Timestamp, stack: Stack) -> CallId {
         let id = self.next_call(tid);
-        let call = Call { id, entered: at, op: op.clone(), sockets: sockets.to_vec(), returned: None };
+        let call = Call { id, entered: at, op: op.clone(), sockets: sockets.to_vec(), returned: None, stack };
         self.calls += 1;
         (self.heard)(Activity::Entered(call));
         id
@@ -337,7 +343,10 @@ impl Tracer<'_> {
             return;
         }
         if inside.telling != Telling::AtOnce {
-            inside.id = self.enter(tid, &inside.asked.op, &inside.sockets, inside.entered);
+            if inside.stack.is_empty() {
+                inside.stack = self.stack(tid, memory);
+            }
+            inside.id = self.enter(tid, &inside.asked.op, &inside.sockets, inside.entered, inside.stack.clone());
         }
         // What the call wrote into its arguments is known only now.
         self.finish(inside.id, returned, inside.sockets, &inside.gone);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse};
+use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse, Stack};
 use super::super::descriptors::{Descriptors, FilesId, Gone};
 use super::super::system::{self, On, Tid};
 use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
@@ -100,6 +100,9 @@ impl Tracer<'_> {
         at: Timestamp,
         is_closed: impl Fn(&Descriptors, FilesId, i32, SocketId) -> bool,
     ) {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         let Some(mut tracee) = self.tracees.remove(&former) else { return };
         let others: Vec<Tid> = self.tracees.iter().filter(|(_, other)| other.pid == tid).map(|(tid, _)| *tid).collect();
         for other in others {
@@ -136,7 +139,7 @@ impl Tracer<'_> {
                 used.role = Role::Released;
             }
             let sockets = vec![used];
-            let id = self.enter(tid, &Op::Execute, &sockets, entered);
+            let id = self.enter(tid, &Op::Execute, &sockets, entered, Stack::default());
             let returned = Returned { at, result: Ok(0), octets: None, preview: Vec::new() };
             self.finish(id, returned, sockets, &[gone]);
         }
@@ -165,7 +168,7 @@ impl Tracer<'_> {
             let Some(used) = before.get(&gone.fd) else { continue };
             if gone.last {
                 let used = SocketUse { role: Role::Released, ..used.clone() };
-                let id = self.enter(tid, &Op::Exit, std::slice::from_ref(&used), at);
+                let id = self.enter(tid, &Op::Exit, std::slice::from_ref(&used), at, Stack::default());
                 if let Some(tracee) = self.tracees.get_mut(&tid) {
                     tracee.exits.push((id, used));
                 }
@@ -204,6 +207,9 @@ impl Tracer<'_> {
         let began = tracee.and_then(|tracee| self.processes.get(&tracee.pid)?.ends);
         let seen = tracee.map_or(at, |tracee| began.map_or(tracee.seen, |began| began.max(tracee.seen)));
         self.ends(tid, seen);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         if let Some(tracee) = self.tracees.remove(&tid) {
             for (id, used) in tracee.exits {
                 let (socket, fd) = (used.socket, used.fd);

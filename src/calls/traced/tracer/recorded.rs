@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::super::super::{Op, Returned, Role, SocketId, SocketUse};
+use super::super::super::{Op, Returned, Role, SocketId, SocketUse, Stack};
 use super::super::abi::{FOREIGN_CALLS, RECORDED};
 use super::super::decode;
 use super::super::descriptors::{Descriptors, FilesId};
@@ -431,7 +431,17 @@ impl Tracer<'_> {
                     recorded.ends.remove(&socket);
                 }
             }
-            ProgramAct::Forked { pid: process, tid: child } => self.begins(child, tid, process == pid, at),
+            ProgramAct::Forked { pid: process, tid: child } => {
+                self.begins(child, tid, process == pid, at);
+                if let Some(stacks) = self.stacks.as_mut().filter(|_| process != pid) {
+                    stacks.copy(pid, process);
+                }
+            }
+            ProgramAct::Mapped { range, offset, path } => {
+                if let Some(stacks) = &mut self.stacks {
+                    stacks.maps(pid, range, offset, path);
+                }
+            }
             ProgramAct::Named { comm, executes } => {
                 if executes {
                     let executing = |tracee: &Tracee| tracee.pid == pid && tracee.executes.is_some();
@@ -615,7 +625,7 @@ impl Tracer<'_> {
         self.descriptors.mark(files, fd, until_exec);
         self.learn(look);
         let used = SocketUse { info: look.info.clone(), ..used(&self.descriptors, look.id, fd, Role::On) };
-        let id = self.enter(tid, &Op::Found { unread }, std::slice::from_ref(&used), at);
+        let id = self.enter(tid, &Op::Found { unread }, std::slice::from_ref(&used), at, Stack::default());
         self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &[]);
     }
 
