@@ -64,7 +64,7 @@ pub enum Command {
     ///
     /// The command is watched by ptrace with a seccomp filter: it ends when tcpflow is killed, and a program that is setuid runs without that privilege unless tcpflow runs as root.
     /// As root everything is captured, and the command runs as the user who called sudo. As an ordinary user capturing takes a permission (see `tcpflow interfaces`), or --isolated.
-    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...")]
+    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...\n       tcpflow run [OPTIONS] -p PID...")]
     Run(Run),
     /// List the interfaces that can be captured, and why others cannot
     #[command(after_help = INTERFACES_EXAMPLES)]
@@ -796,6 +796,8 @@ Examples:
   tcpflow run -o calls.txt -- ./server 3000          the timeline goes into a file
   tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
                                                      both ends on one page
+  sudo tcpflow run -p 4711                           a process that runs already
+  tcpflow run --stack -- ./server 3000               with the source line of each call
   tcpflow run --save it.pcapng -- ./server 3000      kept for Wireshark and `tcpflow analyze -t`
   tcpflow run --assert 'connections.all(c, c.ending == \"fin\")' -- ./test_suite
                                                      exit status 1 if one ended otherwise

@@ -540,11 +540,11 @@ fn one_thread() -> Kept {
 }
 
 fn send(len: u64) -> Op {
-    Op::Send { by: Sending::Send, len, flags: MessageFlags::empty() }
+    Op::Send { by: Sending::Send, len: Some(len), flags: MessageFlags::empty() }
 }
 
 fn receive(len: u64) -> Op {
-    Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::empty() }
+    Op::Receive { by: Receiving::Recv, len: Some(len), flags: MessageFlags::empty() }
 }
 
 /// A call of one socket with nothing that need not be there.

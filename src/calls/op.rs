@@ -209,6 +209,7 @@ kin! {
         SendMmsg = "sendmmsg",
         Write = "write",
         WriteV = "writev",
+        PWriteV2 = "pwritev2",
         SendFile = "sendfile",
         Splice = "splice",
     }
@@ -223,6 +224,7 @@ kin! {
         RecvMmsg = "recvmmsg",
         Read = "read",
         ReadV = "readv",
+        PReadV2 = "preadv2",
         Splice = "splice",
     }
 }

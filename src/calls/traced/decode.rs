@@ -113,6 +113,15 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
             let octets = Octets::Vector(args[1], args[2]);
             send(Sending::WriteV, room_in(octets, memory), 0, octets)
         }
+        // A socket has no positions: both fail unless they ask for the next octets.
+        libc::SYS_preadv2 => {
+            let octets = Octets::Vector(args[1], args[2]);
+            receive(Receiving::PReadV2, room_in(octets, memory), 0, octets)
+        }
+        libc::SYS_pwritev2 => {
+            let octets = Octets::Vector(args[1], args[2]);
+            send(Sending::PWriteV2, room_in(octets, memory), 0, octets)
+        }
         libc::SYS_sendmsg => {
             let octets = Octets::Message(args[1]);
             send(Sending::SendMsg, room_in(octets, memory), int(2), octets)

@@ -18,11 +18,18 @@ pub(super) enum Backend {
 
 impl Backend {
     /// What the options ask for: without a word stops, which are exact; a process that runs already is not to be stopped.
-    pub(super) fn of(options: &Run) -> Self {
+    ///
+    /// # Errors
+    /// They contradict each other.
+    pub(super) fn of(options: &Run) -> Result<Self, Failure> {
+        let joins = !options.pid.is_empty();
         match options.backend {
-            cli::Backend::Perf => Self::Perf,
-            cli::Backend::Auto if !options.pid.is_empty() => Self::Perf,
-            cli::Backend::Auto | cli::Backend::Ptrace => Self::Ptrace,
+            cli::Backend::Ptrace if joins => Err(Failure::new(
+                "run: -p takes the perf backend: a process that runs already cannot be given a filter at whose calls it stops",
+            )),
+            cli::Backend::Auto if joins => Ok(Self::Perf),
+            cli::Backend::Perf => Ok(Self::Perf),
+            cli::Backend::Auto | cli::Backend::Ptrace => Ok(Self::Ptrace),
         }
     }
 

@@ -42,6 +42,7 @@ use witnesses::Witnesses;
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
+    let mut backend = Backend::of(options)?;
     let expected = Expected::of(&options.expectations)?;
     if let Some(path) = &options.save {
         Writer::check(path)?;
@@ -73,7 +74,6 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         tracer = tracer.with_stacks();
     }
     inherited.keep_others();
-    let mut backend = Backend::of(options);
     backend.prepare(&mut tracer, options.stack)?;
     for words in plan.programs() {
         let program = program(words, acts_for, limit)?;
@@ -110,7 +110,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     // Whose packets are theirs is known by the sockets that processes had, before the first packet is looked at.
     tracer.catch_up();
     witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend);
-    witnesses.notices().iter().chain(&joined).for_each(|notice| complain(notice));
+    witnesses.notices().iter().chain(&joined).for_each(complain);
 
     let status = watch(&mut tracer, &plan, &heard, &signals, &|| witnesses.pass());
     witnesses.finish();

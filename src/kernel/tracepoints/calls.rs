@@ -119,7 +119,7 @@ impl CallEvents {
 /// The number of a tracepoint; `None` where there is none of that name, or it may not be read.
 fn id_of(path: &str) -> Option<u64> {
     let read = |tracefs: &&str| -> io::Result<String> { fs::read_to_string(format!("{tracefs}/events/{path}/id")) };
-    TRACEFS.iter().find_map(|tracefs| read(&tracefs).ok()?.trim().parse().ok())
+    TRACEFS.iter().find_map(|tracefs| read(tracefs).ok()?.trim().parse().ok())
 }
 
 #[cfg(test)]

@@ -53,7 +53,14 @@ impl Tracer<'_> {
         let fd = args[0] as i32;
         let is_transfer = matches!(
             nr as i64,
-            libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev | libc::SYS_close | libc::SYS_dup
+            libc::SYS_read
+                | libc::SYS_write
+                | libc::SYS_readv
+                | libc::SYS_writev
+                | libc::SYS_preadv2
+                | libc::SYS_pwritev2
+                | libc::SYS_close
+                | libc::SYS_dup
         );
         let files = tracee.files;
         if is_transfer && self.descriptors.at(files, fd).is_none() {
