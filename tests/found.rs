@@ -480,7 +480,7 @@ fn kept_seeds() -> Seeds {
     let call = Call {
         id: CallId { thread, n: 0 },
         entered: at,
-        op: Op::Send { by: Sending::SendMsg, len: 10, flags: MessageFlags::MSG_NOSIGNAL },
+        op: Op::Send { by: Sending::SendMsg, len: Some(10), flags: MessageFlags::MSG_NOSIGNAL },
         sockets: vec![on, SocketUse::of(SocketId(2), 4, Role::Passed)],
         returned: Some(Returned {
             at: at.after(Span(5_000)),
