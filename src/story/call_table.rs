@@ -1,9 +1,9 @@
 //! The calls that are followed, by thread and by the life of the socket that they were made on.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 
 use super::EventId;
-use super::timeline::End;
 use crate::calls::{CallId, Lifetime, Lifetimes, ThreadId};
 use crate::flow::{ConnectionId, Side};
 
@@ -18,7 +18,7 @@ pub(super) struct CallTable {
     pub(super) lives: HashMap<Lifetime, Life>,
     /// The lives of sockets that were open when their process was joined, by their own end and their peer: they are ends of the connection
     /// between these whose segments are seen from then on.
-    pub(super) found: HashMap<[End; 2], Lifetime>,
+    pub(super) found: HashMap<[(IpAddr, u16); 2], Lifetime>,
 }
 
 /// One life of a socket.

@@ -414,7 +414,7 @@ pub(super) struct Ends {
 }
 
 /// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
-pub(super) type End = (IpAddr, u16);
+type End = (IpAddr, u16);
 
 /// When the first segment of a connection was captured, and its number.
 pub(super) type First = (Option<Timestamp>, ConnectionId);

@@ -14,17 +14,7 @@ use framehop::{
 use object::{Object, ObjectSection, ObjectSegment, ReadCache, SegmentFlags};
 
 use super::super::{Stack, StackFrame};
-use super::system::{Memory, Tid};
-
-/// The registers that unwinding begins with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Registers {
-    pub(super) instruction: u64,
-    pub(super) pointer: u64,
-    pub(super) frame: u64,
-    #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "return addresses are on the stack here"))]
-    pub(super) link: u64,
-}
+use super::system::{Memory, Registers, Tid};
 
 /// The programs of all processes whose stacks are looked at.
 #[derive(Default)]

@@ -12,7 +12,6 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use super::super::SocketId;
 use super::super::recorded::address_of;
-use super::stack::Registers;
 use crate::kernel::{TcpInfo, UserStack, now};
 use crate::time::Timestamp;
 
@@ -134,6 +133,16 @@ fn request(number: libc::c_uint, tid: Tid, data: usize) -> Result<(), Errno> {
     // SAFETY: the requests that are made here take a number, or a pointer to what the caller holds.
     let result = unsafe { libc::ptrace(number, tid, ptr::null_mut::<c_void>(), data as *mut c_void) };
     Errno::result(result).map(drop)
+}
+
+/// The registers that unwinding begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registers {
+    pub(super) instruction: u64,
+    pub(super) pointer: u64,
+    pub(super) frame: u64,
+    #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "return addresses are on the stack here"))]
+    pub(super) link: u64,
 }
 
 /// Where the arguments of a call are read.

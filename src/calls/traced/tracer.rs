@@ -2,6 +2,7 @@
 
 mod calls;
 mod lives;
+mod queue;
 mod recorded;
 mod sockets;
 
@@ -26,8 +27,8 @@ use super::system::{self, Memory, On, Tid, Waited};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
 
-use recorded::Recorded;
-pub use recorded::{Joining, Refused};
+use queue::Recorded;
+pub use queue::{Joining, Refused};
 
 /// Watches programs and everything that they start, and tells of their calls on TCP sockets as they happen.
 ///

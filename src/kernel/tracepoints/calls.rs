@@ -60,7 +60,8 @@ impl CallEvents {
         };
         let mut ids: HashMap<i64, [u64; 2]> = calls.iter().filter_map(ids).collect();
         if ids.is_empty() {
-            ids = unnamed::find(calls).map_err(|error| refused(&error))?;
+            ids = unnamed::find(&calls.iter().map(|call| call.nr).collect::<Vec<_>>())
+                .map_err(|error| refused(&error))?;
         }
         for call in calls {
             // Calls that this kernel does not have are never made.

@@ -9,8 +9,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{ForkResult, fork, pipe};
 use perf_event::{Builder, Counter, SampleFlag, events};
 
-use super::calls::Watched;
-
 /// The tracepoints of one call: at its entry, and at its return.
 pub(super) type Pair = [u64; 2];
 
@@ -19,7 +17,7 @@ pub(super) type Pair = [u64; 2];
 /// A user may count the tracepoints of system calls, and no others, in a process of one's own: so numbers are tried, each call is made
 /// so many times as no other is, and what was counted tells whose tracepoint it was. To close hundreds of events takes the kernel seconds,
 /// so a process of its own does all that; it must not be called where there are other threads.
-pub(super) fn find(calls: &[Watched]) -> io::Result<HashMap<i64, Pair>> {
+pub(super) fn find(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
     let (told, tell) = pipe()?;
     // SAFETY: there are no other threads, whose locks the child would inherit; it ends without running anything of this process's.
     match unsafe { fork()? } {
@@ -49,11 +47,11 @@ pub(super) fn find(calls: &[Watched]) -> io::Result<HashMap<i64, Pair>> {
 ///
 /// The two tracepoints of a call have numbers that follow each other, so one of them is counted. The numbers are tried from the greatest
 /// down, as those of sockets are among the last, until all calls are found.
-fn try_all(calls: &[Watched]) -> io::Result<HashMap<i64, Pair>> {
+fn try_all(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    let wanted = calls.iter().filter(|call| is_harmless(call.nr) && call.nr != libc::SYS_restart_syscall).count();
+    let wanted = calls.iter().filter(|call| is_harmless(**call) && **call != libc::SYS_restart_syscall).count();
     let mut found: HashMap<i64, u64> = HashMap::new();
     let (mut next, mut opened) = (MOST, Vec::new());
     while next > 0 && found.len() < wanted {
@@ -83,21 +81,21 @@ fn try_all(calls: &[Watched]) -> io::Result<HashMap<i64, Pair>> {
 }
 
 /// Makes each call so many times as no other, and sees what was counted.
-fn count(calls: &[Watched], counters: &mut [(u64, Counter)], found: &mut HashMap<i64, u64>) -> io::Result<()> {
+fn count(calls: &[i64], counters: &mut [(u64, Counter)], found: &mut HashMap<i64, u64>) -> io::Result<()> {
     let mut before = Vec::with_capacity(counters.len());
     for (_, counter) in &mut *counters {
         before.push(counter.read()?);
     }
     for (n, call) in calls.iter().enumerate() {
         for _ in 0..n + LEAST {
-            make(call.nr);
+            make(*call);
         }
     }
     for ((id, counter), before) in counters.iter_mut().zip(before) {
         let times = counter.read()?.saturating_sub(before) as usize;
         // What is counted is read with read(2), which comes first among the calls.
         let of = match times.checked_sub(LEAST) {
-            Some(n) if n > 0 && n < calls.len() => Some(calls[n].nr),
+            Some(n) if n > 0 && n < calls.len() => Some(calls[n]),
             Some(_) => Some(libc::SYS_read),
             None => None,
         };
