@@ -64,7 +64,7 @@ pub enum Command {
     ///
     /// The command is watched by ptrace with a seccomp filter: it ends when tcpflow is killed, and a program that is setuid runs without that privilege unless tcpflow runs as root.
     /// As root everything is captured, and the command runs as the user who called sudo. As an ordinary user capturing takes a permission (see `tcpflow interfaces`), or --isolated.
-    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...")]
+    #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...\n       tcpflow run [OPTIONS] -p PID...")]
     Run(Run),
     /// List the interfaces that can be captured, and why others cannot
     #[command(after_help = INTERFACES_EXAMPLES)]
@@ -122,6 +122,17 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// By what the calls of programs are watched.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// ptrace where it is permitted, else perf; for -p always perf
+    Auto,
+    /// Threads stop at each call (ptrace, seccomp): exact, everybody's own programs
+    Ptrace,
+    /// The kernel records calls (perf_event_open) and stops nothing: cheaper, but what lies in memory is seen in part, and records can be lost
+    Perf,
 }
 
 /// The form of the output.
@@ -283,8 +294,20 @@ pub enum End {
 #[derive(Args, Clone, PartialEq, Debug)]
 pub struct Run {
     /// The command and its arguments, after `--`
-    #[arg(last = true, value_name = "COMMAND", required_unless_present = "server", conflicts_with_all = ["server", "client"], value_hint = ValueHint::CommandWithArguments)]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present_any = ["server", "pid"], conflicts_with_all = ["server", "client", "pid"], value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+    /// Join a process that runs already, by its number, until Ctrl-C or its end; it goes on unharmed. May be given several times
+    #[arg(long, short = 'p', value_name = "PID", conflicts_with_all = ["server", "client", "isolated", "exact"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+    /// By what calls are watched
+    #[arg(long, value_enum, default_value_t = Backend::Auto, value_name = "WHICH")]
+    pub backend: Backend,
+    /// Show the source line of each call, where the program has line tables (-g); without, the function or the place in its file
+    #[arg(long)]
+    pub stack: bool,
+    /// Lose no call: stop the program at each, as ptrace does, whatever it costs
+    #[arg(long, conflicts_with = "backend")]
+    pub exact: bool,
     /// A server to run beside clients, as one word that is split as a shell does (but no shell runs it)
     #[arg(long, value_name = "COMMAND", requires = "client")]
     pub server: Option<String>,
@@ -773,6 +796,8 @@ Examples:
   tcpflow run -o calls.txt -- ./server 3000          the timeline goes into a file
   tcpflow run --isolated --server './srv 3000' --client './cli 127.0.0.1 3000'
                                                      both ends on one page
+  sudo tcpflow run -p 4711                           a process that runs already
+  tcpflow run --stack -- ./server 3000               with the source line of each call
   tcpflow run --save it.pcapng -- ./server 3000      kept for Wireshark and `tcpflow analyze -t`
   tcpflow run --assert 'connections.all(c, c.ending == \"fin\")' -- ./test_suite
                                                      exit status 1 if one ended otherwise

@@ -480,7 +480,7 @@ fn kept_seeds() -> Seeds {
     let call = Call {
         id: CallId { thread, n: 0 },
         entered: at,
-        op: Op::Send { by: Sending::SendMsg, len: 10, flags: MessageFlags::MSG_NOSIGNAL },
+        op: Op::Send { by: Sending::SendMsg, len: Some(10), flags: MessageFlags::MSG_NOSIGNAL },
         sockets: vec![on, SocketUse::of(SocketId(2), 4, Role::Passed)],
         returned: Some(Returned {
             at: at.after(Span(5_000)),
@@ -488,6 +488,7 @@ fn kept_seeds() -> Seeds {
             octets: Some(10),
             preview: b"helloworld".to_vec(),
         }),
+        stack: Default::default(),
     };
     let refused = Call {
         id: CallId { thread, n: 1 },
@@ -539,11 +540,11 @@ fn one_thread() -> Kept {
 }
 
 fn send(len: u64) -> Op {
-    Op::Send { by: Sending::Send, len, flags: MessageFlags::empty() }
+    Op::Send { by: Sending::Send, len: Some(len), flags: MessageFlags::empty() }
 }
 
 fn receive(len: u64) -> Op {
-    Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::empty() }
+    Op::Receive { by: Receiving::Recv, len: Some(len), flags: MessageFlags::empty() }
 }
 
 /// A call of one socket with nothing that need not be there.
@@ -558,6 +559,7 @@ fn bare(op: Op, number: u64) -> Call {
         op,
         sockets: vec![SocketUse { local, peer, ..SocketUse::of(SocketId(1), 3, role) }],
         returned: Some(Returned { at: entered, result: Ok(1), octets, preview: Vec::new() }),
+        stack: Default::default(),
     }
 }
 

@@ -19,6 +19,7 @@ const PURE: &[&str] = &["time", "wire", "tcp", "script", "flow", "passage", "sto
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
+    ("addr2line", &["calls/traced/stack.rs"]),
     ("bitflags", &["wire", "tcp", "calls", "flow"]),
     ("caps", &["capture/privilege.rs"]),
     ("cel", &["report/expression"]),
@@ -32,12 +33,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("etherparse", &["wire/header.rs"]),
     ("flate2", &["capture"]),
     ("foldhash", &["flow"]),
+    ("framehop", &["calls/traced/stack.rs"]),
     ("hashbrown", &["flow"]),
     ("indicatif", &["commands"]),
     ("itoa", &["report/csv.rs", "report/jsonl", "report/text.rs"]),
     ("libc", &["capture", "kernel", "calls", "lab", "commands"]),
     ("lz4_flex", &["capture"]),
     ("nix", &["capture", "kernel", "calls", "lab", "commands"]),
+    ("object", &["calls/traced/stack.rs"]),
     ("parquet", &["report/parquet.rs"]),
     ("pcap", &["capture"]),
     ("perf_event", &["kernel/tracepoints"]),

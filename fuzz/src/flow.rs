@@ -685,6 +685,7 @@ impl World {
             op,
             sockets,
             returned: (kind & 0x40 == 0).then_some(returned),
+            stack: Default::default(),
         });
     }
 
@@ -724,8 +725,8 @@ fn operation(n: u8, peer: SocketAddr, len: u64) -> (Op, Role) {
         4 => Op::Listen { backlog: i32::MIN },
         5 => Op::Connect { address: Some(peer) },
         6 => Op::Accept { flags: None },
-        7 => Op::Send { by: Sending::Send, len, flags: MessageFlags::from_bits_retain(-1) },
-        8 => Op::Receive { by: Receiving::Recv, len, flags: MessageFlags::MSG_PEEK },
+        7 => Op::Send { by: Sending::Send, len: Some(len), flags: MessageFlags::from_bits_retain(-1) },
+        8 => Op::Receive { by: Receiving::Recv, len: Some(len), flags: MessageFlags::MSG_PEEK },
         9 => Op::Shutdown { how: How::SHUT_WR },
         10 => Op::Shutdown { how: How::SHUT_RD },
         11 | 12 => Op::Close,

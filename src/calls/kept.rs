@@ -282,12 +282,17 @@ mod tests {
             op,
             sockets: vec![SocketUse::of(SocketId(u64::MAX), 3, Role::On)],
             returned: Some(Returned { at, result, octets: None, preview: vec![0; 3] }),
+            stack: Default::default(),
         };
         let mut polled = call(2, Op::Poll { by: Polling::Poll, timeout: -1 }, Ok(1));
         polled.sockets[0].role = Role::Polled { events: PollEvents::POLLIN, revents: None };
         polled.returned = None;
         let calls = vec![
-            call(0, Op::Send { by: Sending::Send, len: u64::MAX, flags: MessageFlags::MSG_OOB }, Err(Errno::EPIPE)),
+            call(
+                0,
+                Op::Send { by: Sending::Send, len: Some(u64::MAX), flags: MessageFlags::MSG_OOB },
+                Err(Errno::EPIPE),
+            ),
             call(
                 1,
                 Op::SetOption {

@@ -250,6 +250,7 @@ mod tests {
                     octets: None,
                     preview: Vec::new(),
                 }),
+                stack: Default::default(),
             }
         };
         lines.zip(0..).map(call).collect()

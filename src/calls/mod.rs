@@ -6,6 +6,7 @@ mod kept;
 mod lifetimes;
 mod op;
 mod recorded;
+mod stack;
 mod threads;
 pub mod traced;
 
@@ -24,6 +25,7 @@ pub use kept::{Damaged, Kept, Parts, PartsRead, Room};
 pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
 pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
+pub use stack::{Stack, StackFrame};
 pub use threads::{Process, ProcessId, Thread, ThreadId, Threads};
 
 /// One call of a thread, or the end of a process that closed its sockets.
@@ -39,6 +41,9 @@ pub struct Call {
     pub sockets: Vec<SocketUse>,
     /// How it returned; `None` if it never did while it was watched.
     pub returned: Option<Returned>,
+    /// From where it was made, if that was asked for.
+    #[serde(default, skip_serializing_if = "Stack::is_empty")]
+    pub stack: Stack,
 }
 
 /// Names a call: the n-th of a thread, from 0.
@@ -138,6 +143,8 @@ pub enum Activity {
 pub enum Effect {
     /// Makes a socket.
     Open,
+    /// Nothing: it was there when the process was joined.
+    Found,
     /// Sets or reads an option; SO_LINGER with zero time has its own.
     Option,
     /// Sets SO_LINGER to a time of zero: the next close resets the connection.
@@ -173,6 +180,7 @@ impl Effect {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Found => "found",
             Self::Option => "option",
             Self::LingerZero => "linger_zero",
             Self::Bind => "bind",
@@ -272,6 +280,7 @@ impl Call {
         let released = used.is_some_and(|used| used.role == Role::Released);
         match &self.op {
             Op::Socket { .. } => Effect::Open,
+            Op::Found { .. } => Effect::Found,
             Op::Bind { .. } => Effect::Bind,
             Op::Listen { .. } => Effect::Listen,
             Op::Connect { .. } => Effect::Connect,
@@ -316,6 +325,7 @@ mod tests {
                 op: Op::Close,
                 sockets: Vec::new(),
                 returned: None,
+                stack: Stack::default(),
             }
         }
     }

@@ -48,8 +48,8 @@ pub enum Op {
     Send {
         /// Which of them.
         by: Sending,
-        /// How many octets it offers.
-        len: u64,
+        /// How many octets it offers; `None` where that could not be read.
+        len: Option<u64>,
         /// Its flags, where it has such an argument.
         flags: MessageFlags,
     },
@@ -57,8 +57,8 @@ pub enum Op {
     Receive {
         /// Which of them.
         by: Receiving,
-        /// How many octets it has room for.
-        len: u64,
+        /// How many octets it has room for; `None` where that could not be read.
+        len: Option<u64>,
         /// Its flags, where it has such an argument.
         flags: MessageFlags,
     },
@@ -101,6 +101,11 @@ pub enum Op {
         by: Polling,
         /// Milliseconds; negative waits without end.
         timeout: i64,
+    },
+    /// No call: a descriptor that the process had when it was joined. What its socket did before is not known.
+    Found {
+        /// How many octets had come that nobody had read; `None` where that could not be asked, as for a socket that listens.
+        unread: Option<u32>,
     },
     /// `execve`, which closes the descriptors that are marked so (FD_CLOEXEC).
     Execute,
@@ -204,6 +209,7 @@ kin! {
         SendMmsg = "sendmmsg",
         Write = "write",
         WriteV = "writev",
+        PWriteV2 = "pwritev2",
         SendFile = "sendfile",
         Splice = "splice",
     }
@@ -218,6 +224,7 @@ kin! {
         RecvMmsg = "recvmmsg",
         Read = "read",
         ReadV = "readv",
+        PReadV2 = "preadv2",
         Splice = "splice",
     }
 }
@@ -275,6 +282,7 @@ impl Op {
             Self::SetOption { .. } => "setsockopt",
             Self::GetOption { .. } => "getsockopt",
             Self::Poll { by, .. } => by.name(),
+            Self::Found { .. } => "found",
             Self::Execute => "execve",
             Self::Exit => "exit",
             Self::Other { name, .. } => name,
@@ -384,6 +392,11 @@ impl Call {
             Op::Receive { by, len, flags } => octets(*len, *flags, by.has_flags()),
             Op::Shutdown { how } => vec![("how", constant(how.name(), how.0))],
             Op::Close | Op::Duplicate { .. } | Op::Execute | Op::Exit => Vec::new(),
+            Op::Found { unread } => {
+                let ends = [("local", self.local()), ("peer", self.peer())];
+                let ends = ends.into_iter().filter_map(|(name, end)| Some((name, text(end?.to_string()))));
+                ends.chain(unread.map(|unread| ("unread", Arg::Int(unread.into())))).collect()
+            }
             Op::CloseRange { first, last } => {
                 vec![("first", Arg::Int((*first).into())), ("last", Arg::Int((*last).into()))]
             }
@@ -417,8 +430,8 @@ impl Call {
     }
 }
 
-fn octets(len: u64, flags: MessageFlags, has_flags: bool) -> Vec<(&'static str, Arg)> {
-    let len = ("len", Arg::Int(i64::try_from(len).unwrap_or(i64::MAX)));
+fn octets(len: Option<u64>, flags: MessageFlags, has_flags: bool) -> Vec<(&'static str, Arg)> {
+    let len = ("len", len.map_or(text("?"), |len| Arg::Int(i64::try_from(len).unwrap_or(i64::MAX))));
     let flags = has_flags.then(|| ("flags", flags_or_0(flags.bits(), &flags)));
     [len].into_iter().chain(flags).collect()
 }

@@ -313,7 +313,7 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// As for [`send`](Self::send).
     pub fn send_with(&mut self, socket: &Socket, octets: &[u8], flags: MessageFlags) -> Result<usize, Errno> {
-        let op = Op::Send { by: Sending::Send, len: octets.len() as u64, flags };
+        let op = Op::Send { by: Sending::Send, len: Some(octets.len() as u64), flags };
         let send = || socket::send(socket.fd.as_raw_fd(), octets, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), send, |sent| *sent as i64);
         self.moved(result.map(|sent| octets.get(..sent).unwrap_or(octets)), socket);
@@ -333,7 +333,7 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// As for [`recv`](Self::recv).
     pub fn recv_with(&mut self, socket: &Socket, room: &mut [u8], flags: MessageFlags) -> Result<usize, Errno> {
-        let op = Op::Receive { by: Receiving::Recv, len: room.len() as u64, flags };
+        let op = Op::Receive { by: Receiving::Recv, len: Some(room.len() as u64), flags };
         let recv = || socket::recv(socket.fd.as_raw_fd(), room, MsgFlags::from_bits_retain(flags.bits()));
         let result = self.record(op, Some(socket), recv, |received| *received as i64);
         let took_none = flags.intersects(MessageFlags::MSG_PEEK | MessageFlags::MSG_OOB);
@@ -418,8 +418,14 @@ impl<'w> Recorder<'w> {
         shown: impl FnOnce(&T) -> i64,
     ) -> Result<T, Errno> {
         let id = CallId { thread: self.thread, n: self.calls.len() as u64 };
-        let mut record =
-            Call { id, entered: Timestamp::from_nanos(0), op, sockets: used.into_iter().collect(), returned: None };
+        let mut record = Call {
+            id,
+            entered: Timestamp::from_nanos(0),
+            op,
+            sockets: used.into_iter().collect(),
+            returned: None,
+            stack: Default::default(),
+        };
         self.whereabouts.enter(record.effect());
         record.entered = now();
         if let Some(listener) = &mut self.listener {

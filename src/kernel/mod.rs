@@ -16,7 +16,9 @@ use crate::time::{Span, Timestamp};
 pub use clock::{measure, now};
 pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
-pub use tracepoints::{Trace, Tracepoints, Untraced};
+pub use tracepoints::{
+    Begin, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced, UserStack, Watched,
+};
 
 /// Who testified to a state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

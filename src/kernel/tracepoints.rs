@@ -1,6 +1,9 @@
 //! The kernel's own trace of TCP sockets: tracepoints read through `perf_event_open`, on every processor.
 
+mod calls;
 mod format;
+mod programs;
+mod unnamed;
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,9 +20,13 @@ use nix::sched::{CloneFlags, unshare};
 use perf_event::data::Record;
 use perf_event::{Builder, Clock as PerfClock, SampleFlag, Sampler, events};
 
-use self::format::{Format, Said, Tracepoint};
+use self::format::{Format, Tracepoint};
 use super::{KernelAct, KernelEvent, KernelSocket, measure};
 use crate::time::{Clock, ClockId};
+
+pub use self::calls::Watched;
+pub use self::format::Said;
+pub use self::programs::{Begin, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
 
 /// The tracepoints `sock:inet_sock_set_state`, `tcp:tcp_send_reset`, `tcp:tcp_receive_reset`, `tcp:tcp_retransmit_skb` and
 /// `tcp:tcp_retransmit_synack`, open on every processor.

@@ -326,7 +326,14 @@ impl<'a> Director<'a> {
         member.calls += 1;
         member.busy = None;
         let closed: Vec<_> = sockets.iter().filter_map(|used| Some((used.local?, used.peer?))).collect();
-        self.told.calls.push(Call { id, entered, op: Op::Exit, sockets, returned: Some(returned) });
+        self.told.calls.push(Call {
+            id,
+            entered,
+            op: Op::Exit,
+            sockets,
+            returned: Some(returned),
+            stack: Default::default(),
+        });
         for (local, peer) in closed {
             let evidence = self.ask(local, peer)?;
             self.told.evidence.push(evidence);

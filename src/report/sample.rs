@@ -40,8 +40,8 @@ fn op(shown: &str, effect: Effect) -> Op {
         Effect::Listen => Op::Listen { backlog: args[0].parse().expect("backlog") },
         Effect::Accept => Op::Accept { flags: None },
         Effect::Connect => Op::Connect { address: address() },
-        Effect::Send => Op::Send { by: Sending::Send, len: len(), flags: flags() },
-        Effect::Receive => Op::Receive { by: Receiving::Recv, len: len(), flags: flags() },
+        Effect::Send => Op::Send { by: Sending::Send, len: Some(len()), flags: flags() },
+        Effect::Receive => Op::Receive { by: Receiving::Recv, len: Some(len()), flags: flags() },
         Effect::Close => Op::Close,
         _ => Op::Other {
             name: name.to_owned().into(),
@@ -112,7 +112,8 @@ impl Teller {
             preview: if moves && result > 0 { PAYLOAD[..result as usize].to_vec() } else { Vec::new() },
         };
         let id = CallId { thread: ThreadId(side as u32), n: self.story.events.len() as u64 };
-        let call = Call { id, entered: moment(entered), op, sockets, returned: Some(returned) };
+        let call =
+            Call { id, entered: moment(entered), op, sockets, returned: Some(returned), stack: Default::default() };
         let side = self.connection.map(|_| side);
         let event = CallEvent {
             side,

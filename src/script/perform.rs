@@ -317,6 +317,7 @@ impl Stage {
             op,
             sockets,
             returned: returned.map(|at| Returned { at, result, octets, preview: Vec::new() }),
+            stack: Default::default(),
         });
         player.calls += 1;
         self.players.insert(asked.actor, player);
@@ -336,8 +337,8 @@ impl Stage {
             Request::Listen(backlog) => Op::Listen { backlog: backlog.unwrap_or(5) },
             Request::Connect(_) => Op::Connect { address: Some(self.address(connects_to(asked))) },
             Request::Accept => Op::Accept { flags: None },
-            Request::Send(by, octets, flags) => Op::Send { by, len: len(octets), flags },
-            Request::Receive(by, octets, flags) => Op::Receive { by, len: len(octets), flags },
+            Request::Send(by, octets, flags) => Op::Send { by, len: Some(len(octets)), flags },
+            Request::Receive(by, octets, flags) => Op::Receive { by, len: Some(len(octets)), flags },
             Request::Shutdown(how) => Op::Shutdown { how },
             Request::SetOption(option, value) => Op::SetOption { option, value },
             Request::Close => Op::Close,

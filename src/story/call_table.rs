@@ -1,6 +1,7 @@
 //! The calls that are followed, by thread and by the life of the socket that they were made on.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 
 use super::EventId;
 use crate::calls::{CallId, Lifetime, Lifetimes, ThreadId};
@@ -15,6 +16,9 @@ pub(super) struct CallTable {
     /// The last call of each thread that has returned, of which more may be said.
     pub(super) last: HashMap<ThreadId, (u64, EventId, Option<Lifetime>)>,
     pub(super) lives: HashMap<Lifetime, Life>,
+    /// The lives of sockets that were open when their process was joined, by their own end and their peer: they are ends of the connection
+    /// between these whose segments are seen from then on.
+    pub(super) found: HashMap<[(IpAddr, u16); 2], Lifetime>,
 }
 
 /// One life of a socket.

@@ -1,12 +1,13 @@
 //! The calls of a timeline: which life of which socket each was made on, which end of which connection that is, and which octets it moved.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use super::call_table::{CallTable, Life};
 use super::connection::PerConnection;
 use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
-use super::timeline::Timeline;
+use super::timeline::{Timeline, end};
 use super::{CallEvent, EventId, EventKind, Remark};
 use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, Returned, Role, SocketEvent, SocketUse};
 use crate::flow::{ConnectionId, Range, Side};
@@ -76,6 +77,7 @@ impl Timeline {
                 }
             }
             (Effect::Accept, None, Some(own)) if entered_in.is_some() => self.join_life(own, event),
+            (Effect::Found, _, Some(own)) => self.find(call, own),
             // With Fast Open (TCP_FASTOPEN_CONNECT, MSG_FASTOPEN) the SYN leaves only with the first octets.
             (Effect::Connect | Effect::Send, _, Some(own)) => {
                 let opens =
@@ -101,6 +103,29 @@ impl Timeline {
         let is_server =
             connection.is_some_and(|connection| !connection.is_one_end() && Some(connection.server) == call.local());
         if is_server { Side::Server } else { Side::Client }
+    }
+
+    /// Takes in a socket that was there before: which connection it is an end of its next segment says.
+    ///
+    /// Where octets were under way, or had come and were not read, the octets of its calls are not those of the segments that are seen:
+    /// such a socket is left without a connection, and so is one of which segments were seen before it was found.
+    fn find(&mut self, call: &Call, life: Lifetime) {
+        let Op::Found { unread: Some(0) } = call.op else { return };
+        let (Some(local), Some(peer)) = (call.local(), call.peer()) else { return };
+        let is_quiet = call.info().is_some_and(|info| info.unacked == 0 && info.notsent_bytes == 0);
+        if is_quiet && !self.ends.has(local, peer) {
+            self.calls.found.insert([end(local), end(peer)], life);
+        }
+    }
+
+    /// Takes in that a connection is seen: sockets that were found may be its ends.
+    pub(super) fn is_seen(&mut self, id: ConnectionId, [client, server]: [SocketAddr; 2]) {
+        for (side, own, peer) in [(Side::Client, client, server), (Side::Server, server, client)] {
+            if let Some(life) = self.calls.found.remove(&[end(own), end(peer)]) {
+                self.set_side(life, side);
+                self.set_home(life, id);
+            }
+        }
     }
 
     /// Takes in what became of a socket.
@@ -299,6 +324,7 @@ fn remark_on(call: &Call) -> Option<Remark> {
         (Effect::Listen, None, _) => Remark::KernelAnswersSyns,
         (Effect::Send, None, Some(0)) => Remark::EmptySend,
         (Effect::CloseCopy, None, _) => Remark::CopiesRemain,
+        (Effect::Found, None, _) => Remark::PastUnknown,
         (Effect::ShutdownRead, None, _) => Remark::OnlyReadingEnds,
         (Effect::LingerZero, None, _) => Remark::NextCloseResets,
         (Effect::Bind, Some(Errno::EADDRINUSE), _) => Remark::PortTaken,

@@ -293,7 +293,7 @@ impl<'a> Finder<'a> {
             let call = &used.call.call;
             call.effect() == Effect::Receive
                 && call.result() == Some(0)
-                && !matches!(call.op, Op::Receive { len: 0, .. })
+                && !matches!(call.op, Op::Receive { len: Some(0), .. })
         };
         let Some(first) = life.uses.iter().find(|used| is_end(used)) else { return };
         let (at, side) = (first.connection, first.call.side);
@@ -478,7 +478,7 @@ impl<'a> Finder<'a> {
             let Some(received) = before else { continue };
             let (got, wrote) = (received.call.call.preview(), sent.call.call.preview());
             let zero = got.iter().position(|octet| *octet == 0);
-            let is_full = matches!(received.call.call.op, Op::Receive { len, .. } if len == received.octets());
+            let is_full = matches!(received.call.call.op, Op::Receive { len, .. } if len == Some(received.octets()));
             let alike = |count: usize| count > 0 && got.get(..count) == wrote.get(..count) && wrote.len() >= count;
             let what = match zero {
                 Some(zero) if zero as u64 == sent.octets() && alike(zero) && sent.octets() < received.octets() => {
@@ -505,7 +505,7 @@ impl<'a> Finder<'a> {
             let holding = list[start..].iter().take_while(|moved| moved.range.overlaps(range));
             holding.take(MOST_NAMED).map(|moved| moved.event).collect()
         };
-        let has_room = |received: &Moved<'_>, octets: u64| matches!(received.call.call.op, Op::Receive { len, .. } if len >= octets);
+        let has_room = |received: &Moved<'_>, octets: u64| matches!(received.call.call.op, Op::Receive { len: Some(len), .. } if len >= octets);
         let joined = receives.iter().map(|received| (received, of(sends, received.range)));
         if let Some((received, of)) = joined.into_iter().find(|(_, of)| of.len() > 1) {
             let what = Mistake::MessagesJoined { sends: of.len() as u64 };

@@ -162,6 +162,7 @@ impl Timeline {
         let Some(connection) = self.connections.get_mut(&id) else {
             self.connections.insert(id, Box::new(PerConnection::new(id, ends)));
             self.ends.add(id, ends, at);
+            self.is_seen(id, ends);
             self.hear_early(id, ends, at);
             return;
         };

@@ -510,6 +510,14 @@ impl Ends {
         }
     }
 
+    /// Whether there is, or was, a connection between these ends, whichever is the client.
+    pub(super) fn has(&mut self, one: SocketAddr, other: SocketAddr) -> bool {
+        self.index();
+        [(one, other), (other, one)]
+            .iter()
+            .any(|(client, server)| self.by_ends.contains_key(&(end(*client), end(*server))))
+    }
+
     /// The last connection between these ends that began by `moment`.
     pub(super) fn latest(
         &mut self,
@@ -533,6 +541,6 @@ pub(super) fn sorted(mut ends: [SocketAddr; 2]) -> [SocketAddr; 2] {
     ends
 }
 
-fn end(address: SocketAddr) -> End {
+pub(super) fn end(address: SocketAddr) -> End {
     (address.ip().to_canonical(), address.port())
 }

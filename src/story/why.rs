@@ -148,6 +148,8 @@ pub enum Remark {
     EmptySend,
     /// Copies of the closed descriptor remain.
     CopiesRemain,
+    /// The socket was open when its process was joined.
+    PastUnknown,
     /// SHUT_RD: nothing goes on the wire.
     OnlyReadingEnds,
     /// SO_LINGER with a time of zero was set.

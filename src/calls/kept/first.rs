@@ -134,7 +134,7 @@ impl Written {
         let moved = self.octets.and_then(|octets| i64::try_from(octets).ok());
         let result = errno.map_or(Ok(self.result.or(moved).unwrap_or(0)), Err);
         let returned = self.returned.map(|at| Returned { at, result, octets: self.octets, preview: self.preview });
-        Call { id, entered: self.entered, op, sockets, returned }
+        Call { id, entered: self.entered, op, sockets, returned, stack: Default::default() }
     }
 
     /// What was waited for and found, of a poll.
@@ -179,14 +179,16 @@ impl Written {
             Effect::Listen => Op::Listen { backlog: self.int("backlog").and_then(|n| n.try_into().ok())? },
             Effect::Connect => Op::Connect { address: address().or(self.peer) },
             Effect::Accept => Op::Accept { flags: None },
-            Effect::Send => Op::Send { by: Sending::named(&self.name)?, len: self.len()?, flags: self.flags()? },
+            Effect::Send => Op::Send { by: Sending::named(&self.name)?, len: Some(self.len()?), flags: self.flags()? },
             Effect::Receive => {
-                Op::Receive { by: Receiving::named(&self.name)?, len: self.len()?, flags: self.flags()? }
+                Op::Receive { by: Receiving::named(&self.name)?, len: Some(self.len()?), flags: self.flags()? }
             }
             Effect::ShutdownWrite => Op::Shutdown { how: How::SHUT_WR },
             Effect::ShutdownRead => Op::Shutdown { how: How::SHUT_RD },
             Effect::Close | Effect::CloseCopy => Op::Close,
             Effect::Exit => Op::Exit,
+            // Files of that form are older than joining.
+            Effect::Found => return None,
             Effect::Other => Op::Poll { by: Polling::named(&self.name)?, timeout: self.int("timeout")? },
         })
     }

@@ -100,7 +100,14 @@ mod tests {
             octets: None,
             preview: Vec::new(),
         });
-        Call { id, entered: Timestamp::from_nanos(at), op: Op::Close, sockets: Vec::new(), returned }
+        Call {
+            id,
+            entered: Timestamp::from_nanos(at),
+            op: Op::Close,
+            sockets: Vec::new(),
+            returned,
+            stack: Default::default(),
+        }
     }
 
     #[test]

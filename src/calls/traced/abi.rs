@@ -1,5 +1,7 @@
 //! The numbers of the calls that are watched, in the ABI of this machine and in those beside it.
 
+use crate::kernel::Watched;
+
 /// Whose calls they are, as the kernel says with each (linux/audit.h).
 #[cfg(target_arch = "x86_64")]
 pub(super) const ARCH: u32 = 0xc000_003e;
@@ -33,6 +35,8 @@ pub(super) const TRACED: &[i64] = &[
     libc::SYS_recvfrom,
     libc::SYS_readv,
     libc::SYS_writev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
     libc::SYS_sendmsg,
     libc::SYS_recvmsg,
     libc::SYS_accept,
@@ -65,3 +69,61 @@ pub(super) const TRACED: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_select,
 ];
+
+/// The calls that are recorded where threads are not stopped, and how much of the stack is with them: what lies there of addresses, of the
+/// values of options, of messages with their control data, and of what a wait is for.
+///
+/// Beside those of [`TRACED`] they are such as mark a descriptor to be closed by exec, and those by which threads end.
+pub(super) const RECORDED: &[Watched] = &[
+    call(libc::SYS_read, "read", 0, 0),
+    call(libc::SYS_write, "write", 0, 0),
+    call(libc::SYS_close, "close", 0, 0),
+    call(libc::SYS_sendto, "sendto", 0, 0),
+    call(libc::SYS_recvfrom, "recvfrom", 0, 0),
+    call(libc::SYS_readv, "readv", SOME, 0),
+    call(libc::SYS_writev, "writev", SOME, 0),
+    call(libc::SYS_preadv2, "preadv2", SOME, 0),
+    call(libc::SYS_pwritev2, "pwritev2", SOME, 0),
+    call(libc::SYS_sendmsg, "sendmsg", SOME, SOME),
+    call(libc::SYS_recvmsg, "recvmsg", SOME, SOME),
+    Watched { wakes: true, ..call(libc::SYS_accept, "accept", 0, SOME) },
+    Watched { wakes: true, ..call(libc::SYS_accept4, "accept4", 0, SOME) },
+    Watched { wakes: true, ..call(libc::SYS_connect, "connect", SOME, 0) },
+    call(libc::SYS_socket, "socket", 0, 0),
+    call(libc::SYS_bind, "bind", SOME, 0),
+    call(libc::SYS_listen, "listen", 0, 0),
+    call(libc::SYS_shutdown, "shutdown", 0, 0),
+    call(libc::SYS_setsockopt, "setsockopt", SOME, 0),
+    call(libc::SYS_getsockopt, "getsockopt", 0, SOME),
+    call(libc::SYS_sendmmsg, "sendmmsg", SOME, SOME),
+    call(libc::SYS_recvmmsg, "recvmmsg", SOME, SOME),
+    call(libc::SYS_sendfile, "sendfile64", 0, 0),
+    call(libc::SYS_splice, "splice", 0, 0),
+    call(libc::SYS_dup, "dup", 0, 0),
+    call(libc::SYS_dup3, "dup3", 0, 0),
+    call(libc::SYS_close_range, "close_range", 0, 0),
+    call(libc::SYS_ppoll, "ppoll", SOME, SOME),
+    call(libc::SYS_pselect6, "pselect6", SOME, SOME),
+    call(libc::SYS_execve, "execve", 0, 0),
+    call(libc::SYS_execveat, "execveat", 0, 0),
+    call(libc::SYS_restart_syscall, "restart_syscall", 0, 0),
+    call(libc::SYS_io_uring_setup, "io_uring_setup", 0, 0),
+    call(libc::SYS_pidfd_getfd, "pidfd_getfd", 0, 0),
+    call(libc::SYS_fcntl, "fcntl", 0, 0),
+    call(libc::SYS_ioctl, "ioctl", 0, 0),
+    call(libc::SYS_exit, "exit", 0, 0),
+    call(libc::SYS_exit_group, "exit_group", 0, 0),
+    #[cfg(target_arch = "x86_64")]
+    call(libc::SYS_dup2, "dup2", 0, 0),
+    #[cfg(target_arch = "x86_64")]
+    call(libc::SYS_poll, "poll", SOME, SOME),
+    #[cfg(target_arch = "x86_64")]
+    call(libc::SYS_select, "select", SOME, SOME),
+];
+
+const fn call(nr: i64, name: &'static str, entry: u32, back: u32) -> Watched {
+    Watched { nr, name, entry, back, wakes: false }
+}
+
+/// As much of a stack as holds what a function of the C library, and the one that called it, have put there.
+const SOME: u32 = 1024;

@@ -70,7 +70,7 @@ enum Octets {
 }
 
 /// Reads what a call asks for; `None` for one that is not watched.
-pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory) -> Option<Asked> {
+pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked> {
     let fd = |n: usize| args[n] as i32;
     let int = |n: usize| args[n] as i32;
     let on = |op| Asked { op, about: About::Fd(fd(0)), octets: Octets::None };
@@ -88,38 +88,47 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory) -> Option<Asked> {
         about,
         octets: Octets::None,
     };
-    let polls = |by, timeout: i64, watched| Asked {
-        op: Op::Poll { by, timeout },
-        about: About::Several(watched),
-        octets: Octets::None,
+    let polls = |by, timeout: Option<i64>, watched: Option<Vec<_>>| {
+        // A wait of which it is not known what it waits for, or for how long, says nothing.
+        let (op, about) = (Op::Poll { by, timeout: timeout? }, About::Several(watched?));
+        Some(Asked { op, about, octets: Octets::None })
     };
     Some(match nr as i64 {
-        libc::SYS_read => receive(Receiving::Read, args[2], 0, Octets::At(args[1])),
-        libc::SYS_write => send(Sending::Write, args[2], 0, Octets::At(args[1])),
+        libc::SYS_read => receive(Receiving::Read, Some(args[2]), 0, Octets::At(args[1])),
+        libc::SYS_write => send(Sending::Write, Some(args[2]), 0, Octets::At(args[1])),
         libc::SYS_close => on(Op::Close),
         libc::SYS_sendto => {
             let by = if args[4] == 0 { Sending::Send } else { Sending::SendTo };
-            send(by, args[2], int(3), Octets::At(args[1]))
+            send(by, Some(args[2]), int(3), Octets::At(args[1]))
         }
         libc::SYS_recvfrom => {
             let by = if args[4] == 0 { Receiving::Recv } else { Receiving::RecvFrom };
-            receive(by, args[2], int(3), Octets::At(args[1]))
+            receive(by, Some(args[2]), int(3), Octets::At(args[1]))
         }
         libc::SYS_readv => {
             let octets = Octets::Vector(args[1], args[2]);
-            receive(Receiving::ReadV, pieces(octets, memory).len(), 0, octets)
+            receive(Receiving::ReadV, room_in(octets, memory), 0, octets)
         }
         libc::SYS_writev => {
             let octets = Octets::Vector(args[1], args[2]);
-            send(Sending::WriteV, pieces(octets, memory).len(), 0, octets)
+            send(Sending::WriteV, room_in(octets, memory), 0, octets)
+        }
+        // A socket has no positions: both fail unless they ask for the next octets.
+        libc::SYS_preadv2 => {
+            let octets = Octets::Vector(args[1], args[2]);
+            receive(Receiving::PReadV2, room_in(octets, memory), 0, octets)
+        }
+        libc::SYS_pwritev2 => {
+            let octets = Octets::Vector(args[1], args[2]);
+            send(Sending::PWriteV2, room_in(octets, memory), 0, octets)
         }
         libc::SYS_sendmsg => {
             let octets = Octets::Message(args[1]);
-            send(Sending::SendMsg, pieces(octets, memory).len(), int(2), octets)
+            send(Sending::SendMsg, room_in(octets, memory), int(2), octets)
         }
         libc::SYS_recvmsg => {
             let octets = Octets::Message(args[1]);
-            receive(Receiving::RecvMsg, pieces(octets, memory).len(), int(2), octets)
+            receive(Receiving::RecvMsg, room_in(octets, memory), int(2), octets)
         }
         libc::SYS_sendmmsg => {
             send(Sending::SendMmsg, room_of(args[1], args[2], memory), int(3), Octets::Messages(args[1]))
@@ -128,10 +137,10 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory) -> Option<Asked> {
             receive(Receiving::RecvMmsg, room_of(args[1], args[2], memory), int(3), Octets::Messages(args[1]))
         }
         libc::SYS_sendfile => {
-            Asked { about: About::Between(fd(1), fd(0)), ..send(Sending::SendFile, args[3], 0, Octets::None) }
+            Asked { about: About::Between(fd(1), fd(0)), ..send(Sending::SendFile, Some(args[3]), 0, Octets::None) }
         }
         libc::SYS_splice => {
-            Asked { about: About::Between(fd(0), fd(2)), ..send(Sending::Splice, args[4], int(5), Octets::None) }
+            Asked { about: About::Between(fd(0), fd(2)), ..send(Sending::Splice, Some(args[4]), int(5), Octets::None) }
         }
         libc::SYS_socket => {
             let flags = SocketFlags::from_bits_truncate(int(1));
@@ -167,23 +176,23 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory) -> Option<Asked> {
             let about = About::Range(first, last, closing);
             Asked { op: Op::CloseRange { first, last }, about, octets: Octets::None }
         }
-        libc::SYS_ppoll => polls(Polling::Ppoll, timespec(args[2], memory), polled(args[0], args[1], memory)),
+        libc::SYS_ppoll => polls(Polling::Ppoll, timespec(args[2], memory), polled(args[0], args[1], memory))?,
         libc::SYS_pselect6 => {
-            polls(Polling::Pselect, timespec(args[4], memory), selected([args[0], args[1], args[2], args[3]], memory))
+            polls(Polling::Pselect, timespec(args[4], memory), selected([args[0], args[1], args[2], args[3]], memory))?
         }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_dup2 => copy(Duplicating::Dup2, Some(fd(1))),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_poll => polls(Polling::Poll, i64::from(int(2)), polled(args[0], args[1], memory)),
+        libc::SYS_poll => polls(Polling::Poll, Some(i64::from(int(2))), polled(args[0], args[1], memory))?,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_select => {
             // Microseconds beside seconds, rounded up as the kernel does.
             let timeout = match (args[4], memory.word(args[4]), memory.word(args[4].wrapping_add(8))) {
-                (0, ..) => -1,
-                (_, Some(seconds), Some(micros)) => milliseconds(seconds, micros.div_ceil(1000)),
-                _ => -1,
+                (0, ..) => Some(-1),
+                (_, Some(seconds), Some(micros)) => Some(milliseconds(seconds, micros.div_ceil(1000))),
+                _ => None,
             };
-            polls(Polling::Select, timeout, selected([args[0], args[1], args[2], args[3]], memory))
+            polls(Polling::Select, timeout, selected([args[0], args[1], args[2], args[3]], memory))?
         }
         libc::SYS_execve | libc::SYS_execveat => other("execve", About::Program),
         libc::SYS_restart_syscall => other("restart_syscall", About::Again),
@@ -211,7 +220,7 @@ impl Asked {
     }
 
     /// How it returned; what it wrote into its arguments is there now.
-    pub(super) fn returned(&mut self, at: Timestamp, result: i64, memory: Memory) -> Returned {
+    pub(super) fn returned(&mut self, at: Timestamp, result: i64, memory: Memory<'_>) -> Returned {
         let result = if (-MAX_ERRNO..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result) };
         let mut returned = Returned { at, result, octets: None, preview: Vec::new() };
         let Ok(got) = result else { return returned };
@@ -225,12 +234,14 @@ impl Asked {
             Op::Receive { .. } => self.moved(got, memory),
             Op::GetOption { option, value } => {
                 if let Octets::Value(at, len) = self.octets {
-                    *value = self::value(*option, at, memory.half(len).unwrap_or(0), memory);
+                    let len = memory.half(len);
+                    *value = len.map_or(OptionValue::Unread, |len| self::value(*option, at, len, memory));
                 }
                 return returned;
             }
             _ => return returned,
         };
+        let Some(moved) = moved else { return returned };
         returned.octets = Some(moved);
         // MSG_TRUNC throws the octets away.
         let is_thrown_away = matches!(&self.op, Op::Receive { flags, .. } if flags.contains(MessageFlags::MSG_TRUNC));
@@ -240,19 +251,19 @@ impl Asked {
         returned
     }
 
-    /// How many octets were moved: those of all messages, where the result counts messages.
-    fn moved(&self, result: i64, memory: Memory) -> u64 {
+    /// How many octets were moved: those of all messages, where the result counts messages; `None` where that cannot be read.
+    fn moved(&self, result: i64, memory: Memory<'_>) -> Option<u64> {
         match self.octets {
             Octets::Messages(at) => {
-                let message = |n: u64| memory.half(at.wrapping_add(n * MMSGHDR + MSGHDR));
-                (0..result.clamp(0, MOST_MESSAGES) as u64).map(|n| u64::from(message(n).unwrap_or(0))).sum()
+                let message = |n: u64| memory.half(at.wrapping_add(n * MMSGHDR + MSGHDR)).map(u64::from);
+                (0..result.clamp(0, MOST_MESSAGES) as u64).map(message).sum()
             }
-            _ => u64::try_from(result).unwrap_or(0),
+            _ => u64::try_from(result).ok(),
         }
     }
 
-    /// What a wait found, in the order of what it waits for; empty where that cannot be read.
-    pub(super) fn found(&self, args: [u64; 6], memory: Memory) -> Vec<PollEvents> {
+    /// What a wait found, in the order of what it waits for; shorter where that cannot be read.
+    pub(super) fn found(&self, args: [u64; 6], memory: Memory<'_>) -> Vec<PollEvents> {
         let (Op::Poll { by, .. }, About::Several(watched)) = (&self.op, &self.about) else { return Vec::new() };
         match by {
             Polling::Poll | Polling::Ppoll => {
@@ -260,7 +271,7 @@ impl Asked {
                 entries.chunks_exact(POLLFD).map(|entry| bits(i16::from_ne_bytes([entry[6], entry[7]]))).collect()
             }
             _ => {
-                let now = selected([args[0], args[1], args[2], args[3]], memory);
+                let Some(now) = selected([args[0], args[1], args[2], args[3]], memory) else { return Vec::new() };
                 let found =
                     |fd: i32| now.iter().find(|(of, _)| *of == fd).map_or(PollEvents::empty(), |(_, bits)| *bits);
                 watched.iter().map(|(fd, _)| found(*fd)).collect()
@@ -269,7 +280,7 @@ impl Asked {
     }
 
     /// The descriptors that came, or went, with its message (SCM_RIGHTS).
-    pub(super) fn passed(&self, memory: Memory) -> Vec<i32> {
+    pub(super) fn passed(&self, memory: Memory<'_>) -> Vec<i32> {
         let Octets::Message(at) = self.octets else { return Vec::new() };
         let (Some(control), Some(len)) = (memory.word(at.wrapping_add(32)), memory.word(at.wrapping_add(40))) else {
             return Vec::new();
@@ -277,8 +288,16 @@ impl Asked {
         rights(&memory.first(control, len.min(MOST_CONTROL) as usize))
     }
 
+    /// Whose connection an accept took, where it asked for that.
+    pub(super) fn accepted_from(&self, args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
+        match self.op {
+            Op::Accept { .. } if args[1] != 0 => address(args[1], u64::from(memory.half(args[2])?), memory),
+            _ => None,
+        }
+    }
+
     /// Whether its message has room for descriptors, or carries some.
-    pub(super) fn has_control(&self, memory: Memory) -> bool {
+    pub(super) fn has_control(&self, memory: Memory<'_>) -> bool {
         match self.octets {
             Octets::Message(at) => memory.word(at.wrapping_add(40)).is_some_and(|len| len > 0),
             _ => false,
@@ -286,43 +305,39 @@ impl Asked {
     }
 }
 
-/// The pieces of memory that a transfer is made of, as far as they can be read.
-struct Pieces(Vec<(u64, u64)>);
-
-impl Pieces {
-    fn len(&self) -> u64 {
-        self.0.iter().fold(0, |sum, (_, len)| sum.saturating_add(*len))
-    }
-}
-
-fn pieces(octets: Octets, memory: Memory) -> Pieces {
+/// The pieces of memory that a transfer is made of: where each is, and how long; `None` where they cannot be read.
+fn pieces(octets: Octets, memory: Memory<'_>) -> Option<Vec<(u64, u64)>> {
     let (at, count) = match octets {
         Octets::Vector(at, count) => (at, count),
-        Octets::Message(at) => {
-            (memory.word(at.wrapping_add(16)).unwrap_or(0), memory.word(at.wrapping_add(24)).unwrap_or(0))
-        }
+        Octets::Message(at) => (memory.word(at.wrapping_add(16))?, memory.word(at.wrapping_add(24))?),
         Octets::Messages(at) => return pieces(Octets::Message(at), memory),
-        Octets::At(_) | Octets::Value(..) | Octets::None => return Pieces(Vec::new()),
+        Octets::At(_) | Octets::Value(..) | Octets::None => return Some(Vec::new()),
     };
-    let entries = memory.first(at, count.min(MOST_PIECES) as usize * IOVEC);
+    let wanted = count.min(MOST_PIECES) as usize * IOVEC;
+    let entries = Some(memory.first(at, wanted)).filter(|entries| entries.len() == wanted)?;
     let word = |octets: &[u8]| u64::from_ne_bytes(octets.try_into().expect("8 octets"));
-    Pieces(entries.chunks_exact(IOVEC).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
+    Some(entries.chunks_exact(IOVEC).map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect())
+}
+
+/// How many octets they have room for.
+fn room_in(octets: Octets, memory: Memory<'_>) -> Option<u64> {
+    Some(pieces(octets, memory)?.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len)))
 }
 
 /// How many octets the messages of `struct mmsghdr` have room for.
-fn room_of(at: u64, count: u64, memory: Memory) -> u64 {
-    let message = |n: u64| pieces(Octets::Message(at.wrapping_add(n * MMSGHDR)), memory).len();
-    (0..count.min(MOST_MESSAGES as u64)).fold(0, |sum, n| u64::saturating_add(sum, message(n)))
+fn room_of(at: u64, count: u64, memory: Memory<'_>) -> Option<u64> {
+    let message = |n: u64| room_in(Octets::Message(at.wrapping_add(n * MMSGHDR)), memory);
+    (0..count.min(MOST_MESSAGES as u64)).try_fold(0, |sum, n| Some(u64::saturating_add(sum, message(n)?)))
 }
 
 /// The first of `moved` octets.
-fn preview(octets: Octets, moved: u64, memory: Memory) -> Vec<u8> {
+fn preview(octets: Octets, moved: u64, memory: Memory<'_>) -> Vec<u8> {
     let most = moved.min(PREVIEW as u64) as usize;
     if let Octets::At(at) = octets {
         return memory.first(at, most);
     }
     let mut first = Vec::with_capacity(most);
-    for (at, len) in pieces(octets, memory).0 {
+    for (at, len) in pieces(octets, memory).unwrap_or_default() {
         let wanted = (most - first.len()).min(usize::try_from(len).unwrap_or(usize::MAX));
         let got = memory.first(at, wanted);
         let is_short = got.len() < wanted;
@@ -335,7 +350,7 @@ fn preview(octets: Octets, moved: u64, memory: Memory) -> Vec<u8> {
 }
 
 /// An internet address of `struct sockaddr_in` or `sockaddr_in6`; `None` for another, and for one that cannot be read.
-fn address(at: u64, len: u64, memory: Memory) -> Option<SocketAddr> {
+fn address(at: u64, len: u64, memory: Memory<'_>) -> Option<SocketAddr> {
     let octets = memory.first(at, len.min(28) as usize);
     let family = i32::from(u16::from_ne_bytes(octets.get(..2)?.try_into().ok()?));
     let port = u16::from_be_bytes(octets.get(2..4)?.try_into().ok()?);
@@ -361,7 +376,7 @@ fn option(level: i32, name: i32) -> OptionName {
     }
 }
 
-fn value(option: OptionName, at: u64, len: u32, memory: Memory) -> OptionValue {
+fn value(option: OptionName, at: u64, len: u32, memory: Memory<'_>) -> OptionValue {
     match (option, len) {
         (OptionName::Socket(SocketOption::SO_LINGER), 8..) => {
             match (memory.half(at), memory.half(at.wrapping_add(4))) {
@@ -375,20 +390,25 @@ fn value(option: OptionName, at: u64, len: u32, memory: Memory) -> OptionValue {
 }
 
 /// What poll waits for, without descriptors that are negative, which it passes over.
-fn polled(at: u64, count: u64, memory: Memory) -> Vec<(i32, PollEvents)> {
-    let entries = memory.first(at, count.min(MOST_POLLED) as usize * POLLFD);
+fn polled(at: u64, count: u64, memory: Memory<'_>) -> Option<Vec<(i32, PollEvents)>> {
+    let wanted = count.min(MOST_POLLED) as usize * POLLFD;
+    let entries = Some(memory.first(at, wanted)).filter(|entries| entries.len() == wanted)?;
     let entry = |entry: &[u8]| {
         let fd = i32::from_ne_bytes(entry[..4].try_into().expect("4 octets"));
         (fd, bits(i16::from_ne_bytes([entry[4], entry[5]])))
     };
-    entries.chunks_exact(POLLFD).map(entry).collect()
+    Some(entries.chunks_exact(POLLFD).map(entry).collect())
 }
 
 /// What select waits for, or found: its sets of descriptors as poll would name them.
-fn selected([count, read, write, except]: [u64; 4], memory: Memory) -> Vec<(i32, PollEvents)> {
+fn selected([count, read, write, except]: [u64; 4], memory: Memory<'_>) -> Option<Vec<(i32, PollEvents)>> {
     let count = count.min(libc::FD_SETSIZE as u64) as usize;
-    let set = |at: u64| if at == 0 { Vec::new() } else { memory.first(at, count.div_ceil(8)) };
-    let sets = [(set(read), PollEvents::POLLIN), (set(write), PollEvents::POLLOUT), (set(except), PollEvents::POLLPRI)];
+    let set = |at: u64| match at {
+        0 => Some(Vec::new()),
+        at => Some(memory.first(at, count.div_ceil(8))).filter(|octets| octets.len() == count.div_ceil(8)),
+    };
+    let sets =
+        [(set(read)?, PollEvents::POLLIN), (set(write)?, PollEvents::POLLOUT), (set(except)?, PollEvents::POLLPRI)];
     let mut found = Vec::new();
     for fd in 0..count {
         let mut events = PollEvents::empty();
@@ -399,19 +419,18 @@ fn selected([count, read, write, except]: [u64; 4], memory: Memory) -> Vec<(i32,
             found.push((fd as i32, events));
         }
     }
-    found
+    Some(found)
 }
 
 fn bits(events: i16) -> PollEvents {
     PollEvents::from_bits_retain(events)
 }
 
-/// Milliseconds of a `struct timespec`; negative where there is none: it waits without end.
-fn timespec(at: u64, memory: Memory) -> i64 {
+/// Milliseconds of a `struct timespec`; negative where there is none: it waits without end. `None` for one that cannot be read.
+fn timespec(at: u64, memory: Memory<'_>) -> Option<i64> {
     match (at, memory.word(at), memory.word(at.wrapping_add(8))) {
-        (0, ..) => -1,
-        (_, Some(seconds), Some(nanos)) => milliseconds(seconds, nanos.div_ceil(1_000_000)),
-        _ => -1,
+        (0, ..) => Some(-1),
+        (_, seconds, nanos) => Some(milliseconds(seconds?, nanos?.div_ceil(1_000_000))),
     }
 }
 
@@ -463,8 +482,8 @@ const MOST_CONTROL: u64 = 8192;
 mod tests {
     use super::*;
 
-    fn here() -> Memory {
-        Memory(std::process::id() as i32)
+    fn here() -> Memory<'static> {
+        Memory::Of(std::process::id() as i32)
     }
 
     fn at<T: ?Sized>(of: &T) -> u64 {
@@ -504,19 +523,19 @@ mod tests {
         let (one, two) = (*b"hello", *b"world");
         let vector = [at(&one), 5, at(&two), 5];
         let mut writev = asked_of(libc::SYS_writev, &[4, at(&vector), 2]);
-        assert_eq!(writev.op, Op::Send { by: Sending::WriteV, len: 10, flags: MessageFlags::empty() });
+        assert_eq!(writev.op, Op::Send { by: Sending::WriteV, len: Some(10), flags: MessageFlags::empty() });
         let returned = writev.returned(moment(), 7, here());
         assert_eq!((returned.octets, &returned.preview[..]), (Some(7), &b"hellowo"[..]));
         let mut header = [0u64; 16];
         header[2..4].copy_from_slice(&[at(&vector), 2]);
         let sendmsg = asked_of(libc::SYS_sendmsg, &[4, at(&header), libc::MSG_NOSIGNAL as u64]);
-        assert_eq!(sendmsg.op, Op::Send { by: Sending::SendMsg, len: 10, flags: MessageFlags::MSG_NOSIGNAL });
+        assert_eq!(sendmsg.op, Op::Send { by: Sending::SendMsg, len: Some(10), flags: MessageFlags::MSG_NOSIGNAL });
         // Two messages, of which the kernel took 10 and 3 octets.
         header[7] = 10;
         header[8 + 2..8 + 4].copy_from_slice(&[at(&vector), 1]);
         header[8 + 7] = 3;
         let mut sendmmsg = asked_of(libc::SYS_sendmmsg, &[4, at(&header), 2, 0]);
-        assert_eq!(sendmmsg.op, Op::Send { by: Sending::SendMmsg, len: 15, flags: MessageFlags::empty() });
+        assert_eq!(sendmmsg.op, Op::Send { by: Sending::SendMmsg, len: Some(15), flags: MessageFlags::empty() });
         assert_eq!(sendmmsg.returned(moment(), 2, here()).octets, Some(13));
     }
 

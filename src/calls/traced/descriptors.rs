@@ -23,6 +23,8 @@ struct Files {
     sockets: BTreeMap<i32, SocketId>,
     /// Descriptors of sockets that were closed.
     closed: BTreeSet<i32>,
+    /// Those that exec closes, as far as calls have said so.
+    until_exec: BTreeSet<i32>,
     /// How many threads have it.
     threads: u64,
 }
@@ -69,12 +71,13 @@ impl Descriptors {
     /// A copy of the table, which one thread has.
     pub(super) fn copy(&mut self, files: FilesId) -> FilesId {
         let copy = self.begin();
-        let sockets = self.files.get(&files).map(|files| files.sockets.clone()).unwrap_or_default();
+        let (sockets, until_exec) =
+            self.files.get(&files).map(|files| (files.sockets.clone(), files.until_exec.clone())).unwrap_or_default();
         for socket in sockets.values() {
             self.sockets.entry(*socket).or_default().copies += 1;
         }
         if let Some(files) = self.files.get_mut(&copy) {
-            files.sockets = sockets;
+            (files.sockets, files.until_exec) = (sockets, until_exec);
         }
         copy
     }
@@ -115,6 +118,7 @@ impl Descriptors {
     pub(super) fn open(&mut self, files: FilesId, fd: i32, socket: SocketId) -> Option<Gone> {
         let known = self.files.get_mut(&files)?;
         known.closed.remove(&fd);
+        known.until_exec.remove(&fd);
         let before = known.sockets.insert(fd, socket);
         self.sockets.entry(socket).or_default().copies += 1;
         before.map(|before| self.gone(fd, before))
@@ -125,7 +129,22 @@ impl Descriptors {
         let known = self.files.get_mut(&files)?;
         let socket = known.sockets.remove(&fd)?;
         known.closed.insert(fd);
+        known.until_exec.remove(&fd);
         Some(self.gone(fd, socket))
+    }
+
+    /// Marks a descriptor of a socket to be closed by exec, or not to be.
+    pub(super) fn mark(&mut self, files: FilesId, fd: i32, until_exec: bool) {
+        let Some(known) = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&fd)) else { return };
+        match until_exec {
+            true => _ = known.until_exec.insert(fd),
+            false => _ = known.until_exec.remove(&fd),
+        }
+    }
+
+    /// Whether exec closes a descriptor, by what was said of it.
+    pub(super) fn is_until_exec(&self, files: FilesId, fd: i32) -> bool {
+        self.files.get(&files).is_some_and(|known| known.until_exec.contains(&fd))
     }
 
     /// What is known of a socket that has a descriptor.

@@ -111,13 +111,13 @@ impl Program {
     }
 
     /// Makes the process, which waits, and attaches to it; `others` wait, too, and end where nobody can let them go any more.
-    pub(super) fn hold<'h>(&self, others: impl Iterator<Item = &'h Held>) -> Result<Held, Unstarted> {
+    pub(super) fn hold<'h>(&self, others: impl Iterator<Item = &'h Held>, to: Hold) -> Result<Held, Unstarted> {
         let theirs: Vec<i32> = others.filter_map(|other| Some(other.release.as_ref()?.as_raw_fd())).collect();
         let failed = |step| move |errno: Errno| Unstarted { step, errno: errno.into() };
         let (go, release) = pipe2(OFlag::O_CLOEXEC).map_err(failed(Step::Fork))?;
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(failed(Step::Fork))?;
         let argv: Vec<*const libc::c_char> = self.words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
-        let program = filter::program();
+        let program = if to == Hold::ToStop { filter::program() } else { Vec::new() };
         // SAFETY: the child makes nothing but system calls until it executes the program or ends: it allocates nothing, and takes no lock.
         match unsafe { fork() }.map_err(failed(Step::Fork))? {
             ForkResult::Child => {
@@ -132,7 +132,7 @@ impl Program {
             }
             ForkResult::Parent { child } => {
                 let held = Held { pid: child.as_raw(), release: Some(release), told };
-                match system::seize(held.pid) {
+                match if to == Hold::ToStop { system::seize(held.pid) } else { Ok(()) } {
                     Ok(()) => Ok(held),
                     Err(errno) => {
                         held.give_up();
@@ -173,7 +173,11 @@ impl Program {
             let fprog = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
             let install = || libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog);
             // Root may filter without forswearing setuid programs.
-            if install() != 0 && (libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || install() != 0) {
+            let is_filtered = !program.is_empty();
+            if is_filtered
+                && install() != 0
+                && (libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || install() != 0)
+            {
                 fail(Step::Filter);
             }
             if let Some(user) = &self.user {
@@ -190,6 +194,15 @@ impl Program {
             fail(Step::Execute)
         }
     }
+}
+
+/// What a process is held for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hold {
+    /// To be attached to, with a filter at whose calls it stops.
+    ToStop,
+    /// To be recorded: it runs as it would by itself.
+    ToRecord,
 }
 
 /// A process that waits to execute its program.
@@ -232,7 +245,7 @@ impl Held {
     }
 
     /// Ends it where it waits, and waits for that.
-    fn give_up(mut self) {
+    pub(super) fn give_up(mut self) {
         self.release_to_nothing();
         _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.pid), None);
     }

@@ -1,5 +1,6 @@
 //! The system calls of a tracer, one at a time: ptrace(2), waiting, and looking into another process.
 
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -11,7 +12,8 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use super::super::SocketId;
 use super::super::recorded::address_of;
-use crate::kernel::TcpInfo;
+use crate::kernel::{TcpInfo, UserStack, now};
+use crate::time::Timestamp;
 
 /// A thread's id, as the kernel numbers it.
 pub(super) type Tid = libc::pid_t;
@@ -133,18 +135,49 @@ fn request(number: libc::c_uint, tid: Tid, data: usize) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// The memory of a stopped thread.
+/// The registers that unwinding begins with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory(pub(super) Tid);
+pub(super) struct Registers {
+    pub(super) instruction: u64,
+    pub(super) pointer: u64,
+    pub(super) frame: u64,
+    #[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "return addresses are on the stack here"))]
+    pub(super) link: u64,
+}
 
-impl Memory {
+/// Where the arguments of a call are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Memory<'a> {
+    /// In the memory of a thread that is stopped.
+    Of(Tid),
+    /// In what was recorded of its stack; what lies elsewhere cannot be read.
+    Stack(&'a UserStack),
+}
+
+impl Memory<'_> {
     /// Reads octets into `room`, as many as can be read; how many that were.
     pub(super) fn read(self, at: u64, room: &mut [u8]) -> usize {
-        let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
-        let remote = libc::iovec { iov_base: at as *mut c_void, iov_len: room.len() };
-        // SAFETY: the kernel writes no more than the length of `room` there, and only reads of the other process.
-        let got = unsafe { libc::process_vm_readv(self.0, &local, 1, &remote, 1, 0) };
-        usize::try_from(got).unwrap_or(0)
+        match self {
+            Self::Of(tid) => read_of(tid, at, room),
+            Self::Stack(stack) => {
+                let from = at.checked_sub(stack.pointer).and_then(|from| usize::try_from(from).ok());
+                let there = from.and_then(|from| stack.octets.get(from..)).unwrap_or_default();
+                let len = there.len().min(room.len());
+                room[..len].copy_from_slice(&there[..len]);
+                len
+            }
+        }
+    }
+
+    /// The registers of the thread; `None` where they are not to be had.
+    pub(super) fn registers(self) -> Option<Registers> {
+        match self {
+            Self::Of(tid) => registers_of(tid),
+            Self::Stack(stack) if stack.octets.is_empty() => None,
+            Self::Stack(UserStack { instruction, pointer, frame, link, .. }) => {
+                Some(Registers { instruction: *instruction, pointer: *pointer, frame: *frame, link: *link })
+            }
+        }
     }
 
     /// Reads so many octets, or none.
@@ -172,6 +205,38 @@ impl Memory {
     }
 }
 
+/// The registers of a thread that is stopped.
+fn registers_of(tid: Tid) -> Option<Registers> {
+    let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+    let mut room = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of_val(&registers) };
+    // SAFETY: the kernel writes no more than the length of `registers` there, which are numbers, and so valid if they are zero.
+    let registers = unsafe {
+        let set = libc::NT_PRSTATUS as *mut c_void;
+        let got = libc::ptrace(libc::PTRACE_GETREGSET, tid, set, &raw mut room);
+        Errno::result(got).ok()?;
+        registers.assume_init()
+    };
+    #[cfg(target_arch = "x86_64")]
+    let registers = Registers { instruction: registers.rip, pointer: registers.rsp, frame: registers.rbp, link: 0 };
+    #[cfg(target_arch = "aarch64")]
+    let registers = Registers {
+        instruction: registers.pc,
+        pointer: registers.sp,
+        frame: registers.regs[29],
+        link: registers.regs[30],
+    };
+    Some(registers)
+}
+
+/// Reads the memory of another process.
+fn read_of(tid: Tid, at: u64, room: &mut [u8]) -> usize {
+    let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let remote = libc::iovec { iov_base: at as *mut c_void, iov_len: room.len() };
+    // SAFETY: the kernel writes no more than the length of `room` there, and only reads of the other process.
+    let got = unsafe { libc::process_vm_readv(tid, &local, 1, &remote, 1, 0) };
+    usize::try_from(got).unwrap_or(0)
+}
+
 /// Names a process for as long as it is, whatever becomes of its number.
 pub(super) fn process(pid: Tid) -> Option<OwnedFd> {
     // SAFETY: pidfd_open takes numbers, and returns a descriptor of ours.
@@ -188,6 +253,10 @@ pub(super) struct Look {
     pub(super) local: Option<SocketAddr>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) info: Option<TcpInfo>,
+    /// How many octets have come that nobody has read yet (SIOCINQ).
+    pub(super) unread: Option<u32>,
+    /// When the copy of its descriptor was there.
+    pub(super) at: Timestamp,
 }
 
 /// Looks at a TCP socket of another process through a copy of its descriptor, which is closed at once, as it would hold back a FIN.
@@ -202,11 +271,16 @@ pub(super) fn look(process: &OwnedFd, fd: i32) -> Option<Look> {
         }
         OwnedFd::from_raw_fd(fd as i32)
     };
+    let at = now();
     let info = TcpInfo::of(copy.as_fd()).ok()?;
     let id = SocketId(nix::sys::stat::fstat(&copy).ok()?.st_ino);
     let name = |name: Result<SockaddrStorage, Errno>| address_of(name);
     let (local, peer) = (name(getsockname(copy.as_raw_fd())), name(getpeername(copy.as_raw_fd())));
-    Some(Look { id, local, peer, info: Some(info) })
+    let mut unread: libc::c_int = 0;
+    // SAFETY: the kernel writes the number and nothing else (FIONREAD is SIOCINQ for a socket); it fails for one that listens.
+    let asked = unsafe { libc::ioctl(copy.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+    let unread = (asked == 0).then(|| u32::try_from(unread).ok()).flatten();
+    Some(Look { id, local, peer, info: Some(info), unread, at })
 }
 
 /// Whether two threads have one table of descriptors; `None` where the kernel does not say.
@@ -234,6 +308,66 @@ pub(super) fn sockets_of(pid: Tid) -> Vec<i32> {
     open.retain(|fd| socket_at(pid, *fd).is_ok_and(|socket| socket.is_some()));
     open.sort_unstable();
     open
+}
+
+/// The sockets that other processes have than these, as far as they may be looked at.
+pub(super) fn sockets_elsewhere(than: &[u32]) -> HashSet<SocketId> {
+    let Ok(folder) = std::fs::read_dir("/proc") else { return HashSet::new() };
+    let processes = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let own = std::process::id() as Tid;
+    let mut found = HashSet::new();
+    for other in processes.filter(|other| *other != own && !than.contains(&(*other as u32))) {
+        found.extend(sockets_of(other).into_iter().filter_map(|fd| socket_at(other, fd).ok().flatten()));
+    }
+    found
+}
+
+/// Whether exec closes a descriptor of another process; it does not where that cannot be read.
+pub(super) fn is_until_exec(pid: Tid, fd: i32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
+}
+
+/// The threads of a process; none where there is no such process.
+pub(super) fn threads_of(pid: Tid) -> Vec<Tid> {
+    let Ok(folder) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The call in which a thread waits, and its arguments; `None` for one that runs, and where it may not be read.
+pub(super) fn call_of(pid: Tid, tid: Tid) -> Option<(u64, [u64; 6])> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    let mut words = text.split_whitespace();
+    let nr = words.next()?.parse().ok()?;
+    let mut args = [0; 6];
+    for arg in &mut args {
+        *arg = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    }
+    Some((nr, args))
+}
+
+/// Whether there is a thread of that number which has not ended.
+pub(super) fn is_there(tid: Tid) -> bool {
+    std::fs::read_to_string(format!("/proc/{tid}/stat")).is_ok_and(|stat| {
+        !matches!(stat.rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next()), Some('Z' | 'X'))
+    })
+}
+
+/// Whether a process runs a program of 32 bits, or of x32.
+pub(super) fn is_32_bit(pid: Tid) -> bool {
+    use std::io::Read;
+    let mut first = [0; 5];
+    let read = std::fs::File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && first.starts_with(b"\x7fELF\x01")
+}
+
+/// Whether a process belongs to the user who runs this one; `None` where there is no such process.
+pub(super) fn is_of_this_user(pid: Tid) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    Some(owner == nix::unistd::geteuid().as_raw())
 }
 
 /// The name of a thread; empty where it cannot be read.

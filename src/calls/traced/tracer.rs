@@ -2,6 +2,8 @@
 
 mod calls;
 mod lives;
+mod queue;
+mod recorded;
 mod sockets;
 
 use std::collections::HashMap;
@@ -14,15 +16,19 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
 use super::super::{
-    Activity, CallId, Op, Process, ProcessId, Role, SocketChange, SocketEvent, SocketId, SocketUse, Thread, ThreadId,
-    Threads,
+    Activity, CallId, Op, Process, ProcessId, Role, SocketChange, SocketEvent, SocketId, SocketUse, Stack, Thread,
+    ThreadId, Threads,
 };
 use super::decode::Asked;
 use super::descriptors::{Descriptors, FilesId, Gone};
-use super::launch::{Held, Program, Unstarted};
-use super::system::{self, On, Tid, Waited};
+use super::launch::{Held, Hold, Program, Unstarted};
+use super::stack::Stacks;
+use super::system::{self, Memory, On, Tid, Waited};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
+
+use queue::Recorded;
+pub use queue::{Joining, Refused};
 
 /// Watches programs and everything that they start, and tells of their calls on TCP sockets as they happen.
 ///
@@ -39,7 +45,17 @@ pub struct Tracer<'a> {
     notices: Vec<Notice>,
     calls: u64,
     made: u64,
-    _ticks: Option<Ticks>,
+    backend: Backend,
+    /// Where stacks are asked for.
+    stacks: Option<Stacks>,
+}
+
+/// How calls are watched.
+enum Backend {
+    /// Threads stop at them (ptrace).
+    Stopped(#[expect(dead_code, reason = "it interrupts the waiting for as long as it is")] Option<Ticks>),
+    /// The kernel records them (perf_event_open).
+    Recorded(Box<Recorded>),
 }
 
 /// Names a program that was started, in the order of starting.
@@ -101,6 +117,8 @@ struct Tracee {
     thread: Option<ThreadId>,
     calls: u64,
     inside: Option<Inside>,
+    /// Its name, where that is recorded.
+    comm: Option<String>,
     /// When it was heard of last.
     seen: Timestamp,
     /// When it began to execute a program.
@@ -134,6 +152,7 @@ struct Inside {
     gone: Vec<Gone>,
     /// A signal ended it; it may go on afterwards.
     interrupted: Option<Timestamp>,
+    stack: Stack,
 }
 
 /// When a call is told.
@@ -161,8 +180,15 @@ impl<'a> Tracer<'a> {
             notices: Vec::new(),
             calls: 0,
             made: 0,
-            _ticks: Ticks::start(),
+            backend: Backend::Stopped(Ticks::start()),
+            stacks: None,
         }
+    }
+
+    /// Has the stack of each call looked at.
+    #[must_use]
+    pub fn with_stacks(self) -> Self {
+        Self { stacks: Some(Stacks::default()), ..self }
     }
 
     /// Makes the process of a program and attaches to it; it waits until it is [released](Self::release).
@@ -170,10 +196,14 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// The step that failed.
     pub fn prepare(&mut self, program: &Program) -> Result<ProgramId, Unstarted> {
-        let held = program.hold(self.programs.iter().map(|program| &program.held))?;
+        let others = self.programs.iter().map(|program| &program.held);
+        let held = program.hold(others, if self.is_recorded() { Hold::ToRecord } else { Hold::ToStop })?;
         let files = self.descriptors.begin();
-        self.tracees.insert(held.pid, Tracee::new(held.pid, files));
+        self.tracees.insert(held.pid, Tracee::new(held.pid, files, now()));
         self.processes.insert(held.pid, Watched::default());
+        if self.is_recorded() {
+            self.record(&held, files)?;
+        }
         self.programs.push(Started { held, ended: None, has_begun: false });
         Ok(ProgramId(self.programs.len() - 1))
     }
@@ -235,6 +265,9 @@ impl<'a> Tracer<'a> {
 
     /// Waits for what comes next, and deals with it.
     pub fn turn(&mut self) -> Turn {
+        if self.is_recorded() {
+            return self.read();
+        }
         match system::wait() {
             Waited::Stopped(tid, signal, event) => self.stopped(tid, signal, event),
             Waited::Exited(tid, status) => self.over(tid, Ended::Exited(status)),
@@ -279,6 +312,13 @@ impl<'a> Tracer<'a> {
         }
     }
 
+    /// The stack of a thread that makes a call, if it is to be looked at.
+    fn stack(&mut self, tid: Tid, memory: Memory<'_>) -> Stack {
+        let (Some(stacks), Some(tracee)) = (&mut self.stacks, self.tracees.get(&tid)) else { return Stack::default() };
+        let registers = memory.registers();
+        registers.map_or_else(Stack::default, |registers| stacks.stack(tracee.pid, registers, memory))
+    }
+
     fn tell_socket(
         &mut self,
         at: Timestamp,
@@ -294,7 +334,9 @@ impl<'a> Tracer<'a> {
     fn process(&mut self, pid: Tid) -> ProcessId {
         let watched = self.processes.entry(pid).or_default();
         *watched.process.get_or_insert_with(|| {
-            let process = Process { pid: pid as u32, comm: system::comm(pid, pid) };
+            let named = self.tracees.get(&pid).and_then(|first| first.comm.clone());
+            let comm = named.unwrap_or_else(|| system::comm(pid, pid));
+            let process = Process { pid: pid as u32, comm };
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).add_process(process)
         })
     }
@@ -307,12 +349,19 @@ impl<'a> Tracer<'a> {
         if let Some(known) = known {
             return known;
         }
-        let thread = Thread { process: self.process(pid), tid: tid as u32, comm: system::comm(pid, tid) };
+        let named = self.tracees.get(&tid).and_then(|tracee| tracee.comm.clone());
+        let comm = named.unwrap_or_else(|| system::comm(pid, tid));
+        let thread = Thread { process: self.process(pid), tid: tid as u32, comm };
         let id = self.threads.lock().unwrap_or_else(PoisonError::into_inner).add(thread);
         if let Some(tracee) = self.tracees.get_mut(&tid) {
             tracee.thread = Some(id);
         }
         id
+    }
+
+    /// Whether the kernel records what happens; else threads stop.
+    fn is_recorded(&self) -> bool {
+        matches!(self.backend, Backend::Recorded(_))
     }
 
     fn notice_other_abi(&mut self, tid: Tid) {
@@ -333,14 +382,15 @@ impl<'a> Tracer<'a> {
 }
 
 impl Tracee {
-    fn new(pid: Tid, files: FilesId) -> Self {
+    fn new(pid: Tid, files: FilesId, seen: Timestamp) -> Self {
         Self {
             pid,
             files,
             thread: None,
             calls: 0,
             inside: None,
-            seen: now(),
+            comm: None,
+            seen,
             executes: None,
             is_ending: false,
             exits: Vec::new(),

@@ -1,5 +1,7 @@
 //! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
 
+mod backend;
+mod delayed;
 mod ending;
 mod following;
 mod ours;
@@ -29,6 +31,7 @@ use crate::report::{self, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
 
+use backend::Backend;
 use ending::{Status, unstarted};
 use following::Following;
 use place::Place;
@@ -39,6 +42,7 @@ use witnesses::Witnesses;
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
     let plan = Plan::of(options)?;
+    let mut backend = Backend::of(options)?;
     let expected = Expected::of(&options.expectations)?;
     if let Some(path) = &options.save {
         Writer::check(path)?;
@@ -66,14 +70,27 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let keeps = if options.follow && options.save.is_none() { Keeps::Nothing } else { Keeps::Calls };
     let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps);
     let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
+    if options.stack {
+        tracer = tracer.with_stacks();
+    }
     inherited.keep_others();
+    backend.prepare(&mut tracer, options.stack)?;
     for words in plan.programs() {
         let program = program(words, acts_for, limit)?;
         let name = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        tracer.prepare(&program).map_err(|why| unstarted(&name, why).0)?;
+        match tracer.prepare(&program) {
+            Err(why) if backend.may_give_way(options, why) && words == &plan.programs()[0] => {
+                backend = Backend::Perf;
+                let refused = unstarted(&name, why).0;
+                backend.prepare(&mut tracer, options.stack).map_err(|_| refused)?;
+                tracer.prepare(&program).map_err(|why| unstarted(&name, why).0)?;
+            }
+            prepared => _ = prepared.map_err(|why| unstarted(&name, why).0)?,
+        }
     }
-    // The capture is open and the programs are attached to: nothing needs privilege any more.
-    capture::give_up_privilege_beside(acts_for)?;
+    let joined = backend::join(&mut tracer, &options.pid)?;
+    // The capture is open and the programs are attached to: nothing needs privilege any more. Into another user's process only root may look.
+    capture::give_up_privilege_beside(acts_for.filter(|_| options.pid.is_empty()))?;
     let out = Place::open(options)?;
     let style = look::at(look, look::on(look, out.stream()), Some(witnesses.begun()));
     let mut place = Some(out);
@@ -91,16 +108,22 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         heard.tell(to.clone());
         (following, hearer) = (Some(started), Some(to));
     }
-    witnesses.start(hearer.iter().cloned().chain(saver).collect());
-    for notice in witnesses.notices() {
-        complain(&notice);
-    }
+    // Whose packets are theirs is known by the sockets that processes had, before the first packet is looked at.
+    tracer.catch_up();
+    witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend);
+    witnesses.notices().iter().chain(&joined).for_each(complain);
 
-    let status = watch(&mut tracer, &plan, &heard, &signals);
+    let status = watch(&mut tracer, &plan, &heard, &signals, &|| witnesses.pass());
     witnesses.finish();
     let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
-    let calls = tracer.calls();
+    let (calls, lost_records) = (tracer.calls(), tracer.lost());
     drop(tracer);
+    if lost_records > 0 {
+        notices.push(format!(
+            "{lost_records} records of calls were lost, as they came faster than they were read: calls are missing, or have no end{}",
+            if options.pid.is_empty() { "; --exact loses none" } else { "" }
+        ));
+    }
     if let Some(hearer) = hearer.take() {
         for answer in witnesses.evidence() {
             _ = hearer.send(lab::Heard::Answer(answer.clone()));
@@ -119,13 +142,13 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         ));
     }
     notices.iter().for_each(complain);
-    let lost_calls = told.left_out + told.alike;
+    let lost_calls = told.left_out + told.alike + lost_records;
     let summary = RunSummary {
         command: plan.command(),
         status: status.number(),
         calls,
         lost_calls,
-        backend: "ptrace",
+        backend: backend.name(),
         packets: witnesses.has_packets(),
         kernel_trace: witnesses.kernel_trace(),
     };

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::calls::{Activity, Call, CallId, Errno, Op, SocketUse};
 use crate::capture::{Frame, OwnedFrame};
+use crate::tcp::State;
 use crate::wire::{Decoder, Skip};
 
 /// The ends of the connections of watched programs, as far as their calls have told.
@@ -64,7 +65,12 @@ impl Ours {
 
     /// Takes in that a call made a socket listen.
     pub(super) fn listens(&mut self, call: &Call) {
-        if let (Op::Listen { .. }, Some(local)) = (&call.op, call.local()) {
+        let listens = match &call.op {
+            Op::Listen { .. } => true,
+            Op::Found { .. } => call.info().is_some_and(|info| info.state == State::Listen),
+            _ => false,
+        };
+        if let (true, Some(local)) = (listens, call.local()) {
             let local = plain(local);
             let address = (!local.ip().is_unspecified()).then_some(local.ip());
             self.listening.insert((address, local.port()));
@@ -181,7 +187,14 @@ mod tests {
 
     fn call(op: Op) -> Call {
         let id = CallId { thread: ThreadId(0), n: 0 };
-        Call { id, entered: Timestamp::from_nanos(0), op, sockets: Vec::new(), returned: None }
+        Call {
+            id,
+            entered: Timestamp::from_nanos(0),
+            op,
+            sockets: Vec::new(),
+            returned: None,
+            stack: Default::default(),
+        }
     }
 
     fn returned(local: &str, peer: &str) -> Activity {

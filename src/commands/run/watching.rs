@@ -26,6 +26,8 @@ pub(super) struct Plan {
     /// Whether the first is a server for the others.
     serves: bool,
     grace: Duration,
+    /// The processes that are joined instead of programs.
+    joined: Vec<u32>,
 }
 
 impl Plan {
@@ -36,7 +38,8 @@ impl Plan {
     pub(super) fn of(options: &Run) -> Result<Self, Failure> {
         let grace = Duration::from_secs(options.grace.into());
         let Some(server) = &options.server else {
-            return Ok(Self { programs: vec![options.command.clone()], serves: false, grace });
+            let programs = if options.pid.is_empty() { vec![options.command.clone()] } else { Vec::new() };
+            return Ok(Self { programs, serves: false, grace, joined: options.pid.clone() });
         };
         let split = |option: &str, text: &str| {
             let words = shlex::split(text).filter(|words| !words.is_empty());
@@ -49,7 +52,7 @@ impl Plan {
         for client in &options.client {
             programs.push(split("--client", client)?);
         }
-        Ok(Self { programs, serves: true, grace })
+        Ok(Self { programs, serves: true, grace, joined: Vec::new() })
     }
 
     /// The words of each program, in the order in which they are prepared.
@@ -59,7 +62,8 @@ impl Plan {
 
     /// All words, for whoever wants to know what was run.
     pub(super) fn command(&self) -> Vec<String> {
-        self.programs.iter().flatten().map(|word| word.to_string_lossy().into_owned()).collect()
+        let joined = self.joined.iter().flat_map(|pid| ["-p".to_owned(), pid.to_string()]);
+        self.programs.iter().flatten().map(|word| word.to_string_lossy().into_owned()).chain(joined).collect()
     }
 
     fn name(&self, program: usize) -> String {
@@ -96,7 +100,18 @@ impl Signals {
 }
 
 /// Runs the programs of a plan, which are prepared in its order, and everything that they start, to the end.
-pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals: &Signals) -> Status {
+///
+/// `meanwhile` is done after each turn.
+pub(super) fn watch(
+    tracer: &mut Tracer<'_>,
+    plan: &Plan,
+    heard: &Heard,
+    signals: &Signals,
+    meanwhile: &dyn Fn(),
+) -> Status {
+    if plan.programs.is_empty() {
+        return watch_joined(tracer, signals, meanwhile);
+    }
     let programs: Vec<ProgramId> = (0..plan.programs.len()).map(ProgramId).collect();
     let (first, clients) = (programs[0], &programs[1..]);
     tracer.release(first);
@@ -105,6 +120,7 @@ pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals
         if tracer.turn() == Turn::Over {
             break;
         }
+        meanwhile();
         if signals.terminated.swap(0, Ordering::Relaxed) != 0 {
             programs.iter().for_each(|program| tracer.signal(*program, SIGTERM));
         }
@@ -153,6 +169,18 @@ pub(super) fn watch(tracer: &mut Tracer<'_>, plan: &Plan, heard: &Heard, signals
     }
     let failed = (1..programs.len()).map(status).find(|status| status.number() != 0);
     failed.unwrap_or(Status::Program(0))
+}
+
+/// Watches processes that were joined, to their end or until a signal ends that: they go on.
+fn watch_joined(tracer: &mut Tracer<'_>, signals: &Signals, meanwhile: &dyn Fn()) -> Status {
+    while tracer.turn() != Turn::Over {
+        meanwhile();
+        if [&signals.terminated, &signals.interrupted].iter().any(|signal| signal.load(Ordering::Relaxed) != 0) {
+            tracer.leave();
+            break;
+        }
+    }
+    Status::Program(0)
 }
 
 /// What was heard of the calls.
@@ -327,9 +355,19 @@ mod tests {
     fn receive(heard: &Heard, n: u64, result: i64) {
         let threads = Mutex::new(Threads::default());
         let id = CallId { thread: ThreadId(0), n };
-        let op = Op::Receive { by: Receiving::Recv, len: 10, flags: Default::default() };
+        let op = Op::Receive { by: Receiving::Recv, len: Some(10), flags: Default::default() };
         let (entered, sockets) = (Timestamp::from_nanos(n as i64), vec![SocketUse::of(SocketId(1), 3, Role::On)]);
-        heard.hear(Activity::Entered(Call { id, entered, op, sockets: sockets.clone(), returned: None }), &threads);
+        heard.hear(
+            Activity::Entered(Call {
+                id,
+                entered,
+                op,
+                sockets: sockets.clone(),
+                returned: None,
+                stack: Default::default(),
+            }),
+            &threads,
+        );
         let octets = Some(result as u64);
         let returned = Returned { at: entered, result: Ok(result), octets, preview: Vec::new() };
         heard.hear(Activity::Returned { call: id, returned, sockets }, &threads);

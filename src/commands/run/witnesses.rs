@@ -8,6 +8,8 @@ use std::{mem, thread};
 
 use nix::unistd::geteuid;
 
+use super::backend::Backend;
+use super::delayed::{Delayed, Kept};
 use super::ours::{Ours, is_wanted, own_frames};
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
@@ -40,6 +42,8 @@ pub(super) struct Witnesses {
     most: u64,
     begun: Timestamp,
     interface: &'static str,
+    /// Where calls are heard of late: what waits for them.
+    delayed: Option<Arc<Mutex<Delayed>>>,
 }
 
 /// What the kernel's trace said of sockets that may be the programs'.
@@ -107,6 +111,7 @@ impl Witnesses {
             most,
             begun: now(),
             interface,
+            delayed: None,
         }
     }
 
@@ -131,9 +136,22 @@ impl Witnesses {
     }
 
     /// Starts the capture, and waits until it is seen to run; `hearers` are told of each frame at once.
-    pub(super) fn start(&mut self, hearers: Vec<Sender<lab::Heard>>) {
+    ///
+    /// Where calls are recorded, which is heard of late, packets and events wait for them: see [`pass`](Self::pass).
+    pub(super) fn start(&mut self, hearers: Vec<Sender<lab::Heard>>, backend: Backend) {
+        if backend == Backend::Perf {
+            let delayed = Arc::new(Mutex::new(Delayed::new(Arc::clone(&self.ours), hearers.clone(), self.most)));
+            self.delayed = Some(delayed);
+        }
         self.start_trace(hearers.clone());
         let Some((live, markers)) = self.opened.take() else { return };
+        if let Some(delayed) = self.delayed.clone() {
+            let wait = move |frame: &Frame<'_>| {
+                delayed.lock().unwrap_or_else(PoisonError::into_inner).frame(frame);
+                false
+            };
+            return self.start_tape(live, markers, wait);
+        }
         let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
         let wanted = move |frame: &Frame<'_>| {
             let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,14 +164,29 @@ impl Witnesses {
             }
             is_kept
         };
+        self.start_tape(live, markers, wanted);
+    }
+
+    fn start_tape(&mut self, live: Live, markers: Markers, wanted: impl FnMut(&Frame<'_>) -> bool + Send + 'static) {
         match Tape::start(live, markers, wanted) {
             Ok(tape) => self.tape = Some(tape),
             Err(error) => self.notices.push(format!("{error}; calls and states are shown without packets")),
         }
     }
 
+    /// Takes in packets and events that have waited long enough for the calls before them.
+    pub(super) fn pass(&self) {
+        if let Some(delayed) = &self.delayed {
+            delayed.lock().unwrap_or_else(PoisonError::into_inner).pass(now());
+        }
+    }
+
     fn start_trace(&mut self, hearers: Vec<Sender<lab::Heard>>) {
         let Some(tracepoints) = self.tracepoints.take() else { return };
+        if let Some(delayed) = self.delayed.clone() {
+            let wait = move |event| delayed.lock().unwrap_or_else(PoisonError::into_inner).event(event);
+            return self.read_trace(tracepoints, wait);
+        }
         let (ours, kept, most) = (Arc::clone(&self.ours), Arc::clone(&self.kept), self.most);
         let hear = move |event: KernelEvent| {
             let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,18 +203,18 @@ impl Witnesses {
             }
             kept.events.push(event);
         };
+        self.read_trace(tracepoints, hear);
+    }
+
+    fn read_trace(&mut self, tracepoints: Tracepoints, hear: impl FnMut(KernelEvent) + Send + 'static) {
         match tracepoints.start(hear) {
             Ok(trace) => self.trace = Some(trace),
             Err(error) => self.notices.push(format!("the kernel's trace is not read: there can be no thread: {error}")),
         }
     }
 
-    /// Reads the kernel's trace to its end.
-    fn finish_trace(&mut self) {
-        let Some(trace) = self.trace.take() else { return };
-        let lost = trace.stop();
-        let KeptEvents { mut events, left_out } =
-            mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Takes in what the kernel's trace said, which has been read to its end.
+    fn finish_trace(&mut self, lost: u64, KeptEvents { mut events, left_out }: KeptEvents) {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         events.retain(|event| ours.has_socket(event.local, event.peer));
         if lost > 0 {
@@ -208,10 +241,24 @@ impl Witnesses {
                 self.notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
             }
         }
-        self.finish_trace();
-        let Some(tape) = self.tape.take() else { return };
-        match tape.stop() {
+        let taped = self.tape.take().map(Tape::stop);
+        let lost = self.trace.take().map(Trace::stop);
+        let delayed = self.delayed.take().map(|delayed| {
+            let mut delayed = delayed.lock().unwrap_or_else(PoisonError::into_inner);
+            delayed.finish()
+        });
+        let mut kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut waited = None;
+        if let Some(Kept { frames, events, events_left_out }) = delayed {
+            (kept.events, kept.left_out, waited) = (events, events_left_out, Some(frames));
+        }
+        if let Some(lost) = lost {
+            self.finish_trace(lost, kept);
+        }
+        let Some(taped) = taped else { return };
+        match taped {
             Ok((frames, stats)) => {
+                let frames = waited.unwrap_or(frames);
                 if !stats.drained {
                     self.notices.push("the capture's end was not seen: frames may be missing".to_owned());
                 }

@@ -55,11 +55,15 @@ struct Field {
 
 /// What one record says, before its time is put on the wall clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Said {
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
-    pub(super) socket: Option<KernelSocket>,
-    pub(super) what: KernelAct,
+pub struct Said {
+    /// The socket's own end.
+    pub local: SocketAddr,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// The socket, where the kernel names it.
+    pub socket: Option<KernelSocket>,
+    /// What happened.
+    pub what: KernelAct,
 }
 
 impl Format {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::status::End;
-use crate::calls::{Arg, Effect, Errno, Process, SocketId, Thread, Threads};
+use crate::calls::{Arg, Effect, Errno, Process, SocketId, Stack, Thread, Threads};
 use crate::capture::Heading;
 use crate::flow::{ConnectionId, Range, Side};
 use crate::kernel::{KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Witness};
@@ -69,6 +69,9 @@ pub(super) struct CallLine<'a> {
     peer: Option<End>,
     tcp_info: Option<&'a TcpInfo>,
     preview: Preview<'a>,
+    /// Only where stacks were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<&'a Stack>,
     note: Option<Cow<'static, str>>,
 }
 
@@ -119,6 +122,7 @@ impl<'a> CallLine<'a> {
             peer: call.peer().map(End::from),
             tcp_info: call.info(),
             preview: Preview(call.preview()),
+            stack: Some(&call.stack).filter(|stack| !stack.is_empty()),
             note: joined.remark.as_ref().map(|remark| English.remark(remark)),
         }
     }

@@ -141,6 +141,7 @@ fn call() -> CallEvent {
                 octets: Some(10),
                 preview: b"hi\n\\\xff".to_vec(),
             }),
+            stack: Default::default(),
         },
         stream: Some(Range::of(0, 10)),
         sent: vec![EventId(1)],

@@ -66,6 +66,10 @@ pub(super) fn call(
     if let Some(n) = index.ordinal(id) {
         head.push(Paint::Dim, format!("{} ", ordinal(n)));
     }
+    if let Some(caller) = call.call.stack.caller().filter(|_| matches!(form, Form::Whole | Form::Entry)) {
+        let place = cut(&escape(&caller.short(), style), LONGEST_PLACE).0.to_owned();
+        head.push(Paint::Dim, format!("{place} "));
+    }
     head.append(Line::of(strong, name).cut(LONGEST_NAME, glyphs.ellipsis));
     let mut words = CallWords { head, args: Vec::new(), keep: 0, tail: Line::default(), extras: Vec::new() };
     if matches!(form, Form::Whole | Form::Entry) {
@@ -93,6 +97,8 @@ pub(super) fn call(
     }
     match (call.call.result(), call.call.errno()) {
         (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {errno}")),
+        // No call, which would return something.
+        (Some(_), None) if call.call.effect() == Effect::Found => {}
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }
@@ -628,6 +634,8 @@ pub(super) const fn micro(style: &Style) -> &'static str {
 
 /// No call and no error has a longer name; what a file claims may.
 const LONGEST_NAME: usize = 48;
+/// Columns of a source line, or of what stands in its place.
+const LONGEST_PLACE: usize = 24;
 
 /// Columns of an argument, which may be broken into lines: a file may claim any.
 const LONGEST_ARGUMENT: usize = 120;

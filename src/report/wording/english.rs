@@ -339,6 +339,7 @@ impl Wording for English {
             Remark::KernelAnswersSyns => "nothing goes on the wire: from now on the kernel itself answers SYNs",
             Remark::EmptySend => "0 octets: no segment is sent, TCP has no empty message",
             Remark::CopiesRemain => "copies of the descriptor remain: nothing is sent",
+            Remark::PastUnknown => "open before tcpflow joined the process: its past is not known",
             Remark::OnlyReadingEnds => "nothing goes on the wire: TCP has no way to make the peer stop",
             Remark::NextCloseResets => "the next close resets the connection instead of closing it in order",
             Remark::PortTaken => {

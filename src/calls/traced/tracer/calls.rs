@@ -1,60 +1,88 @@
 //! Calls from their entry to their return: what they are about, and what became of it.
 
 use super::super::super::{
-    Activity, Call, CallId, Errno, Op, PollEvents, Returned, Role, SocketChange, SocketUse, ThreadId,
+    Activity, Call, CallId, Errno, Op, Returned, Role, SocketChange, SocketFlags, SocketUse, Stack, ThreadId,
 };
 use super::super::abi::{ARCH, X32};
 use super::super::decode::{About, Asked, asked};
 use super::super::descriptors::{Descriptors, Gone};
 use super::super::system::{self, Memory, On, Syscall, Tid};
+use super::sockets::Accepted;
 use super::{Inside, Telling, Tracer, may_be_mistaken, used};
 use crate::kernel::now;
 use crate::time::Timestamp;
 
 impl Tracer<'_> {
-    /// A thread is about to make a call.
+    /// A thread has stopped as it is about to make a call.
     pub(super) fn entered(&mut self, tid: Tid) {
         let at = now();
-        let go_on = |on| system::resume(tid, on, 0);
-        let Some(Syscall::Entry { arch, nr, args }) = system::syscall_of(tid) else { return go_on(On::Freely) };
-        if arch != ARCH || nr & u64::from(X32) != 0 {
+        let on = match system::syscall_of(tid) {
+            Some(Syscall::Entry { arch, nr, args }) => self.enters(tid, arch != ARCH, nr, args, Memory::Of(tid), at),
+            _ => On::Freely,
+        };
+        system::resume(tid, on, 0);
+    }
+
+    /// A thread is about to make a call; whether its return is of interest.
+    pub(super) fn enters(
+        &mut self,
+        tid: Tid,
+        is_foreign: bool,
+        nr: u64,
+        args: [u64; 6],
+        memory: Memory<'_>,
+        at: Timestamp,
+    ) -> On {
+        if is_foreign || nr & u64::from(X32) != 0 {
             self.notice_other_abi(tid);
-            return go_on(On::Freely);
+            return On::Freely;
         }
-        let Some(tracee) = self.tracees.get_mut(&tid) else { return go_on(On::Freely) };
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return On::Freely };
         tracee.seen = at;
         let again = nr as i64 == libc::SYS_restart_syscall;
         if let Some(inside) = &mut tracee.inside
             && inside.interrupted.take().is_some()
         {
             if again || (inside.nr, inside.args) == (nr, args) {
-                return go_on(On::ToTheReturn);
+                return On::ToTheReturn;
             }
-            self.give_up_interrupted(tid);
+            self.give_up_interrupted(tid, memory);
         }
-        let Some(tracee) = self.tracees.get_mut(&tid) else { return go_on(On::Freely) };
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return On::Freely };
         // Most calls of most programs are about no socket at all.
         let fd = args[0] as i32;
         let is_transfer = matches!(
             nr as i64,
-            libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev | libc::SYS_close | libc::SYS_dup
+            libc::SYS_read
+                | libc::SYS_write
+                | libc::SYS_readv
+                | libc::SYS_writev
+                | libc::SYS_preadv2
+                | libc::SYS_pwritev2
+                | libc::SYS_close
+                | libc::SYS_dup
         );
         let files = tracee.files;
         if is_transfer && self.descriptors.at(files, fd).is_none() {
             let is_mistake = nr as i64 != libc::SYS_dup && self.descriptors.was_closed(files, fd);
             if !is_mistake {
-                return go_on(On::Freely);
+                return On::Freely;
             }
         }
-        let Some(asked) = asked(nr, args, Memory(tid)) else { return go_on(On::Freely) };
-        match self.begin(tid, nr, args, asked, at) {
-            true => go_on(On::ToTheReturn),
-            false => go_on(On::Freely),
-        }
+        let is_of_interest = asked(nr, args, memory).is_some_and(|asked| self.begin(tid, nr, args, asked, memory, at));
+        if is_of_interest { On::ToTheReturn } else { On::Freely }
     }
 
     /// Begins a call; whether its return is of interest.
-    pub(super) fn begin(&mut self, tid: Tid, nr: u64, args: [u64; 6], asked: Asked, at: Timestamp) -> bool {
+    pub(super) fn begin(
+        &mut self,
+        tid: Tid,
+        nr: u64,
+        args: [u64; 6],
+        asked: Asked,
+        memory: Memory<'_>,
+        at: Timestamp,
+    ) -> bool {
         let Some(tracee) = self.tracees.get_mut(&tid) else { return false };
         let files = tracee.files;
         let table = &mut self.descriptors;
@@ -92,7 +120,7 @@ impl Tracer<'_> {
                     sockets.push(used);
                 }
                 // What is no TCP socket is told only where the call says that it is none, or that there is none.
-                None if may_be_mistaken(&asked.op) || asked.has_control(Memory(tid)) => {
+                None if may_be_mistaken(&asked.op) || asked.has_control(memory) => {
                     telling = Telling::WhereMistaken;
                     let used =
                         SocketUse { socket: None, fd: Some(fd), role: Role::On, local: None, peer: None, info: None };
@@ -142,10 +170,12 @@ impl Tracer<'_> {
                     tracee.files = own;
                 }
                 let files = tracee.files;
+                let within = |fd: &i32| u32::try_from(*fd).is_ok_and(|fd| (first..=last).contains(&fd));
                 if closing.only_marks {
+                    let marked = table.all(files).into_iter().filter(|(fd, _)| within(fd));
+                    marked.for_each(|(fd, _)| table.mark(files, fd, true));
                     return false;
                 }
-                let within = |fd: &i32| u32::try_from(*fd).is_ok_and(|fd| (first..=last).contains(&fd));
                 for (fd, socket) in table.all(files).into_iter().filter(|(fd, _)| within(fd)) {
                     let mut used = used(table, socket, fd, Role::On);
                     let closed = table.close(files, fd);
@@ -161,11 +191,12 @@ impl Tracer<'_> {
                 // A call of its own for each socket: the first is the one that is waited for.
                 let rest = sockets.split_off(1);
                 let others = gone.split_off(1);
-                let id = self.enter(tid, &asked.op, &sockets, at);
+                let stack = self.stack(tid, memory);
+                let id = self.enter(tid, &asked.op, &sockets, at, stack.clone());
                 let mut all = vec![(id, sockets, gone)];
                 for (used, gone) in rest.into_iter().zip(others) {
                     let sockets = vec![used];
-                    all.push((self.enter(tid, &asked.op, &sockets, at), sockets, vec![gone]));
+                    all.push((self.enter(tid, &asked.op, &sockets, at, stack.clone()), sockets, vec![gone]));
                 }
                 let kept = all.split_off(1);
                 let Some((id, sockets, gone)) = all.pop() else { return false };
@@ -176,16 +207,21 @@ impl Tracer<'_> {
                 }
                 self.set_inside(
                     tid,
-                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None },
+                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
                 );
                 return true;
             }
         }
+        // Where it is told later, the stack is no longer there.
+        let stack = if telling == Telling::WhereMistaken { Stack::default() } else { self.stack(tid, memory) };
         let id = match telling {
-            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at),
+            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
             _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
         };
-        self.set_inside(tid, Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None });
+        self.set_inside(
+            tid,
+            Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
+        );
         true
     }
 
@@ -196,9 +232,9 @@ impl Tracer<'_> {
     }
 
     /// Tells that a call was entered, and gives it its name.
-    pub(super) fn enter(&mut self, tid: Tid, op: &Op, sockets: &[SocketUse], at: Timestamp) -> CallId {
+    pub(super) fn enter(&mut self, tid: Tid, op: &Op, sockets: &[SocketUse], at: Timestamp, stack: Stack) -> CallId {
         let id = self.next_call(tid);
-        let call = Call { id, entered: at, op: op.clone(), sockets: sockets.to_vec(), returned: None };
+        let call = Call { id, entered: at, op: op.clone(), sockets: sockets.to_vec(), returned: None, stack };
         self.calls += 1;
         (self.heard)(Activity::Entered(call));
         id
@@ -213,12 +249,18 @@ impl Tracer<'_> {
         CallId { thread, n }
     }
 
-    /// A call returns.
+    /// A thread has stopped as its call returns.
     pub(super) fn left(&mut self, tid: Tid) {
         let at = now();
         let Some(Syscall::Return(result)) = system::syscall_of(tid) else {
             return system::resume(tid, On::ToTheReturn, 0);
         };
+        self.returns(tid, result, Memory::Of(tid), at);
+        system::resume(tid, On::Freely, 0);
+    }
+
+    /// A call returns.
+    pub(super) fn returns(&mut self, tid: Tid, result: i64, memory: Memory<'_>, at: Timestamp) {
         let inside = self.tracees.get_mut(&tid).and_then(|tracee| {
             tracee.seen = at;
             tracee.inside.take()
@@ -229,36 +271,41 @@ impl Tracer<'_> {
                 inside.interrupted = Some(at);
                 self.set_inside(tid, inside);
             } else {
-                self.complete(tid, inside, at, result);
+                self.complete(tid, inside, at, result, memory);
             }
         }
-        system::resume(tid, On::Freely, 0);
     }
 
     /// The thread does something else after a signal: to the program the call has failed with EINTR.
-    pub(super) fn give_up_interrupted(&mut self, tid: Tid) {
+    pub(super) fn give_up_interrupted(&mut self, tid: Tid, memory: Memory<'_>) {
         let inside = self.tracees.get_mut(&tid).and_then(|tracee| tracee.inside.take());
         if let Some(inside) = inside {
             let at = inside.interrupted.unwrap_or(inside.entered);
-            self.complete(tid, inside, at, -i64::from(libc::EINTR));
+            self.complete(tid, inside, at, -i64::from(libc::EINTR), memory);
         }
     }
 
-    pub(super) fn complete(&mut self, tid: Tid, mut inside: Inside, at: Timestamp, result: i64) {
-        let returned = inside.asked.returned(at, result, Memory(tid));
+    pub(super) fn complete(&mut self, tid: Tid, mut inside: Inside, at: Timestamp, result: i64, memory: Memory<'_>) {
+        let returned = inside.asked.returned(at, result, memory);
         let ok = returned.result.is_ok();
         let Some(files) = self.tracees.get(&tid).map(|tracee| tracee.files) else { return };
         let new_fd = returned.result.ok().and_then(|fd| i32::try_from(fd).ok());
         let mut look_at = None;
         match (&inside.asked.op, &inside.asked.about) {
-            (Op::Socket { .. }, _) => {
+            (Op::Socket { flags, .. }, _) => {
                 if let Some(fd) = new_fd {
-                    inside.sockets.extend(self.made(tid, files, fd, false));
+                    let until_exec = flags.contains(SocketFlags::SOCK_CLOEXEC);
+                    inside.sockets.extend(self.made(tid, files, fd, None));
+                    self.descriptors.mark(files, fd, until_exec);
                 }
             }
-            (Op::Accept { .. }, About::Fd(_)) if inside.telling == Telling::AtOnce => {
+            (Op::Accept { flags }, About::Fd(_)) if inside.telling == Telling::AtOnce => {
                 if let Some(fd) = new_fd {
-                    inside.sockets.extend(self.made(tid, files, fd, true));
+                    let until_exec = flags.is_some_and(|flags| flags.contains(SocketFlags::SOCK_CLOEXEC));
+                    let from = inside.asked.accepted_from(inside.args, memory);
+                    let local = inside.sockets.first().and_then(|used| used.local);
+                    inside.sockets.extend(self.made(tid, files, fd, Some(Accepted { from, local })));
+                    self.descriptors.mark(files, fd, until_exec);
                 }
             }
             (Op::Duplicate { .. }, About::Copy(from, _)) => {
@@ -266,6 +313,7 @@ impl Tracer<'_> {
                     && to != *from
                 {
                     self.descriptors.open(files, to, socket);
+                    self.descriptors.mark(files, to, copies_until_exec(inside.nr, inside.args));
                     let (thread, change) = (inside.id.thread, SocketChange::Duplicated { from: *from, to });
                     self.tell_socket(at, thread, Some(inside.id), socket, change);
                 }
@@ -276,18 +324,18 @@ impl Tracer<'_> {
             (Op::Send { .. }, About::Fd(fd)) if !ok => look_at = Some(*fd),
             (Op::Receive { .. }, About::Fd(fd)) if returned.result.unwrap_or(0) <= 0 => look_at = Some(*fd),
             (_, About::Several(watched)) if ok => {
-                let found = inside.asked.found(inside.args, Memory(tid));
+                let found = inside.asked.found(inside.args, memory);
                 for (n, (fd, _)) in watched.iter().enumerate() {
                     for used in inside.sockets.iter_mut().filter(|used| used.fd == Some(*fd)) {
                         if let Role::Polled { revents, .. } = &mut used.role {
-                            *revents = found.get(n).copied().or(Some(PollEvents::empty()));
+                            *revents = found.get(n).copied();
                         }
                     }
                 }
             }
             (_, About::Taken) => {
                 if let Some(fd) = new_fd {
-                    self.received(tid, files, fd, at);
+                    self.received(tid, files, fd, true, at);
                 }
                 return;
             }
@@ -296,13 +344,16 @@ impl Tracer<'_> {
         if let Some(fd) = look_at {
             self.look_after(tid, &mut inside, fd);
         }
-        self.pass_descriptors(tid, files, &inside, ok, at);
+        self.pass_descriptors(tid, files, &inside, ok, memory, at);
         let is_mistaken = matches!(returned.result, Err(Errno(libc::ENOTSOCK | libc::EBADF)));
         if inside.telling == Telling::WhereMistaken && !is_mistaken {
             return;
         }
         if inside.telling != Telling::AtOnce {
-            inside.id = self.enter(tid, &inside.asked.op, &inside.sockets, inside.entered);
+            if inside.stack.is_empty() {
+                inside.stack = self.stack(tid, memory);
+            }
+            inside.id = self.enter(tid, &inside.asked.op, &inside.sockets, inside.entered, inside.stack.clone());
         }
         // What the call wrote into its arguments is known only now.
         self.finish(inside.id, returned, inside.sockets, &inside.gone);
@@ -321,5 +372,14 @@ impl Tracer<'_> {
         for Gone { fd, socket, last } in gone.iter().copied() {
             self.tell_socket(at, id.thread, Some(id), socket, SocketChange::Released { fd, last });
         }
+    }
+}
+
+/// Whether a call that copies a descriptor has the copy closed by exec.
+fn copies_until_exec(nr: u64, args: [u64; 6]) -> bool {
+    match nr as i64 {
+        libc::SYS_dup3 => args[2] as i32 & libc::O_CLOEXEC != 0,
+        libc::SYS_fcntl => args[1] as i32 == libc::F_DUPFD_CLOEXEC,
+        _ => false,
     }
 }

@@ -2,19 +2,27 @@
 
 use std::collections::HashMap;
 
-use super::super::super::{Op, Returned, Role, SocketChange, SocketUse};
-use super::super::descriptors::{FilesId, Gone};
+use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse, Stack};
+use super::super::descriptors::{Descriptors, FilesId, Gone};
 use super::super::system::{self, On, Tid};
 use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
 use crate::kernel::now;
 use crate::time::Timestamp;
 
 impl Tracer<'_> {
-    /// A thread made another, or a process.
+    /// A thread made another, or a process, which one is to be asked.
     pub(super) fn born(&mut self, child: Tid, parent: Tid) {
-        let Some(known) = self.tracees.get(&parent).filter(|_| !self.tracees.contains_key(&child)) else { return };
-        let (files, pid) = (known.files, known.pid);
         let is_thread = system::family_of(child).is_some_and(|(process, _)| process != child);
+        self.begins(child, parent, is_thread, now());
+        if let Some((signal, event, _)) = self.early.remove(&child) {
+            self.stopped(child, signal, event);
+        }
+    }
+
+    /// A thread made another, or a process.
+    pub(super) fn begins(&mut self, child: Tid, parent: Tid, is_thread: bool, at: Timestamp) {
+        let Some(known) = self.tracees.get(&parent).filter(|_| !self.tracees.contains_key(&child)) else { return };
+        let (files, pid, comm) = (known.files, known.pid, known.comm.clone());
         let shares = system::share_files(parent, child).unwrap_or(is_thread);
         let own = if shares {
             self.descriptors.share(files);
@@ -23,20 +31,17 @@ impl Tracer<'_> {
             self.descriptors.copy(files)
         };
         let process = if is_thread { pid } else { child };
-        self.tracees.insert(child, Tracee::new(process, own));
+        self.tracees.insert(child, Tracee { comm, ..Tracee::new(process, own, at) });
         if !is_thread {
             self.processes.insert(child, Watched::default());
             let inherited = if shares { Vec::new() } else { self.descriptors.all(own) };
             if !inherited.is_empty() {
-                let (at, thread) = (now(), self.thread(parent));
+                let thread = self.thread(parent);
                 let by = self.process(child);
                 for (fd, socket) in inherited {
                     self.tell_socket(at, thread, None, socket, SocketChange::Inherited { by, fd });
                 }
             }
-        }
-        if let Some((signal, event, _)) = self.early.remove(&child) {
-            self.stopped(child, signal, event);
         }
     }
 
@@ -52,7 +57,7 @@ impl Tracer<'_> {
                 continue;
             }
             let files = self.descriptors.begin();
-            self.tracees.insert(tid, Tracee::new(pid, files));
+            self.tracees.insert(tid, Tracee::new(pid, files, at));
             self.processes.entry(pid).or_default();
             if let Some((signal, event, _)) = self.early.remove(&tid) {
                 self.take_over(tid, pid, files);
@@ -72,15 +77,33 @@ impl Tracer<'_> {
         }
     }
 
-    /// A process has executed a program: what was to be closed by that is.
+    /// A process has executed a program, and has stopped.
     pub(super) fn executes(&mut self, tid: Tid) {
         let at = now();
-        // The thread has the process's number now, whichever it had; all others are gone.
         let former = system::event_of(tid).unwrap_or(tid);
-        let mut tracee = match self.tracees.remove(&former) {
-            Some(tracee) => tracee,
-            None => return system::resume(tid, On::Freely, 0),
+        // Where it may not be read, what the program has is not known: it is left as it was.
+        let is_closed = |_: &Descriptors, _, fd, socket| match system::socket_at(tid, fd) {
+            Ok(still) => still != Some(socket),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         };
+        self.has_executed(tid, former, at, is_closed);
+        system::resume(tid, On::Freely, 0);
+    }
+
+    /// A process has executed a program: what was to be closed by that is.
+    ///
+    /// The thread has the process's number now, whichever it had; all others are gone.
+    pub(super) fn has_executed(
+        &mut self,
+        tid: Tid,
+        former: Tid,
+        at: Timestamp,
+        is_closed: impl Fn(&Descriptors, FilesId, i32, SocketId) -> bool,
+    ) {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
+        let Some(mut tracee) = self.tracees.remove(&former) else { return };
         let others: Vec<Tid> = self.tracees.iter().filter(|(_, other)| other.pid == tid).map(|(tid, _)| *tid).collect();
         for other in others {
             if let Some(other) = self.tracees.remove(&other)
@@ -103,14 +126,11 @@ impl Tracer<'_> {
             program.has_begun |= begins;
             begins
         });
-        if is_first {
+        if is_first && !self.is_recorded() {
             self.take_over(tid, tid, files);
         }
         for (fd, socket) in self.descriptors.all(files) {
-            // Where it may not be read, what the program has is not known: it is left as it was.
-            if !matches!(system::socket_at(tid, fd), Ok(still) if still != Some(socket))
-                && !matches!(system::socket_at(tid, fd), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-            {
+            if !is_closed(&self.descriptors, files, fd, socket) {
                 continue;
             }
             let mut used = used(&self.descriptors, socket, fd, Role::On);
@@ -119,7 +139,7 @@ impl Tracer<'_> {
                 used.role = Role::Released;
             }
             let sockets = vec![used];
-            let id = self.enter(tid, &Op::Execute, &sockets, entered);
+            let id = self.enter(tid, &Op::Execute, &sockets, entered, Stack::default());
             let returned = Returned { at, result: Ok(0), octets: None, preview: Vec::new() };
             self.finish(id, returned, sockets, &[gone]);
         }
@@ -130,7 +150,6 @@ impl Tracer<'_> {
         if let Some(watched) = self.processes.get_mut(&tid) {
             watched.process = None;
         }
-        system::resume(tid, On::Freely, 0);
     }
 
     /// A thread's end has begun; with the last one that has them, its descriptors go.
@@ -149,7 +168,7 @@ impl Tracer<'_> {
             let Some(used) = before.get(&gone.fd) else { continue };
             if gone.last {
                 let used = SocketUse { role: Role::Released, ..used.clone() };
-                let id = self.enter(tid, &Op::Exit, std::slice::from_ref(&used), at);
+                let id = self.enter(tid, &Op::Exit, std::slice::from_ref(&used), at, Stack::default());
                 if let Some(tracee) = self.tracees.get_mut(&tid) {
                     tracee.exits.push((id, used));
                 }
@@ -173,15 +192,24 @@ impl Tracer<'_> {
         }
     }
 
-    /// A thread has ended.
+    /// A thread has ended, or a process with its last thread.
     pub(super) fn over(&mut self, tid: Tid, ended: Ended) {
-        let at = now();
+        self.thread_over(tid, now());
+        self.processes.remove(&tid);
+        self.program_over(tid, ended);
+    }
+
+    /// A thread has ended.
+    pub(super) fn thread_over(&mut self, tid: Tid, at: Timestamp) {
         self.early.remove(&tid);
         // A process that was killed has not told that its end began: it was at some moment since it was heard of last.
         let tracee = self.tracees.get(&tid);
         let began = tracee.and_then(|tracee| self.processes.get(&tracee.pid)?.ends);
         let seen = tracee.map_or(at, |tracee| began.map_or(tracee.seen, |began| began.max(tracee.seen)));
         self.ends(tid, seen);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(tid);
+        }
         if let Some(tracee) = self.tracees.remove(&tid) {
             for (id, used) in tracee.exits {
                 let (socket, fd) = (used.socket, used.fd);
@@ -190,7 +218,10 @@ impl Tracer<'_> {
                 self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &gone);
             }
         }
-        self.processes.remove(&tid);
+    }
+
+    /// A process has ended, which may be a program's.
+    pub(super) fn program_over(&mut self, tid: Tid, ended: Ended) {
         if let Some(program) =
             self.programs.iter_mut().find(|program| program.held.pid == tid && program.ended.is_none())
         {

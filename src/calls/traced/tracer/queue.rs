@@ -1,0 +1,194 @@
+//! What the kernel has recorded of watched programs, put in order, with what was asked about sockets meanwhile.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use super::super::super::SocketId;
+use super::super::abi::RECORDED;
+use super::super::decode;
+use super::super::system::{self, Look, Memory, Tid};
+use crate::kernel::{KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
+use crate::time::Timestamp;
+
+/// What the kernel has recorded and was not dealt with yet, and what was asked about sockets meanwhile.
+pub(super) struct Recorded {
+    pub(super) trace: ProgramTrace,
+    pub(super) queue: VecDeque<Queued>,
+    /// When the last reading of the buffers began, and the one before: all that happened before the latter is in order.
+    pub(super) reading: Timestamp,
+    pub(super) before: Timestamp,
+    /// The calls in which threads are whose sockets are looked at when they return.
+    pub(super) inside: HashMap<Tid, (u64, [u64; 6])>,
+    pub(super) handles: HashMap<Tid, OwnedFd>,
+    /// What was found out for the record that is dealt with.
+    pub(super) looks: Vec<(i32, Look)>,
+    /// The sockets whose connecting was recorded, by thread, and their ends, as far as they are known.
+    pub(super) connecting: HashMap<Tid, KernelSocket>,
+    pub(super) ends: HashMap<KernelSocket, [SocketAddr; 2]>,
+    pub(super) lost: u64,
+    pub(super) named: u64,
+    pub(super) checked: Timestamp,
+}
+
+/// Something to be dealt with.
+pub(super) struct Queued {
+    pub(super) at: Timestamp,
+    pub(super) what: What,
+    /// What was seen of sockets after the record was read: it is true of the descriptor if that was not closed by then.
+    pub(super) looks: Vec<(i32, Look)>,
+}
+
+/// What it is.
+pub(super) enum What {
+    Record(ProgramRecord),
+    /// A descriptor that a process had when it was joined.
+    Found {
+        tid: Tid,
+        fd: i32,
+        look: Box<Look>,
+        until_exec: bool,
+        unread: Option<u32>,
+        is_shared: bool,
+    },
+    /// A call in which a thread was at that time.
+    Inside {
+        tid: Tid,
+        nr: u64,
+        args: [u64; 6],
+    },
+}
+
+/// What a process that was joined brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Joining {
+    /// How many threads it has.
+    pub threads: usize,
+    /// How many TCP sockets it had open.
+    pub sockets: usize,
+}
+
+/// Why calls are not recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// There is no such process.
+    Gone,
+    /// It belongs to another user.
+    OtherUser,
+    /// The kernel does not permit it to this user.
+    Forbidden,
+    /// The kernel cannot do it, or its tracepoints cannot be found.
+    Absent,
+    /// It takes so many descriptors, more than may be open.
+    Descriptors(u64),
+    /// Something else: the system's words for it.
+    Other(String),
+}
+
+impl From<Untraced> for Refused {
+    fn from(why: Untraced) -> Self {
+        match why {
+            Untraced::Forbidden => Self::Forbidden,
+            Untraced::Absent => Self::Absent,
+            Untraced::Other(why) => Self::Other(why),
+        }
+    }
+}
+
+impl Recorded {
+    /// Nothing yet; `stack` octets of the stack are recorded with each call.
+    pub(super) fn open(stack: u32) -> Result<Self, Untraced> {
+        let now = now();
+        Ok(Self {
+            trace: ProgramTrace::open(RECORDED, stack)?,
+            queue: VecDeque::new(),
+            reading: now,
+            before: now,
+            inside: HashMap::new(),
+            handles: HashMap::new(),
+            looks: Vec::new(),
+            connecting: HashMap::new(),
+            ends: HashMap::new(),
+            lost: 0,
+            named: 0,
+            checked: now,
+        })
+    }
+
+    /// What was found out about the socket at a descriptor for the record that is dealt with.
+    pub(super) fn look(&self, fd: i32) -> Option<Look> {
+        self.looks.iter().find(|(of, _)| *of == fd).map(|(_, look)| look.clone())
+    }
+
+    /// Reads the buffers, and looks at once at the sockets that are new or have got their ends.
+    pub(super) fn gather(&mut self) {
+        (self.before, self.reading) = (self.reading, now());
+        let mut records = Vec::new();
+        self.lost += self.trace.drain(&mut records);
+        records.sort_by_key(|record| record.at);
+        for record in records {
+            let looks = self.looks_for(&record);
+            self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
+        }
+        self.queue.make_contiguous().sort_by_key(|queued| queued.at);
+    }
+
+    pub(super) fn looks_for(&mut self, record: &ProgramRecord) -> Vec<(i32, Look)> {
+        let (pid, tid) = (record.pid, record.tid);
+        let fds = match &record.what {
+            ProgramAct::Entered { nr, args, .. } => {
+                if matches!(*nr as i64, libc::SYS_connect | libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg) {
+                    self.inside.insert(tid, (*nr, *args));
+                }
+                return Vec::new();
+            }
+            ProgramAct::Returned { nr, result, stack } => {
+                let entered = self.inside.remove(&tid).filter(|(entered, _)| entered == nr);
+                let is_begun = *result == 0 || *result == -i64::from(libc::EINPROGRESS);
+                match (*nr as i64, entered) {
+                    (libc::SYS_accept | libc::SYS_accept4 | libc::SYS_pidfd_getfd, _) if *result >= 0 => {
+                        vec![*result as i32]
+                    }
+                    (libc::SYS_connect, Some((_, args))) if is_begun => vec![args[0] as i32],
+                    (libc::SYS_bind | libc::SYS_listen, Some((_, args))) if *result == 0 => vec![args[0] as i32],
+                    (libc::SYS_recvmsg, Some((nr, args))) if *result >= 0 => {
+                        let memory = Memory::Stack(stack);
+                        decode::asked(nr, args, memory).map(|asked| asked.passed(memory)).unwrap_or_default()
+                    }
+                    _ => return Vec::new(),
+                }
+            }
+            ProgramAct::Ended if pid == tid => {
+                self.handles.remove(&pid);
+                return Vec::new();
+            }
+            _ => return Vec::new(),
+        };
+        let mut looks = Vec::new();
+        for fd in fds {
+            let handle = match self.handles.entry(pid) {
+                Entry::Occupied(known) => Some(known.into_mut()),
+                Entry::Vacant(free) => system::process(pid).map(|new| free.insert(new)),
+            };
+            if let Some(look) = handle.and_then(|handle| system::look(handle, fd)) {
+                looks.push((fd, look));
+            }
+        }
+        looks
+    }
+
+    /// The next record, if all that happened before it is known, and some time afterwards.
+    pub(super) fn next(&mut self, all: bool) -> Option<Queued> {
+        self.queue.front().is_some_and(|queued| all || queued.at < self.before).then(|| self.queue.pop_front())?
+    }
+
+    /// A name for a socket whose inode is not known.
+    pub(super) fn name(&mut self) -> SocketId {
+        self.named += 1;
+        SocketId(NAMED + self.named)
+    }
+}
+
+/// Beyond all inodes, and before the names of sockets that cannot be looked at.
+const NAMED: u64 = 1 << 62;

@@ -1,0 +1,116 @@
+//! Packets and kernel events that wait until the calls before them are known: where calls are recorded, they are heard of later.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ours::{Ours, is_wanted};
+use crate::capture::{Frame, OwnedFrame};
+use crate::kernel::KernelEvent;
+use crate::lab::Heard;
+use crate::time::{Span, Timestamp};
+use crate::wire::Decoder;
+
+/// What waits, and what has turned out to be the programs'.
+pub(super) struct Delayed {
+    ours: Arc<Mutex<Ours>>,
+    decoder: Decoder,
+    hearers: Vec<Sender<Heard>>,
+    frames: VecDeque<OwnedFrame>,
+    events: VecDeque<KernelEvent>,
+    kept: Kept,
+    most: u64,
+}
+
+/// What has turned out to be the programs'.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) frames: Vec<OwnedFrame>,
+    pub(super) events: Vec<KernelEvent>,
+    /// How many events there was no room for.
+    pub(super) events_left_out: u64,
+}
+
+impl Delayed {
+    /// Nothing yet; at most so many frames are kept, and as many events.
+    pub(super) fn new(ours: Arc<Mutex<Ours>>, hearers: Vec<Sender<Heard>>, most: u64) -> Self {
+        let (frames, events) = (VecDeque::new(), VecDeque::new());
+        Self { ours, decoder: Decoder::new(), hearers, frames, events, kept: Kept::default(), most }
+    }
+
+    /// Has a frame wait.
+    pub(super) fn frame(&mut self, frame: &Frame<'_>) {
+        // The oldest is judged early rather than that all that a busy host sends is kept.
+        if self.frames.len() >= MOST_WAITING
+            && let Some(oldest) = self.frames.pop_front()
+        {
+            self.judge_frame(oldest);
+        }
+        self.frames.push_back(OwnedFrame::of(frame));
+    }
+
+    /// Has an event wait.
+    pub(super) fn event(&mut self, event: KernelEvent) {
+        if self.events.len() >= MOST_WAITING
+            && let Some(oldest) = self.events.pop_front()
+        {
+            self.judge_event(oldest);
+        }
+        self.events.push_back(event);
+    }
+
+    /// Takes out those that have waited long enough.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        let is_due = |at: Timestamp| now.since(at) >= WAIT;
+        while self.frames.front().is_some_and(|frame| frame.at.is_none_or(is_due)) {
+            let Some(frame) = self.frames.pop_front() else { break };
+            self.judge_frame(frame);
+        }
+        while self.events.front().is_some_and(|event| is_due(event.at)) {
+            let Some(event) = self.events.pop_front() else { break };
+            self.judge_event(event);
+        }
+    }
+
+    /// Takes out all, and ends.
+    pub(super) fn finish(&mut self) -> Kept {
+        mem::take(&mut self.frames).into_iter().for_each(|frame| self.judge_frame(frame));
+        mem::take(&mut self.events).into_iter().for_each(|event| self.judge_event(event));
+        self.hearers.clear();
+        mem::take(&mut self.kept)
+    }
+
+    fn judge_frame(&mut self, frame: OwnedFrame) {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = is_wanted(&frame.as_frame(), &mut self.decoder, &ours);
+        if !is_ours || self.kept.frames.len() as u64 >= self.most {
+            return;
+        }
+        let frame = OwnedFrame { number: self.kept.frames.len() as u64 + 1, ..frame };
+        for hearer in &self.hearers {
+            _ = hearer.send(Heard::Frame(frame.clone()));
+        }
+        self.kept.frames.push(frame);
+    }
+
+    fn judge_event(&mut self, event: KernelEvent) {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
+            return;
+        }
+        if self.kept.events.len() as u64 >= self.most {
+            self.kept.events_left_out += 1;
+            return;
+        }
+        for hearer in &self.hearers {
+            _ = hearer.send(Heard::Kernel(event.clone()));
+        }
+        self.kept.events.push(event);
+    }
+}
+
+/// How long they wait: calls that are recorded are heard of within two readings of their buffers.
+const WAIT: Span = Span::from_millis(40);
+/// How many wait at most.
+const MOST_WAITING: usize = 1 << 16;

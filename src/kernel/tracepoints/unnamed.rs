@@ -1,0 +1,157 @@
+//! The numbers of the tracepoints of system calls where tracefs may not be read: found by making the calls, and seeing what counts.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::ptr;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{ForkResult, fork, pipe};
+use perf_event::{Builder, Counter, SampleFlag, events};
+
+/// The tracepoints of one call: at its entry, and at its return.
+pub(super) type Pair = [u64; 2];
+
+/// Finds the tracepoints of these calls, by number; a call that cannot be made for a try is left out, and all are where it is not permitted.
+///
+/// A user may count the tracepoints of system calls, and no others, in a process of one's own: so numbers are tried, each call is made
+/// so many times as no other is, and what was counted tells whose tracepoint it was. To close hundreds of events takes the kernel seconds,
+/// so a process of its own does all that; it must not be called where there are other threads.
+pub(super) fn find(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
+    let (told, tell) = pipe()?;
+    // SAFETY: there are no other threads, whose locks the child would inherit; it ends without running anything of this process's.
+    match unsafe { fork()? } {
+        ForkResult::Child => {
+            drop(told);
+            let found = std::panic::catch_unwind(|| try_all(calls)).ok().and_then(Result::ok).unwrap_or_default();
+            let mut tell = File::from(tell);
+            let words = found.into_iter().flat_map(|(nr, [entry, back])| [nr as u64, entry, back]);
+            let octets: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+            _ = tell.write_all(&octets);
+            drop(tell);
+            // SAFETY: it ends the child at once.
+            unsafe { libc::_exit(0) }
+        }
+        ForkResult::Parent { .. } => {
+            drop(tell);
+            let mut octets = Vec::new();
+            File::from(told).take(1 << 16).read_to_end(&mut octets)?;
+            let word = |octets: &[u8]| u64::from_ne_bytes(octets.try_into().expect("8 octets"));
+            let entry = |entry: &[u8]| (word(&entry[..8]) as i64, [word(&entry[8..16]), word(&entry[16..])]);
+            Ok(octets.chunks_exact(24).map(entry).collect())
+        }
+    }
+}
+
+/// The work of the child.
+///
+/// The two tracepoints of a call have numbers that follow each other, so one of them is counted. The numbers are tried from the greatest
+/// down, as those of sockets are among the last, until all calls are found.
+fn try_all(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let wanted = calls.iter().filter(|call| is_harmless(**call) && **call != libc::SYS_restart_syscall).count();
+    let mut found: HashMap<i64, u64> = HashMap::new();
+    let (mut next, mut opened) = (MOST, Vec::new());
+    while next > 0 && found.len() < wanted {
+        let mut counters = Vec::new();
+        while next > 0 && counters.len() < AT_ONCE {
+            let mut builder = Builder::new(events::Tracepoint::with_id(next));
+            // Raw data are what tells system calls, which everybody may see, from other tracepoints.
+            builder.observe_self().any_cpu().sample_period(1 << 40).sample(SampleFlag::RAW).enabled(true);
+            match builder.build() {
+                Ok(counter) => {
+                    counters.push((next, counter));
+                    next = next.saturating_sub(2);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EMFILE) => return Err(error),
+                Err(_) => next -= 1,
+            }
+        }
+        count(calls, &mut counters, &mut found)?;
+        opened.append(&mut counters);
+    }
+    // The kernel closes them when this process has ended, for which nobody waits.
+    std::mem::forget(opened);
+    let Some(greater) = found.get(&libc::SYS_connect).copied() else { return Ok(HashMap::new()) };
+    let is_entry = records_arguments(greater)?;
+    let pair = |id: u64| if is_entry { [id, id - 1] } else { [id - 1, id] };
+    Ok(found.into_iter().map(|(nr, id)| (nr, pair(id))).collect())
+}
+
+/// Makes each call so many times as no other, and sees what was counted.
+fn count(calls: &[i64], counters: &mut [(u64, Counter)], found: &mut HashMap<i64, u64>) -> io::Result<()> {
+    let mut before = Vec::with_capacity(counters.len());
+    for (_, counter) in &mut *counters {
+        before.push(counter.read()?);
+    }
+    for (n, call) in calls.iter().enumerate() {
+        for _ in 0..n + LEAST {
+            make(*call);
+        }
+    }
+    for ((id, counter), before) in counters.iter_mut().zip(before) {
+        let times = counter.read()?.saturating_sub(before) as usize;
+        // What is counted is read with read(2), which comes first among the calls.
+        let of = match times.checked_sub(LEAST) {
+            Some(n) if n > 0 && n < calls.len() => Some(calls[n]),
+            Some(_) => Some(libc::SYS_read),
+            None => None,
+        };
+        if let Some(nr) = of.filter(|nr| is_harmless(*nr)) {
+            found.insert(nr, *id);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a tracepoint of connect records its three arguments, which its return has not.
+fn records_arguments(id: u64) -> io::Result<bool> {
+    let mut builder = Builder::new(events::Tracepoint::with_id(id));
+    builder.observe_self().any_cpu().sample_period(1).sample(SampleFlag::RAW);
+    let mut sampler = builder.build()?.sampled(4096)?;
+    sampler.as_counter_mut().enable()?;
+    make(libc::SYS_connect);
+    let record = sampler.next_record().ok_or_else(|| io::Error::other("nothing was recorded"))?;
+    // A length, the number of the call behind the common fields, and then words.
+    Ok(record.len() >= 4 + 16 + 3 * 8)
+}
+
+/// Whether a call can be made with arguments that have it do nothing.
+fn is_harmless(nr: i64) -> bool {
+    !matches!(nr, libc::SYS_exit | libc::SYS_exit_group)
+}
+
+/// Makes a call that fails, or does nothing: its descriptors are none, its pointers are null, and it waits for no time.
+fn make(nr: i64) {
+    if !is_harmless(nr) {
+        return;
+    }
+    let at_once = [0i64; 2];
+    let (none, null, now) = (-1i64, 0i64, ptr::from_ref(&at_once) as i64);
+    let args: [i64; 6] = match nr {
+        libc::SYS_ppoll => [null, 0, now, 0, 0, 0],
+        libc::SYS_pselect6 => [0, null, null, null, now, 0],
+        libc::SYS_execve => [null; 6],
+        libc::SYS_execveat => [none, null, null, null, 0, 0],
+        libc::SYS_io_uring_setup => [0, null, 0, 0, 0, 0],
+        // The first is greater than the last.
+        libc::SYS_close_range => [2, 1, 0, 0, 0, 0],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => [null, 0, 0, 0, 0, 0],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_select => [0, null, null, null, now, 0],
+        _ => [none, null, 0, 0, 0, 0],
+    };
+    // SAFETY: with these arguments no call changes anything of this process, nor writes to its memory but to `at_once`, which is an array
+    // of its own.
+    unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) };
+}
+
+/// Up to which number tracepoints are tried; kernels have two or three thousand.
+const MOST: u64 = 16_384;
+/// How many are counted at once.
+const AT_ONCE: usize = 48;
+/// How often the first call is made: more often than the calls that are made beside.
+const LEAST: usize = 16;
