@@ -20,7 +20,7 @@ use super::super::{
 use super::decode::Asked;
 use super::descriptors::{Descriptors, FilesId, Gone};
 use super::launch::{Held, Program, Unstarted};
-use super::system::{self, On, Tid, Waited};
+use super::system::{self, On, Tid, Waited, Waiter};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
 
@@ -39,6 +39,7 @@ pub struct Tracer<'a> {
     notices: Vec<Notice>,
     calls: u64,
     made: u64,
+    waiter: Waiter,
     _ticks: Option<Ticks>,
 }
 
@@ -161,6 +162,7 @@ impl<'a> Tracer<'a> {
             notices: Vec::new(),
             calls: 0,
             made: 0,
+            waiter: Waiter::new(),
             _ticks: Ticks::start(),
         }
     }
@@ -235,7 +237,7 @@ impl<'a> Tracer<'a> {
 
     /// Waits for what comes next, and deals with it.
     pub fn turn(&mut self) -> Turn {
-        match system::wait() {
+        match self.waiter.wait() {
             Waited::Stopped(tid, signal, event) => self.stopped(tid, signal, event),
             Waited::Exited(tid, status) => self.over(tid, Ended::Exited(status)),
             Waited::Killed(tid, signal) => self.over(tid, Ended::Killed(signal)),
