@@ -320,6 +320,9 @@ pub struct Run {
     /// Run it in a private network namespace, with a loopback interface only; takes no privilege
     #[arg(long)]
     pub isolated: bool,
+    /// Capture nothing: calls and states are shown without packets, which costs the command less time
+    #[arg(long)]
+    pub no_packets: bool,
     /// Show each row as soon as it is certain, while the command runs
     #[arg(long)]
     pub follow: bool,

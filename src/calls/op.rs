@@ -252,14 +252,16 @@ kin! {
 }
 
 impl Sending {
+    /// Whether it takes flags of messages: those of splice are others, with the same numbers.
     const fn has_flags(self) -> bool {
-        matches!(self, Self::Send | Self::SendTo | Self::SendMsg | Self::SendMmsg | Self::Splice)
+        matches!(self, Self::Send | Self::SendTo | Self::SendMsg | Self::SendMmsg)
     }
 }
 
 impl Receiving {
+    /// Whether it takes flags of messages: those of splice are others, with the same numbers.
     const fn has_flags(self) -> bool {
-        matches!(self, Self::Recv | Self::RecvFrom | Self::RecvMsg | Self::RecvMmsg | Self::Splice)
+        matches!(self, Self::Recv | Self::RecvFrom | Self::RecvMsg | Self::RecvMmsg)
     }
 }
 

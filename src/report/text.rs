@@ -390,34 +390,40 @@ pub(super) fn shown<'a>(text: &'a str, style: &Style) -> Cow<'a, str> {
 /// `more` says that octets follow which are not in `octets`; what does not fit is shown by the ellipsis after the quote.
 pub(super) fn quote(octets: &[u8], more: Rest, columns: usize, style: &Style) -> String {
     let ellipsis = style.glyphs().ellipsis;
-    let mut atoms: Vec<String> = Vec::new();
-    for chunk in octets.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let mut atom = String::new();
-            match c {
-                '"' => atom.push_str("\\\""),
-                '\\' => atom.push_str("\\\\"),
-                '\n' => atom.push_str("\\n"),
-                '\r' => atom.push_str("\\r"),
-                '\t' => atom.push_str("\\t"),
-                '\0' => atom.push_str("\\0"),
-                c => escape_char(c, style, &mut atom),
-            }
-            atoms.push(atom);
-        }
-        atoms.extend(chunk.invalid().iter().map(|octet| format!("\\x{octet:02x}")));
-    }
-    let whole: usize = atoms.iter().map(|atom| atom.width()).sum::<usize>() + 2;
-    let cut = more == Rest::Follows || whole > columns;
-    let room = columns.saturating_sub(2 + if cut { ellipsis.width() } else { 0 });
+    let most = columns.saturating_sub(2);
+    let room_if_cut = most.saturating_sub(ellipsis.width());
     let mut out = String::from("\"");
-    let mut used = 0;
-    for atom in &atoms {
-        used += atom.width();
-        if used > room {
+    // How wide it has become, and what of it stays where it turns out to be too wide.
+    let (mut used, mut kept) = (0, out.len());
+    let mut push = |atom: &dyn Fn(&mut String)| {
+        let before = out.len();
+        atom(&mut out);
+        used += out[before..].width();
+        if used <= room_if_cut {
+            kept = out.len();
+        }
+        used <= most
+    };
+    for chunk in octets.utf8_chunks() {
+        let fits = chunk.valid().chars().all(|c| {
+            push(&|out| match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\0' => out.push_str("\\0"),
+                c => escape_char(c, style, out),
+            })
+        });
+        // What follows is not shown anyway.
+        if !fits || !chunk.invalid().iter().all(|octet| push(&|out| _ = write!(out, "\\x{octet:02x}"))) {
             break;
         }
-        out.push_str(atom);
+    }
+    let cut = more == Rest::Follows || used > most;
+    if cut {
+        out.truncate(kept);
     }
     out.push('"');
     if cut {

@@ -139,8 +139,9 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
         libc::SYS_sendfile => {
             Asked { about: About::Between(fd(1), fd(0)), ..send(Sending::SendFile, Some(args[3]), 0, Octets::None) }
         }
+        // Its flags are no messages': SPLICE_F_NONBLOCK has the number of MSG_PEEK.
         libc::SYS_splice => {
-            Asked { about: About::Between(fd(0), fd(2)), ..send(Sending::Splice, Some(args[4]), int(5), Octets::None) }
+            Asked { about: About::Between(fd(0), fd(2)), ..send(Sending::Splice, Some(args[4]), 0, Octets::None) }
         }
         libc::SYS_socket => {
             let flags = SocketFlags::from_bits_truncate(int(1));
@@ -498,6 +499,16 @@ mod tests {
 
     fn moment() -> Timestamp {
         Timestamp::from_nanos(7)
+    }
+
+    #[test]
+    fn flags_of_splice_are_no_flags_of_messages() {
+        let flags = u64::from(libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MORE);
+        let mut receive = asked_of(libc::SYS_splice, &[3, 0, 4, 0, 100, flags]).into_receive();
+        let none = MessageFlags::empty();
+        assert_eq!(receive.op, Op::Receive { by: Receiving::Splice, len: Some(100), flags: none });
+        // What it took is taken off the stream.
+        assert_eq!(receive.returned(moment(), 60, here()).octets, Some(60));
     }
 
     #[test]

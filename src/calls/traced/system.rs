@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 use std::{io, ptr};
 
 use nix::errno::Errno;
@@ -33,18 +34,73 @@ pub(super) enum Waited {
     Nobody,
 }
 
+/// Waits for stops, which may follow close upon one another.
+///
+/// A tracer that sleeps until the next stop is woken for it, which costs more than all that it does at it. So it looks again and again for a
+/// moment before it sleeps, as long as that is worth it: where it finds nothing, as the threads wait for something else or for this very
+/// processor, it does so more and more rarely.
+pub(super) struct Waiter {
+    has_other_processors: bool,
+    /// How often it looked in vain, less how often not.
+    vain: u32,
+    /// How many times it sleeps at once before it looks again.
+    sleeps: u32,
+}
+
+impl Waiter {
+    pub(super) fn new() -> Self {
+        let has_other_processors = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+        Self { has_other_processors, vain: 0, sleeps: 0 }
+    }
+
+    /// Waits for a child, or for a signal of ours.
+    pub(super) fn wait(&mut self) -> Waited {
+        if !self.has_other_processors {
+            return wait();
+        }
+        if self.sleeps > 0 {
+            self.sleeps -= 1;
+            return wait();
+        }
+        if let Some(waited) = look_for_stop() {
+            return waited;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < LOOKING {
+            if let Some(waited) = look_for_stop() {
+                self.vain = self.vain.saturating_sub(1);
+                return waited;
+            }
+        }
+        self.vain = (self.vain + 1).min(MOST_VAIN);
+        self.sleeps = (1 << self.vain) - 1;
+        wait()
+    }
+}
+
 /// Waits for a child, or for a signal of ours.
-pub(super) fn wait() -> Waited {
+fn wait() -> Waited {
+    // Without WNOHANG there is an answer.
+    waited(libc::__WALL).unwrap_or(Waited::Interrupted)
+}
+
+/// What a child has to tell, if one does.
+fn look_for_stop() -> Option<Waited> {
+    waited(libc::__WALL | libc::WNOHANG)
+}
+
+fn waited(options: i32) -> Option<Waited> {
     let mut status = 0;
     // SAFETY: the kernel writes the status and nothing else.
-    let tid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL) };
-    match tid {
+    let tid = unsafe { libc::waitpid(-1, &mut status, options) };
+    Some(match tid {
+        0 => return None,
         -1 if Errno::last() == Errno::EINTR => Waited::Interrupted,
         -1 => Waited::Nobody,
         tid if libc::WIFSTOPPED(status) => Waited::Stopped(tid, libc::WSTOPSIG(status), status >> 16),
         tid if libc::WIFSIGNALED(status) => Waited::Killed(tid, libc::WTERMSIG(status)),
         tid => Waited::Exited(tid, libc::WEXITSTATUS(status)),
-    }
+    })
 }
 
 /// Attaches to a thread without stopping it; it dies with its tracer.
@@ -382,3 +438,8 @@ pub(super) fn family_of(tid: Tid) -> Option<(Tid, Tid)> {
     let number = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     Some((number("Tgid:")?, number("PPid:")?))
 }
+
+/// How long the next stop is looked for: a few times what a thread takes from one short call to the next.
+const LOOKING: Duration = Duration::from_micros(20);
+/// Where looking was in vain this often it is done once in a thousand times.
+const MOST_VAIN: u32 = 10;

@@ -23,7 +23,7 @@ use super::decode::Asked;
 use super::descriptors::{Descriptors, FilesId, Gone};
 use super::launch::{Held, Hold, Program, Unstarted};
 use super::stack::Stacks;
-use super::system::{self, Memory, On, Tid, Waited};
+use super::system::{self, Memory, On, Tid, Waited, Waiter};
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
 
@@ -45,6 +45,7 @@ pub struct Tracer<'a> {
     notices: Vec<Notice>,
     calls: u64,
     made: u64,
+    waiter: Waiter,
     backend: Backend,
     /// Where stacks are asked for.
     stacks: Option<Stacks>,
@@ -180,6 +181,7 @@ impl<'a> Tracer<'a> {
             notices: Vec::new(),
             calls: 0,
             made: 0,
+            waiter: Waiter::new(),
             backend: Backend::Stopped(Ticks::start()),
             stacks: None,
         }
@@ -268,7 +270,7 @@ impl<'a> Tracer<'a> {
         if self.is_recorded() {
             return self.read();
         }
-        match system::wait() {
+        match self.waiter.wait() {
             Waited::Stopped(tid, signal, event) => self.stopped(tid, signal, event),
             Waited::Exited(tid, status) => self.over(tid, Ended::Exited(status)),
             Waited::Killed(tid, signal) => self.over(tid, Ended::Killed(signal)),

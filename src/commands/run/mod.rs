@@ -12,6 +12,7 @@ mod witnesses;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,7 +38,7 @@ use following::Following;
 use place::Place;
 use saving::Partial;
 use watching::{Heard, Keeps, Plan, watch};
-use witnesses::Witnesses;
+use witnesses::{Packets, Witnesses};
 
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
@@ -60,7 +61,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             Failure::new(format!("run --isolated: {error}; run it with sudo, or leave --isolated out"))
         })?;
     }
-    let mut witnesses = Witnesses::open(options.isolated, memory.segments(), tracepoints);
+    let packets = if options.no_packets { Packets::Unwanted } else { Packets::Wanted };
+    let mut witnesses = Witnesses::open(options.isolated, packets, memory.segments(), tracepoints);
     let acts_for = capture::acts_for();
     if !geteuid().is_root() {
         // A program with file capabilities may not be watched otherwise, nor what it starts.
@@ -165,7 +167,9 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             let (mut out, story) = following.finish();
             let written = story.and_then(|story| {
                 let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
-                end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth).map(|()| judged)
+                let ended = end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth);
+                mem::forget(story);
+                ended.map(|()| judged)
             });
             (out, written)
         }
@@ -173,6 +177,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             let story = whole_story(calls);
             let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
             let written = whole(&mut out, &story, &judged, &summary, options.format, &style).map(|()| judged);
+            // The process is about to end: taking a long story apart would only take time.
+            mem::forget(story);
             (out, written)
         }
         (None, None) => return Ok(Outcome::Incomplete),

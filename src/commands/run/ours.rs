@@ -26,6 +26,8 @@ pub(super) struct Ours {
     is_private: bool,
     /// How many connections could not be put down.
     unknown: u64,
+    /// The pair that was put down last: most calls are about the same one as the call before.
+    last: Option<[SocketAddr; 2]>,
 }
 
 impl Ours {
@@ -81,12 +83,16 @@ impl Ours {
         for used in sockets {
             if let (Some(local), Some(peer)) = (used.local, used.peer) {
                 let (local, peer) = (plain(local), plain(peer));
+                if self.last == Some([local, peer]) {
+                    continue;
+                }
                 if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains(&[local, peer]) {
                     self.unknown += 1;
                     continue;
                 }
                 self.pairs.insert([local, peer]);
                 self.pairs.insert([peer, local]);
+                self.last = Some([local, peer]);
             }
         }
     }

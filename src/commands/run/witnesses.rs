@@ -46,6 +46,15 @@ pub(super) struct Witnesses {
     delayed: Option<Arc<Mutex<Delayed>>>,
 }
 
+/// Whether packets are captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Packets {
+    /// Where that is permitted.
+    Wanted,
+    /// Calls and states are enough.
+    Unwanted,
+}
+
 /// What the kernel's trace said of sockets that may be the programs'.
 #[derive(Debug, Default)]
 struct KeptEvents {
@@ -71,7 +80,12 @@ pub(super) fn trace() -> Result<Tracepoints, Option<String>> {
 
 impl Witnesses {
     /// Opens the capture, where that is permitted; at most so many frames are kept, and as many events of the kernel's trace.
-    pub(super) fn open(is_private: bool, most: u64, tracepoints: Result<Tracepoints, Option<String>>) -> Self {
+    pub(super) fn open(
+        is_private: bool,
+        packets: Packets,
+        most: u64,
+        tracepoints: Result<Tracepoints, Option<String>>,
+    ) -> Self {
         let addresses = || interfaces().into_iter().flatten().flat_map(|interface| interface.addresses);
         let ours = if is_private {
             Ours::in_private()
@@ -87,12 +101,13 @@ impl Witnesses {
             ));
         }
         let interface = if is_private { "lo" } else { "any" };
-        let opened = match open(interface) {
-            Ok(opened) => Some(opened),
-            Err(why) => {
-                notices.push(format!("{why}; calls and states are shown without packets"));
-                None
-            }
+        let opened = match packets {
+            Packets::Unwanted => None,
+            Packets::Wanted => open(interface)
+                .map_err(|why| {
+                    notices.push(format!("{why}; calls and states are shown without packets"));
+                })
+                .ok(),
         };
         Self {
             captures: opened.is_some(),
