@@ -85,6 +85,8 @@ pub(super) fn call(
     }
     match (call.call.result(), call.call.errno()) {
         (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {errno}")),
+        // The end of a process returns nothing.
+        (Some(_), None) if call.call.effect() == Effect::Exit => {}
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }
