@@ -19,7 +19,7 @@ use super::addresses::{Addresses, End};
 use super::definition::LinkSetting;
 use super::rules::{Fate, Rules};
 use crate::kernel::now;
-use crate::script::{Cable, Deed, Forged, Which};
+use crate::script::{Actor, Cable, Deed, Forged, Which};
 use crate::time::{Span, Timestamp};
 
 /// One frame with a segment that came into the link, or that the link made up.
@@ -162,17 +162,29 @@ impl Relay {
     pub(super) fn forge(&self, forged: Forged) {
         let mut state = self.shared.state();
         let Some(octets) = state.rules.forge(&forged) else { return };
-        let from = End::of(forged.from);
-        state.crossings.push(Crossing {
-            from,
-            at: now(),
-            octets: octets.clone().into(),
-            forged: true,
-            deeds: Vec::new(),
-            arrivals: Vec::new(),
-        });
-        let crossing = Some(state.crossings.len() - 1);
-        state.send(Instant::now(), from.peer(), octets, crossing);
+        state.inject(End::of(forged.from), octets);
+        drop(state);
+        self.wake();
+    }
+
+    /// Puts the latest segment that is meant by `which` on the wire once more, at once; whether one has passed.
+    pub(super) fn repeat(&self, which: &Which) -> bool {
+        let mut state = self.shared.state();
+        let Some(octets) = state.passed(which) else { return false };
+        state.inject(End::of(which.from), octets);
+        drop(state);
+        self.wake();
+        true
+    }
+
+    /// Puts SYNs on the wire, each from another host that does not exist.
+    pub(super) fn flood(&self, number: u16, from: Actor, to: Actor) {
+        let mut state = self.shared.state();
+        for nth in 0..number {
+            if let Some(octets) = state.rules.stranger(nth, to) {
+                state.inject(End::of(from), octets);
+            }
+        }
         drop(state);
         self.wake();
     }
@@ -255,6 +267,29 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Puts a frame on the wire that no host sent now.
+    fn inject(&mut self, from: End, octets: Vec<u8>) {
+        self.crossings.push(Crossing {
+            from,
+            at: now(),
+            octets: octets.clone().into(),
+            forged: true,
+            deeds: Vec::new(),
+            arrivals: Vec::new(),
+        });
+        let crossing = Some(self.crossings.len() - 1);
+        self.send(Instant::now(), from.peer(), octets, crossing);
+    }
+
+    /// The segment that `which` means among those that came into the link; without a number the last one.
+    fn passed(&mut self, which: &Which) -> Option<Vec<u8>> {
+        let Self { rules, crossings, .. } = self;
+        let of_kind = crossings.iter().filter(|crossing| !crossing.forged && rules.is(which, &crossing.octets));
+        let found: Vec<_> = of_kind.collect();
+        let place = which.nth.map_or(found.len(), |nth| nth as usize).checked_sub(1)?;
+        found.get(place).map(|crossing| crossing.octets.to_vec())
     }
 
     /// When a frame of that length will have been carried; `None` where the queue before the link is full.
