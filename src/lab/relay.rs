@@ -116,7 +116,11 @@ fn tap(interface: &str) -> Result<OwnedFd, Errno> {
         Errno::result(ignored)?;
         // Nobody shall lose a frame because this thread was not on a processor.
         let room = 8i32 << 20;
-        libc::setsockopt(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const room).cast(), 4);
+        let have = |option| libc::setsockopt(tap.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const room).cast(), 4);
+        // Only root may have more than net.core.rmem_max.
+        if have(libc::SO_RCVBUFFORCE) != 0 {
+            have(libc::SO_RCVBUF);
+        }
         let bound = libc::bind(tap.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32);
         Errno::result(bound)?;
     }
