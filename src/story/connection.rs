@@ -253,7 +253,7 @@ impl PerConnection {
         let Some(first) = injected().next() else { return };
         let its = || injected().filter(|seen| seen.from == first.from);
         let octets = its().map(|seen| u64::from(seen.len)).sum();
-        let (since, last) = (first.at, its().last().and_then(|seen| seen.at));
+        let (since, last) = (first.at, its().next_back().and_then(|seen| seen.at));
         summary.problem = Some(Box::new(Problem {
             since,
             lasted: since.zip(last).map(|(since, last)| last.since(since).max(Span(0))),
