@@ -206,6 +206,9 @@ pub struct Demo {
     /// (echo) MTU of the loopback interface, for segments as in the textbook (1500); always in a private network namespace
     #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u32).range(88..=65536))]
     pub mtu: Option<u32>,
+    /// (echo) Play it in a private network namespace even where the host's loopback interface may be captured, as --all does
+    #[arg(long)]
+    pub private: bool,
     /// (echo) Which end closes first, and so ends up in TIME-WAIT [default: client]
     #[arg(long, value_enum, value_name = "END", conflicts_with = "refused")]
     pub first_close: Option<End>,
@@ -261,6 +264,7 @@ impl Demo {
             (self.rounds != 1, "--rounds"),
             (self.clients != 1, "--clients"),
             (self.mtu.is_some(), "--mtu"),
+            (self.private, "--private"),
             (self.first_close.is_some(), "--first-close"),
             (self.wait, "--wait"),
             (self.refused, "--refused"),
@@ -663,8 +667,8 @@ fn contradiction(cli: &Cli) -> Option<&'static str> {
             "the options marked (echo) belong to the scenario echo; another one is changed by --set KEY=VALUE",
         );
     }
-    if is_echo && !demo.set.is_empty() {
-        return Some("--set belongs to the other scenarios; echo has options of its own (tcpflow demo --help)");
+    if is_echo && !demo.set.is_empty() && demo.misplaced().is_some() {
+        return Some("with --set, echo is a scenario between two hosts, which has none of the options marked (echo)");
     }
     if demo.rebind && demo.first_close == Some(End::Client) {
         return Some(

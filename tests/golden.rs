@@ -64,11 +64,13 @@ fn every_scenario_has_its_capture_and_they_take_little_room() {
     let files = names(&folder);
     for entry in tcpflow::lab::CATALOG {
         let name = entry.name;
-        assert!(
-            files.contains(&format!("{name}.pcapng.gz")) && files.contains(&format!("{name}.txt")),
-            "{name}: `make lab-captures`"
-        );
-        let told = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
+        let told = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap_or_default();
+        let needs = entry.read(&[]).expect("it is sound").needs;
+        if !needs.is_empty() && told.contains("cannot be played: this kernel has no") {
+            // The kernel on which they were captured lacked it, which is said in its place.
+            continue;
+        }
+        assert!(!told.is_empty() && files.contains(&format!("{name}.pcapng.gz")), "{name}: `make lab-captures`");
         assert!(told.contains('✓') && !told.contains("  ✗ "), "{name} did not go as it says");
     }
     let octets: u64 = files.iter().map(|file| folder.join(file).metadata().unwrap().len()).sum();

@@ -149,6 +149,12 @@ numbers! {
         TCP_FASTOPEN = libc::TCP_FASTOPEN,
         /// connect returns at once, and the first send goes with the SYN.
         TCP_FASTOPEN_CONNECT = libc::TCP_FASTOPEN_CONNECT,
+        /// The algorithm of congestion control, by name.
+        TCP_CONGESTION = libc::TCP_CONGESTION,
+        /// The key with which segments from and to a peer are signed (RFC 2385).
+        TCP_MD5SIG = libc::TCP_MD5SIG,
+        /// Another key with which segments from and to a peer are authenticated (RFC 5925; linux/tcp.h).
+        TCP_AO_ADD_KEY = 38,
     }
 }
 

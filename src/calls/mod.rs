@@ -3,6 +3,7 @@
 mod constants;
 mod errno;
 mod kept;
+mod keys;
 mod lifetimes;
 mod op;
 mod recorded;

@@ -165,6 +165,19 @@ pub enum OptionValue {
         /// For how long.
         seconds: i32,
     },
+    /// A word, as TCP_CONGESTION's, or a key.
+    Word(String),
+    /// TCP_INFO's, what is worth showing of it.
+    Info {
+        /// `tcpi_snd_cwnd`: the congestion window, segments.
+        cwnd: u32,
+        /// `tcpi_snd_ssthresh`: where slow start ends, segments; `None` as long as nothing was lost.
+        ssthresh: Option<u32>,
+        /// `tcpi_unacked`: segments under way.
+        unacked: u32,
+        /// `tcpi_rtt`: the smoothed round trip, microseconds.
+        rtt_us: u32,
+    },
     /// Something else, of so many octets.
     Opaque(u32),
     /// Not read.
@@ -316,6 +329,11 @@ impl OptionName {
         matches!(self, Self::Socket(SocketOption::SO_RCVTIMEO | SocketOption::SO_SNDTIMEO))
     }
 
+    /// Whether its value is a word, or a key that is written as one.
+    pub fn is_word(self) -> bool {
+        matches!(self, Self::Tcp(TcpOption::TCP_CONGESTION | TcpOption::TCP_MD5SIG | TcpOption::TCP_AO_ADD_KEY))
+    }
+
     fn shown(self) -> Arg {
         match self {
             Self::Socket(option) => constant(option.name(), option.0),
@@ -332,6 +350,12 @@ impl OptionValue {
             Self::Int(value) => (text(format!("[{value}]")), Some(4)),
             Self::Linger { on, seconds } => {
                 (text(format!("{{l_onoff={}, l_linger={seconds}}}", i32::from(*on))), Some(8))
+            }
+            Self::Word(word) => (text(format!("\"{word}\"")), Some(word.len() as u32)),
+            Self::Info { cwnd, ssthresh, unacked, rtt_us } => {
+                let ssthresh = ssthresh.map_or(String::new(), |ssthresh| format!(", tcpi_snd_ssthresh={ssthresh}"));
+                let info = format!("{{tcpi_snd_cwnd={cwnd}{ssthresh}, tcpi_unacked={unacked}, tcpi_rtt={rtt_us}}}");
+                (text(info), None)
             }
             Self::Opaque(len) => (text("[...]"), Some(*len)),
             Self::Unread => (text("?"), None),

@@ -10,16 +10,14 @@ use std::{fmt, io, mem};
 
 use nix::errno::Errno;
 use nix::poll::{self, PollFd, PollFlags, PollTimeout};
-use nix::sys::socket::{
-    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, getpeername,
-    getsockname, sockopt,
-};
+use nix::sys::socket::{self, Backlog, MsgFlags, SockaddrLike, SockaddrStorage, getpeername, getsockname, sockopt};
 use nix::unistd::{self, getpid, gettid};
 
+use super::keys;
 use super::{
-    Activity, Call, CallId, Domain, Duplicating, Effect, How, MessageFlags, Op, OptionName, OptionValue, PREVIEW,
+    Activity, Arg, Call, CallId, Domain, Duplicating, Effect, How, MessageFlags, Op, OptionName, OptionValue, PREVIEW,
     PollEvents, Polling, Process, Protocol, Receiving, Returned, Role, Sending, SocketChange, SocketEvent, SocketFlags,
-    SocketId, SocketOption, SocketType, SocketUse, Thread, ThreadId, Threads,
+    SocketId, SocketOption, SocketType, SocketUse, TcpOption, Thread, ThreadId, Threads,
 };
 use crate::kernel::{TcpInfo, now};
 use crate::time::Timestamp;
@@ -111,12 +109,18 @@ impl<'w> Recorder<'w> {
         self.calls.last()
     }
 
-    /// Another call that is worth a line, on no socket; `call` makes it.
+    /// Another call that is worth a line, on no socket, with its arguments by name; `call` makes it.
     ///
     /// # Errors
     /// The call's own.
-    pub fn other(&mut self, name: &'static str, call: impl FnOnce() -> Result<i64, Errno>) -> Result<i64, Errno> {
-        let op = Op::Other { name: name.into(), args: Vec::new() };
+    pub fn other(
+        &mut self,
+        name: &'static str,
+        args: &[(&'static str, &'static str)],
+        call: impl FnOnce() -> Result<i64, Errno>,
+    ) -> Result<i64, Errno> {
+        let args = args.iter().map(|(name, value)| ((*name).into(), Arg::Text((*value).into()))).collect();
+        let op = Op::Other { name: name.into(), args };
         let result = self.record_on(op, None, call, |returned| *returned);
         self.told();
         result
@@ -127,22 +131,22 @@ impl<'w> Recorder<'w> {
     /// # Errors
     /// The call's own, here as in all methods; the failed call is recorded too.
     pub fn socket(&mut self, address: IpAddr) -> Result<Socket, Errno> {
-        let (family, domain) = match address {
-            IpAddr::V4(_) => (AddressFamily::Inet, Domain::AF_INET),
-            IpAddr::V6(_) => (AddressFamily::Inet6, Domain::AF_INET6),
+        let domain = if address.is_ipv4() { Domain::AF_INET } else { Domain::AF_INET6 };
+        self.socket_of(domain, Protocol::IPPROTO_IP)
+    }
+
+    /// `socket(domain, SOCK_STREAM, protocol)`.
+    ///
+    /// # Errors
+    /// The call's own, as `EPROTONOSUPPORT` of a kernel without that protocol.
+    pub fn socket_of(&mut self, domain: Domain, protocol: Protocol) -> Result<Socket, Errno> {
+        let op = Op::Socket { domain, r#type: SocketType::SOCK_STREAM, flags: SocketFlags::empty(), protocol };
+        let make = || {
+            // SAFETY: the call takes numbers only, and whatever descriptor it returns is nobody else's.
+            Errno::result(unsafe { libc::socket(domain.0, libc::SOCK_STREAM, protocol.0) })
+                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         };
-        let op = Op::Socket {
-            domain,
-            r#type: SocketType::SOCK_STREAM,
-            flags: SocketFlags::empty(),
-            protocol: Protocol::IPPROTO_IP,
-        };
-        let result = self.record(
-            op,
-            None,
-            || socket::socket(family, SockType::Stream, SockFlag::empty(), None),
-            |fd| fd.as_raw_fd().into(),
-        );
+        let result = self.record(op, None, make, |fd| fd.as_raw_fd().into());
         let made = result.map(Socket::own);
         if let Ok(socket) = &made {
             let used = SocketUse { info: TcpInfo::of(socket.as_fd()).ok(), ..socket.used(Role::Made) };
@@ -152,18 +156,37 @@ impl<'w> Recorder<'w> {
         made
     }
 
-    /// `setsockopt` of an option whose value is a number, or SO_LINGER's.
+    /// `setsockopt` of an option whose value is a number or a word, or SO_LINGER's.
     ///
     /// # Errors
     /// The call's own; `EINVAL`, with no call, for a value of another kind.
     pub fn set_option(&mut self, socket: &Socket, option: OptionName, value: OptionValue) -> Result<(), Errno> {
-        let (level, name) = option.numbers();
         let octets: Vec<u8> = match value {
             OptionValue::Int(value) if option.is_time() => [i64::from(value), 0].map(i64::to_ne_bytes).concat(),
             OptionValue::Int(value) => value.to_ne_bytes().to_vec(),
             OptionValue::Linger { on, seconds } => [i32::from(on), seconds].map(i32::to_ne_bytes).concat(),
-            OptionValue::Opaque(_) | OptionValue::Unread => return Err(Errno::EINVAL),
+            OptionValue::Word(ref word) => word.clone().into_bytes(),
+            OptionValue::Info { .. } | OptionValue::Opaque(_) | OptionValue::Unread => return Err(Errno::EINVAL),
         };
+        self.set_to(socket, option, value, &octets)
+    }
+
+    /// `setsockopt` of a key for the segments from and to `peer`: TCP_MD5SIG or TCP_AO_ADD_KEY.
+    ///
+    /// # Errors
+    /// The call's own, as `ENOPROTOOPT` of a kernel that has none of it; `EINVAL`, with no call, for another option or a longer key.
+    pub fn set_key(&mut self, socket: &Socket, option: OptionName, key: &str, peer: IpAddr) -> Result<(), Errno> {
+        let octets = match option {
+            OptionName::Tcp(TcpOption::TCP_MD5SIG) => keys::md5(key, peer),
+            OptionName::Tcp(TcpOption::TCP_AO_ADD_KEY) => keys::ao(key, peer),
+            _ => None,
+        };
+        let octets = octets.ok_or(Errno::EINVAL)?;
+        self.set_to(socket, option, OptionValue::Word(key.to_owned()), &octets)
+    }
+
+    fn set_to(&mut self, socket: &Socket, option: OptionName, value: OptionValue, octets: &[u8]) -> Result<(), Errno> {
+        let (level, name) = option.numbers();
         let fd = socket.fd.as_raw_fd();
         let set = || {
             // SAFETY: the kernel reads as many octets as it is told there are.
@@ -174,27 +197,46 @@ impl<'w> Recorder<'w> {
         self.simple(Op::SetOption { option, value }, socket, set)
     }
 
-    /// `getsockopt` of an option whose value is a number; that of SO_ERROR is cleared by it.
+    /// `getsockopt` of an option whose value is a number or a word, or of TCP_INFO; that of SO_ERROR is cleared by it.
     ///
     /// # Errors
     /// The call's own.
-    pub fn get_option(&mut self, socket: &Socket, option: OptionName) -> Result<i32, Errno> {
+    pub fn get_option(&mut self, socket: &Socket, option: OptionName) -> Result<OptionValue, Errno> {
         let (level, name) = option.numbers();
         let fd = socket.fd.as_raw_fd();
+        let mut room = [0u8; 256];
+        let is_number = !option.is_word() && option != OptionName::Tcp(TcpOption::TCP_INFO);
+        let mut len = if is_number { size_of::<i32>() } else { room.len() } as libc::socklen_t;
         let get = || {
-            let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
-            // SAFETY: the kernel writes at most `len` octets to `value`, and to `len` how many.
-            let got = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) };
-            Errno::result(got).map(|_| value)
+            // SAFETY: the kernel writes at most `len` octets to `room`, which has as many, and to `len` how many.
+            let got = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
+            Errno::result(got).map(drop)
         };
         let op = Op::GetOption { option, value: OptionValue::Unread };
-        let result = self.record(op, Some(socket), get, |_| 0);
-        if let Ok(value) = result {
-            self.last().op = Op::GetOption { option, value: OptionValue::Int(value) };
+        let result = self.record(op, Some(socket), get, |()| 0);
+        let told = room.get(..len as usize).unwrap_or(&room);
+        let number =
+            |at: usize| told.get(at..at + 4).and_then(|octets| octets.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let value = match option {
+            OptionName::Tcp(TcpOption::TCP_INFO) => OptionValue::Info {
+                cwnd: number(80),
+                // As long as nothing was lost it is TCP_INFINITE_SSTHRESH.
+                ssthresh: Some(number(76)).filter(|ssthresh| *ssthresh < 0x7fff_ffff),
+                unacked: number(24),
+                rtt_us: number(68),
+            },
+            option if option.is_word() => {
+                let word = told.split(|octet| *octet == 0).next().unwrap_or_default();
+                OptionValue::Word(String::from_utf8_lossy(word).into_owned())
+            }
+            _ => OptionValue::Int(number(0).cast_signed()),
+        };
+        if result.is_ok() {
+            self.last().op = Op::GetOption { option, value: value.clone() };
         }
         self.look_at(socket);
         self.told();
-        result
+        result.map(|()| value)
     }
 
     /// `shutdown`.

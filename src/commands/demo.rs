@@ -27,7 +27,7 @@ pub(super) fn run(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         _ if !options.compare.is_empty() => scenario::compare(&options.compare, look),
         _ if options.all => scenario::all(options, look),
         Some(name) => scenario::new(name),
-        None if options.scenario == lab::ECHO => echo(options, look),
+        None if options.scenario == lab::ECHO && options.set.is_empty() => echo(options, look),
         None => scenario::play(&options.scenario, options, look),
     }
 }
@@ -137,7 +137,7 @@ fn scenario(options: &Demo, interrupt: Arc<AtomicBool>) -> Scenario {
         first_close: if server_first { Side::Server } else { Side::Client },
         clients: options.clients.into(),
         mtu: options.mtu,
-        loopback: Loopback::WherePermitted,
+        loopback: if options.private { Loopback::OwnNamespace } else { Loopback::WherePermitted },
         successor: Successor {
             user: options.user.clone(),
             writes: options.save.as_ref().or(options.expectations.junit.as_ref()).cloned(),

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{env, fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::interrupt::Interrupt;
 use super::outlet::Outlet;
@@ -26,6 +30,9 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
         Ok(definition) => definition,
         Err(error) => return Ok(told(&error)),
     };
+    if let Some(lack) = definition.needs.iter().find_map(lab::Need::lack) {
+        return Err(Failure::new(format!("demo {name} cannot be played: {lack}")));
+    }
     if let Some(path) = &options.save {
         Writer::check(path)?;
     }
@@ -259,40 +266,76 @@ type Ended = (Option<i32>, String, String);
 pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     let program = env::current_exe().map_err(|error| Failure::new(format!("cannot find this program: {error}")))?;
     let style = look::style(look);
-    let next = AtomicUsize::new(0);
-    let done: Mutex<BTreeMap<usize, Ended>> = Mutex::default();
     let names: Vec<&str> = [ECHO].into_iter().chain(CATALOG.iter().map(|entry| entry.name)).collect();
+    let lacks: Vec<Option<String>> = names.iter().map(|name| lack(name)).collect();
+    let interrupt = Interrupt::catch()?;
+    let running: Mutex<Vec<u32>> = Mutex::default();
+    let play = |name: &str| -> Ended {
+        let mut command = Command::new(&program);
+        command.args(["demo", name, "--color=never"]).stdin(Stdio::null());
+        command.arg(if name == ECHO { "--private" } else { "--checks" });
+        command.args(options.user.iter().flat_map(|user| ["--user", user]));
+        let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let output = started.and_then(|child| {
+            let pid = child.id();
+            locked(&running).push(pid);
+            let output = child.wait_with_output();
+            locked(&running).retain(|other| *other != pid);
+            output
+        });
+        match output {
+            Ok(output) => (
+                output.status.code(),
+                String::from_utf8_lossy(&output.stdout).into_owned(),
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            ),
+            Err(error) => (None, String::new(), error.to_string()),
+        }
+    };
+    // What keeps this one from being played keeps all of them: it is said once.
+    let first = play(names[0]);
+    if first.0 == Some(2) && !interrupt.is_pressed() {
+        let why = first.2.lines().next().unwrap_or("it could not be played");
+        return Err(Failure::new(why.trim_start_matches("tcpflow: ").to_owned()));
+    }
+    let done: Mutex<BTreeMap<usize, Ended>> = Mutex::new(BTreeMap::from([(0, first)]));
+    let (next, busy) = (AtomicUsize::new(1), AtomicUsize::new(0));
     let side_by_side = 2 * thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
+        busy.store(side_by_side, Ordering::Release);
         for _ in 0..side_by_side {
             scope.spawn(|| {
-                loop {
+                while !interrupt.is_pressed() {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(name) = names.get(place).copied() else { break };
-                    let mut command = Command::new(&program);
-                    command.args(["demo", name, "--color=never"]).stdin(Stdio::null());
-                    if name != ECHO {
-                        command.arg("--checks");
+                    if lacks[place].is_none() {
+                        let ended = play(name);
+                        locked(&done).insert(place, ended);
                     }
-                    command.args(options.user.iter().flat_map(|user| ["--user", user]));
-                    let output = command.output();
-                    let output = match output {
-                        Ok(output) => (
-                            output.status.code(),
-                            String::from_utf8_lossy(&output.stdout).into_owned(),
-                            String::from_utf8_lossy(&output.stderr).into_owned(),
-                        ),
-                        Err(error) => (None, String::new(), error.to_string()),
-                    };
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(place, output);
                 }
+                busy.fetch_sub(1, Ordering::Release);
             });
         }
+        let mut told = Vec::new();
+        while busy.load(Ordering::Acquire) > 0 {
+            if interrupt.is_pressed() {
+                // Each ends in order, and leaves nothing behind. The terminal's Ctrl-C has reached them, too: SIGTERM does the same.
+                for pid in locked(&running).iter().filter(|pid| !told.contains(*pid)).copied().collect::<Vec<_>>() {
+                    told.push(pid);
+                    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
+                }
+            }
+            thread::sleep(LOOK);
+        }
     });
+    if interrupt.is_pressed() {
+        complain(&"interrupted: not every scenario was played");
+        return Ok(Outcome::Incomplete);
+    }
     let mut out = Outlet::open();
     let mut worst = Outcome::Done;
     let mut failed = 0;
-    let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut write = || -> io::Result<()> {
         for (place, (status, told, complaints)) in &done {
             let name = names[*place];
@@ -314,10 +357,27 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
                 }
             }
         }
-        writeln!(out, "{} scenarios, {} as they say", done.len(), done.len() - failed)
+        for (name, lack) in names.iter().zip(&lacks) {
+            if let Some(lack) = lack {
+                writeln!(out, "- {name}: not played, for {lack}")?;
+            }
+        }
+        let lacking = names.len() - done.len();
+        let not_played = if lacking > 0 { format!(", {lacking} not played") } else { String::new() };
+        writeln!(out, "{} scenarios, {} as they say{not_played}", names.len(), done.len() - failed)
     };
     write().and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     Ok(worst)
+}
+
+/// What is behind a lock, also of a thread that has failed.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the kernel lacks for a scenario.
+fn lack(name: &str) -> Option<String> {
+    Entry::named(name)?.read(&[]).ok()?.needs.iter().find_map(lab::Need::lack)
 }
 
 /// Plays two scenarios, or one with a change, and lays the runs side by side.
@@ -328,12 +388,16 @@ pub(super) fn compare(runs: &[String], look: &Look) -> Result<Outcome, Failure> 
     for run in runs {
         let mut parts = run.split(',');
         let name = parts.next().unwrap_or_default();
-        if name == ECHO || name.starts_with('-') {
+        if name.starts_with('-') {
             return Err(Failure::new(format!(
                 "--compare {run}: a scenario of --list or a file is expected, as in fin-lost,link.delay=100ms"
             )));
         }
-        let changes: Vec<String> = parts.map(str::to_owned).collect();
+        let mut changes: Vec<String> = parts.map(str::to_owned).collect();
+        if name == ECHO && changes.is_empty() {
+            // As the other one: between two hosts, which the plain one is not.
+            changes.push("octets=10".to_owned());
+        }
         let mut command = Command::new(&program);
         command.args(["demo", name, "--format", "jsonl"]).stdin(Stdio::null());
         command.args(changes.iter().flat_map(|change| ["--set", change]));
@@ -398,5 +462,7 @@ fn of(words: &Words, language: Language) -> &str {
 const LABELS: usize = 23;
 /// How many columns the names of a list take.
 const NAMES: usize = 28;
+/// How often it is looked whether all are played, or Ctrl-C was pressed.
+const LOOK: Duration = Duration::from_millis(10);
 /// No scenario is longer.
 const LONGEST_FILE: u64 = 1 << 20;

@@ -60,6 +60,8 @@ impl<K: Key> Attempt<K> {
             && *options == kept
             && (segment.len, segment.ack, segment.urgent) == (0, Seq(0), 0)
             && window != 0
+            // A socket that is connected to itself takes its own SYN.
+            && (segment.src_port != segment.dst_port || segment.src != segment.dst)
             && !segment.oddities.intersects(Oddities::BAD_CHECKSUM | Oddities::BAD_OFFSET);
         if !is_plain {
             return None;

@@ -218,7 +218,11 @@ impl<K: Key> Record<K> {
                 last_reset: Some(self.history.last_reset()),
                 peer_fin_again,
                 peer_syn_stamp,
-                ..self.conversation.around(direction, &judged)
+                ..if self.key.is_one_end() {
+                    self.conversation.around_itself(direction, &judged)
+                } else {
+                    self.conversation.around(direction, &judged)
+                }
             };
             let effect = self.reset_effect(direction, segment, &around);
             match effect {
@@ -297,7 +301,8 @@ impl<K: Key> Record<K> {
         moved: &[Moves; 2],
     ) -> Step {
         let client = self.client.direction();
-        let sides = [side_of(direction, client), side_of(direction.reverse(), client)];
+        let receiver = if self.key.is_one_end() { direction } else { direction.reverse() };
+        let sides = [side_of(direction, client), side_of(receiver, client)];
         let mut moves = [None; 8];
         let all = sides.iter().zip(moved).flat_map(|(side, moved)| moved.iter().flatten().map(|step| (*side, *step)));
         for (slot, step) in moves.iter_mut().zip(all) {
@@ -599,6 +604,10 @@ impl<K: Key> Record<K> {
         let (sender, receiver) = (direction as usize, self.receiver(direction));
         let sent = self.ends[sender].sent(segment, around);
         let received = self.ends[receiver].received(segment, around, effect);
+        if sender == receiver {
+            // One socket is both ends.
+            self.ends[1 - sender] = self.ends[sender];
+        }
         if self.trouble.is_some() {
             for (end, moves) in [(sender, &sent), (receiver, &received)] {
                 if moves.iter().flatten().any(|step| step.rule.is_correction()) {

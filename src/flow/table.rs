@@ -660,16 +660,32 @@ mod tests {
     #[test]
     fn a_connection_with_itself_has_one_end_that_does_both() {
         let mut table = FlowTable::new();
-        for (_, mut segment, _) in
-            script::read("0 C > S: S 100(0)\n 1 C > S: S. 100(0) ack 101\n 2 C > S: P. 101(5) ack 101")
-        {
+        let mut path = Vec::new();
+        for (_, mut segment, _) in script::read(
+            "0 C > S: S 100(0)
+             1 C > S: S. 100(0) ack 101
+             2 C > S: P. 101(5) ack 101
+             3 C > S: . 106(0) ack 106
+             4 C > S: F. 106(0) ack 106
+             5 C > S: . 107(0) ack 107",
+        ) {
             (segment.dst, segment.dst_port) = (segment.src, segment.src_port);
-            assert_eq!(table.observe(&segment).expect("not late").from, Side::Client);
+            let step = table.observe(&segment).expect("not late");
+            assert_eq!(step.from, Side::Client);
+            path.extend(step.moves.into_iter().flatten().map(|(side, step)| {
+                assert_eq!(side, Side::Client);
+                step.to
+            }));
         }
+        // As Linux has it: it takes its own SYN and its own FIN.
+        use State::{Closing, Established, FinWait1, SynReceived, SynSent, TimeWait};
+        assert_eq!(path, [SynSent, SynReceived, Established, FinWait1, Closing, TimeWait]);
         let Ok(_) = table.finish(|connection| {
             assert_eq!(connection.client, connection.server);
             assert_eq!(connection.client_to_server.octets, 5);
-            assert_eq!(connection.client_state, Some(State::Established));
+            assert_eq!(connection.client_state, Some(TimeWait));
+            assert_eq!(connection.server_state, Some(TimeWait), "one socket is both ends");
+            assert_eq!(connection.ending, Ending::Fin);
             Ok::<_, Infallible>(())
         });
     }

@@ -334,7 +334,9 @@ impl Facts<'_> {
 
     fn closed(&self) -> Verdict {
         if self.closing.course.contains(Course::CROSSED) {
-            return Verdict::ClosedTogether { waiting: self.states.map(|state| state == Some(State::TimeWait)) };
+            let [client, server] = self.states.map(|state| state == Some(State::TimeWait));
+            // Of a socket that is connected to itself there is one.
+            return Verdict::ClosedTogether { waiting: [client, server && !self.is_one_end] };
         }
         let first = self.first_fin();
         let left = match [self.states[first as usize], self.states[first.peer() as usize]] {

@@ -12,11 +12,14 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::{ForkResult, fork};
 
-use super::addresses::Addresses;
+use super::addresses::{Addresses, End};
 use super::echo::BUFFER;
 use super::network::go;
 use super::{LabError, Scenario};
-use crate::calls::{Activity, Kept, Receiving, Recorder, Sending, Socket, Threads, Whereabouts};
+use crate::calls::{
+    Activity, Domain, Kept, OptionName, OptionValue, Receiving, Recorder, Sending, Socket, TcpOption, Threads,
+    Whereabouts,
+};
 use crate::script::{Actor, Asked, Name, On, Request, Script, What};
 
 /// What an actor says to the director.
@@ -147,7 +150,7 @@ impl Acting<'_> {
             let Some(What::Call(asked)) = self.script.lines.get(number).map(|line| &line.what) else { leave() };
             if let Request::Fork(child) = asked.request {
                 // SAFETY: the child goes on with this thread alone, and needs nothing that another one could hold: that one only waits.
-                let forked = calls.other("fork", || match unsafe { fork() }? {
+                let forked = calls.other("fork", &[], || match unsafe { fork() }? {
                     ForkResult::Parent { child } => Ok(child.as_raw().into()),
                     ForkResult::Child => Ok(0),
                 });
@@ -172,11 +175,12 @@ impl Acting<'_> {
     /// What cannot be done at all, in words.
     fn perform(&mut self, asked: &Asked, calls: &mut Recorder<'_>, hands: &mut Vec<Held>) -> Result<(), String> {
         match &asked.request {
-            Request::Socket => {
+            Request::Socket(domain, protocol) => {
                 let Some(at) = self.addresses.at(self.actor) else { return Err("it has no address".to_owned()) };
                 let nth = self.made;
                 self.made += 1;
-                if let Ok(socket) = calls.socket(at.ip()) {
+                let own = if at.is_ipv4() { Domain::AF_INET } else { Domain::AF_INET6 };
+                if let Ok(socket) = calls.socket_of(domain.unwrap_or(own), *protocol) {
                     if let Some(port) = self.addresses.port(self.actor, nth) {
                         prefer(&socket, port);
                     }
@@ -185,6 +189,12 @@ impl Acting<'_> {
                 return Ok(());
             }
             Request::Exit | Request::Kill => leave(),
+            Request::DefaultPipe => {
+                // SAFETY: the default action runs no code of this process.
+                let set = || unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(|_| 0);
+                let _ = calls.other("signal", &[("signum", "SIGPIPE"), ("handler", "SIG_DFL")], set);
+                return Ok(());
+            }
             _ => {}
         }
         let place = self.place(asked, hands)?;
@@ -213,6 +223,7 @@ impl Acting<'_> {
             }
             Request::Send(Sending::Send, octets, flags) => {
                 let octets = match octets.unwrap_or(10) {
+                    _ if asked.text.is_some() => asked.text.clone().unwrap_or_default(),
                     10 => b"helloworld".to_vec(),
                     octets => Scenario::message_of(octets as usize),
                 };
@@ -223,6 +234,13 @@ impl Acting<'_> {
                 let _ = calls.recv_with(socket, &mut room, flags);
             }
             Request::Shutdown(how) => _ = calls.shutdown(socket, how),
+            Request::SetOption(
+                option @ OptionName::Tcp(TcpOption::TCP_MD5SIG | TcpOption::TCP_AO_ADD_KEY),
+                OptionValue::Word(key),
+            ) => {
+                let peer = self.addresses.host(End::of(self.actor).peer());
+                let _ = calls.set_key(socket, option, &key, peer);
+            }
             Request::SetOption(option, value) => _ = calls.set_option(socket, option, value),
             Request::GetOption(option) => _ = calls.get_option(socket, option),
             Request::Duplicate => {
@@ -234,7 +252,7 @@ impl Acting<'_> {
             Request::Close => _ = calls.close(hands.remove(place).socket),
             Request::Send(by, ..) => return Err(format!("{} is not performed: write send", by.name())),
             Request::Receive(by, ..) => return Err(format!("{} is not performed: write recv", by.name())),
-            Request::Socket | Request::Fork(_) | Request::Exit | Request::Kill => {}
+            Request::Socket(..) | Request::Fork(_) | Request::Exit | Request::Kill | Request::DefaultPipe => {}
         }
         Ok(())
     }

@@ -50,6 +50,10 @@ pub(super) fn mac(end: End) -> Mac {
 pub(super) struct Addresses {
     /// The actors, each with the address to which others connect.
     known: Vec<(Actor, SocketAddr)>,
+    /// The addresses of the hosts, the clients' first.
+    hosts: [IpAddr; 2],
+    /// What the script calls the hosts that do not exist.
+    strangers: Option<Actor>,
 }
 
 impl Addresses {
@@ -80,9 +84,21 @@ impl Addresses {
                 _ => continue,
             };
             known.retain(|(of, _)| *of != actor);
+            // Who is bound to any address is found at its host's.
+            let host = address(End::of(actor), &definition.setting);
+            let at = if at.ip().is_unspecified() { SocketAddr::new(host, at.port()) } else { at };
             known.push((actor, at));
         }
-        Self { known }
+        let strangers = definition.script.lines.iter().find_map(|line| match line.what {
+            What::Flood { from, .. } => Some(from),
+            _ => None,
+        });
+        Self { known, strangers, hosts: [End::Client, End::Server].map(|end| address(end, &definition.setting)) }
+    }
+
+    /// The address of a host.
+    pub(super) fn host(&self, end: End) -> IpAddr {
+        self.hosts[end as usize]
     }
 
     /// The address of an actor.
@@ -102,10 +118,13 @@ impl Addresses {
             let first = FIRST_CLIENT + port.checked_sub(FIRST_CLIENT)? % 100;
             self.known.iter().find(|(actor, at)| End::of(*actor) == End::Client && at.port() == first)
         };
-        exact.or_else(by_number).map(|(actor, _)| *actor)
+        let stranger = || self.strangers.filter(|_| (STRANGERS..FIRST_CLIENT).contains(&port));
+        exact.or_else(by_number).map(|(actor, _)| *actor).or_else(stranger)
     }
 }
 
 pub(super) const MAC: [u8; 4] = [0x02, 0, 0, 0];
+/// The port of the first host that does not exist.
+pub(super) const STRANGERS: u16 = 40_001;
 const FIRST_CLIENT: u16 = 50_001;
 const FIRST_SERVER: u16 = 3_000;

@@ -25,7 +25,9 @@ pub const CATALOG: &[Entry] = entries! {
     "one-send-many-recvs",
     "short-read",
     "short-write",
+    "strlen",
     "empty-send",
+    "any-address",
     "ipv6",
     "nonblocking-recv",
     "peek",
@@ -37,11 +39,18 @@ pub const CATALOG: &[Entry] = entries! {
     "handshake-ack-lost",
     "handshake-ack-lost-data",
     "simultaneous-open",
+    "self-connect",
+    "ipv4-mapped",
+    "mptcp",
+    "fast-open",
+    "fast-open-refused",
     "backlog-overflow",
     "defer-accept",
     "reuseport",
     "port-taken",
     "syn-cookies",
+    "syn-flood",
+    "syn-flood-cookies",
     "data-lost",
     "timeout-backoff",
     "fast-retransmit",
@@ -52,6 +61,9 @@ pub const CATALOG: &[Entry] = entries! {
     "damaged",
     "spurious-timeout",
     "ack-lost",
+    "recovery-reno",
+    "recovery-cubic",
+    "recovery-bbr",
     "server-closes-first",
     "half-close",
     "fin-lost",
@@ -60,6 +72,7 @@ pub const CATALOG: &[Entry] = entries! {
     "unread-data",
     "linger-zero",
     "write-after-close",
+    "sigpipe",
     "recv-after-reset",
     "copy-closed",
     "inherited",
@@ -70,10 +83,13 @@ pub const CATALOG: &[Entry] = entries! {
     "listener-closed",
     "rebind",
     "time-wait-reused",
+    "old-duplicate",
+    "no-such-connection",
     "shutdown-read",
     "send-after-shutdown",
     "zero-window",
     "slow-reader",
+    "silly-window",
     "nagle",
     "nodelay",
     "cork",
@@ -88,21 +104,25 @@ pub const CATALOG: &[Entry] = entries! {
     "forged-rst-refused",
     "forged-rst-hits",
     "forged-data",
+    "md5",
+    "md5-wrong-key",
+    "ao",
+    "ao-wrong-key",
     "path-mtu",
     "black-hole",
     "mss-clamped",
     "window-scale-stripped",
     "ecn",
-    "fast-open",
 };
 
-/// The scenario that has options of its own, and no file.
+/// The scenario that has options of its own; its file is played where one thing of it is to be changed.
 pub const ECHO: &str = "echo";
+const ECHO_BETWEEN_HOSTS: Entry = Entry { name: ECHO, source: include_str!("scenarios/echo.toml") };
 
 impl Entry {
     /// The scenario of that name.
     pub fn named(name: &str) -> Option<Self> {
-        CATALOG.iter().find(|entry| entry.name == name).copied()
+        CATALOG.iter().chain([&ECHO_BETWEEN_HOSTS]).find(|entry| entry.name == name).copied()
     }
 
     /// Reads it, with changes to what it says.

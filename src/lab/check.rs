@@ -8,7 +8,7 @@ use super::trial::Trial;
 use super::watched::matches;
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::report::Expression;
-use crate::script::{Actor, Expected, Which};
+use crate::script::{Actor, Expected, Trend, Which};
 use crate::story::{EventKind, Story};
 use crate::tcp::State;
 use crate::wire::Decoder;
@@ -100,6 +100,16 @@ impl Judge<'_> {
                 let holds = path.windows(states.len()).any(|part| part == states);
                 Check::of(text, holds, || format!("it went through {}", list(path.iter().map(|state| state.name()))))
             }
+            Expected::Congestion(actor, trend) => {
+                let windows = self.congestion_windows(*actor);
+                let holds = windows.iter().enumerate().any(|(place, before)| {
+                    windows[place..].iter().any(|after| match trend {
+                        Trend::Doubled => *after >= 2 * before,
+                        Trend::Shrank => 4 * after <= 3 * before,
+                    })
+                });
+                Check::of(text, holds, || format!("it was {}", list(windows.iter().map(u32::to_string))))
+            }
             Expected::Counted(actor, name) => {
                 let host = (End::of(*actor) as usize).min(self.trial.counters.len().saturating_sub(1));
                 let counted = self.trial.counters.get(host).and_then(|counters| counters.get(name).copied());
@@ -181,6 +191,15 @@ impl Judge<'_> {
         causes
     }
 
+    /// The congestion window of an actor's connection as TCP_INFO told it after each of its calls, without repetitions.
+    fn congestion_windows(&self, actor: Actor) -> Vec<u32> {
+        let Some((local, peer)) = self.ends(actor) else { return Vec::new() };
+        let of_it = self.trial.calls.iter().filter(|call| (call.local(), call.peer()) == (Some(local), Some(peer)));
+        let mut windows: Vec<_> = of_it.filter_map(|call| Some(call.info()?.snd_cwnd)).collect();
+        windows.dedup();
+        windows
+    }
+
     /// The states that the end of an actor went through, on its latest connection.
     fn path(&self, actor: Actor) -> Vec<State> {
         let Some((id, side)) = self.connection(actor) else { return Vec::new() };
@@ -225,7 +244,7 @@ impl Judge<'_> {
     }
 }
 
-fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.into_iter().collect();
+fn list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

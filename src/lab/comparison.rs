@@ -26,9 +26,13 @@ impl Summary {
             ("client_to_server", "client → server", "octets client → server"),
             ("server_to_client", "server → client", "octets server → client"),
         ] {
+            let from = side.split('_').next().unwrap_or_default();
+            let again = of_type("segment")
+                .filter(|line| line["from"] == from && line["connection"] == connection["id"] && is_repeated(line))
+                .count();
             let side = &connection[side];
             let number = |field: &str| side[field].as_u64().unwrap_or_default();
-            rows.push((name, format!("{} segments, {} retransmitted", number("segments"), number("retransmissions"))));
+            rows.push((name, format!("{} segments, {again} retransmitted", number("segments"))));
             rows.push((octets, number("unique_octets").to_string()));
         }
         for (side, name) in [("client", "states of the client"), ("server", "states of the server")] {
@@ -51,7 +55,7 @@ impl Summary {
             ));
         }
         let acts: Vec<String> =
-            of_type("link").filter_map(|line| Some(format!("#{} {}", line["frame"], line["act"].as_str()?))).collect();
+            of_type("link").filter_map(|line| Some(format!("#{} {}", line["frame"], line["what"].as_str()?))).collect();
         rows.push(("the link", if acts.is_empty() { "nothing".to_owned() } else { acts.join(", ") }));
         rows.push(("verdict", connection["verdict"].as_str().unwrap_or("no connection").to_owned()));
         let expected = of_type("expectation").count();
@@ -59,6 +63,13 @@ impl Summary {
         rows.push(("expectations", format!("{held} of {expected} held")));
         Self { rows, held: held == expected && expected > 0 }
     }
+}
+
+/// Whether a segment is one that was sent before, by any of the findings that say so.
+fn is_repeated(line: &Value) -> bool {
+    let says_so = ["retransmission", "fast_retransmission", "spurious_retransmission", "sent_again"];
+    let findings = line["findings"].as_array().into_iter().flatten();
+    findings.filter_map(Value::as_str).any(|finding| says_so.contains(&finding))
 }
 
 /// When the client or the server had sent so many quarters of all the octets of the first connection, counting each place of a stream once.
@@ -94,18 +105,19 @@ mod tests {
     #[test]
     fn a_run_is_summed_up_from_its_lines() {
         let lines = r#"{"type":"expectation","expected":"a","holds":true,"instead":null}
-{"type":"link","frame":2,"act":"dropped"}
+{"type":"link","frame":2,"what":"dropped"}
 {"type":"segment","from":"client","at":"100.000000000","stream":{"from":0,"to":10}}
-{"type":"segment","from":"client","at":"100.250000000","stream":{"from":0,"to":10}}
+{"type":"segment","connection":0,"from":"client","at":"100.250000000","stream":{"from":0,"to":10},"findings":["out_of_order","sent_again"]}
 {"type":"segment","from":"server","at":"100.500000000","stream":{"from":0,"to":10}}
 {"type":"transition","connection":0,"side":"client","to":"TIME-WAIT","at":"101.000000000"}
-{"type":"connection","id":0,"duration_ns":500000000,"initial_rtt_ns":null,"verdict":"Closed.",
+{"type":"connection","id":0,"duration_ns":500000000,"initial_rtt_ns":null,"client_to_server":{"segments":2},"verdict":"Closed.",
 not a line"#
             .replace(",\nnot", "}\nnot");
         let summary = Summary::of(&lines);
         let row = |name: &str| summary.rows.iter().find(|(known, _)| *known == name).unwrap().1.clone();
         assert!(summary.held);
         assert_eq!(row("first to last segment"), "500.0 ms");
+        assert_eq!(row("client → server"), "2 segments, 1 retransmitted");
         assert_eq!(row("states of the client"), "TIME-WAIT 1000.0 ms");
         assert_eq!((row("half of the octets"), row("all octets")), ("0.0 ms".into(), "500.0 ms".into()));
         assert_eq!((row("the link"), row("verdict")), ("#2 dropped".into(), "Closed.".into()));

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::LabError;
 use super::flagged::{Flagged, Promised};
+use super::need::Need;
 use crate::report::Expression;
 use crate::script::{Actor, Expected, Request, Script, ScriptError, What, When};
 use crate::time::Span;
@@ -37,6 +38,8 @@ pub struct Definition {
     pub asserted: Vec<String>,
     /// What tshark flags in the captures of both ends.
     pub flagged: Flagged,
+    /// What the kernel must have for it.
+    pub needs: Vec<Need>,
 }
 
 /// A text in two languages.
@@ -60,6 +63,10 @@ pub struct Setting {
     pub mtu: Option<u32>,
     /// Settings of the kernel below `net.ipv4`, at both ends.
     pub sysctl: BTreeMap<String, String>,
+    /// The algorithm of congestion control between two hosts; `None`: what the kernel takes.
+    pub congestion: Option<String>,
+    /// Whether the link makes up segments of hosts that do not exist.
+    pub has_strangers: bool,
     /// For how long nothing may happen before the script counts as stuck.
     pub patience: Span,
 }
@@ -94,6 +101,9 @@ struct File {
     ipv6: bool,
     mtu: Option<Spanned<u32>>,
     patience: Option<Spanned<String>>,
+    #[serde(default)]
+    needs: Vec<Spanned<String>>,
+    congestion: Option<Spanned<String>>,
     link: Option<Link>,
     #[serde(default)]
     sysctl: BTreeMap<String, Spanned<toml::Value>>,
@@ -195,7 +205,30 @@ impl Definition {
             })?,
             None => Flagged::default(),
         };
+        let mut needs = Vec::new();
+        for text in &read.needs {
+            needs.push(Need::named(text.get_ref()).ok_or_else(|| {
+                let what = format!("`{:.40}` is nothing that a kernel may lack", text.get_ref());
+                placed(ScriptError::in_text(source, text.span(), what, Need::words()))
+            })?);
+        }
+        if let Some(algorithm) = &read.congestion {
+            let wrong = |what: &str, help: &str| {
+                placed(ScriptError::in_text(source, algorithm.span(), what.to_owned(), help.to_owned()))
+            };
+            if !is_name(algorithm.get_ref()) || algorithm.get_ref().len() > 15 {
+                return Err(wrong(
+                    "this is no algorithm of congestion control",
+                    "they are called reno, cubic, bbr and so on",
+                ));
+            }
+            if read.link.is_none() {
+                return Err(wrong("on loopback there is no congestion", "add `[link]`, which may be empty"));
+            }
+            needs.push(Need::Congestion(algorithm.get_ref().clone()));
+        }
         let (script, numbers) = script(file, source, &read)?;
+        let has_strangers = script.lines.iter().any(|line| matches!(line.what, What::Flood { .. }));
         let patience = read.patience.as_ref().map_or(Ok(PATIENCE), span)?;
         let definition = Self {
             name: read.name.into_inner(),
@@ -207,8 +240,11 @@ impl Definition {
                 ipv6: read.ipv6,
                 mtu: read.mtu.map(Spanned::into_inner),
                 sysctl: read.sysctl.into_iter().map(|(key, value)| (key, plain(value.get_ref()))).collect(),
+                congestion: read.congestion.map(Spanned::into_inner),
+                has_strangers,
                 patience,
             },
+            needs,
             faults,
             script,
             numbers,
@@ -257,7 +293,9 @@ impl Definition {
                     let help = "the kernel is asked: expect a state as in `expect: C TIME-WAIT`";
                     return Err(at(*number, "the kernel's answers are not written in a scenario", help));
                 }
-                What::Link(..) | What::Forge(_) | What::Cable(_) if self.setting.link.is_none() => {
+                What::Link(..) | What::Forge(_) | What::Repeat(_) | What::Flood { .. } | What::Cable(_)
+                    if self.setting.link.is_none() =>
+                {
                     return Err(at(*number, "there is no link", needs_link));
                 }
                 _ => {}
@@ -319,6 +357,16 @@ fn change(read: &mut File, key: &str, value: &str) -> Result<(), LabError> {
         read.sysctl.insert(name.to_owned(), Spanned::new(0..0, toml::Value::String(value.to_owned())));
         return Ok(());
     }
+    if key == "congestion" {
+        if read.link.is_none() {
+            return Err(wrong("this scenario is played on the loopback interface, where there is no congestion"));
+        }
+        if !is_name(value) || value.len() > 15 {
+            return Err(wrong("an algorithm of congestion control is expected, as in reno"));
+        }
+        read.congestion = Some(spanned(value));
+        return Ok(());
+    }
     if key == "mtu" {
         let mtu = value.parse().map_err(|_| wrong("a number of octets is expected"))?;
         read.mtu = Some(Spanned::new(0..0, mtu));
@@ -328,7 +376,7 @@ fn change(read: &mut File, key: &str, value: &str) -> Result<(), LabError> {
         let values: Vec<_> = read.values.keys().map(String::as_str).collect();
         let own = if values.is_empty() { String::new() } else { format!("{}, ", values.join(", ")) };
         return Err(wrong(&format!(
-            "there is no such key; there are {own}link.delay, link.rate, link.queue, link.path_mtu, link.clamp_mss, mtu and sysctl.NAME"
+            "there is no such key; there are {own}link.delay, link.rate, link.queue, link.path_mtu, link.clamp_mss, congestion, mtu and sysctl.NAME"
         )));
     };
     let Some(link) = &mut read.link else {

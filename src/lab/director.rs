@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv, send};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::LabError;
@@ -22,10 +22,13 @@ use super::addresses::{Addresses, End};
 use super::definition::Definition;
 use super::relay::Relay;
 use super::watched::Watched;
-use crate::calls::{Call, CallId, Kept, Op, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads};
+use crate::calls::{
+    Call, CallId, Kept, Op, OptionValue, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads,
+};
 use crate::kernel::{Answer, SockDiag, now};
-use crate::script::{Actor, Asked, Condition, Request, What, When};
+use crate::script::{Actor, Asked, Condition, Fatal, Request, What, When, Which};
 use crate::tcp::State;
+use crate::time::Timestamp;
 
 /// What a run yields that its actors and the kernel's tables tell.
 #[derive(Default)]
@@ -53,6 +56,8 @@ pub(super) struct Member {
     busy: Option<usize>,
     /// Whether it has entered that line's call.
     entered: bool,
+    /// When it was heard of that.
+    entered_at: Option<Timestamp>,
     stat: Option<File>,
     gone: bool,
     /// Whether its end has been seen: its number may be another process's by now.
@@ -71,6 +76,7 @@ impl Member {
             calls: 0,
             busy: None,
             entered: false,
+            entered_at: None,
             stat: None,
             gone: false,
             reaped: false,
@@ -172,11 +178,25 @@ impl<'a> Director<'a> {
                 }
                 What::Link(deed, which) => self.relay.into_iter().for_each(|relay| relay.rule(*deed, *which)),
                 What::Forge(forged) => self.relay.into_iter().for_each(|relay| relay.forge(*forged)),
+                What::Repeat(which) => self.repeat(*which, number)?,
+                What::Flood { number, from, to } => {
+                    self.relay.into_iter().for_each(|relay| relay.flood(*number, *from, *to));
+                }
                 What::Cable(cable) => self.relay.into_iter().for_each(|relay| relay.cable(*cable)),
                 What::Address(..) | What::Segment(_) | What::Answer(..) | What::Expect(_) => {}
             }
         }
         self.until_idle()
+    }
+
+    /// Has the link repeat a segment that passed before.
+    fn repeat(&self, which: Which, number: usize) -> Result<(), LabError> {
+        let Some(relay) = self.relay else { return Ok(()) };
+        if relay.repeat(&which) {
+            return Ok(());
+        }
+        let line = self.definition.numbers[number];
+        Err(LabError::new(format!("line {line}: no {which} has passed that the link could repeat")))
     }
 
     fn is_forked(&self, actor: Actor) -> bool {
@@ -256,6 +276,7 @@ impl<'a> Director<'a> {
     }
 
     fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Result<Answer, LabError> {
+        let [local, peer] = [local, peer].map(plain);
         let end = self.addresses.actor(local.port()).map_or(End::Client, End::of);
         let host = if self.kernels.len() == 1 { 0 } else { end as usize };
         self.kernels[host].lookup(local, peer).map_err(|errno| {
@@ -310,6 +331,16 @@ impl<'a> Director<'a> {
             self.until("a process to end", |_| ended())?;
             self.cast[place].reaped = true;
         }
+        let closed = self.put_down_end(place, entered);
+        for (local, peer) in closed {
+            let evidence = self.ask(local, peer)?;
+            self.told.evidence.push(evidence);
+        }
+        Ok(())
+    }
+
+    /// Puts down that a process has ended, and with it its descriptors; the connections that it had.
+    fn put_down_end(&mut self, place: usize, entered: Timestamp) -> Vec<(SocketAddr, SocketAddr)> {
         let returned = Returned { at: now(), result: Ok(0), octets: None, preview: Vec::new() };
         let held = std::mem::take(&mut self.cast[place].sockets);
         let mut sockets = Vec::new();
@@ -326,19 +357,8 @@ impl<'a> Director<'a> {
         member.calls += 1;
         member.busy = None;
         let closed: Vec<_> = sockets.iter().filter_map(|used| Some((used.local?, used.peer?))).collect();
-        self.told.calls.push(Call {
-            id,
-            entered,
-            op: Op::Exit,
-            sockets,
-            returned: Some(returned),
-            stack: Default::default(),
-        });
-        for (local, peer) in closed {
-            let evidence = self.ask(local, peer)?;
-            self.told.evidence.push(evidence);
-        }
-        Ok(())
+        self.told.calls.push(Call { id, entered, op: Op::Exit, sockets, returned: Some(returned), stack: Default::default() });
+        closed
     }
 
     /// Whether anybody has a descriptor of the socket.
@@ -445,7 +465,10 @@ impl<'a> Director<'a> {
                 let mut room = vec![0; 1 << 16];
                 match recv(self.cast[place].control.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT) {
                     Ok(0) => {
-                        if self.cast[place].pid.is_some() {
+                        if self.dies_as_said(place) {
+                            any = true;
+                            self.alive = Instant::now();
+                        } else if self.cast[place].pid.is_some() || !self.is_forked(self.cast[place].actor) {
                             self.cast[place].gone = true;
                             let why = died(self.cast[place].actor);
                             self.told.amiss.push(format!("{FATAL}{why}"));
@@ -466,6 +489,38 @@ impl<'a> Director<'a> {
         any
     }
 
+    /// Whether an actor that has gone was to be ended by the call that it was in; if so, that is put down.
+    fn dies_as_said(&mut self, place: usize) -> bool {
+        let Some(number) = self.cast[place].busy else { return false };
+        let What::Call(asked) = &self.definition.script.lines[number].what else { return false };
+        let (Some(Fatal::SigPipe), Some(pid)) = (asked.fatal, self.cast[place].pid) else { return false };
+        // Its way to here is closed shortly before its end can be waited for.
+        let ended = loop {
+            match waitpid(pid, None) {
+                Err(Errno::EINTR) => {}
+                ended => break ended,
+            }
+        };
+        if !matches!(ended, Ok(WaitStatus::Signaled(_, Signal::SIGPIPE, _))) {
+            return false;
+        }
+        let member = &mut self.cast[place];
+        (member.gone, member.reaped) = (true, true);
+        let id = CallId { thread: member.thread, n: member.calls };
+        member.calls += 1;
+        let on = member.sockets.iter().rev().find(|used| used.peer.is_some()).cloned();
+        let len = match asked.request {
+            Request::Send(_, octets, _) => u64::from(octets.unwrap_or(10)),
+            _ => 0,
+        };
+        let op = Op::Send { by: crate::calls::Sending::Send, len: Some(len), flags: crate::calls::MessageFlags::empty() };
+        let sockets = on.into_iter().map(|used| SocketUse { role: Role::On, info: None, ..used }).collect();
+        let entered = member.entered_at.unwrap_or_else(now);
+        self.told.calls.push(Call { id, entered, op, sockets, returned: None, stack: Default::default() });
+        self.put_down_end(place, now());
+        true
+    }
+
     /// Waits until an actor says something, for so long at most.
     fn hear_for(&mut self, time: Duration) {
         let mut polled: Vec<_> = self
@@ -481,7 +536,7 @@ impl<'a> Director<'a> {
     fn take(&mut self, place: usize, word: Word) {
         match word {
             Word::Here(kept) => self.enter(place, kept),
-            Word::Enters(_) => self.cast[place].entered = true,
+            Word::Enters(_) => (self.cast[place].entered, self.cast[place].entered_at) = (true, Some(now())),
             Word::Cannot(number, why) => {
                 let line = self.definition.numbers.get(number).copied().unwrap_or(0);
                 let actor = self.cast[place].actor;
@@ -558,7 +613,7 @@ impl<'a> Director<'a> {
 
     /// Notes the connection that a call speaks of.
     fn connect(&mut self, actor: Actor, call: &Call) {
-        let (Some(local), Some(peer)) = (call.local(), call.peer()) else { return };
+        let (Some(local), Some(peer)) = (call.local().map(plain), call.peer().map(plain)) else { return };
         let is_known = self
             .told
             .ends
@@ -591,6 +646,22 @@ impl<'a> Director<'a> {
             let (got, wanted) = (text(shown(call, got)), text(wanted));
             self.told.amiss.push(format!("line {line}: {actor}: {name}() returned {got}, not {wanted}"));
         }
+        if let Some(wanted) = asked.word {
+            let told = match &call.op {
+                Op::GetOption { value: OptionValue::Word(word), .. } => word.as_str(),
+                _ => "nothing",
+            };
+            if told != wanted.as_str() {
+                let (actor, name) = (asked.actor, asked.request.name());
+                self.told.amiss.push(format!("line {line}: {actor}: {name}() told {told}, not {}", wanted.as_str()));
+            }
+        }
+        if let Some(fatal) = asked.fatal {
+            let (actor, name) = (asked.actor, asked.request.name());
+            self.told
+                .amiss
+                .push(format!("line {line}: {actor}: {name}() returned, and no {fatal:?} ended its process"));
+        }
         if let Some(wanted) = asked.state {
             let state = call.info().map(|info| info.state);
             if state != Some(wanted) {
@@ -604,9 +675,14 @@ impl<'a> Director<'a> {
     }
 }
 
+/// An address as it is on the wire: of a socket for both families, that of IPv4 (RFC 4291 section 2.5.5.2).
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// What a call returned as a script has it: for getsockopt the value, which an error of SO_ERROR is, too.
 fn shown(call: &Call, got: Result<i64, crate::calls::Errno>) -> Result<i64, crate::calls::Errno> {
-    use crate::calls::{OptionName, OptionValue, SocketOption};
+    use crate::calls::{OptionName, SocketOption};
     match &call.op {
         Op::GetOption { option: OptionName::Socket(SocketOption::SO_ERROR), value: OptionValue::Int(errno) }
             if *errno > 0 =>

@@ -115,6 +115,30 @@ impl Netlink {
         self.ask(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &body)
     }
 
+    /// Sends what goes to other networks to a host that is reached over the interface.
+    pub(super) fn route_all(&self, interface: &str, over: IpAddr) -> Result<(), Errno> {
+        let mut body = vec![family(over), 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST];
+        body.extend([0; 4]);
+        body.extend(attribute(RTA_GATEWAY, &octets(over)));
+        body.extend(attribute(RTA_OIF, &if_nametoindex(interface)?.to_ne_bytes()));
+        self.ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body)
+    }
+
+    /// Has connections to a host, which is reached over the interface, use that algorithm of congestion control.
+    ///
+    /// A socket option or a sysctl would need more: both refuse an ordinary user what the administrator has not allowed to all.
+    pub(super) fn route_with(&self, interface: &str, to: IpAddr, algorithm: &str) -> Result<(), Errno> {
+        let whole = octets(to).len() as u8 * 8;
+        let scope = if to.is_ipv4() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
+        let mut body = vec![family(to), whole, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST];
+        body.extend([0; 4]);
+        body.extend(attribute(RTA_DST, &octets(to)));
+        body.extend(attribute(RTA_OIF, &if_nametoindex(interface)?.to_ne_bytes()));
+        let algorithm = [algorithm.as_bytes(), &[0]].concat();
+        body.extend(attribute(RTA_METRICS, &attribute(RTAX_CC_ALGO, &algorithm)));
+        self.ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body)
+    }
+
     /// Sends one request and waits for the kernel's word on it.
     fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
         self.exchange(kind, NLM_F_ACK | flags, body, &mut [0; 4096]).map(drop)
@@ -176,7 +200,18 @@ const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_METRICS: u16 = 8;
+const RTAX_CC_ALGO: u16 = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;

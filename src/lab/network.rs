@@ -39,7 +39,7 @@ impl Network {
     /// Makes it, in namespaces of its own that end with the process and its children. The process must have one thread.
     pub(super) fn of(setting: &Setting) -> Result<Self, LabError> {
         let ground = host::enter_namespace(if setting.link.is_none() { setting.mtu } else { None })
-            .map_err(|error| LabError::new(format!("{error}; {}", host::ways_out(None))))?;
+            .map_err(|error| LabError::new(format!("{error}; run it with sudo")))?;
         let mut network = Self { ground, hosts: Vec::new(), captures: Vec::new(), kernels: Vec::new(), taps: None };
         let made = match setting.link {
             None => network.loopback(setting),
@@ -75,13 +75,7 @@ impl Network {
                     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
                     netlink.up(link)
                 })
-                .map_err(|errno| match errno {
-                    Errno::EOPNOTSUPP => LabError::new(
-                        "this kernel has no virtual Ethernet devices (veth): load the module (sudo modprobe veth), or play a scenario on loopback"
-                            .to_owned(),
-                    ),
-                    errno => failed("no virtual Ethernet device between the hosts", errno),
-                })?;
+                .map_err(no_device)?;
             go(&host)?;
             configure(setting)?;
             // Only what the scenario is about is on the wire: no search for routers, no check for the same address.
@@ -96,9 +90,24 @@ impl Network {
                     netlink.up(ETHERNET)?;
                     netlink.await_sending(ETHERNET)?;
                     netlink.address(ETHERNET, address(end, setting), prefix)?;
-                    netlink.neighbour(ETHERNET, address(end.peer(), setting), mac(end.peer()))
+                    netlink.neighbour(ETHERNET, address(end.peer(), setting), mac(end.peer()))?;
+                    if setting.has_strangers {
+                        // Hosts that do not exist are answered, too: over the link.
+                        netlink.route_all(ETHERNET, address(end.peer(), setting))?;
+                    }
+                    Ok(())
                 })
                 .map_err(|errno| failed("a host cannot be given its address", errno))?;
+            if let Some(algorithm) = &setting.congestion {
+                let routed = Netlink::open()
+                    .and_then(|netlink| netlink.route_with(ETHERNET, address(end.peer(), setting), algorithm));
+                routed.map_err(|errno| {
+                    failed(
+                        &format!("congestion control {algorithm} cannot be set for the route to the other host"),
+                        errno,
+                    )
+                })?;
+            }
             self.hosts.push(host);
         }
         go(&between)?;
@@ -156,6 +165,14 @@ fn configure(setting: &Setting) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Why there is no virtual Ethernet device between the hosts.
+fn no_device(errno: Errno) -> LabError {
+    LabError::new(match errno {
+        Errno::EOPNOTSUPP => "this kernel has no virtual Ethernet devices (veth): load the module (sudo modprobe veth), or play a scenario on loopback".to_owned(),
+        errno => format!("no virtual Ethernet device between the hosts: {}", errno.desc()),
+    })
+}
+
 fn here() -> Result<File, LabError> {
     File::open("/proc/self/ns/net").map_err(|error| LabError::new(format!("/proc/self/ns/net: {error}")))
 }
@@ -169,3 +186,16 @@ pub(super) fn go(namespace: &File) -> Result<(), LabError> {
 const ETHERNET: &str = "eth0";
 /// The number of the first of the devices between the hosts; those of the hosts have small ones.
 const FIRST_INDEX: u32 = 101;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_virtual_devices_is_told_as_that_with_the_way_out() {
+        // What rtnetlink answers to a kind of device that it does not know.
+        let said = no_device(Errno::EOPNOTSUPP).to_string();
+        assert!(said.contains("veth") && said.contains("modprobe veth") && said.lines().count() == 1, "{said}");
+        assert!(no_device(Errno::ENOMEM).to_string().contains("memory"));
+    }
+}

@@ -19,7 +19,7 @@ use super::addresses::{Addresses, End};
 use super::definition::LinkSetting;
 use super::rules::{Fate, Rules};
 use crate::kernel::now;
-use crate::script::{Cable, Deed, Forged, Which};
+use crate::script::{Actor, Cable, Deed, Forged, Which};
 use crate::time::{Span, Timestamp};
 
 /// One frame with a segment that came into the link, or that the link made up.
@@ -118,7 +118,11 @@ fn tap(interface: &str) -> Result<OwnedFd, Errno> {
         Errno::result(ignored)?;
         // Nobody shall lose a frame because this thread was not on a processor.
         let room = 8i32 << 20;
-        libc::setsockopt(tap.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const room).cast(), 4);
+        let have = |option| libc::setsockopt(tap.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const room).cast(), 4);
+        // Only root may have more than net.core.rmem_max.
+        if have(libc::SO_RCVBUFFORCE) != 0 {
+            have(libc::SO_RCVBUF);
+        }
         let bound = libc::bind(tap.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32);
         Errno::result(bound)?;
     }
@@ -164,18 +168,29 @@ impl Relay {
     pub(super) fn forge(&self, forged: Forged) {
         let mut state = self.shared.state();
         let Some(octets) = state.rules.forge(&forged) else { return };
-        let from = End::of(forged.from);
-        state.crossings.push(Crossing {
-            from,
-            at: now(),
-            octets: octets.clone().into(),
-            forged: true,
-            deeds: Vec::new(),
-            arrivals: Vec::new(),
-            frame: None,
-        });
-        let crossing = Some(state.crossings.len() - 1);
-        state.send(Instant::now(), from.peer(), octets, crossing);
+        state.inject(End::of(forged.from), octets);
+        drop(state);
+        self.wake();
+    }
+
+    /// Puts the latest segment that is meant by `which` on the wire once more, at once; whether one has passed.
+    pub(super) fn repeat(&self, which: &Which) -> bool {
+        let mut state = self.shared.state();
+        let Some(octets) = state.passed(which) else { return false };
+        state.inject(End::of(which.from), octets);
+        drop(state);
+        self.wake();
+        true
+    }
+
+    /// Puts SYNs on the wire, each from another host that does not exist.
+    pub(super) fn flood(&self, number: u16, from: Actor, to: Actor) {
+        let mut state = self.shared.state();
+        for nth in 0..number {
+            if let Some(octets) = state.rules.stranger(nth, to) {
+                state.inject(End::of(from), octets);
+            }
+        }
         drop(state);
         self.wake();
     }
@@ -258,6 +273,30 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Puts a frame on the wire that no host sent now.
+    fn inject(&mut self, from: End, octets: Vec<u8>) {
+        self.crossings.push(Crossing {
+            from,
+            at: now(),
+            octets: octets.clone().into(),
+            forged: true,
+            deeds: Vec::new(),
+            arrivals: Vec::new(),
+            frame: None,
+        });
+        let crossing = Some(self.crossings.len() - 1);
+        self.send(Instant::now(), from.peer(), octets, crossing);
+    }
+
+    /// The segment that `which` means among those that came into the link; without a number the last one.
+    fn passed(&mut self, which: &Which) -> Option<Vec<u8>> {
+        let Self { rules, crossings, .. } = self;
+        let of_kind = crossings.iter().filter(|crossing| !crossing.forged && rules.is(which, &crossing.octets));
+        let found: Vec<_> = of_kind.collect();
+        let place = which.nth.map_or(found.len(), |nth| nth as usize).checked_sub(1)?;
+        found.get(place).map(|crossing| crossing.octets.to_vec())
     }
 
     /// When a frame of that length will have been carried; `None` where the queue before the link is full.

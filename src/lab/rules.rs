@@ -1,10 +1,12 @@
 //! What the link does to a frame: rules over segments, and the octets that they change; no clock and no socket.
 
-use super::addresses::{Addresses, End};
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::addresses::{Addresses, End, STRANGERS, mac};
 use super::definition::LinkSetting;
 use super::watched::matches;
 use crate::capture::{Frame, LinkType, SeenAt};
-use crate::script::{Aim, Deed, Forged, Forgery, Which};
+use crate::script::{Actor, Aim, Deed, Forged, Forgery, Which};
 use crate::time::Span;
 use crate::wire::{Decoder, Flags, Segment, Seq};
 
@@ -136,6 +138,43 @@ impl Rules {
         };
         let ack = if flags.contains(Flags::ACK) { theirs.next } else { Seq(0) };
         segment_like(&own.frame, seq, ack, flags, &b"forged ".repeat(octets / 7 + 1)[..octets])
+    }
+
+    /// Whether a frame is one of the segments that are meant.
+    pub(super) fn is(&mut self, which: &Which, frame: &[u8]) -> bool {
+        let Some(segment) = self.segment(frame) else { return false };
+        let (src, dst) = (self.addresses.actor(segment.src_port), self.addresses.actor(segment.dst_port));
+        matches(which, src, dst, segment.flags, segment.len)
+    }
+
+    /// The SYN of the n-th host that does not exist (RFC 5737, RFC 3849), to the port of an actor.
+    pub(super) fn stranger(&self, nth: u16, to: Actor) -> Option<Vec<u8>> {
+        let to_end = End::of(to);
+        let at = self.addresses.at(to)?;
+        let mut frame = [&mac(to_end)[..], &mac(to_end.peer())].concat();
+        let host = nth + 1;
+        match at.ip() {
+            IpAddr::V4(to) => {
+                frame.extend([8, 0, 0x45, 0, 0, 44, 0xba, 0xd0, 0x40, 0, 64, 6, 0, 0]);
+                frame.extend([203, 0, 113, host as u8]);
+                frame.extend(to.octets());
+            }
+            IpAddr::V6(to) => {
+                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 6, 64]);
+                frame.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host).octets());
+                frame.extend(to.octets());
+            }
+        }
+        let tcp = frame.len();
+        frame.extend((STRANGERS + nth).to_be_bytes());
+        frame.extend(at.port().to_be_bytes());
+        frame.extend((1_000_000 * u32::from(host)).to_be_bytes());
+        frame.extend([0; 4]);
+        // Six words of header, with an MSS of 1460.
+        frame.extend([6 << 4, Flags::SYN.bits() as u8, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4]);
+        let end = frame.len();
+        sum_up(&mut frame, ETHERNET, tcp, end);
+        Some(frame)
     }
 
     fn segment(&mut self, frame: &[u8]) -> Option<Segment> {

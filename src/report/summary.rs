@@ -141,11 +141,17 @@ impl<'a> Summary<'a> {
         let becomes = style.glyphs().becomes;
         let (to, back) =
             (way(Side::Client, &connection.client_to_server), way(Side::Server, &connection.server_to_client));
-        self.page.entry("octets", &format!("client {becomes} server: {to}"), Paint::Plain)?;
-        self.page.entry("", &format!("server {becomes} client: {back}"), Paint::Plain)?;
         let state = |state: Option<State>| state.map_or("an unknown state", State::name);
         let [client, server] = [Side::Client, Side::Server].map(|side| self.final_state(side));
-        let said = format!("{} {dot} client in {} {dot} server in {}", self.closing(), state(client), state(server));
+        let said = if connection.client == connection.server {
+            // One socket is both ends: what it sent it received.
+            self.page.entry("octets", &format!("to itself: {to}"), Paint::Plain)?;
+            format!("{} {dot} the socket in {}", self.closing(), state(client))
+        } else {
+            self.page.entry("octets", &format!("client {becomes} server: {to}"), Paint::Plain)?;
+            self.page.entry("", &format!("server {becomes} client: {back}"), Paint::Plain)?;
+            format!("{} {dot} client in {} {dot} server in {}", self.closing(), state(client), state(server))
+        };
         self.page.entry("closed by", &said, Paint::Plain)?;
         self.time_wait()?;
         for at in connection.findings.iter().take(MOST_FINDINGS) {
@@ -222,6 +228,9 @@ impl<'a> Summary<'a> {
             None => "nobody",
         };
         match self.connection.ending {
+            Ending::Fin if self.connection.client == self.connection.server => {
+                "the socket, which took its own FIN".to_owned()
+            }
             Ending::Fin if self.connection.closed_by == Some(Closer::Both) => format!("{who}: the FINs crossed"),
             Ending::Fin => {
                 let other = if self.connection.closed_by == Some(Closer::Client) { "the server" } else { "the client" };
@@ -318,6 +327,9 @@ impl<'a> Summary<'a> {
         self.page.entry("  why", why, Paint::Plain)?;
         let long = "60 s on Linux, a constant of the kernel; 2 MSL in RFC 9293, which is 4 minutes.";
         self.page.entry("  how long", long, Paint::Plain)?;
+        if self.connection.client == self.connection.server {
+            return Ok(());
+        }
         // What waits at the server decides, wherever else it waits.
         let restart = if waiting.contains(&Side::Server) {
             format!(

@@ -4,15 +4,17 @@
 
 mod cursor;
 mod error;
+mod option;
 mod parse;
 mod perform;
 mod types;
+mod written;
 
 pub use error::ScriptError;
 pub use perform::{Performed, Placed};
 pub use types::{
-    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Field, Forged, Forgery, Kind, Line, LinkAct,
-    LinkEvent, Name, On, Request, Script, Sent, What, When, Which,
+    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Fatal, Field, Forged, Forgery, Kind, Line, LinkAct,
+    LinkEvent, Name, On, Request, Script, Sent, Trend, What, When, Which,
 };
 
 #[cfg(test)]

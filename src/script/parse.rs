@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use super::ScriptError;
 use super::cursor::Cursor;
+use super::option::{option, option_name};
 use super::types::UNITS;
 use super::types::{
-    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Field, Forged, Forgery, Kind, LETTERS, Line, Name,
-    On, Request, Script, Sent, What, When, Which,
+    Actor, Aim, Answered, Asked, Cable, Condition, Deed, Expected, Fatal, Field, Forged, Forgery, Kind, LETTERS, Line,
+    Name, On, Request, Script, Sent, Trend, What, When, Which,
 };
-use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending, SocketOption, TcpOption};
+use crate::calls::{Domain, Errno, How, MessageFlags, Protocol, Receiving, Sending};
 use crate::tcp::State;
 use crate::wire::Flags;
 
@@ -196,29 +197,70 @@ fn call(cursor: &mut Cursor<'_>, actor: Actor, names: &HashSet<Name>) -> Result<
         return Err(cursor.unexpected("its arguments stand in parentheses, as in close()"));
     }
     let on = on(cursor, name, names);
-    let request = request(cursor, name)?;
+    let text = if name == "send" && cursor.rest().starts_with('"') { Some(text(cursor)?) } else { None };
+    let mut request = request(cursor, name)?;
+    if let (Some(text), Request::Send(_, len, _)) = (&text, &mut request) {
+        *len = u32::try_from(text.len()).ok();
+    }
     if !cursor.sign(")") {
         return Err(cursor.unexpected(format!("{name} takes {}, and then `)`", takes(name))));
     }
-    let (mut returned, mut named) = (None, None);
+    let (mut returned, mut named, mut word, mut fatal) = (None, None, None, None);
     if cursor.sign("=") {
-        named = Name::of(cursor.peek())
-            .filter(|_| matches!(request, Request::Socket | Request::Accept | Request::Duplicate));
-        match named {
-            Some(_) => _ = cursor.word(),
-            None => returned = Some(result(cursor)?),
+        let name = Name::of(cursor.peek());
+        match (&request, name) {
+            (Request::Socket(..) | Request::Accept | Request::Duplicate, Some(_)) => named = name,
+            (Request::GetOption(option), Some(_)) if option.is_word() => word = name,
+            (Request::Send(..), None) if cursor.peek() == "SIGPIPE" => fatal = Some(Fatal::SigPipe),
+            _ => returned = Some(result(cursor)?),
+        }
+        if returned.is_none() {
+            cursor.word();
         }
     }
     cursor.blanks();
     let state = if cursor.word_is("in") { Some(state(cursor)?) } else { None };
-    Ok(Asked { actor, on, request, result: returned, named, state })
+    Ok(Asked { actor, on, request, text, result: returned, named, word, fatal, state })
+}
+
+/// A text in quotes.
+fn text(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, ScriptError> {
+    let place = cursor.place();
+    let rest = cursor.rest();
+    let (mut text, mut end, mut is_escaped) = (Vec::new(), None, false);
+    for (at, octet) in rest.bytes().enumerate().skip(1) {
+        match (is_escaped, octet) {
+            (false, b'"') => {
+                end = Some(at + 1);
+                break;
+            }
+            (false, b'\\') => is_escaped = true,
+            (false, b' '..=b'~') => text.push(octet),
+            (true, b'0' | b'n' | b'"' | b'\\') => {
+                is_escaped = false;
+                text.push(match octet {
+                    b'0' => 0,
+                    b'n' => b'\n',
+                    octet => octet,
+                });
+            }
+            _ => break,
+        }
+    }
+    let end = end.ok_or_else(|| {
+        let help = r#"a text is of ASCII and in quotes, with \0, \n, \" and \\, as in send("hello\0world")"#;
+        cursor.wrong(place, rest.len(), "the text does not end".to_owned(), help.to_owned())
+    })?;
+    cursor.sign(&rest[..end]);
+    cursor.sign(",");
+    Ok(text)
 }
 
 /// The socket, if the arguments begin with one; `names` are those that sockets were given before.
 fn on(cursor: &mut Cursor<'_>, call: &str, names: &HashSet<Name>) -> Option<On> {
     let on = match cursor.peek() {
         "listener" => On::Listener,
-        _ if matches!(call, "fork") => return None,
+        _ if matches!(call, "fork" | "signal") => return None,
         name => Actor::named(name)
             .map(On::Peer)
             .or_else(|| Name::of(name).filter(|name| names.contains(name)).map(On::Named))?,
@@ -241,8 +283,10 @@ fn takes(call: &str) -> &'static str {
         "shutdown" => "SHUT_RD, SHUT_WR or SHUT_RDWR",
         "setsockopt" => "an option and its value, as in setsockopt(SO_LINGER, 0)",
         "getsockopt" => "an option, as in getsockopt(SO_ERROR)",
+        "signal" => "SIGPIPE, SIG_DFL",
         "fork" => "the actor that the new process is, as in fork(S2)",
-        "socket" | "accept" | "close" | "exit" | "dup" | "kill" => "nothing more than a socket, `listener` or an actor",
+        "socket" => "AF_INET or AF_INET6, IPPROTO_MPTCP, or nothing",
+        "accept" | "close" | "exit" | "dup" | "kill" => "nothing more than a socket, `listener` or an actor",
         _ => "a number of octets, flags, or nothing",
     }
 }
@@ -250,7 +294,22 @@ fn takes(call: &str) -> &'static str {
 fn request(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Request, ScriptError> {
     let is_empty = cursor.rest().starts_with(')');
     Ok(match name {
-        "socket" => Request::Socket,
+        "socket" => {
+            let domain = [Domain::AF_INET, Domain::AF_INET6];
+            let domain = domain.into_iter().find(|domain| domain.name() == Some(cursor.peek()));
+            if domain.is_some() {
+                cursor.word();
+                cursor.sign(",");
+            }
+            let is_multipath = cursor.word_is("IPPROTO_MPTCP");
+            Request::Socket(domain, if is_multipath { Protocol::IPPROTO_MPTCP } else { Protocol::IPPROTO_IP })
+        }
+        "signal" => {
+            if !(cursor.word_is("SIGPIPE") && cursor.sign(",") && cursor.word_is("SIG_DFL")) {
+                return Err(cursor.unexpected(format!("signal takes {}", takes(name))));
+            }
+            Request::DefaultPipe
+        }
         "accept" => Request::Accept,
         "close" => Request::Close,
         "exit" => Request::Exit,
@@ -292,35 +351,6 @@ fn request(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Request, Scrip
             }
         }
     })
-}
-
-fn option_name(cursor: &mut Cursor<'_>) -> Result<OptionName, ScriptError> {
-    let name = cursor.peek();
-    let socket = SOCKET_OPTIONS.into_iter().find(|option| option.name() == Some(name)).map(OptionName::Socket);
-    let option =
-        socket.or_else(|| TCP_OPTIONS.into_iter().find(|option| option.name() == Some(name)).map(OptionName::Tcp));
-    let option = option.ok_or_else(|| {
-        let names = SOCKET_OPTIONS.iter().filter_map(|option| option.name());
-        let names: Vec<_> = names.chain(TCP_OPTIONS.iter().filter_map(|option| option.name())).collect();
-        cursor.unexpected(format!("the options are {}", names.join(", ")))
-    })?;
-    cursor.word();
-    Ok(option)
-}
-
-fn option(cursor: &mut Cursor<'_>) -> Result<Request, ScriptError> {
-    let option = option_name(cursor)?;
-    if !cursor.sign(",") {
-        return Err(cursor.unexpected("a comma and the value follow, as in setsockopt(SO_LINGER, 0)"));
-    }
-    let value = cursor.number("value")?;
-    Ok(Request::SetOption(
-        option,
-        match option {
-            OptionName::Socket(SocketOption::SO_LINGER) => OptionValue::Linger { on: true, seconds: value },
-            _ => OptionValue::Int(value),
-        },
-    ))
 }
 
 fn result(cursor: &mut Cursor<'_>) -> Result<Result<i64, Errno>, ScriptError> {
@@ -446,6 +476,21 @@ fn link(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
     if cursor.word_is("forge") {
         return forge(cursor);
     }
+    if cursor.word_is("repeat") {
+        return which(cursor).map(What::Repeat);
+    }
+    if cursor.word_is("flood") {
+        let number = cursor.number("number of SYNs")?;
+        cursor.blanks();
+        if number == 0 || number > MOST_STRANGERS || !cursor.word_is("SYN") {
+            return Err(cursor.unexpected("up to 200 SYNs are made up, as in `link: flood 8 SYN X>S`"));
+        }
+        let from = actor(cursor)?;
+        if !cursor.sign(">") {
+            return Err(cursor.unexpected("its direction follows: X>S, with any name for the hosts that do not exist"));
+        }
+        return Ok(What::Flood { number, from, to: actor(cursor)? });
+    }
     deed(cursor)
 }
 
@@ -501,7 +546,7 @@ fn deed(cursor: &mut Cursor<'_>) -> Result<What, ScriptError> {
         Deed::Mark
     } else {
         return Err(cursor.unexpected(
-            "the link can drop, double, damage, overtake and mark, delay and replay for a time, forge, cut and mend, as in `link: drop 2nd data C>S`",
+            "the link can drop, double, damage, overtake and mark, delay and replay for a time, forge, flood, repeat, cut and mend, as in `link: drop 2nd data C>S`",
         ));
     };
     Ok(What::Link(deed, which(cursor)?))
@@ -561,7 +606,7 @@ fn expected(cursor: &mut Cursor<'_>) -> Result<Expected, ScriptError> {
     }
     if Actor::named(cursor.peek()).is_none() {
         return Err(cursor.unexpected(
-            "say `ACTOR STATE`, `ACTOR through STATE…`, `ACTOR counted NAME`, `finding NAME`, `no finding NAME`, `cause NAME`, `ending NAME` or `2 SYN C>S`",
+            "say `ACTOR STATE`, `ACTOR through STATE…`, `ACTOR counted NAME`, `ACTOR window shrank`, `finding NAME`, `no finding NAME`, `cause NAME`, `ending NAME` or `2 SYN C>S`",
         ));
     }
     let actor = actor(cursor)?;
@@ -571,6 +616,12 @@ fn expected(cursor: &mut Cursor<'_>) -> Result<Expected, ScriptError> {
             return Err(cursor.unexpected("the name of a counter follows, as nstat has it: TCPLossProbes"));
         }
         return Ok(Expected::Counted(actor, cursor.word().to_owned()));
+    }
+    if cursor.word_is("window") {
+        let trend = Trend::WORDS.iter().find(|(word, _)| *word == cursor.peek()).map(|(_, trend)| *trend);
+        let trend = trend.ok_or_else(|| cursor.unexpected("a congestion window `doubled` or `shrank`"))?;
+        cursor.word();
+        return Ok(Expected::Congestion(actor, trend));
     }
     if cursor.word_is("through") {
         let mut states = vec![state(cursor)?];
@@ -636,7 +687,10 @@ const MOST_LINES: usize = 10_000;
 const MOST_LINKS: usize = 64;
 const MOST_STATES: usize = 32;
 
-const CALLS: [&str; 26] = [
+/// From 203.0.113.1 and 2001:db8::1 on.
+const MOST_STRANGERS: u16 = 200;
+
+const CALLS: [&str; 27] = [
     "socket",
     "bind",
     "listen",
@@ -663,6 +717,7 @@ const CALLS: [&str; 26] = [
     "close",
     "exit",
     "kill",
+    "signal",
 ];
 
 const FLAG_WORDS: [(&str, Flags); 9] = [
@@ -678,31 +733,3 @@ const FLAG_WORDS: [(&str, Flags); 9] = [
 ];
 
 const FIELDS: &str = "ack N, win N, id N, urg N, mss N, ws N, sackok, ts N:N, sack N-N, vni N, lost";
-
-const SOCKET_OPTIONS: [SocketOption; 9] = [
-    SocketOption::SO_REUSEADDR,
-    SocketOption::SO_REUSEPORT,
-    SocketOption::SO_KEEPALIVE,
-    SocketOption::SO_LINGER,
-    SocketOption::SO_RCVBUF,
-    SocketOption::SO_SNDBUF,
-    SocketOption::SO_RCVTIMEO,
-    SocketOption::SO_SNDTIMEO,
-    SocketOption::SO_ERROR,
-];
-
-const TCP_OPTIONS: [TcpOption; 13] = [
-    TcpOption::TCP_NODELAY,
-    TcpOption::TCP_CORK,
-    TcpOption::TCP_QUICKACK,
-    TcpOption::TCP_USER_TIMEOUT,
-    TcpOption::TCP_MAXSEG,
-    TcpOption::TCP_KEEPIDLE,
-    TcpOption::TCP_KEEPINTVL,
-    TcpOption::TCP_KEEPCNT,
-    TcpOption::TCP_SYNCNT,
-    TcpOption::TCP_LINGER2,
-    TcpOption::TCP_DEFER_ACCEPT,
-    TcpOption::TCP_FASTOPEN,
-    TcpOption::TCP_FASTOPEN_CONNECT,
-];

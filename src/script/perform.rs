@@ -7,8 +7,8 @@ use super::types::{
     Actor, Answered, Asked, Deed, Expected, Field, LinkEvent, Name, On, Request, Script, Sent, What, When, Which,
 };
 use crate::calls::{
-    Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Protocol, Returned, Role, SocketFlags, SocketId,
-    SocketType, SocketUse, Thread, ThreadId, Threads,
+    Call, CallId, Domain, Duplicating, Op, OptionValue, Process, Returned, Role, SocketFlags, SocketId, SocketType,
+    SocketUse, Thread, ThreadId, Threads,
 };
 use crate::kernel::{Answer, TcpInfo, Timer, TimerKind};
 use crate::tcp::State;
@@ -71,7 +71,7 @@ impl Script {
                 What::Link(deed, which) => stage.rules.push(Rule { deed: *deed, which: *which, seen: 0 }),
                 What::Answer(actor, answered) => stage.answer(*actor, *answered),
                 // Without a kernel nobody would answer what is forged, and nothing that is written here goes over a cable.
-                What::Forge(_) | What::Cable(_) => {}
+                What::Forge(_) | What::Repeat(_) | What::Flood { .. } | What::Cable(_) => {}
                 What::Expect(expected) => {
                     let after = stage.out.segments.len();
                     stage.out.expected.push((after, expected.clone()));
@@ -226,7 +226,7 @@ impl Stage {
 
     fn call(&mut self, asked: &Asked, returned: Option<Timestamp>) {
         let me = self.address(asked.actor);
-        if let Request::Fork(_) | Request::Kill = asked.request {
+        if let Request::Fork(_) | Request::Kill | Request::DefaultPipe = asked.request {
             return;
         }
         if !self.players.contains_key(&asked.actor) {
@@ -249,14 +249,14 @@ impl Stage {
 
         let mut sockets = Vec::new();
         let mut on = match asked.on {
-            _ if asked.request == Request::Socket => None,
+            _ if matches!(asked.request, Request::Socket(..)) => None,
             Some(On::Listener) => player.listener,
             Some(On::Peer(peer)) if asked.request != Request::Accept => player.connected.get(&peer).copied(),
             Some(On::Named(name)) => player.named.get(&name).copied().or(player.latest),
             _ if asked.request == Request::Accept => player.listener.or(player.latest),
             _ => player.latest,
         };
-        if on.is_none() && asked.request != Request::Socket {
+        if on.is_none() && !matches!(asked.request, Request::Socket(..)) {
             // A script may begin when the socket is there already.
             let held = self.hold(3);
             (on, player.latest) = (Some(held), Some(held));
@@ -274,7 +274,7 @@ impl Stage {
         sockets.extend(on.map(|held| used(&held, role)));
         let fd = result.ok().and_then(|fd| i32::try_from(fd).ok());
         match asked.request {
-            Request::Socket if result.is_ok() => {
+            Request::Socket(..) if result.is_ok() => {
                 let held = self.hold(fd.unwrap_or(3));
                 player.named.extend(asked.named.map(|name| (name, held)));
                 player.latest = Some(held);
@@ -327,11 +327,11 @@ impl Stage {
         let len =
             |len: Option<u32>| len.map_or(result.ok().and_then(|moved| moved.try_into().ok()).unwrap_or(0), u64::from);
         match asked.request.clone() {
-            Request::Socket => Op::Socket {
-                domain: if me.is_ipv4() { Domain::AF_INET } else { Domain::AF_INET6 },
+            Request::Socket(domain, protocol) => Op::Socket {
+                domain: domain.unwrap_or(if me.is_ipv4() { Domain::AF_INET } else { Domain::AF_INET6 }),
                 r#type: SocketType::SOCK_STREAM,
                 flags: SocketFlags::empty(),
-                protocol: Protocol::IPPROTO_IP,
+                protocol,
             },
             Request::Bind(address) => Op::Bind { address: Some(address.unwrap_or(me)) },
             Request::Listen(backlog) => Op::Listen { backlog: backlog.unwrap_or(5) },
@@ -344,14 +344,14 @@ impl Stage {
             Request::Close => Op::Close,
             Request::GetOption(option) => Op::GetOption { option, value: OptionValue::Unread },
             Request::Duplicate => Op::Duplicate { by: Duplicating::Dup },
-            Request::Exit | Request::Fork(_) | Request::Kill => Op::Exit,
+            Request::Exit | Request::Fork(_) | Request::Kill | Request::DefaultPipe => Op::Exit,
         }
     }
 
     /// What a call returns where the script does not say.
     fn likely(&self, request: &Request) -> i64 {
         match request {
-            Request::Socket | Request::Accept => self.sockets.try_into().map_or(i64::MAX, |made: i64| made + 3),
+            Request::Socket(..) | Request::Accept => self.sockets.try_into().map_or(i64::MAX, |made: i64| made + 3),
             Request::Send(_, octets, _) | Request::Receive(_, octets, _) => octets.unwrap_or(0).into(),
             _ => 0,
         }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::calls::{
-    Effect, Errno, How, Lifetimes, MessageFlags, OptionName, OptionValue, Receiving, Role, Sending, SocketOption,
+    Domain, Effect, Errno, How, Lifetimes, MessageFlags, OptionName, OptionValue, Protocol, Receiving, Role, Sending,
+    SocketOption,
 };
 use crate::tcp::State;
 use crate::time::Span;
@@ -235,7 +236,8 @@ fn any_request() -> impl Strategy<Value = Request> {
     let receiving = Receiving::ALL.iter().copied().filter(|by| *by != Receiving::Splice).collect::<Vec<_>>();
     let octets = || proptest::option::of(any::<u32>());
     prop_oneof![
-        Just(Request::Socket),
+        Just(Request::Socket(None, Protocol::IPPROTO_IP)),
+        Just(Request::Socket(Some(Domain::AF_INET6), Protocol::IPPROTO_MPTCP)),
         Just(Request::Accept),
         Just(Request::Close),
         Just(Request::Exit),
@@ -262,7 +264,17 @@ fn any_asked() -> impl Strategy<Value = Asked> {
     let result = prop_oneof![any::<i64>().prop_map(Ok), proptest::sample::select(errors).prop_map(Err)];
     let state = proptest::option::of(proptest::sample::select(State::ALL.to_vec()));
     (any_actor(), proptest::option::of(on), any_request(), proptest::option::of(result), state)
-        .prop_map(|(actor, on, request, result, state)| Asked { actor, on, request, result, named: None, state })
+        .prop_map(|(actor, on, request, result, state)| asked(actor, on, request, result, state))
+}
+
+fn asked(
+    actor: Actor,
+    on: Option<On>,
+    request: Request,
+    result: Option<Result<i64, Errno>>,
+    state: Option<State>,
+) -> Asked {
+    Asked { actor, on, request, text: None, result, named: None, word: None, fatal: None, state }
 }
 
 fn any_sent() -> impl Strategy<Value = Sent> {
@@ -365,6 +377,20 @@ expect: cause tail_loss_probe
 expect: 2 SYN C>S
 expect: at least 3 data S>C
 expect: C counted TCPLossProbes
+expect: C window shrank
+S: socket(AF_INET6)
+C: socket(AF_INET, IPPROTO_MPTCP)
+C: socket(IPPROTO_MPTCP) = multi
+C: setsockopt(TCP_CONGESTION, reno)
+C: setsockopt(TCP_MD5SIG, secret) = 0
+C: getsockopt(TCP_CONGESTION) = cubic
+C: getsockopt(TCP_INFO)
+C: send(\"hello\\0world\", MSG_DONTWAIT) = 11
+C: send(\"a\\n\\\"b\\\\\")
+C: signal(SIGPIPE, SIG_DFL)
+C: send(10) = SIGPIPE
+link: repeat 1st data C>S
+link: flood 8 SYN X>S
 ";
     assert_eq!(Script::parse(text).unwrap().to_string(), text);
     for (wrong_one, column) in [
@@ -372,6 +398,12 @@ expect: C counted TCPLossProbes
         ("link: forge FIN S>C exact", 13),
         ("link: forge RST S>C near", 21),
         ("after C is HAPPY, C: close()", 12),
+        ("expect: C window grew", 18),
+        ("C: send(\"hello)", 9),
+        ("C: setsockopt(TCP_MD5SIG, 7)", 27),
+        ("link: flood 0 SYN X>S", 15),
+        ("link: flood 8 RST X>S", 15),
+        ("C: signal(SIGTERM)", 11),
         ("expect: C through", 18),
         ("expect: no retransmission", 12),
         ("expect: at least SYN C>S", 18),

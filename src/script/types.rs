@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::calls::{Errno, How, MessageFlags, OptionName, OptionValue, Receiving, Sending};
+use crate::calls::{Domain, Errno, How, MessageFlags, OptionName, OptionValue, Protocol, Receiving, Sending};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment};
@@ -69,6 +69,17 @@ pub enum What {
     Link(Deed, Which),
     /// The link puts a segment on the wire that nobody sent.
     Forge(Forged),
+    /// The link puts a segment on the wire once more that passed before: an old duplicate.
+    Repeat(Which),
+    /// The link puts so many SYNs on the wire, each from another host that does not exist.
+    Flood {
+        /// How many.
+        number: u16,
+        /// The end of the link that they come from.
+        from: Actor,
+        /// To whom they go.
+        to: Actor,
+    },
     /// The cable is cut, or mended.
     Cable(Cable),
     /// sock_diag answers for the socket of an actor.
@@ -169,12 +180,25 @@ pub struct Asked {
     pub on: Option<On>,
     /// Which call.
     pub request: Request,
+    /// What is sent, where it is written down: ASCII, with `\0` and `\n`.
+    pub text: Option<Vec<u8>>,
     /// What it returns; `None` where that is left to the kernel.
     pub result: Option<Result<i64, Errno>>,
     /// The name under which the socket is known that it returns.
     pub named: Option<Name>,
+    /// The word that getsockopt is to read, as TCP_CONGESTION has one.
+    pub word: Option<Name>,
+    /// The signal that ends the process in the call; it never returns then.
+    pub fatal: Option<Fatal>,
     /// The state that TCP_INFO tells afterwards.
     pub state: Option<State>,
+}
+
+/// A signal by which a call ends its process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fatal {
+    /// `SIGPIPE`: it wrote to a connection that takes nothing more, and its process does not ignore that.
+    SigPipe,
 }
 
 /// Which of an actor's sockets a call is made on.
@@ -191,8 +215,8 @@ pub enum On {
 /// A call and its arguments; numbers that are not given are left to who performs it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Request {
-    /// `socket()`.
-    Socket,
+    /// `socket([AF_INET or AF_INET6][, IPPROTO_MPTCP])`.
+    Socket(Option<Domain>, Protocol),
     /// `bind([ADDRESS])`.
     Bind(Option<SocketAddr>),
     /// `listen([BACKLOG])`.
@@ -221,6 +245,8 @@ pub enum Request {
     Exit,
     /// `kill()`: somebody kills the process (SIGKILL).
     Kill,
+    /// `signal(SIGPIPE, SIG_DFL)`: from now on SIGPIPE ends the process, as it does in a program in C that does not ask otherwise.
+    DefaultPipe,
 }
 
 /// A segment as it is sent.
@@ -392,6 +418,8 @@ pub enum Expected {
     Cause(String),
     /// `ACTOR through STATE STATE…`: the end went through these, one after the other.
     Through(Actor, Vec<State>),
+    /// `ACTOR window halved`, and so on: what became of the congestion window, as TCP_INFO told it after the actor's calls.
+    Congestion(Actor, Trend),
     /// `ACTOR counted NAME`: the kernel of the actor's host has counted it (`nstat`), at least once.
     Counted(Actor, String),
     /// `[at least] N KIND FROM>TO`: so many segments of the kind were sent.
@@ -403,6 +431,20 @@ pub enum Expected {
         /// Of what kind, and which way; without a number.
         which: Which,
     },
+}
+
+/// What became of a congestion window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trend {
+    /// It grew: one value is at least twice as large as one before it.
+    Doubled,
+    /// It shrank: one value is at most three quarters of one before it.
+    Shrank,
+}
+
+impl Trend {
+    /// All of them by their words.
+    pub(super) const WORDS: [(&'static str, Self); 2] = [("doubled", Self::Doubled), ("shrank", Self::Shrank)];
 }
 
 /// What the link between two hosts did with a segment, as the link itself says: it is the witness of what the ends cannot see.
@@ -509,140 +551,11 @@ pub(super) const LETTERS: [(char, Flags); 9] = [
 /// The units of time, by how many nanoseconds they have.
 pub(super) const UNITS: [(&str, i64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
 
-impl fmt::Display for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
-    }
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.when {
-            When::Next => {}
-            When::At(at) => write!(f, "{} ", Shown(*at))?,
-            When::During(from, None) => write!(f, "{}.. ", Shown(*from))?,
-            When::During(from, Some(to)) => write!(f, "{}..{} ", Shown(*from), Shown(*to))?,
-            When::After(Condition::Waits(actor, call)) => write!(f, "after {actor} waits in {call}, ")?,
-            When::After(Condition::Returned(actor, call)) => write!(f, "after {actor} returned from {call}, ")?,
-            When::After(Condition::Passed(which)) => write!(f, "after {which}, ")?,
-            When::After(Condition::Seen(which, actor)) => write!(f, "after {which} seen by {actor}, ")?,
-            When::After(Condition::Is(actor, state)) => {
-                write!(f, "after {actor} is {}, ", state.map_or("none", State::name))?;
-            }
-            When::After(Condition::Elapsed(span)) => write!(f, "after {}, ", Shown(*span))?,
-        }
-        match &self.what {
-            What::Address(actor, at) => write!(f, "{actor} = {at}"),
-            What::Call(asked) => asked.fmt(f),
-            What::Segment(sent) => sent.fmt(f),
-            What::Link(deed, which) => match deed {
-                Deed::Drop => write!(f, "link: drop {which}"),
-                Deed::Double => write!(f, "link: double {which}"),
-                Deed::Damage => write!(f, "link: damage {which}"),
-                Deed::Delay(span) => write!(f, "link: delay {} {which}", Shown(*span)),
-                Deed::Overtake => write!(f, "link: overtake {which}"),
-                Deed::Replay(span) => write!(f, "link: replay {} {which}", Shown(*span)),
-                Deed::Mark => write!(f, "link: mark {which}"),
-            },
-            What::Forge(Forged { from, to, what, place }) => {
-                let place = Aim::WORDS.iter().find(|(_, known)| known == place).map_or("", |(word, _)| word);
-                match what {
-                    Forgery::Rst => write!(f, "link: forge RST {from}>{to} {place}"),
-                    Forgery::Syn => write!(f, "link: forge SYN {from}>{to} {place}"),
-                    Forgery::Data(octets) => write!(f, "link: forge {octets} octets {from}>{to} {place}"),
-                }
-            }
-            What::Cable(Cable::Cut) => f.write_str("link: cut"),
-            What::Cable(Cable::Mended) => f.write_str("link: mend"),
-            What::Answer(actor, Answered { state, remaining }) => {
-                write!(f, "kernel: {actor} {}", state.map_or("none", State::name))?;
-                remaining.map_or(Ok(()), |remaining| write!(f, " for {}", Shown(remaining)))
-            }
-            What::Expect(expected) => write!(f, "expect: {expected}"),
-        }
-    }
-}
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::State(actor, state) => write!(f, "{actor} {}", state.map_or("?", State::name)),
-            Self::Finding(name) => write!(f, "finding {name}"),
-            Self::NoFinding(name) => write!(f, "no finding {name}"),
-            Self::Ending(name) => write!(f, "ending {name}"),
-            Self::Cause(name) => write!(f, "cause {name}"),
-            Self::Through(actor, states) => {
-                write!(f, "{actor} through")?;
-                states.iter().try_for_each(|state| write!(f, " {}", state.name()))
-            }
-            Self::Counted(actor, name) => write!(f, "{actor} counted {name}"),
-            Self::Count { number, or_more, which } => {
-                write!(f, "{}{number} {which}", if *or_more { "at least " } else { "" })
-            }
-        }
-    }
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}(", self.actor, self.request.name())?;
-        let on = self.on.map(|on| match on {
-            On::Listener => "listener".to_owned(),
-            On::Peer(actor) => actor.to_string(),
-            On::Named(name) => name.as_str().to_owned(),
-        });
-        let octets = |len: &Option<u32>, flags: &MessageFlags| {
-            let flags = (!flags.is_empty()).then(|| flags.to_string());
-            len.map(|len| len.to_string()).into_iter().chain(flags).collect()
-        };
-        let args: Vec<String> = match &self.request {
-            Request::Socket | Request::Accept | Request::Close | Request::Exit => Vec::new(),
-            Request::Duplicate | Request::Kill => Vec::new(),
-            Request::Fork(actor) => vec![actor.to_string()],
-            Request::GetOption(option) => vec![option_name(*option)],
-            Request::Bind(address) => address.iter().map(SocketAddr::to_string).collect(),
-            Request::Listen(backlog) => backlog.iter().map(i32::to_string).collect(),
-            Request::Connect(to) => to.iter().map(|to| format!("to {to}")).collect(),
-            Request::Send(_, len, flags) => octets(len, flags),
-            Request::Receive(_, len, flags) => octets(len, flags),
-            Request::Shutdown(how) => vec![how.to_string()],
-            Request::SetOption(option, value) => {
-                let option = option_name(*option);
-                let value = match value {
-                    OptionValue::Int(value) => value.to_string(),
-                    OptionValue::Linger { seconds, .. } => seconds.to_string(),
-                    OptionValue::Opaque(_) | OptionValue::Unread => "?".to_owned(),
-                };
-                vec![option, value]
-            }
-        };
-        for (n, arg) in on.into_iter().chain(args).enumerate() {
-            write!(f, "{}{arg}", if n == 0 { "" } else { ", " })?;
-        }
-        f.write_str(")")?;
-        match (&self.result, &self.named) {
-            (Some(Ok(result)), _) => write!(f, " = {result}")?,
-            (Some(Err(errno)), _) => write!(f, " = -{errno}")?,
-            (None, Some(name)) => write!(f, " = {}", name.as_str())?,
-            (None, None) => {}
-        }
-        self.state.map_or(Ok(()), |state| write!(f, " in {state}"))
-    }
-}
-
-fn option_name(option: OptionName) -> String {
-    match option {
-        OptionName::Socket(option) => option.to_string(),
-        OptionName::Tcp(option) => option.to_string(),
-        OptionName::Other(_, option) => option.to_string(),
-    }
-}
-
 impl Request {
     /// The name of the call.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Socket => "socket",
+            Self::Socket(..) => "socket",
             Self::Bind(_) => "bind",
             Self::Listen(_) => "listen",
             Self::Connect(_) => "connect",
@@ -657,81 +570,7 @@ impl Request {
             Self::Duplicate => "dup",
             Self::Fork(_) => "fork",
             Self::Kill => "kill",
+            Self::DefaultPipe => "signal",
         }
-    }
-}
-
-impl fmt::Display for Sent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} > {}: ", self.from, self.to)?;
-        if self.flags.is_empty() {
-            f.write_str("-")?;
-        }
-        for (letter, _) in LETTERS.iter().filter(|(_, flag)| self.flags.contains(*flag)) {
-            write!(f, "{letter}")?;
-        }
-        if let Some((seq, len)) = self.seq {
-            write!(f, " {seq}({len})")?;
-        }
-        for field in &self.fields {
-            write!(f, " {field}")?;
-        }
-        match self.expected.as_deref() {
-            Some("") => f.write_str(" ="),
-            Some(expected) => write!(f, " = {expected}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ack(ack) => write!(f, "ack {ack}"),
-            Self::Window(window) => write!(f, "win {window}"),
-            Self::Id(Some(id)) => write!(f, "id {id}"),
-            Self::Id(None) => f.write_str("id -"),
-            Self::Urgent(urgent) => write!(f, "urg {urgent}"),
-            Self::Mss(mss) => write!(f, "mss {mss}"),
-            Self::WindowScale(shift) => write!(f, "ws {shift}"),
-            Self::SackPermitted => f.write_str("sackok"),
-            Self::Timestamps(sent, echoed) => write!(f, "ts {sent}:{echoed}"),
-            Self::Sack(blocks) => {
-                for (n, (left, right)) in blocks.iter().enumerate() {
-                    write!(f, "{}{left}-{right}", if n == 0 { "sack " } else { "," })?;
-                }
-                Ok(())
-            }
-            Self::Vni(vni) => write!(f, "vni {vni}"),
-            Self::Lost => f.write_str("lost"),
-        }
-    }
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(nth) = self.nth {
-            let ending = match (nth % 10, nth % 100) {
-                (_, 11..=13) => "th",
-                (1, _) => "st",
-                (2, _) => "nd",
-                (3, _) => "rd",
-                _ => "th",
-            };
-            write!(f, "{nth}{ending} ")?;
-        }
-        let word = Kind::WORDS.iter().find(|(_, kind)| *kind == self.kind).map_or("segment", |(word, _)| word);
-        write!(f, "{word} {}>{}", self.from, self.to)
-    }
-}
-
-/// A span with the largest unit of which it is a whole number.
-struct Shown(Span);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos();
-        let (unit, size) = UNITS.iter().find(|(_, size)| nanos % size == 0).unwrap_or(&UNITS[3]);
-        write!(f, "{}{unit}", nanos / size)
     }
 }

@@ -9,7 +9,7 @@ use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
 use super::timeline::{Timeline, end};
 use super::{CallEvent, EventId, EventKind, Remark};
-use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, Returned, Role, SocketEvent, SocketUse};
+use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketEvent, SocketUse};
 use crate::flow::{ConnectionId, Range, Side};
 
 impl Timeline {
@@ -320,6 +320,9 @@ fn interval(events: &Events, call: EventId) -> Interval {
 
 /// What is worth saying of a call by itself.
 fn remark_on(call: &Call) -> Option<Remark> {
+    if let Op::GetOption { value: OptionValue::Info { cwnd, ssthresh, unacked, .. }, .. } = call.op {
+        return Some(Remark::CongestionWindow { cwnd, ssthresh, unacked });
+    }
     Some(match (call.effect(), call.errno(), call.result()) {
         (Effect::Listen, None, _) => Remark::KernelAnswersSyns,
         (Effect::Send, None, Some(0)) => Remark::EmptySend,

@@ -148,6 +148,10 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
         return by_kernel(Mechanism::Reset, reset.of, why);
     }
     let during = returned.is_none_or(|returned| at.is_none_or(|at| at <= returned));
+    if !during && !reset.after_own_fin && !flags.contains(Flags::ACK) {
+        // The call has aborted the connection before: this one answers what found no socket any more.
+        return by_kernel(Mechanism::Reset, reset.of, Why::NoSocket);
+    }
     if during || !reset.after_own_fin {
         let unread = reset.arrived.saturating_sub(calls.received_by(at).map_or(0, |(read, _)| read.to));
         let why = match (calls.lingers_zero(at), unread) {

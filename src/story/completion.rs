@@ -9,7 +9,7 @@ impl Timeline {
     /// Finds what let a call of an end return, if a segment did.
     pub(super) fn complete(&mut self, connection: ConnectionId, side: Side, event: EventId) {
         let Some(connection) = self.connections.get(&connection) else { return };
-        let answers = connection.ends[side.peer() as usize].answers;
+        let answers = connection.ends[connection.other(side) as usize].answers;
         let call = &self.events.call(event).call;
         let failed = call.errno().is_some();
         let is_end = call.effect() == Effect::Receive && call.result() == Some(0);

@@ -291,6 +291,11 @@ impl PerConnection {
         changed
     }
 
+    /// The end to which an end speaks: of a socket that is connected to itself, the same.
+    pub(super) fn other(&self, side: Side) -> Side {
+        if self.is_one_end() { side } else { side.peer() }
+    }
+
     /// Whether it is a socket that is connected to itself.
     pub(super) fn is_one_end(&self) -> bool {
         self.client == self.server

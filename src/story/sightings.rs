@@ -195,7 +195,7 @@ impl Timeline {
             Rule::SynTaken => connection.first_syn().unwrap_or(event),
             // What a later segment proves to have arrived arrived before it.
             Rule::FinTaken | Rule::FinsCrossed | Rule::LastFinTaken => {
-                connection.ends[side.peer() as usize].fin.unwrap_or(event)
+                connection.ends[connection.other(side) as usize].fin.unwrap_or(event)
             }
             Rule::SynAckTaken => connection.ends[side.peer() as usize].syn_ack.unwrap_or(event),
             Rule::FinAcked => *connection.ends[side as usize].fin_acked_by.get_or_insert(event),

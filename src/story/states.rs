@@ -1,7 +1,7 @@
 //! How both ends move, and what hindsight corrects.
 
 use super::EventId;
-use super::connection::PerConnection;
+use super::connection::{PerConnection, Place};
 use super::events::{Events, Order};
 use super::path::{Judged, Moved};
 use crate::flow::{Detail, FindingAt, Side};
@@ -85,6 +85,17 @@ impl PerConnection {
             self.moved.push(event);
             path.put_off(event, order.at);
         }
+    }
+
+    /// Whether octets of its end were not sent, or not acknowledged, when a call returned at `returned` that closed it: then the FIN
+    /// in the segment at `place` had to wait for them, or for the congestion window.
+    ///
+    /// Of a Multipath TCP connection a FIN leaves later though nothing waits, and its end is open until then (RFC 8684 section 3.3.3).
+    pub(super) fn waited(&self, place: Place, returned: Timestamp) -> bool {
+        let fin = &self.seen[place];
+        let peers = self.seen[..place].iter().rev().filter(|seen| seen.from != fin.from);
+        let last = peers.filter(|seen| seen.at.is_none_or(|at| at <= returned)).find_map(|seen| seen.ack);
+        last.is_none_or(|acknowledged| acknowledged < fin.seq + i64::from(fin.len))
     }
 
     /// Holds what witnesses said against the states, and notes where they disagree.

@@ -420,6 +420,7 @@ fn explain(connection: &mut PerConnection, events: &mut Events, place: Place) {
                 events.transition_mut(moved).cause = by;
             }
             let returned = call.and_then(|call| events.call(call).call.returned_at());
+            let returned = returned.filter(|returned| connection.waited(place, *returned));
             connection.put_off(events, moved, returned, order, at);
         }
         if !events.is_withdrawn(moved) {

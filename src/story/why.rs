@@ -184,4 +184,13 @@ pub enum Remark {
         /// The frame with its FIN.
         frame: u64,
     },
+    /// getsockopt(TCP_INFO): the congestion window.
+    CongestionWindow {
+        /// Segments.
+        cwnd: u32,
+        /// Where slow start ends, segments; `None` as long as nothing was lost.
+        ssthresh: Option<u32>,
+        /// Segments under way.
+        unacked: u32,
+    },
 }

@@ -234,8 +234,17 @@ impl Conversation {
     /// What is known of both streams around the segment in `direction` that was judged last.
     #[inline(always)]
     pub fn around(&self, direction: Direction, judged: &Judgement) -> Around {
-        let fwd = self.stream(direction);
-        let rev = self.stream(direction.reverse());
+        self.between(self.stream(direction), self.stream(direction.reverse()), judged)
+    }
+
+    /// As [`around`](Self::around), for a socket that is connected to itself: its receiver is its sender.
+    pub fn around_itself(&self, direction: Direction, judged: &Judgement) -> Around {
+        let own = self.stream(direction);
+        self.between(own, own, judged)
+    }
+
+    #[inline(always)]
+    fn between(&self, fwd: &Stream, rev: &Stream, judged: &Judgement) -> Around {
         Around {
             next: Some(fwd.reached()),
             peer_next: rev.marks.contains(Marks::BASE).then(|| rev.reached()),

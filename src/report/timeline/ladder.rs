@@ -86,6 +86,9 @@ impl<'a> Page<'a> {
             match (self.sheet.process(side), self.sheet.connection) {
                 (Some(process), _) => line.push(paint_of(side), format!(" {process}")),
                 (None, None) => {}
+                (None, Some(connection)) if side == Side::Server && connection.client == connection.server => {
+                    line.push(Paint::Dim, " the same socket");
+                }
                 (None, Some(_)) => {
                     let room = self.width_of(side).saturating_sub(line.width());
                     let ways = [" inferred: no call watched", " no call watched", ""];

@@ -97,8 +97,8 @@ pub(super) fn call(
     }
     match (call.call.result(), call.call.errno()) {
         (_, Some(errno)) => words.tail.push(Paint::Bad, format!(" = -1 {errno}")),
-        // No call, which would return something.
-        (Some(_), None) if call.call.effect() == Effect::Found => {}
+        // What was found is no call, and the end of a process returns nothing.
+        (Some(_), None) if matches!(call.call.effect(), Effect::Found | Effect::Exit) => {}
         (Some(result), None) => words.tail.push(Paint::Plain, format!(" = {result}")),
         (None, None) => {}
     }

@@ -364,6 +364,10 @@ impl Wording for English {
             Remark::PeerClosed { frame } => {
                 return format!("the peer closed its direction: frame {frame} carried the FIN").into();
             }
+            Remark::CongestionWindow { cwnd, ssthresh, unacked } => {
+                let ends = ssthresh.map_or(String::new(), |ssthresh| format!(", slow start ends at {ssthresh}"));
+                return format!("congestion window {cwnd} segments{ends}; {unacked} under way").into();
+            }
         };
         sentence.into()
     }
