@@ -1,7 +1,7 @@
 //! The witnesses beside the calls: the packets of the programs' connections, and what the kernel says of their ends at last.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -9,6 +9,7 @@ use std::{mem, thread};
 use nix::unistd::geteuid;
 
 use super::ours::{Ours, is_wanted, own_frames};
+use super::watching::Keeps;
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
@@ -46,6 +47,8 @@ pub(super) struct Witnesses {
 #[derive(Debug, Default)]
 struct KeptEvents {
     events: Vec<KernelEvent>,
+    /// How many more were told and not kept.
+    told: u64,
     left_out: u64,
 }
 
@@ -131,20 +134,26 @@ impl Witnesses {
     }
 
     /// Starts the capture, and waits until it is seen to run; `hearers` are told of each frame at once.
-    pub(super) fn start(&mut self, hearers: Vec<Sender<lab::Heard>>) {
-        self.start_trace(hearers.clone());
+    ///
+    /// Where nothing is kept, that is all that becomes of them.
+    pub(super) fn start(&mut self, hearers: Vec<SyncSender<lab::Heard>>, keeps: Keeps) {
+        if keeps == Keeps::Nothing {
+            self.ours.lock().unwrap_or_else(PoisonError::into_inner).forgetting();
+        }
+        self.start_trace(hearers.clone(), keeps);
         let Some((live, markers)) = self.opened.take() else { return };
         let (ours, mut decoder, mut room, mut number) = (Arc::clone(&self.ours), Decoder::new(), self.most, 0);
         let wanted = move |frame: &Frame<'_>| {
             let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = is_wanted(frame, &mut decoder, &ours);
-            room = room.saturating_sub(u64::from(wanted));
+            drop(ours);
+            room = room.saturating_sub(u64::from(wanted && keeps == Keeps::Calls));
             let is_kept = wanted && room > 0;
             number += u64::from(is_kept);
             for hearer in hearers.iter().filter(|_| is_kept) {
                 _ = hearer.send(lab::Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
             }
-            is_kept
+            is_kept && keeps == Keeps::Calls
         };
         match Tape::start(live, markers, wanted) {
             Ok(tape) => self.tape = Some(tape),
@@ -152,7 +161,7 @@ impl Witnesses {
         }
     }
 
-    fn start_trace(&mut self, hearers: Vec<Sender<lab::Heard>>) {
+    fn start_trace(&mut self, hearers: Vec<SyncSender<lab::Heard>>, keeps: Keeps) {
         let Some(tracepoints) = self.tracepoints.take() else { return };
         let (ours, kept, most) = (Arc::clone(&self.ours), Arc::clone(&self.kept), self.most);
         let hear = move |event: KernelEvent| {
@@ -160,15 +169,20 @@ impl Witnesses {
             if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
                 return;
             }
+            drop(ours);
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.events.len() as u64 >= most {
                 kept.left_out += 1;
                 return;
             }
+            match keeps {
+                Keeps::Calls => kept.events.push(event.clone()),
+                Keeps::Nothing => kept.told += 1,
+            }
+            drop(kept);
             for hearer in &hearers {
                 _ = hearer.send(lab::Heard::Kernel(event.clone()));
             }
-            kept.events.push(event);
         };
         match tracepoints.start(hear) {
             Ok(trace) => self.trace = Some(trace),
@@ -180,7 +194,7 @@ impl Witnesses {
     fn finish_trace(&mut self) {
         let Some(trace) = self.trace.take() else { return };
         let lost = trace.stop();
-        let KeptEvents { mut events, left_out } =
+        let KeptEvents { mut events, told, left_out } =
             mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         events.retain(|event| ours.has_socket(event.local, event.peer));
@@ -192,7 +206,7 @@ impl Witnesses {
         if left_out > 0 {
             self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));
         }
-        self.kernel_trace = Some(KernelTrace { events: events.len() as u64, lost: lost + left_out });
+        self.kernel_trace = Some(KernelTrace { events: told + events.len() as u64, lost: lost + left_out });
         self.kernel_events = events;
     }
 
