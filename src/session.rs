@@ -23,7 +23,7 @@ use keep::Kept;
 pub use memory::Memory;
 pub use sink::{Broken, Sink};
 
-use crate::calls::{Call, Threads};
+use crate::calls::{Call, ThreadId, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::kernel::{Answer, KernelEvent};
@@ -166,6 +166,13 @@ impl Session {
         }
     }
 
+    /// Takes in that a thread makes no more calls, in a run [that grows](Self::growing).
+    pub fn end_thread(&mut self, thread: ThreadId) {
+        if let Telling::Events(growth) = &mut self.telling {
+            growth.end_thread(thread);
+        }
+    }
+
     /// Takes in that it is `now`, though nothing may have come: tells what time alone ends or settles.
     ///
     /// # Errors
@@ -224,7 +231,7 @@ impl Session {
 
     /// Ends the run with the timeline of the connections that were kept, which may go on: with their summaries, and the counts.
     ///
-    /// A run [that grows](Self::growing) has heard its calls and answers already, and knows all of its connections.
+    /// A run [that grows](Self::growing) has heard its calls and answers already, and knows all of its connections and threads.
     pub fn timeline(
         mut self,
         calls: Vec<Call>,

@@ -211,6 +211,31 @@ fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
         ("echo_beyond", 0, &[("beyond_the_received", &["recv", "send"], &[])]),
         ("zeros", 0, &[("zeros_sent", &["send"], &[])]),
         ("joined", 0, &[("messages_joined", &["send", "send", "recv"], &[])]),
+        ("length", 0, &[("address_length", &["listen", "accept"], &[])]),
+        (
+            "queue_full",
+            0,
+            &[("accept_queue_full", &["listen"], &["SYN", "SYN"]), ("connect_timed_out", &["connect"], &[])],
+        ),
+        ("closed_window", 0, &[("short_write", &["send"], &[]), ("zero_window_stall", &["recv"], &["ACK"])]),
+        (
+            "held_back",
+            0,
+            &[
+                ("messages_joined", &["send", "send", "send", "recv"], &[]),
+                ("nagle_delayed_ack", &["send"], &["ACK", "PSH"]),
+            ],
+        ),
+        (
+            "corked",
+            0,
+            &[
+                ("messages_joined", &["send", "send", "send", "send", "recv"], &[]),
+                ("sends_merged", &["send", "send", "send", "send"], &["PSH"]),
+            ],
+        ),
+        ("half", 0, &[("half_closed", &["shutdown", "recv"], &[])]),
+        ("ports", 0, &[("ports_used_up", &["connect"], &[])]),
     ];
     for who in everyone() {
         for (name, status, expected) in plays {

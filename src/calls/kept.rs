@@ -57,8 +57,8 @@ impl Kept {
     /// The bytes to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
         let lines = std::iter::once(Line::Tcpflow { version: VERSION, continues: false })
-            .chain(self.threads.processes().iter().cloned().map(Line::Process))
-            .chain(self.threads.threads().iter().cloned().map(Line::Thread))
+            .chain(self.threads.processes().cloned().map(Line::Process))
+            .chain(self.threads.threads().cloned().map(Line::Thread))
             .chain(self.calls.iter().map(|call| Line::Call(Box::new(call.clone()))))
             .chain(self.evidence.iter().map(|evidence| Line::Evidence(Box::new(evidence.clone()))))
             .chain(self.kernel.iter().map(|event| Line::Kernel(Box::new(event.clone()))))

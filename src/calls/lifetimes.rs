@@ -75,7 +75,7 @@ pub enum SocketChange {
 
 /// Tells which life of its sockets each call belongs to, as calls are entered and return.
 ///
-/// It keeps a few octets for each socket that was ever seen, and for each call that has not returned.
+/// It keeps a few octets for each socket that was seen and not [forgotten](Self::forget), and for each call that has not returned.
 #[derive(Clone, Debug, Default)]
 pub struct Lifetimes {
     sockets: HashMap<SocketId, Life>,
@@ -176,6 +176,18 @@ impl Lifetimes {
             }
             _ => entered.unwrap_or_else(|| self.current(event.socket)),
         }
+    }
+
+    /// Forgets a life that is over: nobody may speak of it any more.
+    pub fn forget(&mut self, life: Lifetime) {
+        if self.sockets.get(&life.socket).is_some_and(|latest| latest.n == life.n) {
+            self.sockets.remove(&life.socket);
+        }
+    }
+
+    /// Forgets a call that will not return.
+    pub fn give_up(&mut self, call: CallId) {
+        self.open.remove(&call);
     }
 
     /// The latest life of a socket, which begins here if none was seen.

@@ -27,7 +27,7 @@ pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
 pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
 pub use stack::{Stack, StackFrame};
-pub use threads::{Process, ProcessId, Thread, ThreadId, Threads};
+pub use threads::{Known, Process, ProcessId, Thread, ThreadId, Threads};
 
 /// One call of a thread, or the end of a process that closed its sockets.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -196,6 +196,22 @@ impl NewFile {
         Ok(Self { path: path.into(), place, temporary: Some(temporary), file })
     }
 
+    /// The same, which is seen while it grows: until it is whole it has its name with `.partial`.
+    ///
+    /// # Errors
+    /// As for [`NewFile::create`].
+    pub fn create_seen(path: &Path) -> Result<Self, CaptureError> {
+        let mut file = Self::create(path)?;
+        if let Some(temporary) = &mut file.temporary {
+            let mut partial = file.place.name.clone();
+            partial.push(".partial");
+            let folder = &file.place.folder;
+            renameat(folder, &**temporary, folder, &*partial).map_err(|errno| failed(path, &errno.into()))?;
+            *temporary = partial;
+        }
+        Ok(file)
+    }
+
     /// What is written to.
     pub fn file(&mut self) -> &mut File {
         match &mut self.file {

@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
         let (unread, undivided) = (session.unread(), session.undivided());
         let totals = session.finish(&mut *sink).map_err(failed)?;
         drop(sink);
-        let story = Story { connections: put.into_inner(), ..Story::default() };
+        let story = Story::of_connections(put.into_inner());
         if story.connections.len() > most {
             complain(&format!("only the first {most} connections are looked at for --assert: say a larger --memory"));
             *whole = Outcome::Incomplete;

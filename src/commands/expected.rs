@@ -8,7 +8,7 @@ use super::{Failure, Outcome};
 use crate::capture::NewFile;
 use crate::cli::{Expectations, Format};
 use crate::flow::{Connection, Totals};
-use crate::report::{self, Assertion, Jsonl, Judged, KnownCalls, Named, Style};
+use crate::report::{self, Assertion, Found, Jsonl, Judged, KnownCalls, Named, Style};
 use crate::session::Sink;
 use crate::story::Story;
 
@@ -86,7 +86,7 @@ pub(super) fn tell(
     match format {
         Format::Text => {
             writeln!(out)?;
-            report::diagnoses(out, story, &found, style)?;
+            report::diagnoses(out, story, &found, Found::default(), style)?;
             report::assertions(out, story, judged, style)
         }
         Format::Jsonl => {

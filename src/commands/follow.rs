@@ -13,14 +13,14 @@ use super::{Failure, Outcome, complain};
 use crate::calls::Kept;
 use crate::capture::{CaptureError, Frame, Given, OwnedFrame};
 use crate::cli::Format;
-use crate::flow::{Connection, ConnectionId, Totals};
+use crate::flow::{Connection, ConnectionId, Limits, Totals};
 use crate::kernel::now;
 use crate::lab::{Heard, Recording};
 use crate::report::timeline::Follow;
-use crate::report::{EventStream, KnownCalls, Named, Style};
+use crate::report::{EventStream, Found, KnownCalls, Named, Style};
 use crate::session::{Batch, Keep, Memory, More, Session, Sink};
-use crate::story::{Changes, Point, Story, Timeline, Witnessed};
-use crate::time::Timestamp;
+use crate::story::{Changes, Diagnosis, EventId, Point, Story, Timeline, Witnessed};
+use crate::time::{Span, Timestamp};
 
 /// Tells an experiment while it is heard of, and what is left of it afterwards.
 pub(super) fn tell(
@@ -98,6 +98,14 @@ impl Ear {
         Self { session, frames: VecDeque::new(), batch: Batch::default() }
     }
 
+    /// One that goes on without end: connections are forgotten once they are over and told.
+    pub(super) fn forgetting(memory: Memory, point: Option<Point>) -> Self {
+        let limits = Limits { linger: LINGER, closed: MOST_CLOSED, ..memory.table() };
+        let mut session = Session::new(Keep::All).growing_within(memory.events()).with_limits(limits);
+        session.know_points(point);
+        Self { session, frames: VecDeque::new(), batch: Batch::default() }
+    }
+
     /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
     /// continues where nothing more will come though it is not.
     pub(super) fn listen(
@@ -111,11 +119,12 @@ impl Ear {
             Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
         };
         let mut over = None;
-        // What was said by now is among what is taken in below, however long that takes.
+        // What was said by now is among what is taken in below, however long that takes; what comes meanwhile is heard of the next time.
         let moment = now();
-        for heard in first.into_iter().chain(told.try_iter()) {
+        for heard in first.into_iter().chain(told.try_iter().take(MOST_AT_ONCE)) {
             match heard {
                 Heard::Threads(threads) => self.session.know_threads(threads),
+                Heard::Ended(threads) => threads.into_iter().for_each(|thread| self.session.end_thread(thread)),
                 Heard::Call(activity) => Witnessed::of_activity(activity).for_each(|word| self.session.hear(word)),
                 Heard::Answer(answer) => self.session.hear(Witnessed::Answered(answer)),
                 Heard::Kernel(event) => self.session.hear(Witnessed::Kernel(event)),
@@ -174,6 +183,14 @@ impl<'a> Teller<'a> {
         }
     }
 
+    /// What seemed wrong and was told.
+    pub(super) fn found(&mut self) -> Found {
+        match self {
+            Self::Rows(rows) => std::mem::take(rows.found()),
+            Self::Lines(_) => Found::default(),
+        }
+    }
+
     /// Ends it: what the connections turned out to be, and the counts.
     pub(super) fn end(&mut self, story: &Story) -> io::Result<()> {
         match self {
@@ -201,8 +218,25 @@ impl Sink for Teller<'_> {
         }
     }
 
-    fn connection(&mut self, _: Connection) -> io::Result<()> {
-        Ok(())
+    fn forgets_events(&mut self, events: &[EventId]) {
+        match self {
+            Self::Rows(rows) => rows.forgets_events(events),
+            Self::Lines(lines) => lines.forgets_events(events),
+        }
+    }
+
+    fn diagnosed(&mut self, timeline: &Timeline, found: &[Diagnosis]) -> io::Result<()> {
+        match self {
+            Self::Rows(rows) => rows.diagnosed(timeline, found),
+            Self::Lines(lines) => lines.diagnosed(timeline, found),
+        }
+    }
+
+    fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        match self {
+            Self::Rows(rows) => rows.connection(connection),
+            Self::Lines(lines) => lines.connection(connection),
+        }
     }
 
     fn finish(&mut self, _: &Totals) -> io::Result<()> {
@@ -214,3 +248,9 @@ impl Sink for Teller<'_> {
 const LOOPBACK: &str = "lo";
 /// How often what has settled is told.
 const TICK: Duration = Duration::from_millis(20);
+/// How many words are taken in before what they say is told.
+const MOST_AT_ONCE: usize = 16_384;
+/// How long a connection that is over is waited for before it is forgotten: a FIN may come again.
+const LINGER: Span = Span::from_millis(2000);
+/// How many of these are waited for, at most: else the memory of a run would be that of its busiest moment.
+const MOST_CLOSED: usize = 2048;

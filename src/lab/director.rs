@@ -553,7 +553,7 @@ impl<'a> Director<'a> {
 
     /// An actor is there.
     fn enter(&mut self, place: usize, kept: Kept) {
-        let Some(thread) = kept.threads.threads().first() else { return };
+        let Some(thread) = kept.threads.threads().next() else { return };
         let Some((_, process)) = kept.threads.get(ThreadId(0)) else { return };
         let name = thread.comm.clone();
         let process = self.told.threads.add_process(Process { pid: process.pid, comm: name.clone() });

@@ -1,7 +1,7 @@
 //! What is heard of an experiment while it is played.
 
 use super::recording::Recording;
-use crate::calls::{Activity, Threads};
+use crate::calls::{Activity, ThreadId, Threads};
 use crate::capture::OwnedFrame;
 use crate::kernel::{Answer, KernelEvent};
 
@@ -10,6 +10,8 @@ use crate::kernel::{Answer, KernelEvent};
 pub enum Heard {
     /// The threads that make calls, as far as they have begun.
     Threads(Threads),
+    /// Threads that make no more calls.
+    Ended(Vec<ThreadId>),
     /// A call was entered, or returned, or a socket came or went.
     Call(Activity),
     /// A frame was captured.

@@ -1,83 +1,120 @@
 //! What seems wrong with how programs use their sockets: a block at the end of a timeline.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::clock;
 use super::style::{Paint, Style};
 use super::text::{Line, escape, wrap};
 use super::wording::{English, Wording};
-use crate::story::{Diagnosis, EventId, EventKind, Story, Weight};
+use crate::story::{Diagnosis, EventId, EventKind, Lookup, Story, Weight};
 use crate::time::Timestamp;
 
 /// Writes what seems wrong, faults before notes, each with the calls and segments that prove it; nothing where nothing does.
 ///
-/// Of one kind no more than five are written by themselves.
+/// Of one kind no more than five are written by themselves, those included that were written before.
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn diagnoses(out: &mut dyn Write, story: &Story, found: &[Diagnosis], style: &Style) -> io::Result<()> {
-    if found.is_empty() {
-        return Ok(());
-    }
+pub fn diagnoses(
+    out: &mut dyn Write,
+    story: &Story,
+    found: &[Diagnosis],
+    before: Found,
+    style: &Style,
+) -> io::Result<()> {
+    let mut all = before;
     let first = story.events.iter().filter_map(|event| event.at).min();
-    let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
-    let room = style.columns().saturating_sub(NAME);
-    let entry = |out: &mut dyn Write, name: &str, paint: Paint, text: &str, text_paint: Paint| {
-        for (at, text) in wrap(text, room, style.glyphs().ellipsis).into_iter().enumerate() {
-            let mut line = Line::of(paint, if at == 0 { name } else { "" }).left(NAME, "");
-            line.push(text_paint, text);
-            line.write(out, style)?;
-        }
-        Ok::<_, io::Error>(())
-    };
-    let mut written: HashMap<&str, usize> = HashMap::new();
-    for weight in [Weight::Fault, Weight::Note] {
-        for diagnosis in found.iter().filter(|diagnosis| diagnosis.what.weight() == weight) {
-            let before = written.entry(diagnosis.what.name()).or_default();
-            *before += 1;
-            if *before > ALIKE {
-                continue;
-            }
-            let (name, paint) = match weight {
-                Weight::Fault => ("fault", Paint::Bad),
-                Weight::Note => ("note", Paint::Strong),
-            };
-            entry(out, name, paint, &English.mistake(&diagnosis.what), Paint::Plain)?;
-            entry(out, "", Paint::Plain, &evidence(diagnosis, story, origin, style), Paint::Dim)?;
-        }
-    }
-    for (name, more) in left_out(found, &written) {
+    let origin = all.origin.or(first).unwrap_or_else(|| Timestamp::from_nanos(0));
+    all.write(out, story, found, origin, style)?;
+    for (name, more) in all.left_out() {
         let text = format!("{more} more of the kind {name} are not shown; --format jsonl has all");
-        entry(out, "", Paint::Plain, &text, Paint::Dim)?;
+        entry(out, "", Paint::Plain, (&text, Paint::Dim), style)?;
     }
-    writeln!(out)
+    if all.counts.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
-/// The kinds of which some were not written, in the order in which they were found, and how many those are.
-fn left_out(found: &[Diagnosis], written: &HashMap<&str, usize>) -> Vec<(&'static str, usize)> {
-    let mut names: Vec<&'static str> = Vec::new();
-    for diagnosis in found {
-        if !names.contains(&diagnosis.what.name()) {
-            names.push(diagnosis.what.name());
+/// What seems wrong and was written, while the timeline of it grew or at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The kinds in the order in which they were found, and how often each was.
+    counts: Vec<(&'static str, usize)>,
+    /// From when times are counted.
+    origin: Option<Timestamp>,
+}
+
+impl Found {
+    /// Writes what was found further, faults before notes; of one kind no more than five in all.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    pub fn write(
+        &mut self,
+        out: &mut dyn Write,
+        known: &dyn Lookup,
+        found: &[Diagnosis],
+        origin: Timestamp,
+        style: &Style,
+    ) -> io::Result<()> {
+        self.origin = Some(origin);
+        for diagnosis in found {
+            if !self.counts.iter().any(|(name, _)| *name == diagnosis.what.name()) {
+                self.counts.push((diagnosis.what.name(), 0));
+            }
         }
+        for weight in [Weight::Fault, Weight::Note] {
+            for diagnosis in found.iter().filter(|diagnosis| diagnosis.what.weight() == weight) {
+                let count = self.counts.iter_mut().find(|(name, _)| *name == diagnosis.what.name());
+                let Some((_, count)) = count else { continue };
+                *count += 1;
+                if *count > ALIKE {
+                    continue;
+                }
+                let (name, paint) = match weight {
+                    Weight::Fault => ("fault", Paint::Bad),
+                    Weight::Note => ("note", Paint::Strong),
+                };
+                entry(out, name, paint, (&English.mistake(&diagnosis.what), Paint::Plain), style)?;
+                entry(out, "", Paint::Plain, (&evidence(diagnosis, known, origin, style), Paint::Dim), style)?;
+            }
+        }
+        Ok(())
     }
-    let more = |name: &'static str| Some((name, written.get(name)?.checked_sub(ALIKE).filter(|more| *more > 0)?));
-    names.into_iter().filter_map(more).collect()
+
+    /// The kinds of which some were not written, and how many those are.
+    fn left_out(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+        let more = |(name, count): &(&'static str, usize)| Some((*name, count.checked_sub(ALIKE).filter(|n| *n > 0)?));
+        self.counts.iter().filter_map(more)
+    }
+}
+
+fn entry(
+    out: &mut dyn Write,
+    name: &str,
+    paint: Paint,
+    (text, text_paint): (&str, Paint),
+    style: &Style,
+) -> io::Result<()> {
+    let room = style.columns().saturating_sub(NAME);
+    for (at, text) in wrap(text, room, style.glyphs().ellipsis).into_iter().enumerate() {
+        let mut line = Line::of(paint, if at == 0 { name } else { "" }).left(NAME, "");
+        line.push(text_paint, text);
+        line.write(out, style)?;
+    }
+    Ok(())
 }
 
 /// Whose it is, and the events that prove it: calls by name and time, segments by frame.
-fn evidence(diagnosis: &Diagnosis, story: &Story, origin: Timestamp, style: &Style) -> String {
+fn evidence(diagnosis: &Diagnosis, known: &dyn Lookup, origin: Timestamp, style: &Style) -> String {
     let mut said = Vec::new();
     match (diagnosis.connection, diagnosis.side) {
         (Some(connection), Some(side)) => said.push(format!("connection {}, {}", connection.0, side.name())),
         (Some(connection), None) => said.push(format!("connection {}", connection.0)),
         _ => {}
     }
-    let process = diagnosis.events.iter().find_map(|event| process_of(*event, story, style));
+    let process = diagnosis.events.iter().find_map(|event| process_of(*event, known, style));
     said.extend(process);
     said.extend(diagnosis.events.iter().filter_map(|event| {
-        let event = &story[*event];
+        let event = known.find(*event)?;
         match &event.kind {
             EventKind::Call(call) => {
                 let fd = call.call.fd().map_or(String::new(), |fd| fd.to_string());
@@ -91,9 +128,9 @@ fn evidence(diagnosis: &Diagnosis, story: &Story, origin: Timestamp, style: &Sty
     said.join(", ")
 }
 
-fn process_of(event: EventId, story: &Story, style: &Style) -> Option<String> {
-    let EventKind::Call(call) = &story[event].kind else { return None };
-    let (thread, process) = story.threads.get(call.call.thread())?;
+fn process_of(event: EventId, known: &dyn Lookup, style: &Style) -> Option<String> {
+    let EventKind::Call(call) = &known.find(event)?.kind else { return None };
+    let (thread, process) = known.threads().get(call.call.thread())?;
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
 }
 
@@ -109,7 +146,7 @@ mod tests {
 
     fn written(found: &[Diagnosis]) -> String {
         let mut out = Vec::new();
-        diagnoses(&mut out, &Story::default(), found, &Style::plain(80)).unwrap();
+        diagnoses(&mut out, &Story::default(), found, Found::default(), &Style::plain(80)).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -32,7 +32,7 @@ pub use self::csv::{Csv, Origin};
 pub use self::parquet::Parquet;
 pub use annotate::comments;
 pub use breakdown::Bars;
-pub use diagnoses::diagnoses;
+pub use diagnoses::{Found, diagnoses};
 pub use expression::{Assertion, Expression, Judged, KnownCalls, Undecided, Wrong};
 pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;

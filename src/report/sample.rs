@@ -407,7 +407,7 @@ pub(super) fn troubled() -> Story {
     t.phase = Phase::Handshake;
     let connect = t.call((0, 90), Client, "connect(127.0.0.1:8888, 16)", Effect::Connect, 4, 0);
     let comm = "\u{1b}[31mred\u{202e}\r\n".to_owned();
-    let odd = Thread { comm, ..t.story.threads.threads()[0].clone() };
+    let odd = Thread { comm, ..t.story.threads.threads().next().expect("one").clone() };
     t.call_mut(connect).call.id.thread = t.story.threads.add(odd);
     let syn = t.segment(10, Client, Flags::SYN, (0, 0, 0), by(&[connect]));
     let answer = t.segment(30, Server, Flags::SYN | Flags::ACK, (0, 1, 0), kernel(Mechanism::Handshake, syn));

@@ -192,7 +192,7 @@ fn calls_are_made_on_the_sockets_they_name() {
     assert_eq!((calls[13].errno(), calls[13].octets()), (Some(Errno::ECONNRESET), None));
     assert_eq!((calls[2].effect(), calls[2].info().map(|info| info.state)), (Effect::Listen, Some(State::Listen)));
     assert!(calls[10..13].iter().all(|call| call.sockets[0].role == Role::Released));
-    let who: Vec<_> = performed.threads.threads().iter().map(|thread| &*thread.comm).collect();
+    let who: Vec<_> = performed.threads.threads().map(|thread| &*thread.comm).collect();
     assert_eq!(who, ["S", "C", "C2"]);
     assert!(Lifetimes::of(calls).iter().flatten().flatten().all(|life| life.n == 0));
 }

@@ -5,8 +5,9 @@ use std::io;
 
 use super::Sink;
 use super::memory::{CONNECTION, SEGMENT};
+use crate::calls::ThreadId;
 use crate::flow::{Connection, ConnectionId};
-use crate::story::{Changes, EventId, Sorter, Timeline, Witnessed};
+use crate::story::{Changes, Diagnosis, EventId, Sorter, Timeline, Witnessed};
 use crate::time::{Span, Timestamp};
 
 /// What grows, and what of it was told.
@@ -20,9 +21,15 @@ pub(super) struct Growth {
     next: EventId,
     /// Connections to which no further segment can belong, and since when.
     ended: VecDeque<(Timestamp, Connection)>,
+    /// Those of them some of whose sockets are still open.
+    unreleased: Vec<Connection>,
+    /// Threads that make no more calls, and since when.
+    gone: VecDeque<(Timestamp, ThreadId)>,
     /// How many events are held at most; `None` where nothing is forgotten.
     most: Option<usize>,
     now: Option<Timestamp>,
+    /// When it was looked last for what else can be forgotten.
+    swept: Option<Timestamp>,
 }
 
 impl Growth {
@@ -32,12 +39,13 @@ impl Growth {
     /// timeline, and what whoever tells it remembers of its rows.
     pub(super) fn within(events: usize) -> Self {
         let sorter = Sorter::of((events / 4).clamp(FEWEST_WAITING, Sorter::MOST));
-        Self { most: Some(events), sorter, ..Self::default() }
+        Self { most: Some(events), timeline: Timeline::forgetful(), sorter, ..Self::default() }
     }
 
     /// What is held, in events.
     fn held(&self) -> usize {
-        self.timeline.held() + self.sorter.waiting() + PER_CONNECTION * (self.timeline.open() + self.ended.len())
+        let told = self.ended.len() + self.unreleased.len();
+        self.timeline.held() + self.sorter.waiting() + PER_CONNECTION * (self.timeline.open() + told)
     }
 
     /// Whether it forgets connections that were told.
@@ -56,6 +64,12 @@ impl Growth {
             Some(now) => self.ended.push_back((now.after(Sorter::LONGEST), connection)),
             None => self.ended.push_back((Timestamp::from_nanos(0), connection)),
         }
+    }
+
+    /// Takes in that a thread makes no more calls.
+    pub(super) fn end_thread(&mut self, thread: ThreadId) {
+        let now = self.now.unwrap_or(Timestamp::from_nanos(0));
+        self.gone.push_back((now.after(Sorter::LONGEST), thread));
     }
 
     pub(super) fn timeline_mut(&mut self) -> &mut Timeline {
@@ -88,14 +102,37 @@ impl Growth {
         self.tell(count, sink)?;
         while self.ended.front().is_some_and(|(since, _)| settled(*since)) {
             let Some((_, connection)) = self.ended.pop_front() else { break };
-            self.tell_ended(connection, sink)?;
+            match self.timeline.is_released(connection.id) {
+                true => self.tell_ended(connection, sink)?,
+                // Its programs may still say something of it.
+                false => self.unreleased.push(connection),
+            }
+        }
+        while self.gone.front().is_some_and(|(since, _)| settled(*since)) {
+            let Some((_, thread)) = self.gone.pop_front() else { break };
+            self.sorter.end_thread(thread);
+            self.timeline.end_thread(thread);
+        }
+        if self.forgets() && self.swept.is_none_or(|swept| now.since(swept) >= SWEEP) {
+            self.swept = Some(now);
+            self.sweep(now, sink)?;
         }
         while self.most.is_some_and(|most| self.held() > most) {
             // Events of no connection are few: they are those of listening sockets.
             let Some(oldest) = self.timeline.oldest() else { break };
             self.tell(self.untold.len(), sink)?;
             let before = self.timeline.standing();
-            self.forget(oldest, sink);
+            match self.unreleased.iter().position(|connection| connection.id == oldest) {
+                Some(place) => {
+                    let connection = self.unreleased.swap_remove(place);
+                    self.tell_ended(connection, sink)?;
+                }
+                None => {
+                    let found = self.timeline.diagnose_part(oldest);
+                    self.tell_found(&found, sink)?;
+                    self.forget(oldest, sink);
+                }
+            }
             // It ends: each round forgets at least the event that was the oldest, and none is born meanwhile.
             let has_shrunk = self.timeline.standing() < before;
             debug_assert!(has_shrunk, "an event of {oldest:?} outlives its connection");
@@ -104,6 +141,30 @@ impl Growth {
             }
         }
         Ok(())
+    }
+
+    /// Tells the connections whose sockets were closed long after they had ended, and forgets what belongs to no connection.
+    fn sweep(&mut self, now: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+        let (released, unreleased) = std::mem::take(&mut self.unreleased)
+            .into_iter()
+            .partition(|connection| self.timeline.is_released(connection.id));
+        self.unreleased = unreleased;
+        let released: Vec<Connection> = released;
+        for connection in released {
+            self.tell_ended(connection, sink)?;
+        }
+        let found = self.timeline.take_found();
+        self.tell_found(&found, sink)?;
+        let old = self.timeline.forgettable(self.next, now.after(Span(-KEPT.0)));
+        let found = self.timeline.diagnose_unjoined(&old);
+        self.tell_found(&found, sink)?;
+        self.timeline.forget_unjoined(&old);
+        sink.forgets_events(old.events());
+        Ok(())
+    }
+
+    fn tell_found(&self, found: &[Diagnosis], sink: &mut dyn Sink) -> io::Result<()> {
+        if found.is_empty() { Ok(()) } else { sink.diagnosed(&self.timeline, found) }
     }
 
     /// Lets go of everything: nothing more will come.
@@ -116,6 +177,11 @@ impl Growth {
         let changes = self.timeline.close();
         self.untold.push_back((self.now.unwrap_or(Timestamp::from_nanos(0)), changes));
         self.tell(self.untold.len(), sink)?;
+        let found = self.timeline.take_found();
+        self.tell_found(&found, sink)?;
+        for connection in std::mem::take(&mut self.unreleased) {
+            self.tell_ended(connection, sink)?;
+        }
         while let Some((_, connection)) = self.ended.pop_front() {
             self.tell_ended(connection, sink)?;
         }
@@ -143,7 +209,9 @@ impl Growth {
     fn tell_ended(&mut self, mut connection: Connection, sink: &mut dyn Sink) -> io::Result<()> {
         self.timeline.complete_summary(&mut connection);
         let id = connection.id;
+        let found = self.timeline.diagnose(&connection);
         sink.connection(connection)?;
+        self.tell_found(&found, sink)?;
         self.forget(id, sink);
         Ok(())
     }
@@ -161,3 +229,7 @@ const PER_CONNECTION: usize = (CONNECTION / SEGMENT) as usize;
 const FEWEST_WAITING: usize = 1024;
 /// How long an event is held back after the sorter let it go: what made a segment leave returns a moment later.
 pub(super) const SETTLING: Span = Span::from_millis(40);
+/// How often it is looked for what belongs to no connection and can be forgotten.
+const SWEEP: Span = Span::from_millis(500);
+/// How long after its return a call on no connection is kept.
+const KEPT: Span = Span::from_millis(2000);

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::capture::CaptureError;
 use crate::flow::{Connection, ConnectionId, Step, Totals};
-use crate::story::{Changes, Timeline};
+use crate::story::{Changes, Diagnosis, EventId, Timeline};
 use crate::wire::Segment;
 
 /// Where a run tells what it found.
@@ -33,6 +33,17 @@ pub trait Sink {
 
     /// Takes in that the timeline forgets a connection: none of its events is told again.
     fn forgets(&mut self, _connection: ConnectionId) {}
+
+    /// Takes in that the timeline forgets events of no connection: none of them is told again.
+    fn forgets_events(&mut self, _events: &[EventId]) {}
+
+    /// Tells what seems wrong with how a program uses its sockets; each once, when the events that prove it are about to be forgotten.
+    ///
+    /// # Errors
+    /// The output could not be written.
+    fn diagnosed(&mut self, _timeline: &Timeline, _found: &[Diagnosis]) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Tells one connection; called once for each, when nothing more can happen to it.
     ///

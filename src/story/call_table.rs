@@ -1,11 +1,12 @@
 //! The calls that are followed, by thread and by the life of the socket that they were made on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::EventId;
-use crate::calls::{CallId, Lifetime, Lifetimes, ThreadId};
+use crate::calls::{Call, CallId, Lifetime, Lifetimes, ThreadId};
 use crate::flow::{ConnectionId, Side};
+use crate::time::Timestamp;
 
 /// The calls that are followed.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,14 @@ pub(super) struct CallTable {
     /// The lives of sockets that were open when their process was joined, by their own end and their peer: they are ends of the connection
     /// between these whose segments are seen from then on.
     pub(super) found: HashMap<[(IpAddr, u16); 2], Lifetime>,
+    /// The lives that are no end of a connection, as far as is known.
+    pub(super) homeless: BTreeSet<Lifetime>,
+    /// Calls that have returned and were on no socket that is known, in the order of their return.
+    pub(super) lifeless: VecDeque<EventId>,
+    /// How many calls of each thread are known.
+    uses: HashMap<ThreadId, u64>,
+    /// Threads that make no more calls, of some of whose calls more may be said.
+    ended: BTreeSet<ThreadId>,
 }
 
 /// One life of a socket.
@@ -30,20 +39,76 @@ pub(super) struct Life {
     /// Sends, and receives, in the order in which they were entered, that have not been given their positions.
     pub(super) writes: VecDeque<EventId>,
     pub(super) reads: VecDeque<EventId>,
+    /// When its last descriptor was closed.
+    pub(super) over: Option<Timestamp>,
+    /// The transitions of a socket that listens.
+    pub(super) moves: Vec<EventId>,
+    /// Whether it ever listened.
+    pub(super) listened: bool,
 }
 
 impl CallTable {
-    /// Forgets the lives of sockets that were ends of a connection, and the calls that are its.
-    pub(super) fn forget(&mut self, connection: ConnectionId, is_its: impl Fn(EventId) -> bool) {
-        self.open.retain(|_, (event, _)| !is_its(*event));
-        self.last.retain(|_, (_, event, _)| !is_its(*event));
-        self.lives.retain(|_, life| life.home != Some(connection));
+    /// What is known of a life, which begins here if nothing is.
+    pub(super) fn life(&mut self, life: Lifetime) -> &mut Life {
+        self.lives.entry(life).or_insert_with(|| {
+            self.homeless.insert(life);
+            Life::default()
+        })
+    }
+
+    /// Takes in that a call of a thread is known.
+    pub(super) fn begin(&mut self, thread: ThreadId) {
+        *self.uses.entry(thread).or_default() += 1;
+    }
+
+    /// Forgets a life of a socket.
+    pub(super) fn forget_life(&mut self, life: Lifetime) {
+        self.lives.remove(&life);
+        self.homeless.remove(&life);
+        self.lifetimes.forget(life);
+    }
+
+    /// Forgets a call; tells its thread, if that makes no more calls and this was the last of them that was known.
+    pub(super) fn forget_call(&mut self, event: EventId, call: &Call) -> Option<ThreadId> {
+        let thread = call.id.thread;
+        if self.open.get(&call.id).is_some_and(|(open, _)| *open == event) {
+            self.open.remove(&call.id);
+            self.lifetimes.give_up(call.id);
+        }
+        if self.last.get(&thread).is_some_and(|(_, last, _)| *last == event) {
+            self.last.remove(&thread);
+        }
+        let uses = self.uses.get_mut(&thread)?;
+        *uses -= 1;
+        if *uses > 0 {
+            return None;
+        }
+        self.uses.remove(&thread);
+        self.ended.remove(&thread).then_some(thread)
+    }
+
+    /// Takes in that a thread makes no more calls: those of its calls that had not returned, and whether none of its calls is known.
+    pub(super) fn end(&mut self, thread: ThreadId) -> (Vec<(EventId, Option<Lifetime>)>, bool) {
+        let ids = CallId { thread, n: 0 }..=CallId { thread, n: u64::MAX };
+        let unreturned: Vec<CallId> = self.open.range(ids).map(|(id, _)| *id).collect();
+        let calls = unreturned.into_iter().filter_map(|id| {
+            self.lifetimes.give_up(id);
+            self.open.remove(&id)
+        });
+        let calls = calls.collect();
+        let is_unknown = !self.uses.contains_key(&thread);
+        if !is_unknown {
+            self.ended.insert(thread);
+        }
+        (calls, is_unknown)
     }
 
     /// Takes in that the ends of a connection were taken for each other.
-    pub(super) fn exchange_ends(&mut self, connection: ConnectionId) {
-        for life in self.lives.values_mut().filter(|life| life.home == Some(connection)) {
-            life.side = life.side.map(Side::peer);
+    pub(super) fn exchange_ends(&mut self, lives: &[Lifetime]) {
+        for life in lives {
+            if let Some(life) = self.lives.get_mut(life) {
+                life.side = life.side.map(Side::peer);
+            }
         }
     }
 }

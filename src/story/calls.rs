@@ -8,7 +8,7 @@ use super::connection::PerConnection;
 use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
 use super::timeline::{Timeline, end};
-use super::{CallEvent, EventId, EventKind, Remark};
+use super::{CallEvent, Diagnosis, EventId, EventKind, Remark};
 use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketEvent, SocketUse};
 use crate::flow::{ConnectionId, Range, Side};
 
@@ -30,6 +30,8 @@ impl Timeline {
         let order = Order { at: Some(at), frame: 0, class: 0 };
         let event = self.events.push(order, Some(at), None, EventKind::Call(Box::new(event)));
         self.unjoined.push(event);
+        self.calls.begin(id.thread);
+        self.past.work(self.process_of(id.thread), &self.events.call(event).call);
         self.calls.open.insert(id, (event, life));
         if let Some(life) = life {
             self.name_side(life, effect);
@@ -55,10 +57,30 @@ impl Timeline {
         self.events.call_mut(event).remark = remark_on(&call);
         self.settle_call(&call, event, life, &lives);
         self.explain_bind(&call, event);
+        if self.past.is_kept() {
+            let process = self.process_of(id.thread);
+            if let Some((what, events)) = self.descriptors.see(process, event, &call) {
+                self.found.push(Diagnosis { what, connection: None, side: None, events });
+            }
+        }
+        let at = call.returned_at();
+        for (used, life) in call.sockets.iter().zip(lives) {
+            if let (Role::Released, Some(life)) = (used.role, life)
+                && let Some(life) = self.calls.lives.get_mut(&life)
+            {
+                life.over = at;
+            }
+        }
     }
 
     /// Joins a call that has returned, or that will not, to the end that it turns out to be of.
-    fn settle_call(&mut self, call: &Call, event: EventId, entered_in: Option<Lifetime>, lives: &[Option<Lifetime>]) {
+    pub(super) fn settle_call(
+        &mut self,
+        call: &Call,
+        event: EventId,
+        entered_in: Option<Lifetime>,
+        lives: &[Option<Lifetime>],
+    ) {
         let effect = call.effect();
         let own = entered_in.or(lives.first().copied().flatten());
         let made = call.sockets.iter().position(|used| used.role == Role::Made);
@@ -91,9 +113,9 @@ impl Timeline {
             _ => {}
         }
         self.move_listener(call, event, own);
-        let life = accepted.or(own);
-        if let Some(life) = life {
-            self.has_returned(life, event, call);
+        match accepted.or(own) {
+            Some(life) => self.has_returned(life, event, call),
+            None => self.calls.lifeless.push_back(event),
         }
     }
 
@@ -161,7 +183,7 @@ impl Timeline {
 
     /// What a call says of the side that its socket is.
     fn name_side(&mut self, life: Lifetime, effect: Effect) {
-        let known = self.calls.lives.entry(life).or_default().side;
+        let known = self.calls.life(life).side;
         match effect {
             Effect::Connect => self.set_side(life, Side::Client),
             Effect::Accept | Effect::Listen => self.set_side(life, Side::Server),
@@ -172,7 +194,7 @@ impl Timeline {
     }
 
     fn set_side(&mut self, life: Lifetime, side: Side) {
-        let life = self.calls.lives.entry(life).or_default();
+        let life = self.calls.life(life);
         if life.side == Some(side) || life.home.is_some() {
             return;
         }
@@ -184,7 +206,7 @@ impl Timeline {
 
     /// Adds a call to a life of a socket.
     fn join_life(&mut self, life: Lifetime, event: EventId) {
-        let known = self.calls.lives.entry(life).or_default();
+        let known = self.calls.life(life);
         known.calls.push(event);
         let (side, home) = (known.side, known.home);
         if side.is_some() {
@@ -206,6 +228,10 @@ impl Timeline {
         let Some(known) = self.calls.lives.get_mut(&life) else { return };
         let Some(side) = known.side else { return };
         known.home = Some(home);
+        self.calls.homeless.remove(&life);
+        if let Some(connection) = self.connections.get_mut(&home) {
+            connection.lives.push(life);
+        }
         let mut calls = known.calls.clone();
         calls.sort_unstable_by_key(|call| (self.events.call(*call).call.entered, *call));
         for call in &calls {

@@ -13,6 +13,7 @@ use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
 use super::{EventId, Why};
+use crate::calls::Lifetime;
 use crate::flow::{Connection, ConnectionId, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Move, State};
@@ -51,6 +52,8 @@ pub(super) struct PerConnection {
     pub(super) strayed: Option<FindingAt>,
     /// Its summary, once it has ended.
     pub(super) summary: Option<Box<Connection>>,
+    /// The lives of sockets that are its ends.
+    pub(super) lives: Vec<Lifetime>,
 }
 
 /// What is known of one end.
@@ -214,6 +217,7 @@ impl PerConnection {
             disagreements_omitted: 0,
             strayed: None,
             summary: None,
+            lives: Vec::new(),
         }
     }
 

@@ -1,11 +1,17 @@
 //! Finds what seems wrong with how programs use their sockets, in a story that is finished.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::descriptors::Descriptors;
 use super::diagnosis::{Diagnosis, Mistake};
-use super::{CallEvent, Event, EventId, EventKind, Remark, SegmentEvent, Story, Why};
-use crate::calls::{Effect, Errno, Op, OptionName, OptionValue, ProcessId, Role, SocketId, SocketOption, ThreadId};
-use crate::flow::{ConnectionId, Range, Side};
+use super::past::{Past, goes_on};
+use super::stalls::stalls;
+use super::{CallEvent, Event, EventId, EventKind, Lookup, Mechanism, Remark, SegmentEvent, Story, Why};
+use crate::calls::{
+    Effect, Errno, How, Op, OptionName, OptionValue, ProcessId, Role, SocketId, SocketOption, ThreadId,
+};
+use crate::flow::{Connection, ConnectionId, Range, Side};
+use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
 
@@ -14,20 +20,59 @@ impl Story {
     ///
     /// Every diagnosis rests on calls; where none were watched there is none.
     pub fn diagnoses(&self) -> Vec<Diagnosis> {
-        if calls(self).next().is_none() {
+        if !self.events.iter().any(|event| matches!(event.kind, EventKind::Call(_))) {
             return Vec::new();
         }
-        let mut finder = Finder { story: self, work: work(self), found: Vec::new() };
-        let lives = lives(self);
-        finder.calls();
+        let scene = Scene {
+            known: self,
+            events: self.events.iter().collect(),
+            connections: self.connections.iter().collect(),
+            past: &self.past,
+            of: None,
+        };
+        scene.diagnoses()
+    }
+}
+
+/// What is looked at.
+pub(super) struct Scene<'a> {
+    pub(super) known: &'a dyn Lookup,
+    /// The events, in order.
+    pub(super) events: Vec<&'a Event>,
+    pub(super) connections: Vec<&'a Connection>,
+    /// What was remembered of events that are not among them any more.
+    pub(super) past: &'a Past,
+    /// The sockets that it is about; the calls of others say what else there was. `None`: all of them.
+    pub(super) of: Option<HashSet<SocketId>>,
+}
+
+impl Scene<'_> {
+    /// What seems wrong, in the order of the first event of each.
+    pub(super) fn diagnoses(self) -> Vec<Diagnosis> {
+        let lives = lives(&self);
+        let mut finder = Finder { work: work(&self), scene: &self, found: Vec::new() };
+        // Where events are forgotten, these calls are looked at as they return.
+        if !self.past.is_kept() {
+            finder.calls();
+        }
         for life in &lives {
-            finder.life(life);
+            if self.is_about(life.socket) {
+                finder.life(life);
+            }
         }
         finder.binds(&lives);
         finder.listeners(&lives);
         finder.transfers();
+        finder.found.extend(stalls(self.known, &self.events));
         finder.found.sort_by_key(|diagnosis| (diagnosis.events.first().copied(), diagnosis.what.name()));
         finder.found
+    }
+
+    fn is_about(&self, socket: Option<SocketId>) -> bool {
+        match &self.of {
+            None => true,
+            Some(of) => socket.is_some_and(|socket| of.contains(&socket)),
+        }
     }
 }
 
@@ -50,15 +95,11 @@ struct Life<'a> {
 }
 
 /// The calls with which each process goes on.
-fn work(story: &Story) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>> {
+fn work(scene: &Scene<'_>) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>> {
     let mut work: HashMap<_, Vec<_>> = HashMap::new();
-    for (event, call) in calls(story) {
-        let goes_on = matches!(
-            call.call.effect(),
-            Effect::Accept | Effect::Connect | Effect::Receive | Effect::Send | Effect::Open
-        );
-        if goes_on {
-            let process = story.threads.get(call.call.thread()).map(|(thread, _)| thread.process);
+    for (event, call) in calls(&scene.events) {
+        if goes_on(&call.call) {
+            let process = scene.known.threads().get(call.call.thread()).map(|(thread, _)| thread.process);
             work.entry(process).or_default().push((event.id, call.call.socket()));
         }
     }
@@ -66,10 +107,12 @@ fn work(story: &Story) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<Socket
 }
 
 /// The lives of all sockets.
-fn lives(story: &Story) -> Vec<Life<'_>> {
+fn lives<'a>(scene: &Scene<'a>) -> Vec<Life<'a>> {
     // A socket that a call makes is there when the call returns; all others are there when their calls are entered.
     let mut moments: Vec<(Timestamp, EventId, usize)> = Vec::new();
-    for (event, call) in calls(story) {
+    let mut by_id: HashMap<EventId, (&'a Event, &'a CallEvent)> = HashMap::new();
+    for (event, call) in calls(&scene.events) {
+        by_id.insert(event.id, (event, call));
         for (place, used) in call.call.sockets.iter().enumerate().filter(|(_, used)| used.socket.is_some()) {
             let at = match used.role {
                 Role::Made => call.call.returned_at().unwrap_or(call.call.entered),
@@ -82,8 +125,7 @@ fn lives(story: &Story) -> Vec<Life<'_>> {
     let mut lives: Vec<Life<'_>> = Vec::new();
     let mut open: HashMap<SocketId, usize> = HashMap::new();
     for (_, id, place) in moments {
-        let event = &story[id];
-        let EventKind::Call(call) = &event.kind else { continue };
+        let Some((event, call)) = by_id.get(&id).copied() else { continue };
         let used = &call.call.sockets[place];
         let Some(socket) = used.socket else { continue };
         if used.role == Role::Made || open.get(&socket).is_none_or(|life| lives[*life].is_over) {
@@ -97,16 +139,16 @@ fn lives(story: &Story) -> Vec<Life<'_>> {
     lives
 }
 
-fn calls(story: &Story) -> impl Iterator<Item = (&Event, &CallEvent)> {
-    story.events.iter().filter_map(|event| match &event.kind {
-        EventKind::Call(call) => Some((event, &**call)),
+fn calls<'a>(events: &[&'a Event]) -> impl Iterator<Item = (&'a Event, &'a CallEvent)> {
+    events.iter().filter_map(|event| match &event.kind {
+        EventKind::Call(call) => Some((*event, &**call)),
         _ => None,
     })
 }
 
-fn segments(story: &Story) -> impl Iterator<Item = (&Event, &SegmentEvent)> {
-    story.events.iter().filter_map(|event| match &event.kind {
-        EventKind::Segment(segment) => Some((event, &**segment)),
+fn segments<'a>(events: &[&'a Event]) -> impl Iterator<Item = (&'a Event, &'a SegmentEvent)> {
+    events.iter().filter_map(|event| match &event.kind {
+        EventKind::Segment(segment) => Some((*event, &**segment)),
         _ => None,
     })
 }
@@ -127,14 +169,14 @@ impl<'a> Life<'a> {
     }
 }
 
-struct Finder<'a> {
-    story: &'a Story,
+struct Finder<'a, 's> {
+    scene: &'s Scene<'a>,
     /// What each process did with which sockets, in order.
     work: HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>>,
     found: Vec<Diagnosis>,
 }
 
-impl<'a> Finder<'a> {
+impl<'a> Finder<'a, '_> {
     fn add(&mut self, what: Mistake, connection: Option<ConnectionId>, side: Option<Side>, mut events: Vec<EventId>) {
         events.sort_unstable();
         events.dedup();
@@ -142,45 +184,16 @@ impl<'a> Finder<'a> {
     }
 
     fn process_of(&self, thread: ThreadId) -> Option<ProcessId> {
-        self.story.threads.get(thread).map(|(thread, _)| thread.process)
+        self.scene.known.threads().get(thread).map(|(thread, _)| thread.process)
     }
 
     /// What a call by itself shows.
     fn calls(&mut self) {
-        let story = self.story;
-        let mut made: HashMap<(Option<ProcessId>, i32), (EventId, bool)> = HashMap::new();
-        let mut closed: HashMap<(Option<ProcessId>, i32), EventId> = HashMap::new();
-        let mut told: BTreeSet<(Option<ProcessId>, i32, Errno)> = BTreeSet::new();
-        for (event, call) in calls(story) {
+        let mut descriptors = Descriptors::default();
+        for (event, call) in calls(&self.scene.events) {
             let process = self.process_of(call.call.thread());
-            let Some(fd) = call.call.fd() else { continue };
-            let (effect, errno) = (call.call.effect(), call.call.errno());
-            match (effect, errno) {
-                (Effect::Open, None) => _ = made.insert((process, fd), (event.id, false)),
-                (_, Some(errno @ Errno(ENOTSOCK))) => {
-                    if told.insert((process, fd, errno)) {
-                        let unused = made.iter().filter(|((of, _), (_, used))| *of == process && !used);
-                        let unused = unused.map(|((_, fd), (event, _))| (*event, *fd)).max();
-                        let evidence = unused.map(|(event, _)| event).into_iter().chain([event.id]).collect();
-                        let what = Mistake::NotASocket { fd, unused: unused.map(|(_, fd)| fd) };
-                        self.add(what, None, None, evidence);
-                    }
-                }
-                (_, Some(errno @ Errno(EBADF))) => {
-                    if let Some(before) = closed.get(&(process, fd))
-                        && told.insert((process, fd, errno))
-                    {
-                        self.add(Mistake::ClosedDescriptor { fd }, None, None, vec![*before, event.id]);
-                    }
-                }
-                _ => {
-                    if let Some((_, used)) = made.get_mut(&(process, fd)) {
-                        *used |= effect != Effect::Exit;
-                    }
-                }
-            }
-            if matches!(effect, Effect::Close | Effect::CloseCopy) && errno.is_none() {
-                closed.insert((process, fd), event.id);
+            if let Some((what, evidence)) = descriptors.see(process, event.id, &call.call) {
+                self.add(what, None, None, evidence);
             }
         }
     }
@@ -191,6 +204,8 @@ impl<'a> Finder<'a> {
         self.endings(life);
         self.ends_of_input(life);
         self.waiters(life);
+        self.half_closes(life);
+        self.address_length(life);
         let bound = life.uses.iter().find(|used| life.effect(used) == Effect::Bind);
         let reuses = |used: &&Use<'_>| {
             let reuse = OptionName::Socket(SocketOption::SO_REUSEADDR);
@@ -224,13 +239,121 @@ impl<'a> Finder<'a> {
             };
             let what = match errno {
                 Some(Errno::ECONNREFUSED) => Mistake::Refused,
-                Some(Errno::ETIMEDOUT) => Mistake::ConnectTimedOut,
+                Some(Errno::ETIMEDOUT) => Mistake::ConnectTimedOut { syns: self.syns(used.connection) },
                 Some(Errno(EADDRNOTAVAIL)) if !is_bound => Mistake::PortsUsedUp,
                 _ => continue,
             };
             let evidence = connect.into_iter().chain([used.event]).chain(used.call.completed_by).collect();
             self.add(what, used.connection, used.call.side, evidence);
         }
+    }
+
+    /// How many SYNs a client sent, where segments were captured.
+    fn syns(&self, of: Option<ConnectionId>) -> Option<u64> {
+        let of = of?;
+        let is_one = |(event, segment): &(&Event, &SegmentEvent)| {
+            event.connection == Some(of)
+                && segment.segment.flags.contains(Flags::SYN)
+                && !segment.segment.flags.contains(Flags::ACK)
+        };
+        Some(segments(&self.scene.events).filter(is_one).count() as u64)
+    }
+
+    /// What came after it had ended its own direction.
+    fn half_closes(&mut self, life: &Life<'a>) {
+        let is_end = |used: &&Use<'_>| life.effect(used) == Effect::ShutdownWrite && used.call.call.errno().is_none();
+        let Some(shutdown) = life.uses.iter().find(is_end) else { return };
+        let Op::Shutdown { how: How::SHUT_WR } = shutdown.call.call.op else { return };
+        let later = life.uses.iter().filter(|used| used.event > shutdown.event);
+        let later: Vec<_> = later
+            .filter(|used| used.call.call.effect() == Effect::Receive && used.call.call.octets() > Some(0))
+            .collect();
+        if let Some(last) = later.last() {
+            let received = later.iter().filter_map(|used| used.call.call.octets()).sum();
+            let evidence = vec![shutdown.event, last.event];
+            self.add(Mistake::HalfClosed { received }, shutdown.connection, shutdown.call.side, evidence);
+        }
+    }
+
+    /// An accept that had to say whose connection it took, and was not told how much room there is for that.
+    fn address_length(&mut self, life: &Life<'a>) {
+        let mut listen = None;
+        for used in &life.uses {
+            let call = &used.call.call;
+            match (life.effect(used), call.errno(), &call.op) {
+                (Effect::Listen, None, _) => listen = Some(used.event),
+                (Effect::ShutdownRead | Effect::ShutdownWrite, ..) => listen = None,
+                (Effect::Accept, Some(Errno(EINVAL)), Op::Accept { flags: None }) => {
+                    if let Some(listen) = listen {
+                        self.add(Mistake::AddressLength, None, Some(Side::Server), vec![listen, used.event]);
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Connections that a listening socket had no room for.
+    fn queue(&mut self, listen: &Use<'a>, uses: &[Use<'a>]) {
+        let (Op::Listen { backlog }, Some(local)) = (&listen.call.call.op, listen.call.call.local()) else { return };
+        let here: BTreeSet<ConnectionId> = self
+            .scene
+            .connections
+            .iter()
+            .filter(|of| of.server.port() == local.port())
+            .filter(|of| local.ip().is_unspecified() || local.ip().to_canonical() == of.server.ip())
+            .map(|of| of.id)
+            .collect();
+        let repeats: Vec<(ConnectionId, EventId, EventId)> = here
+            .iter()
+            .filter_map(|id| {
+                let mut own = segments(&self.scene.events).filter(|(event, _)| event.connection == Some(*id));
+                let (first, _) = own.next()?;
+                let repeated = own.find(|(_, segment)| {
+                    segment.segment.flags.contains(Flags::SYN)
+                        && segment.cause.kernel == Some(Mechanism::RetransmissionTimeout)
+                })?;
+                Some((*id, first.id, repeated.0.id))
+            })
+            .collect();
+        if repeats.is_empty() {
+            return;
+        }
+        // Those that are complete, and those that were accepted.
+        let mut changes: Vec<(Timestamp, i64)> = Vec::new();
+        for event in &self.scene.events {
+            if let (EventKind::Transition(moved), Some(at)) = (&event.kind, event.at)
+                && moved.side == Side::Server
+                && moved.to == State::Established
+                && event.connection.is_some_and(|connection| here.contains(&connection))
+            {
+                changes.push((at, 1));
+            }
+        }
+        let accepted = uses.iter().filter(|used| used.call.call.effect() == Effect::Accept);
+        changes.extend(
+            accepted
+                .filter(|used| used.call.call.errno().is_none())
+                .filter_map(|used| Some((used.call.call.returned_at()?, -1))),
+        );
+        let waited = |at: Option<Timestamp>| {
+            changes.iter().filter(|(changed, _)| at.is_some_and(|at| *changed <= at)).map(|(_, by)| by).sum::<i64>()
+        };
+        let full: Vec<_> = repeats
+            .into_iter()
+            .filter(|(_, first, _)| {
+                let at = self.scene.known.find(*first).and_then(|event| event.at);
+                waited(at) > i64::from(*backlog)
+            })
+            .collect();
+        if full.is_empty() {
+            return;
+        }
+        let what = Mistake::AcceptQueueFull { backlog: *backlog, connections: full.len() as u64 };
+        let named = full.iter().take(MOST_NAMED / 2).flat_map(|(_, first, again)| [*first, *again]);
+        let evidence = [listen.event].into_iter().chain(named).collect();
+        self.add(what, None, Some(Side::Server), evidence);
     }
 
     /// How it was closed.
@@ -326,9 +449,10 @@ impl<'a> Finder<'a> {
         let process = self.process_of(first.call.call.thread());
         let work = self.work.get(&process).map_or(&[][..], Vec::as_slice);
         let later = work.partition_point(|(event, _)| *event <= first.event);
-        let went_on = work[later..].iter().find(|(_, socket)| *socket != life.socket).copied();
-        if let Some((event, _)) = went_on {
-            let evidence = [first.event, event].into_iter().chain(first.call.completed_by).collect();
+        let went_on = work[later..].iter().find(|(_, socket)| *socket != life.socket).map(|(event, _)| *event);
+        let learnt = first.call.call.returned_at();
+        if went_on.is_some() || self.scene.past.went_on(process, life.socket, learnt) {
+            let evidence = [first.event].into_iter().chain(went_on).chain(first.call.completed_by).collect();
             self.add(Mistake::CloseWaitLeak, at, side, evidence);
         }
     }
@@ -356,15 +480,15 @@ impl<'a> Finder<'a> {
 
     /// Ports that could not be bound.
     fn binds(&mut self, lives: &[Life<'a>]) {
-        for (event, call) in calls(self.story) {
+        for (event, call) in calls(&self.scene.events) {
             let Op::Bind { address: Some(asked) } = call.call.op else { continue };
-            if call.call.errno() != Some(Errno::EADDRINUSE) {
+            if call.call.errno() != Some(Errno::EADDRINUSE) || !self.scene.is_about(call.call.socket()) {
                 continue;
             }
             let port = asked.port();
             if let Some(Remark::PortHeld { connection, .. }) = call.remark {
-                let last =
-                    self.story.events.iter().rev().find(|of| of.connection == Some(connection) && of.id < event.id);
+                let its = |of: &&&Event| of.connection == Some(connection) && of.id < event.id;
+                let last = self.scene.events.iter().rev().find(its);
                 let evidence = last.map(|last| last.id).into_iter().chain([event.id]).collect();
                 self.add(Mistake::PortInTimeWait { port, holder: connection }, None, None, evidence);
                 continue;
@@ -389,22 +513,28 @@ impl<'a> Finder<'a> {
     /// Listening sockets that were closed with connections in their queues.
     fn listeners(&mut self, lives: &[Life<'a>]) {
         let watched: BTreeSet<(ConnectionId, Side)> =
-            calls(self.story).filter_map(|(event, call)| event.connection.zip(call.side)).collect();
+            calls(&self.scene.events).filter_map(|(event, call)| event.connection.zip(call.side)).collect();
         let mut first_segments: HashMap<ConnectionId, EventId> = HashMap::new();
-        for (event, _) in segments(self.story) {
+        for (event, _) in segments(&self.scene.events) {
             if let Some(connection) = event.connection {
                 first_segments.entry(connection).or_insert(event.id);
             }
         }
-        for life in lives {
+        for life in lives.iter().filter(|life| self.scene.is_about(life.socket)) {
             let listen =
                 life.uses.iter().find(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none());
             let closed = life.uses.iter().find(|used| used.role == Role::Released);
+            // The latest one says how much room there is.
+            let latest =
+                life.uses.iter().rfind(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none());
+            if let Some(latest) = latest {
+                self.queue(latest, &life.uses);
+            }
             let (Some(listen), Some(closed)) = (listen, closed) else { continue };
             let Some(local) = listen.call.call.local() else { continue };
             let (from, to) = (listen.call.call.entered, closed.call.call.returned_at());
             let left: Vec<EventId> = self
-                .story
+                .scene
                 .connections
                 .iter()
                 .filter(|connection| {
@@ -417,8 +547,14 @@ impl<'a> Finder<'a> {
                 })
                 .filter_map(|connection| first_segments.get(&connection.id).copied())
                 .collect();
-            if !left.is_empty() {
-                let connections = left.len() as u64;
+            // An accept that failed so has taken one all the same.
+            let is_taken = |used: &&Use<'_>| {
+                used.call.call.effect() == Effect::Accept && used.call.call.errno() == Some(Errno(EINVAL))
+            };
+            let taken = life.uses.iter().filter(is_taken).count();
+            let left: Vec<EventId> = left.into_iter().skip(taken).collect();
+            let connections = left.len() as u64 + self.scene.past.never_accepted(local, from, to);
+            if connections > 0 {
                 let evidence =
                     [listen.event, closed.event].into_iter().chain(left.into_iter().take(MOST_NAMED)).collect();
                 self.add(Mistake::NeverAccepted { connections }, None, Some(Side::Server), evidence);
@@ -428,8 +564,7 @@ impl<'a> Finder<'a> {
 
     /// What became of the octets.
     fn transfers(&mut self) {
-        let story = self.story;
-        for (event, segment) in segments(story) {
+        for (event, segment) in segments(&self.scene.events) {
             if !segment.segment.flags.contains(Flags::RST) || segment.cause.calls.is_empty() {
                 continue;
             }
@@ -444,7 +579,7 @@ impl<'a> Finder<'a> {
         }
         // The transfers of each end, in the order of their positions.
         let mut ends: BTreeMap<(ConnectionId, Side), [Vec<Moved<'_>>; 2]> = BTreeMap::new();
-        for (event, call) in calls(story) {
+        for (event, call) in calls(&self.scene.events) {
             let (Some(connection), Some(side), Some(range)) = (event.connection, call.side, call.stream) else {
                 continue;
             };
@@ -536,10 +671,9 @@ impl Moved<'_> {
     }
 }
 
-/// ENOTSOCK, EBADF and EADDRNOTAVAIL, whose numbers are the same on all machines that are supported (asm-generic/errno.h).
-const ENOTSOCK: i32 = 88;
-const EBADF: i32 = 9;
+/// EADDRNOTAVAIL and EINVAL, whose numbers are the same on all machines that are supported (asm-generic/errno.h).
 const EADDRNOTAVAIL: i32 = 99;
+const EINVAL: i32 = 22;
 /// How many receives of 0 in a row are no accident.
 const BUSY: usize = 10;
 /// How long a descriptor is kept by whoever does not use it, at least: less is how processes happen to be scheduled after a fork.

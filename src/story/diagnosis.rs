@@ -3,6 +3,7 @@
 use super::EventId;
 use crate::calls::Errno;
 use crate::flow::{ConnectionId, Side};
+use crate::time::Span;
 
 /// Something that a program does and may not want, with its evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +36,10 @@ pub enum Mistake {
     /// A connect ended with ECONNREFUSED.
     Refused,
     /// A connect ended with ETIMEDOUT.
-    ConnectTimedOut,
+    ConnectTimedOut {
+        /// How many SYNs were seen; `None` where no packets were captured.
+        syns: Option<u64>,
+    },
     /// A connect found no free port: EADDRNOTAVAIL without a bind before.
     PortsUsedUp,
     /// A close reset the connection, as octets were unread.
@@ -119,6 +123,44 @@ pub enum Mistake {
         /// How many octets were sent.
         sent: u64,
     },
+    /// An accept of a socket that listens failed with EINVAL, and nothing had shut that down: the length of the address was negative.
+    AddressLength,
+    /// SYNs, or the ends of handshakes, were not answered while more connections waited for accept than `listen` had asked for.
+    AcceptQueueFull {
+        /// What `listen` had asked for.
+        backlog: i32,
+        /// How many connections had to try again.
+        connections: u64,
+    },
+    /// The window of an end was closed for at least 200 ms: its program did not read.
+    ZeroWindowStall {
+        /// For how long.
+        lasted: Span,
+        /// Whether it was opened again.
+        opened: bool,
+    },
+    /// Octets waited for the acknowledgement of those before (Nagle's algorithm), which the peer held back.
+    NagleDelayedAck {
+        /// For how long, after the send had returned.
+        waited: Span,
+    },
+    /// The octets of several sends went in one segment.
+    SendsMerged {
+        /// Of how many.
+        sends: u64,
+    },
+    /// A send took less than it was offered.
+    ShortWrite {
+        /// How many octets it was offered.
+        offered: u64,
+        /// How many it took.
+        wrote: u64,
+    },
+    /// An end shut down sending, and received octets afterwards.
+    HalfClosed {
+        /// How many.
+        received: u64,
+    },
 }
 
 /// How much a diagnosis matters.
@@ -166,6 +208,13 @@ impl Mistake {
         "cut_at_zero",
         "beyond_the_received",
         "zeros_sent",
+        "address_length",
+        "accept_queue_full",
+        "zero_window_stall",
+        "nagle_delayed_ack",
+        "sends_merged",
+        "short_write",
+        "half_closed",
     ];
 
     /// Its name in machine-readable output.
@@ -174,7 +223,7 @@ impl Mistake {
             Self::NotASocket { .. } => "not_a_socket",
             Self::ClosedDescriptor { .. } => "closed_descriptor",
             Self::Refused => "refused",
-            Self::ConnectTimedOut => "connect_timed_out",
+            Self::ConnectTimedOut { .. } => "connect_timed_out",
             Self::PortsUsedUp => "ports_used_up",
             Self::UnreadAtClose { .. } => "unread_at_close",
             Self::LingerZero => "linger_zero",
@@ -194,15 +243,26 @@ impl Mistake {
             Self::CutAtZero { .. } => "cut_at_zero",
             Self::BeyondTheReceived { .. } => "beyond_the_received",
             Self::ZerosSent { .. } => "zeros_sent",
+            Self::AddressLength => "address_length",
+            Self::AcceptQueueFull { .. } => "accept_queue_full",
+            Self::ZeroWindowStall { .. } => "zero_window_stall",
+            Self::NagleDelayedAck { .. } => "nagle_delayed_ack",
+            Self::SendsMerged { .. } => "sends_merged",
+            Self::ShortWrite { .. } => "short_write",
+            Self::HalfClosed { .. } => "half_closed",
         }
     }
 
     /// How much it matters.
     pub const fn weight(&self) -> Weight {
         match self {
-            Self::ClosedByExit | Self::MessageSplit | Self::MessagesJoined { .. } | Self::ZerosSent { .. } => {
-                Weight::Note
-            }
+            Self::ClosedByExit
+            | Self::MessageSplit
+            | Self::MessagesJoined { .. }
+            | Self::ZerosSent { .. }
+            | Self::SendsMerged { .. }
+            | Self::ShortWrite { .. }
+            | Self::HalfClosed { .. } => Weight::Note,
             _ => Weight::Fault,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops;
 
+use super::past::Past;
 use super::point::{Point, PointSighting, Sense};
 use super::{Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
@@ -35,6 +36,15 @@ pub struct Story {
     pub totals: Totals,
     /// How many joins of calls and segments were left out, at least: octets that are sent again and again are joined in proportion.
     pub joins_omitted: u64,
+    /// What is remembered of events that were forgotten.
+    pub(crate) past: Past,
+}
+
+impl Story {
+    /// A story without events.
+    pub fn of_connections(connections: Vec<Connection>) -> Self {
+        Self { connections, ..Self::default() }
+    }
 }
 
 impl ops::Index<EventId> for Story {

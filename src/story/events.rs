@@ -1,6 +1,6 @@
 //! The events of a timeline in the order of their birth, and what has become of them since they were looked at last.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{CallEvent, Event, EventId, EventKind, Phase, SegmentEvent, TransitionEvent};
 use crate::flow::ConnectionId;
@@ -8,12 +8,14 @@ use crate::time::Timestamp;
 
 /// Events by their ids, each with its place in the order of time.
 ///
-/// They lie in chunks: one whose events were all forgotten is freed.
+/// They lie in chunks: one whose events were nearly all forgotten is freed, and those that are left of it lie elsewhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Option<Box<Chunk>>>,
     /// How many chunks before the first of these are gone.
     gone: usize,
+    /// What is left of the chunks that were freed.
+    left: BTreeMap<EventId, Slot>,
     /// How many events were ever born.
     born: usize,
     withdrawn: BTreeSet<EventId>,
@@ -89,9 +91,9 @@ impl Events {
         if (id.0 as usize).is_multiple_of(CHUNK) {
             // Most captures are small.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
-            self.chunks.push_back(Chunk { slots: Vec::with_capacity(room), left: 0 });
+            self.chunks.push_back(Some(Box::new(Chunk { slots: Vec::with_capacity(room), left: 0 })));
         }
-        if let Some(last) = self.chunks.back_mut() {
+        if let Some(Some(last)) = self.chunks.back_mut() {
             last.slots.push(Some(Slot { event: Event { id, at, connection, phase: Phase::SetUp, kind }, order }));
             last.left += 1;
         }
@@ -104,16 +106,20 @@ impl Events {
     }
 
     fn slot(&self, id: EventId) -> Option<&Slot> {
-        let chunk = (id.0 as usize / CHUNK).checked_sub(self.gone)?;
-        self.chunks.get(chunk)?.slots.get(id.0 as usize % CHUNK)?.as_ref()
+        let chunk = (id.0 as usize / CHUNK).checked_sub(self.gone).and_then(|chunk| self.chunks.get(chunk)?.as_ref());
+        match chunk {
+            Some(chunk) => chunk.slots.get(id.0 as usize % CHUNK)?.as_ref(),
+            None => self.left.get(&id),
+        }
     }
 
     fn slot_mut(&mut self, id: EventId) -> &mut Slot {
-        let chunk = id.0 as usize / CHUNK - self.gone;
-        match &mut self.chunks[chunk].slots[id.0 as usize % CHUNK] {
-            Some(slot) => slot,
-            None => unreachable!("{FORGOTTEN}"),
-        }
+        let chunk = (id.0 as usize / CHUNK).checked_sub(self.gone);
+        let slot = match chunk.and_then(|chunk| self.chunks.get_mut(chunk)?.as_mut()) {
+            Some(chunk) => chunk.slots.get_mut(id.0 as usize % CHUNK).and_then(Option::as_mut),
+            None => self.left.get_mut(&id),
+        };
+        slot.expect(FORGOTTEN)
     }
 
     pub(super) fn event(&self, id: EventId) -> &Event {
@@ -193,36 +199,47 @@ impl Events {
 
     /// Frees an event of which nothing more will be said; nobody may ask for it any more.
     pub(super) fn forget(&mut self, id: EventId) {
-        let Some(chunk) = (id.0 as usize / CHUNK).checked_sub(self.gone) else { return };
-        let Some(chunk) = self.chunks.get_mut(chunk) else { return };
-        let Some(slot) = chunk.slots.get_mut(id.0 as usize % CHUNK) else { return };
-        if slot.take().is_some() {
-            chunk.left -= 1;
-            self.withdrawn.remove(&id);
-            self.amended.remove(&id);
+        self.withdrawn.remove(&id);
+        self.amended.remove(&id);
+        let place = (id.0 as usize / CHUNK).checked_sub(self.gone);
+        let Some(chunk) = place.and_then(|place| self.chunks.get_mut(place)) else {
+            self.left.remove(&id);
+            return;
+        };
+        let Some(known) = chunk else {
+            self.left.remove(&id);
+            return;
+        };
+        known.left -= usize::from(known.slots.get_mut(id.0 as usize % CHUNK).and_then(Option::take).is_some());
+        if known.left <= FEW && known.slots.len() == CHUNK {
+            let slots = std::mem::take(&mut known.slots);
+            self.left.extend(slots.into_iter().flatten().map(|slot| (slot.event.id, slot)));
+            *chunk = None;
         }
-        if chunk.left == 0 && chunk.slots.len() == CHUNK {
-            chunk.slots = Vec::new();
-        }
-        while self.chunks.front().is_some_and(|first| first.left == 0 && first.slots.capacity() == 0) {
+        while let Some(None) = self.chunks.front() {
             self.chunks.pop_front();
             self.gone += 1;
         }
     }
 
-    /// For how many events there is memory taken.
-    pub(super) fn held(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.slots.len()).sum()
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        // Those that are left are older than most.
+        self.left.values().chain(self.chunks.iter().flatten().flat_map(|chunk| &chunk.slots).flatten())
     }
 
     /// How many events are not forgotten.
     pub(super) fn standing(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.left).sum()
+        self.left.len() + self.chunks.iter().flatten().map(|chunk| chunk.left).sum::<usize>()
     }
 
-    /// The connection of the oldest event that belongs to one and is not forgotten.
+    /// For how many events there is memory taken.
+    pub(super) fn held(&self) -> usize {
+        self.left.len() + self.chunks.iter().flatten().map(|chunk| chunk.slots.len()).sum::<usize>()
+    }
+
+    /// The connection of the oldest event that belongs to one and is not forgotten, or nearly so.
     pub(super) fn oldest(&self) -> Option<ConnectionId> {
-        self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten().find_map(|slot| slot.event.connection)
+        self.slots().find_map(|slot| slot.event.connection)
     }
 
     /// What has become of them since this was asked last, all of which happened by then.
@@ -233,32 +250,58 @@ impl Events {
     }
 
     /// The events that stand, numbered from 0 in the order of time, and the new number of each.
-    pub(super) fn in_order(self) -> (Vec<Event>, Vec<Option<EventId>>) {
-        let slots = || self.chunks.iter().flat_map(|chunk| &chunk.slots).flatten();
-        let first = slots().filter_map(|slot| slot.order.at).min();
-        let mut places: Vec<EventId> = slots().map(|slot| slot.event.id).collect();
+    pub(super) fn in_order(self) -> (Vec<Event>, Numbers) {
+        let first = self.slots().filter_map(|slot| slot.order.at).min();
+        let mut places: Vec<EventId> = self.slots().map(|slot| slot.event.id).collect();
+        let mut numbers = match places.len() == self.born {
+            true => Numbers::All(vec![None; self.born]),
+            false => Numbers::Some(HashMap::with_capacity(places.len())),
+        };
         places.retain(|id| !self.withdrawn.contains(id));
         places.sort_unstable_by_key(|id| {
             let order = self.order(*id);
             (order.at.or(first), order.frame, order.class, *id)
         });
-        let mut numbers = vec![None; self.born];
         for (number, id) in (0..).zip(&places) {
-            numbers[id.0 as usize] = Some(EventId(number));
+            match &mut numbers {
+                Numbers::All(numbers) => numbers[id.0 as usize] = Some(EventId(number)),
+                Numbers::Some(numbers) => _ = numbers.insert(*id, EventId(number)),
+            }
         }
         let mut events = Vec::with_capacity(places.len());
         drop(places);
         // Each chunk is freed as its events go over.
-        for chunk in self.chunks {
-            let slots = chunk.slots.into_iter().flatten();
-            events.extend(slots.map(|slot| slot.event).filter(|event| numbers[event.id.0 as usize].is_some()));
+        let stands = |event: &Event| numbers.of(event.id).is_some();
+        events.extend(self.left.into_values().map(|slot| slot.event).filter(stands));
+        for chunk in self.chunks.into_iter().flatten() {
+            events.extend(chunk.slots.into_iter().flatten().map(|slot| slot.event).filter(stands));
         }
-        events.sort_unstable_by_key(|event| numbers[event.id.0 as usize]);
+        events.sort_unstable_by_key(|event| numbers.of(event.id));
         (events, numbers)
+    }
+}
+
+/// The numbers of events in a finished output, by their ids.
+pub(super) enum Numbers {
+    /// Of all that were ever born.
+    All(Vec<Option<EventId>>),
+    /// Of those that were not forgotten.
+    Some(HashMap<EventId, EventId>),
+}
+
+impl Numbers {
+    /// The number of an event that stands.
+    pub(super) fn of(&self, id: EventId) -> Option<EventId> {
+        match self {
+            Self::All(numbers) => numbers.get(id.0 as usize).copied().flatten(),
+            Self::Some(numbers) => numbers.get(&id).copied(),
+        }
     }
 }
 
 /// How many events lie together.
 const CHUNK: usize = 512;
+/// Of a chunk of which no more than so many are left the rest is freed.
+const FEW: usize = 64;
 /// What is wrong where an event is asked for that was forgotten.
 const FORGOTTEN: &str = "nobody asks for what was forgotten";

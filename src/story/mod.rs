@@ -9,6 +9,7 @@ mod cause;
 mod classify;
 mod completion;
 mod connection;
+mod descriptors;
 mod diagnoses;
 mod diagnosis;
 mod edge;
@@ -16,11 +17,13 @@ mod end_calls;
 mod event;
 mod events;
 mod fanout;
+mod forgetting;
 mod ground;
 mod join;
 mod link;
 mod lookup;
 mod order;
+mod past;
 mod path;
 mod phases;
 mod point;
@@ -30,6 +33,7 @@ mod samples;
 pub(crate) mod script;
 mod sightings;
 mod sorter;
+mod stalls;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -47,6 +51,7 @@ pub use event::{
     TimerEvent, TransitionEvent,
 };
 pub use events::{Changes, Order};
+pub use forgetting::Forgettable;
 pub use join::{Join, Mechanism};
 pub use lookup::Lookup;
 pub use point::{Passing, Point, PointSighting, Sense};

@@ -7,7 +7,7 @@ use super::{Event, EventId, EventKind};
 pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
     let (mut events, numbers) = events.in_order();
     let births = events.iter().map(|event| event.id).collect();
-    number_by_place(&mut events, |id| numbers.get(id.0 as usize).copied().flatten());
+    number_by_place(&mut events, |id| numbers.of(id));
     (events, births)
 }
 

@@ -182,7 +182,7 @@ impl Timeline {
                 EventKind::Kernel(kernel) => kernel.side = kernel.side.peer(),
             }
         }
-        self.calls.exchange_ends(id);
+        self.calls.exchange_ends(&connection.lives);
     }
 
     /// A segment moves an end.

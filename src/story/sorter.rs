@@ -1,10 +1,10 @@
 //! Puts the words of all witnesses in order of time, and waits no longer for a late one than it must.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::witnessed::{Moment, Witnessed};
-use crate::calls::CallId;
+use crate::calls::{CallId, ThreadId};
 use crate::time::{Span, Timestamp};
 
 /// A bounded sorter: it holds a word until all that were spoken [`Sorter::LONGEST`] later may have come, or until too many wait.
@@ -19,7 +19,7 @@ pub struct Sorter {
     /// When the last sighting was.
     seen: Option<Timestamp>,
     /// When the calls were entered that have not returned.
-    open: HashMap<CallId, Timestamp>,
+    open: BTreeMap<CallId, Timestamp>,
     /// The last word that was let go.
     gone: Option<Moment>,
     put: u64,
@@ -53,7 +53,7 @@ impl Sorter {
             waiting: BinaryHeap::new(),
             now: None,
             seen: None,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             gone: None,
             put: 0,
             most: most.max(1),
@@ -95,6 +95,13 @@ impl Sorter {
     /// Takes in that so much time has passed, though nobody may have spoken.
     pub fn pass(&mut self, now: Timestamp) {
         self.now = self.now.max(Some(now));
+    }
+
+    /// Takes in that a thread makes no more calls: those that have not returned will not.
+    pub fn end_thread(&mut self, thread: ThreadId) {
+        let ids = CallId { thread, n: 0 }..=CallId { thread, n: u64::MAX };
+        let open: Vec<CallId> = self.open.range(ids).map(|(call, _)| *call).collect();
+        open.iter().for_each(|call| _ = self.open.remove(call));
     }
 
     /// The next word that need not wait any longer.

@@ -8,12 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::binds::Waits;
 use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
+use super::descriptors::Descriptors;
 use super::events::{Changes, Events, Order};
+use super::past::Past;
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::unseen::{Early, Unseen};
 use super::witnessed::Moment;
-use super::{Cause, EventId, Evidence, Join, Point, Sighting, Story, Trace, Witnessed};
+use super::{Cause, Diagnosis, EventId, Evidence, Join, Point, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -43,7 +45,7 @@ pub struct Timeline {
     /// Events that belonged to no connection when they were born.
     pub(super) unjoined: Vec<EventId>,
     /// How many of these have got their phases, and by which bounds.
-    phased: (usize, Bounds),
+    pub(super) phased: (usize, Bounds),
     /// What the link did to segments that were not seen yet.
     pub(super) unseen: Unseen,
     /// What the kernel said of connections before their first segments were seen.
@@ -54,6 +56,16 @@ pub struct Timeline {
     pub(super) threads: Threads,
     /// Where segments are captured, as far as that is known before the end.
     pub(super) points: Vec<Point>,
+    /// What is remembered of what was forgotten.
+    pub(super) past: Past,
+    /// What processes did with their descriptors, where calls are looked at as they return.
+    pub(super) descriptors: Descriptors,
+    /// The bounds of all that was forgotten.
+    pub(super) past_bounds: Bounds,
+    /// Events of no connection were forgotten, and are still in the list of them.
+    pub(super) unjoined_is_stale: bool,
+    /// What was found of calls as they returned, and not told.
+    pub(super) found: Vec<Diagnosis>,
     /// When the last word was spoken.
     pub(super) until: Option<Timestamp>,
 }
@@ -110,8 +122,12 @@ impl Timeline {
             connection.judge(&mut self.events);
             bounds_changed |= connection.set_phases(&mut self.events);
         }
-        for path in self.listeners.values_mut().filter(|path| !path.is_settled()) {
-            self.unjoined.extend(path.judge(&mut self.events, None, None).born);
+        for (life, path) in self.listeners.iter_mut().filter(|(_, path)| !path.is_settled()) {
+            let born = path.judge(&mut self.events, None, None).born;
+            if let Some(life) = self.calls.lives.get_mut(life) {
+                life.moves.extend(&born);
+            }
+            self.unjoined.extend(born);
         }
         self.set_phases_of_unjoined(bounds_changed);
         self.events.changes(self.until)
@@ -133,9 +149,7 @@ impl Timeline {
     ///
     /// A table that is older than the one known says nothing new: threads that begin at the same time may each tell of theirs.
     pub fn know_threads(&mut self, threads: Threads) {
-        if threads.threads().len() > self.threads.threads().len() {
-            self.threads = threads;
-        }
+        self.threads.learn(threads);
     }
 
     /// Makes known where segments are captured: the next places after those that are known.
@@ -180,8 +194,9 @@ impl Timeline {
     ///
     /// If segments of it are seen all the same, it begins anew.
     pub fn forget(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(&id) else { return };
         self.stale.remove(&id);
+        self.past_bounds = self.past_bounds.around(connection.bounds);
         self.ends.forget(id);
         let ends = sorted([connection.client, connection.server]);
         if self.time_waits.get(&ends).is_some_and(|(waiting, _)| *waiting == id) {
@@ -190,15 +205,12 @@ impl Timeline {
         for (side, end) in [(Side::Client, connection.client), (Side::Server, connection.server)] {
             self.waits.forget(side, end.port(), id);
         }
+        connection.lives.iter().for_each(|life| self.calls.forget_life(*life));
+        self.forget_events(&std::mem::take(&mut connection.events));
         let events = &self.events;
-        self.calls.forget(id, |call| events.find(call).is_some_and(|event| event.connection == Some(id)));
-        let phased = self.phased.0;
-        let gone = |event: &EventId| events.find(*event).is_none_or(|event| event.connection == Some(id));
-        self.phased.0 -= self.unjoined[..phased].iter().filter(|event| gone(event)).count();
-        self.unjoined.retain(|event| !gone(event));
-        connection.events.iter().for_each(|event| self.events.forget(*event));
-        let events = &self.events;
-        self.unseen.forget(|event| events.find(event).is_some());
+        if !self.unseen.is_empty() {
+            self.unseen.forget(|event| events.find(event).is_some());
+        }
     }
 
     /// Ends it: its events numbered in order of time, with the summaries of its connections.
@@ -206,7 +218,10 @@ impl Timeline {
     /// `connections` are the summaries of those that were not told to have ended; `threads` made the calls.
     pub fn finish(mut self, mut connections: Vec<Connection>, threads: Threads, totals: Totals) -> Story {
         self.close();
-        let Self { events, connections: mut known, ends, calls, waits, unjoined, points, .. } = self;
+        let Self { events, connections: mut known, ends, calls, waits, unjoined, points, past, threads: own, .. } =
+            self;
+        let mut threads = threads;
+        threads.learn(own);
         let mut joins_omitted = 0;
         connections.extend(known.values_mut().filter_map(|known| known.summary.take()).map(|summary| *summary));
         for connection in &mut connections {
@@ -220,7 +235,7 @@ impl Timeline {
         drop(known);
         drop((ends, calls, waits, unjoined));
         let (events, births) = super::order::renumbered(events);
-        Story { events, births, connections, threads, points, totals, joins_omitted }
+        Story { events, births, connections, threads, points, totals, joins_omitted, past }
     }
 
     /// Gives the events of no connection their phases: by what all connections do together.
@@ -228,9 +243,14 @@ impl Timeline {
         if self.unjoined.is_empty() {
             return;
         }
+        if std::mem::take(&mut self.unjoined_is_stale) {
+            self.phased.0 = 0;
+            let events = &self.events;
+            self.unjoined.retain(|event| events.find(*event).is_some());
+        }
         if bounds_changed {
-            let all = self.connections.values().map(|connection| connection.bounds).reduce(Bounds::around);
-            let all = all.unwrap_or_default();
+            let all = self.connections.values().map(|connection| connection.bounds);
+            let all = all.fold(self.past_bounds, Bounds::around);
             if all != self.phased.1 {
                 self.phased = (0, all);
             }
@@ -269,6 +289,9 @@ impl Timeline {
         };
         let born = self.listeners.entry(life).or_default().step(&mut self.events, None, moved);
         self.unjoined.push(born);
+        let known = self.calls.life(life);
+        known.moves.push(born);
+        known.listened = true;
     }
 
     /// The connection whose SYN this `connect` sent.

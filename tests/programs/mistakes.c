@@ -391,6 +391,112 @@ static void play(const char *name) {
         end(server);
         close(server);
         close(listener);
+    } else if (!strcmp(name, "length")) {
+        listener = listening();
+        client = connected();
+        struct sockaddr_in from;
+        // What a variable that was never set may hold.
+        socklen_t never_set = (socklen_t)-1;
+        must(accept(listener, (struct sockaddr *)&from, &never_set) == -1 && errno == EINVAL, "accept");
+        end(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "queue_full")) {
+        listener = listening();
+        must(listen(listener, 0) == 0, "listen");
+        client = connected();
+        int second = socket(AF_INET, SOCK_STREAM, 0), tries = 1;
+        must(setsockopt(second, IPPROTO_TCP, TCP_SYNCNT, &tries, sizeof tries) == 0, "TCP_SYNCNT");
+        must(connect(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == ETIMEDOUT, "connect");
+        close(second);
+        server = accept(listener, 0, 0);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "closed_window")) {
+        pair();
+        static char much[1 << 24];
+        ssize_t took = send(client, much, sizeof much, MSG_DONTWAIT);
+        must(took > 0 && took < (ssize_t)sizeof much, "send");
+        struct tcp_info info;
+        do {
+            poll(0, 0, 50);
+            socklen_t size = sizeof info;
+            must(getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0, "TCP_INFO");
+        } while (info.tcpi_probes == 0);
+        poll(0, 0, 100);
+        take(server, took);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "held_back")) {
+        pair();
+        int ways[2], there[2];
+        must(pipe(ways) == 0 && pipe(there) == 0, "pipe");
+        pid_t child = fork();
+        if (child == 0) {
+            close(client);
+            close(listener);
+            take(server, 10);
+            must(send(server, "0123456789", 10, 0) == 10, "send");
+            must(read(there[0], room, 1) == 1, "read");
+            must(recv(server, room, 40, MSG_WAITALL) == 40, "recv");
+            must(write(ways[1], "x", 1) == 1, "write");
+            end(server);
+            close(server);
+            _exit(0);
+        }
+        close(server);
+        must(send(client, "0123456789", 10, 0) == 10, "send");
+        take(client, 10);
+        must(send(client, "abcdefghij", 10, 0) == 10, "send");
+        must(send(client, "klmnopqrstuvwxy", 15, 0) == 15, "send");
+        must(send(client, "klmnopqrstuvwxy", 15, 0) == 15, "send");
+        must(write(there[1], "x", 1) == 1 && read(ways[0], room, 1) == 1, "the other process");
+        close(client);
+        must(waitpid(child, 0, 0) == child, "waitpid");
+        close(listener);
+    } else if (!strcmp(name, "corked")) {
+        pair();
+        int off = 0;
+        must(setsockopt(client, IPPROTO_TCP, TCP_CORK, &on, sizeof on) == 0, "TCP_CORK");
+        for (int n = 0; n < 4; n++) must(send(client, "hello", 5, 0) == 5, "send");
+        must(setsockopt(client, IPPROTO_TCP, TCP_CORK, &off, sizeof off) == 0, "TCP_CORK");
+        must(recv(server, room, 20, MSG_WAITALL) == 20, "recv");
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "half")) {
+        pair();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        shutdown(client, SHUT_WR);
+        take(server, 5);
+        end(server);
+        must(send(server, "world", 5, 0) == 5, "send");
+        take(client, 5);
+        close(server);
+        end(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "ports")) {
+        // One port for all (IP_LOCAL_PORT_RANGE).
+        unsigned range = 40000u | 40000u << 16;
+        listener = listening();
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        client = socket(AF_INET, SOCK_STREAM, 0);
+        must(setsockopt(client, IPPROTO_IP, 51, &range, sizeof range) == 0, "IP_LOCAL_PORT_RANGE");
+        must(setsockopt(second, IPPROTO_IP, 51, &range, sizeof range) == 0, "IP_LOCAL_PORT_RANGE");
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == 0, "connect");
+        must(connect(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRNOTAVAIL, "connect");
+        server = accept(listener, 0, 0);
+        close(second);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "executes")) {
         pair();
         fcntl(client, F_SETFD, FD_CLOEXEC);
@@ -426,6 +532,24 @@ static void play(const char *name) {
         must(send(client, "hello", 5, 0) == 5, "send");
         take(client, 5);
         close(client);
+    } else if (!strcmp(name, "churn")) {
+        // Short connections without end, between two processes.
+        listener = listening();
+        if (fork() == 0) {
+            for (;;) {
+                client = connected();
+                must(send(client, "hello", 5, 0) == 5, "send");
+                take(client, 5);
+                end(client);
+                close(client);
+            }
+        }
+        for (;;) {
+            server = accept(listener, 0, 0);
+            take(server, 5);
+            must(send(server, "world", 5, 0) == 5, "send");
+            close(server);
+        }
     } else if (!strcmp(name, "visit_badly")) {
         // What came back is left in the socket when it is closed, which resets the server; and it is closed once more.
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

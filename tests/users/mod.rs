@@ -18,6 +18,7 @@ pub(crate) enum Who {
     /// Root; only where the tests themselves run as root.
     Root,
     /// Root, with the environment that sudo gives; likewise.
+    #[allow(dead_code, reason = "not every test plays it")]
     Sudo,
     /// An ordinary user without capabilities.
     User,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::reading::Lines;
 use super::{Damaged, Kept, Line, Room, VERSION, written};
-use crate::calls::{Call, Threads};
+use crate::calls::{Call, Known, Threads};
 
 /// Writes a record in parts.
 ///
@@ -12,19 +12,19 @@ use crate::calls::{Call, Threads};
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
     begun: bool,
-    processes: usize,
-    threads: usize,
+    known: Known,
 }
 
 impl Parts {
     /// The next part: what of the threads was not written before, and these calls of theirs.
     pub fn part<'a>(&mut self, threads: &Threads, calls: impl Iterator<Item = &'a Call>) -> Vec<u8> {
+        let new = threads.beyond(self.known);
         let lines = std::iter::once(Line::Tcpflow { version: VERSION, continues: self.begun })
-            .chain(threads.processes().iter().skip(self.processes).cloned().map(Line::Process))
-            .chain(threads.threads().iter().skip(self.threads).cloned().map(Line::Thread))
+            .chain(new.processes().cloned().map(Line::Process))
+            .chain(new.threads().cloned().map(Line::Thread))
             .chain(calls.map(|call| Line::Call(Box::new(call.clone()))));
         let bytes = written(lines);
-        (self.begun, self.processes, self.threads) = (true, threads.processes().len(), threads.threads().len());
+        (self.begun, self.known) = (true, threads.known());
         bytes
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ours::{Ours, is_wanted};
+use super::watching::Keeps;
 use crate::capture::{Frame, OwnedFrame};
 use crate::kernel::KernelEvent;
 use crate::lab::Heard;
@@ -16,11 +17,14 @@ use crate::wire::Decoder;
 pub(super) struct Delayed {
     ours: Arc<Mutex<Ours>>,
     decoder: Decoder,
-    hearers: Vec<Sender<Heard>>,
+    hearers: Vec<SyncSender<Heard>>,
     frames: VecDeque<OwnedFrame>,
     events: VecDeque<KernelEvent>,
     kept: Kept,
+    /// How many frames have turned out to be the programs'.
+    number: u64,
     most: u64,
+    keeps: Keeps,
 }
 
 /// What has turned out to be the programs'.
@@ -28,15 +32,17 @@ pub(super) struct Delayed {
 pub(super) struct Kept {
     pub(super) frames: Vec<OwnedFrame>,
     pub(super) events: Vec<KernelEvent>,
+    /// How many events were told, and are not kept.
+    pub(super) events_told: u64,
     /// How many events there was no room for.
     pub(super) events_left_out: u64,
 }
 
 impl Delayed {
-    /// Nothing yet; at most so many frames are kept, and as many events.
-    pub(super) fn new(ours: Arc<Mutex<Ours>>, hearers: Vec<Sender<Heard>>, most: u64) -> Self {
+    /// Nothing yet; at most so many frames are kept, and as many events, or none.
+    pub(super) fn new(ours: Arc<Mutex<Ours>>, hearers: Vec<SyncSender<Heard>>, most: u64, keeps: Keeps) -> Self {
         let (frames, events) = (VecDeque::new(), VecDeque::new());
-        Self { ours, decoder: Decoder::new(), hearers, frames, events, kept: Kept::default(), most }
+        Self { ours, decoder: Decoder::new(), hearers, frames, events, kept: Kept::default(), number: 0, most, keeps }
     }
 
     /// Has a frame wait.
@@ -84,14 +90,18 @@ impl Delayed {
     fn judge_frame(&mut self, frame: OwnedFrame) {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         let is_ours = is_wanted(&frame.as_frame(), &mut self.decoder, &ours);
+        drop(ours);
         if !is_ours || self.kept.frames.len() as u64 >= self.most {
             return;
         }
-        let frame = OwnedFrame { number: self.kept.frames.len() as u64 + 1, ..frame };
+        self.number += 1;
+        let frame = OwnedFrame { number: self.number, ..frame };
         for hearer in &self.hearers {
             _ = hearer.send(Heard::Frame(frame.clone()));
         }
-        self.kept.frames.push(frame);
+        if self.keeps == Keeps::Calls {
+            self.kept.frames.push(frame);
+        }
     }
 
     fn judge_event(&mut self, event: KernelEvent) {
@@ -99,6 +109,7 @@ impl Delayed {
         if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
             return;
         }
+        drop(ours);
         if self.kept.events.len() as u64 >= self.most {
             self.kept.events_left_out += 1;
             return;
@@ -106,7 +117,10 @@ impl Delayed {
         for hearer in &self.hearers {
             _ = hearer.send(Heard::Kernel(event.clone()));
         }
-        self.kept.events.push(event);
+        match self.keeps {
+            Keeps::Calls => self.kept.events.push(event),
+            Keeps::Nothing => self.kept.events_told += 1,
+        }
     }
 }
 

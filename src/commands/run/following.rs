@@ -1,22 +1,22 @@
 //! `tcpflow run --follow`: the timeline of programs, told while they run.
 
 use std::io;
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use super::place::Place;
+use super::watching::Keeps;
 use crate::calls::Threads;
 use crate::cli::Format;
 use crate::commands::Failure;
 use crate::commands::follow::{Ear, Teller};
 use crate::lab::Heard;
-use crate::report::Style;
+use crate::report::{Found, Style};
 use crate::session::Memory;
 use crate::story::{Point, Story};
 
 /// Who tells a run while it goes on, in a thread of its own.
-pub(super) struct Following(JoinHandle<(Place, io::Result<Story>)>);
+pub(super) struct Following(JoinHandle<(Place, io::Result<(Story, Found)>)>);
 
 impl Following {
     /// Starts the thread, which ends once all who may tell it of something are gone.
@@ -29,22 +29,26 @@ impl Following {
         style: Style,
         memory: Memory,
         point: Option<Point>,
-        threads: Arc<Mutex<Threads>>,
-    ) -> Result<(Self, Sender<Heard>), Failure> {
-        let (hearer, told) = mpsc::channel();
+        keeps: Keeps,
+    ) -> Result<(Self, SyncSender<Heard>), Failure> {
+        let (hearer, told) = mpsc::sync_channel(MOST_WAITING);
         let tell = move || {
             let story = {
                 let mut teller = Teller::new(&mut out, format, &style);
-                let mut ear = Ear::new(memory, point);
+                let mut ear = match keeps {
+                    Keeps::Calls => Ear::new(memory, point),
+                    Keeps::Nothing => Ear::forgetting(memory, point),
+                };
                 let mut tell = || {
                     // Nobody says that all is over but by having gone.
                     while ear.listen(&told, &mut teller)?.is_none() {}
                     ear.session.settle(&mut teller)
                 };
                 let written = tell();
-                let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let story = ear.session.story(threads, Vec::new(), &[], None);
-                written.and_then(|()| teller.end(&story)).map(|()| story)
+                let story = ear.session.story(Threads::default(), Vec::new(), &[], None);
+                let told = written.and_then(|()| teller.end(&story));
+                let found = teller.found();
+                told.map(|()| (story, found))
             };
             (out, story)
         };
@@ -53,8 +57,11 @@ impl Following {
         Ok((Self(thread), hearer))
     }
 
-    /// Waits until all is told: the story, and where the rest of it goes.
-    pub(super) fn finish(self) -> (Place, io::Result<Story>) {
+    /// Waits until all is told: the story of what was not forgotten, what seemed wrong and was told, and where the rest of it goes.
+    pub(super) fn finish(self) -> (Place, io::Result<(Story, Found)>) {
         self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
+
+/// How many words wait to be told, at most: the programs wait for those before.
+pub(super) const MOST_WAITING: usize = 8192;

@@ -28,7 +28,7 @@ use crate::calls::{Call, Threads};
 use crate::capture::{self, Replay, Writer};
 use crate::cli::{Format, Look, Run};
 use crate::lab;
-use crate::report::{self, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
+use crate::report::{self, Found, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
 use crate::story::Story;
 
@@ -69,8 +69,10 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         _ = prctl::set_dumpable(true);
     }
     let threads = Arc::new(Mutex::new(Threads::default()));
-    let keeps = if options.follow && options.save.is_none() { Keeps::Nothing } else { Keeps::Calls };
-    let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps);
+    // What is expected is held against all of it.
+    let is_told_only = options.follow && options.save.is_none() && expected.is_empty();
+    let keeps = if is_told_only { Keeps::Nothing } else { Keeps::Calls };
+    let heard = Heard::new(witnesses.ours(), memory.call_events(), keeps).with_signals(&signals);
     let mut tracer = Tracer::new(&threads, |activity| heard.hear(activity, &threads));
     if options.stack {
         tracer = tracer.with_stacks();
@@ -105,14 +107,13 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let (partial, saver) = partial.unzip();
     saver.iter().for_each(|saver| heard.tell(saver.clone()));
     if let Some(out) = place.take_if(|_| options.follow) {
-        let (started, to) =
-            Following::start(out, options.format, style, memory, witnesses.point(), Arc::clone(&threads))?;
+        let (started, to) = Following::start(out, options.format, style, memory, witnesses.point(), keeps)?;
         heard.tell(to.clone());
         (following, hearer) = (Some(started), Some(to));
     }
     // Whose packets are theirs is known by the sockets that processes had, before the first packet is looked at.
     tracer.catch_up();
-    witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend);
+    witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps);
     witnesses.notices().iter().chain(&joined).for_each(complain);
 
     let status = watch(&mut tracer, &plan, &heard, &signals, &|| witnesses.pass());
@@ -165,9 +166,10 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
-            let written = story.and_then(|story| {
+            let written = story.and_then(|(story, found)| {
                 let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
-                let ended = end(&mut out, &story, &judged, &summary, options.format, &style, Named::ByBirth);
+                let told = (Named::ByBirth, found);
+                let ended = end(&mut out, &story, &judged, &summary, options.format, &style, told);
                 mem::forget(story);
                 ended.map(|()| judged)
             });
@@ -239,10 +241,10 @@ fn whole(
         Format::Text => report::timeline::write(out, story, &[], style)?,
         Format::Jsonl => Jsonl::new(out).story(story)?,
     }
-    end(out, story, judged, summary, format, style, Named::ByOrder)
+    end(out, story, judged, summary, format, style, (Named::ByOrder, Found::default()))
 }
 
-/// Writes what stands at the end: what seems wrong, and how the run ended.
+/// Writes what stands at the end: what seems wrong and was not told before, and how the run ended.
 fn end(
     out: &mut Place,
     story: &Story,
@@ -250,12 +252,12 @@ fn end(
     summary: &RunSummary,
     format: Format,
     style: &Style,
-    named: Named,
+    (named, before): (Named, Found),
 ) -> io::Result<()> {
     let found = story.diagnoses();
     match format {
         Format::Text => {
-            report::diagnoses(out, story, &found, style)?;
+            report::diagnoses(out, story, &found, before, style)?;
             report::assertions(out, story, judged, style)?;
             report::run(out, story, summary, style)
         }

@@ -1,9 +1,10 @@
 //! Which of the packets on this host belong to the programs that are watched: told by their calls, before the packets come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::calls::{Activity, Call, CallId, Errno, Op, SocketUse};
+use crate::calls::{Activity, Call, CallId, Errno, Op, Role, SocketUse, ThreadId};
 use crate::capture::{Frame, OwnedFrame};
 use crate::tcp::State;
 use crate::wire::{Decoder, Skip};
@@ -15,8 +16,12 @@ use crate::wire::{Decoder, Skip};
 pub(super) struct Ours {
     /// The addresses of this host.
     hosts: HashSet<IpAddr>,
-    /// Pairs of ends, each in both orders.
-    pairs: HashSet<[SocketAddr; 2]>,
+    /// Pairs of ends, the lower one first, and how often each was closed and came again.
+    pairs: HashMap<[SocketAddr; 2], Pair>,
+    /// Those that were closed, in that order, at the n-th time.
+    closed: VecDeque<([SocketAddr; 2], u32)>,
+    /// How many of these are remembered; `None`: all, as the frames of all are kept.
+    most_closed: Option<usize>,
     /// The ports listened on, with the address where it is one only.
     listening: HashSet<(Option<IpAddr>, u16)>,
     /// Where connects lead whose own end is not known yet, and how many.
@@ -30,7 +35,25 @@ pub(super) struct Ours {
     last: Option<[SocketAddr; 2]>,
 }
 
+/// What is known of a pair of ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pair {
+    /// How often it was closed.
+    times: u32,
+    is_closed: bool,
+}
+
 impl Ours {
+    /// Forgets those of connections that are over, but so many.
+    pub(super) fn forgetting(&mut self) {
+        self.most_closed = Some(MOST_CLOSED);
+    }
+
+    /// Takes in that threads make no more calls.
+    pub(super) fn end(&mut self, threads: &[ThreadId]) {
+        self.open.retain(|call, _| !threads.contains(&call.thread));
+    }
+
     /// Those of a host with these addresses.
     pub(super) fn on(hosts: impl IntoIterator<Item = IpAddr>) -> Self {
         Self { hosts: hosts.into_iter().collect(), ..Self::default() }
@@ -58,7 +81,12 @@ impl Ours {
                     && (sockets.iter().any(|used| used.local.is_some())
                         || returned.result == Err(Errno(libc::ENOTSOCK)))
                 {
-                    self.connecting.entry(to).and_modify(|count| *count = count.saturating_sub(1));
+                    if let Entry::Occupied(mut waiting) = self.connecting.entry(to) {
+                        *waiting.get_mut() = waiting.get().saturating_sub(1);
+                        if *waiting.get() == 0 {
+                            waiting.remove();
+                        }
+                    }
                 }
             }
             Activity::Socket(_) => {}
@@ -75,24 +103,40 @@ impl Ours {
         if let (true, Some(local)) = (listens, call.local()) {
             let local = plain(local);
             let address = (!local.ip().is_unspecified()).then_some(local.ip());
-            self.listening.insert((address, local.port()));
+            if self.listening.len() < MOST_LISTENING {
+                self.listening.insert((address, local.port()));
+            }
         }
     }
 
     fn learn(&mut self, sockets: &[SocketUse]) {
         for used in sockets {
             if let (Some(local), Some(peer)) = (used.local, used.peer) {
-                let (local, peer) = (plain(local), plain(peer));
-                if self.last == Some([local, peer]) {
+                let ends = pair(local, peer);
+                let is_released = used.role == Role::Released;
+                if self.last == Some(ends) && !is_released {
                     continue;
                 }
-                if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains(&[local, peer]) {
+                if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&ends) {
                     self.unknown += 1;
                     continue;
                 }
-                self.pairs.insert([local, peer]);
-                self.pairs.insert([peer, local]);
-                self.last = Some([local, peer]);
+                self.last = (!is_released).then_some(ends);
+                let known = self.pairs.entry(ends).or_default();
+                known.is_closed = is_released;
+                if known.is_closed {
+                    known.times = known.times.wrapping_add(1);
+                    if self.most_closed.is_some() {
+                        self.closed.push_back((ends, known.times));
+                    }
+                }
+            }
+        }
+        while self.most_closed.is_some_and(|most| self.closed.len() > most) {
+            let Some((ends, times)) = self.closed.pop_front() else { break };
+            // It may have come again since.
+            if self.pairs.get(&ends).is_some_and(|known| known.is_closed && known.times == times) {
+                self.pairs.remove(&ends);
             }
         }
     }
@@ -105,7 +149,7 @@ impl Ours {
     /// Whether a socket with these ends is theirs, on whatever network: the kernel's trace tells of all of them.
     pub(super) fn has_socket(&self, local: SocketAddr, peer: SocketAddr) -> bool {
         let (local, peer) = (plain(local), plain(peer));
-        self.pairs.contains(&[local, peer]) || self.listens_at(local) || self.listens_at(peer)
+        self.pairs.contains_key(&pair(local, peer)) || self.listens_at(local) || self.listens_at(peer)
     }
 
     /// Whether a socket with these ends may turn out to be theirs.
@@ -116,7 +160,7 @@ impl Ours {
     /// Whether a segment between these ends is theirs.
     fn knows(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let (from, to) = (plain(from), plain(to));
-        self.is_private || self.pairs.contains(&[from, to]) || self.listens_at(from) || self.listens_at(to)
+        self.is_private || self.pairs.contains_key(&pair(from, to)) || self.listens_at(from) || self.listens_at(to)
     }
 
     fn is_awaited(&self, end: SocketAddr) -> bool {
@@ -145,7 +189,7 @@ impl Ours {
 
     /// The pairs of ends that are known: the first end, seen from which the other is the peer.
     pub(super) fn pairs(&self) -> impl Iterator<Item = [SocketAddr; 2]> + '_ {
-        self.pairs.iter().copied()
+        self.pairs.keys().flat_map(|[one, other]| [[*one, *other], [*other, *one]])
     }
 }
 
@@ -173,8 +217,19 @@ pub(super) fn own_frames(mut frames: Vec<OwnedFrame>, ours: &Ours) -> Vec<OwnedF
     frames
 }
 
-/// How many pairs of ends are put down, each in both orders.
-const MOST_PAIRS: usize = 1 << 20;
+/// The ends of a connection, whichever is whose.
+fn pair(one: SocketAddr, other: SocketAddr) -> [SocketAddr; 2] {
+    let mut ends = [plain(one), plain(other)];
+    ends.sort_unstable();
+    ends
+}
+
+/// How many pairs of ends are put down.
+const MOST_PAIRS: usize = 1 << 19;
+/// How many of them are remembered that are closed, where those are forgotten: their last segments are still to come.
+const MOST_CLOSED: usize = 8192;
+/// How many addresses listened at are put down.
+const MOST_LISTENING: usize = 1 << 16;
 
 /// An address as it is on the wire.
 fn plain(address: SocketAddr) -> SocketAddr {
@@ -184,7 +239,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::{Returned, Role, SocketId, ThreadId};
+    use crate::calls::{Returned, SocketId};
     use crate::time::Timestamp;
 
     fn address(text: &str) -> SocketAddr {
@@ -238,9 +293,32 @@ mod tests {
     }
 
     #[test]
+    fn of_connections_that_are_over_the_last_ones_are_remembered() {
+        let mut ours = Ours::on([]);
+        ours.forgetting();
+        let server = address("192.0.2.1:80");
+        let client = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 4000));
+        let most = MOST_CLOSED as u32;
+        let mut learn = |n: u32, role: Role| {
+            let used = SocketUse { local: Some(client(n)), peer: Some(server), ..SocketUse::of(SocketId(1), 3, role) };
+            ours.learn(&[used]);
+        };
+        for n in 0..most + 10 {
+            learn(n, Role::On);
+            learn(n, Role::Released);
+            // The first one is open again.
+            if n == most - 1 {
+                learn(0, Role::On);
+            }
+        }
+        assert!(ours.pairs.len() <= MOST_CLOSED + 1, "{}", ours.pairs.len());
+        assert!(ours.knows(client(0), server) && !ours.knows(client(1), server) && ours.knows(client(most), server));
+    }
+
+    #[test]
     fn connections_beyond_those_that_are_put_down_are_counted() {
         let mut ours = Ours::on([]);
-        let pairs = MOST_PAIRS as u32 / 2;
+        let pairs = MOST_PAIRS as u32;
         for n in 0..pairs + 3 {
             let client = SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 4000));
             let used = SocketUse {

@@ -27,7 +27,7 @@ impl Place {
         Ok(match options.output.as_deref() {
             None => Self::Errors(Vec::new()),
             Some(path) if path == Path::new("-") => Self::Output(Vec::new()),
-            Some(path) => Self::File(BufWriter::new(NewFile::create(path)?)),
+            Some(path) => Self::File(BufWriter::new(NewFile::create_seen(path)?)),
         })
     }
 

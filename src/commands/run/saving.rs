@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::following::MOST_WAITING;
 use super::witnesses::Witnesses;
 use crate::calls::{Activity, Call, CallId, Kept, Parts, Threads};
 use crate::capture::{CaptureError, Writer};
@@ -76,10 +77,10 @@ impl Partial {
     ///
     /// # Errors
     /// The file cannot be made, or there can be no thread.
-    pub(super) fn start(path: &Path, interface: &str) -> Result<Option<(Self, Sender<Heard>)>, Failure> {
+    pub(super) fn start(path: &Path, interface: &str) -> Result<Option<(Self, SyncSender<Heard>)>, Failure> {
         let Some(mut writer) = Writer::create_partial(path)? else { return Ok(None) };
         writer.interface(interface, "tcpflow run");
-        let (hearer, told) = mpsc::channel();
+        let (hearer, told) = mpsc::sync_channel(MOST_WAITING);
         let thread = thread::Builder::new().name("saving".to_owned()).spawn(move || {
             if let Err(error) = write_down(&mut writer, &told) {
                 complain(&error);
@@ -139,7 +140,7 @@ struct Calls {
 impl Calls {
     fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Threads(threads) => self.threads = threads,
+            Heard::Threads(threads) => self.threads.learn(threads),
             Heard::Call(Activity::Entered(call)) => _ = self.open.insert(call.id, (call, false)),
             Heard::Call(Activity::Returned { call, returned, sockets }) => {
                 if let Some((mut call, _)) = self.open.remove(&call) {
@@ -151,6 +152,7 @@ impl Calls {
             | Heard::Frame(_)
             | Heard::Answer(_)
             | Heard::Kernel(_)
+            | Heard::Ended(_)
             | Heard::Over(_) => {}
         }
     }

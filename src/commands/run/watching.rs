@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use signal_hook::flag;
 use super::ending::Status;
 use super::ours::Ours;
 use crate::calls::traced::{ProgramId, Tracer, Turn};
-use crate::calls::{Activity, Call, CallId, Effect, Op, SocketId, ThreadId, Threads};
+use crate::calls::{Activity, Call, CallId, Effect, Known, Op, SocketId, ThreadId, Threads};
 use crate::cli::Run;
 use crate::commands::Failure;
 use crate::commands::interrupt::is_ignored;
@@ -77,6 +77,8 @@ impl Plan {
 pub(super) struct Signals {
     terminated: Arc<AtomicUsize>,
     interrupted: Arc<AtomicUsize>,
+    /// Whether any has come.
+    any: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -86,6 +88,7 @@ impl Signals {
     /// The system does not let them be caught.
     pub(super) fn catch() -> Result<Self, Failure> {
         let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let any = Arc::new(AtomicBool::new(false));
         let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
         for (signal, flag) in
             [(SIGTERM, &terminated), (SIGINT, &interrupted), (SIGQUIT, &interrupted), (SIGHUP, &interrupted)]
@@ -93,9 +96,10 @@ impl Signals {
             // What is ignored stays so in the programs, too.
             if !is_ignored(signal) {
                 flag::register_usize(signal, Arc::clone(flag), signal as usize).map_err(failed)?;
+                flag::register(signal, Arc::clone(&any)).map_err(failed)?;
             }
         }
-        Ok(Self { terminated, interrupted })
+        Ok(Self { terminated, interrupted, any })
     }
 }
 
@@ -199,6 +203,8 @@ pub(super) struct Heard {
     alike: Cell<u64>,
     /// Who is told at once, and how many threads they know.
     hearers: RefCell<Vec<Hearer>>,
+    /// A signal has come: the programs are not made to wait for those who hear of them.
+    hurries: Arc<AtomicBool>,
 }
 
 /// Whether calls are kept until the end.
@@ -212,8 +218,8 @@ pub(super) enum Keeps {
 
 /// Who hears of calls as they happen.
 struct Hearer {
-    to: Sender<lab::Heard>,
-    threads: usize,
+    to: SyncSender<lab::Heard>,
+    threads: Known,
 }
 
 /// A receive that returned 0 on a socket, again and again.
@@ -246,12 +252,18 @@ impl Heard {
             left_out: Cell::new(0),
             alike: Cell::new(0),
             hearers: RefCell::default(),
+            hurries: Arc::default(),
         }
     }
 
+    /// The same, where what cannot be told is left out once one of these signals has come.
+    pub(super) fn with_signals(self, signals: &Signals) -> Self {
+        Self { hurries: Arc::clone(&signals.any), ..self }
+    }
+
     /// Has what is heard told to somebody at once.
-    pub(super) fn tell(&self, to: Sender<lab::Heard>) {
-        self.hearers.borrow_mut().push(Hearer { to, threads: 0 });
+    pub(super) fn tell(&self, to: SyncSender<lab::Heard>) {
+        self.hearers.borrow_mut().push(Hearer { to, threads: Known::default() });
     }
 
     /// Nobody is told any more.
@@ -261,20 +273,59 @@ impl Heard {
 
     fn pass_on(&self, activity: &Activity, threads: &Mutex<Threads>) {
         for Hearer { to, threads: known } in &mut *self.hearers.borrow_mut() {
-            if let Activity::Entered(call) = activity
-                && call.id.thread.0 as usize >= *known
-            {
-                let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                *known = threads.threads().len();
-                _ = to.send(lab::Heard::Threads(threads));
+            if let Activity::Entered(_) = activity {
+                let threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+                if threads.known() != *known {
+                    let new = threads.beyond(*known);
+                    *known = threads.known();
+                    drop(threads);
+                    self.send(to, lab::Heard::Threads(new));
+                }
             }
-            _ = to.send(lab::Heard::Call(activity.clone()));
+            if !self.send(to, lab::Heard::Call(activity.clone())) && matches!(activity, Activity::Entered(_)) {
+                self.left_out.set(self.left_out.get() + 1);
+            }
+        }
+    }
+
+    /// Tells somebody, and waits until they can hear it; whether it was told.
+    ///
+    /// The programs wait with it: what they do faster than it is told would take more and more memory.
+    fn send(&self, to: &SyncSender<lab::Heard>, mut heard: lab::Heard) -> bool {
+        loop {
+            match to.try_send(heard) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return true,
+                Err(TrySendError::Full(_)) if self.hurries.load(Ordering::Relaxed) => return false,
+                Err(TrySendError::Full(untold)) => heard = untold,
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// Takes in that threads make no more calls.
+    fn end_threads(&self, threads: &Mutex<Threads>) {
+        let ended = threads.lock().unwrap_or_else(PoisonError::into_inner).take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        let mut open = self.open.borrow_mut();
+        if self.keeps == Keeps::Nothing {
+            let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.iter().for_each(|thread| threads.forget(*thread));
+            open.retain(|call, _| !ended.contains(&call.thread));
+            self.ours.lock().unwrap_or_else(PoisonError::into_inner).end(&ended);
+        }
+        let mut repeated = self.repeated.borrow_mut();
+        ended.iter().for_each(|thread| _ = repeated.remove(thread));
+        for Hearer { to, .. } in &*self.hearers.borrow() {
+            self.send(to, lab::Heard::Ended(ended.clone()));
         }
     }
 
     /// Takes in what the tracer tells; `threads` made the calls.
     pub(super) fn hear(&self, activity: Activity, threads: &Mutex<Threads>) {
         self.ours.lock().unwrap_or_else(PoisonError::into_inner).hear(&activity);
+        self.end_threads(threads);
         let (mut calls, mut open) = (self.calls.borrow_mut(), self.open.borrow_mut());
         match &activity {
             Activity::Entered(call) if self.is_one_too_many(call) => {
@@ -342,6 +393,8 @@ impl Heard {
 
 /// What a call costs while it is kept, and as an event.
 const CALL: u64 = 800;
+/// How soon it is tried again to tell somebody who has much to hear.
+const RETRY: Duration = Duration::from_millis(1);
 /// How often a receive on the same socket that returns 0 is told: a loop that never ends would fill the timeline with nothing else.
 const MOST_ALIKE: u32 = 100;
 

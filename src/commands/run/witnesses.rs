@@ -1,7 +1,7 @@
 //! The witnesses beside the calls: the packets of the programs' connections, and what the kernel says of their ends at last.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 use super::backend::Backend;
 use super::delayed::{Delayed, Kept};
 use super::ours::{Ours, is_wanted, own_frames};
+use super::watching::Keeps;
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
@@ -59,6 +60,8 @@ pub(super) enum Packets {
 #[derive(Debug, Default)]
 struct KeptEvents {
     events: Vec<KernelEvent>,
+    /// How many more were told and not kept.
+    told: u64,
     left_out: u64,
 }
 
@@ -152,13 +155,17 @@ impl Witnesses {
 
     /// Starts the capture, and waits until it is seen to run; `hearers` are told of each frame at once.
     ///
+    /// Where nothing is kept, that is all that becomes of them.
     /// Where calls are recorded, which is heard of late, packets and events wait for them: see [`pass`](Self::pass).
-    pub(super) fn start(&mut self, hearers: Vec<Sender<lab::Heard>>, backend: Backend) {
-        if backend == Backend::Perf {
-            let delayed = Arc::new(Mutex::new(Delayed::new(Arc::clone(&self.ours), hearers.clone(), self.most)));
-            self.delayed = Some(delayed);
+    pub(super) fn start(&mut self, hearers: Vec<SyncSender<lab::Heard>>, backend: Backend, keeps: Keeps) {
+        if keeps == Keeps::Nothing {
+            self.ours.lock().unwrap_or_else(PoisonError::into_inner).forgetting();
         }
-        self.start_trace(hearers.clone());
+        if backend == Backend::Perf {
+            let delayed = Delayed::new(Arc::clone(&self.ours), hearers.clone(), self.most, keeps);
+            self.delayed = Some(Arc::new(Mutex::new(delayed)));
+        }
+        self.start_trace(hearers.clone(), keeps);
         let Some((live, markers)) = self.opened.take() else { return };
         if let Some(delayed) = self.delayed.clone() {
             let wait = move |frame: &Frame<'_>| {
@@ -171,13 +178,14 @@ impl Witnesses {
         let wanted = move |frame: &Frame<'_>| {
             let ours = ours.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = is_wanted(frame, &mut decoder, &ours);
-            room = room.saturating_sub(u64::from(wanted));
+            drop(ours);
+            room = room.saturating_sub(u64::from(wanted && keeps == Keeps::Calls));
             let is_kept = wanted && room > 0;
             number += u64::from(is_kept);
             for hearer in hearers.iter().filter(|_| is_kept) {
                 _ = hearer.send(lab::Heard::Frame(OwnedFrame { number, ..OwnedFrame::of(frame) }));
             }
-            is_kept
+            is_kept && keeps == Keeps::Calls
         };
         self.start_tape(live, markers, wanted);
     }
@@ -196,7 +204,7 @@ impl Witnesses {
         }
     }
 
-    fn start_trace(&mut self, hearers: Vec<Sender<lab::Heard>>) {
+    fn start_trace(&mut self, hearers: Vec<SyncSender<lab::Heard>>, keeps: Keeps) {
         let Some(tracepoints) = self.tracepoints.take() else { return };
         if let Some(delayed) = self.delayed.clone() {
             let wait = move |event| delayed.lock().unwrap_or_else(PoisonError::into_inner).event(event);
@@ -208,15 +216,20 @@ impl Witnesses {
             if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
                 return;
             }
+            drop(ours);
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.events.len() as u64 >= most {
                 kept.left_out += 1;
                 return;
             }
+            match keeps {
+                Keeps::Calls => kept.events.push(event.clone()),
+                Keeps::Nothing => kept.told += 1,
+            }
+            drop(kept);
             for hearer in &hearers {
                 _ = hearer.send(lab::Heard::Kernel(event.clone()));
             }
-            kept.events.push(event);
         };
         self.read_trace(tracepoints, hear);
     }
@@ -229,7 +242,7 @@ impl Witnesses {
     }
 
     /// Takes in what the kernel's trace said, which has been read to its end.
-    fn finish_trace(&mut self, lost: u64, KeptEvents { mut events, left_out }: KeptEvents) {
+    fn finish_trace(&mut self, lost: u64, KeptEvents { mut events, told, left_out }: KeptEvents) {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         events.retain(|event| ours.has_socket(event.local, event.peer));
         if lost > 0 {
@@ -240,7 +253,7 @@ impl Witnesses {
         if left_out > 0 {
             self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));
         }
-        self.kernel_trace = Some(KernelTrace { events: events.len() as u64, lost: lost + left_out });
+        self.kernel_trace = Some(KernelTrace { events: told + events.len() as u64, lost: lost + left_out });
         self.kernel_events = events;
     }
 
@@ -264,8 +277,9 @@ impl Witnesses {
         });
         let mut kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let mut waited = None;
-        if let Some(Kept { frames, events, events_left_out }) = delayed {
-            (kept.events, kept.left_out, waited) = (events, events_left_out, Some(frames));
+        if let Some(Kept { frames, events, events_told, events_left_out }) = delayed {
+            kept = KeptEvents { events, told: events_told, left_out: events_left_out };
+            waited = Some(frames);
         }
         if let Some(lost) = lost {
             self.finish_trace(lost, kept);

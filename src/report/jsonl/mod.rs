@@ -96,17 +96,31 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn diagnoses(&mut self, story: &Story, found: &[Diagnosis], named: Named) -> io::Result<()> {
         for diagnosis in found {
-            let frames = story.frames_of(&diagnosis.events);
-            let events = named.of(&diagnosis.events, story);
-            self.lines.object(&serde_json::json!({
-                "type": "diagnosis", "name": diagnosis.what.name(),
-                "weight": diagnosis.what.weight().name(),
-                "connection": diagnosis.connection, "side": diagnosis.side, "events": events, "frames": frames,
-                "note": English.mistake(&diagnosis.what),
-            }))?;
-            self.end_line()?;
+            self.diagnosis(diagnosis, named.of(&diagnosis.events, story), story)?;
         }
         Ok(())
+    }
+
+    /// Writes what seems wrong while a timeline grows, which names events as the lines before it do.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn found(&mut self, known: &dyn Lookup, found: &[Diagnosis]) -> io::Result<()> {
+        for diagnosis in found {
+            self.diagnosis(diagnosis, diagnosis.events.clone(), known)?;
+        }
+        Ok(())
+    }
+
+    fn diagnosis(&mut self, diagnosis: &Diagnosis, events: Vec<EventId>, known: &dyn Lookup) -> io::Result<()> {
+        self.lines.object(&serde_json::json!({
+            "type": "diagnosis", "name": diagnosis.what.name(),
+            "weight": diagnosis.what.weight().name(),
+            "connection": diagnosis.connection, "side": diagnosis.side, "events": events,
+            "frames": known.frames_of(&diagnosis.events),
+            "note": English.mistake(&diagnosis.what),
+        }))?;
+        self.end_line()
     }
 
     /// Writes an `assertion` line for each: whether what was expected of a run holds.

@@ -10,7 +10,7 @@ use super::Jsonl;
 use super::lines::Lines;
 use crate::flow::{Connection, ConnectionId, Totals};
 use crate::session::Sink;
-use crate::story::{Changes, Event, EventId, Lookup, Order, Timeline};
+use crate::story::{Changes, Diagnosis, Event, EventId, Lookup, Order, Timeline};
 use crate::time::Timestamp;
 
 /// Writes the events of a timeline as they are settled, each with its id of birth and its place in the order of a finished output,
@@ -91,6 +91,16 @@ impl Sink for EventStream<'_> {
 
     fn forgets(&mut self, connection: ConnectionId) {
         self.written.remove(&Some(connection));
+    }
+
+    fn forgets_events(&mut self, events: &[EventId]) {
+        if let Some(written) = self.written.get_mut(&None) {
+            events.iter().for_each(|event| _ = written.remove(event));
+        }
+    }
+
+    fn diagnosed(&mut self, timeline: &Timeline, found: &[Diagnosis]) -> io::Result<()> {
+        self.jsonl.found(timeline, found)
     }
 
     fn connection(&mut self, connection: Connection) -> io::Result<()> {

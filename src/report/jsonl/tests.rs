@@ -249,7 +249,7 @@ fn story() -> Story {
     let process = threads.add_process(Process { pid: 1, comm: "echo".into() });
     threads.add(Thread { process, tid: 2, comm: "echo\u{1b}".into() });
     let births = Vec::new();
-    Story { events, births, connections: vec![connection()], threads, points: Vec::new(), totals, joins_omitted: 0 }
+    Story { events, births, connections: vec![connection()], threads, totals, ..Story::default() }
 }
 
 fn schema() -> Value {

@@ -1,6 +1,6 @@
 //! The timeline as it grows: each row once it is certain, and again, marked, where later evidence changed it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 
@@ -8,12 +8,13 @@ use super::sheet::{Pen, Sheet};
 use super::{Used, compact, ladder};
 use crate::flow::{Connection, ConnectionId, Totals};
 use crate::report::clock;
+use crate::report::diagnoses::Found;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape, wrap};
 use crate::report::view::{Form, Index, Marks, Moved, Open, Row, View, What};
 use crate::report::{Table, summary};
 use crate::session::Sink;
-use crate::story::{Changes, Event, EventId, EventKind, Lookup, Story, Timeline};
+use crate::story::{Changes, Diagnosis, Event, EventId, EventKind, Lookup, Story, Timeline};
 use crate::time::{Span, Timestamp};
 
 /// Draws a timeline while it grows: one connection as a ladder, or several as lines that begin with the connection's id.
@@ -28,6 +29,9 @@ pub struct Follow<'a> {
     /// By connection, or all together where there is one ladder.
     parts: HashMap<Option<ConnectionId>, Part>,
     used: Used,
+    found: Found,
+    /// How many connections have been told.
+    ended: u64,
 }
 
 /// How the rows stand.
@@ -71,7 +75,7 @@ impl<'a> Follow<'a> {
         // Nobody knows how long it will take: there is room for a quarter of an hour.
         let style = Style { room_until: style.room_until.max(Span::from_millis(999_000)), ..*style };
         let (marks, parts, used) = (Marks::default(), HashMap::new(), Used::default());
-        Self { out, style, origin: None, layout, marks, parts, used }
+        Self { out, style, origin: None, layout, marks, parts, used, found: Found::default(), ended: 0 }
     }
 
     /// Ends a timeline all of whose events were drawn: the summaries of its connections, what the capture lacks, and the legend.
@@ -81,7 +85,12 @@ impl<'a> Follow<'a> {
     pub fn end(&mut self, story: &Story) -> io::Result<()> {
         let index = Index::new(story);
         writeln!(self.out)?;
-        for connection in &story.connections {
+        // Of many each has a line, as those have that were told before.
+        let is_short = self.ended > 0 || story.connections.len() > MOST_IN_FULL;
+        for connection in story.connections.iter().filter(|_| is_short) {
+            self.connection(connection.clone())?;
+        }
+        for connection in story.connections.iter().filter(|_| !is_short) {
             if story.connections.len() > 1 {
                 let (client, server) = (connection.client, connection.server);
                 let becomes = self.style.glyphs().becomes;
@@ -95,6 +104,11 @@ impl<'a> Follow<'a> {
         }
         summary::totals(self.out, &story.totals, &self.style)?;
         self.legend()
+    }
+
+    /// What seems wrong and was told.
+    pub fn found(&mut self) -> &mut Found {
+        &mut self.found
     }
 
     /// Writes the legend of what was drawn.
@@ -278,7 +292,12 @@ impl Sink for Follow<'_> {
         }
         for event in amended {
             let id = if layout == Layout::Several { event.connection } else { None };
+            // A call may have been told before it was known whose it is.
+            let nobodys = id.and_then(|_| parts.get_mut(&None)?.said.remove(&event.id));
             let part = parts.entry(id).or_default();
+            if let Some(said) = nobodys {
+                part.said.insert(event.id, said);
+            }
             let says = saying(event, timeline);
             let is_open = part.open.calls().any(|call| call == event.id);
             let Some(said) = part.said.get_mut(&event.id).filter(|said| **said != says && !is_open) else { continue };
@@ -304,9 +323,28 @@ impl Sink for Follow<'_> {
     fn forgets(&mut self, connection: ConnectionId) {
         self.marks.forget(connection);
         self.parts.remove(&Some(connection));
+        if self.layout == Layout::One(Some(connection)) {
+            // What comes from now on is of another one, or of none.
+            self.parts.clear();
+            self.layout = Layout::One(None);
+        }
+    }
+
+    fn forgets_events(&mut self, events: &[EventId]) {
+        if let Some(part) = self.parts.get_mut(&None) {
+            let gone: HashSet<EventId> = events.iter().copied().collect();
+            part.open.forget(|call| gone.contains(&call));
+            events.iter().for_each(|event| _ = part.said.remove(event));
+        }
+    }
+
+    fn diagnosed(&mut self, timeline: &Timeline, found: &[Diagnosis]) -> io::Result<()> {
+        let origin = self.origin.unwrap_or(Timestamp::from_nanos(0));
+        self.found.write(self.out, timeline, found, origin, &self.style)
     }
 
     fn connection(&mut self, connection: Connection) -> io::Result<()> {
+        self.ended += 1;
         let Self { out, style, layout, .. } = self;
         let mut line = Line::of(Paint::Strong, format!("{:>5} ", connection.id.0));
         line.push(Paint::Strong, format!("end {}", connection.ending.name()));
@@ -439,6 +477,8 @@ fn prefixed(out: &mut dyn Write, lines: &[u8], before: &str, indent: usize) -> i
     Ok(())
 }
 
+/// Of how many connections the summaries are written in full at the end.
+const MOST_IN_FULL: usize = 100;
 /// Columns of a connection's id.
 const ID: usize = 5;
 

@@ -22,9 +22,9 @@ pub struct Index<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
     /// Which of the calls of its name on its connection and at its end a call is, from 1.
-    ordinals: HashMap<EventId, u64>,
+    ordinals: HashMap<Option<ConnectionId>, HashMap<EventId, u64>>,
     /// The calls of each name: how many, and the first.
-    counts: HashMap<(Option<ConnectionId>, Side, String), (u64, EventId)>,
+    counts: HashMap<Option<ConnectionId>, HashMap<(Side, String), (u64, EventId)>>,
     listeners: HashSet<SocketId>,
     /// The frame that each frame captured twice is a copy of.
     copies: HashMap<u64, u64>,
@@ -71,7 +71,7 @@ impl<'a> Index<'a> {
 
     /// Which of the calls of its name on its connection and at its end it is, from 1; `None` when it is the only one.
     pub fn ordinal(&self, call: EventId) -> Option<u64> {
-        self.marks.ordinals.get(&call).copied()
+        self.marks.ordinals.get(&self.known.find(call)?.connection)?.get(&call).copied()
     }
 
     /// The event with that number, if it is there.
@@ -108,20 +108,22 @@ impl Marks {
         if event.connection.is_none() {
             return;
         }
-        let key = (event.connection, self.side(call), call.call.name().to_owned());
-        let (count, first) = self.counts.entry(key).or_insert((0, event.id));
+        let key = (self.side(call), call.call.name().to_owned());
+        let counts = self.counts.entry(event.connection).or_default();
+        let (count, first) = counts.entry(key).or_insert((0, event.id));
         *count += 1;
         if *count == 2 {
-            self.ordinals.insert(*first, 1);
+            self.ordinals.entry(event.connection).or_default().insert(*first, 1);
         }
         if *count > 1 {
-            self.ordinals.insert(event.id, *count);
+            self.ordinals.entry(event.connection).or_default().insert(event.id, *count);
         }
     }
 
     /// Forgets what was counted of a connection.
     pub fn forget(&mut self, connection: ConnectionId) {
-        self.counts.retain(|(of, ..), _| *of != Some(connection));
+        self.counts.remove(&Some(connection));
+        self.ordinals.remove(&Some(connection));
     }
 
     fn side(&self, call: &CallEvent) -> Side {

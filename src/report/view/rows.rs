@@ -52,6 +52,18 @@ impl Open {
         self.calls.iter().map(|(call, ..)| *call)
     }
 
+    /// Lets go of calls that will not be told of any more.
+    pub fn forget(&mut self, is_gone: impl Fn(EventId) -> bool) {
+        let (gone, calls) = std::mem::take(&mut self.calls).into_iter().partition(|(call, ..)| is_gone(*call));
+        self.calls = calls;
+        let gone: Vec<(EventId, LaneId, Option<usize>)> = gone;
+        for (_, lane, slot) in gone {
+            if let Some(slot) = slot {
+                self.slots[lane.0][slot] = false;
+            }
+        }
+    }
+
     /// Hands over the calls for which `is_theirs` holds, which other rows will close.
     pub fn hand_over(&mut self, to: &mut Self, is_theirs: impl Fn(EventId) -> bool) {
         let (theirs, own) = std::mem::take(&mut self.calls).into_iter().partition(|(call, ..)| is_theirs(*call));

@@ -21,8 +21,13 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
             format!("Descriptor {fd} is used after it was closed. Another socket or file may get the same number meanwhile.").into()
         }
         Mistake::Refused => "connect() was refused: nothing listens there, or a firewall rejects connections.".into(),
-        Mistake::ConnectTimedOut => {
-            "connect() timed out: no SYN was answered. The host is down, or a firewall drops the segments.".into()
+        Mistake::ConnectTimedOut { syns } => {
+            let syns = syns.map_or("no SYN".to_owned(), |syns| format!("none of {}", counted(syns, "SYN")));
+            format!(
+                "connect() timed out: {syns} was answered. The host is down, its accept queue is full, or a firewall \
+                 drops the segments."
+            )
+            .into()
         }
         Mistake::PortsUsedUp => "connect() found no free port: all ephemeral ports are used by connections to this \
              address, most likely in TIME-WAIT. Keep connections open, or widen net.ipv4.ip_local_port_range."
@@ -100,6 +105,42 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         Mistake::ZerosSent { text, sent } => format!(
             "A send() of {sent} octets begins with {} of text, and zero octets follow: probably the whole buffer was sent, not the message.",
             counted(text, "octet")
+        )
+        .into(),
+        Mistake::AddressLength => "accept() failed with EINVAL on a socket that listens: the address length that it was \
+             given is negative, as of a variable that was never set. The connection was taken off the queue and closed. \
+             Set it to the size of the address before each call."
+            .into(),
+        Mistake::AcceptQueueFull { backlog, connections } => format!(
+            "{} had to try again: the accept queue was full. listen() had asked for room for {backlog}. Accept sooner, \
+             or ask for more.",
+            counted(connections, "connection")
+        )
+        .into(),
+        Mistake::ZeroWindowStall { lasted, opened: true } => format!(
+            "The peer had to wait for {lasted}: the receive buffer was full, and the program did not call recv()."
+        )
+        .into(),
+        Mistake::ZeroWindowStall { lasted, opened: false } => format!(
+            "The peer waits since {lasted}: the receive buffer is full, and the program does not call recv()."
+        )
+        .into(),
+        Mistake::NagleDelayedAck { waited } => format!(
+            "The octets of a send() waited for {waited}: Nagle's algorithm holds a small segment back until the one \
+             before is acknowledged, and the peer delays that acknowledgement. Send both with one call, or set TCP_NODELAY."
+        )
+        .into(),
+        Mistake::SendsMerged { sends } => {
+            format!("One segment carried the octets of {sends} send()s: a send() is not a segment.").into()
+        }
+        Mistake::ShortWrite { offered, wrote } => format!(
+            "A send() took {wrote} of {}: the send buffer was full. Send the rest from where it stopped.",
+            counted(offered, "octet")
+        )
+        .into(),
+        Mistake::HalfClosed { received } => format!(
+            "After shutdown() had ended the own direction, {} still came: the connection was half closed.",
+            counted(received, "octet")
         )
         .into(),
     }

@@ -1,8 +1,9 @@
 //! Threads and processes as they come, execute programs and go, with the descriptors that they have.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 
-use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse, Stack};
+use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse, Stack, ThreadId};
 use super::super::descriptors::{Descriptors, FilesId, Gone};
 use super::super::system::{self, On, Tid};
 use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
@@ -106,11 +107,11 @@ impl Tracer<'_> {
         let Some(mut tracee) = self.tracees.remove(&former) else { return };
         let others: Vec<Tid> = self.tracees.iter().filter(|(_, other)| other.pid == tid).map(|(tid, _)| *tid).collect();
         for other in others {
-            if let Some(other) = self.tracees.remove(&other)
-                && !other.is_ending
-            {
+            let Some(other) = self.tracees.remove(&other) else { continue };
+            if !other.is_ending {
                 self.descriptors.leave(other.files);
             }
+            self.has_ended(other.thread);
         }
         if self.descriptors.threads(tracee.files) > 1 {
             let own = self.descriptors.copy(tracee.files);
@@ -145,7 +146,9 @@ impl Tracer<'_> {
         }
         // From here on it has another name.
         if let Some(tracee) = self.tracees.get_mut(&tid) {
-            (tracee.thread, tracee.calls) = (None, 0);
+            let former = tracee.thread.take();
+            tracee.calls = 0;
+            self.has_ended(former);
         }
         if let Some(watched) = self.processes.get_mut(&tid) {
             watched.process = None;
@@ -192,6 +195,13 @@ impl Tracer<'_> {
         }
     }
 
+    /// A thread that was put down makes no more calls.
+    fn has_ended(&self, thread: Option<ThreadId>) {
+        if let Some(thread) = thread {
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).end(thread);
+        }
+    }
+
     /// A thread has ended, or a process with its last thread.
     pub(super) fn over(&mut self, tid: Tid, ended: Ended) {
         self.thread_over(tid, now());
@@ -217,6 +227,7 @@ impl Tracer<'_> {
                     socket.zip(fd).map(|(socket, fd)| Gone { fd, socket, last: true }).into_iter().collect();
                 self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &gone);
             }
+            self.has_ended(tracee.thread);
         }
     }
 

@@ -1,0 +1,169 @@
+//! `tcpflow run` on programs that go on for long, and what is left when it or they are killed.
+
+mod executable;
+mod process;
+mod users;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::unix::fs::PermissionsExt;
+use users::{Program, Who};
+
+/// tcpflow and `tests/programs/mistakes.c`, where every user can reach them, in a folder that everybody may write to.
+struct Stage {
+    tcpflow: Program,
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn make(name: &str) -> Self {
+        let tcpflow = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
+        let folder = env::temp_dir().join(format!("tcpflow-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/mistakes.c");
+        let mut compiler = Command::new(env::var("CC").unwrap_or_else(|_| "cc".to_owned()));
+        compiler.args(["-O1", "-pthread", "-o"]).arg(folder.join("mistakes")).arg(source);
+        assert!(compiler.status().expect("a C compiler (scripts/setup.sh installs one)").success());
+        Self { tcpflow, folder }
+    }
+
+    fn program(&self) -> String {
+        self.folder.join("mistakes").to_str().expect("a path").to_owned()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Connections that are over are told and forgotten: with four times as many there is no more memory taken.
+#[test]
+fn memory_does_not_grow_with_the_connections_that_are_over() {
+    let stage = Stage::make("lasting");
+    for format in ["text", "jsonl"] {
+        let mut command = stage.tcpflow.played_by(Who::User);
+        command.args(["run", "--isolated", "--follow", "--format", format, "-o", "-", "--", &stage.program(), "churn"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        let told = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mark = if format == "text" { " end fin " } else { "{\"type\":\"connection\"" };
+        let (mut ended, mut first) = (0, 0);
+        for line in told.lines().map_while(Result::ok).filter(|line| line.contains(mark)) {
+            assert!(line.contains("fin"), "{line}");
+            ended += 1;
+            match ended {
+                BEGUN => first = resident(child.id()),
+                LASTED => break,
+                _ => {}
+            }
+        }
+        let last = resident(child.id());
+        println!("{format}: {first} kB when {BEGUN} connections were over, {last} kB when {ended} were");
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).expect("it is there");
+        child.wait().expect("it ends");
+        assert_eq!(ended, LASTED, "{format}");
+        assert!(first > 0 && last <= first + first / 4, "{format}: {first} kB, then {last} kB");
+    }
+}
+
+/// After how many connections its memory is looked at: by then as many are held as there will be.
+const BEGUN: u64 = 1500;
+const LASTED: u64 = 4 * BEGUN;
+
+/// The resident memory of a process, in kB.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Killed at any moment, tcpflow takes along what it watches and leaves no file but the partial one; where the programs are killed, it ends.
+///
+/// `TCPFLOW_KILLS` says how often it is tried; 200 times, with busy loops beside it, is what a release is held to.
+#[test]
+fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
+    let times: u64 = env::var("TCPFLOW_KILLS").map_or(8, |times| times.parse().expect("TCPFLOW_KILLS is a number"));
+    let stage = Stage::make("killed");
+    let program = stage.program();
+    for n in 0..times {
+        let who = if n % 2 == 0 { Who::User } else { Who::Root };
+        if !who.is_playable() {
+            continue;
+        }
+        let folder = stage.folder.join(n.to_string());
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let (saved, told) = (folder.join("saved.pcapng"), folder.join("told.jsonl"));
+        let mut command = stage.tcpflow.played_by(who);
+        command.args(["run", "--isolated"]).env(MARK, format!("{}.{n}", std::process::id()));
+        match n / 2 % 4 {
+            0 => _ = command.arg("--follow"),
+            1 => _ = command.arg("--save").arg(&saved),
+            2 => _ = command.args(["--follow", "--format", "jsonl", "-o"]).arg(&told),
+            _ => {}
+        }
+        if n % 5 == 0 {
+            let visits = format!("sh -c \"while :; do '{program}' visit; done\"");
+            command.args(["--server", &format!("'{program}' serve"), "--client", &visits]);
+        } else {
+            command.args(["--", &program, "churn"]);
+        }
+        let process = process::Process::start(command.stdout(Stdio::null()));
+        // Any moment: of the first half second, the early ones more often.
+        let moment = n.wrapping_mul(2_654_435_761) % 1000;
+        thread::sleep(Duration::from_micros(moment * moment / 2));
+        let tcpflow = process.child.id();
+        let is_tcpflow_killed = n / 8 % 2 == 0;
+        if is_tcpflow_killed {
+            process.signal(Signal::SIGKILL);
+        } else {
+            // Its programs, and what they start meanwhile.
+            let begun = Instant::now();
+            while fs::read_to_string(format!("/proc/{tcpflow}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+                for pid in marked(n).into_iter().filter(|pid| *pid != tcpflow) {
+                    _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+                }
+                assert!(begun.elapsed() < process::LIMIT, "{n}: it goes on without its programs");
+            }
+        }
+        let (_, said) = process.wait();
+        assert!(!said.contains("panicked"), "{n}: {said}");
+        let begun = Instant::now();
+        while !marked(n).is_empty() {
+            assert!(begun.elapsed() < process::LIMIT, "{n}: {:?} are left", marked(n));
+            thread::yield_now();
+        }
+        let whole = ["saved.pcapng", "told.jsonl"];
+        for file in fs::read_dir(&folder).expect("it is there").flatten() {
+            let name = file.file_name().into_string().expect("text");
+            let is_partial = name.strip_suffix(".partial").is_some_and(|name| whole.contains(&name));
+            assert!(is_partial || (!is_tcpflow_killed && whole.contains(&&*name)), "{n}: {name} is left");
+        }
+    }
+}
+
+/// The processes that were started for the n-th time and have not ended.
+fn marked(n: u64) -> Vec<u32> {
+    let mark = format!("{MARK}={}.{n}", std::process::id());
+    let is_one = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let is_dead = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(") Z ") || stat.contains(") X ")
+        };
+        words.split(|octet| *octet == 0).any(|word| word == mark.as_bytes()) && !is_dead()
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}
+
+const MARK: &str = "TCPFLOW_TEST_MARK";
