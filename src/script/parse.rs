@@ -636,7 +636,7 @@ const MOST_LINES: usize = 10_000;
 const MOST_LINKS: usize = 64;
 const MOST_STATES: usize = 32;
 
-const CALLS: [&str; 26] = [
+const CALLS: [&str; 28] = [
     "socket",
     "bind",
     "listen",
@@ -655,6 +655,8 @@ const CALLS: [&str; 26] = [
     "recvmmsg",
     "read",
     "readv",
+    "preadv2",
+    "pwritev2",
     "shutdown",
     "setsockopt",
     "getsockopt",
