@@ -357,7 +357,14 @@ impl<'a> Director<'a> {
         member.calls += 1;
         member.busy = None;
         let closed: Vec<_> = sockets.iter().filter_map(|used| Some((used.local?, used.peer?))).collect();
-        self.told.calls.push(Call { id, entered, op: Op::Exit, sockets, returned: Some(returned), stack: Default::default() });
+        self.told.calls.push(Call {
+            id,
+            entered,
+            op: Op::Exit,
+            sockets,
+            returned: Some(returned),
+            stack: Default::default(),
+        });
         closed
     }
 
@@ -513,7 +520,8 @@ impl<'a> Director<'a> {
             Request::Send(_, octets, _) => u64::from(octets.unwrap_or(10)),
             _ => 0,
         };
-        let op = Op::Send { by: crate::calls::Sending::Send, len: Some(len), flags: crate::calls::MessageFlags::empty() };
+        let op =
+            Op::Send { by: crate::calls::Sending::Send, len: Some(len), flags: crate::calls::MessageFlags::empty() };
         let sockets = on.into_iter().map(|used| SocketUse { role: Role::On, info: None, ..used }).collect();
         let entered = member.entered_at.unwrap_or_else(now);
         self.told.calls.push(Call { id, entered, op, sockets, returned: None, stack: Default::default() });

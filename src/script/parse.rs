@@ -690,7 +690,7 @@ const MOST_STATES: usize = 32;
 /// From 203.0.113.1 and 2001:db8::1 on.
 const MOST_STRANGERS: u16 = 200;
 
-const CALLS: [&str; 27] = [
+const CALLS: [&str; 29] = [
     "socket",
     "bind",
     "listen",
@@ -709,6 +709,8 @@ const CALLS: [&str; 27] = [
     "recvmmsg",
     "read",
     "readv",
+    "preadv2",
+    "pwritev2",
     "shutdown",
     "setsockopt",
     "getsockopt",

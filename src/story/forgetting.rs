@@ -231,7 +231,14 @@ mod tests {
             self.now = self.now.after(Span::from_micros(10));
             let local = Some("127.0.0.1:80".parse().expect("an address"));
             let used = SocketUse { local, ..SocketUse::of(SocketId(socket), socket as i32, role) };
-            let call = Call { id, entered: self.now, op, sockets: vec![used.clone()], returned: None, stack: Default::default() };
+            let call = Call {
+                id,
+                entered: self.now,
+                op,
+                sockets: vec![used.clone()],
+                returned: None,
+                stack: Default::default(),
+            };
             self.timeline.take(Witnessed::Entered(Box::new(call)));
             let returned = Returned { at: self.now, result, octets: None, preview: Vec::new() };
             self.timeline.take(Witnessed::Returned { call: id, returned, sockets: vec![used] });
