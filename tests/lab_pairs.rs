@@ -399,7 +399,7 @@ impl Told {
             if off > round_trip / 2 || off > line["error_ns"].as_i64().unwrap() {
                 self.wrong.push(format!("{}: the offset is {truth}, the round trip {round_trip}: {line}", played.name));
             }
-            if rewritten.translates != !line["nat"].is_null() {
+            if rewritten.translates == line["nat"].is_null() {
                 self.wrong.push(format!("{}: translated: {}: {line}", played.name, rewritten.translates));
             }
         }

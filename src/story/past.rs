@@ -11,10 +11,13 @@ use crate::time::Timestamp;
 pub(crate) struct Past {
     is_kept: bool,
     /// The latest two calls of each process with which it goes on that were on different sockets.
-    work: BTreeMap<Option<ProcessId>, [Option<(Timestamp, Option<SocketId>)>; 2]>,
+    work: BTreeMap<Option<ProcessId>, [Option<Work>; 2]>,
     /// For each server that was listened at, when connections began that nobody accepted: the first, the last, and how many.
     unaccepted: BTreeMap<SocketAddr, (Option<Timestamp>, Option<Timestamp>, u64)>,
 }
+
+/// When a call was entered, and on which socket.
+type Work = (Timestamp, Option<SocketId>);
 
 impl Past {
     /// One in which something is remembered.

@@ -80,12 +80,11 @@ impl Ours {
                 if let Some(to) = self.open.remove(call)
                     && (sockets.iter().any(|used| used.local.is_some())
                         || returned.result == Err(Errno(libc::ENOTSOCK)))
+                    && let Entry::Occupied(mut waiting) = self.connecting.entry(to)
                 {
-                    if let Entry::Occupied(mut waiting) = self.connecting.entry(to) {
-                        *waiting.get_mut() = waiting.get().saturating_sub(1);
-                        if *waiting.get() == 0 {
-                            waiting.remove();
-                        }
+                    *waiting.get_mut() = waiting.get().saturating_sub(1);
+                    if *waiting.get() == 0 {
+                        waiting.remove();
                     }
                 }
             }

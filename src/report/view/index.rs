@@ -24,11 +24,14 @@ pub struct Marks {
     /// Which of the calls of its name on its connection and at its end a call is, from 1.
     ordinals: HashMap<Option<ConnectionId>, HashMap<EventId, u64>>,
     /// The calls of each name: how many, and the first.
-    counts: HashMap<Option<ConnectionId>, HashMap<(Side, String), (u64, EventId)>>,
+    counts: HashMap<Option<ConnectionId>, HashMap<(Side, String), Count>>,
     listeners: HashSet<SocketId>,
     /// The frame that each frame captured twice is a copy of.
     copies: HashMap<u64, u64>,
 }
+
+/// How many there are, and the first of them.
+type Count = (u64, EventId);
 
 impl<'a> Index<'a> {
     /// Of a whole story.
