@@ -407,12 +407,18 @@ impl Told {
 }
 
 impl Played {
-    fn of(name: &'static str, definition: Definition, folder: &Path) -> Self {
+    /// Plays a scenario; `None` where the kernel lacks what it needs.
+    fn of(name: &'static str, definition: Definition, folder: &Path) -> Option<Self> {
         let saved = folder.join(format!("{name}.pcapng"));
         let who = [Who::User, Who::Root, Who::Sudo][name.len() % 3];
         let who = if who.is_playable() { who } else { Who::User };
         let output =
             program().played_by(who).args(["demo", name, "--format", "jsonl", "--save"]).arg(&saved).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        if !definition.needs.is_empty() && told.contains("cannot be played: this kernel has no") {
+            eprintln!("NOT CHECKED here: {}", told.trim_end());
+            return None;
+        }
         // Whether it went as the scenario says is another test's.
         assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let lines = json(&output.stdout);
@@ -445,7 +451,7 @@ impl Played {
             let is_syn = segment["flags"].as_str().unwrap().contains("SYN");
             played.crossings.push(Crossing { from, seen: (end, frame), at, octets, is_syn, acts, arrivals });
         }
-        played
+        Some(played)
     }
 
     /// The capture of one end, changed.
@@ -492,7 +498,7 @@ fn played() -> &'static [Played] {
             let threads: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(play)).collect();
             let all: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
             assert_eq!(all.len(), total);
-            all
+            all.into_iter().flatten().collect()
         })
     })
 }

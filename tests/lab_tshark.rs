@@ -47,6 +47,11 @@ fn tshark_flags_in_each_capture_what_the_scenario_promises() {
 fn hold(mut demo: Command, entry: Entry, saved: &Path) -> Vec<String> {
     let definition = entry.read(&[]).unwrap();
     let played = demo.args(["demo", entry.name, "--checks", "--save"]).arg(saved).output().unwrap();
+    let told = String::from_utf8_lossy(&played.stderr);
+    if !definition.needs.is_empty() && told.contains("cannot be played: this kernel has no") {
+        eprintln!("NOT CHECKED here: {}", told.trim_end());
+        return Vec::new();
+    }
     if !played.status.success() {
         return vec![format!("it did not go as it says: {}", String::from_utf8_lossy(&played.stdout))];
     }

@@ -91,7 +91,10 @@ pub(super) fn tell(
         }
         Format::Jsonl => {
             let mut lines = Jsonl::new(out);
-            lines.diagnoses(story, &found, named)?;
+            // A whole story has written them before its totals.
+            if named == Named::ByBirth {
+                lines.diagnoses(story, &found, named)?;
+            }
             lines.assertions(story, judged, named)?;
             lines.flush()
         }

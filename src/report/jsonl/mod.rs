@@ -63,7 +63,7 @@ impl<'a> Jsonl<'a> {
         Self { out, lines: Lines(Vec::with_capacity(GATHERED + GATHERED / 8)) }
     }
 
-    /// Writes a whole story: its events, its connections, its totals.
+    /// Writes a whole story: its events, its connections, what seems wrong with its programs, its totals.
     ///
     /// # Errors
     /// Those of the output.
@@ -75,6 +75,7 @@ impl<'a> Jsonl<'a> {
         for connection in &story.connections {
             self.connection(connection)?;
         }
+        self.diagnoses(story, &story.diagnoses(), Named::ByOrder)?;
         self.totals(&story.totals)
     }
 
