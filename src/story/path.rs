@@ -23,6 +23,10 @@ pub(super) struct Path {
     is_stale: bool,
     /// A witness saw the end in a state that it has only with the peer's FIN.
     had_peers_fin: bool,
+    /// A witness saw the handshake complete.
+    was_established: bool,
+    /// What the segments took back was kept, as a witness saw it: the next step goes on from there.
+    goes_on: bool,
     /// The states that witnesses told of before a step entered them.
     untimely: Vec<State>,
 }
@@ -134,6 +138,14 @@ impl Path {
         self.had_peers_fin
     }
 
+    /// Whether a correction back to `to` is to be passed over: the segments leave open whether the handshake was completed, and a
+    /// witness has said that it was. So it is where a program closes at once, and a bare RST answers octets that come after.
+    pub(super) fn stands_against(&mut self, to: State) -> bool {
+        let stands = self.was_established && to == State::SynReceived && self.last() == Some(State::Established);
+        self.goes_on |= stands;
+        stands
+    }
+
     /// Takes back the step of `event`, if it is the last one; whether it was.
     pub(super) fn take_back_last(&mut self, event: EventId) -> bool {
         let is_last = self.steps.last().is_some_and(|step| step.event == event);
@@ -167,6 +179,7 @@ impl Path {
     pub(super) fn hear(&mut self, said: Said) {
         let with_fin = [State::CloseWait, State::Closing, State::LastAck, State::TimeWait];
         self.had_peers_fin |= said.state.is_some_and(|state| with_fin.contains(&state));
+        self.was_established |= said.state == Some(State::Established);
         self.said.push(said);
     }
 
@@ -316,7 +329,10 @@ impl Path {
 
     /// A new transition, by which the path goes on.
     pub(super) fn step(&mut self, events: &mut Events, of: Option<ConnectionId>, moved: Moved) -> EventId {
-        let Moved { side, step, order, at, cause, by } = moved;
+        let Moved { side, mut step, order, at, cause, by } = moved;
+        if std::mem::take(&mut self.goes_on) {
+            step.from = self.last();
+        }
         let transition = TransitionEvent {
             side,
             from: step.from,

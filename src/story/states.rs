@@ -44,7 +44,7 @@ impl PerConnection {
 
     fn take_back(&mut self, events: &mut Events, side: Side, to: State) {
         let path = &mut self.ends[side as usize].path;
-        if !path.has_been(to) {
+        if !path.has_been(to) || path.stands_against(to) {
             return;
         }
         while path.last() != Some(to) {

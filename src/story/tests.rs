@@ -1104,6 +1104,36 @@ fn a_fin_that_a_witness_saw_taken_came_before_the_segment_that_answers_it() {
     assert_eq!(told, [(Some(moment(50)), all.to_vec())]);
 }
 
+#[test]
+fn a_handshake_that_a_witness_saw_complete_is_not_taken_back() {
+    let script = |seen: &str| {
+        format!(
+            "
+            0us..4us C: connect(S) = 0
+            1us C > S: S 0(0)
+            2us S > C: S. 0(0) ack 1
+            3us C > S: . 1(0) ack 1
+            0us..6us S: accept() = 4{seen}
+            20us..25us C: send(5) = 5
+            22us S: close() = 0
+            24us C > S: P. 1(5) ack 1
+            25us S > C: R 1(0)
+            26us S > C: R. 1(0) ack 1
+            "
+        )
+    };
+    let went = |script: &str| {
+        let story = story(script);
+        let steps = story.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Transition(step) if step.side == Side::Server => Some((step.from, step.to)),
+            _ => None,
+        });
+        steps.collect::<Vec<_>>()
+    };
+    let [begins, .., ends] = &went(&script(" in ESTABLISHED"))[..] else { panic!("some steps") };
+    assert_eq!((begins.1, *ends), (State::SynReceived, (Some(State::Established), State::Closed)));
+}
+
 // ---- the link -----------------------------------------------------------------------------------------------------
 
 #[test]

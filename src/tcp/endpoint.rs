@@ -559,10 +559,8 @@ impl Endpoint {
                         State::Established if self.seen.contains(Seen::ACTIVE) => {
                             self.step(State::SynSent, Rule::NotArrived, moves);
                         }
-                        // Where octets came after the last ACK of the handshake, that had no RST of its own.
                         State::Established
-                            if self.seen.contains(Seen::PASSIVE)
-                                && !self.seen.intersects(Seen::OCTETS | Seen::PEER_OCTETS) =>
+                            if self.seen.contains(Seen::PASSIVE) && !self.seen.contains(Seen::OCTETS) =>
                         {
                             self.step(State::SynReceived, Rule::NotArrived, moves);
                         }
