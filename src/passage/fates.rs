@@ -244,8 +244,9 @@ fn judge_unsent(judge: &Judge, pair: &Pair, passages: &mut [&mut Passage], sent:
             _ => false,
         });
         passage.fate = match () {
+            () if is_older => Fate::Unknown,
             () if known.lacks(passage.seq, passage.seq.saturating_add(takes)) => Fate::Uncaptured,
-            () if is_older || is_early && !covered || pair.found_by == FoundBy::Nothing => Fate::Unknown,
+            () if is_early && !covered || pair.found_by == FoundBy::Nothing => Fate::Unknown,
             () => Fate::Injected,
         };
     }
