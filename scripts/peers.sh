@@ -13,9 +13,9 @@ skipped() {
 }
 
 if command -v tshark >/dev/null 2>&1; then
-    ${CARGO:-cargo} test --locked --test peers --test lab_tshark -- --ignored
+    ${CARGO:-cargo} test --locked --test peers -- --ignored
 else
-    skipped "comparison of captures/ and of the lab with tshark" "tshark is not installed"
+    skipped "comparison of captures/ with tshark" "tshark is not installed"
 fi
 
 captures=${TCPFLOW_CAPTURES:-../shared/captures}
