@@ -68,7 +68,10 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
-        self.points(&story.points, 0)?;
+        // A single place is no news.
+        if story.points.len() > 1 {
+            self.points(&story.points, 0)?;
+        }
         for event in &story.events {
             self.event(event, story)?;
         }

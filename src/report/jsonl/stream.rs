@@ -74,7 +74,10 @@ impl<'a> EventStream<'a> {
 
 impl Sink for EventStream<'_> {
     fn changes(&mut self, timeline: &Timeline, changes: &Changes) -> io::Result<()> {
-        if let Some(new) = timeline.points().get(self.points..) {
+        // A single place is no news.
+        if timeline.points().len() > 1
+            && let Some(new) = timeline.points().get(self.points..)
+        {
             self.jsonl.points(new, self.points)?;
             self.points += new.len();
         }
