@@ -91,6 +91,29 @@ fn the_states_told_are_those_of_both_ends_at_their_own_times() {
     }
 }
 
+/// However late it is heard of a child, it has its parent's descriptors since the fork.
+#[test]
+fn what_a_child_inherits_is_its_own_from_the_fork_on() {
+    let program = program();
+    for run in 0..20 {
+        let (_, out, _) = told(program.played_by(Who::User).args(["demo", "inherited", "--format", "jsonl"]));
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let calls =
+            |name: &str| lines.iter().filter(|line| line["type"] == "call" && line["name"] == name).collect::<Vec<_>>();
+        let [send] = calls("send")[..] else { panic!("run {run}: {out}") };
+        assert_eq!((&send["side"], &send["stream"]["to"]), (&"server".into(), &10.into()), "run {run}: {send}");
+        // The parent's close sends nothing; the child's has the FIN.
+        let sent = |fd: i64| {
+            calls("close")
+                .iter()
+                .filter(|call| call["side"] == "server" && call["fd"] == fd)
+                .map(|call| call["frames"].as_array().unwrap().len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sent(send["fd"].as_i64().unwrap()), [0, 1], "run {run}: {out}");
+    }
+}
+
 #[test]
 fn a_mistake_is_told_with_its_place_and_the_way_out() {
     let program = program();

@@ -566,13 +566,9 @@ impl<'a> Director<'a> {
         let name = thread.comm.clone();
         let process = self.told.threads.add_process(Process { pid: process.pid, comm: name.clone() });
         let id = self.told.threads.add(Thread { process, tid: thread.tid, comm: name });
-        let actor = self.cast[place].actor;
-        let parent = self.definition.actors().into_iter().find(|(of, _)| *of == actor).and_then(|(_, parent)| parent);
-        let inherited = parent.and_then(|parent| self.member(parent)).map(|parent| self.cast[parent].sockets.clone());
         let member = &mut self.cast[place];
         member.pid = Some(Pid::from_raw(thread.tid as i32));
         member.thread = id;
-        member.sockets = inherited.unwrap_or_default();
     }
 
     fn returned(&mut self, place: usize, number: usize, mut call: Call) {
@@ -580,6 +576,16 @@ impl<'a> Director<'a> {
         call.id = CallId { thread: member.thread, n: member.calls };
         member.calls += 1;
         let actor = member.actor;
+        // The child has the descriptors from then on, however late it is heard of.
+        if let What::Call(Asked { request: Request::Fork(child), .. }) = &self.definition.script.lines[number].what
+            && call.errno().is_none()
+        {
+            let inherited = member.sockets.clone();
+            if let Some(child) = self.member(*child) {
+                self.cast[child].sockets = inherited;
+            }
+        }
+        let member = &mut self.cast[place];
         let fd = call.result().and_then(|fd| i32::try_from(fd).ok());
         match &call.op {
             Op::Socket { .. } | Op::Accept { .. } => {
