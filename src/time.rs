@@ -180,6 +180,13 @@ impl Clock {
     pub fn or_better(self, other: Self) -> Self {
         if other.error < self.error { other } else { self }
     }
+
+    /// After a new measurement: the wall clock may have been set, and what was measured holds as long as both agree within their errors.
+    #[must_use]
+    pub fn measured_again(self, now: Self) -> Self {
+        let apart = now.offset.less(self.offset).0.saturating_abs();
+        if apart > now.error.0.saturating_add(self.error.0) { now } else { self.or_better(now) }
+    }
 }
 
 impl serde::Serialize for Timestamp {

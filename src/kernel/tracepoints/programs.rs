@@ -221,7 +221,7 @@ impl ProgramTrace {
 
     /// Takes what is in the buffers, in no order; how many records were lost.
     pub fn drain(&mut self, into: &mut Vec<ProgramRecord>) -> u64 {
-        self.measure_again();
+        self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
         let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
         let mut lost = 0;
         for (_, ring) in &mut self.rings {
@@ -236,17 +236,6 @@ impl ProgramTrace {
             }
         }
         lost
-    }
-
-    /// The wall clock may have been set: what was measured holds as long as a new measurement agrees within both errors.
-    fn measure_again(&mut self) {
-        let now = measure(ClockId::Monotonic);
-        let apart = now.offset.less(self.clock.offset).0.saturating_abs();
-        if apart > now.error.0.saturating_add(self.clock.error.0) {
-            self.clock = now;
-        } else {
-            self.clock = self.clock.or_better(now);
-        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::ladder::call_lines;
-use super::sheet::Sheet;
+use super::sheet::{Sheet, slots};
 use super::words::{self, Said, SegmentWords};
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape, write_beside};
-use crate::report::view::{LaneId, Row, Slot, View, What};
+use crate::report::view::{LaneId, Row, View, What};
 
 /// Whether a view is worth a chart and has room for one: three lanes or more, each wide enough, and of any two lanes one
 /// connection at most, so that an arrow says which it belongs to.
@@ -155,7 +155,7 @@ impl Page<'_> {
                     arrow.as_ref().is_some_and(|arrow| at == 0 && arrow.right == lane && arrow.leaves_right);
                 let lifeline = if ends_here { self.glyphs.from_right } else { self.glyphs.lifeline };
                 let mut cell = Line::of(Paint::Dim, lifeline).with(Paint::Plain, " ");
-                cell.append(self.slots(&row.slots[lane], at, lane));
+                cell.append(slots(self.glyphs, &row.slots[lane], at, self.view.lanes[lane].side));
                 cell.append(cells[lane].get(at).cloned().unwrap_or_default());
                 line.append(cell.left(self.width, self.glyphs.ellipsis));
                 lane += 1;
@@ -219,21 +219,6 @@ impl Page<'_> {
         line.push(paint, format!(" {after}"));
         let line = line.left(inner + 1, "");
         Arrow { left, right, leaves_right: !falls && goes != Goes::Arrives, line }
-    }
-
-    fn slots(&self, slots: &[Slot], at: usize, lane: usize) -> Line {
-        let mut line = Line::default();
-        for slot in slots {
-            let symbol = match (slot, at) {
-                (Slot::Opens, 0) => self.glyphs.opens,
-                (Slot::Closes, 0) => self.glyphs.closes,
-                (Slot::Hangs, 0) => self.glyphs.hangs,
-                (Slot::Opens | Slot::Waits, _) => self.glyphs.waits,
-                (Slot::Free | Slot::Closes | Slot::Hangs, _) => " ",
-            };
-            line.push(words::paint_of(self.view.lanes[lane].side), format!("{symbol} "));
-        }
-        line
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::sheet::{Pen, Sheet, process};
+use super::sheet::{Pen, Sheet, process, slots};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use crate::calls::Effect;
 use crate::flow::Side;
@@ -238,10 +238,10 @@ impl<'a> Page<'a> {
         let height = client.len().max(server.len()).max(wire.len()).max(1);
         for at in 0..height {
             let moment = if at == 0 { self.sheet.moment(row.at) } else { String::new() };
-            let left =
-                self.slots(&row.slots[LEFT.0], at, Side::Client).joined(client.get(at).cloned().unwrap_or_default());
-            let right =
-                self.slots(&row.slots[RIGHT.0], at, Side::Server).joined(server.get(at).cloned().unwrap_or_default());
+            let left = slots(self.glyphs, &row.slots[LEFT.0], at, Side::Client)
+                .joined(client.get(at).cloned().unwrap_or_default());
+            let right = slots(self.glyphs, &row.slots[RIGHT.0], at, Side::Server)
+                .joined(server.get(at).cloned().unwrap_or_default());
             self.line(out, moment, left, wire.get(at).cloned(), right)?;
         }
         self.disagreements(out, row)
@@ -251,9 +251,9 @@ impl<'a> Page<'a> {
     fn speaker(&self, out: &mut dyn Write, row: &Row<'_>, side: Side, name: &str) -> io::Result<()> {
         let [left, right] = [Side::Client, Side::Server].map(|end| {
             let opened = |slot: &Slot| if *slot == Slot::Opens { Slot::Free } else { *slot };
-            let slots: Vec<Slot> = row.slots[end as usize].iter().map(opened).collect();
+            let opened: Vec<Slot> = row.slots[end as usize].iter().map(opened).collect();
             let said = if end == side { format!("{name}:") } else { String::new() };
-            self.slots(&slots, 1, end).with(Paint::Dim, said)
+            slots(self.glyphs, &opened, 1, end).with(Paint::Dim, said)
         });
         self.line(out, String::new(), left, None, right)
     }
@@ -389,22 +389,6 @@ impl<'a> Page<'a> {
         let mut line = Line::of(Paint::Dim, self.glyphs.lifeline);
         line.append(between.left(inner, self.glyphs.ellipsis));
         line.with(Paint::Dim, self.glyphs.lifeline)
-    }
-
-    /// The lines beside open calls, on the `at`-th line of a row.
-    fn slots(&self, slots: &[Slot], at: usize, side: Side) -> Line {
-        let mut line = Line::default();
-        for slot in slots {
-            let symbol = match (slot, at) {
-                (Slot::Opens, 0) => self.glyphs.opens,
-                (Slot::Closes, 0) => self.glyphs.closes,
-                (Slot::Hangs, 0) => self.glyphs.hangs,
-                (Slot::Opens | Slot::Waits, _) => self.glyphs.waits,
-                (Slot::Free | Slot::Closes | Slot::Hangs, _) => " ",
-            };
-            line.push(paint_of(side), format!("{symbol} "));
-        }
-        line
     }
 
     /// What a witness said that disagrees, across the page: it must not be overlooked.

@@ -554,11 +554,11 @@ mod tests {
         assert_eq!(bare, drawn(&story, &plain));
     }
 
-    #[test]
-    fn more_than_two_lanes_are_drawn_as_lines_each_under_its_letter() {
+    /// There and back over two connections of a proxy, which begin at these times.
+    fn relayed(begin: [i64; 2]) -> Story {
         let mut t = sample::Teller::new();
         t.phase = Phase::Data;
-        for (connection, at, pid) in [(0, 100, 1), (1, 200, 2)] {
+        for (connection, (at, pid)) in (0..).zip(begin.into_iter().zip(1..)) {
             t.connection = Some(ConnectionId(connection));
             for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
                 let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
@@ -566,7 +566,12 @@ mod tests {
                 t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
             }
         }
-        let story = t.story;
+        t.story
+    }
+
+    #[test]
+    fn more_than_two_lanes_are_drawn_as_lines_each_under_its_letter() {
+        let story = relayed([100, 200]);
         let index = Index::new(&story);
         for width in [60, 120, 160] {
             let style = Style::plain(width);
@@ -592,17 +597,7 @@ mod tests {
 
     #[test]
     fn a_proxy_has_a_lane_between_those_of_its_peers_wherever_three_lanes_have_room() {
-        let mut t = sample::Teller::new();
-        t.phase = Phase::Data;
-        for (connection, at, pid) in [(0, 0, 1), (1, 20, 2)] {
-            t.connection = Some(ConnectionId(connection));
-            for (side, pid) in [(Side::Client, pid), (Side::Server, pid + 1)] {
-                let id = t.call((at, at + 9), side, "send(10, 0)", Effect::Send, 4, 10);
-                t.made_by(id, pid);
-                t.segment(at + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
-            }
-        }
-        let story = t.story;
+        let story = relayed([0, 20]);
         let index = Index::new(&story);
         for (width, lanes) in [(80, 0), (95, 0), (96, 3), (100, 3), (128, 3), (160, 3)] {
             let style = Style::plain(width);

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::words;
+use super::words::{self, paint_of};
 use crate::calls::Call;
 use crate::flow::{Connection, RolesBasis, Side};
 use crate::report::clock;
-use crate::report::style::{Paint, Style};
+use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, escape};
-use crate::report::view::{Index, Row};
+use crate::report::view::{Index, Row, Slot};
 use crate::story::{EventKind, Lookup, Phase};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -132,4 +132,20 @@ impl Sheet<'_> {
 pub(super) fn process(known: &dyn Lookup, call: &Call, style: &Style) -> Option<String> {
     let (thread, process) = known.threads().get(call.thread())?;
     Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
+}
+
+/// The lines beside open calls, on the `at`-th line of a row.
+pub(super) fn slots(glyphs: &Glyphs, slots: &[Slot], at: usize, side: Side) -> Line {
+    let mut line = Line::default();
+    for slot in slots {
+        let symbol = match (slot, at) {
+            (Slot::Opens, 0) => glyphs.opens,
+            (Slot::Closes, 0) => glyphs.closes,
+            (Slot::Hangs, 0) => glyphs.hangs,
+            (Slot::Opens | Slot::Waits, _) => glyphs.waits,
+            (Slot::Free | Slot::Closes | Slot::Hangs, _) => " ",
+        };
+        line.push(paint_of(side), format!("{symbol} "));
+    }
+    line
 }
