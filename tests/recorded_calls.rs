@@ -152,7 +152,7 @@ server.join()
 "#;
 
 #[test]
-#[ignore = "on a busy machine a connection that is over before it can be asked about stays unjoined: cargo test --test recorded_calls -- --ignored"]
+#[ignore = "beside a release build a thread was seen once to end with a socket that it had not, for a cause not found: cargo test --test recorded_calls -- --ignored"]
 fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
     let stage = Stage::make();
     for who in recording() {
@@ -292,7 +292,7 @@ fn talk(stream: &mut TcpStream, said: &str) {
 }
 
 #[test]
-#[ignore = "on a busy machine the kernel takes more than a minute to close the events of an ordinary user: cargo test --test recorded_calls -- --ignored"]
+#[ignore = "beside a release build it was seen twice not to end within a minute of SIGINT, for a cause not found: cargo test --test recorded_calls -- --ignored"]
 fn a_process_that_runs_is_joined_and_goes_on() {
     let stage = Stage::make();
     for who in recording() {
