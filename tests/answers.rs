@@ -127,3 +127,37 @@ fn told_of_capture(row: &Row) -> Vec<String> {
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
+
+/// What a program hears of an ICMP error: its connect names the frame that let it return, and its socket closes because of it.
+#[test]
+fn a_connect_that_an_icmp_error_ends_names_it() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tcpflow"))
+        .args(["analyze", "--timeline", "--format", "jsonl"])
+        .arg(folder().join("tests/answers/unreachable.pcapng"))
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_type = |kind: &'static str| lines.iter().filter(move |line| line["type"] == kind);
+    for (connection, errno, what) in [(0, "EHOSTUNREACH", "host_unreachable"), (1, "ECONNREFUSED", "port_unreachable")]
+    {
+        let its = |line: &&serde_json::Value| line["connection"] == connection;
+        let connect = of_type("call").filter(its).find(|call| call["name"] == "connect").unwrap();
+        assert_eq!(connect["errno"], errno);
+        // The first error found the socket in use by connect itself, and ended nothing.
+        let errors: Vec<_> = of_type("icmp").filter(its).collect();
+        assert_eq!(errors.len(), 2, "{errors:#?}");
+        let syns = of_type("segment").filter(its).filter(|segment| segment["flags"] == "SYN");
+        let syns: Vec<_> = syns.map(|syn| (&syn["id"], &syn["frame"])).collect();
+        assert_eq!(syns, errors.iter().map(|error| (&error["segment"], &error["quotes"])).collect::<Vec<_>>());
+        let last = errors[1];
+        assert_eq!(
+            (&last["what"], &last["side"], &last["from"]),
+            (&what.into(), &"client".into(), &"127.0.0.9".into())
+        );
+        assert_eq!(connect["completed_by"], last["frame"]);
+        assert_eq!(connect["edges"]["completed_by"], last["id"]);
+        let closed = of_type("transition").filter(its).find(|moved| moved["from"] == "SYN-SENT").unwrap();
+        assert_eq!((&closed["to"], &closed["cause"]), (&"CLOSED".into(), &last["id"]));
+    }
+}

@@ -56,6 +56,17 @@ fn lines_with_a_breakdown_are_valid() {
     assert_eq!(text.matches(r#""breakdown":{"client_to_server":{"handshake_ns":"#).count(), 4);
 }
 
+#[test]
+fn lines_of_icmp_errors_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    command.args(["analyze", "--timeline", "--format", "jsonl"]);
+    command.args(["tests/answers/unreachable.pcapng", "captures/lab/path-mtu.pcapng.gz"]).current_dir(folder);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(validate("icmp", &String::from_utf8(output.stdout).unwrap())["icmp"], 7);
+}
+
 /// Holds each line to the schema, the ids to the order of time and the totals to the end, but for diagnoses; returns the number of lines of each type.
 fn validate(name: &str, text: &str) -> BTreeMap<String, usize> {
     let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.schema.json")).unwrap();

@@ -52,7 +52,7 @@ pub fn script(octets: &[u8]) {
     let traces = connections.iter().map(|connection| {
         let own = observed.iter().filter(|(of, _)| *of == connection.id);
         let segments = own.map(|(_, observed)| Sighting::passing(observed.clone())).collect();
-        Trace { id: connection.id, client: connection.client, server: connection.server, segments }
+        Trace { id: connection.id, client: connection.client, server: connection.server, segments, errors: Vec::new() }
     });
     let traces = traces.collect();
     let (threads, calls) = (performed.threads, performed.calls);

@@ -37,6 +37,10 @@ impl Errno {
     pub const EHOSTUNREACH: Self = Self(libc::EHOSTUNREACH);
     /// No route leads to the network.
     pub const ENETUNREACH: Self = Self(libc::ENETUNREACH);
+    /// A filter prohibits it, or the program may not.
+    pub const EACCES: Self = Self(libc::EACCES);
+    /// There is no such protocol, or no such option.
+    pub const ENOPROTOOPT: Self = Self(libc::ENOPROTOOPT);
     /// A nonblocking connect is under way since an earlier call.
     pub const EALREADY: Self = Self(libc::EALREADY);
     /// A nonblocking connect goes on after the call.

@@ -12,7 +12,7 @@ use super::key::KeySide;
 use super::ledger::Ledger;
 use super::record::Record;
 use super::slab::Slab;
-use super::{Connection, Reply};
+use super::{Connection, ConnectionId, Reply};
 use crate::tcp::Finding;
 use crate::time::Timestamp;
 use crate::wire::{Flags, IcmpError, Oddities, Segment};
@@ -183,6 +183,8 @@ impl<K: Family> Flows<K> {
     }
 
     /// A header that is only quoted: as a segment of it would, it may open a connection, and end another one.
+    ///
+    /// Returns the connection, where segments of it were captured.
     pub(super) fn quote(
         &mut self,
         key: K,
@@ -190,11 +192,11 @@ impl<K: Family> Flows<K> {
         quote: &Segment,
         error: Option<IcmpError>,
         ledger: &mut Ledger,
-    ) {
+    ) -> Option<ConnectionId> {
         let hash = ledger.finder.hash_one(key);
         let found = self.find(hash, key).map(Entry::found);
         if ledger.quoted >= MOST_QUOTED {
-            return;
+            return None;
         }
         // Without flags it opens no connection, for Wireshark neither.
         let is_start = quote.flags.is_empty() && quote.oddities.contains(Oddities::HEADER_CUT);
@@ -218,6 +220,7 @@ impl<K: Family> Flows<K> {
                 } else {
                     record.quote(from, quote, error);
                     ledger.weigh(record);
+                    return (!record.is_empty()).then_some(ConnectionId(record.id));
                 }
             }
             Some(Found::Attempt(slot)) if self.attempts.at(slot).is_outlived_by(from, quote) => {
@@ -231,10 +234,13 @@ impl<K: Family> Flows<K> {
                     let record = self.records.at_mut(grown);
                     record.quote(from, quote, error);
                     ledger.weigh(record);
+                    let id = ConnectionId(record.id);
                     self.keep_within(ledger);
+                    return Some(id);
                 }
             }
         }
+        None
     }
 
     #[inline]

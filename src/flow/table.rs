@@ -9,7 +9,7 @@ use super::flows::Flows;
 use super::key::{AnyKey, Key4, Key6};
 use super::ledger::Ledger;
 use super::limits::{Limits, Tally};
-use super::{Connection, Reply, Step};
+use super::{Connection, ConnectionId, Reply, Step};
 use crate::time::Timestamp;
 use crate::wire::{IcmpError, Segment};
 
@@ -51,7 +51,8 @@ impl FlowTable {
     /// Takes a TCP header that an ICMP error quotes, and what the error says.
     ///
     /// It is no segment of its connection, but Wireshark gives the connection its number by it, and counts its flags for completeness.
-    pub fn quote(&mut self, quote: &Segment, error: Option<IcmpError>) {
+    /// Returns that connection, where it has segments.
+    pub fn quote(&mut self, quote: &Segment, error: Option<IcmpError>) -> Option<ConnectionId> {
         let Self { v4, v6, ledger } = self;
         match AnyKey::of(quote) {
             AnyKey::V4(key, from) => v4.quote(key, from, quote, error, ledger),

@@ -36,7 +36,11 @@ pub fn comments(story: &Story) -> BTreeMap<u64, Vec<String>> {
                 let text = format!("{} returned {}", named(story, &call.call), outcome(&call.call));
                 comments.entry(frame).or_default().push(text);
             }
-            EventKind::Segment(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => {}
+            EventKind::Segment(_)
+            | EventKind::Timer(_)
+            | EventKind::Icmp(_)
+            | EventKind::Link(_)
+            | EventKind::Kernel(_) => {}
         }
     }
     comments

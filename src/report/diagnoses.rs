@@ -122,6 +122,7 @@ fn evidence(diagnosis: &Diagnosis, known: &dyn Lookup, origin: Timestamp, style:
                 Some(format!("{}({fd}){at}", call.call.name()))
             }
             EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
+            EventKind::Icmp(icmp) => Some(format!("#{}", icmp.quote.frame)),
             EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
         }
     }));

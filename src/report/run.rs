@@ -84,6 +84,7 @@ fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
             Some(format!("{}({fd}){at}", call.call.name()))
         }
         EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
+        EventKind::Icmp(icmp) => Some(format!("#{}", icmp.quote.frame)),
         EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
     }
 }

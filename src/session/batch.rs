@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::trust::Trust;
 use crate::capture::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt};
-use crate::flow::{Bundle, Finder, FlowTable, Reply, Step, Totals};
+use crate::flow::{Bundle, ConnectionId, Finder, FlowTable, Reply, Step, Totals};
 use crate::time::Timestamp;
 use crate::wire::{Checksums, Decoder, IcmpError, Oddities, Segment, Skip, Skipped, Tunnel};
 
@@ -65,6 +65,14 @@ pub(super) struct Besides<'a> {
     pub(super) seen: SeenAt,
     /// The tunnels it came in.
     pub(super) tunnel: Box<[Tunnel]>,
+}
+
+/// What a batch holds, one after the other, as the table has followed it.
+pub(super) enum Followed<'a> {
+    /// A segment, what it did, and what is kept of it besides.
+    Segment(&'a Segment, Option<Step>, Besides<'a>),
+    /// A TCP header that an ICMP error quotes, and the connection of which it is.
+    Quote(&'a Segment, IcmpError, ConnectionId),
 }
 
 /// What a batch ended with.
@@ -221,20 +229,32 @@ impl Batch {
         table.observe_all(&self.segments, taken..self.segments.len(), done);
     }
 
-    /// Does the same, and hands on what was kept of each segment besides.
-    pub(super) fn follow_with(&self, table: &mut FlowTable, mut done: impl FnMut(&Segment, Option<Step>, Besides<'_>)) {
+    /// Does the same, and hands on what was kept of each segment besides, and what ICMP errors quote.
+    pub(super) fn follow_with(&self, table: &mut FlowTable, mut done: impl FnMut(Followed<'_>)) {
         let (mut lens, mut seen, mut start) = (self.lens.iter(), self.seen.iter(), 0);
         let mut tunnels = self.tunnels.iter().peekable();
         let mut place = 0..;
-        self.follow(table, |segment, step: Option<Step>| {
-            let place = place.next();
-            let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
-            let len = lens.next().map_or(0, |len| usize::from(*len));
-            let payload = &self.octets[start..start + len];
-            start += len;
-            let seen = seen.next().copied().unwrap_or_default();
-            done(segment, step, Besides { payload, seen, tunnel: tunnel.unwrap_or_default() });
-        });
+        let mut taken = 0;
+        let end = self.segments.len();
+        let quotes = self.quotes.iter().map(|(before, quote, error)| (*before, Some((quote, *error))));
+        for (before, quote) in quotes.chain([(end, None)]) {
+            table.observe_all(&self.segments, taken..before, |segment, step: Option<Step>| {
+                let place = place.next();
+                let tunnel = tunnels.next_if(|(of, _)| Some(*of) == place).map(|(_, tunnel)| tunnel.clone());
+                let len = lens.next().map_or(0, |len| usize::from(*len));
+                let payload = &self.octets[start..start + len];
+                start += len;
+                let seen = seen.next().copied().unwrap_or_default();
+                let besides = Besides { payload, seen, tunnel: tunnel.unwrap_or_default() };
+                done(Followed::Segment(segment, step, besides));
+            });
+            taken = before;
+            if let Some((quote, error)) = quote
+                && let Some(id) = table.quote(quote, Some(error))
+            {
+                done(Followed::Quote(quote, error, id));
+            }
+        }
     }
 
     /// Does the same one segment after the other, and shows the table as each leaves it.

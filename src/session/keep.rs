@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::batch::Batch;
+use super::batch::{Batch, Followed};
 use super::conflicts::Conflicts;
 use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
 use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
-use crate::story::{Observed, Passing, Sighting, Trace, Witnessed};
+use crate::story::{Observed, Passing, Quotation, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,6 +49,8 @@ pub(super) struct Kept {
     keep: Keep,
     #[expect(clippy::vec_box, reason = "each is freed as soon as its event stands in its place")]
     sightings: BTreeMap<ConnectionId, Vec<Box<Sighting>>>,
+    /// The ICMP errors that quote them.
+    quotations: BTreeMap<ConnectionId, Vec<Quotation>>,
     /// Segments that were one too many to be kept.
     left_out: u64,
     /// Segments that are kept.
@@ -94,9 +96,28 @@ impl Kept {
         mut growing: Option<&mut Growth>,
         mut breakdowns: Option<&mut Breakdowns>,
     ) {
-        let Self { keep, sightings, held, room, left_out, conflicts, passing, .. } = self;
+        let Self { keep, sightings, quotations, held, room, left_out, conflicts, passing, .. } = self;
         let most = keep.most();
-        batch.follow_with(table, |segment, step, more| {
+        batch.follow_with(table, |followed| {
+            let (segment, step, more) = match followed {
+                Followed::Segment(segment, step, more) => (segment, step, more),
+                Followed::Quote(quote, error, connection) if keep.keeps(connection) => {
+                    let quotation = Quotation { connection, error, quote: *quote };
+                    match &mut growing {
+                        Some(growing) => growing.hear(Witnessed::Quoted(Box::new(quotation))),
+                        // What comes after segments that were left out is left out, too.
+                        None if *held < most => {
+                            *room = room.saturating_sub(memory::SEGMENT);
+                            if *room > 0 {
+                                quotations.entry(connection).or_default().push(quotation);
+                            }
+                        }
+                        None => {}
+                    }
+                    return;
+                }
+                Followed::Quote(..) => return,
+            };
             let Some(mut step) = step.filter(|step| keep.keeps(step.connection)) else { return };
             if let Some(breakdowns) = &mut breakdowns {
                 breakdowns.observe(segment, &step);
@@ -164,6 +185,7 @@ impl Kept {
             self.held += segments.len() as u64;
         }
         self.sightings.retain(|_, segments| !segments.is_empty());
+        self.quotations.values_mut().for_each(|errors| errors.retain(|error| error.quote.frame < first_gone));
         self.left_out += before - self.held;
     }
 
@@ -173,7 +195,14 @@ impl Kept {
         let mut traces = Vec::new();
         connections.retain(|connection| {
             let Some(segments) = self.sightings.remove(&connection.id) else { return false };
-            traces.push(Trace { id: connection.id, client: connection.client, server: connection.server, segments });
+            let errors = self.quotations.remove(&connection.id).unwrap_or_default();
+            traces.push(Trace {
+                id: connection.id,
+                client: connection.client,
+                server: connection.server,
+                segments,
+                errors,
+            });
             true
         });
         (traces, connections)

@@ -30,14 +30,18 @@ impl Story {
                 EventKind::Timer(timer) if timer.side == side => {
                     timers.extend(event.connection.map(|id| (id, event.id)));
                 }
-                EventKind::Timer(_) | EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => {}
+                EventKind::Timer(_)
+                | EventKind::Transition(_)
+                | EventKind::Icmp(_)
+                | EventKind::Link(_)
+                | EventKind::Kernel(_) => {}
             }
         }
         let here = |id: EventId, connection: ConnectionId| match &there[id].kind {
             EventKind::Segment(segment) => by_frame.get(frames.get(&segment.segment.frame)?).copied(),
             EventKind::Call(call) => by_call.get(&call.call.id).copied(),
             EventKind::Timer(_) => timers.get(&connection).copied(),
-            EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
+            EventKind::Transition(_) | EventKind::Icmp(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
         };
         let mut next = self.events.len() as u64;
         let mut taken = Vec::new();

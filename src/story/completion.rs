@@ -1,5 +1,6 @@
 //! What let a call return: the SYN-ACK a connect, the end of the handshake an accept, the FIN a receive of 0, the RST an error.
 
+use super::icmp::ended_by;
 use super::timeline::Timeline;
 use super::{EventId, Remark};
 use crate::calls::{Effect, Errno};
@@ -12,6 +13,12 @@ impl Timeline {
         let answers = connection.ends[connection.other(side) as usize].answers;
         let call = &self.events.call(event).call;
         let failed = call.errno().is_some();
+        if let Some(heard) = ended_by(connection.ends[side as usize].heard, call) {
+            let call = self.events.call_mut(event);
+            call.completed_by.get_or_insert(heard.event);
+            call.remark = Some(Remark::AnsweredByIcmp { frame: heard.frame, kind: heard.error.kind });
+            return;
+        }
         let is_end = call.effect() == Effect::Receive && call.result() == Some(0);
         let answer = match call.effect() {
             Effect::Connect if failed => answers.reset,

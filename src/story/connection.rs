@@ -8,7 +8,7 @@ use super::end_calls::{EndCalls, Explains, Unclaimed};
 use super::events::Events;
 use super::fanout::Joins;
 pub(super) use super::ground::Place;
-use super::ground::{Ground, Sent};
+use super::ground::{Ground, Heard, Sent};
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
@@ -90,6 +90,8 @@ pub(super) struct PerEnd {
     pub(super) fin_acked_by: Option<EventId>,
     /// A move that a segment would have made that did not arrive.
     pub(super) undone: Option<Undone>,
+    /// The last ICMP error that came to it.
+    pub(super) heard: Option<Heard>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
 }
@@ -179,6 +181,16 @@ impl Header {
     /// Whether its datagram has an identification of its own: then an equal one is a copy.
     pub(super) fn is_identified(&self) -> bool {
         self.ip_id.is_some_and(|id| id != 0)
+    }
+
+    /// Whether it is, as far as its number says, that of a segment.
+    pub(super) fn has_number_of_segment(&self, segment: &Segment) -> bool {
+        self.seq == segment.seq
+    }
+
+    /// Whether its datagram is that of a segment.
+    pub(super) fn has_identification_of(&self, segment: &Segment) -> bool {
+        self.ip_id == segment.ip_id
     }
 
     /// Whether both have the same sequence number.

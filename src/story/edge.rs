@@ -30,6 +30,9 @@ impl Story {
                         rule: Join::Transition,
                     }));
                 }
+                EventKind::Icmp(icmp) => {
+                    edges.extend(icmp.segment.map(|cause| Edge { cause, effect: event.id, rule: Join::Quotation }));
+                }
                 EventKind::Link(link) => {
                     edges.extend(link.segment.map(|cause| Edge { cause, effect: event.id, rule: Join::Link }));
                 }

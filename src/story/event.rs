@@ -12,7 +12,7 @@ use crate::kernel::{KernelAct, KernelSocket, TimerKind, Witness};
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Segment, Tunnel};
+use crate::wire::{IcmpError, Segment, Tunnel};
 
 /// An event's number in its story, from 0 in time order; causes are named by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize)]
@@ -96,6 +96,8 @@ pub enum EventKind {
     Transition(TransitionEvent),
     /// A kernel timer was seen running.
     Timer(TimerEvent),
+    /// An ICMP error that quotes a segment was seen.
+    Icmp(Box<IcmpEvent>),
     /// The link between two hosts did something with a segment.
     Link(LinkActEvent),
     /// The kernel did something with a socket, by its own word.
@@ -115,7 +117,7 @@ pub struct CallEvent {
     pub sent: Vec<EventId>,
     /// For a receive, the segments that brought its octets, ascending.
     pub brought_by: Vec<EventId>,
-    /// The segment that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error.
+    /// The segment that let it return: SYN-ACK for connect, the end of the handshake for accept, the octets or the FIN for recv, the RST for an error; or the ICMP error that made a connect fail.
     pub completed_by: Option<EventId>,
     /// What it did, or why nothing was seen of it, where that is not plain from the frames.
     pub remark: Option<Remark>,
@@ -219,6 +221,19 @@ impl Fate {
             Self::Damaged => "damaged",
         }
     }
+}
+
+/// An ICMP error that quotes a segment of the connection.
+#[derive(Clone, PartialEq, Debug)]
+pub struct IcmpEvent {
+    /// The end that the error comes to: it sent the segment.
+    pub side: Side,
+    /// What the error says.
+    pub error: IcmpError,
+    /// The segment that it quotes; `None` where that was not captured.
+    pub segment: Option<EventId>,
+    /// The header that it quotes, as far as it does, with the frame and the time of the error.
+    pub quote: Segment,
 }
 
 /// What the link did with a segment, as the link says.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::{Mechanism, Why};
+use super::{EventId, Mechanism, Why};
 use crate::flow::Range;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
+use crate::wire::IcmpError;
 
 /// A segment's place among those of its connection, from 0 in the order of capture.
 pub(super) type Place = usize;
@@ -104,6 +105,17 @@ pub(super) struct Sent {
     pub(super) gap: Option<Place>,
     /// The newest timestamp.
     pub(super) stamp: Option<u32>,
+}
+
+/// The last ICMP error that came to an end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) event: EventId,
+    pub(super) error: IcmpError,
+    pub(super) frame: u64,
+    pub(super) at: Option<Timestamp>,
+    /// How many segments of the connection had been captured before.
+    pub(super) before: Place,
 }
 
 /// How a loss is being repaired.

@@ -25,6 +25,8 @@ pub enum Join {
     Transition,
     /// A call, and the timer that runs because of it.
     Timer,
+    /// A segment, and the ICMP error that quotes it: the same addresses, ports and number.
+    Quotation,
     /// A segment, and what the link did with it: the same addresses and header.
     Link,
 }
@@ -44,6 +46,7 @@ impl Join {
             Self::SameFrame => "same_frame",
             Self::Transition => "transition",
             Self::Timer => "timer",
+            Self::Quotation => "quotation",
             Self::Link => "link",
         }
     }

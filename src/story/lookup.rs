@@ -14,10 +14,11 @@ pub trait Lookup {
     /// Where segments were captured.
     fn points(&self) -> &[Point];
 
-    /// The frame of a segment.
+    /// The frame of a segment, or of an ICMP error.
     fn frame_of(&self, id: EventId) -> Option<u64> {
         match &self.find(id)?.kind {
             EventKind::Segment(segment) => Some(segment.segment.frame),
+            EventKind::Icmp(icmp) => Some(icmp.quote.frame),
             _ => None,
         }
     }

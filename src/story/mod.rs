@@ -19,6 +19,7 @@ mod events;
 mod fanout;
 mod forgetting;
 mod ground;
+mod icmp;
 mod join;
 mod link;
 mod lookup;
@@ -47,8 +48,8 @@ mod witnessed;
 pub use diagnosis::{Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{
-    CallEvent, Cause, Event, EventId, EventKind, Fate, KernelActEvent, LinkActEvent, Phase, SegmentEvent, Story,
-    TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, EventKind, Fate, IcmpEvent, KernelActEvent, LinkActEvent, Phase, SegmentEvent,
+    Story, TimerEvent, TransitionEvent,
 };
 pub use events::{Changes, Order};
 pub use forgetting::Forgettable;
@@ -60,4 +61,4 @@ pub use timeline::Timeline;
 pub use timing::Timing;
 pub use trace::Trace;
 pub use why::{Evidence, Remark, Unwatched, Why};
-pub use witnessed::{Moment, Observed, Sighting, Witnessed};
+pub use witnessed::{Moment, Observed, Quotation, Sighting, Witnessed};

@@ -32,6 +32,7 @@ pub(super) fn number_by_place(events: &mut [Event], number: impl Fn(EventId) -> 
             }
             EventKind::Transition(transition) => transition.cause = transition.cause.and_then(&number),
             EventKind::Timer(timer) => timer.cause = timer.cause.and_then(&number),
+            EventKind::Icmp(icmp) => icmp.segment = icmp.segment.and_then(&number),
             EventKind::Link(link) => link.segment = link.segment.and_then(&number),
             EventKind::Kernel(kernel) => kernel.segment = kernel.segment.and_then(&number),
         }

@@ -6,7 +6,7 @@ use super::{Mechanism, Why};
 use crate::flow::Side;
 use crate::tcp::Finding;
 use crate::time::Span;
-use crate::wire::Flags;
+use crate::wire::{Flags, IcmpKind};
 
 impl PerConnection {
     /// Octets or a FIN: for the first time, or again.
@@ -90,6 +90,9 @@ impl PerConnection {
         }
         if seen.findings.contains(Finding::ConflictingOctets) {
             return by(Mechanism::Unknown, first, Why::OtherOctets);
+        }
+        if let Some((frame, mtu)) = self.shortened(place, side, first, latest) {
+            return by(Mechanism::Recovery, first, Why::PathMtu { frame, mtu });
         }
         let waited = self.between(latest, place).unwrap_or(Span(0));
         if let Some(opened) = peer.opened.filter(|opened| *opened > latest) {
@@ -183,6 +186,19 @@ impl PerConnection {
         }
     }
 
+    /// The ICMP error because of which an end sends again, in the moment in which it heard of it, what went last at `latest` in a packet that
+    /// was too large; and how large one may be.
+    fn shortened(&self, place: Place, side: Side, first: Place, latest: Place) -> Option<(u64, u32)> {
+        let heard = self.ends[side as usize].heard.filter(|heard| heard.before > latest)?;
+        let mtu = heard.error.mtu.filter(|_| heard.error.kind == IcmpKind::FragmentationNeeded)?;
+        let took = self.seen[place].at?.since(heard.at?);
+        let room = mtu.saturating_sub(SHORTEST_HEADERS);
+        let is_shorter = self.seen[place].len <= room && room < self.seen[first].len;
+        // At its sender's place an ICMP error is captured as it arrives.
+        let is_soon = (Span(0)..=MOMENT).contains(&took) || self.is_moment(side, took);
+        (is_shorter && is_soon).then_some((heard.frame, mtu))
+    }
+
     /// Whether both ends agreed on SACK; believed of a handshake that was not captured, as nearly all do.
     fn is_selective(&self) -> bool {
         let permits = |side| self.sent(side).syn.is_none_or(|syn| self.seen[syn].permits_sack);
@@ -198,13 +214,19 @@ impl PerConnection {
 
     /// Whether an end sent the segment at `place` in the moment in which the one at `prompt` reached it, as far as the place of capture shows it.
     fn follows(&self, prompt: Place, place: Place, side: Side) -> bool {
+        self.between(prompt, place).is_some_and(|took| self.is_moment(side, took))
+    }
+
+    /// Whether an end takes so long to answer what passes the place of capture when it answers at once.
+    fn is_moment(&self, side: Side, took: Span) -> bool {
         let path = self.sent(side).quickest.unwrap_or(Span(0));
-        self.between(prompt, place).is_some_and(|took| {
-            (most_of(path)..=path.as_nanos().saturating_add(path.as_nanos() / 4).saturating_add(MOMENT.as_nanos()))
-                .contains(&took.as_nanos())
-        })
+        (most_of(path)..=path.as_nanos().saturating_add(path.as_nanos() / 4).saturating_add(MOMENT.as_nanos()))
+            .contains(&took.as_nanos())
     }
 }
+
+/// The headers of IPv4 and TCP without options.
+const SHORTEST_HEADERS: u32 = 40;
 
 /// What was sent no later than what it seems to repeat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -66,6 +66,7 @@ pub(crate) fn recording(script: &str) -> Recording {
         client: *client,
         server: *server,
         segments: of(*id).collect(),
+        errors: Vec::new(),
     };
     let traces = connections.iter().map(trace).collect();
     Recording {
@@ -140,6 +141,12 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
                     }
                     text
                 }
+                EventKind::Icmp(icmp) => format!(
+                    "{} icmp {} of {}",
+                    icmp.side.name(),
+                    icmp.error.kind.name(),
+                    icmp.segment.map_or(-1, |id| id.0 as i64)
+                ),
                 EventKind::Link(link) => format!(
                     "{} link {} of {}",
                     link.from.name(),

@@ -178,6 +178,7 @@ impl Timeline {
                 EventKind::Segment(segment) => segment.from = segment.from.peer(),
                 EventKind::Transition(transition) => transition.side = transition.side.peer(),
                 EventKind::Timer(timer) => timer.side = timer.side.peer(),
+                EventKind::Icmp(icmp) => icmp.side = icmp.side.peer(),
                 EventKind::Link(link) => link.from = link.from.peer(),
                 EventKind::Kernel(kernel) => kernel.side = kernel.side.peer(),
             }

@@ -106,6 +106,9 @@ impl PerConnection {
                 continue;
             }
             let Judged { against, anew, born, drawn } = path.judge(events, Some(self.id), Some(side));
+            for event in &born {
+                self.give_up_by_icmp(events, side, *event);
+            }
             self.events.extend(born);
             self.moved.extend(drawn);
             if anew {

@@ -99,6 +99,7 @@ impl Timeline {
             Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
             Witnessed::Socket(event) => self.socket_event(&event),
             Witnessed::Sighting(sighting) => self.sighted(*sighting),
+            Witnessed::Quoted(quotation) => self.quoted(*quotation),
             Witnessed::Kernel(event) => self.kernel_event(event),
             Witnessed::Link(act) => self.link_event(*act),
             Witnessed::Info { call, info } => self.info(call, &info),
@@ -335,6 +336,11 @@ pub(super) fn words(
     }));
     others.extend(evidence.iter().map(|answer| {
         let word = Witnessed::Answered(answer.clone());
+        (word.moment(word.at()), word)
+    }));
+    let mut traces = traces;
+    others.extend(traces.iter_mut().flat_map(|trace| std::mem::take(&mut trace.errors)).map(|quotation| {
+        let word = Witnessed::Quoted(Box::new(quotation));
         (word.moment(word.at()), word)
     }));
     others.sort_by_key(|(moment, _)| *moment);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Sighting;
+use super::{Quotation, Sighting};
 use crate::flow::{ConnectionId, Side};
 use crate::wire::Segment;
 
@@ -17,6 +17,8 @@ pub struct Trace {
     pub server: SocketAddr,
     /// Its segments; each is freed as soon as its event stands in its place.
     pub segments: Vec<Box<Sighting>>,
+    /// The ICMP errors that quote them, in the order of capture.
+    pub errors: Vec<Quotation>,
 }
 
 impl Trace {

@@ -3,6 +3,7 @@
 use super::Join;
 use crate::flow::{ConnectionId, Side};
 use crate::kernel::Witness;
+use crate::wire::IcmpKind;
 
 /// On what a cause rests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,6 +70,13 @@ pub enum Why {
     SynOctetsRefused,
     /// The window opened, and what had not been taken before goes again.
     WindowOpened,
+    /// A router forwards no packet of more than so many octets: what was longer goes again in shorter segments.
+    PathMtu {
+        /// The frame of its ICMP error.
+        frame: u64,
+        /// Octets of a packet.
+        mtu: u32,
+    },
     /// In the moment of an acknowledgement: what a loss left out.
     AckedBefore,
     /// A timeout repairs all that was not acknowledged.
@@ -167,6 +175,13 @@ pub enum Remark {
     },
     /// The SYN was answered with RST.
     Refused,
+    /// An ICMP error answered the SYN.
+    AnsweredByIcmp {
+        /// Its frame.
+        frame: u64,
+        /// What it says.
+        kind: IcmpKind,
+    },
     /// No SYN was answered.
     SynUnanswered,
     /// Nonblocking: the handshake goes on after the call.

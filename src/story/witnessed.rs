@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use super::point::{PointSighting, Sense};
 use crate::calls::{Activity, Call, CallId, Returned, Role, SocketEvent, SocketUse};
 use crate::capture::SeenAt;
-use crate::flow::{Connection, Step};
+use crate::flow::{Connection, ConnectionId, Step};
 use crate::kernel::{self, KernelEvent, TcpInfo};
 use crate::script::{LinkAct, LinkEvent};
 use crate::time::Timestamp;
-use crate::wire::{Segment, Tunnel};
+use crate::wire::{IcmpError, Segment, Tunnel};
 
 /// One thing that a witness saw.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub enum Witnessed {
     Socket(SocketEvent),
     /// A segment was seen at a capture point.
     Sighting(Box<Sighting>),
+    /// An ICMP error quotes a segment.
+    Quoted(Box<Quotation>),
     /// The kernel did something by itself.
     Kernel(KernelEvent),
     /// The link between two hosts did something with a segment.
@@ -59,6 +61,17 @@ pub struct Observed {
     pub tunnel: Box<[Tunnel]>,
     /// Where its frame was captured, and which way it was going there.
     pub seen: SeenAt,
+}
+
+/// An ICMP error that quotes a segment of a connection.
+#[derive(Clone, Debug)]
+pub struct Quotation {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// What the error says.
+    pub error: IcmpError,
+    /// The header that it quotes, as far as it does, with the frame and the time of the error.
+    pub quote: Segment,
 }
 
 /// A segment seen at a capture point.
@@ -116,6 +129,7 @@ impl Witnessed {
             Self::Returned { returned, .. } => Some(returned.at),
             Self::Socket(event) => Some(event.at),
             Self::Sighting(sighting) => sighting.observed.segment.at,
+            Self::Quoted(quotation) => quotation.quote.at,
             Self::Kernel(event) => Some(event.at),
             Self::Link(act) => Some(act.at),
             Self::Info { info, .. } => Some(info.answered),
@@ -129,6 +143,7 @@ impl Witnessed {
         let call = |id: &CallId| (id.n, u64::from(id.thread.0));
         let (rank, within) = match self {
             Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
+            Self::Quoted(quotation) => return Moment::of_segment(at, quotation.quote.frame),
             Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),

@@ -19,7 +19,7 @@ pub(crate) fn applied(stream: impl IntoIterator<Item = Value>) -> Vec<Value> {
                 let known = if amended.is_null() { events.remove(&id) } else { events.insert(id, amended) };
                 assert!(known.is_some(), "event {id} is amended, and is not there");
             }
-            ("call" | "segment" | "transition" | "timer" | "link" | "kernel", Some(id)) => {
+            ("call" | "segment" | "transition" | "timer" | "icmp" | "link" | "kernel", Some(id)) => {
                 assert!(events.insert(id, line).is_none(), "event {id} is told twice");
             }
             _ => others.push(line),

@@ -14,8 +14,8 @@ use crate::kernel::{KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Wi
 use crate::report::wording::{English, Wording};
 use crate::script::LinkAct;
 use crate::story::{
-    CallEvent, Cause, Event, EventId, Evidence, Fate, Join, KernelActEvent, LinkActEvent, Lookup, Phase, Point,
-    PointSighting, SegmentEvent, Sense, TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventId, Evidence, Fate, IcmpEvent, Join, KernelActEvent, LinkActEvent, Lookup, Phase,
+    Point, PointSighting, SegmentEvent, Sense, TimerEvent, TransitionEvent,
 };
 use crate::tcp::{FindingSet, State};
 use crate::time::{Span, Timestamp};
@@ -375,6 +375,37 @@ impl TimerLine {
             remaining_ns: timer.remaining,
             cause: timer.cause,
             owner: timer.owner.and_then(|owner| threads.get(owner)).map(named),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct IcmpLine {
+    #[serde(flatten)]
+    head: Head,
+    frame: u64,
+    side: Side,
+    from: IpAddr,
+    what: &'static str,
+    mtu: Option<u32>,
+    segment: Option<EventId>,
+    quotes: Option<u64>,
+    raw_seq: u32,
+}
+
+impl IcmpLine {
+    pub(super) fn of(event: &Event, icmp: &IcmpEvent, known: &dyn Lookup) -> Self {
+        let IcmpEvent { side, error, segment, quote } = icmp;
+        Self {
+            head: Head::of(event, "icmp"),
+            frame: quote.frame,
+            side: *side,
+            from: error.from,
+            what: error.kind.name(),
+            mtu: error.mtu,
+            segment: *segment,
+            quotes: segment.and_then(|id| known.frame_of(id)),
+            raw_seq: quote.seq.0,
         }
     }
 }

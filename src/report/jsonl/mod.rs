@@ -14,7 +14,7 @@ mod tests;
 
 use std::io::{self, Write};
 
-use self::event::{CallLine, KernelLine, LinkLine, PointLine, SegmentLine, TimerLine, TransitionLine};
+use self::event::{CallLine, IcmpLine, KernelLine, LinkLine, PointLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
 pub use self::status::Crossed;
 use self::status::{CountsLine, DropsLine, ExpectationLine, InterfaceLine, OpenedLine, ScenarioLine};
@@ -371,6 +371,7 @@ impl Lines {
             EventKind::Call(call) => self.object(&CallLine::of(event, call, known)),
             EventKind::Segment(segment) => self.object(&SegmentLine::of(event, segment, known)),
             EventKind::Transition(transition) => self.object(&TransitionLine::of(event, transition)),
+            EventKind::Icmp(icmp) => self.object(&IcmpLine::of(event, icmp, known)),
             EventKind::Link(link) => self.object(&LinkLine::of(event, link, known)),
             EventKind::Kernel(said) => self.object(&KernelLine::of(event, said, known)),
             EventKind::Timer(timer) => self.object(&TimerLine::of(event, timer, known.threads())),

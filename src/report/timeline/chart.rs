@@ -110,6 +110,7 @@ impl Page<'_> {
             What::Timer { timer, lane } => {
                 cells[lane.0] = words::timer(index, row.at, timer, room(*lane), self.style);
             }
+            What::Icmp { icmp, lane } => cells[lane.0].push(words::icmp(index, icmp)),
             What::Link { link, from, to } => cells[from.0.min(to.0)].push(words::link(index, link, self.style)),
             What::Moves => {}
         }

@@ -165,6 +165,11 @@ impl<'a> Page<'a> {
                 }
                 line.wrapped(room, CONTINUED)
             }
+            What::Icmp { icmp, lane } => self
+                .end(*lane)
+                .with(Paint::Plain, "  ")
+                .joined(words::icmp(self.sheet.index, icmp))
+                .wrapped(room, CONTINUED),
             What::Link { link, from, .. } => self
                 .end(*from)
                 .with(Paint::Plain, "  ")

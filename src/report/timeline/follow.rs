@@ -407,6 +407,7 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
             moves.push(Moved { transition, lane: lane(transition.side), listener: event.connection.is_none() });
             What::Moves
         }
+        EventKind::Icmp(icmp) => What::Icmp { icmp, lane: lane(icmp.side) },
         EventKind::Link(link) => What::Link { link, from: lane(link.from), to: lane(link.from.peer()) },
         EventKind::Kernel(_) | EventKind::Timer(_) => return None,
     };
@@ -432,6 +433,7 @@ fn saying(event: &Event, timeline: &Timeline) -> u64 {
             (moved.side, moved.from, moved.to, moved.cause, &moved.evidence, event.at).hash(&mut hasher);
             (moved.disagreement.is_some(), timeline.is_withdrawn(event.id)).hash(&mut hasher);
         }
+        EventKind::Icmp(icmp) => (icmp.side, icmp.segment).hash(&mut hasher),
         EventKind::Link(link) => link.segment.hash(&mut hasher),
         EventKind::Timer(_) | EventKind::Kernel(_) => {}
     }

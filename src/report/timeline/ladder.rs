@@ -215,6 +215,10 @@ impl<'a> Page<'a> {
                 cell.stacked = true;
                 cell.inner = words::timer(self.sheet.index, row.at, timer, text_width(side), self.style);
             }
+            What::Icmp { icmp, lane } => {
+                let side = side_of(*lane);
+                cells[side as usize].inner = words::icmp(self.sheet.index, icmp).wrapped(text_width(side), 2);
+            }
             What::Link { link, .. } => {
                 wire = vec![self.lifelines(Line::of(Paint::Plain, "  ").joined(words::link(
                     self.sheet.index,

@@ -201,7 +201,7 @@ impl Used {
                 self.witnesses.insert(Witness::SockDiag);
             }
             What::Arrival { .. } => self.slanted = true,
-            What::Link { .. } | What::Moves => {}
+            What::Icmp { .. } | What::Link { .. } | What::Moves => {}
         }
     }
 

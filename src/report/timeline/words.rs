@@ -11,7 +11,8 @@ use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quo
 use crate::report::view::{Form, Index, Moved};
 use crate::script::LinkAct;
 use crate::story::{
-    CallEvent, Cause, EventId, EventKind, Fate, LinkActEvent, Mechanism, Phase, SegmentEvent, TimerEvent, Why,
+    CallEvent, Cause, EventId, EventKind, Fate, IcmpEvent, LinkActEvent, Mechanism, Phase, SegmentEvent, TimerEvent,
+    Why,
 };
 use crate::tcp::{Finding, State};
 use crate::time::{Span, Timestamp};
@@ -111,6 +112,7 @@ pub(super) fn call(
         (_, Some(segment)) => {
             let (frame, flags) = match index.event(segment).map(|event| &event.kind) {
                 Some(EventKind::Segment(segment)) => (segment.segment.frame, format!(" {}", segment.segment.flags)),
+                Some(EventKind::Icmp(icmp)) => (icmp.quote.frame, " ICMP".to_owned()),
                 _ => (0, String::new()),
             };
             words.tail.push(Paint::Dim, format!(" {} ", glyphs.because));
@@ -414,12 +416,9 @@ pub(super) fn cause(index: &Index<'_>, segment: &SegmentEvent, said: Said, style
     }
 }
 
-/// The frame of a segment.
+/// The frame of a segment, or of an ICMP error.
 fn frame_of(index: &Index<'_>, id: EventId) -> Option<u64> {
-    match &index.event(id)?.kind {
-        EventKind::Segment(segment) => Some(segment.segment.frame),
-        _ => None,
-    }
+    index.known.frame_of(id)
 }
 
 /// Calls by name and number: `connect`, `2nd send`, `1st–3rd send`, `2nd send, close`.
@@ -516,6 +515,7 @@ pub(super) fn moved_by(index: &Index<'_>, moved: &Moved<'_>, style: &Style) -> O
             Line::of(Paint::Dim, "by ").with(paint_of(moved.transition.side), called(index, &[cause], style))
         }
         EventKind::Segment(segment) => Line::of(Paint::Dim, format!("on #{}", segment.segment.frame)),
+        EventKind::Icmp(icmp) => Line::of(Paint::Dim, format!("on #{}", icmp.quote.frame)),
         EventKind::Timer(_) => Line::of(Paint::Dim, "timer ran out"),
         EventKind::Transition(_) | EventKind::Link(_) | EventKind::Kernel(_) => return None,
     })
@@ -559,6 +559,19 @@ pub(super) fn timer(
         (call, owner) => lines.extend(call.into_iter().chain(owner)),
     }
     lines
+}
+
+/// What an ICMP error says: `#8 ICMP fragmentation needed, MTU 1400, for #4, from 10.0.0.2`.
+pub(super) fn icmp(index: &Index<'_>, icmp: &IcmpEvent) -> Line {
+    let mut line = Line::of(Paint::Plain, format!("#{} ", icmp.quote.frame))
+        .with(Paint::Bad, format!("ICMP {}", icmp.error.kind.words()));
+    if let Some(mtu) = icmp.error.mtu {
+        line.push(Paint::Plain, format!(", MTU {mtu}"));
+    }
+    if let Some(frame) = icmp.segment.and_then(|segment| frame_of(index, segment)) {
+        line.push(Paint::Plain, format!(", for #{frame}"));
+    }
+    line.with(Paint::Dim, format!(", from {}", icmp.error.from))
 }
 
 /// What the link did: `link drops #4`.

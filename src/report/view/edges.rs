@@ -47,6 +47,7 @@ pub(super) fn edges(event: &Event) -> Vec<Edge> {
         EventKind::Transition(transition) => {
             transition.cause.map(|cause| to(cause, EdgeKind::Moves)).into_iter().collect()
         }
+        EventKind::Icmp(icmp) => icmp.segment.map(|segment| to(segment, EdgeKind::Causes)).into_iter().collect(),
         EventKind::Link(link) => link.segment.map(|segment| to(segment, EdgeKind::Meets)).into_iter().collect(),
         EventKind::Kernel(_) => Vec::new(),
         EventKind::Timer(timer) => timer.cause.map(|cause| to(cause, EdgeKind::Starts)).into_iter().collect(),

@@ -1,7 +1,7 @@
 //! A row of a view: what it shows, in which lanes, and what moves with it.
 
 use super::LaneId;
-use crate::story::{CallEvent, EventId, LinkActEvent, Phase, SegmentEvent, TimerEvent, TransitionEvent};
+use crate::story::{CallEvent, EventId, IcmpEvent, LinkActEvent, Phase, SegmentEvent, TimerEvent, TransitionEvent};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -76,6 +76,13 @@ pub enum What<'a> {
         /// The timer.
         timer: &'a TimerEvent,
         /// The lane on whose socket it runs.
+        lane: LaneId,
+    },
+    /// An ICMP error.
+    Icmp {
+        /// What it says.
+        icmp: &'a IcmpEvent,
+        /// The lane that it comes to.
         lane: LaneId,
     },
     /// What the link did with a segment.

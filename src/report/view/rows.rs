@@ -120,6 +120,9 @@ pub(super) fn rows_on<'a>(
                 plan.push(event.at, What::Segment { segment, from, to, departs: false });
                 plan.depart(event, segment);
             }
+            EventKind::Icmp(icmp) => {
+                plan.push(event.at, What::Icmp { icmp, lane: lanes.of(event, icmp.side) });
+            }
             EventKind::Link(link) => {
                 let [from, to] = [link.from, link.from.peer()].map(|side| lanes.of(event, side));
                 plan.push(event.at, What::Link { link, from, to });

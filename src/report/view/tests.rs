@@ -139,7 +139,7 @@ fn every_cause_of_the_echo_is_an_edge() {
                 named[2] += usize::from(segment.cause.of.is_some());
             }
             EventKind::Transition(transition) => named[3] += usize::from(transition.cause.is_some()),
-            EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => {}
+            EventKind::Timer(_) | EventKind::Icmp(_) | EventKind::Link(_) | EventKind::Kernel(_) => {}
         }
     }
     use EdgeKind::{Brings, Causes, Completes, Moves, Sends};

@@ -285,6 +285,12 @@ impl Wording for English {
             Why::OtherOctets => "other octets than were sent here before: injected, or changed on the way",
             Why::SynOctetsRefused => "the SYN-ACK did not acknowledge the octets of the SYN",
             Why::WindowOpened => "the window opened: octets that were not taken before are retransmitted",
+            Why::PathMtu { frame, mtu } => {
+                return format!(
+                    "a router forwards no packet of more than {mtu} octets (ICMP, #{frame}): the same octets in shorter segments"
+                )
+                .into();
+            }
             Why::AckedBefore => "an acknowledgement had just arrived: no timer ran out",
             Why::AfterTimeout => "after a timeout all that is not acknowledged is retransmitted",
             Why::FirstNotCaptured => "its first transmission was not captured",
@@ -353,6 +359,9 @@ impl Wording for English {
                 .into();
             }
             Remark::Refused => "RST answered the SYN: the port is closed, or a firewall rejected the connection",
+            Remark::AnsweredByIcmp { frame, kind } => {
+                return format!("an ICMP error answered the SYN (#{frame}): {}", kind.words()).into();
+            }
             Remark::SynUnanswered => "no SYN was answered",
             Remark::HandshakeGoesOn => "nonblocking: the handshake goes on after the call",
             Remark::ClosedForSending => {
