@@ -14,8 +14,8 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Takes in a segment of the end.
-    pub(super) fn see(&mut self, flags: Flags, place: Place) {
+    /// Takes in a segment of the end; whether it is the first of its kind.
+    pub(super) fn see(&mut self, flags: Flags, place: Place) -> bool {
         let has = |flag| flags.contains(flag);
         let wanted = [
             (&mut self.reset, has(Flags::RST)),
@@ -23,8 +23,11 @@ impl Answers {
             (&mut self.ack, has(Flags::ACK) && !has(Flags::SYN)),
             (&mut self.fin, has(Flags::FIN)),
         ];
+        let mut is_first = false;
         for (answer, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            is_first |= answer.is_none();
             answer.get_or_insert(place);
         }
+        is_first
     }
 }

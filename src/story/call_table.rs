@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::EventId;
+use super::path::Said;
 use crate::calls::{Call, CallId, Lifetime, Lifetimes, ThreadId};
 use crate::flow::{ConnectionId, Side};
 use crate::time::Timestamp;
@@ -41,6 +42,10 @@ pub(super) struct Life {
     pub(super) reads: VecDeque<EventId>,
     /// When its last descriptor was closed.
     pub(super) over: Option<Timestamp>,
+    /// What TCP_INFO said of it before its connection was known; the first words.
+    pub(super) heard: Vec<Said>,
+    /// Some of its calls were forgotten before its connection was known: which octets the others moved is not known.
+    pub(super) is_cut: bool,
     /// The transitions of a socket that listens.
     pub(super) moves: Vec<EventId>,
     /// Whether it ever listened.

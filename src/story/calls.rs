@@ -11,6 +11,7 @@ use super::timeline::{Timeline, end};
 use super::{CallEvent, Diagnosis, EventId, EventKind, Remark};
 use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketEvent, SocketUse};
 use crate::flow::{ConnectionId, Range, Side};
+use crate::time::Timestamp;
 
 impl Timeline {
     /// Takes in that a thread entered a call.
@@ -53,7 +54,8 @@ impl Timeline {
         let call = call.clone();
         let lives = self.calls.lifetimes.leave(&call);
         let own = life.or(lives.first().copied().flatten());
-        self.calls.last.insert(id.thread, (id.n, event, own));
+        let accepted = accepted_life(&call, &lives);
+        self.calls.last.insert(id.thread, (id.n, event, accepted.or(own)));
         self.events.call_mut(event).remark = remark_on(&call);
         self.settle_call(&call, event, life, &lives);
         self.explain_bind(&call, event);
@@ -83,8 +85,7 @@ impl Timeline {
     ) {
         let effect = call.effect();
         let own = entered_in.or(lives.first().copied().flatten());
-        let made = call.sockets.iter().position(|used| used.role == Role::Made);
-        let accepted = made.filter(|_| effect == Effect::Accept).and_then(|place| lives.get(place).copied().flatten());
+        let accepted = accepted_life(call, lives);
         if let Some(own) = own.filter(|_| entered_in.is_none()) {
             self.name_side(own, effect);
             self.join_life(own, event);
@@ -94,8 +95,12 @@ impl Timeline {
                 let home = self.accepted(call);
                 self.set_side(accepted, Side::Server);
                 self.join_life(accepted, event);
-                if let Some(home) = home {
-                    self.set_home(accepted, home);
+                match (home, call.peer(), call.local(), call.returned_at()) {
+                    (Some(home), ..) => self.set_home(accepted, home),
+                    (None, Some(peer), Some(local), Some(returned)) => {
+                        self.openers.accept(end(peer), end(local), returned, (event, accepted));
+                    }
+                    _ => {}
                 }
             }
             (Effect::Accept, None, Some(own)) if entered_in.is_some() => self.join_life(own, event),
@@ -104,10 +109,18 @@ impl Timeline {
             (Effect::Connect | Effect::Send, _, Some(own)) => {
                 let opens =
                     |life: &Life| life.home.is_none() && (effect == Effect::Connect || life.side != Some(Side::Server));
-                let is_homeless = self.calls.lives.get(&own).is_some_and(opens);
-                if let Some(home) = is_homeless.then(|| self.connected(call)).flatten() {
-                    self.set_side(own, self.side_of(home, call));
-                    self.set_home(own, home);
+                if self.calls.lives.get(&own).is_some_and(opens) {
+                    match (self.connected(call), call.peer(), call.returned_at()) {
+                        (Some(home), ..) => {
+                            self.set_side(own, self.side_of(home, call));
+                            self.set_home(own, home);
+                        }
+                        (None, Some(peer), Some(returned)) => {
+                            let local = call.local().filter(|local| local.port() != 0).map(end);
+                            self.openers.connect(local, end(peer), returned, (event, own));
+                        }
+                        _ => {}
+                    }
                 }
             }
             _ => {}
@@ -145,6 +158,24 @@ impl Timeline {
         for (side, own, peer) in [(Side::Client, client, server), (Side::Server, server, client)] {
             if let Some(life) = self.calls.found.remove(&[end(own), end(peer)]) {
                 self.set_side(life, side);
+                self.set_home(life, id);
+            }
+        }
+    }
+
+    /// Joins calls that have returned to the connection that they opened, if its first segment comes only now.
+    pub(super) fn join_openers(&mut self, id: ConnectionId, [client, server]: [SocketAddr; 2], at: Option<Timestamp>) {
+        let Some(began) = at.filter(|_| !self.openers.is_empty()) else { return };
+        for (event, life) in self.openers.of(end(client), end(server), began) {
+            let is_whole = |life: &Life| life.home.is_none() && !life.is_cut;
+            if !self.calls.lives.get(&life).is_some_and(is_whole) || self.events.find(event).is_none() {
+                continue;
+            }
+            let call = self.events.call(event).call.clone();
+            let is_accept = call.effect() == Effect::Accept;
+            let home = if is_accept { self.accepted(&call) } else { self.connected(&call) };
+            if home == Some(id) {
+                self.set_side(life, if is_accept { Side::Server } else { self.side_of(id, &call) });
                 self.set_home(life, id);
             }
         }
@@ -233,10 +264,12 @@ impl Timeline {
             connection.lives.push(life);
         }
         let mut calls = known.calls.clone();
+        let heard = std::mem::take(&mut known.heard);
         calls.sort_unstable_by_key(|call| (self.events.call(*call).call.entered, *call));
         for call in &calls {
             self.join_end(home, side, *call);
         }
+        heard.into_iter().for_each(|said| self.hear(home, side, said));
         if side == Side::Client {
             self.ends.take_client(home);
         }
@@ -295,6 +328,12 @@ impl Timeline {
             }
         }
     }
+}
+
+/// The life that an accept began.
+fn accepted_life(call: &Call, lives: &[Option<Lifetime>]) -> Option<Lifetime> {
+    let made = call.sockets.iter().position(|used| used.role == Role::Made)?;
+    lives.get(made).copied().flatten().filter(|_| call.effect() == Effect::Accept)
 }
 
 /// Takes the first transfer, if it is known what it has moved.

@@ -7,9 +7,9 @@ use crate::calls::{Effect, Errno};
 use crate::flow::{ConnectionId, Side};
 
 impl Timeline {
-    /// Finds what let a call of an end return, if a segment did.
+    /// Finds what let a call of an end return, if a segment did; where that was not seen yet, the call waits for it.
     pub(super) fn complete(&mut self, connection: ConnectionId, side: Side, event: EventId) {
-        let Some(connection) = self.connections.get(&connection) else { return };
+        let Some(connection) = self.connections.get_mut(&connection) else { return };
         let answers = connection.ends[connection.other(side) as usize].answers;
         let call = &self.events.call(event).call;
         let failed = call.errno().is_some();
@@ -30,10 +30,14 @@ impl Timeline {
             {
                 answers.reset
             }
-            _ => None,
+            _ => return,
         };
         let by = |seen: &&super::connection::Seen| call.returned_at().is_none_or(|at| seen.latest <= Some(at));
-        let Some(seen) = answer.map(|place| &connection.seen[place]).filter(by) else { return };
+        let Some(answer) = answer else {
+            connection.ends[side as usize].unanswered.push(event);
+            return;
+        };
+        let Some(seen) = Some(&connection.seen[answer]).filter(by) else { return };
         let was_complete = call.effect() == Effect::Accept && seen.at.is_some_and(|at| at < call.entered);
         let (completed_by, frame) = (seen.event, seen.frame);
         let call = self.events.call_mut(event);

@@ -63,6 +63,8 @@ pub(super) struct PerEnd {
     pub(super) calls: EndCalls,
     pub(super) path: Path,
     pub(super) answers: Answers,
+    /// Its calls that returned because of a segment that was not seen yet.
+    pub(super) unanswered: Vec<EventId>,
     /// The tunnel of its first segment.
     pub(super) tunnel: Option<Box<[Tunnel]>>,
     /// Its segments whose octets were not all written by calls that are known.

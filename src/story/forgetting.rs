@@ -91,7 +91,9 @@ impl Timeline {
         for life in &self.calls.homeless {
             let Some(life) = self.calls.lives.get_mut(life) else { continue };
             if life.calls.len() > 2 * ENDS_OF_A_LIFE {
+                let known = life.calls.len();
                 life.calls.retain(|call| !gone.contains(call));
+                life.is_cut |= life.calls.len() < known;
                 life.writes.retain(|call| !gone.contains(call));
                 life.reads.retain(|call| !gone.contains(call));
             }

@@ -31,17 +31,25 @@ impl Timeline {
         let (connection, side) = (self.events.event(event).connection, self.events.call(event).side);
         match (connection, side) {
             (Some(connection), Some(side)) => self.hear(connection, side, said),
-            // What accept made is another socket than the one that listens, though its connection may not be known yet.
-            _ if self.events.call(event).call.accepted().is_some() => {}
             _ => {
-                if let Some(path) = life.and_then(|life| self.listeners.get_mut(&life)) {
-                    path.hear(Said { of_listener: true, ..said });
+                let Some(life) = life else { return };
+                match self.listeners.get_mut(&life) {
+                    // What accept made is another socket than the one that listens.
+                    Some(_) if self.events.call(event).call.accepted().is_some() => {}
+                    Some(path) => path.hear(Said { of_listener: true, ..said }),
+                    // Its connection may not be known yet.
+                    None => {
+                        if let Some(life) = self.calls.lives.get_mut(&life).filter(|life| life.heard.len() < MOST_HEARD)
+                        {
+                            life.heard.push(said);
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn hear(&mut self, id: ConnectionId, side: Side, said: Said) {
+    pub(super) fn hear(&mut self, id: ConnectionId, side: Side, said: Said) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ends[side as usize].path.hear(said);
             self.stale.insert(id);
@@ -288,5 +296,7 @@ const AHEAD: Span = Span::from_millis(1);
 const LAG: Span = Span::from_millis(100);
 /// Among how many of a connection's last segments the one is looked for that the kernel says it sent.
 const LAST_ONES: usize = 64;
+/// How many words of TCP_INFO about a socket wait for its connection; further ones are left out.
+const MOST_HEARD: usize = 16;
 /// How many words of the kernel wait for their segments at most, at each end.
 const MOST_EXPECTED: usize = 1024;

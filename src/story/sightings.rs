@@ -109,9 +109,15 @@ impl Timeline {
         }
         // What did not arrive let no call return.
         if sense != Sense::Leaves {
-            connection.ends[from as usize].answers.see(segment.flags, place);
+            let answers = connection.ends[from as usize].answers.see(segment.flags, place);
             connection.be_read(&mut self.events, place);
+            let to = connection.other(from);
+            if answers && !connection.ends[to as usize].unanswered.is_empty() {
+                let calls = std::mem::take(&mut connection.ends[to as usize].unanswered);
+                calls.into_iter().for_each(|call| self.complete(id, to, call));
+            }
         }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         let sender = &mut connection.ends[from as usize];
         if segment.flags.contains(Flags::FIN) {
             sender.fin = Some(event);
@@ -163,6 +169,7 @@ impl Timeline {
             self.connections.insert(id, Box::new(PerConnection::new(id, ends)));
             self.ends.add(id, ends, at);
             self.is_seen(id, ends);
+            self.join_openers(id, ends, at);
             self.hear_early(id, ends, at);
             return;
         };

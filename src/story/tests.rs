@@ -6,7 +6,7 @@ use super::fanout::{FOR_EACH, FREE};
 use super::script::{Recording, conversation, lines, recording, story, words};
 use super::states::MOST_DISAGREEMENTS;
 use super::*;
-use crate::calls::{Effect, SocketId};
+use crate::calls::{Effect, Lifetime, SocketId};
 use crate::flow::{Detail, ProblemKind, Side};
 use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
 use crate::script::{LinkAct, LinkEvent};
@@ -1285,6 +1285,81 @@ fn a_word_that_comes_too_late_is_told_and_counted_and_few_wait() {
     let mut sorter = Sorter::of(3);
     words(recording).take(5).for_each(|word| sorter.put(word));
     assert_eq!(std::iter::from_fn(|| sorter.due()).count(), 2, "three wait");
+}
+
+/// Frames that come later than the sorter waits, after all calls were told: what was told without a connection is amended.
+#[test]
+fn frames_that_come_after_the_calls_are_joined_all_the_same() {
+    for script in [
+        format!(
+            "{SET_UP} 40us..45us C: send(10) = 10 in ESTABLISHED
+            41us..60us S: recv() = 10
+            42us C > S: P. 1(10) ack 1
+            43us S > C: . 1(0) ack 11
+            70us..72us C: close() = 0
+            71us C > S: F. 11(0) ack 1
+            72us S > C: . 1(0) ack 12
+            80us..81us S: recv() = 0 in CLOSE-WAIT
+            90us..91us S: close() = 0
+            90us S > C: F. 1(0) ack 12
+            91us C > S: . 12(0) ack 2"
+        ),
+        format!(
+            "{SET_UP} 40us..45us C: send(10) = 10
+            42us C > S: P. 1(10) ack 1
+            50us S > C: R. 1(0) ack 11
+            60us..61us C: recv() = -ECONNRESET"
+        ),
+        "10us..20us C: connect() = -ECONNREFUSED\n 12us C > S: S 0(0)\n 13us S > C: R. 0(0) ack 1".to_owned(),
+    ] {
+        let recording = recording(&script);
+        let expected = lines(&recording.clone().told());
+        let is_sighting = |word: &Witnessed| matches!(word, Witnessed::Sighting(_));
+        let (frames, calls): (Vec<_>, Vec<_>) = words(recording.clone()).partition(is_sighting);
+        let story = pushed(&recording, calls.into_iter().chain(frames));
+        assert_eq!(lines(&story), expected);
+        assert!(story.events.iter().all(|event| event.connection.is_some() || !is_of_an_end(event)), "{story:#?}");
+    }
+}
+
+/// Whether it is a call that only a socket with a connection returns from so.
+fn is_of_an_end(event: &Event) -> bool {
+    let EventKind::Call(call) = &event.kind else { return false };
+    matches!(call.call.effect(), Effect::Connect | Effect::Accept | Effect::Send | Effect::Receive)
+}
+
+/// A later connection to the same server is not that of a connect that returned before it began.
+#[test]
+fn a_connection_that_began_after_a_call_had_returned_is_not_its() {
+    let recording = recording("10us..20us C: connect() = -EHOSTUNREACH\n 30us C > S: S 0(0)");
+    let is_sighting = |word: &Witnessed| matches!(word, Witnessed::Sighting(_));
+    let (frames, calls): (Vec<_>, Vec<_>) = words(recording.clone()).partition(is_sighting);
+    let story = pushed(&recording, calls.into_iter().chain(frames));
+    assert_eq!(story.events[0].connection, None, "{:#?}", lines(&story));
+}
+
+#[test]
+fn calls_without_end_that_open_nothing_wait_for_few() {
+    let mut openers = unseen::Openers::default();
+    let server = ("192.0.2.1".parse().expect("an address"), 443);
+    let life = Lifetime { socket: SocketId(1), n: 0 };
+    for event in 0..2000 {
+        openers.connect(None, server, moment(event as i64), (EventId(event), life));
+    }
+    let client = (server.0, 1);
+    assert_eq!(openers.of(client, server, moment(0)).first(), Some(&(EventId(2000 - 1024), life)));
+    assert_eq!(openers.of(client, server, moment(0)).len(), 16);
+    assert_eq!(openers.of(client, server, moment(1990)).len(), 10, "those that returned by then");
+}
+
+#[test]
+fn of_a_socket_without_a_connection_few_words_of_tcp_info_are_kept() {
+    let sends = |n: usize| format!("{}us..{}us C: send(10) = 10 in ESTABLISHED\n", 100 + 10 * n, 105 + 10 * n);
+    let script = format!("15us..34us C: connect() = 0 in ESTABLISHED\n{}", (0..30).map(sends).collect::<String>());
+    let mut timeline = Timeline::default();
+    words(recording(&script)).for_each(|word| timeline.take(word));
+    let heard: Vec<usize> = timeline.calls.lives.values().map(|life| life.heard.len()).collect();
+    assert_eq!(heard, [16]);
 }
 
 /// The same words, pushed one by one; the events are those that the changes told of, and no other.

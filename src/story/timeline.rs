@@ -13,7 +13,7 @@ use super::events::{Changes, Events, Order};
 use super::past::Past;
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
-use super::unseen::{Early, Unseen};
+use super::unseen::{Early, Openers, Unseen};
 use super::witnessed::Moment;
 use super::{Cause, Diagnosis, EventId, Evidence, Join, Point, Sighting, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
@@ -50,6 +50,8 @@ pub struct Timeline {
     pub(super) unseen: Unseen,
     /// What the kernel said of connections before their first segments were seen.
     pub(super) early: Early,
+    /// Calls that opened connections of which no segment was seen yet.
+    pub(super) openers: Openers,
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
