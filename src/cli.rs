@@ -1,14 +1,17 @@
 //! The command line: its options, their help and their examples.
 
-use std::ffi::OsString;
+mod later;
+
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{self, Styles};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, ValueHint};
 
+use self::later::Later;
 use crate::report::{self, Style, fields_help};
 use crate::session::Memory;
 use crate::time::Span;
@@ -39,14 +42,14 @@ pub enum Command {
     /// As root it uses the host's own loopback interface and gives root up once the capture is open.
     /// As an ordinary user it does the same in a private network namespace, which needs no privilege.
     #[command(after_help = DEMO_EXAMPLES)]
-    Demo(Demo),
+    Demo(Later<Demo>),
     /// Analyze capture files: every connection's life, states and ending
     ///
     /// Reads capture files (pcap or pcapng, also compressed) and prints one line for each TCP connection: its ends, duration, octets, the states of both ends, how it ended, and a verdict.
     /// With --timeline, draws each connection's calls, segments and states in order of time.
     /// Reading a file needs no privilege.
-    #[command(after_help = ANALYZE_EXAMPLES, after_long_help = analyze_reference(), override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
-    Analyze(Analyze),
+    #[command(after_help = ANALYZE_EXAMPLES, override_usage = "tcpflow analyze [OPTIONS] FILE... [FILTER]...")]
+    Analyze(Later<Analyze>),
     /// Show connections on an interface as they open, change state and end
     ///
     /// Captures on a network interface and prints one line for each TCP connection that opens, changes state or ends.
@@ -54,7 +57,7 @@ pub enum Command {
     ///
     /// It takes the permission to capture (root, or the capability CAP_NET_RAW), which is given up as soon as the capture is open; under sudo, files belong to the user who called it.
     #[command(after_help = LIVE_EXAMPLES)]
-    Live(Live),
+    Live(Later<Live>),
     /// Run a program and show its calls, its segments and its states
     ///
     /// Runs a command and everything that it starts, unmodified, watches its calls on TCP sockets, captures the segments of its connections on all interfaces, and shows both with the states of the sockets as one timeline, with a verdict on each connection and what seems wrong.
@@ -65,18 +68,18 @@ pub enum Command {
     /// The command is watched by ptrace with a seccomp filter: it ends when tcpflow is killed, and a program that is setuid runs without that privilege unless tcpflow runs as root.
     /// As root everything is captured, and the command runs as the user who called sudo. As an ordinary user capturing takes a permission (see `tcpflow interfaces`), or --isolated.
     #[command(after_help = RUN_EXAMPLES, override_usage = "tcpflow run [OPTIONS] -- COMMAND [ARGUMENT]...\n       tcpflow run [OPTIONS] --server COMMAND --client COMMAND...\n       tcpflow run [OPTIONS] -p PID...")]
-    Run(Run),
+    Run(Later<Run>),
     /// List the interfaces that can be captured, and why others cannot
     #[command(after_help = INTERFACES_EXAMPLES)]
-    Interfaces(Interfaces),
+    Interfaces(Later<Interfaces>),
     /// Print the completions for a shell
     ///
     /// Prints the script that completes tcpflow's options in the shell named.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
-    Completions(Completions),
+    Completions(Later<Completions>),
     /// Print the manual page, or write all manual pages into a folder
     #[command(after_help = MAN_EXAMPLES)]
-    Man(Man),
+    Man(Later<Man>),
 }
 
 /// How text looks; the same for every subcommand.
@@ -559,17 +562,22 @@ pub enum Ended {
     Unwritten(io::Error),
 }
 
+/// The command line with all that its help says.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommand("analyze", |analyze| analyze.after_long_help(analyze_reference()))
+}
+
 /// Reads the command line.
 ///
 /// # Errors
 /// See [`Ended`].
 pub fn parse() -> Result<Cli, Ended> {
-    let parsed = Cli::try_parse().and_then(|cli| match contradiction(&cli) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let parsed = read(&arguments).and_then(|cli| match contradiction(&cli) {
         None => Ok(cli),
         Some(message) => Err(Cli::command().error(ErrorKind::ArgumentConflict, message)),
     });
     parsed.map_err(|error| {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
         let error = visible(error, &arguments);
         // Nobody may be left to read it: a closed output is no failure of the command line. One that takes nothing is.
         match error.print().and_then(|()| io::stdout().flush()) {
@@ -577,6 +585,15 @@ pub fn parse() -> Result<Cli, Ended> {
             _ => Ended::Told(ExitCode::from(if error.use_stderr() { 2 } else { 0 })),
         }
     })
+}
+
+fn read<A: AsRef<OsStr>>(arguments: &[A]) -> Result<Cli, clap::Error> {
+    let arguments = arguments.iter().map(AsRef::as_ref);
+    // To write the reference takes longer than to read a small capture.
+    let is_help = arguments.clone().any(|argument| argument == "--help");
+    let mut command = if is_help { command() } else { Cli::command() };
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// The error with everything in it escaped that a terminal would act on: clap repeats arguments as they are.
@@ -587,7 +604,7 @@ fn visible(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         return error;
     }
     // The same mistake is in the arguments as they are shown: clap marks and colours it as always.
-    match Cli::try_parse_from(&shown) {
+    match read(&shown) {
         Err(again) if again.kind() == error.kind() => again,
         _ => {
             let told = error.to_string();
@@ -833,12 +850,13 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("tcpflow").chain(line.split_whitespace()))
+        let arguments: Vec<&str> = std::iter::once("tcpflow").chain(line.split_whitespace()).collect();
+        super::read(&arguments)
     }
 
     #[test]
     fn the_definitions_are_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -879,7 +897,7 @@ mod tests {
 
     #[test]
     fn a_condition_may_begin_with_a_minus() {
-        let read = Cli::try_parse_from(["tcpflow", "analyze", "--where", "-id < 0", "a.pcap"]).unwrap();
+        let read = super::read(&["tcpflow", "analyze", "--where", "-id < 0", "a.pcap"]).unwrap();
         let Command::Analyze(analyze) = read.command else { panic!("not analyze") };
         assert_eq!(analyze.condition.as_deref(), Some("-id < 0"));
     }
@@ -926,7 +944,7 @@ mod tests {
             vec!["completions", strange],
         ] {
             let arguments: Vec<OsString> = std::iter::once("tcpflow").chain(line).map(OsString::from).collect();
-            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let error = super::read(&arguments).unwrap_err();
             let kind = error.kind();
             let told = visible(error, &arguments);
             assert_eq!(told.kind(), kind);
@@ -938,13 +956,13 @@ mod tests {
             assert_eq!(told.matches("\\x1b[2J").count().min(1), 1, "it is shown all the same: {told:?}");
         }
         let short: Vec<OsString> = ["tcpflow", "analyze", "-\u{1b}[2J"].map(OsString::from).into();
-        let told = visible(Cli::try_parse_from(&short).unwrap_err(), &short).to_string();
+        let told = visible(super::read(&short).unwrap_err(), &short).to_string();
         assert!(told.contains("unexpected argument") && !told.contains('\u{1b}'), "{told:?}");
         let arguments = vec!["tcpflow".into(), "demo".into(), "--port".into(), OsString::from_vec(b"a\xff\x1b".into())];
-        let told = visible(Cli::try_parse_from(&arguments).unwrap_err(), &arguments).to_string();
+        let told = visible(super::read(&arguments).unwrap_err(), &arguments).to_string();
         assert!(told.contains("UTF-8") && !told.contains('\u{1b}'), "{told:?}");
         let plain: Vec<OsString> = ["tcpflow", "grüße"].map(OsString::from).into();
-        let told = visible(Cli::try_parse_from(&plain).unwrap_err(), &plain).to_string();
+        let told = visible(super::read(&plain).unwrap_err(), &plain).to_string();
         assert!(told.contains("grüße"), "{told:?}");
     }
 

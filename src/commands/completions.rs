@@ -2,15 +2,13 @@
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
-
 use super::{Failure, Outcome};
-use crate::cli::{Cli, Completions};
+use crate::cli::{self, Completions};
 
 pub(super) fn run(options: &Completions) -> Result<Outcome, Failure> {
     // The generator panics where it cannot write, so it writes into memory.
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "tcpflow", &mut script);
+    clap_complete::generate(options.shell, &mut cli::command(), "tcpflow", &mut script);
     io::stdout().write_all(&script).and_then(|()| io::stdout().flush()).map_err(|error| Failure::output(&error))?;
     Ok(Outcome::Done)
 }

@@ -2,17 +2,15 @@
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
-
 use super::{Failure, Outcome};
-use crate::cli::{Cli, Man};
+use crate::cli::{self, Man};
 
 pub(super) fn run(options: &Man) -> Result<Outcome, Failure> {
     match &options.dir {
-        Some(dir) => clap_mangen::generate_to(Cli::command(), dir).map_err(|error| Failure::file(dir, &error))?,
+        Some(dir) => clap_mangen::generate_to(cli::command(), dir).map_err(|error| Failure::file(dir, &error))?,
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Failure::output(&error))?;
+            clap_mangen::Man::new(cli::command()).render(&mut page).map_err(|error| Failure::output(&error))?;
             io::stdout()
                 .write_all(&page)
                 .and_then(|()| io::stdout().flush())
