@@ -208,7 +208,7 @@ impl<K: Key> Record<K> {
             } else {
                 Novelty::New
             };
-            if controls && segment.options.timestamps.is_some() && novelty == Novelty::New {
+            if controls && self.has_telling_stamp(direction, segment) && novelty == Novelty::New {
                 self.note_stamps(direction, segment);
             }
             let [peer_fin_again, peer_syn_stamp] = self.peer_stamps(direction);
@@ -242,7 +242,7 @@ impl<K: Key> Record<K> {
             self.note_trouble(direction, segment, &Noted::of(&judged, self.stream(direction.reverse())), most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
-            || pause >= symptoms::LONG && symptoms::may_end_pause(segment)
+            || pause >= symptoms::LONG && (symptoms::may_end_pause(segment) || self.waits_on(direction, flags))
             || pause < symptoms::STEP_BACK
             || !self.watch.is_empty()
             // What refuses a SYN hurts nothing that was there.
@@ -557,14 +557,23 @@ impl<K: Key> Record<K> {
         }
     }
 
-    /// Remembers the timestamp of a FIN that comes again, and of a SYN with octets.
-    fn note_stamps(&mut self, direction: Direction, segment: &Segment) {
-        let stamp = segment.options.timestamps.map(|(sent, _)| sent);
-        if segment.flags.contains(Flags::FIN) && self.stream(direction).fins() > 1 {
-            self.trouble.get_or_insert_default().fins_again[direction as usize] = stamp;
-        } else if is_opening(segment.flags) && segment.len > 0 {
-            self.trouble.get_or_insert_default().syns[direction as usize] = stamp;
+    /// Whether a segment is a FIN that comes again, or a SYN with octets.
+    #[inline]
+    fn has_telling_stamp(&self, direction: Direction, segment: &Segment) -> bool {
+        if segment.flags.contains(Flags::FIN) {
+            self.stream(direction).fins() > 1
+        } else {
+            segment.len > 0 && is_opening(segment.flags)
         }
+    }
+
+    /// Remembers the timestamp of a FIN that comes again, or of a SYN with octets.
+    #[cold]
+    fn note_stamps(&mut self, direction: Direction, segment: &Segment) {
+        let Some((stamp, _)) = segment.options.timestamps else { return };
+        let trouble = self.trouble.get_or_insert_default();
+        let stamps = if segment.flags.contains(Flags::FIN) { &mut trouble.fins_again } else { &mut trouble.syns };
+        stamps[direction as usize] = Some(stamp);
     }
 
     /// Of the receiver of a segment: the timestamp of its FIN that came again, and of its SYN with octets.
@@ -768,6 +777,11 @@ impl<K: Key> Record<K> {
     fn is_narrow(&self, direction: Direction) -> bool {
         let window = self.stream(direction.reverse()).scaled_window();
         window.is_some_and(|(window, _)| u32::from(window) == self.conversation.in_flight(direction))
+    }
+
+    /// Whether this is the FIN of a client that goes on waiting for the answer to what it sent last.
+    fn waits_on(&self, direction: Direction, flags: Flags) -> bool {
+        flags.contains(Flags::FIN) && self.spoke == Some(direction) && self.client.direction() == direction
     }
 
     /// Takes note of what may have gone wrong.

@@ -257,13 +257,10 @@ pub(super) fn may_matter(segment: &Segment, findings: FindingSet) -> bool {
         || TELLING.iter().any(|telling| findings.contains(*telling))
 }
 
-/// Whether a segment after a pause can say that something went wrong: an acknowledgement alone cannot.
+/// Whether a segment after a pause can say that something went wrong: an acknowledgement or a FIN alone cannot.
 #[inline]
 pub(super) fn may_end_pause(segment: &Segment) -> bool {
-    segment.len > 0
-        || segment.flags.contains(Flags::FIN)
-        || segment.options.sack_blocks > 0
-        || segment.flags.contains(Flags::RST)
+    segment.len > 0 || segment.options.sack_blocks > 0 || segment.flags.contains(Flags::RST)
 }
 
 impl Symptoms {
