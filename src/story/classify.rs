@@ -55,8 +55,13 @@ impl PerConnection {
                 Ground::Kernel { mechanism, .. } => mechanism == Mechanism::ZeroWindowProbe,
                 _ => false,
             });
-            let opened = peer.opened > own.last && seen.len > 0;
-            if (self.has_no_room(side.peer()) || probes_on) && !opened {
+            let has_opened = peer.opened > own.last;
+            // So soon nobody asks whether the peer is there: the word that the window opened was lost, or is on its way.
+            let is_soon =
+                || own.last.and_then(|last| self.between(last, place)).is_some_and(|took| took < SHORTEST_KEEP_ALIVE);
+            let is_unheard = has_opened && seen.len == 0 && is_soon();
+            let opened = has_opened && seen.len > 0;
+            if (self.has_no_room(side.peer()) || probes_on || is_unheard) && !opened {
                 return kernel(Mechanism::ZeroWindowProbe, peer.last_word, Why::NoRoomOldOctet);
             }
             // Nobody asks whether the peer is there who waits for an acknowledgement, or has just heard of it.
@@ -143,7 +148,12 @@ impl PerConnection {
         if let Some(syn_ack) = peer.syn_ack.filter(|_| own.syn.is_some() && !own.finished_handshake)
             && seen.ack == Some(1)
         {
-            let of = peer.last_syn.filter(|last| self.is_answer(*last, place, side)).unwrap_or(syn_ack);
+            // Of several, the timestamp that is repeated says which came there.
+            let is_repeated = |of: &Place| seen.echo.is_some() && self.seen[*of].stamp == seen.echo;
+            let is_syn_ack = |of: &Place| self.seen[*of].flags.contains(Flags::SYN | Flags::ACK);
+            let repeated = peer.recent.iter().rev().copied().find(|of| is_syn_ack(of) && is_repeated(of));
+            let last = || peer.last_syn.filter(|last| self.is_answer(*last, place, side));
+            let of = repeated.or_else(last).unwrap_or(syn_ack);
             return kernel(Mechanism::Handshake, Some(of), Why::EndsHandshake);
         }
         if own.acked.is_some() && seen.ack < own.acked {
@@ -368,10 +378,20 @@ impl PerConnection {
         let answers_challenge = matches!(ground, Ground::Kernel { mechanism: Mechanism::ChallengeAck, .. });
         let (peers, at_once) = (side.peer(), self.is_one_end());
         if is_second {
-            // Nothing was lost: the peer takes its recovery back (RFC 3708).
+            // Where nothing was lost, the peer takes its recovery back (RFC 3708).
             let peer = &mut self.ends[if at_once { Side::Client } else { peers } as usize].sent;
-            peer.repair = peer.repair.filter(|(repair, _)| *repair == Repair::Timeout);
+            peer.recovered = peer.recovered.saturating_sub(1);
+            let stands = peer.recovered > 0;
+            peer.repair = peer.repair.filter(|(repair, _)| stands || *repair == Repair::Timeout);
         }
+        let seen = &self.seen[place];
+        let is_bare = seen.seq_len == 0 && !seen.findings.contains(Finding::WindowUpdate);
+        let peer = &mut self.ends[if at_once { Side::Client } else { peers } as usize].sent;
+        peer.is_probing &= match peer.probed {
+            Some(high) if seen.ack > Some(high) => false,
+            Some(high) if seen.ack == Some(high) => is_new || !(is_second || is_bare),
+            _ => true,
+        };
         if answers_challenge {
             self.ends[if at_once { Side::Client } else { peers } as usize].sent.challenged = None;
         }
@@ -399,6 +419,7 @@ impl PerConnection {
             push(&mut sent.prompts, place);
         }
         sent.quickest = sent.quickest.into_iter().chain(took).min();
+        sent.slowest = sent.slowest.max(took);
         sent.acked = sent.acked.max(seen.ack);
         if flags.contains(Flags::SYN) {
             if sent.syn.is_none() {
@@ -441,19 +462,35 @@ impl PerConnection {
     fn sample(&self, place: Place, side: Side, ground: &Ground) -> Option<Span> {
         let seen = &self.seen[place];
         let (own, peer) = (self.sent(side), self.sent(side.peer()));
-        let is_new = seen.flags.contains(Flags::ACK) && seen.ack > own.acked;
-        if !is_new || seen.flags.contains(Flags::RST) {
+        if seen.flags.contains(Flags::RST) {
             return None;
         }
+        let is_new = seen.flags.contains(Flags::ACK) && seen.ack > own.acked;
+        // Of what was sent more than once, a timestamp says which was answered.
+        let repeats = |of: Place| seen.echo.is_some() && seen.echo == self.seen[of].stamp;
         let of = match *ground {
-            Ground::Kernel { mechanism: Mechanism::Handshake, of, .. } => {
-                of.filter(|of| peer.syn.max(peer.syn_ack) == Some(*of))
+            Ground::Kernel { mechanism: Mechanism::Handshake, of, .. } if is_new => {
+                of.filter(|of| peer.syn.max(peer.syn_ack) == Some(*of) || repeats(*of))
             }
+            // Nothing but a probe is answered with what was said before.
+            Ground::Kernel { .. } if !is_new => peer.last_question.filter(|of| {
+                let is_probe = matches!(
+                    self.seen[*of].ground,
+                    Ground::Probe { .. }
+                        | Ground::Kernel { mechanism: Mechanism::KeepAlive | Mechanism::ZeroWindowProbe, .. }
+                );
+                let says_no_more = own
+                    .last_word
+                    .is_some_and(|last| (self.seen[last].ack, self.seen[last].window) == (seen.ack, seen.window));
+                is_probe && says_no_more && seen.seq_len == 0 && Some(*of) > own.last
+            }),
+            _ if !is_new => None,
             Ground::Kernel { of, .. } => of,
             Ground::LateAck { of } => Some(of),
             _ => self.newly_acknowledged(place, side),
         }?;
-        let is_once = !matches!(self.seen[of].ground, Ground::Octets { again: Some(_), .. } | Ground::SynAgain { .. });
+        let is_once = repeats(of)
+            || !matches!(self.seen[of].ground, Ground::Octets { again: Some(_), .. } | Ground::SynAgain { .. });
         // A clock that did not move says nothing.
         self.between(of, place).filter(|took| is_once && *took > Span(0))
     }
@@ -471,8 +508,13 @@ impl Sent {
         self.again.insert(seen.seq, place);
         match mechanism {
             Mechanism::RetransmissionTimeout => self.repair = Some((Repair::Timeout, highest)),
-            Mechanism::FastRetransmit => self.repair = Some((Repair::Recovery, highest)),
-            Mechanism::TailLossProbe => self.probed = Some(highest),
+            Mechanism::FastRetransmit => {
+                let goes_on = matches!(self.repair, Some((Repair::Recovery, _)));
+                self.recovered = if goes_on { self.recovered.saturating_add(1) } else { 1 };
+                self.repair = Some((Repair::Recovery, highest));
+                self.is_probing = false;
+            }
+            Mechanism::TailLossProbe => (self.probed, self.is_probing) = (Some(highest), true),
             _ => {}
         }
     }
@@ -497,6 +539,9 @@ const SMALLEST_MSS: i64 = 536;
 
 /// The shortest silence after which a peer is asked whether it is there: Linux counts in seconds, others may not.
 const SHORTEST_IDLE: Span = Span::from_millis(200);
+
+/// Linux counts the silence before a keep-alive in seconds.
+const SHORTEST_KEEP_ALIVE: Span = Span::from_millis(950);
 
 /// How much later the network may deliver a copy.
 const COPIED: Span = Span::from_millis(1000);

@@ -150,6 +150,8 @@ pub(super) struct Seen {
     pub(super) permits_sack: bool,
     /// Its timestamp.
     pub(super) stamp: Option<u32>,
+    /// The peer's timestamp that it repeats.
+    pub(super) echo: Option<u32>,
     pub(super) header: Header,
     pub(super) ground: Ground,
     /// What the kernel said of its being sent.

@@ -89,6 +89,8 @@ pub(super) struct Sent {
     pub(super) acked: Option<i64>,
     /// The shortest time that an answer of it took to pass the place of capture: the path there and back, and nothing held back.
     pub(super) quickest: Option<Span>,
+    /// The longest one, of answers that are as plain.
+    pub(super) slowest: Option<Span>,
     /// Where it reported a loss last: a duplicate acknowledgement, or a SACK block.
     pub(super) reported: Option<Place>,
     /// Where it opened a window of zero last.
@@ -99,8 +101,13 @@ pub(super) struct Sent {
     pub(super) recent: VecDeque<Place>,
     /// Where it left off when it last began to repair a loss: a timeout's repair, or a recovery.
     pub(super) repair: Option<(Repair, i64)>,
+    /// How many segments that recovery sent again, less those that are known to have been needless.
+    pub(super) recovered: u32,
     /// Where it left off when it last probed its tail.
     pub(super) probed: Option<i64>,
+    /// Until what lies beyond that is acknowledged, the probe is known to have been needless, or a recovery begins, it sends no other one
+    /// (tcp_process_tlp_ack in net/ipv4/tcp_input.c).
+    pub(super) is_probing: bool,
     /// Since when a segment of it has been missing.
     pub(super) gap: Option<Place>,
     /// The newest timestamp.
@@ -138,6 +145,8 @@ pub(super) fn kernel(mechanism: Mechanism, of: Option<Place>, why: Why) -> Groun
 
 /// What a path's time may shrink to by chance, in nanoseconds.
 pub(super) fn most_of(path: Span) -> i64 {
+    // On one host the order of capture says more than so short a time.
+    let path = if path <= Span(2 * JITTER.as_nanos()) { Span(0) } else { path };
     (path.as_nanos() / 8 * 7).saturating_sub(JITTER.as_nanos()).max(0)
 }
 

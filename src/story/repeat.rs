@@ -94,7 +94,7 @@ impl PerConnection {
         if let Some((frame, mtu)) = self.shortened(place, side, first, latest) {
             return by(Mechanism::Recovery, first, Why::PathMtu { frame, mtu });
         }
-        let waited = self.between(latest, place).unwrap_or(Span(0));
+        let since_last = self.between(latest, place).unwrap_or(Span(0));
         if let Some(opened) = peer.opened.filter(|opened| *opened > latest) {
             let was_probe = matches!(self.seen[first].ground, Ground::Probe { .. });
             if was_probe || self.follows(opened, place, side) {
@@ -104,6 +104,13 @@ impl PerConnection {
         // Who sends again what lies below has not got beyond it, whatever was captured of the peer.
         let goes_on = |high: i64| peer.acked < Some(high) || seen.seq < high;
         let repair = own.repair.filter(|(_, high)| goes_on(*high)).map(|(repair, _)| repair);
+        // A probe of the tail does not set the timer of what lies before it anew.
+        let was_probe_again = matches!(
+            self.seen[latest].ground,
+            Ground::Octets { again: Some(Again { mechanism: Mechanism::TailLossProbe, .. }), .. }
+        );
+        let since = own.again.get(&seen.seq).copied().map_or(first, |again| again.max(first));
+        let waited = if was_probe_again { self.between(since, place).unwrap_or(since_last) } else { since_last };
         let ran_out = waited >= MINIMUM_RTO;
         if repair == Some(Repair::Timeout) {
             let why = if ran_out { Why::TimerExpired } else { Why::AfterTimeout };
@@ -136,8 +143,16 @@ impl PerConnection {
             !is_again || self.between(last, place).is_none_or(|took| took > MOMENT)
         });
         // What a Fast Open server sent before the handshake ended has no probe (Linux arms it in ESTABLISHED).
-        let was_open = own.syn_ack.is_none() || peer.finished_at.is_some_and(|opened| opened < first);
-        let may_probe = is_tail && is_alone && was_open && self.is_selective() && !was_probed && repair.is_none();
+        let before = |opened: Option<Place>| opened.is_some_and(|opened| opened < first);
+        let was_open = own.syn_ack.is_none() || before(peer.finished_at) || before(peer.syn_ack);
+        let may_probe = is_tail
+            && is_alone
+            && was_open
+            && self.is_selective()
+            && !was_probed
+            && !own.is_probing
+            && repair.is_none()
+            && self.may_be_probed_after(since_last, side);
         if may_probe && is_held {
             return by(Mechanism::TailLossProbe, first, Why::TailUnacknowledged);
         }
@@ -146,7 +161,9 @@ impl PerConnection {
         let prompted = prompts.copied().any(|prompt| prompt > latest && self.follows(prompt, place, side));
         if seen.findings.contains(Finding::FastRetransmission)
             || (reported || repair.is_some() || was_probed) && prompted
-            || (reported || repair.is_some()) && (!ran_out || self.is_timer_anew(place, side))
+            || (reported || repair.is_some()) && (waited < self.shortest_timeout(side) || self.is_timer_anew(place, side))
+            // A timeout sends first what is acknowledged next.
+            || reported && Some(seen.seq) > peer.acked
         {
             return by(Mechanism::FastRetransmit, first, Why::LossReported);
         }
@@ -205,6 +222,28 @@ impl PerConnection {
         permits(Side::Client) && permits(Side::Server)
     }
 
+    /// Whether an end waits so long, at most, before it probes its tail: two round trips and, for one segment alone, 200 ms
+    /// (tcp_schedule_loss_probe in net/ipv4/tcp_output.c), by the longest round trip that was measured.
+    fn may_be_probed_after(&self, waited: Span, side: Side) -> bool {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        // Of a SYN that was repeated the sender may have no round trip.
+        let is_measured = own.syn == own.last_syn || own.last_syn == own.syn_ack;
+        let measured = own.slowest.zip(peer.slowest).filter(|_| is_measured);
+        measured.is_none_or(|(own, peer)| {
+            let round_trip = own.as_nanos().saturating_add(peer.as_nanos());
+            // What is measured on the way is less than what the sender sees, by as much as delays differ.
+            waited.as_nanos() <= round_trip.saturating_mul(4).saturating_add(PROBE_SLACK.as_nanos())
+        })
+    }
+
+    /// How long a retransmission timer runs at least: Linux's shortest is 200 ms longer than the smoothed round trip (tcp_set_rto in
+    /// net/ipv4/tcp_input.c), which is not less than the quickest one that was seen.
+    fn shortest_timeout(&self, side: Side) -> Span {
+        let quickest = self.sent(side).quickest.zip(self.sent(side.peer()).quickest);
+        let round_trip = quickest.map_or(0, |(own, peer)| own.as_nanos().saturating_add(peer.as_nanos()));
+        Span(MINIMUM_RTO.as_nanos().saturating_add(most_of(Span(round_trip))))
+    }
+
     /// Whether an acknowledgement that was new set the end's retransmission timer anew so short a time before that it cannot have run out.
     fn is_timer_anew(&self, place: Place, side: Side) -> bool {
         let peer = self.sent(side.peer());
@@ -214,7 +253,11 @@ impl PerConnection {
 
     /// Whether an end sent the segment at `place` in the moment in which the one at `prompt` reached it, as far as the place of capture shows it.
     fn follows(&self, prompt: Place, place: Place, side: Side) -> bool {
-        self.between(prompt, place).is_some_and(|took| self.is_moment(side, took))
+        let (seen, prompt_seen) = (&self.seen[place], &self.seen[prompt]);
+        // It repeats an older timestamp than that of a segment that came in order: it was sent before that one came.
+        let is_unheard = Some(prompt_seen.seq) <= seen.ack
+            && seen.echo.zip(prompt_seen.stamp).is_some_and(|(echo, stamp)| is_older(echo, stamp));
+        !is_unheard && self.between(prompt, place).is_some_and(|took| self.is_moment(side, took))
     }
 
     /// Whether an end takes so long to answer what passes the place of capture when it answers at once.
@@ -224,6 +267,9 @@ impl PerConnection {
             .contains(&took.as_nanos())
     }
 }
+
+/// What Linux adds to two round trips before it probes with one segment alone, and ticks of its clock.
+const PROBE_SLACK: Span = Span::from_millis(250);
 
 /// The headers of IPv4 and TCP without options.
 const SHORTEST_HEADERS: u32 = 40;

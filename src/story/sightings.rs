@@ -84,6 +84,7 @@ impl Timeline {
             first_block: first_block(&segment, step.ack),
             permits_sack: segment.options.sack_permitted,
             stamp: segment.options.timestamps.map(|(sent, _)| sent),
+            echo: segment.options.timestamps.map(|(_, echo)| echo).filter(|_| segment.flags.contains(Flags::ACK)),
             header: Header::of(&segment),
             ground: Ground::Copy { of: None },
             confirmed: None,

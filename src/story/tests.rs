@@ -440,6 +440,151 @@ fn with_sack_the_tail_is_probed_first_and_then_the_timer_runs_out() {
     assert_eq!(told[3], "#7 retransmission_timeout of #4 TimerExpired");
 }
 
+/// RFC 8985 section 7.4.2 and tcp_process_tlp_ack: a probe that repaired a loss stands until what lies beyond it is acknowledged.
+#[test]
+fn after_a_probe_that_was_needed_the_next_tail_is_not_probed() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1
+        203000us C > S: P. 1(10) ack 1
+        203100us S > C: . 1(0) ack 11
+        210000us C > S: F. 11(0) ack 1
+        420000us C > S: F. 11(0) ack 1
+        ",
+    );
+    assert_eq!(told[1], "#5 tail_loss_probe of #4 TailUnacknowledged");
+    assert_eq!(told[4], "#8 retransmission_timeout of #7 TimerExpired");
+    // A duplicate SACK says that the probe was needless: the next tail is probed.
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1
+        203000us C > S: P. 1(10) ack 1
+        203100us S > C: . 1(0) ack 11
+        203110us S > C: . 1(0) ack 11 sack 1-11
+        210000us C > S: F. 11(0) ack 1
+        420000us C > S: F. 11(0) ack 1
+        ",
+    );
+    assert_eq!(told[5], "#9 tail_loss_probe of #8 TailUnacknowledged");
+}
+
+#[test]
+fn a_tail_that_goes_again_long_after_two_round_trips_is_no_probe() {
+    let told = after_handshake("1000us C > S: P. 1(10) ack 1\n 900000us C > S: P. 1(10) ack 1");
+    assert_eq!(told[1], "#5 retransmission_timeout of #4 TimerExpired");
+}
+
+#[test]
+fn where_both_ends_sent_a_syn_the_peers_syn_ack_opens_for_a_probe() {
+    let told = caused(
+        "
+        0us C > S: S 0(0) mss 1460 sackok
+        50us S > C: S 0(0) mss 1460 sackok
+        60us C > S: S. 0(0) ack 1 mss 1460 sackok
+        150us S > C: S. 0(0) ack 1 mss 1460 sackok
+        1000us C > S: P. 1(10) ack 1
+        203000us C > S: P. 1(10) ack 1
+        ",
+    );
+    assert_eq!(told[5], "#6 tail_loss_probe of #5 TailUnacknowledged");
+}
+
+/// A probe of the tail lies between the first transmission and the timeout, which is measured from the former.
+#[test]
+fn a_timeout_that_follows_a_probe_of_a_part_is_a_timeout() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(500) ack 1
+        21000us C > S: P. 501(500) ack 1
+        31000us C > S: P. 501(500) ack 1
+        51000us C > S: P. 1001(500) ack 1
+        210000us C > S: P. 1(1000) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#6 tail_loss_probe of #5 TailUnacknowledged");
+    assert_eq!(told[4], "#8 retransmission_timeout of #4 TimerExpired");
+}
+
+#[test]
+fn one_needless_retransmission_of_two_does_not_end_the_recovery() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1
+        1001us C > S: . 1001(1000) ack 1
+        1002us C > S: . 2001(1000) ack 1
+        1003us C > S: . 3001(1000) ack 1
+        1004us C > S: . 4001(1000) ack 1
+        1103us S > C: . 1(0) ack 1 sack 3001-4001
+        1110us C > S: . 1(1000) ack 1
+        1111us C > S: . 1001(1000) ack 1
+        1211us S > C: . 1(0) ack 2001 sack 1-1001 sack 3001-4001
+        1212us S > C: . 1(0) ack 4001
+        1214us C > S: . 4001(1000) ack 1
+        ",
+    );
+    assert_eq!(told[6], "#10 fast_retransmit of #4 LossReported");
+    assert_eq!(told[10], "#14 fast_retransmit of #8 LossReported");
+}
+
+/// What repeats an older timestamp than the segment that opened the window was sent before that one came.
+#[test]
+fn a_timestamp_shows_that_an_opened_window_was_not_heard_of() {
+    let script = |echo: u32| {
+        format!(
+            "
+            0us C > S: S 0(0) mss 1460 sackok ts 100:0
+            50us S > C: S. 0(0) ack 1 mss 1460 sackok ts 900:100
+            50050us C > S: . 1(0) ack 1 ts 150:900
+            60000us C > S: . 1001(1000) ack 1 ts 160:900
+            60010us S > C: . 1(0) ack 1 sack 1001-2001 ts 960:150
+            90000us C > S: . 1(1000) ack 1 ts 161:900
+            90010us S > C: . 1(0) ack 2001 win 0 ts 990:161
+            90050us S > C: . 1(0) ack 2001 win 4000 ts 991:161
+            140000us C > S: . 1(1000) ack 1 ts 240:{echo}
+            "
+        )
+    };
+    assert_eq!(caused(&script(991))[8], "#9 recovery of #8 WindowOpened");
+    assert_eq!(caused(&script(960))[8], "#9 fast_retransmit of #6 LossReported");
+}
+
+#[test]
+fn soon_after_a_window_opened_unheard_a_bare_old_octet_is_a_probe_of_the_window_and_later_a_keep_alive() {
+    let told = |later: u32| {
+        let probe = 1_200 + later;
+        let script = format!(
+            "
+            1000us C > S: P. 1(10) ack 1
+            1100us S > C: . 1(0) ack 11 win 0
+            1150us S > C: . 1(0) ack 11 win 1000
+            {probe}us C > S: . 10(0) ack 1
+            "
+        );
+        after_handshake(&script).pop().expect("a cause")
+    };
+    assert_eq!(told(250_000), "#7 zero_window_probe of #6 NoRoomOldOctet");
+    assert_eq!(told(2_000_000), "#7 keep_alive of #4 Idle");
+}
+
+/// A SYN-ACK that was sent more than once is told apart by the timestamp that its answer repeats.
+#[test]
+fn the_end_of_the_handshake_answers_the_syn_ack_whose_timestamp_it_repeats() {
+    let script = |echo: u32| {
+        format!(
+            "
+            0us C > S: S 0(0) ts 100:0
+            50us S > C: S. 0(0) ack 1 ts 900:100
+            1000000us S > C: S. 0(0) ack 1 ts 1900:100
+            1008000us S > C: S. 0(0) ack 1 ts 1908:100
+            1100000us C > S: . 1(0) ack 1 ts 1200:{echo}
+            "
+        )
+    };
+    for (echo, of) in [(900, 2), (1900, 3), (1908, 4)] {
+        assert_eq!(caused(&script(echo))[4], format!("#5 handshake of #{of} EndsHandshake"));
+    }
+}
+
 #[test]
 fn what_is_sent_again_at_an_acknowledgement_is_no_timeout() {
     let told = after_handshake(
