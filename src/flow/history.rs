@@ -88,10 +88,7 @@ impl History {
 
     fn letters(&self) -> impl Iterator<Item = (u8, Direction)> + '_ {
         let words = self.letters.iter().flat_map(|word| (0..LETTERS_A_WORD).map(move |at| word >> (at * BITS)));
-        words.take(self.len.into()).map(|packed| {
-            let direction = if packed & SECOND == 0 { Direction::First } else { Direction::Second };
-            (LETTERS[(packed & 0xf) as usize % LETTERS.len()], direction)
-        })
+        words.take(self.len.into()).map(letter)
     }
 
     /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
@@ -101,11 +98,16 @@ impl History {
         if self.letters().next() == Some((b'h', originator.reverse())) {
             (text[0], len) = (b'^', 1);
         }
-        for (place, (letter, direction)) in text[len..].iter_mut().zip(self.letters()) {
-            *place = if direction == originator { letter.to_ascii_uppercase() } else { letter };
-            len += 1;
+        let end = len + usize::from(self.len);
+        for (places, word) in text[len..end].chunks_mut(LETTERS_A_WORD).zip(self.letters) {
+            let mut packed = word;
+            for place in places {
+                let (letter, from) = letter(packed);
+                *place = if from == originator { letter.to_ascii_uppercase() } else { letter };
+                packed >>= BITS;
+            }
         }
-        str::from_utf8(&text[..len]).unwrap_or_default().to_owned()
+        str::from_utf8(&text[..end]).unwrap_or_default().to_owned()
     }
 
     /// The state of the whole, the end whose direction is `originator` having opened it.
@@ -315,6 +317,13 @@ pub(super) fn side_of(direction: Direction, client: Direction) -> Side {
 fn tenfold(count: &mut u16) -> bool {
     *count = count.saturating_add(1);
     matches!(*count, 1 | 10 | 100 | 1_000 | 10_000)
+}
+
+/// A letter, and whose it is, in the lowest bits.
+#[inline]
+fn letter(packed: u32) -> (u8, Direction) {
+    let direction = if packed & SECOND == 0 { Direction::First } else { Direction::Second };
+    (LETTERS[(packed & 0xf) as usize % LETTERS.len()], direction)
 }
 
 /// The letters of a history, lower case.

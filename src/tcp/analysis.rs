@@ -9,8 +9,9 @@ use crate::wire::{Flags, Oddities, Segment, Seq};
 #[inline]
 pub(super) fn oddities(segment: &Segment) -> FindingSet {
     let mut findings = FindingSet::default();
-    let controls = segment.flags & (Flags::SYN | Flags::FIN | Flags::RST);
-    if controls.bits().count_ones() > 1 {
+    let controls = (segment.flags & (Flags::SYN | Flags::FIN | Flags::RST)).bits();
+    let is_more_than_one = controls & controls.wrapping_sub(1) != 0;
+    if is_more_than_one {
         findings.insert(Finding::InconsistentFlags);
     }
     if segment.oddities.contains(Oddities::BAD_CHECKSUM) {

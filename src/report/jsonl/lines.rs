@@ -33,7 +33,11 @@ impl Lines {
 
     /// A name from one of our own lists, which needs no escapes.
     pub(super) fn name(&mut self, name: &'static str) -> &mut Self {
-        self.text("\"").text(name).text("\"")
+        self.0.reserve(name.len() + 2);
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'"');
+        self
     }
 }
 

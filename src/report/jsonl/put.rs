@@ -116,19 +116,22 @@ impl Put for Timestamp {
             write!(out.0, "\"{}\"", Span(nanos)).expect("a Vec takes everything");
             return;
         }
-        let (seconds, rest) = (nanos as u64 / SECOND, nanos as u64 % SECOND);
-        // With a one in front, which is left out, its zeros are written, too.
-        out.text("\"").number(seconds).text(".").text(&itoa::Buffer::new().format(SECOND + rest)[1..]).text("\"");
+        // With a one in front, which is left out, the zeros of its first second are written, too.
+        let shift = if nanos as u64 >= SECOND { 0 } else { SHIFT };
+        let mut buffer = itoa::Buffer::new();
+        let digits = &buffer.format(nanos as u64 + shift)[usize::from(shift != 0)..];
+        let (seconds, rest) = digits.split_at(digits.len() - PLACES);
+        out.text("\"").text(seconds).text(".").text(rest).text("\"");
     }
 }
 
 /// Any text; what nearly all of them are, letters and marks that need no escapes, is written as it is.
 impl Put for &str {
     fn put(self, out: &mut Lines) {
-        let needs_none = |octet| octet >= b' ' && octet != b'"' && octet != b'\\' && octet != 0x7f;
-        // Without a way out, so that many octets are looked at together.
-        let is_plain = self.bytes().fold(true, |so_far, octet| so_far & needs_none(octet));
-        if is_plain && (self.is_ascii() || !self.contains(steers)) {
+        let needs_one = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\' || octet == 0x7f;
+        // Octets, and without a way out, so that many are looked at together.
+        let escapes = self.bytes().fold(0, |so_far, octet| so_far | u8::from(needs_one(octet)));
+        if escapes == 0 && (self.is_ascii() || !self.contains(steers)) {
             out.text("\"").text(self).text("\"");
             return;
         }
@@ -148,3 +151,7 @@ impl Put for Findings<'_> {
 
 /// The nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
+/// What gives a part of a second as many digits as it has with "0" in front, after a first one.
+const SHIFT: u64 = 10 * SECOND;
+/// Decimals of a second.
+const PLACES: usize = 9;

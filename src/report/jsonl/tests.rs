@@ -12,7 +12,7 @@ use crate::kernel::{TcpInfo, TimerKind, Witness};
 use crate::report::sample;
 use crate::story::{CallEvent, Cause, Mechanism, Phase, SegmentEvent, TimerEvent, Timing, TransitionEvent};
 use crate::tcp::{Basis, Finding, Rule, State};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Oddities, Options, Segment, Seq, Tunnel, TunnelKind};
 
 fn lines(write: impl FnOnce(&mut Jsonl<'_>) -> io::Result<()>) -> Vec<Value> {
@@ -267,6 +267,24 @@ fn close(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(close),
         _ => {}
+    }
+}
+
+#[test]
+fn moments_have_nine_decimals_from_the_epoch_on_and_before() {
+    for (nanos, shown) in [
+        (0, "0.000000000"),
+        (5, "0.000000005"),
+        (999_999_999, "0.999999999"),
+        (1_000_000_000, "1.000000000"),
+        (-1, "-0.000000001"),
+        (i64::MAX, "9223372036.854775807"),
+    ] {
+        let first = Some(Timestamp::from_nanos(nanos));
+        let [line] = &lines(|out| out.connection(&Connection { first, ..connection() }))[..] else {
+            panic!("one line")
+        };
+        assert_eq!(line["first"], shown);
     }
 }
 
