@@ -166,6 +166,13 @@ impl Session {
         }
     }
 
+    /// Takes in that calls were made that are not known, in a run [that grows](Self::growing).
+    pub fn lacks_calls(&mut self) {
+        if let Telling::Events(growth) = &mut self.telling {
+            growth.timeline_mut().lacks_calls();
+        }
+    }
+
     /// Takes in that a thread makes no more calls, in a run [that grows](Self::growing).
     pub fn end_thread(&mut self, thread: ThreadId) {
         if let Telling::Events(growth) = &mut self.telling {

@@ -152,7 +152,6 @@ server.join()
 "#;
 
 #[test]
-#[ignore = "beside a release build a thread was seen once to end with a socket that it had not, for a cause not found: cargo test --test recorded_calls -- --ignored"]
 fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
     let stage = Stage::make();
     for who in recording() {
@@ -169,7 +168,12 @@ fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
         eprintln!("{who:?}: {unjoined} of 100 accepted connections were closed before their ends were known");
         assert!(unjoined <= 10, "{who:?}: {unjoined}");
         for connection in of_type(&recorded, "connection") {
-            assert!(connection["findings"].as_array().is_none_or(Vec::is_empty), "{who:?}: {connection}");
+            // On a machine so busy that a port comes round again, that is told.
+            let is_other = |finding: &Value| text(finding, "name") != "port_reuse";
+            assert!(
+                !connection["findings"].as_array().is_some_and(|all| all.iter().any(is_other)),
+                "{who:?}: {connection}"
+            );
         }
     }
 }
@@ -292,7 +296,6 @@ fn talk(stream: &mut TcpStream, said: &str) {
 }
 
 #[test]
-#[ignore = "beside a release build it was seen twice not to end within a minute of SIGINT, for a cause not found: cargo test --test recorded_calls -- --ignored"]
 fn a_process_that_runs_is_joined_and_goes_on() {
     let stage = Stage::make();
     for who in recording() {

@@ -4,7 +4,9 @@ mod executable;
 mod process;
 mod users;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,57 +88,87 @@ fn resident(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// Killed at any moment, tcpflow takes along what it watches and leaves no file but the partial one; where the programs are killed, it ends.
+/// Who is killed at any moment: tcpflow, or the programs. Nothing hangs, and no process, filter or file is left but the partial one.
 ///
+/// With ptrace the programs end with tcpflow; where calls are recorded, or a process was joined, they go on unharmed.
 /// `TCPFLOW_KILLS` says how often it is tried; 200 times, with busy loops beside it, is what a release is held to.
 #[test]
 fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
-    let times: u64 = env::var("TCPFLOW_KILLS").map_or(8, |times| times.parse().expect("TCPFLOW_KILLS is a number"));
+    let times: u64 = env::var("TCPFLOW_KILLS").map_or(12, |times| times.parse().expect("TCPFLOW_KILLS is a number"));
     let stage = Stage::make("killed");
     let program = stage.program();
+    let (mut slowest, mut counts) = (Duration::ZERO, BTreeMap::<_, u64>::new());
     for n in 0..times {
-        let who = if n % 2 == 0 { Who::User } else { Who::Root };
-        if !who.is_playable() {
+        let who = if n % 2 == 0 { Who::Root } else { Who::User };
+        let way = [Way::Stopped, Way::Recorded, Way::Joined][(n / 2 % 3) as usize];
+        if !who.is_playable() || !way.is_open_to(who) {
             continue;
         }
         let folder = stage.folder.join(n.to_string());
         fs::create_dir(&folder).expect("a folder");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("its mode");
+        let mark = format!("{}.{n}", std::process::id());
+        let joined = (way == Way::Joined).then(|| {
+            let mut command = Command::new(&program);
+            command.arg("churn").env(MARK, &mark).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+            if who == Who::User && nix::unistd::geteuid().is_root() {
+                command.uid(users::NOBODY).gid(users::NOBODY);
+            }
+            process::Process::start(&mut command)
+        });
         let (saved, told) = (folder.join("saved.pcapng"), folder.join("told.jsonl"));
         let mut command = stage.tcpflow.played_by(who);
-        command.args(["run", "--isolated"]).env(MARK, format!("{}.{n}", std::process::id()));
-        match n / 2 % 4 {
+        command.arg("run").env(MARK, &mark);
+        match n / 6 % 4 {
             0 => _ = command.arg("--follow"),
             1 => _ = command.arg("--save").arg(&saved),
             2 => _ = command.args(["--follow", "--format", "jsonl", "-o"]).arg(&told),
             _ => {}
         }
-        if n % 5 == 0 {
-            let visits = format!("sh -c \"while :; do '{program}' visit; done\"");
-            command.args(["--server", &format!("'{program}' serve"), "--client", &visits]);
-        } else {
-            command.args(["--", &program, "churn"]);
+        match way {
+            Way::Stopped => _ = command.args(["--isolated", "--backend", "ptrace"]),
+            Way::Recorded => _ = command.args(["--isolated", "--backend", "perf"]),
+            Way::Joined => {}
+        }
+        match &joined {
+            Some(joined) => _ = command.args(["-p", &joined.child.id().to_string()]),
+            None if n % 5 == 0 => {
+                let visits = format!("sh -c \"while :; do '{program}' visit; done\"");
+                command.args(["--server", &format!("'{program}' serve"), "--client", &visits]);
+            }
+            None => _ = command.args(["--", &program, "churn"]),
         }
         let process = process::Process::start(command.stdout(Stdio::null()));
-        // Any moment: of the first half second, the early ones more often.
+        // Any moment: the early ones more often. To find the tracepoints takes an ordinary user a second or more.
+        let longest = if way != Way::Stopped && who == Who::User { 3000 } else { 500 };
         let moment = n.wrapping_mul(2_654_435_761) % 1000;
-        thread::sleep(Duration::from_micros(moment * moment / 2));
+        thread::sleep(Duration::from_millis(longest) * (moment * moment) as u32 / 1_000_000);
         let tcpflow = process.child.id();
-        let is_tcpflow_killed = n / 8 % 2 == 0;
+        let is_tcpflow_killed = n / 6 % 2 == 0;
+        let killed = Instant::now();
         if is_tcpflow_killed {
             process.signal(Signal::SIGKILL);
         } else {
-            // Its programs, and what they start meanwhile.
-            let begun = Instant::now();
-            while fs::read_to_string(format!("/proc/{tcpflow}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
-                for pid in marked(n).into_iter().filter(|pid| *pid != tcpflow) {
-                    _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
-                }
-                assert!(begun.elapsed() < process::LIMIT, "{n}: it goes on without its programs");
-            }
+            kill_programs(n, tcpflow);
         }
         let (_, said) = process.wait();
         assert!(!said.contains("panicked"), "{n}: {said}");
+        slowest = slowest.max(killed.elapsed());
+        *counts
+            .entry((format!("{who:?}"), way, if is_tcpflow_killed { "tcpflow" } else { "programs" }))
+            .or_default() += 1;
+        if is_tcpflow_killed && way != Way::Stopped {
+            for pid in marked(n) {
+                // One that ends at this moment has nothing to show.
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                let is_free = ["TracerPid:\t0\n", "Seccomp:\t0\n"].iter().all(|free| status.contains(free));
+                assert!(is_free || status.is_empty(), "{n}: {status}");
+            }
+            if let Some(mut joined) = joined {
+                assert!(joined.child.try_wait().expect("it can be asked").is_none(), "{n}: it ended with tcpflow");
+            }
+            kill_programs(n, tcpflow);
+        }
         let begun = Instant::now();
         while !marked(n).is_empty() {
             assert!(begun.elapsed() < process::LIMIT, "{n}: {:?} are left", marked(n));
@@ -149,6 +181,44 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
             assert!(is_partial || (!is_tcpflow_killed && whole.contains(&&*name)), "{n}: {name} is left");
         }
     }
+    println!(
+        "{times} times: after a kill all was over within {slowest:?} at most; who ran how, and who was killed: {counts:?}"
+    );
+}
+
+/// How programs are watched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Way {
+    Stopped,
+    Recorded,
+    Joined,
+}
+
+impl Way {
+    /// Whether the kernel permits it to that user.
+    fn is_open_to(self, who: Who) -> bool {
+        let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+        self == Self::Stopped || who == Who::Root || paranoid.trim().parse::<i32>().is_ok_and(|level| level <= 2)
+    }
+}
+
+/// Kills the programs that were started for the n-th time, and what they start meanwhile, until tcpflow has ended.
+fn kill_programs(n: u64, tcpflow: u32) {
+    let begun = Instant::now();
+    loop {
+        let programs: Vec<u32> = marked(n).into_iter().filter(|pid| *pid != tcpflow && !is_tcpflow(*pid)).collect();
+        let is_over = fs::read_to_string(format!("/proc/{tcpflow}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        if is_over && programs.is_empty() {
+            return;
+        }
+        programs.into_iter().for_each(|pid| _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL));
+        assert!(begun.elapsed() < process::LIMIT, "{n}: it goes on without its programs");
+    }
+}
+
+/// Whether a process executes tcpflow: one of its helpers, or a program that has not begun.
+fn is_tcpflow(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("tcpflow"))
 }
 
 /// The processes that were started for the n-th time and have not ended.

@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
         let (held, left_out) = (session.held(), session.left_out());
         self.cut = left_out > 0;
         let session = session.with_kernel_events(kept.kernel);
-        let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped());
+        let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped()).lacking_calls(lost);
         if story.joins_omitted > 0 {
             complain(&format!(
                 "{}: {} joins of calls and segments are left out: octets of many calls were sent again and again, \

@@ -87,6 +87,8 @@ pub(super) struct Ear {
     pub(super) session: Session,
     frames: VecDeque<OwnedFrame>,
     batch: Batch,
+    /// Until when all was told that happened, where that is known.
+    until: Option<Timestamp>,
 }
 
 impl Ear {
@@ -95,7 +97,7 @@ impl Ear {
         let session = Session::new(Keep::First(memory.segments())).growing();
         let mut session = session.with_limits(memory.table()).with_room(memory.timeline());
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default() }
+        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None }
     }
 
     /// One that goes on without end: connections are forgotten once they are over and told.
@@ -103,7 +105,7 @@ impl Ear {
         let limits = Limits { linger: LINGER, closed: MOST_CLOSED, ..memory.table() };
         let mut session = Session::new(Keep::All).growing_within(memory.events()).with_limits(limits);
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default() }
+        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None }
     }
 
     /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
@@ -129,11 +131,13 @@ impl Ear {
                 Heard::Answer(answer) => self.session.hear(Witnessed::Answered(answer)),
                 Heard::Kernel(event) => self.session.hear(Witnessed::Kernel(event)),
                 Heard::Frame(frame) => self.frames.push_back(frame),
+                Heard::Missed => self.session.lacks_calls(),
+                Heard::Until(moment) => self.until = Some(moment),
                 Heard::Over(recording) => over = Some(ControlFlow::Break(recording)),
             }
         }
         self.follow(teller)?;
-        self.pass(moment, teller)?;
+        self.pass(self.until.unwrap_or(moment), teller)?;
         Ok(over)
     }
 

@@ -4,6 +4,7 @@ use super::recording::Recording;
 use crate::calls::{Activity, ThreadId, Threads};
 use crate::capture::OwnedFrame;
 use crate::kernel::{Answer, KernelEvent};
+use crate::time::Timestamp;
 
 /// What a witness saw of an experiment, as it happens.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub enum Heard {
     Answer(Answer),
     /// The kernel's trace told of something.
     Kernel(KernelEvent),
+    /// Calls were made that nobody heard of.
+    Missed,
+    /// All that happened before this moment was told; where that is never said, all is told as it happens.
+    Until(Timestamp),
     /// It is over, and this is all of it.
     Over(Box<Recording>),
 }

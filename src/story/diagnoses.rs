@@ -19,6 +19,8 @@ impl Story {
     /// What seems wrong with how the watched programs use their sockets, in the order of the first event of each.
     ///
     /// Every diagnosis rests on calls; where none were watched there is none.
+    ///
+    /// Those that rest on what was not called are left out where [calls are missing](Self::lacking_calls).
     pub fn diagnoses(&self) -> Vec<Diagnosis> {
         if !self.events.iter().any(|event| matches!(event.kind, EventKind::Call(_))) {
             return Vec::new();
@@ -64,6 +66,7 @@ impl Scene<'_> {
         finder.listeners(&lives);
         finder.transfers();
         finder.found.extend(stalls(self.known, &self.events));
+        finder.found.retain(|diagnosis| diagnosis.is_founded(self.past.has_all_calls()));
         finder.found.sort_by_key(|diagnosis| (diagnosis.events.first().copied(), diagnosis.what.name()));
         finder.found
     }

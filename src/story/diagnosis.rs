@@ -182,6 +182,13 @@ impl Weight {
     }
 }
 
+impl Diagnosis {
+    /// Whether it may be made: where calls are missing, nobody knows what was not called.
+    pub(super) fn is_founded(&self, has_all_calls: bool) -> bool {
+        has_all_calls || !self.what.takes_all_calls()
+    }
+}
+
 impl Mistake {
     /// Every name, in the order of the schema.
     pub const NAMES: &'static [&'static str] = &[
@@ -251,6 +258,21 @@ impl Mistake {
             Self::ShortWrite { .. } => "short_write",
             Self::HalfClosed { .. } => "half_closed",
         }
+    }
+
+    /// Whether it is concluded from calls that were not made.
+    const fn takes_all_calls(&self) -> bool {
+        matches!(
+            self,
+            Self::CloseWaitLeak
+                | Self::DescriptorKept { .. }
+                | Self::ClosedByExit
+                | Self::PortTaken { .. }
+                | Self::ClosedWhileWaitedOn
+                | Self::NeverAccepted { .. }
+                | Self::AddressLength
+                | Self::AcceptQueueFull { .. }
+        )
     }
 
     /// How much it matters.

@@ -41,6 +41,15 @@ pub struct Story {
 }
 
 impl Story {
+    /// The same, where so many calls were made that are not known.
+    #[must_use]
+    pub fn lacking_calls(mut self, count: u64) -> Self {
+        if count > 0 {
+            self.past.lacks_calls();
+        }
+        self
+    }
+
     /// A story without events.
     pub fn of_connections(connections: Vec<Connection>) -> Self {
         Self { connections, ..Self::default() }

@@ -126,9 +126,16 @@ impl Timeline {
         }
     }
 
+    /// Takes in that calls were made that are not known.
+    pub fn lacks_calls(&mut self) {
+        self.past.lacks_calls();
+    }
+
     /// What seems wrong with calls that have returned, and was not asked for before.
     pub fn take_found(&mut self) -> Vec<Diagnosis> {
-        std::mem::take(&mut self.found)
+        let mut found = std::mem::take(&mut self.found);
+        found.retain(|diagnosis| diagnosis.is_founded(self.past.has_all_calls()));
+        found
     }
 
     /// What seems wrong with how the ends of a connection are used, all of which was told; it is to be forgotten.

@@ -14,6 +14,8 @@ pub(crate) struct Past {
     work: BTreeMap<Option<ProcessId>, [Option<Work>; 2]>,
     /// For each server that was listened at, when connections began that nobody accepted: the first, the last, and how many.
     unaccepted: BTreeMap<SocketAddr, (Option<Timestamp>, Option<Timestamp>, u64)>,
+    /// Calls were made that are not known.
+    lacks_calls: bool,
 }
 
 /// When a call was entered, and on which socket.
@@ -28,6 +30,16 @@ impl Past {
     /// Whether anything is remembered.
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept
+    }
+
+    /// Takes in that calls were made that are not known.
+    pub(super) fn lacks_calls(&mut self) {
+        self.lacks_calls = true;
+    }
+
+    /// Whether all calls are known.
+    pub(super) fn has_all_calls(&self) -> bool {
+        !self.lacks_calls
     }
 
     /// Takes in that a call was entered.

@@ -162,6 +162,20 @@ impl Descriptors {
         self.known(socket).is_held_elsewhere = true;
     }
 
+    /// What the sockets of all descriptors did is not known from here on: each has another name, and no addresses.
+    pub(super) fn lose_track(&mut self, mut name: impl FnMut() -> SocketId) {
+        let mut names: HashMap<SocketId, SocketId> = HashMap::new();
+        let known = std::mem::take(&mut self.sockets);
+        for socket in self.files.values_mut().flat_map(|files| files.sockets.values_mut()) {
+            *socket = *names.entry(*socket).or_insert_with(&mut name);
+        }
+        for (former, now) in names {
+            let Known { copies, in_flight, .. } = known.get(&former).cloned().unwrap_or_default();
+            let unknown = Known { copies, in_flight, is_held_elsewhere: true, ..Known::default() };
+            self.sockets.insert(now, unknown);
+        }
+    }
+
     /// A descriptor of it was sent.
     pub(super) fn sent(&mut self, socket: SocketId) {
         self.known(socket).in_flight += 1;
@@ -232,6 +246,22 @@ mod tests {
         table.received(ONE);
         table.open(receiver, 9, ONE);
         assert_eq!(table.close(receiver, 9), Some(gone(9, ONE, true)));
+    }
+
+    #[test]
+    fn a_socket_of_which_track_was_lost_has_another_name_in_all_tables() {
+        let mut table = Descriptors::default();
+        let parent = table.begin();
+        table.open(parent, 3, ONE);
+        table.known(ONE).local = Some("127.0.0.1:80".parse().expect("an address"));
+        let child = table.copy(parent);
+        table.lose_track(|| OTHER);
+        assert_eq!((table.at(parent, 3), table.at(child, 3)), (Some(OTHER), Some(OTHER)));
+        assert_eq!(table.addresses(OTHER), (None, None));
+        assert_eq!(
+            (table.close(parent, 3), table.close(child, 3)),
+            (Some(gone(3, OTHER, false)), Some(gone(3, OTHER, false)))
+        );
     }
 
     #[test]

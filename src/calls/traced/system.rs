@@ -339,15 +339,27 @@ pub(super) fn look(process: &OwnedFd, fd: i32) -> Option<Look> {
     Some(Look { id, local, peer, info: Some(info), unread, at })
 }
 
-/// Whether two threads have one table of descriptors; `None` where the kernel does not say.
+/// Whether two threads have one table of descriptors; `None` where the kernel does not say, or one of them has none any more.
+///
+/// A thread whose end has begun gives its table up before it is gone: it then seems to share none with those that still have one, and one
+/// with all others that end.
 pub(super) fn share_files(one: Tid, other: Tid) -> Option<bool> {
     // KCMP_FILES (linux/kcmp.h).
     // SAFETY: kcmp takes numbers.
-    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, 2, 0, 0) } {
-        0 => Some(true),
-        -1 => None,
-        _ => Some(false),
-    }
+    let shares = match unsafe { libc::syscall(libc::SYS_kcmp, one, other, 2, 0, 0) } {
+        0 => true,
+        -1 => return None,
+        _ => false,
+    };
+    // Who has a table afterwards had it before.
+    (has_files(one) && has_files(other)).then_some(shares)
+}
+
+/// Whether a thread has a table of descriptors still.
+fn has_files(tid: Tid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+    size.is_some_and(|size| size.trim() != "0")
 }
 
 /// What a descriptor of another process is: its inode where it is a socket; an error where there is none, or it may not be asked.

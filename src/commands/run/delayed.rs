@@ -25,6 +25,8 @@ pub(super) struct Delayed {
     number: u64,
     most: u64,
     keeps: Keeps,
+    /// Until when all was told that happened.
+    heard_until: Option<Timestamp>,
 }
 
 /// What has turned out to be the programs'.
@@ -42,7 +44,8 @@ impl Delayed {
     /// Nothing yet; at most so many frames are kept, and as many events, or none.
     pub(super) fn new(ours: Arc<Mutex<Ours>>, hearers: Vec<SyncSender<Heard>>, most: u64, keeps: Keeps) -> Self {
         let (frames, events) = (VecDeque::new(), VecDeque::new());
-        Self { ours, decoder: Decoder::new(), hearers, frames, events, kept: Kept::default(), number: 0, most, keeps }
+        let (decoder, kept) = (Decoder::new(), Kept::default());
+        Self { ours, decoder, hearers, frames, events, kept, number: 0, most, keeps, heard_until: None }
     }
 
     /// Has a frame wait.
@@ -66,9 +69,9 @@ impl Delayed {
         self.events.push_back(event);
     }
 
-    /// Takes out those that have waited long enough.
-    pub(super) fn pass(&mut self, now: Timestamp) {
-        let is_due = |at: Timestamp| now.since(at) >= WAIT;
+    /// Takes out those that have waited long enough, where all calls are known until that moment.
+    pub(super) fn pass(&mut self, until: Timestamp) {
+        let is_due = |at: Timestamp| until.since(at) >= WAIT;
         while self.frames.front().is_some_and(|frame| frame.at.is_none_or(is_due)) {
             let Some(frame) = self.frames.pop_front() else { break };
             self.judge_frame(frame);
@@ -76,6 +79,13 @@ impl Delayed {
         while self.events.front().is_some_and(|event| is_due(event.at)) {
             let Some(event) = self.events.pop_front() else { break };
             self.judge_event(event);
+        }
+        let until = until.after(Span(-WAIT.0));
+        if self.heard_until.is_none_or(|heard| until.since(heard) >= WAIT) {
+            self.heard_until = Some(until);
+            for hearer in &self.hearers {
+                _ = hearer.send(Heard::Until(until));
+            }
         }
     }
 
@@ -124,7 +134,7 @@ impl Delayed {
     }
 }
 
-/// How long they wait: calls that are recorded are heard of within two readings of their buffers.
-const WAIT: Span = Span::from_millis(40);
+/// How much later a call may have been made that they turn out to belong to, and how late they themselves may come.
+const WAIT: Span = Span::from_millis(20);
 /// How many wait at most.
 const MOST_WAITING: usize = 1 << 16;

@@ -52,7 +52,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).ok();
     may_open(LEAST_FILES)?;
     let memory = memory::of(options.memory);
-    let signals = watching::Signals::catch()?;
+    let signals = watching::Signals::catch(&plan)?;
 
     // In a namespace of its own the process may not.
     let tracepoints = witnesses::trace();
@@ -116,7 +116,10 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps);
     witnesses.notices().iter().chain(&joined).for_each(complain);
 
-    let status = watch(&mut tracer, &plan, &heard, &signals, &|| witnesses.pass());
+    let status = watch(&mut tracer, &plan, &heard, &signals, &|until, lost| {
+        witnesses.pass(until);
+        heard.misses(lost);
+    });
     witnesses.finish();
     let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
     let (calls, lost_records) = (tracer.calls(), tracer.lost());
@@ -145,7 +148,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         ));
     }
     notices.iter().for_each(complain);
-    let lost_calls = told.left_out + told.alike + lost_records;
+    let missing = told.left_out + lost_records;
+    let lost_calls = missing + told.alike;
     let summary = RunSummary {
         command: plan.command(),
         status: status.number(),
@@ -156,7 +160,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         kernel_trace: witnesses.kernel_trace(),
     };
     let calls = told.calls;
-    let whole_story = |calls| story(calls, &witnesses, &threads, memory);
+    let whole_story = |calls| story(calls, &witnesses, &threads, memory).lacking_calls(missing);
     let saved = options.save.as_ref().map(|path| {
         let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let saved =
@@ -167,6 +171,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
             let written = story.and_then(|(story, found)| {
+                let story = story.lacking_calls(missing);
                 let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
                 let told = (Named::ByBirth, found);
                 let ended = end(&mut out, &story, &judged, &summary, options.format, &style, told);

@@ -153,6 +153,8 @@ impl Calls {
             | Heard::Answer(_)
             | Heard::Kernel(_)
             | Heard::Ended(_)
+            | Heard::Missed
+            | Heard::Until(_)
             | Heard::Over(_) => {}
         }
     }

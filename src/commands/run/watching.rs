@@ -19,6 +19,7 @@ use crate::cli::Run;
 use crate::commands::Failure;
 use crate::commands::interrupt::is_ignored;
 use crate::lab;
+use crate::time::Timestamp;
 
 /// Which programs are run.
 pub(super) struct Plan {
@@ -82,19 +83,22 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches them.
+    /// Catches them, as it is right for a plan.
+    ///
+    /// A shell without job control has SIGINT and SIGQUIT ignored in what it starts in the background, and `nohup` has SIGHUP.
+    /// Where programs are started what is ignored stays so, as they inherit it; where processes are joined nobody does, and SIGINT is
+    /// how that ends.
     ///
     /// # Errors
     /// The system does not let them be caught.
-    pub(super) fn catch() -> Result<Self, Failure> {
+    pub(super) fn catch(plan: &Plan) -> Result<Self, Failure> {
         let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let any = Arc::new(AtomicBool::new(false));
         let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
         for (signal, flag) in
             [(SIGTERM, &terminated), (SIGINT, &interrupted), (SIGQUIT, &interrupted), (SIGHUP, &interrupted)]
         {
-            // What is ignored stays so in the programs, too.
-            if !is_ignored(signal) {
+            if !is_ignored(signal) || (plan.programs.is_empty() && signal != SIGHUP) {
                 flag::register_usize(signal, Arc::clone(flag), signal as usize).map_err(failed)?;
                 flag::register(signal, Arc::clone(&any)).map_err(failed)?;
             }
@@ -105,13 +109,13 @@ impl Signals {
 
 /// Runs the programs of a plan, which are prepared in its order, and everything that they start, to the end.
 ///
-/// `meanwhile` is done after each turn.
+/// `meanwhile` is done after each turn, with the moment until which all calls were heard of, and how many were lost.
 pub(super) fn watch(
     tracer: &mut Tracer<'_>,
     plan: &Plan,
     heard: &Heard,
     signals: &Signals,
-    meanwhile: &dyn Fn(),
+    meanwhile: &dyn Fn(Timestamp, u64),
 ) -> Status {
     if plan.programs.is_empty() {
         return watch_joined(tracer, signals, meanwhile);
@@ -124,7 +128,7 @@ pub(super) fn watch(
         if tracer.turn() == Turn::Over {
             break;
         }
-        meanwhile();
+        meanwhile(tracer.known_until(), tracer.lost());
         if signals.terminated.swap(0, Ordering::Relaxed) != 0 {
             programs.iter().for_each(|program| tracer.signal(*program, SIGTERM));
         }
@@ -176,9 +180,9 @@ pub(super) fn watch(
 }
 
 /// Watches processes that were joined, to their end or until a signal ends that: they go on.
-fn watch_joined(tracer: &mut Tracer<'_>, signals: &Signals, meanwhile: &dyn Fn()) -> Status {
+fn watch_joined(tracer: &mut Tracer<'_>, signals: &Signals, meanwhile: &dyn Fn(Timestamp, u64)) -> Status {
     while tracer.turn() != Turn::Over {
-        meanwhile();
+        meanwhile(tracer.known_until(), tracer.lost());
         if [&signals.terminated, &signals.interrupted].iter().any(|signal| signal.load(Ordering::Relaxed) != 0) {
             tracer.leave();
             break;
@@ -200,6 +204,8 @@ pub(super) struct Heard {
     listens: Cell<bool>,
     most: u64,
     left_out: Cell<u64>,
+    /// How many were lost before they were heard of, and were said to be.
+    missed: Cell<u64>,
     alike: Cell<u64>,
     /// Who is told at once, and how many threads they know.
     hearers: RefCell<Vec<Hearer>>,
@@ -250,6 +256,7 @@ impl Heard {
             listens: Cell::new(false),
             most: octets / CALL,
             left_out: Cell::new(0),
+            missed: Cell::new(0),
             alike: Cell::new(0),
             hearers: RefCell::default(),
             hurries: Arc::default(),
@@ -264,6 +271,16 @@ impl Heard {
     /// Has what is heard told to somebody at once.
     pub(super) fn tell(&self, to: SyncSender<lab::Heard>) {
         self.hearers.borrow_mut().push(Hearer { to, threads: Known::default() });
+    }
+
+    /// Takes in that so many calls, or records of them, were lost.
+    pub(super) fn misses(&self, lost: u64) {
+        let lost = lost + self.left_out.get();
+        if lost > self.missed.replace(lost) {
+            for Hearer { to, .. } in &*self.hearers.borrow() {
+                self.send(to, lab::Heard::Missed);
+            }
+        }
     }
 
     /// Nobody is told any more.
@@ -402,7 +419,6 @@ const MOST_ALIKE: u32 = 100;
 mod tests {
     use super::*;
     use crate::calls::{Receiving, Returned, Role, SocketUse};
-    use crate::time::Timestamp;
 
     /// Has one receive of a socket heard of, from entry to return.
     fn receive(heard: &Heard, n: u64, result: i64) {

@@ -197,10 +197,10 @@ impl Witnesses {
         }
     }
 
-    /// Takes in packets and events that have waited long enough for the calls before them.
-    pub(super) fn pass(&self) {
+    /// Takes in packets and events that have waited long enough for the calls before them, all of which are known until that moment.
+    pub(super) fn pass(&self, until: Timestamp) {
         if let Some(delayed) = &self.delayed {
-            delayed.lock().unwrap_or_else(PoisonError::into_inner).pass(now());
+            delayed.lock().unwrap_or_else(PoisonError::into_inner).pass(until);
         }
     }
 

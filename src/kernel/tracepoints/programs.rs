@@ -18,10 +18,13 @@ use crate::time::{Clock, ClockId, Timestamp};
 
 /// Records of the threads that it was attached to, and of all that they start, in one buffer for each processor.
 ///
-/// What is not read in time is lost, and counted. As root it records the changes of state of all TCP sockets, too, whoever caused them.
+/// What is not read in time is lost, and counted. As root it records the changes of state of all TCP sockets of the host, too, whoever
+/// caused them: these have buffers of their own, so that what others do loses none of the rest.
 pub struct ProgramTrace {
     /// One event of each processor has its buffer, into which all others write.
     rings: Vec<(usize, Sampler)>,
+    /// The changes of state, on each processor.
+    states: Vec<Sampler>,
     attached: Vec<Counter>,
     events: CallEvents,
     state: Option<Format>,
@@ -127,17 +130,22 @@ impl ProgramTrace {
         }
         let events = CallEvents::find(calls, stack, state.is_some())?;
         let processors = processors().map_err(|error| Untraced::Other(error.to_string()))?;
-        let mut rings = Vec::new();
+        let (mut rings, mut states) = (Vec::new(), Vec::new());
         for processor in processors {
-            match open_ring(processor, state.as_ref()) {
-                Ok(ring) => rings.push((processor, ring)),
+            let opened = open_ring(processor, None).and_then(|ring| {
+                rings.push((processor, ring));
+                states.extend(state.as_ref().map(|state| open_ring(processor, Some(state))).transpose()?);
+                Ok(())
+            });
+            match opened {
+                Ok(()) => {}
                 // It was taken offline meanwhile.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                 Err(error) => return Err(refused(&error)),
             }
         }
         let clock = measure(ClockId::Monotonic);
-        Ok(Self { rings, attached: Vec::new(), events, state, clock, has_stacks: stack > 0 })
+        Ok(Self { rings, states, attached: Vec::new(), events, state, clock, has_stacks: stack > 0 })
     }
 
     /// How many descriptors it takes to attach to so many threads.
@@ -219,12 +227,12 @@ impl ProgramTrace {
         _ = poll(&mut watched, PollTimeout::from(milliseconds));
     }
 
-    /// Takes what is in the buffers, in no order; how many records were lost.
+    /// Takes what is in the buffers, in no order; how many records were lost, changes of state not among them.
     pub fn drain(&mut self, into: &mut Vec<ProgramRecord>) -> u64 {
         self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
         let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
-        let mut lost = 0;
-        for (_, ring) in &mut self.rings {
+        let mut read = |ring: &mut Sampler| {
+            let mut lost = 0;
             for _ in 0..MOST_AT_ONCE {
                 let Some(record) = ring.next_record() else { break };
                 let octets = record.to_contiguous();
@@ -234,8 +242,10 @@ impl ProgramTrace {
                     Read::Nothing => {}
                 }
             }
-        }
-        lost
+            lost
+        };
+        self.states.iter_mut().for_each(|ring| _ = read(ring));
+        self.rings.iter_mut().map(|(_, ring)| read(ring)).sum()
     }
 }
 
@@ -409,7 +419,7 @@ fn call(raw: &[u8], mut rest: Octets<'_>, is_return: bool) -> Option<ProgramAct>
     Some(ProgramAct::Entered { nr, args, is_foreign: abi == ABI_32, stack })
 }
 
-/// Opens the event of a processor that has its buffer: the states of sockets, or nothing.
+/// Opens an event of a processor that has a buffer: the states of sockets, or nothing but what others write there.
 fn open_ring(processor: usize, state: Option<&Format>) -> io::Result<Sampler> {
     let mut smallest = None;
     for buffer in BUFFERS {

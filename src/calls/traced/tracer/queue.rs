@@ -1,7 +1,7 @@
 //! What the kernel has recorded of watched programs, put in order, with what was asked about sockets meanwhile.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -9,15 +9,17 @@ use super::super::super::SocketId;
 use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
-use crate::kernel::{KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
-use crate::time::Timestamp;
+use crate::kernel::{KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
+use crate::tcp::State;
+use crate::time::{Span, Timestamp};
 
 /// What the kernel has recorded and was not dealt with yet, and what was asked about sockets meanwhile.
 pub(super) struct Recorded {
     pub(super) trace: ProgramTrace,
     pub(super) queue: VecDeque<Queued>,
-    /// When the last reading of the buffers began, and the one before: all that happened before the latter is in order.
+    /// When the last reading of the buffers began.
     pub(super) reading: Timestamp,
+    /// All that happened before this is known, and in order.
     pub(super) before: Timestamp,
     /// The calls in which threads are whose sockets are looked at when they return.
     pub(super) inside: HashMap<Tid, (u64, [u64; 6])>,
@@ -27,6 +29,9 @@ pub(super) struct Recorded {
     /// The sockets whose connecting was recorded, by thread, and their ends, as far as they are known.
     pub(super) connecting: HashMap<Tid, KernelSocket>,
     pub(super) ends: HashMap<KernelSocket, [SocketAddr; 2]>,
+    /// The threads that are recorded, and the sockets that they began to connect, as far as the records have been read.
+    pub(super) threads: HashSet<Tid>,
+    begun: HashSet<KernelSocket>,
     pub(super) lost: u64,
     pub(super) named: u64,
     pub(super) checked: Timestamp,
@@ -52,6 +57,8 @@ pub(super) enum What {
         unread: Option<u32>,
         is_shared: bool,
     },
+    /// From here on records are missing.
+    Gap,
     /// A call in which a thread was at that time.
     Inside {
         tid: Tid,
@@ -110,6 +117,8 @@ impl Recorded {
             looks: Vec::new(),
             connecting: HashMap::new(),
             ends: HashMap::new(),
+            threads: HashSet::new(),
+            begun: HashSet::new(),
             lost: 0,
             named: 0,
             checked: now,
@@ -123,15 +132,50 @@ impl Recorded {
 
     /// Reads the buffers, and looks at once at the sockets that are new or have got their ends.
     pub(super) fn gather(&mut self) {
-        (self.before, self.reading) = (self.reading, now());
+        let (began, last) = (now(), self.reading);
+        // What happened before a reading began is in its buffer by the next one, unless the processor was kept from finishing its record.
+        (self.before, self.reading) = (self.reading.min(began.after(Span(-UNFINISHED.0))), began);
         let mut records = Vec::new();
-        self.lost += self.trace.drain(&mut records);
+        let lost = self.trace.drain(&mut records);
+        if lost > 0 {
+            self.lost += lost;
+            self.queue.push_back(Queued { at: last, what: What::Gap, looks: Vec::new() });
+        }
         records.sort_by_key(|record| record.at);
         for record in records {
+            if !self.is_of_interest(&record) {
+                continue;
+            }
             let looks = self.looks_for(&record);
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
         }
         self.queue.make_contiguous().sort_by_key(|queued| queued.at);
+    }
+
+    /// Whether a record is about the watched programs: changes of state are recorded of the whole host.
+    fn is_of_interest(&mut self, record: &ProgramRecord) -> bool {
+        match &record.what {
+            ProgramAct::Forked { tid, .. } if self.threads.contains(&record.tid) => _ = self.threads.insert(*tid),
+            ProgramAct::Ended => _ = self.threads.remove(&record.tid),
+            // Whichever thread executes a program has the number of the process then.
+            ProgramAct::Named { executes: true, .. } => _ = self.threads.insert(record.tid),
+            ProgramAct::State(said) => {
+                let own = nix::unistd::gettid().as_raw();
+                let is_theirs = self.threads.contains(&record.tid) || record.tid == own;
+                let (Some(socket), KernelAct::State { from, to }) = (said.socket, &said.what) else { return is_theirs };
+                // What follows upon a SYN happens on anybody's time.
+                if is_theirs && (*from, *to) == (State::Closed, State::SynSent) && self.begun.len() < MOST_BEGUN {
+                    self.begun.insert(socket);
+                }
+                let is_begun = self.begun.contains(&socket);
+                if *to == State::Closed {
+                    self.begun.remove(&socket);
+                }
+                return is_theirs || is_begun;
+            }
+            _ => {}
+        }
+        true
     }
 
     pub(super) fn looks_for(&mut self, record: &ProgramRecord) -> Vec<(i32, Look)> {
@@ -190,5 +234,9 @@ impl Recorded {
     }
 }
 
+/// How many sockets are remembered that began to connect and were not closed since.
+const MOST_BEGUN: usize = 1 << 16;
+/// How long it may take the kernel to finish a record: interrupts keep it from that, and what they bring with them.
+pub(super) const UNFINISHED: Span = Span::from_millis(5);
 /// Beyond all inodes, and before the names of sockets that cannot be looked at.
 const NAMED: u64 = 1 << 62;

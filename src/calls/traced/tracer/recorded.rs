@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -12,7 +13,7 @@ use super::super::abi::FOREIGN_CALLS;
 use super::super::descriptors::{Descriptors, FilesId};
 use super::super::launch::{Held, Step, Unstarted};
 use super::super::system::{self, Look, Memory, Tid};
-use super::queue::{Joining, Queued, Recorded, Refused, What};
+use super::queue::{Joining, Queued, Recorded, Refused, UNFINISHED, What};
 use super::{Backend, Ended, Tracee, Tracer, Turn, Watched, used};
 use crate::kernel::{Begin, KernelAct, KernelSocket, ProgramAct, ProgramRecord, Said, UserStack, now};
 use crate::tcp::State;
@@ -45,6 +46,7 @@ impl Tracer<'_> {
             step: Step::Watch,
             errno: super::super::super::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
         })?;
+        recorded.threads.insert(held.pid);
         // It waits, so what it has is what its program will have.
         for (fd, look) in sockets_of(held.pid, false) {
             self.descriptors.open(files, fd, look.id);
@@ -81,6 +83,7 @@ impl Tracer<'_> {
                 }
                 match recorded.trace.attach(tid, Begin::Now) {
                     Ok(()) => {
+                        recorded.threads.insert(tid);
                         let comm = Some(system::comm(pid, tid)).filter(|comm| !comm.is_empty());
                         self.tracees.insert(tid, Tracee { comm, ..Tracee::new(pid, files, now()) });
                     }
@@ -116,11 +119,18 @@ impl Tracer<'_> {
 
     /// Deals with all that happened until now.
     pub fn catch_up(&mut self) {
-        for _ in 0..2 {
-            if let Backend::Recorded(recorded) = &mut self.backend {
-                recorded.gather();
-            }
-            self.deal(false);
+        let Backend::Recorded(recorded) = &mut self.backend else { return };
+        recorded.gather();
+        std::thread::sleep(Duration::from_nanos(UNFINISHED.0.unsigned_abs()));
+        recorded.gather();
+        self.deal(false);
+    }
+
+    /// Until when all that happened is known and told.
+    pub fn known_until(&self) -> Timestamp {
+        match &self.backend {
+            Backend::Recorded(recorded) => recorded.before,
+            Backend::Stopped(_) => now(),
         }
     }
 
@@ -193,6 +203,7 @@ impl Tracer<'_> {
                     }
                     self.found(tid, fd, &look, until_exec, unread, at);
                 }
+                What::Gap => self.lose_track(),
                 What::Inside { tid, nr, args } => self.was_inside(tid, nr, args, at),
             }
         }
@@ -224,6 +235,17 @@ impl Tracer<'_> {
         };
         let mut after = recorded.queue.iter().skip_while(|queued| queued.at < look.at);
         !after.by_ref().take_while(|queued| queued.at.since(look.at) < LONGEST_LOOK).any(closed_here)
+    }
+
+    /// Records are missing: how many octets a socket has sent and received by now is not known, nor which descriptors were closed.
+    ///
+    /// What was joined before stays; calls on what is open are told by themselves from here on.
+    fn lose_track(&mut self) {
+        let Backend::Recorded(recorded) = &mut self.backend else { return };
+        self.descriptors.lose_track(|| recorded.name());
+        for tracee in self.tracees.values_mut() {
+            tracee.inside = None;
+        }
     }
 
     fn take(&mut self, record: ProgramRecord) {
