@@ -18,6 +18,19 @@ impl Amount {
         }
     }
 
+    /// Two or three digits of it, cut as the durations with more digits beside it are; of minutes and more all seconds.
+    pub(super) fn rough(&self) -> String {
+        let nanos = self.0.0.max(0).unsigned_abs();
+        let (name, unit) = Self::unit(nanos);
+        let (whole, tenths) = (nanos / unit, nanos / (unit / 10).max(1));
+        match whole {
+            _ if unit == 1 => format!("{nanos} ns"),
+            120.. if name == "s" => format!("{} min {} s", whole / 60, whole % 60),
+            10.. => format!("{whole} {name}"),
+            _ => format!("{}.{} {name}", tenths / 10, tenths % 10),
+        }
+    }
+
     /// Appends it to a text; many sentences have several.
     pub(super) fn push(&self, text: &mut String) {
         let nanos = self.0.0.unsigned_abs();

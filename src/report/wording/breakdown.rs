@@ -1,7 +1,6 @@
 //! Where a connection's time went, in an English sentence that names the largest parts.
 
-use std::fmt;
-
+use super::amount::Amount;
 use crate::flow::{Class, Parts};
 use crate::time::Span;
 
@@ -14,7 +13,7 @@ pub(super) fn time_spent(total: &Parts) -> String {
     };
     if share(most, whole) >= NEARLY_ALL {
         let all = if most == whole { "all" } else { "nearly all" };
-        return format!("Took {}, {all} of it {}{}.", Rough(whole), verb(first), rest(first));
+        return format!("Took {}, {all} of it {}{}.", Amount(whole).rough(), verb(first), rest(first));
     }
     let mut named = Vec::new();
     let (mut covered, mut waited) = (0, false);
@@ -28,11 +27,11 @@ pub(super) fn time_spent(total: &Parts) -> String {
         // It is said once that something was waited for.
         let verb = if waited && verb(class) == WAITING { "" } else { verb(class) };
         waited |= verb == WAITING;
-        named.push(format!("{} {verb}{}", Rough(span), rest(class)));
+        named.push(format!("{} {verb}{}", Amount(span).rough(), rest(class)));
     }
     let last = named.pop().unwrap_or_default();
     let list = if named.is_empty() { last } else { format!("{} and {last}", named.join(", ")) };
-    format!("Took {}, of which {list}.", Rough(whole))
+    format!("Took {}, of which {list}.", Amount(whole).rough())
 }
 
 /// What a class is called in a legend.
@@ -86,28 +85,6 @@ fn rest(class: Class) -> &'static str {
 /// How much of the whole it is, in percent.
 fn share(part: Span, whole: Span) -> i128 {
     i128::from(part.as_nanos()) * 100 / i128::from(whole.as_nanos().max(1))
-}
-
-/// A duration, two or three digits of it.
-struct Rough(Span);
-
-impl fmt::Display for Rough {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos().max(0);
-        let (unit, name) = match nanos {
-            0..1_000 => return write!(f, "{nanos} ns"),
-            1_000..1_000_000 => (1_000, "µs"),
-            1_000_000..1_000_000_000 => (1_000_000, "ms"),
-            _ => (1_000_000_000, "s"),
-        };
-        // Cut, as the durations with more digits beside it are.
-        let tenths = nanos / (unit / 10);
-        match nanos / unit {
-            whole if whole >= 120 && name == "s" => write!(f, "{} min {} s", whole / 60, whole % 60),
-            whole if tenths >= 100 => write!(f, "{whole} {name}"),
-            _ => write!(f, "{}.{} {name}", tenths / 10, tenths % 10),
-        }
-    }
 }
 
 const WAITING: &str = "waiting ";
