@@ -38,7 +38,8 @@ const CASES: Cases<Who> = Cases {
         ("few_descriptors_are_named_as_that", &[Who::Root], few_descriptors),
         ("a_missing_proc_is_named_as_that", &[Who::Root], no_proc),
     ],
-    long: &[],
+    // What takes mkfs.btrfs: no other file system of a usual kernel has quotas without being built for them.
+    long: &[("a_used_up_quota_keeps_whole_frames", &[Who::Root], quota)],
 };
 
 /// As whom the tests themselves run.
@@ -305,6 +306,39 @@ fn full_disk() {
     let frames = analyze(&kept.join("a.pcapng"))["frames"].as_u64().unwrap();
     assert!(frames > 10, "{frames}");
     assert!(told.contains(&format!("{frames} frames are in {}", disk.join("a.pcapng").display())), "{told}");
+}
+
+/// Beyond a quota btrfs refuses to cut a file and to rename it, too: it is named as it is.
+fn quota() {
+    let scratch = Scratch::new("quota");
+    let (disk, kept) = (scratch.folder("disk", 0o755, 0), scratch.folder("kept", 0o755, 0));
+    let server = Server::start();
+    let mut command = command_at(Path::new("unshare"));
+    let script = "image=$1.img && truncate -s 160M \"$image\" && mkfs.btrfs -q \"$image\" && mount -o loop \"$image\" \"$1\" && \
+                  btrfs -q quota enable \"$1\" && btrfs -q subvolume create \"$1/s\" && \
+                  btrfs -q qgroup limit 1M \"$1/s\" && disk=$1 kept=$2 && shift 2 && \"$0\" \"$@\"; status=$?; \
+                  cp -a \"$disk/s/.\" \"$kept\"; exit $status";
+    command.args(["-m", "sh", "-c", script]).arg(tcpflow(Player::Root).get_program()).args([&disk, &kept]);
+    command.args(["live", "-i", "lo", "--snaplen", "2000", "-w"]).arg(disk.join("s/a.pcapng")).arg(server.filter());
+    let mut live = Process::start(command.stdout(Stdio::null()));
+    live.await_line("capturing on");
+    server.take(40 << 20);
+    let (status, told) = live.wait();
+    assert_eq!(status.code(), Some(2), "{told}");
+    assert!(told.contains("a.pcapng cannot be written: the disk quota is used up"), "{told}");
+    let names = names(&kept);
+    assert!(names.len() == 1, "{names:?}");
+    let output =
+        tcpflow(Player::Root).args(["analyze", "--format", "jsonl"]).arg(kept.join(&names[0])).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let totals: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let frames = totals["frames"].as_u64().unwrap();
+    assert!(frames > 10, "{frames}");
+    let says = match &*names[0] {
+        "a.pcapng" => format!("{frames} frames are in {}", disk.join("s/a.pcapng").display()),
+        part => format!("{frames} whole frames of it are in {}", disk.join("s").join(part).display()),
+    };
+    assert!(told.contains(&says), "{says}: {told}");
 }
 
 fn full_disk_of_demo() {

@@ -281,9 +281,11 @@ impl Writer {
         };
         let kept = kept.and_then(|()| self.file.finish());
         kept.map(|()| frames).map_err(|error| match self.file.abandon() {
-            Some(temporary) => {
-                CaptureError::new(format!("{error}; what there is of it is {}", shown(&temporary.to_string_lossy())))
-            }
+            // With a quota used up btrfs refuses to cut and to rename, too.
+            Some(temporary) => CaptureError::new(format!(
+                "{error}; {frames} whole frames of it are in {}",
+                shown(&temporary.to_string_lossy())
+            )),
             None => error,
         })
     }
