@@ -38,6 +38,9 @@ const CASES: Cases<Who> = Cases {
         ("analyze_with_a_file_capability_lays_it_down_before_it_opens_anything", &[Who::Root], analyze_setcap),
         ("analyze_as_a_user", &[Who::Root, Who::User], analyze_as_user),
         ("analyze_as_root_reads_what_only_root_may_read", &[Who::Root], analyze_reads),
+        ("run_in_every_case", &[Who::Root], run_as_root),
+        ("run_with_a_file_capability_lays_it_down", &[Who::Root], run_setcap),
+        ("run_as_a_user", &[Who::Root, Who::User], run_as_user),
         ("a_user_that_cannot_be_is_told", &[Who::Root, Who::User], no_such_user),
     ],
     long: &[],
@@ -148,6 +151,26 @@ fn demo_as_user() {
     // CAP_NET_BIND_SERVICE alone, which is worth nothing outside the namespace.
     let low_port = demo(&mut tcpflow(User_::User), &["--port", "80", "--mtu", "1500"]);
     check(&low_port, &Expected { capabilities: 1 << 10, ..expected });
+}
+
+/// Only root that watches root may look into it: CAP_SYS_PTRACE.
+fn run_as_root() {
+    let root = Expected { capabilities: 1 << 19, ..Expected::user(0) }.with_empty_bounding_set();
+    let user = Expected::user(NOBODY).with_empty_bounding_set();
+    for options in [&[][..], &["--isolated"], &["--follow"], &["--no-packets"]] {
+        check(&run(&mut tcpflow(User_::Root), options), &root);
+        check(&run(&mut tcpflow(User_::Sudo), options), &user);
+    }
+}
+
+fn run_setcap() {
+    let (_folder, mut command) = with_file_capability();
+    check(&run(&mut command, &[]), &Expected::user(NOBODY));
+}
+
+fn run_as_user() {
+    check(&run(&mut tcpflow(User_::User), &["--isolated"]), &Expected::of_user().with_empty_bounding_set());
+    check(&run(&mut tcpflow(User_::User), &["--no-packets"]), &Expected::of_user());
 }
 
 fn analyze_as_root() {
@@ -278,8 +301,14 @@ fn threads(process: &Process) -> Threads {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.child.id())).into_iter().flatten().flatten();
     // A thread may end while it is looked at.
     let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).ok();
-    let named = |text: String| (Status(text.clone()).of("Name").to_owned(), Status(text));
-    tasks.filter_map(status).map(named).collect()
+    let mut threads = Threads::new();
+    for status in tasks.filter_map(status).map(Status) {
+        // Several may have one name, and each counts.
+        let name = status.of("Name").to_owned();
+        let name = if threads.contains_key(&name) { format!("{name} {}", status.of("Pid")) } else { name };
+        threads.insert(name, status);
+    }
+    threads
 }
 
 /// What `/proc/PID/status` says.
@@ -300,7 +329,9 @@ impl Status {
 }
 
 fn started_live(command: &mut Command, options: &[&str]) -> Process {
-    let mut live = Process::start(command.args(["live", "-i", "lo"]).args(options).stdout(Stdio::piped()));
+    // Nobody reads what it tells, and there may be much traffic.
+    let command = command.args(["live", "-i", "lo"]).args(options).arg("tcp port 9");
+    let mut live = Process::start(command.stdout(Stdio::piped()));
     live.await_line("capturing on");
     live
 }
@@ -323,6 +354,14 @@ fn demo(command: &mut Command, options: &[&str]) -> Threads {
         let threads = threads(demo);
         ["echo-client", "echo-server"].iter().all(|name| threads.contains_key(*name)).then_some(threads)
     })
+}
+
+/// The threads of a run whose command goes on.
+fn run(command: &mut Command, options: &[&str]) -> Threads {
+    let line = ["--", "sh", "-c", "echo begun >&2; exec sleep 60"];
+    let mut run = Process::start(command.arg("run").args(options).args(line).stdout(Stdio::null()));
+    run.await_line("begun");
+    threads(&run)
 }
 
 /// The threads of an analysis whose standard input has not ended.
