@@ -216,9 +216,9 @@ pub(super) const INTERRUPTED: &str = "interrupted: this is what was seen until t
 /// What is said where telling that took longer than it may.
 pub(super) const NOT_ALL: &str = "interrupted: not all of what was seen until then is told";
 /// How long may be told after an interrupt.
-const SOON: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_millis(80);
 /// How long the process may go on after it.
-const LATEST: Duration = Duration::from_millis(180);
+const LATEST: Duration = Duration::from_millis(130);
 /// How many times as long it may wait, for a machine that is busy or an output that nobody takes.
 const STUCK: u32 = 5;
 /// How often that is looked at.

@@ -138,3 +138,22 @@ impl Delayed {
 const WAIT: Span = Span::from_millis(20);
 /// How many wait at most.
 const MOST_WAITING: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{LinkType, SeenAt};
+
+    #[test]
+    fn of_more_than_may_wait_the_first_are_judged_early() {
+        let (ours, nobody) = (Arc::default(), Vec::new());
+        let mut delayed = Delayed::new(ours, nobody, u64::MAX, Keeps::Calls);
+        let at = Timestamp::from_nanos(0);
+        let frame =
+            Frame { number: 1, at: Some(at), link: LinkType::RAW, bytes: &[], wire_len: 0, seen: SeenAt::default() };
+        (0..MOST_WAITING + 10).for_each(|_| delayed.frame(&frame));
+        assert_eq!(delayed.frames.len(), MOST_WAITING);
+        delayed.pass(at.after(WAIT));
+        assert_eq!(delayed.frames.len(), 0);
+    }
+}
