@@ -269,9 +269,9 @@ impl Follower<'_> {
 }
 
 /// How many batches the reader may be ahead.
-const AHEAD: usize = 32;
+const AHEAD: usize = 8;
 /// How many reports the teller may be behind.
-const UNTOLD: usize = 16;
+const UNTOLD: usize = 4;
 /// How many connections are told together, while there is more to follow.
 const TOLD_TOGETHER: usize = 128;
 /// After so many batches progress is told, though no connection has ended.
