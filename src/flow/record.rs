@@ -354,10 +354,15 @@ impl<K: Key> Record<K> {
         let ends = self.key.ends();
         let place = |direction| if direction == Direction::First { self.first } else { self.first.other() };
         let facts = self.facts();
-        let (streams, states) = (facts.streams, facts.states);
+        let (streams, mut states) = (facts.streams, facts.states);
         let octets = streams.map(Stream::octets);
         let ending = facts.ending();
         let verdict = facts.verdict();
+        if let Verdict::CloseUnseen { by: Some(by), of, .. } = verdict {
+            // What is missing may have closed it.
+            states[of as usize] = states[of as usize].filter(|state| *state != State::CloseWait);
+            states[by as usize] = states[by as usize].filter(|state| *state != State::FinWait2);
+        }
         let trouble = self.trouble.as_deref();
         let icmp = trouble.and_then(|trouble| trouble.icmp.as_deref().copied());
         let counts = trouble.map(Trouble::counts);

@@ -560,6 +560,27 @@ mod tests {
         assert_eq!(connection.server_state, Some(State::CloseWait));
     }
 
+    #[test]
+    fn whether_an_end_closed_is_not_known_where_more_of_it_was_acknowledged_than_captured() {
+        use crate::flow::Verdict::CloseUnseen;
+        let connection = opened(
+            "30 C > S: F. 101(0)  ack 301
+             31 S > C: .  301(0)  ack 102
+             40 C > S: .  102(0)  ack 302",
+        );
+        let (by, of) = (Side::Client, Side::Server);
+        assert_eq!(connection.verdict, CloseUnseen { by: Some(by), of, beyond: 1 });
+        assert_eq!((connection.ending, connection.conn_state), (Ending::HalfClosed, ConnState::S2));
+        assert_eq!((connection.client_state, connection.server_state), (None, None));
+        assert_eq!((connection.client_state_basis, connection.server_state_basis), (None, None));
+        let connection = opened("40 C > S: . 101(0) ack 1301");
+        assert_eq!(connection.verdict, CloseUnseen { by: None, of, beyond: 1000 });
+        assert_eq!(connection.client_state, Some(State::Established));
+        // What was captured after all, or was never acknowledged, leaves nothing open.
+        let connection = opened("40 C > S: . 101(0) ack 302\n 41 S > C: P. 301(1) ack 101");
+        assert_eq!(connection.verdict, crate::flow::Verdict::Established);
+    }
+
     // ---- while they live -----------------------------------------------------------------------------------------
 
     #[test]

@@ -33,6 +33,15 @@ pub enum Verdict {
         /// Whether the other end is in CLOSE-WAIT.
         in_close_wait: bool,
     },
+    /// An end acknowledged more than was captured of the other, behind all that was: whether that one closed is not known.
+    CloseUnseen {
+        /// The end that sent a FIN; `None` where none was captured.
+        by: Option<Side>,
+        /// The end of which something is missing.
+        of: Side,
+        /// How many numbers lie beyond what was captured; a FIN takes one.
+        beyond: u32,
+    },
     /// The SYN was answered with RST.
     Refused,
     /// A RST ended it.
@@ -184,6 +193,7 @@ impl Verdict {
         "closed_together",
         "probe",
         "half_closed",
+        "close_unseen",
         "refused",
         "reset_in_handshake",
         "reset_octets_after_close",
@@ -211,6 +221,7 @@ impl Verdict {
             Self::ClosedTogether { .. } => "closed_together",
             Self::Probe { .. } => "probe",
             Self::HalfClosed { .. } => "half_closed",
+            Self::CloseUnseen { .. } => "close_unseen",
             Self::Refused | Self::Reset { kind: ResetKind::Refusal, .. } => "refused",
             Self::Reset { kind: ResetKind::HalfOpen | ResetKind::HalfOpenOfTwo, .. } => "reset_in_handshake",
             Self::Reset { kind: ResetKind::OctetsAfterClose, .. } => "reset_octets_after_close",
@@ -294,6 +305,9 @@ impl Facts<'_> {
             (Ending::Fin, _) => self.closed(),
             (Ending::HalfClosed, _) => {
                 let by = self.first_fin();
+                if let Some(beyond) = self.unseen_of(by.peer()) {
+                    return Verdict::CloseUnseen { by: Some(by), of: by.peer(), beyond };
+                }
                 let in_close_wait = self.states[by.peer() as usize] == Some(State::CloseWait);
                 Verdict::HalfClosed { by, in_close_wait }
             }
@@ -361,10 +375,20 @@ impl Facts<'_> {
             return Verdict::Midstream;
         }
         if self.states == [Some(State::Established); 2] {
-            return Verdict::Established;
+            let unseen = |of| self.unseen_of(of).map(|beyond| Verdict::CloseUnseen { by: None, of, beyond });
+            return unseen(Side::Client).or_else(|| unseen(Side::Server)).unwrap_or(Verdict::Established);
         }
         let answered = self.completeness & 2 != 0;
         if answered { Verdict::HandshakeUnfinished } else { Verdict::Open }
+    }
+
+    /// How many numbers the peer of an end acknowledged beyond all that was captured of that end, if any.
+    fn unseen_of(&self, of: Side) -> Option<u32> {
+        if self.is_one_end {
+            return None;
+        }
+        let [own, peer] = [of, of.peer()].map(|side| self.streams[side as usize]);
+        own.missing_behind(peer)
     }
 
     /// The end that sent the first FIN.

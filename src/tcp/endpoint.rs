@@ -218,7 +218,9 @@ impl Endpoint {
         if segment.len > 0 {
             self.seen |= Seen::OCTETS;
         }
+        let mut had_answered = false;
         if flags.contains(Flags::ACK) && self.seen.contains(Seen::PEER_FIN) {
+            had_answered = self.seen.contains(Seen::PEER_FIN_PROVEN);
             // An acknowledgement of the peer's FIN proves that it arrived, whatever the observer saw of the octets before it.
             if !segment.ack.is_before(self.peer_fin_end) {
                 // What echoes an older timestamp than that of the FIN that came again answers the one before.
@@ -242,7 +244,7 @@ impl Endpoint {
         } else if self.is_fin_unacknowledged(segment, around) {
             self.forget_fin_ack(&mut moves);
         }
-        self.fin_before_capture(segment, around, &mut moves);
+        self.fin_before_capture(segment, around, had_answered, &mut moves);
         self.open_both_ways(&mut moves);
         if let Some((state, rule, bit)) = again {
             self.end(state, rule, bit, &mut moves);
@@ -509,14 +511,21 @@ impl Endpoint {
 
     /// The number of an acknowledgement that takes none shows that the end had sent its FIN, which was lost before it was captured:
     /// it lies one past all that it sent, and acknowledges the peer's FIN. The FINs crossed, unless the peer's had been answered before.
-    fn fin_before_capture(&mut self, segment: &Segment, around: &Around, moves: &mut MoveList) {
+    fn fin_before_capture(&mut self, segment: &Segment, around: &Around, had_answered: bool, moves: &mut MoveList) {
         let is_shown = segment.is_pure_ack()
             && !self.seen.contains(Seen::FIN)
             && self.seen.contains(Seen::PEER_FIN_PROVEN)
             && segment.ack == self.peer_fin_end
             && self.state == Some(State::CloseWait)
             && around.next.is_some_and(|next| next.plus(1) == segment.seq);
-        if is_shown && around.peer_ack == Some(segment.seq) {
+        if is_shown && had_answered {
+            // It had acknowledged the peer's FIN before it sent its own.
+            self.close(segment.seq, moves);
+            if around.peer_ack == Some(segment.seq) {
+                self.seen |= Seen::FIN_ACKED;
+                self.enter(State::Closed, Rule::LastAck, moves);
+            }
+        } else if is_shown && around.peer_ack == Some(segment.seq) {
             // The peer had acknowledged that FIN with its own.
             self.seen.remove(Seen::PEER_FIN_TAKEN);
             self.step(State::Established, Rule::NotArrived, moves);
@@ -997,6 +1006,25 @@ mod tests {
             S > C: F. 301(0) ack 101      = CLOSING FIN-WAIT-1
             C > S: .  102(0) ack 302      = CLOSING FIN-WAIT-2
             S > C: .  302(0) ack 102      = TIME-WAIT FIN-WAIT-2
+            ",
+        );
+    }
+
+    #[test]
+    fn a_fin_that_was_not_captured_did_not_cross_one_that_its_end_had_acknowledged_before() {
+        opened(
+            "
+            S > C: F. 301(0) ack 101      = CLOSE-WAIT FIN-WAIT-1
+            C > S: .  101(0) ack 302      = CLOSE-WAIT FIN-WAIT-2
+            C > S: .  102(0) ack 302      = LAST-ACK FIN-WAIT-2
+            ",
+        );
+        opened(
+            "
+            S > C: F. 301(0) ack 101      = CLOSE-WAIT FIN-WAIT-1
+            C > S: .  101(0) ack 302      = CLOSE-WAIT FIN-WAIT-2
+            S > C: .  302(0) ack 102      = CLOSE-WAIT FIN-WAIT-2
+            C > S: .  102(0) ack 302      = CLOSED FIN-WAIT-2
             ",
         );
     }

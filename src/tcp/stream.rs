@@ -370,6 +370,12 @@ impl Stream {
         self.marks.contains(Marks::ACKED).then_some(self.last_ack)
     }
 
+    /// How many numbers `rev` acknowledged beyond all that was captured of this direction, if any.
+    pub fn missing_behind(&self, rev: &Self) -> Option<u32> {
+        let acked = rev.acked().filter(|_| self.marks.contains(Marks::BASE))?;
+        u32::try_from(acked.since(self.reached())).ok().filter(|beyond| *beyond > 0)
+    }
+
     /// The IP identification of the segment that advanced the stream last; `None` where it has none.
     pub fn newest_id(&self) -> Option<u16> {
         (self.newest != 0 && !self.marks.contains(Marks::STAMPED)).then_some(self.newest)

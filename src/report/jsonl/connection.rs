@@ -116,6 +116,12 @@ impl Lines {
             Verdict::HalfClosed { by, in_close_wait } => {
                 self.text(r#","by":"#).name(by.name()).text(r#","in_close_wait":"#).put(in_close_wait);
             }
+            Verdict::CloseUnseen { by, of, beyond } => {
+                if let Some(by) = by {
+                    self.text(r#","by":"#).name(by.name());
+                }
+                self.text(r#","of":"#).name(of.name()).text(r#","beyond":"#).put(beyond);
+            }
             Verdict::OneDirection { captured, closed } => {
                 self.text(r#","captured":"#).name(captured.name()).text(r#","closed":"#).put(closed);
             }

@@ -84,6 +84,19 @@ impl Wording for English {
             Verdict::HalfClosed { by, in_close_wait: false } => {
                 of_end!(by, "Half-closed: the " WHO " sent its FIN, the " PEER " has not closed.")
             }
+            Verdict::CloseUnseen { by, of, beyond } => {
+                let (of, peer) = (of.name(), of.peer().name());
+                let closed = match beyond {
+                    1 => "which may be its FIN",
+                    _ => "and whether that one closed is not known",
+                };
+                let numbers = if beyond == 1 { "1 number" } else { &format!("{beyond} numbers") };
+                return match by {
+                    Some(_) => format!("Half-closed, as far as was captured: the {peer} sent its FIN, and acknowledged {numbers} beyond what was captured of the {of}, {closed}."),
+                    None => format!("Open, as far as was captured: the {peer} acknowledged {numbers} beyond what was captured of the {of}, {closed}."),
+                }
+                .into();
+            }
             Verdict::Refused | Verdict::Reset { kind: ResetKind::Refusal, .. } => {
                 "Refused: the server answered the SYN with RST; the port is closed, or a firewall rejected the connection."
             }
