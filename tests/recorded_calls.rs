@@ -241,6 +241,69 @@ fn strace_line(line: &str) -> Option<String> {
     Some(format!("{name} = {}{errno}", words[0]))
 }
 
+/// With TCP_FASTOPEN_CONNECT connect returns before there is a SYN: it leaves with the octets of the first send.
+const FAST_OPEN: &str = r#"
+import socket
+with open("/proc/sys/net/ipv4/tcp_fastopen", "w") as both_ends:
+    both_ends.write("3")
+listener = socket.socket()
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+listener.bind(("127.0.0.1", 0))
+listener.listen(5)
+for _ in range(2):
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_TCP, 30, 1)
+    client.connect(listener.getsockname())
+    client.sendall(b"hello")
+    server, _ = listener.accept()
+    assert server.recv(5, socket.MSG_WAITALL) == b"hello"
+    server.sendall(b"world")
+    assert client.recv(5, socket.MSG_WAITALL) == b"world"
+    client.close()
+    assert server.recv(1) == b""
+    server.close()
+"#;
+
+#[test]
+fn calls_of_a_socket_that_opens_with_its_first_octets_are_joined() {
+    if !Who::Root.is_playable() {
+        eprintln!("NOT CHECKED here: only root may have a server take octets with a SYN");
+        return;
+    }
+    let stage = Stage::make();
+    let who = Who::Root;
+    for backend in ["ptrace", "perf"] {
+        let lines = stage.run(who, &["--isolated", "--backend", backend], &["python3", "-c", FAST_OPEN]);
+        let run = of_type(&lines, "run").next().expect("the line of the run");
+        assert_eq!(run["lost_calls"], 0, "{who:?} {backend}");
+        let of = |n: u64, kind, name: &str| -> Vec<&Value> {
+            let is_its =
+                |line: &&Value| line["connection"] == n && line["side"] == "client" && text(line, "name") == name;
+            of_type(&lines, kind).filter(is_its).collect()
+        };
+        let syn = |n: u64| {
+            let is_it = |line: &&Value| line["connection"] == n && line["flags"] == "SYN";
+            of_type(&lines, "segment")
+                .find(is_it)
+                .unwrap_or_else(|| panic!("{who:?} {backend} {n}: no SYN: {lines:#?}"))
+        };
+        // The first one has no cookie yet: its SYN is connect's. The second one's is the send's.
+        for (n, octets, name) in [(0, 0, "connect"), (1, 5, "send")] {
+            let [connect, send] = ["connect", "send"].map(|name| of(n, "call", name));
+            assert_eq!((connect.len(), send.len()), (1, 1), "{who:?} {backend} {n}: {lines:#?}");
+            let (syn, call) = (syn(n), if name == "connect" { connect[0] } else { send[0] });
+            assert_eq!((&syn["octets"], &syn["cause"]["call"]), (&octets.into(), &call["id"]), "{who:?} {backend} {n}");
+            assert_eq!(connect[0]["result"], 0, "{who:?} {backend} {n}");
+            assert_eq!(send[0]["stream"], serde_json::json!({"from": 0, "to": 5}), "{who:?} {backend} {n}");
+        }
+        assert_eq!(of(1, "call", "connect")[0]["frames"], serde_json::json!([]), "{who:?} {backend}");
+        // All others are about the socket that listens.
+        let unjoined = of_type(&lines, "call").filter(|call| call["connection"].is_null());
+        let unjoined: Vec<_> = unjoined.map(|call| text(call, "name")).collect();
+        assert_eq!(unjoined, ["socket", "setsockopt", "bind", "listen", "close"], "{who:?} {backend}");
+    }
+}
+
 /// A server that answers in capitals, one thread for each connection.
 const SERVER: &str = r#"
 import socket, threading
