@@ -11,7 +11,7 @@ use crate::wire::Segment;
 #[derive(Default)]
 pub(super) struct Conflicts {
     sent: HashMap<(ConnectionId, Side), Sent>,
-    /// How many octets they are.
+    /// How many octets they take.
     octets: usize,
     found: BTreeMap<ConnectionId, Found>,
 }
@@ -61,9 +61,9 @@ impl Conflicts {
             return;
         }
         let sent = self.sent.entry((step.connection, step.from)).or_default();
-        let before = sent.octets;
+        let before = sent.takes();
         let conflict = sent.take(range.from, payload, segment);
-        self.octets = self.octets + sent.octets - before;
+        self.octets = self.octets + sent.takes() - before;
         if self.octets > MOST_OCTETS {
             // What comes again later is not compared.
             (self.sent, self.octets) = (HashMap::new(), 0);
@@ -83,13 +83,21 @@ impl Conflicts {
         });
     }
 
-    /// Takes what was found of a connection.
+    /// Takes what was found of a connection that is over: what it sent is not compared any more.
     pub(super) fn take(&mut self, id: ConnectionId) -> Option<Found> {
+        for side in [Side::Client, Side::Server] {
+            self.octets -= self.sent.remove(&(id, side)).map_or(0, |sent| sent.takes());
+        }
         self.found.remove(&id)
     }
 }
 
 impl Sent {
+    /// How much memory it takes, about.
+    fn takes(&self) -> usize {
+        if self.pieces.is_empty() { 0 } else { PER_DIRECTION + self.octets + PER_PIECE * self.pieces.len() }
+    }
+
     /// Keeps the octets from `from` on that are new; returns the first conflict of the others with what was there.
     fn take(&mut self, from: u64, payload: &[u8], segment: &Segment) -> Option<Conflict> {
         let to = from + payload.len() as u64;
@@ -133,7 +141,10 @@ impl Sent {
 const MOST_OF_ONE: usize = 256 << 10;
 /// In how many pieces.
 const MOST_PIECES: usize = 1024;
-/// How many octets of all directions are kept; beyond, all are forgotten.
+/// What a direction takes beside its pieces, and a piece beside its octets.
+const PER_DIRECTION: usize = 512;
+const PER_PIECE: usize = 80;
+/// How many octets all directions may take; beyond, all are forgotten.
 const MOST_OCTETS: usize = 64 << 20;
 /// How many conflicts of a connection are listed.
 const MOST_FOUND: usize = 1000;
@@ -193,6 +204,10 @@ mod tests {
         }
         let found = conflicts.take(id).expect("conflicts");
         assert_eq!((found.findings.len(), found.omitted), (MOST_FOUND, 5));
+        // Nothing is left of connections that are over.
+        assert!(conflicts.octets > 0);
+        (0..300).for_each(|id| _ = conflicts.take(ConnectionId(id)));
+        assert_eq!((conflicts.octets, conflicts.sent.len()), (0, 0));
     }
 
     proptest! {
