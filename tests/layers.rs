@@ -24,8 +24,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("caps", &["capture/privilege.rs"]),
     ("cel", &["report/expression"]),
     ("chrono", &["commands", "report/expression"]),
-    ("clap", &["cli.rs", "commands/completions.rs", "commands/man.rs"]),
-    ("clap_complete", &["cli.rs", "commands/completions.rs"]),
+    ("clap", &["cli", "commands/completions.rs", "commands/man.rs"]),
+    ("clap_complete", &["cli", "commands/completions.rs"]),
     ("clap_mangen", &["commands/man.rs"]),
     ("colored", &["report"]),
     ("csv", &["report/csv.rs"]),
@@ -122,6 +122,28 @@ fn each_library_is_named_only_by_its_owner() {
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn each_hop_of_the_two_ways_is_in_the_code() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("the document");
+    let (_, ways) = text.split_once("## Two ways, hop by hop").expect("its part");
+    let (ways, _) = ways.split_once("\n## ").expect("the part after it");
+    let mut hops = 0;
+    for line in ways.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())) {
+        let names: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        let mut source = String::new();
+        for name in names {
+            if name.ends_with(".rs") || name.contains('/') {
+                source = text_of(&root().join("src").join(name));
+            } else if let Some((_, function)) = name.split_once("::") {
+                assert!(source.contains(&format!("fn {function}")), "{function} is not there: {line}");
+            }
+        }
+        assert!(!source.is_empty(), "{line}");
+        hops += 1;
+    }
+    assert_eq!(hops, 24, "both ways");
 }
 
 #[test]
@@ -555,6 +577,14 @@ fn sources() -> Vec<Source> {
             Source::new(name.clone(), text, tokens, without)
         })
         .collect()
+}
+
+/// A file, or all that lie in a folder.
+fn text_of(path: &Path) -> String {
+    if !path.is_dir() {
+        return fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    fs::read_dir(path).unwrap().map(|entry| text_of(&entry.unwrap().path())).collect()
 }
 
 fn root() -> PathBuf {

@@ -6,7 +6,7 @@ use super::clock;
 use super::style::{Paint, Style};
 use super::text::{Line, escape, wrap};
 use super::wording::{English, Wording};
-use crate::story::{Diagnosis, EventId, EventKind, Lookup, Story, Weight};
+use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Story, Weight};
 use crate::time::Timestamp;
 
 /// Writes what seems wrong, faults before notes, each with the calls and segments that prove it; nothing where nothing does.
@@ -113,20 +113,22 @@ fn evidence(diagnosis: &Diagnosis, known: &dyn Lookup, origin: Timestamp, style:
     }
     let process = diagnosis.events.iter().find_map(|event| process_of(*event, known, style));
     said.extend(process);
-    said.extend(diagnosis.events.iter().filter_map(|event| {
-        let event = known.find(*event)?;
-        match &event.kind {
-            EventKind::Call(call) => {
-                let fd = call.call.fd().map_or(String::new(), |fd| fd.to_string());
-                let at = event.at.map_or(String::new(), |at| format!(" at {}", clock::moment(at, origin, style)));
-                Some(format!("{}({fd}){at}", call.call.name()))
-            }
-            EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
-            EventKind::Icmp(icmp) => Some(format!("#{}", icmp.quote.frame)),
-            EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
-        }
-    }));
+    said.extend(diagnosis.events.iter().filter_map(|event| named(known.find(*event)?, origin, style)));
     said.join(", ")
+}
+
+/// An event in short.
+pub(super) fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
+    match &event.kind {
+        EventKind::Call(call) => {
+            let fd = call.call.fd().map_or(String::new(), |fd| fd.to_string());
+            let at = event.at.map_or(String::new(), |at| format!(" at {}", clock::moment(at, origin, style)));
+            Some(format!("{}({fd}){at}", call.call.name()))
+        }
+        EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
+        EventKind::Icmp(icmp) => Some(format!("#{}", icmp.quote.frame)),
+        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
+    }
 }
 
 fn process_of(event: EventId, known: &dyn Lookup, style: &Style) -> Option<String> {

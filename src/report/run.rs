@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::clock;
+use super::diagnoses::named;
 use super::expression::Judged;
 use super::style::{Charset, Paint, Style};
 use super::text::{Line, counted, escape, wrap};
-use crate::story::{Event, EventKind, Story};
+use crate::story::Story;
 use crate::time::Timestamp;
 
 /// What there is to say of a run besides its story.
@@ -73,20 +73,6 @@ pub fn assertions(out: &mut dyn Write, story: &Story, judged: &[Judged], style: 
         }
     }
     writeln!(out)
-}
-
-/// An event in short.
-fn named(event: &Event, origin: Timestamp, style: &Style) -> Option<String> {
-    match &event.kind {
-        EventKind::Call(call) => {
-            let fd = call.call.fd().map_or(String::new(), |fd| fd.to_string());
-            let at = event.at.map_or(String::new(), |at| format!(" at {}", clock::moment(at, origin, style)));
-            Some(format!("{}({fd}){at}", call.call.name()))
-        }
-        EventKind::Segment(segment) => Some(format!("#{}", segment.segment.frame)),
-        EventKind::Icmp(icmp) => Some(format!("#{}", icmp.quote.frame)),
-        EventKind::Transition(_) | EventKind::Timer(_) | EventKind::Link(_) | EventKind::Kernel(_) => None,
-    }
 }
 
 /// Columns of the mark, and how many connections and events are named.
