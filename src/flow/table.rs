@@ -578,7 +578,7 @@ mod tests {
         assert_eq!(connection.client_state, Some(State::Established));
         // What was captured after all, or was never acknowledged, leaves nothing open.
         let connection = opened("40 C > S: . 101(0) ack 302\n 41 S > C: P. 301(1) ack 101");
-        assert_eq!(connection.verdict, crate::flow::Verdict::Established);
+        assert_eq!(connection.verdict, Verdict::Established);
     }
 
     // ---- while they live -----------------------------------------------------------------------------------------
