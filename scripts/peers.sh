@@ -1,5 +1,5 @@
 #!/bin/sh
-# Holds `tcpflow analyze` against tshark: on captures/, and on a folder of captures with tshark's answers beside them.
+# Holds `tcpflow analyze` against tshark: on captures/, on what each scenario of `tcpflow demo` puts on the wire, and on a folder of captures with tshark's answers beside them.
 #
 # usage: scripts/peers.sh
 #
@@ -13,9 +13,9 @@ skipped() {
 }
 
 if command -v tshark >/dev/null 2>&1; then
-    ${CARGO:-cargo} test --locked --test peers -- --ignored
+    ${CARGO:-cargo} test --locked --test peers --test lab_tshark -- --ignored
 else
-    skipped "comparison of captures/ with tshark" "tshark is not installed"
+    skipped "comparison of captures/ and of every scenario with tshark" "tshark is not installed"
 fi
 
 captures=${TCPFLOW_CAPTURES:-../shared/captures}

@@ -19,7 +19,6 @@ use tcpflow::time::{Span, Timestamp};
 use users::{Program, Who};
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn two_captures_tell_what_the_link_did_and_nothing_else() {
     let mut told = Told::default();
     for played in played() {
@@ -33,7 +32,6 @@ fn two_captures_tell_what_the_link_did_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn also_through_a_translator_with_a_clock_that_is_wrong_and_gains() {
     let mut told = Told::default();
     for played in played() {
@@ -61,7 +59,6 @@ fn also_through_a_translator_with_a_clock_that_is_wrong_and_gains() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn segments_that_are_whole_at_one_end_and_cut_at_the_other_are_paired_by_their_octets() {
     let mut joined = 0;
     for played in played() {
@@ -105,7 +102,6 @@ fn segments_that_are_whole_at_one_end_and_cut_at_the_other_are_paired_by_their_o
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn a_capture_that_was_cut_short_pairs_as_well() {
     let mut told = Told::default();
     for played in played() {
@@ -126,7 +122,6 @@ fn a_capture_that_was_cut_short_pairs_as_well() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn frames_that_a_capture_holds_twice_are_not_lost_or_copied() {
     let mut told = Told::default();
     for played in played() {
@@ -158,7 +153,6 @@ fn frames_that_a_capture_holds_twice_are_not_lost_or_copied() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn what_came_before_a_capture_began_is_neither_lost_nor_made_up() {
     let mut told = 0;
     // Of two connections with the same ends the first may be all that is cut off: what was part of which is then open.
@@ -196,7 +190,6 @@ fn what_came_before_a_capture_began_is_neither_lost_nor_made_up() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn two_interfaces_of_one_file_are_two_points() {
     let played = played().iter().find(|played| played.name == "data-lost").unwrap();
     let path = played.sides[0].with_file_name("both.pcapng");
@@ -228,7 +221,6 @@ fn two_interfaces_of_one_file_are_two_points() {
 }
 
 #[test]
-#[ignore = "plays every scenario; the link and its captures do not always agree on which of two segments was dropped: cargo test --test lab_pairs -- --ignored"]
 fn captures_of_different_connections_are_said_to_share_none() {
     let of = |name: &str| played().iter().find(|played| played.name == name).unwrap();
     let sides = [of("ipv6").sides[0].clone(), of("data-lost").sides[1].clone()];

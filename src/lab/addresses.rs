@@ -40,6 +40,11 @@ pub(super) fn address(end: End, setting: &Setting) -> IpAddr {
     }
 }
 
+/// An address as it is on the wire: of a socket for both families, that of IPv4 (RFC 4291 section 2.5.5.2).
+pub(super) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 pub(super) fn mac(end: End) -> Mac {
     let [a, b, c, d] = MAC;
     [a, b, c, d, 0, 1 + end as u8]

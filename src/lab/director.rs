@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use super::LabError;
 use super::actor::Word;
-use super::addresses::{Addresses, End};
+use super::addresses::{Addresses, End, plain};
 use super::definition::Definition;
 use super::relay::Relay;
 use super::watched::Watched;
@@ -177,8 +177,14 @@ impl<'a> Director<'a> {
                     last = self.member(asked.actor);
                 }
                 What::Link(deed, which) => self.relay.into_iter().for_each(|relay| relay.rule(*deed, *which)),
-                What::Forge(forged) => self.relay.into_iter().for_each(|relay| relay.forge(*forged)),
-                What::Repeat(which) => self.repeat(*which, number)?,
+                What::Forge(forged) => {
+                    self.until_taken();
+                    self.relay.into_iter().for_each(|relay| relay.forge(*forged));
+                }
+                What::Repeat(which) => {
+                    self.until_taken();
+                    self.repeat(*which, number)?;
+                }
                 What::Flood { number, from, to } => {
                     self.relay.into_iter().for_each(|relay| relay.flood(*number, *from, *to));
                 }
@@ -187,6 +193,16 @@ impl<'a> Director<'a> {
             }
         }
         self.until_idle()
+    }
+
+    /// Waits until the link has taken in what was captured where it was sent, but not for what it has lost.
+    fn until_taken(&mut self) {
+        let Some(relay) = self.relay else { return };
+        let sent = [End::Client, End::Server].map(|end| (end, self.watched.sent(end)));
+        let until = Instant::now() + TAKING;
+        while sent.iter().any(|(end, sent)| relay.taken(*end) < *sent) && Instant::now() < until {
+            self.hear_for(LOOK);
+        }
     }
 
     /// Has the link repeat a segment that passed before.
@@ -689,11 +705,6 @@ impl<'a> Director<'a> {
     }
 }
 
-/// An address as it is on the wire: of a socket for both families, that of IPv4 (RFC 4291 section 2.5.5.2).
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// What a call returned as a script has it: for getsockopt the value, which an error of SO_ERROR is, too.
 fn shown(call: &Call, got: Result<i64, crate::calls::Errno>) -> Result<i64, crate::calls::Errno> {
     use crate::calls::{OptionName, SocketOption};
@@ -762,3 +773,5 @@ const FATAL: &str = "!";
 const LOOK: Duration = Duration::from_millis(1);
 /// How long the ends may take to be in their last states.
 const SETTLING: Duration = Duration::from_secs(2);
+/// How long the link may take to take in what was sent.
+const TAKING: Duration = Duration::from_millis(500);

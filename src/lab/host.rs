@@ -216,6 +216,39 @@ pub(super) fn stay_on(processor: Option<usize>) {
     }
 }
 
+/// How a thread comes to its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Before all ordinary threads (SCHED_FIFO), where that is permitted; root may.
+    First,
+    /// As other threads do, but for a short time at once, and so as soon as it may.
+    Ordinary,
+}
+
+/// Has the calling thread, and those that come of it from now on, take their turn so (sched_setattr(2)).
+///
+/// On a busy host, a segment that the link hands over late is one that TCP thinks lost. Kernels before 6.12 do not know of short turns,
+/// and it is as they say.
+pub(super) fn take_turns(turn: Turn) {
+    let settings = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: if turn == Turn::First { libc::SCHED_FIFO } else { libc::SCHED_OTHER } as u32,
+        sched_flags: 0,
+        sched_nice: 0,
+        sched_priority: u32::from(turn == Turn::First),
+        sched_runtime: if turn == Turn::First { 0 } else { SLICE },
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // A process of low priority keeps it.
+    // SAFETY: both calls take numbers, and a pointer to a value that lives here, whose size it holds.
+    unsafe {
+        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
+        let settings = libc::sched_attr { sched_nice: nice, ..settings };
+        libc::syscall(libc::SYS_sched_setattr, 0, &raw const settings, 0);
+    }
+}
+
 /// A port that is kept from others: bound with SO_REUSEADDR and never listening, so that the server can bind it, too.
 pub(super) struct Reservation {
     /// Address and port.
@@ -277,6 +310,8 @@ pub(super) fn any_like(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(any, 0)
 }
 
+/// For how long a thread runs at once, in nanoseconds: the shortest time that Linux grants.
+const SLICE: u64 = 100_000;
 /// How many free ports are tried.
 const ATTEMPTS: usize = 32;
 const ETHTOOL_STXCSUM: u32 = 0x17;

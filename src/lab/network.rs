@@ -11,8 +11,8 @@ use super::addresses::{End, MAC, address, mac};
 use super::definition::Setting;
 use super::host::{self, Ground, LOOPBACK};
 use super::netlink::Netlink;
-use super::relay::Taps;
-use crate::capture::{Live, Markers, OpenError, Tap};
+use super::tap::Taps;
+use crate::capture::{self, Live, Markers, OpenError};
 use crate::kernel::SockDiag;
 
 /// The ground as it stands, before anybody acts on it.
@@ -54,7 +54,7 @@ impl Network {
         let markers = Markers::over(address(End::Client, setting)).map_err(|error| {
             LabError::new(format!("{LOOPBACK} has no address {}: {error}", address(End::Client, setting)))
         })?;
-        self.look(LOOPBACK, markers)
+        self.look(LOOPBACK, markers, LARGEST_PACKET)
     }
 
     fn two_hosts(&mut self, setting: &Setting) -> Result<(), LabError> {
@@ -116,23 +116,24 @@ impl Network {
                 .and_then(|netlink| netlink.await_sending(link))
                 .map_err(|errno| failed("the link between the hosts does not come up", errno))?;
         }
-        let taps = Taps::open(links)?;
+        let taps = Taps::open(links, mtu)?;
         for (host, end) in [End::Client, End::Server].into_iter().enumerate() {
             go(&self.hosts[host])?;
             let tap = taps.copy(end).map_err(|errno| failed("the link cannot be opened", errno))?;
-            self.look(ETHERNET, Markers::through(tap))?;
+            self.look(ETHERNET, Markers::through(tap), mtu)?;
         }
         go(&between)?;
         self.taps = Some(taps);
         Ok(())
     }
 
-    /// Opens the capture and the table of sockets, in the namespace of the calling thread.
-    fn look(&mut self, interface: &str, markers: Markers) -> Result<(), LabError> {
-        let tap = Tap {
+    /// Opens the capture, of packets of up to so many octets, and the table of sockets, in the namespace of the calling thread.
+    fn look(&mut self, interface: &str, markers: Markers, mtu: u32) -> Result<(), LabError> {
+        let tap = capture::Tap {
             interface: interface.to_owned(),
             filter: format!("tcp or icmp or icmp6 or {}", markers.filter()),
-            snap_len: 65_535 + 14,
+            // The kernel's buffer has places of this size: the smaller they are, the more frames wait in it.
+            snap_len: mtu + ETHERNET_HEADER,
             buffer: 32 << 20,
         };
         let live = Live::open(tap).map_err(OpenError::into_inner).map_err(|error| LabError::new(error.message))?;
@@ -184,6 +185,9 @@ pub(super) fn go(namespace: &File) -> Result<(), LabError> {
 }
 
 const ETHERNET: &str = "eth0";
+const ETHERNET_HEADER: u32 = 14;
+/// No packet on loopback is larger.
+const LARGEST_PACKET: u32 = 65_536;
 /// The number of the first of the devices between the hosts; those of the hosts have small ones.
 const FIRST_INDEX: u32 = 101;
 

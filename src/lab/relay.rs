@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::sys::time::TimeSpec;
 
 use super::LabError;
 use super::addresses::{Addresses, End};
 use super::definition::LinkSetting;
+use super::host;
 use super::rules::{Fate, Rules};
+use super::tap::Taps;
 use crate::kernel::now;
 use crate::script::{Actor, Cable, Deed, Forged, Which};
 use crate::time::{Span, Timestamp};
@@ -35,10 +35,30 @@ pub struct Crossing {
     pub forged: bool,
     /// What the rules did to it.
     pub deeds: Vec<Deed>,
+    /// Its octets as they were handed to the other host, where they are not those that came in.
+    pub changed: Option<Box<[u8]>>,
     /// When each of its copies was handed to the other host, in order.
     pub arrivals: Vec<Timestamp>,
     /// Its number among the frames of the run, once it is over; `None` where no capture has it.
     pub frame: Option<u64>,
+}
+
+impl Crossing {
+    /// Its octets as they were handed to the other host.
+    pub(super) fn arrived(&self) -> &[u8] {
+        self.changed.as_deref().unwrap_or(&self.octets)
+    }
+}
+
+/// What the link did in a run.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// What became of each segment.
+    pub(super) crossings: Vec<Crossing>,
+    /// How many frames the link never took in, because its memory for them was full.
+    pub(super) missed: u64,
+    /// How many frames the hosts did not take.
+    pub(super) refused: u64,
 }
 
 /// The running link.
@@ -55,7 +75,7 @@ struct Shared {
 
 struct State {
     rules: Rules,
-    crossings: Vec<Crossing>,
+    carried: Carried,
     /// What is on its way: when it arrives, in which order it came, where to, what it is, and which crossing it belongs to.
     under_way: BinaryHeap<Reverse<UnderWay>>,
     /// Frames that wait until another one of their direction passes them.
@@ -64,6 +84,37 @@ struct State {
     busy: [Instant; 2],
     put: u64,
     setting: LinkSetting,
+    clock: Anchor,
+}
+
+/// One moment on two clocks: that of frames, and that by which they are handed over.
+struct Anchor {
+    at: Timestamp,
+    here: Instant,
+}
+
+impl Anchor {
+    /// Reads both clocks, between which nothing else had the processor.
+    fn now() -> Self {
+        let readings = (0..16).map(|_| {
+            let before = Instant::now();
+            let at = now();
+            (before.elapsed(), Self { at, here: before })
+        });
+        readings
+            .min_by_key(|(took, _)| *took)
+            .map_or_else(|| Self { at: now(), here: Instant::now() }, |(_, anchor)| anchor)
+    }
+
+    /// When a frame came in, which was not long ago: what comes in later is not earlier by this.
+    fn moment(&self, at: Timestamp) -> Instant {
+        let since = at.since(self.at).as_nanos();
+        let apart = Duration::from_nanos(since.unsigned_abs());
+        let moment = if since < 0 { self.here.checked_sub(apart) } else { self.here.checked_add(apart) };
+        let here = Instant::now();
+        let earliest = here.checked_sub(LATEST).unwrap_or(here);
+        moment.map_or(here, |moment| moment.clamp(earliest, here))
+    }
 }
 
 /// The crossing that a frame belongs to, and its copies.
@@ -78,68 +129,23 @@ struct UnderWay {
     crossing: Option<usize>,
 }
 
-/// The sockets at the two ends of the link, opened while the process still may.
-pub(super) struct Taps([OwnedFd; 2]);
-
-impl Taps {
-    /// Opens a raw socket on each end of the link.
-    pub(super) fn open(interfaces: [&str; 2]) -> Result<Self, LabError> {
-        let failed =
-            |errno: Errno| LabError::new(format!("the link between the hosts cannot be opened: {}", errno.desc()));
-        let [client, server] = interfaces.map(tap);
-        Ok(Self([client.map_err(failed)?, server.map_err(failed)?]))
-    }
-}
-
-impl Taps {
-    /// Another descriptor of the socket at one end.
-    pub(super) fn copy(&self, end: End) -> Result<OwnedFd, Errno> {
-        self.0[end as usize].try_clone().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-    }
-}
-
-fn tap(interface: &str) -> Result<OwnedFd, Errno> {
-    let tap = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-    let every = 1i32;
-    // SAFETY: all octets zero is a valid sockaddr_ll.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = if_nametoindex(interface)? as i32;
-    // SAFETY: both pointers are to values that live here, with their sizes.
-    unsafe {
-        let ignored = libc::setsockopt(
-            tap.as_raw_fd(),
-            libc::SOL_PACKET,
-            PACKET_IGNORE_OUTGOING,
-            (&raw const every).cast(),
-            size_of::<i32>() as u32,
-        );
-        Errno::result(ignored)?;
-        // Nobody shall lose a frame because this thread was not on a processor.
-        let room = 8i32 << 20;
-        let have = |option| libc::setsockopt(tap.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const room).cast(), 4);
-        // Only root may have more than net.core.rmem_max.
-        if have(libc::SO_RCVBUFFORCE) != 0 {
-            have(libc::SO_RCVBUF);
-        }
-        let bound = libc::bind(tap.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32);
-        Errno::result(bound)?;
-    }
-    Ok(tap)
-}
-
 impl Relay {
-    /// Starts it.
-    pub(super) fn start(taps: Taps, addresses: Addresses, setting: LinkSetting) -> Result<Self, LabError> {
+    /// Starts it, in a thread that stays on `processor`: what is delivered on one stays in order.
+    pub(super) fn start(
+        taps: Taps,
+        addresses: Addresses,
+        setting: LinkSetting,
+        processor: Option<usize>,
+    ) -> Result<Self, LabError> {
         let state = State {
             rules: Rules::new(addresses, setting.clone()),
-            crossings: Vec::new(),
+            carried: Carried::default(),
             under_way: BinaryHeap::new(),
             waiting: Default::default(),
             busy: [Instant::now(); 2],
             put: 0,
             setting,
+            clock: Anchor::now(),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), over: AtomicBool::new(false) });
         let failed = |what: String| LabError::new(format!("the link between the hosts cannot be started: {what}"));
@@ -149,19 +155,22 @@ impl Relay {
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("link".to_owned())
-            .spawn(move || carry(&taps.0, &woken, &of_thread))
+            .spawn(move || {
+                host::stay_on(processor);
+                carry(taps, &woken, &of_thread);
+            })
             .map_err(|error| failed(error.to_string()))?;
         Ok(Self { shared, wake, thread: Some(thread) })
     }
 
     /// Has a rule from now on.
     pub(super) fn rule(&self, deed: Deed, which: Which) {
-        self.shared.state().rules.add(deed, which);
+        self.shared.state().rules.add(deed, which, now());
     }
 
     /// Cuts or mends the cable.
     pub(super) fn cable(&self, cable: Cable) {
-        self.shared.state().rules.cut(cable == Cable::Cut);
+        self.shared.state().rules.cable(now(), cable);
     }
 
     /// Puts a segment on the wire that nobody sent.
@@ -195,15 +204,21 @@ impl Relay {
         self.wake();
     }
 
+    /// How many segments it has taken in from an end.
+    pub(super) fn taken(&self, from: End) -> usize {
+        let state = self.shared.state();
+        state.carried.crossings.iter().filter(|crossing| crossing.from == from && !crossing.forged).count()
+    }
+
     /// Whether anything is still on its way.
     pub(super) fn is_busy(&self) -> bool {
         !self.shared.state().under_way.is_empty()
     }
 
-    /// Ends it; what it did with each segment.
-    pub(super) fn stop(mut self) -> Vec<Crossing> {
+    /// Ends it, once it has taken in what the hosts sent; what it did with each segment.
+    pub(super) fn stop(mut self) -> Carried {
         self.end();
-        std::mem::take(&mut self.shared.state().crossings)
+        std::mem::take(&mut self.shared.state().carried)
     }
 
     fn wake(&self) {
@@ -232,18 +247,19 @@ impl Shared {
 }
 
 impl State {
-    /// Takes in a frame that an end sent.
-    fn take(&mut self, from: End, frame: &[u8]) {
-        let (at, here) = (now(), Instant::now());
-        let Some(fate) = self.rules.decide(from, frame) else {
-            if self.rules.passes() {
+    /// Takes in a frame that an end sent, and that came in at that time.
+    fn take(&mut self, from: End, at: Timestamp, frame: &[u8]) {
+        // However late this thread came to it, it is on its way since then.
+        let here = self.clock.moment(at);
+        let Some(fate) = self.rules.decide(from, at, frame) else {
+            if !self.rules.is_cut(at) {
                 let due = here + of(self.setting.delay);
                 self.send(due, from.peer(), frame.to_vec(), None);
             }
             return;
         };
         let Fate { mut deeds, waits, copies, answer } = fate;
-        let due = self.carried(from, here, frame.len());
+        let due = self.through(from, here, frame.len());
         let copies = match due {
             Some(_) => copies,
             None => {
@@ -251,9 +267,17 @@ impl State {
                 Vec::new()
             }
         };
-        let octets = frame.into();
-        self.crossings.push(Crossing { from, at, octets, forged: false, deeds, arrivals: Vec::new(), frame: None });
-        let crossing = self.crossings.len() - 1;
+        let changed = copies.first().map(|(_, octets)| octets).filter(|octets| octets[..] != *frame);
+        let crossing = self.cross(Crossing {
+            from,
+            at,
+            octets: frame.into(),
+            forged: false,
+            deeds,
+            changed: changed.map(|octets| octets.clone().into()),
+            arrivals: Vec::new(),
+            frame: None,
+        });
         if let Some(answer) = answer {
             self.send(here + of(self.setting.delay), from, answer, None);
         }
@@ -277,30 +301,35 @@ impl State {
 
     /// Puts a frame on the wire that no host sent now.
     fn inject(&mut self, from: End, octets: Vec<u8>) {
-        self.crossings.push(Crossing {
+        let crossing = self.cross(Crossing {
             from,
             at: now(),
             octets: octets.clone().into(),
             forged: true,
             deeds: Vec::new(),
+            changed: None,
             arrivals: Vec::new(),
             frame: None,
         });
-        let crossing = Some(self.crossings.len() - 1);
-        self.send(Instant::now(), from.peer(), octets, crossing);
+        self.send(Instant::now(), from.peer(), octets, Some(crossing));
+    }
+
+    fn cross(&mut self, crossing: Crossing) -> usize {
+        self.carried.crossings.push(crossing);
+        self.carried.crossings.len() - 1
     }
 
     /// The segment that `which` means among those that came into the link; without a number the last one.
     fn passed(&mut self, which: &Which) -> Option<Vec<u8>> {
-        let Self { rules, crossings, .. } = self;
-        let of_kind = crossings.iter().filter(|crossing| !crossing.forged && rules.is(which, &crossing.octets));
+        let Self { rules, carried, .. } = self;
+        let of_kind = carried.crossings.iter().filter(|crossing| !crossing.forged && rules.is(which, &crossing.octets));
         let found: Vec<_> = of_kind.collect();
         let place = which.nth.map_or(found.len(), |nth| nth as usize).checked_sub(1)?;
         found.get(place).map(|crossing| crossing.octets.to_vec())
     }
 
     /// When a frame of that length will have been carried; `None` where the queue before the link is full.
-    fn carried(&mut self, from: End, here: Instant, len: usize) -> Option<Instant> {
+    fn through(&mut self, from: End, here: Instant, len: usize) -> Option<Instant> {
         let delay = of(self.setting.delay);
         let Some(rate) = self.setting.rate else { return Some(here + delay) };
         let takes = |octets: usize| Duration::from_nanos(octets as u64 * 8 * 1_000_000_000 / rate);
@@ -319,38 +348,43 @@ impl State {
     }
 }
 
-/// Carries frames until it is over.
-fn carry(taps: &[OwnedFd; 2], woken: &OwnedFd, shared: &Shared) {
-    let mut room = vec![0; 1 << 17];
-    while !shared.over.load(Ordering::Acquire) {
+/// Carries frames until it is over, and takes in what came before that.
+fn carry(mut taps: Taps, woken: &OwnedFd, shared: &Shared) {
+    loop {
+        let is_over = shared.over.load(Ordering::Acquire);
+        while let Some(from) = taps.earliest() {
+            taps.of(from).take(|at, frame| shared.state().take(from, at, frame));
+        }
+        if is_over {
+            break;
+        }
+        hand_over(&mut taps, shared);
         let next = shared.state().under_way.peek().map(|Reverse(next)| next.due);
         let patience = next.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()).min(IDLE));
-        let mut polled = [
-            PollFd::new(taps[0].as_fd(), PollFlags::POLLIN),
-            PollFd::new(taps[1].as_fd(), PollFlags::POLLIN),
-            PollFd::new(woken.as_fd(), PollFlags::POLLIN),
-        ];
+        let [client, server] = taps.descriptors();
+        let mut polled = [client, server, woken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = ppoll(&mut polled, Some(TimeSpec::from_duration(patience)), None);
-        while recv(woken.as_raw_fd(), &mut room[..1], MsgFlags::MSG_DONTWAIT).is_ok() {}
-        for (from, tap) in [End::Client, End::Server].into_iter().zip(taps) {
-            while let Ok(len) = recv(tap.as_raw_fd(), &mut room, MsgFlags::MSG_DONTWAIT) {
-                shared.state().take(from, &room[..len]);
-            }
+        while recv(woken.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok() {}
+    }
+    shared.state().carried.missed = [End::Client, End::Server].map(|end| taps.of(end).dropped()).iter().sum();
+}
+
+/// Hands the hosts what has been carried by now.
+fn hand_over(taps: &mut Taps, shared: &Shared) {
+    loop {
+        let mut state = shared.state();
+        if state.under_way.peek().is_none_or(|Reverse(next)| next.due > Instant::now()) {
+            return;
         }
-        loop {
-            let mut state = shared.state();
-            let is_due = state.under_way.peek().is_some_and(|Reverse(next)| next.due <= Instant::now());
-            if !is_due {
-                break;
-            }
-            let Some(Reverse(frame)) = state.under_way.pop() else { break };
-            drop(state);
-            let _ = send(taps[frame.to as usize].as_raw_fd(), &frame.octets, MsgFlags::empty());
-            // It has been captured at the other host by now.
-            if let Some(crossing) = frame.crossing {
-                let at = now();
-                shared.state().crossings[crossing].arrivals.push(at);
-            }
+        let Some(Reverse(UnderWay { to, octets, crossing, .. })) = state.under_way.pop() else { return };
+        drop(state);
+        let taken = taps.of(to).put(&octets);
+        // It has been captured at the other host by now.
+        let at = now();
+        let mut state = shared.state();
+        match crossing {
+            Some(crossing) if taken => state.carried.crossings[crossing].arrivals.push(at),
+            _ => state.carried.refused += u64::from(!taken),
         }
     }
 }
@@ -359,5 +393,6 @@ fn of(span: Span) -> Duration {
     Duration::from_nanos(span.as_nanos().max(0) as u64)
 }
 
-const PACKET_IGNORE_OUTGOING: i32 = 23;
+/// How late a frame may be taken in: more is a clock that was set.
+const LATEST: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(200);

@@ -6,8 +6,8 @@ use super::addresses::{Addresses, End, STRANGERS, mac};
 use super::definition::LinkSetting;
 use super::watched::matches;
 use crate::capture::{Frame, LinkType, SeenAt};
-use crate::script::{Actor, Aim, Deed, Forged, Forgery, Which};
-use crate::time::Span;
+use crate::script::{Actor, Aim, Cable, Deed, Forged, Forgery, Which};
+use crate::time::{Span, Timestamp};
 use crate::wire::{Decoder, Flags, Segment, Seq};
 
 /// What becomes of a frame.
@@ -28,10 +28,20 @@ pub(super) struct Rules {
     addresses: Addresses,
     setting: LinkSetting,
     decoder: Decoder,
-    rules: Vec<(Deed, Which, u32)>,
+    rules: Vec<Rule>,
     /// What was seen last of each end, by which a forger knows what to write.
     last: [Option<Last>; 2],
-    is_cut: bool,
+    /// When the cable was cut and mended.
+    cables: Vec<(Timestamp, Cable)>,
+}
+
+/// A rule, and what it has counted.
+struct Rule {
+    deed: Deed,
+    which: Which,
+    /// What came in before is not meant.
+    since: Timestamp,
+    seen: u32,
 }
 
 /// The last segment of an end that has ACK, and where its numbers have come to.
@@ -45,21 +55,22 @@ struct Last {
 impl Rules {
     pub(super) fn new(addresses: Addresses, setting: LinkSetting) -> Self {
         let decoder = Decoder::new();
-        Self { addresses, setting, decoder, rules: Vec::new(), last: [None, None], is_cut: false }
+        Self { addresses, setting, decoder, rules: Vec::new(), last: [None, None], cables: Vec::new() }
     }
 
-    /// Has a rule from now on.
-    pub(super) fn add(&mut self, deed: Deed, which: Which) {
-        self.rules.push((deed, which, 0));
+    /// Has a rule for what comes in since then.
+    pub(super) fn add(&mut self, deed: Deed, which: Which, since: Timestamp) {
+        self.rules.push(Rule { deed, which, since, seen: 0 });
     }
 
-    /// Cuts or mends the cable.
-    pub(super) fn cut(&mut self, is_cut: bool) {
-        self.is_cut = is_cut;
+    /// Cuts or mends the cable at that time.
+    pub(super) fn cable(&mut self, at: Timestamp, cable: Cable) {
+        self.cables.push((at, cable));
     }
 
-    /// Decides on a frame that an end sent; `None` for a frame that is no TCP segment, which passes unless the cable is cut.
-    pub(super) fn decide(&mut self, from: End, frame: &[u8]) -> Option<Fate> {
+    /// Decides on a frame that an end sent, and that came in at that time; `None` for a frame that is no TCP segment, which passes unless
+    /// the cable is cut.
+    pub(super) fn decide(&mut self, from: End, at: Timestamp, frame: &[u8]) -> Option<Fate> {
         let segment = self.segment(frame)?;
         let last = &mut self.last[from as usize];
         if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
@@ -69,8 +80,8 @@ impl Rules {
         }
         let mut fate = Fate::default();
         let (src, dst) = (self.addresses.actor(segment.src_port), self.addresses.actor(segment.dst_port));
-        for (deed, which, seen) in &mut self.rules {
-            if !matches(which, src, dst, segment.flags, segment.len) {
+        for Rule { deed, which, since, seen } in &mut self.rules {
+            if at < *since || !matches(which, src, dst, segment.flags, segment.len) {
                 continue;
             }
             *seen += 1;
@@ -78,7 +89,7 @@ impl Rules {
                 fate.deeds.push(*deed);
             }
         }
-        if self.is_cut {
+        if self.is_cut(at) {
             fate.deeds.push(Deed::Drop);
         }
         let mut octets = frame.to_vec();
@@ -116,9 +127,9 @@ impl Rules {
         Some(fate)
     }
 
-    /// Whether a frame that is no segment passes.
-    pub(super) fn passes(&self) -> bool {
-        !self.is_cut
+    /// Whether the cable was cut at that time.
+    pub(super) fn is_cut(&self, at: Timestamp) -> bool {
+        self.cables.iter().rev().find(|(since, _)| *since <= at).is_some_and(|(_, cable)| *cable == Cable::Cut)
     }
 
     /// Makes up a segment; `None` where nothing was seen yet that could be imitated.

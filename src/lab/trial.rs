@@ -13,17 +13,18 @@ use nix::unistd::{ForkResult, fork, pipe2};
 
 use super::LabError;
 use super::actor::{Part, act};
-use super::addresses::{Addresses, End, address};
+use super::addresses::{Addresses, End};
 use super::definition::Definition;
 use super::director::{Director, Member, Told};
-use super::host::{self, Ground};
+use super::host::{self, Ground, Turn};
+use super::merged::{Merged, merge};
 use super::network::{Network, Tapped};
-use super::relay::{Crossing, Relay};
+use super::relay::{Carried, Crossing, Relay};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
-use crate::capture::{CaptureStats, Frame, OwnedFrame, PointId, Replay, SeenAt, Successor, Tape};
+use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
 use crate::kernel::{Answer, now};
-use crate::script::{Actor, Deed, LinkAct};
+use crate::script::{Actor, LinkAct};
 use crate::story::{PointSighting, Sense};
 use crate::time::Timestamp;
 use crate::wire::Decoder;
@@ -89,7 +90,11 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     // Who is forked from an actor that has ended is ours.
     let _ = prctl::set_child_subreaper(true);
     let (life, alive) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| LabError::new(format!("no pipe: {}", errno.desc())))?;
-    let cast = cast(definition, &addresses, &hosts, life, ground, successor)?;
+    host::take_turns(Turn::Ordinary);
+    let processor = host::this_processor();
+    let cast = cast(definition, &addresses, &hosts, processor, life, ground, successor)?;
+    // What waits for the kernel's word, and hands over what was sent, comes before the work of others.
+    host::take_turns(Turn::First);
     host::give_up_privilege(ground, 3000, successor)?;
 
     let watched = Arc::new(Watched::new(addresses.clone()));
@@ -105,9 +110,10 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     }
     let began = now();
     let relay = match (taps, &definition.setting.link) {
-        (Some(taps), Some(link)) => Some(Relay::start(taps, addresses.clone(), link.clone())?),
+        (Some(taps), Some(link)) => Some(Relay::start(taps, addresses.clone(), link.clone(), processor)?),
         _ => None,
     };
+    host::take_turns(Turn::Ordinary);
     for fault in &definition.faults {
         if let (crate::script::What::Link(deed, which), Some(relay)) = (fault, &relay) {
             relay.rule(*deed, *which);
@@ -121,7 +127,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         ended = Some(now());
         kept.extend(tapes.into_iter().map(Tape::stop));
     });
-    let mut crossings = relay.map(Relay::stop).unwrap_or_default();
+    let mut carried = relay.map(Relay::stop).unwrap_or_default();
     let mut notices = Vec::new();
     let (mut frames, mut counted) = (Vec::new(), Vec::new());
     for kept in kept {
@@ -140,11 +146,12 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     calls.sort_by_key(|call| call.entered);
     let Merged { frames: merged, senses, passages, seen, links, numbers } = match &frames[..] {
         [one] => Merged { frames: one.clone(), ..Merged::default() },
-        both => merge(definition, both, &crossings, &mut amiss),
+        both => merge(definition, both, &carried, &mut amiss),
     };
     for (place, number) in numbers {
-        crossings[place].frame = Some(number);
+        carried.crossings[place].frame = Some(number);
     }
+    let Carried { crossings, .. } = carried;
     Ok(Trial {
         frames: merged,
         senses,
@@ -172,13 +179,13 @@ fn cast(
     definition: &Definition,
     addresses: &Addresses,
     hosts: &[File],
+    processor: Option<usize>,
     life: OwnedFd,
     ground: Ground,
     successor: &Successor,
 ) -> Result<Vec<Member>, LabError> {
     let failed = |what: &str, errno: nix::errno::Errno| LabError::new(format!("{what}: {}", errno.desc()));
     let actors = definition.actors();
-    let processor = host::this_processor();
     let (mut cast, mut theirs) = (Vec::new(), Vec::new());
     for (actor, _) in &actors {
         let (ours, their) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -200,9 +207,7 @@ fn cast(
                 of == *actor || parent == Some(*actor)
             };
             theirs.retain(|(of, _)| of_mine(*of));
-            if hosts.len() == 1 {
-                host::stay_on(processor);
-            }
+            host::stay_on(processor);
             let host = &hosts[(End::of(*actor) as usize).min(hosts.len() - 1)];
             let kept = theirs.iter().map(|(_, control)| control.as_raw_fd());
             close_others(kept.chain([0, 1, 2, host.as_raw_fd(), life.as_raw_fd()]).collect());
@@ -226,112 +231,4 @@ fn close_others(mut kept: Vec<RawFd>) {
         }
         from = fd.saturating_add(1);
     }
-}
-
-/// Both captures as one.
-#[derive(Default)]
-struct Merged {
-    frames: Vec<OwnedFrame>,
-    senses: HashMap<u64, Sense>,
-    passages: HashMap<u64, Vec<PointSighting>>,
-    seen: Vec<HashMap<u64, u64>>,
-    links: Vec<(u64, LinkAct)>,
-    /// The number of each crossing's frame.
-    numbers: HashMap<usize, u64>,
-}
-
-/// Puts the captures of both ends together: each segment where it was sent, and what nobody sent where it arrived.
-fn merge(
-    definition: &Definition,
-    captures: &[Vec<OwnedFrame>],
-    crossings: &[Crossing],
-    amiss: &mut Vec<String>,
-) -> Merged {
-    // Each frame with the end where it was captured; the crossing that each captured frame belongs to, by end and number.
-    let mut merged: Vec<(&OwnedFrame, End, Sense)> = Vec::new();
-    let mut of_crossing: [HashMap<u64, usize>; 2] = Default::default();
-    let mut decoder = Decoder::new();
-    let mut lost = false;
-    for (frames, end) in captures.iter().zip([End::Client, End::Server]) {
-        let own = address(end, &definition.setting);
-        let mut sent = (0..crossings.len()).filter(|place| crossings[*place].from == end && !crossings[*place].forged);
-        // Frames come in the order in which they were handed over.
-        let mut handed: Vec<_> = (0..crossings.len())
-            .filter(|place| crossings[*place].from != end)
-            .flat_map(|place| crossings[place].arrivals.iter().map(move |at| (*at, place)))
-            .collect();
-        handed.sort_unstable();
-        let mut handed = handed.into_iter();
-        for frame in frames {
-            let mut source = None;
-            if decoder.decode(&frame.as_frame(), |segment, _| source = Some(segment.src)).is_err() {
-                // What an ICMP error says is heard at the end that it comes to.
-                merged.push((frame, end, Sense::Passes));
-                continue;
-            }
-            let crossing = match source == Some(own) {
-                true => sent.next(),
-                false => handed.next().map(|(_, place)| place),
-            };
-            let Some(place) = crossing else {
-                lost = true;
-                continue;
-            };
-            of_crossing[end as usize].insert(frame.number, place);
-            let crossing = &crossings[place];
-            if source == Some(own) {
-                lost |= crossing.octets != frame.bytes;
-                let arrives = !crossing.arrivals.is_empty() && !crossing.deeds.contains(&Deed::Damage);
-                merged.push((frame, end, if arrives { Sense::Passes } else { Sense::Leaves }));
-            } else if crossing.forged {
-                merged.push((frame, end, Sense::Arrives));
-            }
-        }
-    }
-    if lost {
-        amiss.push("the captures and the link do not agree on what was sent".to_owned());
-    }
-    merged.sort_by_key(|(frame, ..)| frame.at);
-    let mut both = Merged { seen: vec![HashMap::new(); 2], ..Merged::default() };
-    let mut numbers: HashMap<usize, u64> = HashMap::new();
-    for (number, (frame, end, sense)) in (1..).zip(merged) {
-        if sense != Sense::Passes {
-            both.senses.insert(number, sense);
-        }
-        both.seen[end as usize].insert(frame.number, number);
-        numbers.extend(of_crossing[end as usize].get(&frame.number).map(|place| (*place, number)));
-        both.frames.push(OwnedFrame { number, ..frame.clone() });
-    }
-    for (place, crossing) in crossings.iter().enumerate() {
-        let Some(number) = numbers.get(&place) else { continue };
-        let forged = crossing.forged.then_some(LinkAct::Injected);
-        both.links
-            .extend(crossing.deeds.iter().map(|deed| LinkAct::from(*deed)).chain(forged).map(|act| (*number, act)));
-    }
-    for (seen, of_crossing) in both.seen.iter_mut().zip(&of_crossing) {
-        for (frame, place) in of_crossing {
-            seen.extend(numbers.get(place).map(|number| (*frame, *number)));
-        }
-    }
-    for ((of_crossing, frames), end) in of_crossing.iter().zip(captures).zip([End::Client, End::Server]) {
-        for frame in frames {
-            let Some((place, number)) =
-                of_crossing.get(&frame.number).and_then(|place| Some((*place, *numbers.get(place)?)))
-            else {
-                continue;
-            };
-            let crossing = &crossings[place];
-            let sense = if crossing.from == end && !crossing.forged { Sense::Leaves } else { Sense::Arrives };
-            let seen = SeenAt { point: PointId(end as u32), ..frame.seen };
-            both.passages.entry(number).or_default().push(PointSighting {
-                seen,
-                frame: frame.number,
-                at: frame.at,
-                sense,
-            });
-        }
-    }
-    both.passages.values_mut().for_each(|passage| passage.sort_by_key(|seen| seen.at));
-    both.numbers = numbers;
-    both
 }

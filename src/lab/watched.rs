@@ -39,6 +39,12 @@ impl Watched {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// How many segments an end has sent.
+    pub(super) fn sent(&self, end: End) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|seen| seen.at == end && seen.from.is_some_and(|from| End::of(from) == end)).count()
+    }
+
     /// Whether the segment has been captured at that end.
     pub(super) fn has(&self, which: &Which, at: End) -> bool {
         self.count(which, at) >= which.nth.unwrap_or(1)

@@ -118,12 +118,13 @@ impl Judge {
         })
     }
 
-    /// Whether it ran already when something came that the other end sent.
+    /// Whether it ran already when something was sent that came to the other end then; without clocks nothing says how long that took.
     fn covers_sending(&self, side: Side, arrived: Timestamp) -> bool {
-        self.reaches[side as usize].is_some_and(|[began, ended]| {
-            let (began, ended) = (self.by_clients(side, began), self.by_clients(side, ended));
-            began.after(self.longest) < arrived && arrived <= ended.after(self.longest)
-        })
+        self.clocks.is_some()
+            && self.reaches[side as usize].is_some_and(|[began, ended]| {
+                let (began, ended) = (self.by_clients(side, began), self.by_clients(side, ended));
+                began.after(self.longest) < arrived && arrived <= ended.after(self.longest)
+            })
     }
 }
 
