@@ -575,11 +575,11 @@ fn translate(frame: &mut [u8]) {
     };
     for (address, port) in [(addresses, tcp), (addresses + half, tcp + 2)] {
         let number = u16::from_be_bytes([frame[port], frame[port + 1]]);
-        if !(50_001..51_000).contains(&number) {
+        if !(50_001..60_000).contains(&number) {
             continue;
         }
         let last = address + half - 2;
-        for (place, value) in [(last, 0x4d07), (port, number + 11_000)] {
+        for (place, value) in [(last, 0x4d07), (port, number - 20_000)] {
             let old = u16::from_be_bytes([frame[place], frame[place + 1]]);
             frame[place..place + 2].copy_from_slice(&value.to_be_bytes());
             let is_address = place == last;

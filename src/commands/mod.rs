@@ -10,6 +10,7 @@ mod follow;
 mod inputs;
 mod interfaces;
 mod interrupt;
+mod kernel_trace;
 mod live;
 mod look;
 mod man;

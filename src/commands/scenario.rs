@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::interrupt::Interrupt;
 use super::outlet::Outlet;
-use super::{Failure, Outcome, complain, look, memory};
+use super::{Failure, Outcome, complain, kernel_trace, look, memory};
 use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, Format, Language, Look};
@@ -26,7 +26,7 @@ use crate::story::Story;
 /// Plays the scenario of that name, or the one in that file.
 pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     let changes = changes(options)?;
-    let definition = match read(name, &changes) {
+    let mut definition = match read(name, &changes) {
         Ok(definition) => definition,
         Err(error) => return Ok(told(&error)),
     };
@@ -40,7 +40,10 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let memory = memory::of(options.memory);
     let style = look::at(look, look::style(look), Some(crate::kernel::now()));
     let successor = Successor { user: options.user.clone(), writes: options.save.clone() };
-    let trial = lab::try_out(&definition, &successor, &interrupt.flag())
+    let lane = lab::Lane::claim();
+    definition.play_in(&lane);
+    let tracepoints = definition.traceable(&lane).as_ref().and_then(kernel_trace::open_as_root);
+    let trial = lab::try_out(&definition, &successor, tracepoints, &interrupt.flag())
         .map_err(|error| Failure::new(format!("demo {name}: {error}")))?;
     let story = trial.told(memory);
     let checks = lab::check(&definition, &trial, &story);
@@ -179,7 +182,8 @@ fn save(path: &Path, trial: &Trial, story: &Story) -> Result<(), Failure> {
         writer.dropped(trial.counted.iter().map(|counted| counted.dropped).sum());
         let (threads, calls) = (trial.threads.clone(), trial.calls.clone());
         let (evidence, notices) = (trial.evidence.clone(), trial.notices.clone());
-        let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices, lost: 0 };
+        let kernel = trial.kernel.clone().unwrap_or_default();
+        let kept = Kept { threads, calls, evidence, kernel, notices, lost: 0 };
         writer.attach(&kept.to_bytes())?;
     }
     writer.finish()?;

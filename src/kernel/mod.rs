@@ -17,7 +17,7 @@ pub use clock::{measure, now};
 pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
 pub use tracepoints::{
-    Begin, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced, UserStack, Watched,
+    Begin, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced, UserStack, Watched,
 };
 
 /// Who testified to a state.

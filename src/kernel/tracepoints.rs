@@ -6,8 +6,10 @@ mod programs;
 mod unnamed;
 
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,31 @@ pub struct Tracepoints {
     missing: Vec<&'static str>,
 }
 
+/// Which sockets are traced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// One end of each has one of these,
+    pub own: RangeInclusive<u16>,
+    /// and the other one of these.
+    pub peers: Vec<u16>,
+}
+
+impl Ports {
+    /// The filter of a tracepoint (Documentation/trace/events.rst), by fields that all of ours have.
+    fn filter(&self) -> CString {
+        let (first, last) = (self.own.start(), self.own.end());
+        let any = |field: &str| {
+            let each: Vec<_> = self.peers.iter().map(|peer| format!("{field} == {peer}")).collect();
+            format!("({})", each.join(" || "))
+        };
+        let between = |own: &str, other: &str| format!("({own} >= {first} && {own} <= {last} && {})", any(other));
+        // A socket that connects leaves CLOSED before it has a port.
+        let opening = format!("(sport == 0 && {})", any("dport"));
+        let filter = [between("sport", "dport"), between("dport", "sport"), opening].join(" || ");
+        CString::new(filter).unwrap_or_default()
+    }
+}
+
 /// One tracepoint on one processor.
 struct Ring {
     sampler: Sampler,
@@ -66,6 +93,15 @@ impl Tracepoints {
     /// # Errors
     /// The kernel permits it not, or has no `sock:inet_sock_set_state`; that others are missing is told by [`Self::missing`].
     pub fn open() -> Result<Self, Untraced> {
+        Self::open_for(None)
+    }
+
+    /// The same, of the sockets alone that have those ports: of what others do hardly anything is recorded, so that no buffer is full of it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for(ports: Option<&Ports>) -> Result<Self, Untraced> {
+        let filter = ports.map(Ports::filter);
         let clock = measure(ClockId::Monotonic);
         let processors = processors().map_err(|error| Untraced::Other(error.to_string()))?;
         let mut traced = Self { rings: Vec::new(), clock, missing: Vec::new() };
@@ -83,7 +119,7 @@ impl Tracepoints {
             };
             let format = Arc::new(format);
             for processor in &processors {
-                match open_one(format.id, *processor, buffer_of(tracepoint)) {
+                match open_one(format.id, *processor, buffer_of(tracepoint), filter.as_deref()) {
                     Ok(sampler) => traced.rings.push(Ring { sampler, format: Arc::clone(&format) }),
                     // It was taken offline meanwhile.
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
@@ -222,12 +258,17 @@ impl<H: FnMut(KernelEvent)> Reading<H> {
 }
 
 /// Opens one tracepoint on one processor.
-fn open_one(id: u64, processor: usize, buffer: usize) -> io::Result<Sampler> {
+fn open_one(id: u64, processor: usize, buffer: usize, filter: Option<&CStr>) -> io::Result<Sampler> {
     let mut builder = Builder::new(events::Tracepoint::with_id(id));
     builder.any_pid().one_cpu(processor).include_kernel().sample_period(1);
     builder.clockid(PerfClock::MONOTONIC).sample(SampleFlag::TIME | SampleFlag::RAW);
     builder.wakeup_watermark(buffer / 8);
     let mut sampler = builder.build()?.sampled(buffer)?;
+    if let Some(filter) = filter {
+        // Where it is not taken, more is recorded than is needed.
+        // SAFETY: the pointer is to a string that ends with a zero octet and lives here; the kernel copies it.
+        unsafe { libc::ioctl(sampler.as_raw_fd(), SET_FILTER, filter.as_ptr()) };
+    }
     sampler.as_counter_mut().enable()?;
     Ok(sampler)
 }
@@ -305,6 +346,8 @@ const MOST_AT_ONCE: usize = 8192;
 /// How many connects may be under way whose port no record has named yet.
 const MOST_PORTLESS: usize = 4096;
 const MOST_PROCESSORS: usize = 8192;
+/// `PERF_EVENT_IOC_SET_FILTER`, `_IOW('$', 6, char *)` (linux/perf_event.h).
+const SET_FILTER: libc::Ioctl = 0x4008_2406;
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::definition::{Definition, Setting};
+use super::definition::{Definition, FIRST_CLIENT, Setting};
+use super::host::Claim;
 use super::netlink::Mac;
+use crate::kernel::Ports;
 use crate::script::{Actor, Request, What};
 
 /// One of the two ends of the link, or both of them on the loopback interface.
@@ -27,6 +29,51 @@ impl End {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
         }
+    }
+}
+
+/// Which ports a run's clients have: others than those of all runs that are played on this host meanwhile.
+///
+/// The kernel's trace speaks of all namespaces, and does not say of which: it is their ports by which sockets are told apart.
+pub struct Lane {
+    number: u16,
+    claim: Option<Claim>,
+}
+
+impl Lane {
+    /// Takes the first one that nobody has, until it is dropped or the process ends; the very first one where all are taken.
+    pub fn claim() -> Self {
+        let claimed = |number| Some(Self { number, claim: Some(Claim::on(FIRST_CLIENT + PORTS * number).ok()?) });
+        (0..LANES).find_map(claimed).unwrap_or(Self { number: 0, claim: None })
+    }
+}
+
+impl Definition {
+    /// Has its clients use the ports of that lane.
+    pub fn play_in(&mut self, lane: &Lane) {
+        let shift = PORTS * lane.number;
+        for line in &mut self.script.lines {
+            let at = match &mut line.what {
+                What::Address(_, at) => at,
+                What::Call(asked) => match &mut asked.request {
+                    Request::Bind(Some(at)) => at,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            if (FIRST_CLIENT..FIRST_CLIENT + PORTS).contains(&at.port()) {
+                at.set_port(at.port() + shift);
+            }
+        }
+        self.setting.first_client = FIRST_CLIENT + shift;
+    }
+
+    /// By which ports the kernel's trace of its sockets is known; `None` where other runs have the same, as all lanes were taken.
+    pub fn traceable(&self, lane: &Lane) -> Option<Ports> {
+        lane.claim.as_ref()?;
+        let first = self.setting.first_client;
+        let peers = Addresses::of(self).known.into_iter().map(|(_, at)| at.port()).collect();
+        Some(Ports { own: first..=first + (PORTS - 1), peers })
     }
 }
 
@@ -55,6 +102,8 @@ pub(super) fn mac(end: End) -> Mac {
 pub(super) struct Addresses {
     /// The actors, each with the address to which others connect.
     known: Vec<(Actor, SocketAddr)>,
+    /// The port of the first client.
+    first_client: u16,
     /// The addresses of the hosts, the clients' first.
     hosts: [IpAddr; 2],
     /// What the script calls the hosts that do not exist.
@@ -69,7 +118,7 @@ impl Addresses {
             let inherited = parent.and_then(|parent| known.iter().find(|(of, _)| *of == parent).map(|(_, at)| *at));
             let end = End::of(actor);
             let port = match end {
-                End::Client => FIRST_CLIENT + clients,
+                End::Client => definition.setting.first_client + clients,
                 End::Server => FIRST_SERVER + servers,
             };
             match end {
@@ -98,7 +147,13 @@ impl Addresses {
             What::Flood { from, .. } => Some(from),
             _ => None,
         });
-        Self { known, strangers, hosts: [End::Client, End::Server].map(|end| address(end, &definition.setting)) }
+        let first_client = definition.setting.first_client;
+        Self {
+            known,
+            first_client,
+            strangers,
+            hosts: [End::Client, End::Server].map(|end| address(end, &definition.setting)),
+        }
     }
 
     /// The address of a host.
@@ -120,7 +175,7 @@ impl Addresses {
     pub(super) fn actor(&self, port: u16) -> Option<Actor> {
         let exact = self.known.iter().find(|(_, at)| at.port() == port);
         let by_number = || {
-            let first = FIRST_CLIENT + port.checked_sub(FIRST_CLIENT)? % 100;
+            let first = self.first_client + port.checked_sub(self.first_client)? % 100;
             self.known.iter().find(|(actor, at)| End::of(*actor) == End::Client && at.port() == first)
         };
         let stranger = || self.strangers.filter(|_| (STRANGERS..FIRST_CLIENT).contains(&port));
@@ -131,5 +186,8 @@ impl Addresses {
 pub(super) const MAC: [u8; 4] = [0x02, 0, 0, 0];
 /// The port of the first host that does not exist.
 pub(super) const STRANGERS: u16 = 40_001;
-const FIRST_CLIENT: u16 = 50_001;
+/// How many ports a lane has.
+const PORTS: u16 = 1000;
+/// How many runs at once have ports of their own.
+const LANES: u16 = 9;
 const FIRST_SERVER: u16 = 3_000;

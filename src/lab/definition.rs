@@ -67,6 +67,8 @@ pub struct Setting {
     pub congestion: Option<String>,
     /// Whether the link makes up segments of hosts that do not exist.
     pub has_strangers: bool,
+    /// The port of the first client.
+    pub first_client: u16,
     /// For how long nothing may happen before the script counts as stuck.
     pub patience: Span,
 }
@@ -242,6 +244,7 @@ impl Definition {
                 sysctl: read.sysctl.into_iter().map(|(key, value)| (key, plain(value.get_ref()))).collect(),
                 congestion: read.congestion.map(Spanned::into_inner),
                 has_strangers,
+                first_client: FIRST_CLIENT,
                 patience,
             },
             needs,
@@ -437,6 +440,8 @@ fn rate(text: &str) -> Option<u64> {
     number.checked_mul(unit).filter(|bits| *bits > 0)
 }
 
+/// The port of the first client, where no other run is played meanwhile.
+pub(super) const FIRST_CLIENT: u16 = 50_001;
 const PATIENCE: Span = Span::from_millis(5_000);
 const WAY_OUT: &str = "`tcpflow demo --new NAME` writes a file in which every key is explained";
 const ASSERTION: &str = "an assertion is a condition on the connection's fields, as --where has it";

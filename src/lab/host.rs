@@ -292,7 +292,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    fn on(port: u16) -> Result<Self, Errno> {
+    pub(super) fn on(port: u16) -> Result<Self, Errno> {
         let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         let name = format!("tcpflow demo on port {port}");
         bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;

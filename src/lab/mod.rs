@@ -27,6 +27,7 @@ mod stage;
 mod supervision;
 mod tap;
 mod told;
+mod traced;
 mod trial;
 mod watched;
 
@@ -38,7 +39,7 @@ use std::{mem, thread};
 use crate::capture::{Frame, OwnedFrame, Tape};
 use crate::wire::Decoder;
 
-pub use addresses::End;
+pub use addresses::{End, Lane};
 pub use aftermath::{longest_wait, watch_time_wait};
 pub use catalog::{CATALOG, ECHO, Entry, template};
 pub use check::{Check, check};

@@ -49,7 +49,9 @@ impl Trial {
     }
 
     fn session(&self, memory: Memory) -> Session {
-        Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline())
+        let session =
+            Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
+        session.with_kernel_events(self.kernel.clone().unwrap_or_default())
     }
 
     fn story(&self, mut session: Session, mut source: Replay<'_>) -> Story {

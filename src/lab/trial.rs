@@ -20,10 +20,11 @@ use super::host::{self, Ground, Turn};
 use super::merged::{Merged, merge};
 use super::network::{Network, Tapped};
 use super::relay::{Carried, Crossing, Relay};
+use super::traced::{self, Tracing};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
 use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
-use crate::kernel::{Answer, now};
+use crate::kernel::{Answer, KernelEvent, Tracepoints, now};
 use crate::script::{Actor, LinkAct};
 use crate::story::{PointSighting, Sense};
 use crate::time::Timestamp;
@@ -56,6 +57,8 @@ pub struct Trial {
     pub calls: Vec<Call>,
     /// What sock_diag said, by time.
     pub evidence: Vec<Answer>,
+    /// What the kernel's trace said of the run's sockets, in order of time; `None` where it was not read.
+    pub kernel: Option<Vec<KernelEvent>>,
     /// Both ends of each connection, the one that connected first, and the actor of each where it is known.
     pub ends: Vec<[(Option<Actor>, std::net::SocketAddr); 2]>,
     /// What the kernels of the hosts counted of TCP, the clients' first, by name.
@@ -80,11 +83,17 @@ impl Trial {
 /// Plays a scenario once.
 ///
 /// It must be called once in the life of a process, before there is a second thread: the process moves into namespaces of its own,
-/// and gives up root and capabilities for good as soon as nothing needs them any more.
+/// and gives up root and capabilities for good as soon as nothing needs them any more. `tracepoints` are the kernel's trace, where it may
+/// be read.
 ///
 /// # Errors
 /// When the ground cannot be made. What goes wrong later is in the result.
-pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<AtomicBool>) -> Result<Trial, LabError> {
+pub fn try_out(
+    definition: &Definition,
+    successor: &Successor,
+    tracepoints: Option<Tracepoints>,
+    interrupt: &Arc<AtomicBool>,
+) -> Result<Trial, LabError> {
     let addresses = Addresses::of(definition);
     let Network { ground, hosts, captures, mut kernels, taps } = Network::of(&definition.setting)?;
     // Who is forked from an actor that has ended is ours.
@@ -114,6 +123,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         _ => None,
     };
     host::take_turns(Turn::Ordinary);
+    let tracing = tracepoints.map(Tracing::start).transpose()?;
     for fault in &definition.faults {
         if let (crate::script::What::Link(deed, which), Some(relay)) = (fault, &relay) {
             relay.rule(*deed, *which);
@@ -122,10 +132,11 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
     let director =
         Director::new(definition, &addresses, cast, &watched, &mut kernels, relay.as_ref(), Arc::clone(interrupt));
     // The captures end before the actors do, whose sockets the kernel closes then: that is not part of it.
-    let mut kept = Vec::new();
+    let (mut kept, mut heard) = (Vec::new(), None);
     let (told, result) = director.direct(|| {
         ended = Some(now());
         kept.extend(tapes.into_iter().map(Tape::stop));
+        heard = tracing.map(Tracing::stop);
     });
     let mut carried = relay.map(Relay::stop).unwrap_or_default();
     let mut notices = Vec::new();
@@ -152,6 +163,11 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         carried.crossings[place].frame = Some(number);
     }
     let Carried { crossings, .. } = carried;
+    let kernel = heard.map(|(heard, lost)| {
+        let traced = traced::of_run(heard, &frames, [End::Client, End::Server].map(|end| addresses.host(end)));
+        notices.extend(traced.notice(lost));
+        traced.events
+    });
     Ok(Trial {
         frames: merged,
         senses,
@@ -165,6 +181,7 @@ pub fn try_out(definition: &Definition, successor: &Successor, interrupt: &Arc<A
         threads,
         calls,
         evidence,
+        kernel,
         ends,
         counters,
         amiss,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::order::number_by_place;
 use super::{Event, EventId, EventKind, Story};
 use crate::calls::CallId;
-use crate::flow::{ConnectionId, Side};
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::tcp::Finding;
 
 impl Story {
@@ -18,7 +18,7 @@ impl Story {
         let connections = self.counterparts(there);
         let is_taken = |event: &Event| {
             let of_side = matches!(&event.kind, EventKind::Transition(step) if step.side == side);
-            of_side && event.connection.is_some_and(|id| connections.values().any(|here| *here == id))
+            of_side && event.connection.is_some_and(|id| connections.values().any(|(here, _)| *here == id))
         };
         let mut by_frame: HashMap<u64, EventId> = HashMap::new();
         let mut by_call: HashMap<CallId, EventId> = HashMap::new();
@@ -46,12 +46,15 @@ impl Story {
         let mut next = self.events.len() as u64;
         let mut taken = Vec::new();
         for event in &there.events {
-            let Some(connection) = event.connection.and_then(|id| connections.get(&id).copied()) else { continue };
+            let Some((connection, turn)) = event.connection.and_then(|id| connections.get(&id).copied()) else {
+                continue;
+            };
             let EventKind::Transition(step) = &event.kind else { continue };
-            if step.side != side {
+            if turn.of(step.side) != side {
                 continue;
             }
             let mut step = step.clone();
+            step.side = side;
             step.cause = step.cause.and_then(|cause| here(cause, connection));
             let kind = EventKind::Transition(step);
             taken.push(Event { id: EventId(next), connection: Some(connection), kind, ..event.clone() });
@@ -61,36 +64,45 @@ impl Story {
         self.events.extend(taken);
         self.put_in_order();
         for connection in &mut self.connections {
-            let id = connections.iter().find(|(_, here)| **here == connection.id).map(|(there, _)| *there);
-            let Some(seen) = there.connections.iter().find(|seen| Some(seen.id) == id) else { continue };
+            let id = connections.iter().find(|(_, (here, _))| *here == connection.id);
+            let Some((id, (_, turn))) = id else { continue };
+            let Some(seen) = there.connections.iter().find(|seen| seen.id == *id) else { continue };
+            let known = match turn.of(side) {
+                Side::Client => (seen.client_state, seen.client_state_basis),
+                Side::Server => (seen.server_state, seen.server_state_basis),
+            };
             match side {
-                Side::Client => {
-                    (connection.client_state, connection.client_state_basis) =
-                        (seen.client_state, seen.client_state_basis);
-                }
-                Side::Server => {
-                    (connection.server_state, connection.server_state_basis) =
-                        (seen.server_state, seen.server_state_basis);
-                }
+                Side::Client => (connection.client_state, connection.client_state_basis) = known,
+                Side::Server => (connection.server_state, connection.server_state_basis) = known,
             }
             let is_about = |finding: Finding, of: Side| finding == Finding::StateDisagreement && of == side;
             connection.findings.retain(|found| !is_about(found.finding, found.side));
-            let found = seen.findings.iter().filter(|found| is_about(found.finding, found.side)).cloned();
+            let found = seen.findings.iter().filter(|found| is_about(found.finding, turn.of(found.side))).cloned();
             connection.findings.extend(found.map(|mut found| {
+                found.side = side;
                 found.frame = found.frame.and_then(|frame| frames.get(&frame).copied());
                 found
             }));
         }
     }
 
-    /// Which connection of this story each one of `there` is.
-    fn counterparts(&self, there: &Story) -> HashMap<ConnectionId, ConnectionId> {
+    /// Which connection of this story each one of `there` is, and which way round.
+    fn counterparts(&self, there: &Story) -> HashMap<ConnectionId, (ConnectionId, Turn)> {
         let mut left: Vec<_> = self.connections.iter().collect();
         let mut found = HashMap::new();
-        for seen in &there.connections {
-            let is_it = |ends: [std::net::SocketAddr; 2]| ends == [seen.client, seen.server];
-            if let Some(place) = left.iter().position(|here| is_it([here.client, here.server])) {
-                found.insert(seen.id, left.remove(place).id);
+        for turn in [Turn::Same, Turn::Round] {
+            for seen in &there.connections {
+                let ends = match turn {
+                    Turn::Same => [seen.client, seen.server],
+                    // Where both opened at once, each end's own SYN came first there.
+                    Turn::Round => [seen.server, seen.client],
+                };
+                let is_it = |here: &&Connection| ends == [here.client, here.server];
+                if !found.contains_key(&seen.id)
+                    && let Some(place) = left.iter().position(is_it)
+                {
+                    found.insert(seen.id, (left.remove(place).id, turn));
+                }
             }
         }
         found
@@ -123,5 +135,21 @@ impl Story {
         // Some were born in another story: these have no ids by which a stream could name them.
         self.births.clear();
         number_by_place(&mut self.events, |id| numbers.get(&id).copied());
+    }
+}
+
+/// Whether the client of one story is the client of the other.
+#[derive(Clone, Copy)]
+enum Turn {
+    Same,
+    Round,
+}
+
+impl Turn {
+    fn of(self, side: Side) -> Side {
+        match self {
+            Self::Same => side,
+            Self::Round => side.peer(),
+        }
     }
 }

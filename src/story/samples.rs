@@ -138,9 +138,14 @@ impl Timeline {
     fn end_spoken_of(&mut self, event: &KernelEvent) -> Option<(ConnectionId, Side)> {
         if opens(event) {
             // One that had the same 4-tuple before is over.
-            let (first, id) = self.ends.since(Some(event.local), event.peer, event.at.after(Span(-AHEAD.0)))?;
-            let is_near = first.is_none_or(|first| first.since(event.at) <= LONGEST_EARLY);
-            return is_near.then_some((id, Side::Client));
+            let own = self.ends.since(Some(event.local), event.peer, event.at.after(Span(-AHEAD.0)));
+            let is_near = |first: Option<Timestamp>| first.is_none_or(|first| first.since(event.at) <= LONGEST_EARLY);
+            // Where both ends open at once, the connection is the one whose SYN came first (RFC 9293 section 3.5).
+            let mut crossed =
+                || self.ends.since(Some(event.peer), event.local, event.at.after(Span(-LONGEST_CROSSED.0)));
+            let found = own.map(|found| (found, Side::Client)).or_else(|| crossed().map(|found| (found, Side::Server)));
+            let ((first, id), side) = found?;
+            return is_near(first).then_some((id, side));
         }
         self.end_of(event.local, event.peer, event.at.after(AHEAD))
     }
@@ -290,6 +295,8 @@ fn why_of(reason: &ResetReason) -> Option<Why> {
     })
 }
 
+/// How long after its peer's SYN an end may open the same connection by a SYN of its own.
+const LONGEST_CROSSED: Span = Span::from_millis(1000);
 /// How much earlier than the segment that it sends, or the state that it enters, the kernel may be told to have done so: clocks have errors.
 const AHEAD: Span = Span::from_millis(1);
 /// How long a segment may take from the kernel's word for it to the capture.

@@ -22,7 +22,7 @@ use nix::unistd::geteuid;
 
 use super::expected::Expected;
 use super::files::{LEAST_FILES, may_open};
-use super::{Failure, Outcome, complain, look, memory};
+use super::{Failure, Outcome, complain, kernel_trace, look, memory};
 use crate::calls::traced::{Inherited, Program, Tracer};
 use crate::calls::{Call, Threads};
 use crate::capture::{self, Replay, Writer};
@@ -55,7 +55,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let signals = watching::Signals::catch(&plan)?;
 
     // In a namespace of its own the process may not.
-    let tracepoints = witnesses::trace();
+    let tracepoints = kernel_trace::open();
     if options.isolated {
         lab::enter_namespace(None).map_err(|error| {
             Failure::new(format!("run --isolated: {error}; run it with sudo, or leave --isolated out"))

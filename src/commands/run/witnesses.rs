@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-use nix::unistd::geteuid;
-
 use super::backend::Backend;
 use super::delayed::{Delayed, Kept};
 use super::ours::{Ours, is_wanted, own_frames};
@@ -15,8 +13,7 @@ use super::watching::Keeps;
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
-use crate::commands::files::{LEAST_FILES, may_open};
-use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, Untraced, now};
+use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, now};
 use crate::lab;
 use crate::report::KernelTrace;
 use crate::story::Point;
@@ -63,22 +60,6 @@ struct KeptEvents {
     /// How many more were told and not kept.
     told: u64,
     left_out: u64,
-}
-
-/// Opens the kernel's trace where that is permitted; who is not root is not told that it is not.
-pub(super) fn trace() -> Result<Tracepoints, Option<String>> {
-    // A descriptor for each tracepoint and processor; where that is too much, opening says so.
-    _ = may_open(LEAST_FILES + Tracepoints::descriptors());
-    let why = match Tracepoints::open() {
-        Ok(tracepoints) => return Ok(tracepoints),
-        Err(_) if !geteuid().is_root() => return Err(None),
-        Err(Untraced::Forbidden) => {
-            "perf_event_open is forbidden here (a container without CAP_PERFMON or tracefs)".to_owned()
-        }
-        Err(Untraced::Absent) => "this kernel has no tracepoint sock:inet_sock_set_state".to_owned(),
-        Err(Untraced::Other(why)) => why,
-    };
-    Err(Some(format!("the kernel's trace is not read: {why}; states are told by segments, TCP_INFO and sock_diag")))
 }
 
 impl Witnesses {
