@@ -122,6 +122,10 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     });
     witnesses.finish();
     let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
+    if let Some(dropped) = witnesses.dropped().filter(|dropped| options.follow && *dropped > 0) {
+        notices
+            .push(format!("{dropped} frames were dropped by the kernel's capture buffer: segments are missing above"));
+    }
     let (calls, lost_records) = (tracer.calls(), tracer.lost());
     drop(tracer);
     if lost_records > 0 {
