@@ -152,6 +152,30 @@ fn a_mistake_is_told_with_its_place_and_the_way_out() {
     }
 }
 
+/// The page of a scenario and that of the capture that it leaves say the same of what seems wrong.
+#[test]
+fn what_seems_wrong_stands_on_the_page_of_a_scenario() {
+    let folder = std::env::temp_dir().join(format!("tcpflow-lab-{}-diagnoses", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let capture = folder.join("nagle.pcapng");
+    let program = || Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+    let look = ["--color", "never", "--width", "100"];
+    let (code, played, errors) = told(program().args(["demo", "nagle", "--save"]).arg(&capture).args(look));
+    assert_eq!(code, Some(0), "{errors}");
+    let (_, page, _) = told(program().args(["analyze", "-t", "--checksums", "ignore"]).arg(&capture).args(look));
+    let found = |text: &str| -> Vec<String> {
+        let lines = text.lines().skip_while(|line| !line.starts_with("fault "));
+        lines.take_while(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    let [on_page, here] = [found(&page), found(&played)];
+    assert_eq!(on_page, here);
+    assert!(
+        here.iter().any(|line| line.contains("The octets of a send() waited for ") && line.contains(" ms: ")),
+        "{played}"
+    );
+    fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn an_expectation_that_is_not_met_and_a_script_that_is_stuck_are_failures() {
     let program = program();

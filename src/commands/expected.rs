@@ -67,7 +67,7 @@ impl Expected {
     }
 }
 
-/// Writes what seems wrong, and what was expected; nothing where nothing was.
+/// Writes what seems wrong, and what was expected; nothing where nothing was. Lines of a stream have their totals between the two.
 ///
 /// # Errors
 /// Those of the output.
@@ -80,7 +80,7 @@ pub(super) fn tell(
     named: Named,
 ) -> io::Result<()> {
     let found = story.diagnoses();
-    if judged.is_empty() && found.is_empty() {
+    if judged.is_empty() && found.is_empty() && (format, named) != (Format::Jsonl, Named::ByBirth) {
         return Ok(());
     }
     match format {
@@ -91,9 +91,10 @@ pub(super) fn tell(
         }
         Format::Jsonl => {
             let mut lines = Jsonl::new(out);
-            // A whole story has written them before its totals.
+            // A whole story has written these.
             if named == Named::ByBirth {
                 lines.diagnoses(story, &found, named)?;
+                lines.totals(&story.totals)?;
             }
             lines.assertions(story, judged, named)?;
             lines.flush()

@@ -195,13 +195,13 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Ends it: what the connections turned out to be, and the counts.
+    /// Ends it: what the connections turned out to be; in text, the counts too, which come last of lines.
     pub(super) fn end(&mut self, story: &Story) -> io::Result<()> {
         match self {
             Self::Rows(rows) => rows.end(story),
             Self::Lines(lines) => {
                 story.connections.iter().try_for_each(|connection| lines.jsonl().connection(connection))?;
-                lines.jsonl().totals(&story.totals)
+                lines.jsonl().flush()
             }
         }
     }

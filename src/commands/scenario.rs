@@ -19,7 +19,7 @@ use crate::calls::Kept;
 use crate::capture::{Successor, Writer};
 use crate::cli::{Demo, Format, Language, Look};
 use crate::lab::{self, CATALOG, Check, Definition, ECHO, Entry, LabError, Trial, Words};
-use crate::report::{self, Jsonl, Style};
+use crate::report::{self, Found, Jsonl, Style};
 use crate::script::LinkAct;
 use crate::story::Story;
 
@@ -127,6 +127,7 @@ fn text(
         writeln!(out)?;
         report::timeline::go_on(out, story, style, 0)?;
         writeln!(out)?;
+        report::diagnoses(out, story, &story.diagnoses(), Found::default(), style)?;
     }
     for check in checks {
         let mark = match (check.holds(), style.charset) {

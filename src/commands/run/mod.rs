@@ -272,9 +272,10 @@ fn end(
         }
         Format::Jsonl => {
             let mut lines = Jsonl::new(out);
-            // A whole story has written them before its totals.
+            // A whole story has written these.
             if named == Named::ByBirth {
                 lines.diagnoses(story, &found, named)?;
+                lines.totals(&story.totals)?;
             }
             lines.assertions(story, judged, named)?;
             lines.run(summary)

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::amount::Amount;
 use crate::calls::Errno;
 use crate::story::Mistake;
 
@@ -118,16 +119,19 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         )
         .into(),
         Mistake::ZeroWindowStall { lasted, opened: true } => format!(
-            "The peer had to wait for {lasted}: the receive buffer was full, and the program did not call recv()."
+            "The peer had to wait for {}: the receive buffer was full, and the program did not call recv().",
+            Amount(lasted)
         )
         .into(),
         Mistake::ZeroWindowStall { lasted, opened: false } => format!(
-            "The peer waits since {lasted}: the receive buffer is full, and the program does not call recv()."
+            "The peer has waited for {}: the receive buffer is full, and the program does not call recv().",
+            Amount(lasted)
         )
         .into(),
         Mistake::NagleDelayedAck { waited } => format!(
-            "The octets of a send() waited for {waited}: Nagle's algorithm holds a small segment back until the one \
-             before is acknowledged, and the peer delays that acknowledgement. Send both with one call, or set TCP_NODELAY."
+            "The octets of a send() waited for {}: Nagle's algorithm holds a small segment back until the one \
+             before is acknowledged, and the peer delays that acknowledgement. Send both with one call, or set TCP_NODELAY.",
+            Amount(waited)
         )
         .into(),
         Mistake::SendsMerged { sends } => {
