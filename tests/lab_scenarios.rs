@@ -9,6 +9,8 @@ mod users;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use process::Process;
@@ -260,9 +262,13 @@ fn ctrl_c_leaves_nothing_behind() {
     let (status, errors) = process.wait();
     assert_eq!(status.code(), Some(2), "{errors}");
     assert!(errors.contains("interrupted"), "{errors}");
-    for actor in actors {
-        assert!(!Path::new(&format!("/proc/{actor}")).exists(), "an actor is left");
+    // Killed as it ends, they take a moment to go.
+    let is_left = |actor: &u32| Path::new(&format!("/proc/{actor}")).exists();
+    let patience = Instant::now() + Duration::from_secs(5);
+    while actors.iter().any(is_left) && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(10));
     }
+    assert!(!actors.iter().any(is_left), "an actor is left");
 }
 
 /// A mark in the environment of processes, by which they and those that they start are found.
