@@ -305,7 +305,7 @@ fn ctrl_c_at_any_moment_leaves_nothing_behind_and_says_one_line() {
         let name = ["fin-lost", "slow-start", "three-clients", "inherited", "syn-flood"][round as usize % 5];
         let process = Process::start(mark.demo(&program, &[name, "--checks"]).stdout(Stdio::null()));
         // The moments are spread over a run; nothing is waited for.
-        std::thread::sleep(std::time::Duration::from_millis(round * 37 % 400));
+        thread::sleep(Duration::from_millis(round * 37 % 400));
         process.signal(Signal::SIGINT);
         let (status, errors) = process.wait();
         assert!(errors.lines().count() <= 1, "{name}: {errors}");
