@@ -31,6 +31,9 @@ pub(super) struct Recorded {
     pub(super) ends: HashMap<KernelSocket, [SocketAddr; 2]>,
     /// The threads that are recorded, and the sockets that they began to connect, as far as the records have been read.
     pub(super) threads: HashSet<Tid>,
+    /// Those of them that have ended, in the last reading and in this one: changes of state are read first, so that what they did to the
+    /// last comes in the next reading.
+    over: [HashSet<Tid>; 2],
     begun: HashSet<KernelSocket>,
     pub(super) lost: u64,
     pub(super) named: u64,
@@ -118,6 +121,7 @@ impl Recorded {
             connecting: HashMap::new(),
             ends: HashMap::new(),
             threads: HashSet::new(),
+            over: Default::default(),
             begun: HashSet::new(),
             lost: 0,
             named: 0,
@@ -142,6 +146,7 @@ impl Recorded {
             self.queue.push_back(Queued { at: last, what: What::Gap, looks: Vec::new() });
         }
         records.sort_by_key(|record| record.at);
+        self.over.swap(0, 1);
         for record in records {
             if !self.is_of_interest(&record) {
                 continue;
@@ -150,15 +155,24 @@ impl Recorded {
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
         }
         self.queue.make_contiguous().sort_by_key(|queued| queued.at);
+        for tid in self.over[0].drain() {
+            self.threads.remove(&tid);
+        }
+    }
+
+    /// Takes in that a thread is recorded.
+    fn begins(&mut self, tid: Tid) {
+        self.threads.insert(tid);
+        self.over.iter_mut().for_each(|over| _ = over.remove(&tid));
     }
 
     /// Whether a record is about the watched programs: changes of state are recorded of the whole host.
     fn is_of_interest(&mut self, record: &ProgramRecord) -> bool {
         match &record.what {
-            ProgramAct::Forked { tid, .. } if self.threads.contains(&record.tid) => _ = self.threads.insert(*tid),
-            ProgramAct::Ended => _ = self.threads.remove(&record.tid),
+            ProgramAct::Forked { tid, .. } if self.threads.contains(&record.tid) => self.begins(*tid),
+            ProgramAct::Ended => _ = self.over[1].insert(record.tid),
             // Whichever thread executes a program has the number of the process then.
-            ProgramAct::Named { executes: true, .. } => _ = self.threads.insert(record.tid),
+            ProgramAct::Named { executes: true, .. } => self.begins(record.tid),
             ProgramAct::State(said) => {
                 let own = nix::unistd::gettid().as_raw();
                 let is_theirs = self.threads.contains(&record.tid) || record.tid == own;

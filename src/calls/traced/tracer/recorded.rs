@@ -431,7 +431,7 @@ impl Tracer<'_> {
     fn ends_at_close(&self, pid: Tid, by: Tid, fd: i32) -> Option<[SocketAddr; 2]> {
         let Backend::Recorded(recorded) = &self.backend else { return None };
         let files = self.tracees.get(&by).map(|tracee| tracee.files);
-        let mut closing: Option<Tid> = None;
+        let mut closing: Option<(Tid, bool)> = None;
         for queued in &recorded.queue {
             let What::Record(record) = &queued.what else { continue };
             match (&record.what, closing) {
@@ -440,17 +440,22 @@ impl Tracer<'_> {
                 {
                     let same = self.tracees.get(&record.tid).map(|tracee| tracee.files) == files;
                     if record.pid == pid || same {
-                        closing = Some(record.tid);
+                        closing = Some((record.tid, *nr as i64 == libc::SYS_close));
                     }
                 }
-                (ProgramAct::State(said), Some(tid)) if record.tid == tid => {
+                (ProgramAct::State(said), Some((tid, _))) if record.tid == tid => {
                     let KernelAct::State { from, .. } = said.what else { continue };
                     if matches!(from, State::Established | State::CloseWait | State::SynReceived) {
                         return Some([said.local, said.peer]);
                     }
                 }
-                // It changed nothing: the peer had reset the connection, or there are copies.
-                (ProgramAct::Returned { .. }, Some(tid)) if record.tid == tid => closing = None,
+                // It changed nothing: the peer had reset the connection, or there are copies. After a close the number is another socket's.
+                (ProgramAct::Returned { .. }, Some((tid, gives_up))) if record.tid == tid => {
+                    if gives_up {
+                        return None;
+                    }
+                    closing = None;
+                }
                 _ => {}
             }
         }
