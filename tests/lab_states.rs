@@ -1,5 +1,5 @@
-//! Every scenario as root, against the kernel's own trace: both ends go through each state of which it has a record, in that order, and
-//! through hardly any of which it has none.
+//! Every scenario as root, against the kernel's own trace: both ends go through the states that the kernel had, and no others but those
+//! of which it wrote no record, as the program says.
 
 mod executable;
 mod users;
@@ -12,16 +12,11 @@ use std::thread;
 use serde_json::Value;
 use tcpflow::lab::{CATALOG, Entry};
 use tcpflow::script::{Line, What};
-use users::{Program, Who};
+use users::{Program, Who, may_read_the_trace};
 
 #[test]
 fn both_ends_have_the_states_that_the_kernel_had() {
-    if !Who::Root.is_playable() {
-        eprintln!("NOT CHECKED here: only root may read the kernel's trace");
-        return;
-    }
-    if !TRACEFS.iter().any(|tracefs| Path::new(&format!("{tracefs}/events/sock/inet_sock_set_state")).exists()) {
-        eprintln!("NOT CHECKED here: this kernel has no tracepoint sock:inet_sock_set_state, or no tracefs is mounted");
+    if !may_read_the_trace() {
         return;
     }
     let program = Program::within_reach(Path::new(env!("CARGO_BIN_EXE_tcpflow")));
@@ -40,7 +35,6 @@ fn both_ends_have_the_states_that_the_kernel_had() {
     let Counts { scenarios, ends, changes, unrecorded, .. } = counts;
     eprintln!("{scenarios} scenarios, {ends} ends, {changes} changes of state, and {unrecorded} without a record");
     assert_eq!(counts.different, [""; 0]);
-    assert!(unrecorded * 20 <= changes, "{counts:?}");
     assert!(counts.scenarios >= 85 && counts.ends >= 150 && counts.changes >= 700, "{counts:?}");
 }
 
@@ -76,8 +70,12 @@ impl Counts {
             return counts;
         }
         counts.scenarios = 1;
+        // What the kernel wrote no record of is told.
+        let is_of_trace = |line: &&str| line.contains(" of the kernel's trace ") && line.contains(" lost,");
+        let number = |line: &str| line.split_whitespace().find_map(|word| word.parse::<usize>().ok());
+        let lost = told.lines().find(is_of_trace).and_then(number).unwrap_or(0);
         // Whether it went as it says is another test's.
-        if !told.is_empty() || !matches!(output.status.code(), Some(0 | 1)) {
+        if told.lines().any(|line| !is_of_trace(&line)) || !matches!(output.status.code(), Some(0 | 1)) {
             counts.different.push(format!("{name}: {told}"));
         }
         let out = String::from_utf8(output.stdout).unwrap();
@@ -111,12 +109,13 @@ impl Counts {
                 states.dedup();
                 let is_small = |step: &&&Value| step["to"] == "TIME-WAIT" || step["to"] == "CLOSED";
                 let unconfirmed = steps.iter().filter(|step| !is_small(step) && !has_kernel(step)).count();
-                // The kernel counts a change that comes about in a timer's interrupt, and now and then hands on no record of it.
                 let mut left = states.iter();
                 let is_part = kernel.iter().all(|state| left.any(|told| told == state));
                 let unrecorded = states.len().saturating_sub(kernel.len());
                 counts.unrecorded += unrecorded;
-                if !is_part || unconfirmed > unrecorded {
+                // What a socket did of whose beginning there is no record is nobody's.
+                let is_explained = if kernel.is_empty() { lost > 0 } else { unrecorded <= lost };
+                if !is_part || unconfirmed > unrecorded || unrecorded > 0 && !is_explained {
                     counts.different.push(format!(
                         "{name}, {side} of {}: {states:?}, {unconfirmed} unconfirmed; the kernel {kernel:?}",
                         connection["id"]
@@ -128,5 +127,4 @@ impl Counts {
     }
 }
 
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const SIDE_BY_SIDE: usize = 4;

@@ -8,6 +8,7 @@ use super::LabError;
 use super::addresses::plain;
 use crate::capture::OwnedFrame;
 use crate::kernel::{KernelAct, KernelEvent, KernelSocket, Trace, Tracepoints};
+use crate::report::lost_events;
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::{Decoder, Flags};
@@ -62,9 +63,7 @@ impl Traced {
             (0, open) => Some(format!(
                 "what the kernel's trace says of {open} sockets is left out: other programs have sockets with the same addresses and ports"
             )),
-            (lost, _) => Some(format!(
-                "{lost} events of the kernel's trace were lost, of whatever connections: a transition without [k] need not be wrong"
-            )),
+            (lost, _) => Some(lost_events(lost)),
         }
     }
 }

@@ -28,6 +28,14 @@ pub struct RunSummary {
     pub kernel_trace: Option<KernelTrace>,
 }
 
+/// That events of the kernel's trace are missing: the buffers were full, or the kernel wrote no record.
+pub fn lost_events(lost: u64) -> String {
+    let (events, were) = if lost == 1 { ("event", "was") } else { ("events", "were") };
+    format!(
+        "{lost} {events} of the kernel's trace {were} lost, of whatever connections: a transition without [k] need not be wrong"
+    )
+}
+
 /// What was read of the kernel's trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelTrace {

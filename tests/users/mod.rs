@@ -91,3 +91,17 @@ static COPIES: AtomicU32 = AtomicU32::new(0);
 
 /// The user and group `nobody`.
 pub(crate) const NOBODY: u32 = 65534;
+
+/// Whether the kernel's trace of states may be read here; says why where it may not.
+#[allow(dead_code, reason = "not every test reads it")]
+pub(crate) fn may_read_the_trace() -> bool {
+    let is_there = |tracefs: &&str| Path::new(tracefs).join("events/sock/inet_sock_set_state").exists();
+    if !Who::Root.is_playable() {
+        eprintln!("NOT CHECKED here: only root may read the kernel's trace");
+    } else if !["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].iter().any(is_there) {
+        eprintln!("NOT CHECKED here: this kernel has no tracepoint sock:inet_sock_set_state, or no tracefs is mounted");
+    } else {
+        return true;
+    }
+    false
+}

@@ -15,7 +15,7 @@ use crate::capture::{
 };
 use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, now};
 use crate::lab;
-use crate::report::KernelTrace;
+use crate::report::{KernelTrace, lost_events};
 use crate::story::Point;
 use crate::tcp::State;
 use crate::time::Timestamp;
@@ -227,9 +227,7 @@ impl Witnesses {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         events.retain(|event| ours.has_socket(event.local, event.peer));
         if lost > 0 {
-            self.notices.push(format!(
-                "{lost} events of the kernel's trace were lost, of whatever connections: a transition without [k] need not be wrong"
-            ));
+            self.notices.push(lost_events(lost));
         }
         if left_out > 0 {
             self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));
