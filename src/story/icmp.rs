@@ -42,9 +42,7 @@ impl PerConnection {
         let found = if is_it(&last) { Some(last) } else { own.find(is_it) };
         Some(found.unwrap_or(last).0)
     }
-}
 
-impl PerConnection {
     /// Names the ICMP error that made an end give up its SYN, where a witness alone says that it did.
     pub(super) fn give_up_by_icmp(&self, events: &mut Events, side: Side, event: EventId) {
         let Some(heard) = self.ends[side as usize].heard.filter(|heard| is_fatal(heard.error.kind)) else { return };
