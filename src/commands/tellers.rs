@@ -234,6 +234,10 @@ impl<'a> Queue<'a> {
         write(row)?;
         match order {
             None => put(head, row, out),
+            Some(order) if order.is_due(id) => {
+                put(head, row, out)?;
+                order.pass(id, |row| put(head, &row, out))
+            }
             Some(order) => order.put(id, row.as_slice().into(), |row: Box<[u8]>| put(head, &row, out)),
         }
     }

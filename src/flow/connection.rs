@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use super::{Breakdown, Closer, ConnState, ConnectionId, Ending, Problem, Side, Verdict};
+use super::{Breakdown, Closer, ConnState, ConnectionId, Ending, Letters, Problem, Side, Verdict};
 use crate::kernel::Witness;
 use crate::tcp::{Basis, Finding, State};
 use crate::time::{Span, Timestamp};
@@ -33,7 +33,7 @@ pub struct Connection {
     /// Zeek's connection state.
     pub conn_state: ConnState,
     /// Zeek's history.
-    pub history: String,
+    pub history: Letters,
     /// From the SYN to the ACK that ends the handshake (Wireshark's `tcp.analysis.initial_rtt`).
     pub initial_rtt: Option<Span>,
     /// The client's state as of the last segment.

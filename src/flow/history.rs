@@ -1,5 +1,7 @@
 //! Zeek's words for a connection: its `conn_state` and its `history`.
 
+use std::fmt;
+
 use super::{ConnState, Side};
 use crate::tcp::{Direction, Finding, FindingSet};
 use crate::wire::{Flags, Segment, Seq};
@@ -11,12 +13,21 @@ use crate::wire::{Flags, Segment, Seq};
 /// `c` (bad checksum), `g` (gap), `t` (sent again) and `w` (zero window) the 1st, 10th, 100th time and so on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct History {
-    /// Five bits a letter, the first one lowest: its number in [`LETTERS`], and above that whether it is of [`Direction::Second`].
-    letters: [u32; WORDS],
+    /// The words of its [`Letters`], upper case those of [`Direction::First`].
+    words: [u32; WORDS],
     /// The sequence number of the last RST.
     last_reset: u32,
+    /// How many letters there are.
     len: u8,
     ends: [End; 2],
+}
+
+/// The letters of a history, upper case those of the end that is taken for the originator.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Letters {
+    /// Five bits a letter, the first one lowest: its number in [`LETTERS`], and above that whether the other end sent it.
+    words: [u32; WORDS],
+    len: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,31 +94,19 @@ impl History {
 
     /// Whether the end of this direction has sent a SYN without ACK.
     pub(super) fn has_asked(&self, direction: Direction) -> bool {
-        self.letters().any(|letter| letter == (b's', direction))
+        self.letters(Direction::First).iter().any(|letter| letter == (b's', direction))
     }
 
-    fn letters(&self) -> impl Iterator<Item = (u8, Direction)> + '_ {
-        let words = self.letters.iter().flat_map(|word| (0..LETTERS_A_WORD).map(move |at| word >> (at * BITS)));
-        words.take(self.len.into()).map(letter)
-    }
-
-    /// The letters, those of the end whose direction is `originator` in upper case; `^` leads when the responder was seen first.
-    pub(super) fn text(&self, originator: Direction) -> String {
-        let mut text = [0; LETTERS_A_WORD * WORDS + 1];
-        let mut len = 0;
-        if self.letters().next() == Some((b'h', originator.reverse())) {
-            (text[0], len) = (b'^', 1);
-        }
-        let end = len + usize::from(self.len);
-        for (places, word) in text[len..end].chunks_mut(LETTERS_A_WORD).zip(self.letters) {
-            let mut packed = word;
-            for place in places {
-                let (letter, from) = letter(packed);
-                *place = if from == originator { letter.to_ascii_uppercase() } else { letter };
-                packed >>= BITS;
+    /// The letters, those of the end whose direction is `originator` in upper case.
+    pub(super) fn letters(&self, originator: Direction) -> Letters {
+        let Self { mut words, len, .. } = *self;
+        if originator == Direction::Second {
+            for (at, word) in words.iter_mut().enumerate() {
+                let kept = usize::from(len).saturating_sub(at * LETTERS_A_WORD).min(LETTERS_A_WORD);
+                *word ^= SECONDS & !(u32::MAX << (kept * BITS));
             }
         }
-        str::from_utf8(&text[..end]).unwrap_or_default().to_owned()
+        Letters { words, len }
     }
 
     /// The state of the whole, the end whose direction is `originator` having opened it.
@@ -292,12 +291,71 @@ impl History {
     }
 
     fn push(&mut self, direction: Direction, letter: u8) {
-        let at = usize::from(self.len);
-        let Some(word) = self.letters.get_mut(at / LETTERS_A_WORD) else { return };
-        let number = LETTERS.iter().position(|known| *known == letter).unwrap_or(0) as u32;
-        let second = if direction == Direction::Second { SECOND } else { 0 };
-        *word |= (number | second) << (at % LETTERS_A_WORD * BITS);
-        self.len += 1;
+        push(&mut self.words, &mut self.len, direction, letter);
+    }
+}
+
+impl Letters {
+    fn iter(&self) -> impl Iterator<Item = (u8, Direction)> + '_ {
+        let words = self.words.iter().flat_map(|word| (0..LETTERS_A_WORD).map(move |at| word >> (at * BITS)));
+        words.take(self.len.into()).map(letter)
+    }
+
+    /// As Zeek writes them, in ASCII: `^` leads when the responder was seen first.
+    pub fn write<'a>(&self, room: &'a mut [u8; Self::LONGEST]) -> &'a [u8] {
+        let mut len = 0;
+        if self.iter().next() == Some((b'h', Direction::Second)) {
+            (room[0], len) = (b'^', 1);
+        }
+        let end = len + usize::from(self.len);
+        for (places, word) in room[len..end].chunks_mut(LETTERS_A_WORD).zip(self.words) {
+            let mut packed = word;
+            for place in places {
+                let (letter, from) = letter(packed);
+                *place = if from == Direction::First { letter.to_ascii_uppercase() } else { letter };
+                packed >>= BITS;
+            }
+        }
+        &room[..end]
+    }
+
+    /// How many octets they take at most.
+    pub const LONGEST: usize = LETTERS_A_WORD * WORDS + 1;
+}
+
+impl fmt::Display for Letters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(self.write(&mut [0; Self::LONGEST])).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Letters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// The letters of a history as Zeek writes it; others than Zeek's are left out.
+impl From<&str> for Letters {
+    fn from(text: &str) -> Self {
+        let mut letters = Self::default();
+        for octet in text.bytes().filter(|octet| LETTERS.contains(&octet.to_ascii_lowercase())) {
+            let from = if octet.is_ascii_uppercase() { Direction::First } else { Direction::Second };
+            push(&mut letters.words, &mut letters.len, from, octet.to_ascii_lowercase());
+        }
+        letters
+    }
+}
+
+impl PartialEq<str> for Letters {
+    fn eq(&self, text: &str) -> bool {
+        self.write(&mut [0; Self::LONGEST]) == text.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Letters {
+    fn eq(&self, text: &&str) -> bool {
+        self == *text
     }
 }
 
@@ -319,6 +377,16 @@ fn tenfold(count: &mut u16) -> bool {
     matches!(*count, 1 | 10 | 100 | 1_000 | 10_000)
 }
 
+/// Adds a letter, if there is room for it.
+fn push(words: &mut [u32; WORDS], len: &mut u8, direction: Direction, letter: u8) {
+    let at = usize::from(*len);
+    let Some(word) = words.get_mut(at / LETTERS_A_WORD) else { return };
+    let number = LETTERS.iter().position(|known| *known == letter).unwrap_or(0) as u32;
+    let second = if direction == Direction::Second { SECOND } else { 0 };
+    *word |= (number | second) << (at % LETTERS_A_WORD * BITS);
+    *len += 1;
+}
+
 /// A letter, and whose it is, in the lowest bits.
 #[inline]
 fn letter(packed: u32) -> (u8, Direction) {
@@ -336,3 +404,5 @@ const LETTERS_A_WORD: usize = 32 / BITS;
 const WORDS: usize = 4;
 /// Marks a letter of [`Direction::Second`].
 const SECOND: u32 = 0x10;
+/// Marks all letters of a word.
+const SECONDS: u32 = SECOND * 0x0210_8421;

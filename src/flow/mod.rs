@@ -32,6 +32,7 @@ pub use connection::{
 };
 pub use ended::Ended;
 pub use ending::{Closer, ConnState, Ending};
+pub use history::Letters;
 pub use limits::{Limits, Tally};
 pub use problem::{Problem, ProblemKind};
 pub use range::Range;

@@ -388,7 +388,7 @@ impl<K: Key> Record<K> {
             last_frame: self.first_frame + u64::from(self.frames),
             completeness: self.completeness,
             conn_state: self.history.conn_state(client, octets),
-            history: self.history.text(client),
+            history: self.history.letters(client),
             initial_rtt: self.conversation.initial_rtt(),
             client_state: states[0],
             server_state: states[1],
@@ -812,7 +812,7 @@ impl<K: Key> Record<K> {
             pause,
             spoke: self.spoke,
             id_before,
-            has_asked: self.history.has_asked(direction),
+            has_asked: self.conversation.stream(direction).syns() != 1 && self.history.has_asked(direction),
             rtt: self.conversation.initial_rtt(),
         };
         self.watch = trouble.symptoms.get_or_insert_default().note(&seen);

@@ -286,7 +286,7 @@ impl Teller {
             last_frame: self.frame,
             completeness: 31,
             conn_state: ConnState::Sf,
-            history: "ShADadFf".to_owned(),
+            history: "ShADadFf".into(),
             initial_rtt: Some(Span(41_000)),
             client_state_basis: Some(Basis::Sent),
             server_state_basis: None,

@@ -147,7 +147,7 @@ impl<'a> Ordered<'a> {
 pub fn cost(connection: &Connection) -> usize {
     let findings = connection.findings.len() * (size_of::<FindingAt>() + ALLOCATION);
     let breakdown = connection.breakdown.as_ref().map_or(0, |_| size_of::<Breakdown>() + ALLOCATION);
-    2 * size_of::<Connection>() + connection.history.len() + findings + breakdown
+    2 * size_of::<Connection>() + findings + breakdown
 }
 
 /// What an allocation takes besides what it holds.
@@ -253,28 +253,45 @@ impl<T> ByNumber<T> {
     /// # Errors
     /// The first error of `hand_on`.
     pub fn put<E>(&mut self, id: ConnectionId, told: T, mut hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
-        if id.0 <= self.next {
-            self.next = self.next.max(id.0 + 1);
+        if self.is_due(id) {
             hand_on(told)?;
-        } else {
-            let shelf = self.waiting.entry(id.0 / SHELF).or_insert_with(|| Box::new(std::array::from_fn(|_| None)));
-            self.octets += (self.weigh)(&told);
-            match shelf[(id.0 % SHELF) as usize].replace(told) {
-                Some(before) => {
-                    self.octets -= (self.weigh)(&before);
-                    hand_on(before)?;
-                }
-                None => self.held += 1,
-            }
-            if self.held <= self.most && self.octets <= self.room {
-                return Ok(());
-            }
-            while self.held > self.most || self.octets > self.room {
-                let Some((shelf, place)) = self.first() else { return Ok(()) };
-                self.next = shelf * SHELF + place + 1;
-                self.take(shelf, place).map_or(Ok(()), &mut hand_on)?;
-            }
+            return self.pass(id, hand_on);
         }
+        let shelf = self.waiting.entry(id.0 / SHELF).or_insert_with(|| Box::new(std::array::from_fn(|_| None)));
+        self.octets += (self.weigh)(&told);
+        match shelf[(id.0 % SHELF) as usize].replace(told) {
+            Some(before) => {
+                self.octets -= (self.weigh)(&before);
+                hand_on(before)?;
+            }
+            None => self.held += 1,
+        }
+        if self.held <= self.most && self.octets <= self.room {
+            return Ok(());
+        }
+        while self.held > self.most || self.octets > self.room {
+            let Some((shelf, place)) = self.first() else { return Ok(()) };
+            self.next = shelf * SHELF + place + 1;
+            self.take(shelf, place).map_or(Ok(()), &mut hand_on)?;
+        }
+        self.hand_on_due(hand_on)
+    }
+
+    /// Whether what is told of the connection `id` need not wait.
+    pub fn is_due(&self, id: ConnectionId) -> bool {
+        id.0 <= self.next
+    }
+
+    /// Takes in that the connection `id`, which [is due](Self::is_due), is told, and hands on what waited for it.
+    ///
+    /// # Errors
+    /// The first error of `hand_on`.
+    pub fn pass<E>(&mut self, id: ConnectionId, hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
+        self.next = self.next.max(id.0 + 1);
+        self.hand_on_due(hand_on)
+    }
+
+    fn hand_on_due<E>(&mut self, mut hand_on: impl FnMut(T) -> Result<(), E>) -> Result<(), E> {
         while self.held > 0
             && let Some(told) = self.take(self.next / SHELF, self.next % SHELF)
         {

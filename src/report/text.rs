@@ -217,7 +217,10 @@ pub(super) fn head(text: &str, columns: usize) -> (&str, usize) {
 /// Columns that `text`, escaped already, takes.
 pub(super) fn width(text: &str) -> usize {
     // Escaped, all of ASCII that is left takes one column.
-    if text.is_ascii() {
+    let (eights, rest) = text.as_bytes().as_chunks::<8>();
+    let all = eights.iter().fold(0, |so_far, eight| so_far | u64::from_ne_bytes(*eight));
+    let last = rest.iter().fold(0, |so_far, octet| so_far | octet);
+    if (all | u64::from(last)) & 0x8080_8080_8080_8080 == 0 {
         text.len()
     } else if text.chars().all(is_simple) {
         text.chars().count()

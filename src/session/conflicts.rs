@@ -83,6 +83,11 @@ impl Conflicts {
         });
     }
 
+    /// Whether nothing is kept and nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.found.is_empty()
+    }
+
     /// Takes what was found of a connection that is over: what it sent is not compared any more.
     pub(super) fn take(&mut self, id: ConnectionId) -> Option<Found> {
         for side in [Side::Client, Side::Server] {

@@ -163,6 +163,9 @@ impl Kept {
 
     /// Adds to the summary of a connection what was found in its octets.
     pub(super) fn complete(&mut self, connection: &mut Connection) {
+        if self.conflicts.is_empty() {
+            return;
+        }
         let Some(found) = self.conflicts.take(connection.id) else { return };
         connection.problem = found.problem().map(Box::new).or(connection.problem.take());
         connection.findings.extend(found.findings);

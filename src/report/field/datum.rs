@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Kind, Unit};
 use crate::flow::{
-    Closer, ConnState, Connection, Ending, FindingAt, ProblemKind, RolesBasis, Side, Unacknowledged, Verdict,
+    Closer, ConnState, Connection, Ending, FindingAt, Letters, ProblemKind, RolesBasis, Side, Unacknowledged, Verdict,
 };
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
@@ -173,6 +173,15 @@ impl<'a> Datum<'a> for Cow<'a, str> {
     #[inline]
     fn value(self) -> Value<'a> {
         Value::Text(self)
+    }
+}
+
+impl<'a> Datum<'a> for Letters {
+    const KIND: Kind = Kind::Text;
+
+    #[inline]
+    fn value(self) -> Value<'a> {
+        Value::Text(Cow::Owned(self.to_string()))
     }
 }
 

@@ -41,7 +41,7 @@ macro_rules! connection_fields {
                 /// Zeek's conn_state.
                 conn_state: ConnState = c.conn_state;
                 /// Zeek's history.
-                history: &str = c.history.as_str();
+                history: Letters = c.history;
                 /// From the SYN to the ACK that ends the handshake (tcp.analysis.initial_rtt).
                 initial_rtt_ns: Option<Span> = c.initial_rtt;
                 /// State of the client after the last segment, or as the kernel said later where it was queried.

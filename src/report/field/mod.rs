@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::wording::{English, Wording};
-use crate::flow::{Class, Closer, ConnState, Connection, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
+use crate::flow::{
+    Class, Closer, ConnState, Connection, Ending, Letters, ProblemKind, RolesBasis, Side, Unacknowledged,
+};
 use crate::tcp::{Basis, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpKind;

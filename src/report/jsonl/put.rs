@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::lines::{Lines, steers};
-use crate::flow::{Closer, ConnState, Ending, ProblemKind, RolesBasis, Side, Unacknowledged};
+use crate::flow::{Closer, ConnState, Ending, Letters, ProblemKind, RolesBasis, Side, Unacknowledged};
 use crate::report::field::{Code, Findings, Frame};
 use crate::report::text::Dotted;
 use crate::tcp::{Basis, State};
@@ -85,6 +85,14 @@ impl Put for Code {
     }
 }
 
+impl Put for Letters {
+    fn put(self, out: &mut Lines) {
+        out.text("\"");
+        out.0.extend_from_slice(self.write(&mut [0; Self::LONGEST]));
+        out.text("\"");
+    }
+}
+
 /// What is borrowed for ever is a text of our own, which needs no escapes.
 impl Put for Cow<'static, str> {
     fn put(self, out: &mut Lines) {
@@ -131,7 +139,7 @@ impl Put for &str {
         let needs_one = |octet: u8| octet < b' ' || octet == b'"' || octet == b'\\' || octet == 0x7f;
         // Octets, and without a way out, so that many are looked at together.
         let escapes = self.bytes().fold(0, |so_far, octet| so_far | u8::from(needs_one(octet)));
-        if escapes == 0 && (self.is_ascii() || !self.contains(steers)) {
+        if escapes == 0 && (self.is_ascii() || !may_steer(self.as_bytes()) || !self.contains(steers)) {
             out.text("\"").text(self).text("\"");
             return;
         }
@@ -147,6 +155,12 @@ impl Put for Findings<'_> {
         }
         out.text("]");
     }
+}
+
+/// Whether octets of UTF-8 may hold a character that [steers]: such are the controls of Latin-1 and some after three first octets.
+fn may_steer(octets: &[u8]) -> bool {
+    let control = |pair: &[u8]| pair[0] == 0xc2 && pair[1] < 0xa0;
+    octets.iter().any(|octet| matches!(octet, 0xd8 | 0xe2 | 0xef)) || octets.windows(2).any(control)
 }
 
 /// The nanoseconds of a second.
