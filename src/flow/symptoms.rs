@@ -227,7 +227,7 @@ pub(super) struct Seen<'a> {
     pub(super) spoke: Option<Direction>,
     /// The IP identification of the segment that had advanced the stream before it.
     pub(super) id_before: Option<u16>,
-    /// Whether its sender has sent a SYN without ACK.
+    /// Whether its sender has sent a SYN without ACK; asked only where it did not send one SYN.
     pub(super) has_asked: bool,
     /// The initial round-trip time.
     pub(super) rtt: Option<Span>,
