@@ -1,6 +1,7 @@
 //! The TCP model: the states of RFC 9293, one end's machine, and one direction's octets.
 
 mod analysis;
+mod around;
 mod conversation;
 mod copies;
 mod endpoint;
@@ -11,8 +12,9 @@ mod round_trips;
 mod state;
 mod stream;
 
+pub use around::{Around, Novelty, ResetEffect};
 pub use conversation::{Conversation, Judgement};
-pub use endpoint::{Around, Endpoint, Novelty, ResetEffect};
+pub use endpoint::Endpoint;
 pub use finding::{Finding, FindingSet};
 pub use moves::{Basis, Move, Moves, Rule};
 pub use state::State;
