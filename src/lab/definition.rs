@@ -65,6 +65,8 @@ pub struct Setting {
     pub sysctl: BTreeMap<String, String>,
     /// The algorithm of congestion control between two hosts; `None`: what the kernel takes.
     pub congestion: Option<String>,
+    /// The least retransmission timeout between two hosts; `None`: the kernel's.
+    pub rto_min: Option<Span>,
     /// Whether the link makes up segments of hosts that do not exist.
     pub has_strangers: bool,
     /// The port of the first client.
@@ -106,6 +108,7 @@ struct File {
     #[serde(default)]
     needs: Vec<Spanned<String>>,
     congestion: Option<Spanned<String>>,
+    rto_min: Option<Spanned<String>>,
     link: Option<Link>,
     #[serde(default)]
     sysctl: BTreeMap<String, Spanned<toml::Value>>,
@@ -229,6 +232,12 @@ impl Definition {
             }
             needs.push(Need::Congestion(algorithm.get_ref().clone()));
         }
+        let rto_min = read.rto_min.as_ref().map(span).transpose()?;
+        if let (Some(text), None) = (&read.rto_min, &read.link) {
+            let what = "on loopback there is no link between two hosts".to_owned();
+            let help = "add `[link]`, which may be empty".to_owned();
+            return Err(placed(ScriptError::in_text(source, text.span(), what, help)));
+        }
         let (script, numbers) = script(file, source, &read)?;
         let has_strangers = script.lines.iter().any(|line| matches!(line.what, What::Flood { .. }));
         let patience = read.patience.as_ref().map_or(Ok(PATIENCE), span)?;
@@ -243,6 +252,7 @@ impl Definition {
                 mtu: read.mtu.map(Spanned::into_inner),
                 sysctl: read.sysctl.into_iter().map(|(key, value)| (key, plain(value.get_ref()))).collect(),
                 congestion: read.congestion.map(Spanned::into_inner),
+                rto_min,
                 has_strangers,
                 first_client: FIRST_CLIENT,
                 patience,
@@ -370,6 +380,23 @@ fn change(read: &mut File, key: &str, value: &str) -> Result<(), LabError> {
         read.congestion = Some(spanned(value));
         return Ok(());
     }
+    if key == "rto_min" || key == "patience" {
+        if duration(value).is_none() {
+            return Err(wrong("a time is a number and ns, us, ms or s, as in 30ms"));
+        }
+        if key == "patience" {
+            read.patience = Some(spanned(value));
+        } else if read.link.is_some() {
+            read.rto_min = Some(spanned(value));
+        } else {
+            return Err(wrong("this scenario is played on the loopback interface, which has no link"));
+        }
+        return Ok(());
+    }
+    if key == "ipv6" {
+        read.ipv6 = truth(value).ok_or_else(|| wrong("true or false is expected"))?;
+        return Ok(());
+    }
     if key == "mtu" {
         let mtu = value.parse().map_err(|_| wrong("a number of octets is expected"))?;
         read.mtu = Some(Spanned::new(0..0, mtu));
@@ -379,7 +406,7 @@ fn change(read: &mut File, key: &str, value: &str) -> Result<(), LabError> {
         let values: Vec<_> = read.values.keys().map(String::as_str).collect();
         let own = if values.is_empty() { String::new() } else { format!("{}, ", values.join(", ")) };
         return Err(wrong(&format!(
-            "there is no such key; there are {own}link.delay, link.rate, link.queue, link.path_mtu, link.clamp_mss, congestion, mtu and sysctl.NAME"
+            "there is no such key; there are {own}link.delay, link.rate, link.queue, link.path_mtu, link.icmp, link.clamp_mss, link.strip_window_scale, congestion, rto_min, ipv6, mtu, patience and sysctl.NAME"
         )));
     };
     let Some(link) = &mut read.link else {
@@ -393,7 +420,13 @@ fn change(read: &mut File, key: &str, value: &str) -> Result<(), LabError> {
         "queue" => link.queue = Some(value.parse().map_err(|_| wrong("a number of frames is expected"))?),
         "path_mtu" => link.path_mtu = Some(value.parse().map_err(|_| wrong("a number of octets is expected"))?),
         "clamp_mss" => link.clamp_mss = Some(value.parse().map_err(|_| wrong("a number of octets is expected"))?),
-        _ => return Err(wrong("the link has delay, rate, queue, path_mtu and clamp_mss")),
+        "icmp" => link.icmp = Some(truth(value).ok_or_else(|| wrong("true or false is expected"))?),
+        "strip_window_scale" => {
+            link.strip_window_scale = truth(value).ok_or_else(|| wrong("true or false is expected"))?;
+        }
+        _ => {
+            return Err(wrong("the link has delay, rate, queue, path_mtu, icmp, clamp_mss and strip_window_scale"));
+        }
     }
     Ok(())
 }
@@ -411,6 +444,10 @@ fn plain(value: &toml::Value) -> String {
 fn is_name(text: &str) -> bool {
     let is_part = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
     !text.is_empty() && text.len() <= 40 && text.bytes().all(is_part)
+}
+
+fn truth(text: &str) -> Option<bool> {
+    text.parse().ok()
 }
 
 /// A time as scripts write it, up to an hour.

@@ -25,10 +25,10 @@ use super::watched::Watched;
 use crate::calls::{
     Call, CallId, Kept, Op, OptionValue, Process, Returned, Role, SocketId, SocketUse, Thread, ThreadId, Threads,
 };
-use crate::kernel::{Answer, SockDiag, now};
+use crate::kernel::{Answer, SockDiag, TimerKind, now};
 use crate::script::{Actor, Asked, Condition, Fatal, Request, What, When, Which};
 use crate::tcp::State;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// What a run yields that its actors and the kernel's tables tell.
 #[derive(Default)]
@@ -108,8 +108,8 @@ pub(super) struct Director<'a> {
     relay: Option<&'a Relay>,
     interrupt: Arc<AtomicBool>,
     told: Told,
-    /// When something last happened.
-    alive: Instant,
+    /// For how long nothing has happened, though it might have.
+    idle: Duration,
     seen: usize,
     /// When the last line that was begun was done or seen to wait.
     settled: Instant,
@@ -135,7 +135,7 @@ impl<'a> Director<'a> {
             relay,
             interrupt,
             told: Told::default(),
-            alive: now,
+            idle: Duration::ZERO,
             seen: 0,
             settled: now,
         }
@@ -252,7 +252,7 @@ impl<'a> Director<'a> {
             Condition::Elapsed(span) => {
                 let elapsed = this.settled.elapsed() >= Duration::from_nanos(span.as_nanos().max(0) as u64);
                 // Time passes: that is what happens.
-                this.alive = Instant::now();
+                this.goes_on();
                 elapsed
             }
         })
@@ -408,11 +408,16 @@ impl<'a> Director<'a> {
             None => matches!(evidence.state, None | Some(State::TimeWait)),
         };
         let until = Instant::now() + SETTLING;
+        let at_last = Instant::now() + SETTLING_AT_LAST;
         let ends: Vec<_> = self.told.ends.iter().flatten_ends();
         for (actor, local, peer) in ends {
             loop {
                 let evidence = self.ask(local, peer)?;
-                if is_final(&evidence, actor) || Instant::now() >= until || self.interrupt.load(Ordering::Acquire) {
+                let is_late = Instant::now() >= until;
+                // What was lost last is repeated before the end is as it is to be.
+                let is_expected = actor.is_some_and(|actor| expected.contains_key(&actor));
+                let goes_on = || is_expected && Instant::now() < at_last && is_awaited(&evidence);
+                if is_final(&evidence, actor) || is_late && !goes_on() || self.interrupt.load(Ordering::Acquire) {
                     self.told.evidence.push(evidence);
                     break;
                 }
@@ -449,14 +454,58 @@ impl<'a> Director<'a> {
             }
             let seen = self.watched.len();
             if seen != self.seen {
-                (self.seen, self.alive) = (seen, Instant::now());
+                self.seen = seen;
+                self.goes_on();
             }
             let patience = self.definition.setting.patience.as_nanos().max(0) as u64;
-            if self.alive.elapsed() > Duration::from_nanos(patience) {
-                return Err(self.stuck(what));
+            if self.idle > Duration::from_nanos(patience) {
+                if !self.awaits_a_processor() && !self.awaits_a_timer() {
+                    return Err(self.stuck(what));
+                }
+                self.goes_on();
             }
+            let looked = Instant::now();
             self.hear_for(LOOK);
+            // Where this process did not have the processor either, nothing could happen.
+            self.idle += looked.elapsed().min(10 * LOOK);
         }
+    }
+
+    /// Takes in that something has happened.
+    fn goes_on(&mut self) {
+        self.idle = Duration::ZERO;
+    }
+
+    /// Whether an actor that has something to do does not sleep: it goes on as soon as it has the processor.
+    fn awaits_a_processor(&self) -> bool {
+        let busy = self.cast.iter().filter(|member| !member.gone && member.busy.is_some());
+        busy.filter_map(|member| state_of_process(member.pid?)).any(|state| matches!(state, b'R' | b'D'))
+    }
+
+    /// Whether a timer of the kernel's will make something happen, as far as it says: it repeats or probes, or forgets a connection.
+    ///
+    /// How long it runs depends on the round trip that was measured, which on a busy host may be long.
+    fn awaits_a_timer(&mut self) -> bool {
+        let mut ends: Vec<_> =
+            self.told.ends.iter().flatten_ends().into_iter().map(|(_, local, peer)| (local, peer)).collect();
+        // Of a connect that has not returned nobody has told the addresses.
+        for member in self.cast.iter().filter(|member| !member.gone) {
+            let Some(What::Call(asked)) = member.busy.map(|line| &self.definition.script.lines[line].what) else {
+                continue;
+            };
+            if let Request::Connect(to) = &asked.request {
+                let servers =
+                    self.cast.iter().map(|member| member.actor).filter(|actor| End::of(*actor) == End::Server);
+                let peers = servers.filter(|actor| to.is_none_or(|to| to == *actor));
+                let peers = peers.filter_map(|actor| self.addresses.at(actor));
+                for (peer, n) in peers.flat_map(|peer| (0..MOST_SOCKETS).map(move |n| (peer, n))) {
+                    let port = self.addresses.port(asked.actor, n);
+                    let local = self.addresses.at(asked.actor).zip(port);
+                    ends.extend(local.map(|(at, port)| (SocketAddr::new(at.ip(), port), peer)));
+                }
+            }
+        }
+        ends.into_iter().any(|(local, peer)| self.ask(local, peer).is_ok_and(|answer| is_awaited(&answer)))
     }
 
     /// Who waits for what.
@@ -490,7 +539,7 @@ impl<'a> Director<'a> {
                     Ok(0) => {
                         if self.dies_as_said(place) {
                             any = true;
-                            self.alive = Instant::now();
+                            self.goes_on();
                         } else if self.cast[place].pid.is_some() || !self.is_forked(self.cast[place].actor) {
                             self.cast[place].gone = true;
                             let why = died(self.cast[place].actor);
@@ -500,7 +549,7 @@ impl<'a> Director<'a> {
                     }
                     Ok(len) => {
                         any = true;
-                        self.alive = Instant::now();
+                        self.goes_on();
                         if let Some(word) = Word::from_bytes(&room[..len]) {
                             self.take(place, word);
                         }
@@ -705,6 +754,13 @@ impl<'a> Director<'a> {
     }
 }
 
+/// Whether a timer runs on a socket of which more than the end of TIME-WAIT is to come, and before long.
+fn is_awaited(answer: &Answer) -> bool {
+    answer.state.zip(answer.timer).is_some_and(|(state, timer)| {
+        state != State::TimeWait && timer.kind != TimerKind::KeepAlive && timer.remaining < LONGEST_TIMER
+    })
+}
+
 /// What a call returned as a script has it: for getsockopt the value, which an error of SO_ERROR is, too.
 fn shown(call: &Call, got: Result<i64, crate::calls::Errno>) -> Result<i64, crate::calls::Errno> {
     use crate::calls::{OptionName, SocketOption};
@@ -773,5 +829,11 @@ const FATAL: &str = "!";
 const LOOK: Duration = Duration::from_millis(1);
 /// How long the ends may take to be in their last states.
 const SETTLING: Duration = Duration::from_secs(2);
+/// And how long where a timer of the kernel's has still to run for that.
+const SETTLING_AT_LAST: Duration = Duration::from_secs(20);
+/// How long a timer may run that is waited for.
+const LONGEST_TIMER: Span = Span::from_millis(30_000);
+/// How many sockets of an actor are looked at for one that connects.
+const MOST_SOCKETS: u16 = 4;
 /// How long the link may take to take in what was sent.
 const TAKING: Duration = Duration::from_millis(500);

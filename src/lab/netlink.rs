@@ -14,6 +14,15 @@ use nix::sys::socket::{
 /// A hardware address.
 pub(super) type Mac = [u8; 6];
 
+/// What a route says of the connections that take it; `None`: as the kernel has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Metrics<'a> {
+    /// The algorithm of congestion control.
+    pub(super) congestion: Option<&'a str>,
+    /// The least retransmission timeout.
+    pub(super) rto_min: Option<Duration>,
+}
+
 /// A conversation about the network namespace in which it was opened.
 pub(super) struct Netlink {
     socket: OwnedFd,
@@ -124,18 +133,27 @@ impl Netlink {
         self.ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body)
     }
 
-    /// Has connections to a host, which is reached over the interface, use that algorithm of congestion control.
+    /// Gives connections to a host, which is reached over the interface, what the metrics of its route say.
     ///
-    /// A socket option or a sysctl would need more: both refuse an ordinary user what the administrator has not allowed to all.
-    pub(super) fn route_with(&self, interface: &str, to: IpAddr, algorithm: &str) -> Result<(), Errno> {
+    /// A socket option or a sysctl would need more: of congestion control both refuse an ordinary user what the administrator has not
+    /// allowed to all, and of timeouts there are none in kernels before 6.11.
+    pub(super) fn route_with(&self, interface: &str, to: IpAddr, metrics: &Metrics<'_>) -> Result<(), Errno> {
         let whole = octets(to).len() as u8 * 8;
         let scope = if to.is_ipv4() { RT_SCOPE_LINK } else { RT_SCOPE_UNIVERSE };
         let mut body = vec![family(to), whole, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST];
         body.extend([0; 4]);
         body.extend(attribute(RTA_DST, &octets(to)));
         body.extend(attribute(RTA_OIF, &if_nametoindex(interface)?.to_ne_bytes()));
-        let algorithm = [algorithm.as_bytes(), &[0]].concat();
-        body.extend(attribute(RTA_METRICS, &attribute(RTAX_CC_ALGO, &algorithm)));
+        let mut values = Vec::new();
+        if let Some(algorithm) = metrics.congestion {
+            values.extend(attribute(RTAX_CC_ALGO, &[algorithm.as_bytes(), &[0]].concat()));
+        }
+        if let Some(rto_min) = metrics.rto_min {
+            // It holds only where it is locked.
+            values.extend(attribute(RTAX_LOCK, &(1u32 << RTAX_RTO_MIN).to_ne_bytes()));
+            values.extend(attribute(RTAX_RTO_MIN, &(rto_min.as_millis() as u32).to_ne_bytes()));
+        }
+        body.extend(attribute(RTA_METRICS, &values));
         self.ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &body)
     }
 
@@ -211,6 +229,8 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_METRICS: u16 = 8;
+const RTAX_LOCK: u16 = 1;
+const RTAX_RTO_MIN: u16 = 13;
 const RTAX_CC_ALGO: u16 = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;

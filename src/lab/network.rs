@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -10,7 +11,7 @@ use super::LabError;
 use super::addresses::{End, MAC, address, mac};
 use super::definition::Setting;
 use super::host::{self, Ground, LOOPBACK};
-use super::netlink::Netlink;
+use super::netlink::{Metrics, Netlink};
 use super::tap::Taps;
 use crate::capture::{self, Live, Markers, OpenError};
 use crate::kernel::SockDiag;
@@ -98,14 +99,17 @@ impl Network {
                     Ok(())
                 })
                 .map_err(|errno| failed("a host cannot be given its address", errno))?;
-            if let Some(algorithm) = &setting.congestion {
+            let rto_min = setting.rto_min.map(|span| Duration::from_nanos(span.as_nanos().max(0) as u64));
+            let metrics = Metrics { congestion: setting.congestion.as_deref(), rto_min };
+            if metrics != Metrics::default() {
                 let routed = Netlink::open()
-                    .and_then(|netlink| netlink.route_with(ETHERNET, address(end.peer(), setting), algorithm));
-                routed.map_err(|errno| {
-                    failed(
-                        &format!("congestion control {algorithm} cannot be set for the route to the other host"),
-                        errno,
-                    )
+                    .and_then(|netlink| netlink.route_with(ETHERNET, address(end.peer(), setting), &metrics));
+                routed.map_err(|errno| match &setting.congestion {
+                    Some(algorithm) => {
+                        let what = "cannot be set for the route to the other host";
+                        failed(&format!("congestion control {algorithm} {what}"), errno)
+                    }
+                    None => failed("the least timeout cannot be set for the route to the other host", errno),
                 })?;
             }
             self.hosts.push(host);

@@ -59,6 +59,8 @@ pub(super) struct Carried {
     pub(super) missed: u64,
     /// How many frames the hosts did not take.
     pub(super) refused: u64,
+    /// By how much a frame was handed over later than it was due, at most: the host was busy with other things.
+    pub(super) late: Duration,
 }
 
 /// The running link.
@@ -376,7 +378,8 @@ fn hand_over(taps: &mut Taps, shared: &Shared) {
         if state.under_way.peek().is_none_or(|Reverse(next)| next.due > Instant::now()) {
             return;
         }
-        let Some(Reverse(UnderWay { to, octets, crossing, .. })) = state.under_way.pop() else { return };
+        let Some(Reverse(UnderWay { due, to, octets, crossing, .. })) = state.under_way.pop() else { return };
+        state.carried.late = state.carried.late.max(due.elapsed());
         drop(state);
         let taken = taps.of(to).put(&octets);
         // It has been captured at the other host by now.

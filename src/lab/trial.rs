@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
@@ -162,7 +163,13 @@ pub fn try_out(
     for (place, number) in numbers {
         carried.crossings[place].frame = Some(number);
     }
-    let Carried { crossings, .. } = carried;
+    let Carried { crossings, late, .. } = carried;
+    if late > PUNCTUAL {
+        notices.push(format!(
+            "this machine was busy: the link handed a segment over {} ms late, which TCP may have taken for a loss",
+            late.as_millis()
+        ));
+    }
     let kernel = heard.map(|(heard, lost)| {
         let traced = traced::of_run(heard, &frames, [End::Client, End::Server].map(|end| addresses.host(end)));
         notices.extend(traced.notice(lost));
@@ -249,3 +256,6 @@ fn close_others(mut kept: Vec<RawFd>) {
         from = fd.saturating_add(1);
     }
 }
+
+/// How late the link may be without a word: half of what TCP waits at least before it repeats.
+const PUNCTUAL: Duration = Duration::from_millis(100);
