@@ -2,6 +2,7 @@
 
 mod batch;
 mod conflicts;
+mod ends;
 mod growth;
 mod keep;
 mod memory;
@@ -17,6 +18,7 @@ use std::ops::ControlFlow;
 
 use batch::Previews;
 pub use batch::{Batch, More, Reader};
+use ends::End;
 use growth::Growth;
 pub use keep::Keep;
 use keep::Kept;
@@ -27,7 +29,7 @@ use crate::calls::{Call, ThreadId, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
 use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::kernel::{Answer, KernelEvent};
-use crate::story::{Passing, Point, Story, Timeline, Witnessed};
+use crate::story::{LinkRecord, Passing, Point, PointSighting, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
 use crate::wire::Checksums;
 
@@ -45,6 +47,8 @@ pub struct Session {
     kernel_events: Vec<KernelEvent>,
     /// Where segments are captured, for the story at the end.
     points: Vec<Point>,
+    /// Whether a link's record says where each segment was seen, so that each end has a story of its own.
+    has_ends: bool,
 }
 
 /// What is told while the run goes on, besides the connections that end.
@@ -166,6 +170,20 @@ impl Session {
         }
     }
 
+    /// Makes known what a link between two hosts says of the frames that were taken in; each end's states are then those
+    /// that the segments tell which it sent and received itself.
+    ///
+    /// The run must have taken in all frames, and not be one [that grows](Self::growing).
+    pub fn know_link(&mut self, link: LinkRecord) {
+        let first = self.points.len() as u32;
+        self.points.extend(link.points);
+        let mut passing = link.passing;
+        let seen = passing.values_mut().flat_map(|passing| &mut passing.passage);
+        seen.for_each(|PointSighting { seen, .. }| seen.point.0 += first);
+        self.kept.know_passing(passing.into_iter().collect());
+        self.has_ends = true;
+    }
+
     /// Takes in that calls were made that are not known, in a run [that grows](Self::growing).
     pub fn lacks_calls(&mut self) {
         if let Telling::Events(growth) = &mut self.telling {
@@ -232,8 +250,14 @@ impl Session {
     ///
     /// `threads` are those that made the calls.
     pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Answer], dropped: Option<u64>) -> Story {
+        let words = ends::Words { threads: &threads, calls: &calls, evidence, kernel: &self.kernel_events };
+        let ends = if self.has_ends { ends::told(&self.kept, &self.points, &words) } else { Vec::new() };
         let (timeline, connections, totals) = self.timeline(calls, evidence, dropped);
-        timeline.finish(connections, threads, totals)
+        let mut story = timeline.finish(connections, threads, totals);
+        for End { side, story: there, frames } in ends {
+            story.take_states(side, &there, &frames);
+        }
+        story
     }
 
     /// Ends the run with the timeline of the connections that were kept, which may go on: with their summaries, and the counts.
@@ -288,6 +312,7 @@ impl Session {
             breakdowns: None,
             kernel_events: Vec::new(),
             points: Vec::new(),
+            has_ends: false,
         }
     }
 

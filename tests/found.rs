@@ -8,7 +8,11 @@ use tcpflow::calls::{
     Call, CallId, Errno, Kept, MessageFlags, Op, Process, Receiving, Returned, Role, Sending, SocketId, SocketUse,
     Thread, ThreadId, Threads,
 };
+use tcpflow::capture::{PointId, SeenAt};
+use tcpflow::flow::Side;
 use tcpflow::kernel::{Answer, TcpInfo, Timer, TimerKind};
+use tcpflow::script::LinkAct;
+use tcpflow::story::{LinkRecord, Passing, Point, PointSighting, Sense};
 use tcpflow::tcp::State;
 use tcpflow::time::{Span, Timestamp};
 
@@ -529,7 +533,33 @@ fn kept_seeds() -> Seeds {
     });
     let calls = listening.collect();
     seeds.push(("many-listeners".to_owned(), Kept { calls, ..one_thread() }.to_bytes()));
+    seeds.push(("link".to_owned(), link_record().to_bytes()));
     seeds
+}
+
+/// What a link knew of a handshake and of octets that it lost.
+fn link_record() -> LinkRecord {
+    let seen = |point, frame, number: i64, sense| PointSighting {
+        seen: SeenAt { point: PointId(point), ..SeenAt::default() },
+        frame,
+        at: Some(Timestamp::from_nanos(number * 7_000)),
+        sense,
+    };
+    let carried = |from: u32, frames: [u64; 2], number: i64| Passing {
+        passage: vec![
+            seen(from, frames[from as usize], number, Sense::Leaves),
+            seen(1 - from, frames[1 - from as usize], number + 1, Sense::Arrives),
+        ],
+        ..Passing::default()
+    };
+    let lost = Passing {
+        sense: Sense::Leaves,
+        acts: vec![LinkAct::Dropped, LinkAct::Delayed(Span(5))],
+        passage: vec![seen(0, 4, 4, Sense::Leaves)],
+    };
+    let point = |side| Point { side: Some(side), ..Point::live("eth0") };
+    let passing = [carried(0, [1, 1], 1), carried(1, [2, 2], 2), carried(0, [3, 3], 3), lost];
+    LinkRecord { points: vec![point(Side::Client), point(Side::Server)], passing: (1..).zip(passing).collect() }
 }
 
 fn one_thread() -> Kept {

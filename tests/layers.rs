@@ -56,6 +56,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "tcp",
             "kernel",
             "calls",
+            "script/types.rs",
             "flow",
             "story",
             "lab",

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
-use tcpflow::calls::{Call, Effect, Kept, PREVIEW, Room, SocketUse};
+use tcpflow::calls::{Call, Damaged, Effect, Kept, PREVIEW, Room, SocketUse, Threads};
 use tcpflow::report::Jsonl;
 use tcpflow::session::{Keep, Session};
-use tcpflow::story::{EventKind, Story};
+use tcpflow::story::{EventKind, LinkRecord, Story};
 use tcpflow::time::{Span, Timestamp};
 
 use super::flow::{Captured, Frames, check_outputs, check_story};
@@ -18,12 +18,8 @@ use super::flow::{Captured, Frames, check_outputs, check_story};
 pub fn kept(octets: &[u8]) {
     let kept = match Kept::from_bytes(octets) {
         Ok(Some(kept)) => kept,
-        Ok(None) => return,
-        Err(error) => {
-            let told = error.to_string();
-            assert!(!told.is_empty() && told.len() < 200, "an error repeats what the octets say");
-            return;
-        }
+        Ok(None) => return link(octets),
+        Err(error) => return is_short(&error),
     };
     let again = Kept::from_bytes(&kept.to_bytes()).expect("what was written is readable");
     assert_eq!(again.as_ref(), Some(&kept), "what was written reads as something else");
@@ -52,6 +48,30 @@ pub fn kept(octets: &[u8]) {
     if calls + segments < 200 {
         check_outputs(&story, octets.len() as u8);
     }
+}
+
+/// Reads the octets as what a link knew; what is read is written again and read again as the same, and is told beside frames.
+fn link(octets: &[u8]) {
+    let record = match LinkRecord::read(octets, &mut Room::default()) {
+        Ok(Some(record)) => record,
+        Ok(None) => return,
+        Err(error) => return is_short(&error),
+    };
+    let again = LinkRecord::read(&record.to_bytes(), &mut Room::default()).expect("what was written is readable");
+    assert_eq!(again.as_ref(), Some(&record), "what was written reads as something else");
+    let ends = ["10.0.0.1:50001", "10.0.0.2:3000"].map(|end| end.parse().expect("an address"));
+    let frames = said([(ends[0], ends[1])].into_iter(), 10, FEW, Timestamp::from_nanos(0));
+    let mut session = Session::new(Keep::All);
+    let run = session.run(&mut Frames(frames.iter()), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
+    assert!(run.is_ok(), "frames broke off");
+    session.know_link(record);
+    check_story(&session.story(Threads::default(), Vec::new(), &[], None));
+}
+
+/// An error holds nothing of what the octets say.
+fn is_short(error: &Damaged) {
+    let told = error.to_string();
+    assert!(!told.is_empty() && told.len() < 200, "an error repeats what the octets say");
 }
 
 fn size(call: &Call) -> usize {
@@ -86,6 +106,16 @@ fn frames(calls: &[Call]) -> Vec<Captured> {
     };
     let octets = moved(Effect::Send).max(moved(Effect::Receive));
     let start = calls.iter().map(|call| call.entered).min().unwrap_or(Timestamp::from_nanos(0));
+    said(ends.into_iter(), octets, REPEATED, start)
+}
+
+/// Handshakes between the ends, and so many times so many octets in each direction.
+fn said(
+    ends: impl Iterator<Item = (SocketAddr, SocketAddr)>,
+    octets: u16,
+    repeated: usize,
+    start: Timestamp,
+) -> Vec<Captured> {
     let mut frames: Vec<Captured> = Vec::new();
     for (client, server) in ends {
         let mut put = |from: SocketAddr, to: SocketAddr, seq: u32, ack: u32, flags: u8, octets: u16| {
@@ -97,7 +127,7 @@ fn frames(calls: &[Call]) -> Vec<Captured> {
         put(client, server, 0, 0, 2, 0);
         put(server, client, 0, 1, 18, 0);
         put(client, server, 1, 1, 16, 0);
-        for _ in 0..REPEATED {
+        for _ in 0..repeated {
             put(client, server, 1, 1, 24, octets);
             put(server, client, 1, 1, 24, octets);
         }
@@ -123,5 +153,7 @@ fn segment(from: SocketAddr, to: SocketAddr, seq: u32, ack: u32, flags: u8, octe
 const MOST_CONNECTIONS: usize = 4;
 /// How often all octets are sent, each way.
 const REPEATED: usize = 128;
+/// How often beside a link's record, of which each segment may have been seen many times.
+const FEW: usize = 4;
 /// The most octets of a segment.
 const LARGEST: u64 = 1000;

@@ -13,6 +13,7 @@ use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
 use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason};
 
 pub use parts::{Parts, PartsRead};
+pub(crate) use reading::Lines;
 
 /// What a recording knew besides its frames.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -76,7 +77,8 @@ impl Kept {
     }
 }
 
-fn written(lines: impl Iterator<Item = Line>) -> Vec<u8> {
+/// Lines as they are kept.
+pub(crate) fn written(lines: impl Iterator<Item = impl Serialize>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, &line).expect("strings, numbers and lists always serialize into memory");
@@ -86,8 +88,8 @@ fn written(lines: impl Iterator<Item = Line>) -> Vec<u8> {
 }
 
 /// A line as it is written in some version of the format.
-fn parsed<L: for<'a> Deserialize<'a>>(number: usize, line: &[u8]) -> Result<L, Damaged> {
-    let wrong = |what: String| Damaged(format!("line {number} {what}"));
+pub(crate) fn parsed<L: for<'a> Deserialize<'a>>(number: usize, line: &[u8]) -> Result<L, Damaged> {
+    let wrong = |what: String| Damaged::in_line(number, &what);
     if line.len() > LONGEST_LINE {
         return Err(wrong(format!("has {} octets, and tcpflow writes at most {LONGEST_LINE}", line.len())));
     }
@@ -101,6 +103,13 @@ fn parsed<L: for<'a> Deserialize<'a>>(number: usize, line: &[u8]) -> Result<L, D
 /// What is wrong with bytes that begin as kept calls do; it holds nothing of what they say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damaged(String);
+
+impl Damaged {
+    /// What is wrong with a line.
+    pub(crate) fn in_line(number: usize, what: &str) -> Self {
+        Self(format!("line {number} {what}"))
+    }
+}
 
 impl fmt::Display for Damaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -128,7 +137,8 @@ impl Room {
         self.omitted
     }
 
-    fn take(&mut self, octets: usize) -> bool {
+    /// Whether there is room for something that takes so many octets, which it then has.
+    pub(crate) fn take(&mut self, octets: usize) -> bool {
         match self.left.checked_sub(octets) {
             Some(left) => self.left = left,
             // What comes later is left out, too: a story with holes in it would be a false one.

@@ -23,6 +23,7 @@ pub use constants::{
 };
 pub use errno::Errno;
 pub use kept::{Damaged, Kept, Parts, PartsRead, Room};
+pub(crate) use kept::{Lines, parsed, written};
 pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
 pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};

@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
             session.let_go_beyond(TOLD_AFTER_AN_INTERRUPT);
         }
         let unread = session.unread();
-        let (kept, whole) = source.kept(self.memory.call_events());
+        let (kept, link, whole) = source.kept(self.memory.call_events());
         self.whole = whole;
         for notice in &kept.notices {
             complain(notice);
@@ -340,7 +340,10 @@ impl<'a> Run<'a> {
         let lost = kept.lost;
         let (held, left_out) = (session.held(), session.left_out());
         self.cut = left_out > 0;
-        let session = session.with_kernel_events(kept.kernel);
+        let mut session = session.with_kernel_events(kept.kernel);
+        if let Some(link) = link {
+            session.know_link(link);
+        }
         let story = session.story(kept.threads, kept.calls, &kept.evidence, source.dropped()).lacking_calls(lost);
         if story.joins_omitted > 0 {
             complain(&format!(

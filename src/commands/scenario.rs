@@ -186,6 +186,9 @@ fn save(path: &Path, trial: &Trial, story: &Story) -> Result<(), Failure> {
         let kernel = trial.kernel.clone().unwrap_or_default();
         let kept = Kept { threads, calls, evidence, kernel, notices, lost: 0 };
         writer.attach(&kept.to_bytes())?;
+        if let Some(link) = trial.link_record() {
+            writer.attach(&link.to_bytes())?;
+        }
     }
     writer.finish()?;
     complain(&format!("{} frames are in {}", trial.frames.len(), path.display()));

@@ -12,6 +12,7 @@ use super::{Failure, Inputs, Outcome, complain};
 use crate::calls::{Kept, PartsRead, Room};
 use crate::capture::{self, Allowance, CaptureError, FileSource, Filter, Frame, Merged, Meter, Successor};
 use crate::cli::Analyze;
+use crate::story::LinkRecord;
 
 /// The capture files as one source.
 pub(super) enum Source {
@@ -70,17 +71,39 @@ impl Source {
         }
     }
 
-    /// The calls and answers that the files carry, and whether they are whole: damaged ones are told and left out.
+    /// The calls and answers that the files carry, what a link says of the frames of one, and whether they are whole:
+    /// damaged ones are told and left out.
     ///
     /// As events they take no more than `octets`. Notices are a file's words, so they are told as these.
-    pub(super) fn kept(&mut self, octets: u64) -> (Kept, Outcome) {
-        let mut all = Kept::default();
+    pub(super) fn kept(&mut self, octets: u64) -> (Kept, Option<LinkRecord>, Outcome) {
+        let (mut all, mut link) = (Kept::default(), None);
+        // The link counts the frames of its file, and among those of several files they have other numbers.
+        let is_one = matches!(self, Self::One(_));
         let mut outcome = Outcome::Done;
         let mut room = Room::of(usize::try_from(octets).unwrap_or(usize::MAX));
         for file in self.files_mut() {
             let before = room.omitted();
             let mut records = PartsRead::default();
             for attachment in file.take_attachments() {
+                match LinkRecord::read(&attachment, &mut room) {
+                    Ok(None) => {}
+                    Ok(record) if is_one => {
+                        link = record;
+                        continue;
+                    }
+                    Ok(Some(_)) => {
+                        complain(&format!("{}: what the link did is told where this is the only file", file.name()));
+                        continue;
+                    }
+                    Err(error) => {
+                        complain(&format!(
+                            "{}: what the link did, which is kept in it, cannot be read, and is not told: {error}",
+                            file.name()
+                        ));
+                        outcome = Outcome::Incomplete;
+                        continue;
+                    }
+                }
                 if let Err(error) = records.read(&attachment, &mut room) {
                     complain(&format!(
                         "{}: the calls kept in it cannot be read, and its packets are told without them: {error}",
@@ -100,13 +123,13 @@ impl Source {
             let omitted = room.omitted() - before;
             if omitted > 0 {
                 complain(&format!(
-                    "{}: {omitted} of the calls, answers and notices kept in it are left out: there is room for those before",
+                    "{}: {omitted} of the calls, answers and notices kept in it, and of what its link did, are left out: there is room for those before",
                     file.name()
                 ));
                 outcome = Outcome::Incomplete;
             }
         }
-        (all, outcome)
+        (all, link, outcome)
     }
 
     /// How far each of the files is read, while it is.

@@ -461,7 +461,8 @@ pub struct LinkEvent {
 }
 
 /// What a link does with a segment besides passing it on as it came.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LinkAct {
     /// It did not pass it on.
     Dropped,

@@ -76,6 +76,27 @@ impl Kept {
         Self { passing, ..self }
     }
 
+    /// Takes in what is known of the passage of frames that were observed before.
+    pub(super) fn know_passing(&mut self, passing: HashMap<u64, Passing>) {
+        for sighting in self.sightings.values_mut().flatten() {
+            let Some(known) = passing.get(&sighting.observed.segment.frame) else { continue };
+            (sighting.sense, sighting.acts) = (known.sense, known.acts.clone());
+            sighting.passage.clone_from(&known.passage);
+        }
+        self.passing = passing;
+    }
+
+    /// The segments that are kept, by connection.
+    pub(super) fn sightings(&self) -> impl Iterator<Item = &Sighting> {
+        self.sightings.values().flatten().map(|sighting| &**sighting)
+    }
+
+    /// The ICMP errors that are kept, and what is known of the passage of each.
+    pub(super) fn quotations(&self) -> impl Iterator<Item = (&Quotation, Option<&Passing>)> {
+        let all = self.quotations.values().flatten();
+        all.map(|quotation| (quotation, self.passing.get(&quotation.quote.frame)))
+    }
+
     pub(super) fn keeps_any(&self) -> bool {
         self.keep != Keep::Nothing
     }

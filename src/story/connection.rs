@@ -92,6 +92,8 @@ pub(super) struct PerEnd {
     pub(super) fin_acked_by: Option<EventId>,
     /// A move that a segment would have made that did not arrive.
     pub(super) undone: Option<Undone>,
+    /// Whether it is known of what comes to it that it came, as it was captured at its own place.
+    pub(super) hears: bool,
     /// The last ICMP error that came to it.
     pub(super) heard: Option<Heard>,
     /// The TIME-WAIT timer that was seen running.

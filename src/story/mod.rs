@@ -22,6 +22,7 @@ mod ground;
 mod icmp;
 mod join;
 mod link;
+mod link_record;
 mod lookup;
 mod order;
 mod past;
@@ -54,6 +55,7 @@ pub use event::{
 pub use events::{Changes, Order};
 pub use forgetting::Forgettable;
 pub use join::{Join, Mechanism};
+pub use link_record::LinkRecord;
 pub use lookup::Lookup;
 pub use point::{Passing, Point, PointSighting, Sense};
 pub use sorter::Sorter;

@@ -41,7 +41,8 @@ pub struct PointSighting {
 }
 
 /// What the sighting of a segment says of its ends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sense {
     /// It was seen as it left its sender's host: it was sent; whether it arrives is another sighting's matter.
     Leaves,
@@ -52,8 +53,22 @@ pub enum Sense {
     Passes,
 }
 
+impl Sense {
+    /// What a sighting at an end says in the story of that end alone, where the link did so much with the segment.
+    ///
+    /// What came there came for certain, but for what was damaged, which TCP does not take. What left is believed to have arrived.
+    #[must_use]
+    pub fn at_its_end(self, acts: &[LinkAct]) -> Self {
+        match self {
+            Self::Arrives if acts.contains(&LinkAct::Damaged) => Self::Leaves,
+            Self::Arrives => Self::Arrives,
+            Self::Leaves | Self::Passes => Self::Passes,
+        }
+    }
+}
+
 /// What is known of the passage of a frame beside that it was captured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Passing {
     /// What its sighting says of its ends.
     pub sense: Sense,

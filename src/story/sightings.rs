@@ -142,9 +142,20 @@ impl Timeline {
         for step in overdue {
             self.move_by_segment(id, from.peer(), step, order, event);
         }
+        if sense == Sense::Arrives
+            && let Some(connection) = self.connections.get_mut(&id)
+        {
+            connection.ends[from.peer() as usize].hears = true;
+        }
+        let mut stays = [false; 2];
         for (side, step) in made_up.into_iter().chain(step.moves.into_iter().flatten()) {
             let is_senders = side == from;
             if is_needless && !is_senders {
+                continue;
+            }
+            let stayed = &mut stays[side as usize];
+            *stayed |= self.connections.get(&id).is_some_and(|connection| connection.has_heard(side, step));
+            if *stayed {
                 continue;
             }
             let shows = match sense {

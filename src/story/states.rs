@@ -42,6 +42,20 @@ impl PerConnection {
             && of_receiver.next_back().is_some_and(|step| path.last() == Some(step.to))
     }
 
+    /// Whether a move would take back, or do again, what a FIN did to an end at whose place it was seen to arrive.
+    ///
+    /// A FIN that comes again before it was acknowledged makes the end acknowledge the later one, as if the first had been lost.
+    pub(super) fn has_heard(&self, side: Side, step: Move) -> bool {
+        let end = &self.ends[side as usize];
+        let last = end.path.last().filter(|_| end.hears);
+        match (last, step.rule) {
+            (Some(State::CloseWait), Rule::NotArrived) => step.to == State::Established,
+            (Some(State::Closing | State::TimeWait), Rule::NotArrived) => step.to == State::FinWait1,
+            (Some(last), Rule::FinTaken | Rule::FinsCrossed | Rule::LastFinTaken) => step.to == last,
+            _ => false,
+        }
+    }
+
     fn take_back(&mut self, events: &mut Events, side: Side, to: State) {
         let path = &mut self.ends[side as usize].path;
         if !path.has_been(to) || path.stands_against(to) {

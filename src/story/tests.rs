@@ -1403,6 +1403,31 @@ fn acts_of_a_link_without_end_wait_for_few() {
     assert_eq!(story.events.len(), 2000, "each is told all the same");
 }
 
+/// Captured at the server itself: the FIN came, and was not acknowledged before it came again.
+#[test]
+fn a_fin_that_was_seen_to_arrive_is_not_taken_back_because_a_later_one_is_acknowledged() {
+    let mut recording = recording(
+        "
+        7us C > S: S 0(0) sackok ts 10:0
+        8us S > C: S. 0(0) ack 1 sackok ts 50:10
+        9us C > S: . 1(0) ack 1 ts 11:50
+        40us C > S: F. 1(0) ack 1 ts 20:50
+        60us C > S: F. 1(0) ack 1 ts 30:50
+        61us S > C: . 1(0) ack 2 ts 60:30
+        ",
+    );
+    let entered = |told: &Story| {
+        let is_it = |event: &&Event| matches!(&event.kind, EventKind::Transition(step) if step.to == State::CloseWait);
+        told.events.iter().find(is_it).and_then(|event| event.at)
+    };
+    // Seen on the way, it is believed to have been lost before the server.
+    assert_ne!(entered(&recording.clone().told()), Some(moment(40)));
+    for sighting in recording.traces[0].segments.iter_mut().filter(|seen| seen.observed.step.from == Side::Client) {
+        sighting.sense = Sense::Arrives;
+    }
+    assert_eq!(entered(&recording.told()), Some(moment(40)));
+}
+
 // ---- the sorter ---------------------------------------------------------------------------------------------------
 
 #[test]

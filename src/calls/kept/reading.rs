@@ -46,7 +46,7 @@ impl Kept {
     ) -> Result<(), Damaged> {
         let kept = self;
         for (number, line) in lines {
-            let wrong = |what: String| Damaged(format!("line {number} {what}"));
+            let wrong = |what: String| Damaged::in_line(number, &what);
             match parsed(number, line)? {
                 Line::Process(process) => {
                     is_short(&process.comm).map_err(wrong)?;
@@ -91,21 +91,21 @@ impl Kept {
 }
 
 /// The lines that are not empty, with their numbers.
-pub(super) struct Lines<L> {
+pub(crate) struct Lines<L> {
     lines: L,
     number: usize,
 }
 
 impl<'a> Lines<()> {
     /// Those of a record.
-    pub(super) fn of(bytes: &'a [u8]) -> Lines<impl Iterator<Item = &'a [u8]>> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Lines<impl Iterator<Item = &'a [u8]>> {
         Lines { lines: bytes.split(|byte| *byte == b'\n'), number: 0 }
     }
 }
 
 impl<'a, L: Iterator<Item = &'a [u8]>> Lines<L> {
-    /// The next line, if it is one of this version's.
-    pub(super) fn head(&mut self) -> Option<Line> {
+    /// The next line, if it is of that kind.
+    pub(crate) fn head<K: for<'k> serde::Deserialize<'k>>(&mut self) -> Option<K> {
         let (_, line) = self.next().filter(|(_, line)| line.len() <= LONGEST_LINE)?;
         serde_json::from_slice(line).ok()
     }
