@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthChar;
 
 use super::style::{Charset, Paint, Style};
 
@@ -225,7 +225,19 @@ pub(super) fn width(text: &str) -> usize {
     } else if text.chars().all(is_simple) {
         text.chars().count()
     } else {
-        text.width()
+        unicode_width::UnicodeWidthStr::width(text)
+    }
+}
+
+/// What takes columns of a page.
+pub(super) trait Columns {
+    /// How many it takes, escaped already.
+    fn width(&self) -> usize;
+}
+
+impl Columns for str {
+    fn width(&self) -> usize {
+        width(self)
     }
 }
 

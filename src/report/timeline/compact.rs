@@ -2,14 +2,12 @@
 
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthStr;
-
 use super::ladder::bracketed;
 use super::sheet::{Pen, Sheet};
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape, write_beside};
+use crate::report::text::{Columns as _, Line, escape, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, View, What};
 use crate::story::Phase;
 use crate::tcp::State;

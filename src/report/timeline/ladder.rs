@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthStr;
-
 use super::sheet::{Pen, Sheet, process, slots};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape, wrap, write_beside};
+use crate::report::text::{Columns as _, Line, escape, wrap, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, Slot, View, What};
 use crate::story::Phase;
 use crate::tcp::State;

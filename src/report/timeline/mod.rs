@@ -15,7 +15,7 @@ use self::sheet::Sheet;
 use super::clock;
 use super::style::{Detail, Paint, Style};
 use super::summary;
-use super::text::{Line, wrap};
+use super::text::{Columns as _, Line, wrap};
 use super::view::{Form, Index, Row, View, What};
 use crate::flow::ConnectionId;
 use crate::kernel::Witness;
@@ -248,7 +248,7 @@ impl Used {
         let columns = style.columns();
         for part in parts {
             let joined = format!("{line}{}{part}", if line.is_empty() { "" } else { " | " });
-            if unicode_width::UnicodeWidthStr::width(joined.as_str()) <= columns {
+            if joined.width() <= columns {
                 line = joined;
                 continue;
             }
@@ -296,7 +296,7 @@ mod tests {
             for charset in [Charset::Unicode, Charset::Ascii] {
                 let text = drawn(story, &Style { charset, ..Style::plain(width) });
                 for line in text.lines() {
-                    assert!(line.width() <= width, "{width}: {line}");
+                    assert!(UnicodeWidthStr::width(line) <= width, "{width}: {line}");
                     assert!(!line.ends_with(' '), "{width}: {line:?}");
                 }
                 assert!(charset == Charset::Unicode || text.is_ascii(), "{text}");
@@ -588,7 +588,7 @@ mod tests {
             assert_eq!(chart::has_room(&view, &style), width >= 100);
             draw(&mut out, &sheet, view, 0, &mut Used::default()).unwrap();
             let text = String::from_utf8(out).unwrap();
-            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+            assert!(text.lines().all(|line| UnicodeWidthStr::width(line) <= width), "{width}: {text}");
             for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
                 assert!(text.contains(wanted), "{width}: {wanted}\n{text}");
             }
@@ -611,7 +611,10 @@ mod tests {
             let mut out = Vec::new();
             chart::draw(&mut out, &sheet, &view).unwrap();
             let text = String::from_utf8(out).unwrap();
-            assert!(text.lines().all(|line| line.width() <= width && !line.ends_with(' ')), "{width}: {text}");
+            assert!(
+                text.lines().all(|line| UnicodeWidthStr::width(line) <= width && !line.ends_with(' ')),
+                "{width}: {text}"
+            );
             // There and back over the first connection, then over the second; what is sent is said in the sender's lane.
             for wanted in ["├── #1 ACK len 10", "◄─ #2 ACK len 10", "│ ├── #3 ACK len 10", "by send"]
             {

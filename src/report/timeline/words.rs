@@ -1,13 +1,11 @@
 //! The words of a timeline: how calls, segments, causes and transitions are put.
 
-use unicode_width::UnicodeWidthStr;
-
 use crate::calls::{Arg, Effect};
 use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
-use crate::report::text::{Line, Rest, counted, escape, head as cut, ordinal, quote};
+use crate::report::text::{Columns as _, Line, Rest, counted, escape, head as cut, ordinal, quote};
 use crate::report::view::{Form, Index, Moved};
 use crate::script::LinkAct;
 use crate::story::{
