@@ -3,11 +3,12 @@
 mod cases;
 mod executable;
 mod process;
+mod server;
 mod users;
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -17,6 +18,7 @@ use cases::Cases;
 use nix::sys::signal::Signal;
 use process::Process;
 use serde_json::Value;
+use server::Server;
 use users::{NOBODY, Program, Who as Player};
 
 /// What is tried. Each case starts its programs itself, as several users.
@@ -439,23 +441,7 @@ fn on_small_disk(disk: &Path, kept: &Path) -> Command {
     command
 }
 
-/// Takes connections on a port of the loopback.
-struct Server {
-    listener: TcpListener,
-    port: u16,
-}
-
 impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().unwrap().port();
-        Self { listener, port }
-    }
-
-    fn filter(&self) -> String {
-        format!("tcp port {}", self.port)
-    }
-
     /// Starts a capture of its connections, and returns when it says that it captures.
     fn live(&self, file: &Path, command: &mut Command, stdout: Stdio) -> Process {
         let options = ["live", "-i", "lo", "--format", "jsonl", "--buffer", "64Mi", "-w"];

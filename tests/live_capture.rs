@@ -7,12 +7,13 @@
 mod amended;
 mod cases;
 mod executable;
+mod server;
 mod users;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid};
 use serde_json::Value;
+use server::Server;
 use users::{NOBODY, Program};
 
 /// What is tried, by whom.
@@ -648,23 +650,7 @@ fn interface(name: &str) -> Value {
     lines.into_iter().find(|line| line["name"] == name).unwrap_or_else(|| panic!("no {name}"))
 }
 
-/// Takes connections on a port of the loopback.
-struct Server {
-    listener: TcpListener,
-    port: u16,
-}
-
 impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().unwrap().port();
-        Self { listener, port }
-    }
-
-    fn filter(&self) -> String {
-        format!("tcp port {}", self.port)
-    }
-
     /// A client sends octets, has them back, and closes first; returns its port.
     fn echo(&self, octets: &[u8]) -> u16 {
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
