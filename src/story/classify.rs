@@ -71,7 +71,8 @@ impl PerConnection {
                 return kernel(Mechanism::KeepAlive, own.last, Why::Idle);
             }
         }
-        if findings.contains(Finding::ZeroWindowProbe) {
+        // The window of a RST says nothing of room.
+        if findings.contains(Finding::ZeroWindowProbe) && self.has_no_room(side.peer()) {
             return Ground::Probe { of: peer.last_word };
         }
         if flags.contains(Flags::FIN) || seen.stream.is_some() {

@@ -135,7 +135,10 @@ impl PerConnection {
         // What is said to have arrived is not repeated by who heard of it.
         let is_held = report.and_then(|(_, report)| report.first_block);
         let is_held = is_held.is_some_and(|(from, to)| from <= seen.seq && seen.end() <= to);
-        let is_tail = own.highest() == Some(seen.end());
+        // A probe is what was sent last, or the end of it; what begins before that is sent because it comes first.
+        let newest = own.octets.last().map(|(_, place)| *place).max(own.fin);
+        let is_tail =
+            own.highest() == Some(seen.end()) && newest.is_none_or(|newest| self.seen[newest].seq <= seen.seq);
         let was_probed = own.probed.is_some_and(goes_on);
         // A probe is one segment: what goes with others that are sent again is none.
         let is_alone = own.last.is_none_or(|last| {
@@ -195,8 +198,13 @@ impl PerConnection {
         let waited = self.between(gap, place)?;
         // What answers a report comes a round trip after it, what was overtaken comes sooner.
         let answers = reported.is_some() && own.quickest.is_some_and(|quickest| waited.as_nanos() >= most_of(quickest));
+        // Long after the reports, and not in the moment of one, it is the timer, or the second repetition.
+        let is_late =
+            own.quickest.is_some_and(|quickest| waited.as_nanos() > MINIMUM_RTO.as_nanos() + 2 * quickest.as_nanos());
+        let is_late = is_late && !peer.prompts.iter().rev().any(|prompt| self.follows(*prompt, place, side));
         match (reported.is_some() && (is_again || answers), waited >= MINIMUM_RTO) {
-            (true, _) => by(Mechanism::FastRetransmit),
+            (true, _) if !is_late => by(Mechanism::FastRetransmit),
+            (true, _) => by(Mechanism::RetransmissionTimeout),
             (false, true) => by(Mechanism::RetransmissionTimeout),
             (false, false) if is_again => by(Mechanism::Recovery),
             (false, false) => None,
@@ -232,7 +240,9 @@ impl PerConnection {
         measured.is_none_or(|(own, peer)| {
             let round_trip = own.as_nanos().saturating_add(peer.as_nanos());
             // What is measured on the way is less than what the sender sees, by as much as delays differ.
-            waited.as_nanos() <= round_trip.saturating_mul(4).saturating_add(PROBE_SLACK.as_nanos())
+            let (probe, timeout) = (round_trip.saturating_mul(4), round_trip.saturating_mul(3));
+            waited.as_nanos()
+                <= probe.saturating_add(PROBE_SLACK.as_nanos()).max(timeout.saturating_add(SHORTEST_BOTH.as_nanos()))
         })
     }
 
@@ -270,6 +280,10 @@ impl PerConnection {
 
 /// What Linux adds to two round trips before it probes with one segment alone, and ticks of its clock.
 const PROBE_SLACK: Span = Span::from_millis(250);
+
+/// A probe that was lost before the place of capture, and the timeout after it, take three round trips and twice 200 ms at least:
+/// what comes clearly sooner is the probe.
+const SHORTEST_BOTH: Span = Span::from_millis(350);
 
 /// The headers of IPv4 and TCP without options.
 const SHORTEST_HEADERS: u32 = 40;

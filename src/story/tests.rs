@@ -627,6 +627,48 @@ fn with_sack_an_acknowledgement_without_a_block_reports_no_loss() {
 }
 
 #[test]
+fn what_fills_a_gap_long_after_the_reports_is_a_timers() {
+    let told = |again: &str| {
+        after_handshake(&format!(
+            "
+            1000us S > C: . 1(1000) ack 1
+            1001us S > C: . 2001(1000) ack 1
+            1002us S > C: . 3001(1000) ack 1
+            1003us C > S: . 1(0) ack 1001 sack 2001-3001
+            1004us C > S: . 1(0) ack 1001 sack 2001-4001
+            {again}us S > C: . 1001(1000) ack 1
+            "
+        ))
+    };
+    assert_eq!(told("1200")[5], "#9 fast_retransmit FirstNotCaptured");
+    assert_eq!(told("309000")[5], "#9 retransmission_timeout FirstNotCaptured");
+}
+
+#[test]
+fn a_probe_is_what_was_sent_last() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(400) ack 1
+        1100us C > S: F. 401(0) ack 1
+        271000us C > S: FP. 1(400) ack 1
+        ",
+    );
+    assert_eq!(told[2], "#6 retransmission_timeout of #4 TimerExpired");
+}
+
+#[test]
+fn the_window_of_a_reset_is_not_probed() {
+    let told = after_handshake(
+        "
+        1000us S > C: P. 1(413) ack 1
+        1100us C > S: R 1(0) win 0
+        1200us S > C: P. 414(1) ack 1
+        ",
+    );
+    assert!(!told[2].contains("probe"), "{told:?}");
+}
+
+#[test]
 fn what_follows_a_timeout_is_the_timeouts() {
     let told = after_handshake(
         "
