@@ -321,7 +321,10 @@ impl Way {
             by_pace: !is_unused
                 && match released {
                     Some(_) => is_within_burst,
-                    None => !self.is_short && self.told < self.next && 2 * self.flight > self.flights.most(),
+                    None => {
+                        let is_much = 2 * self.flight > self.flights.most();
+                        !self.is_short && self.told < self.next && (is_much || is_within_burst)
+                    }
                 },
             steady: match self.flights.flat {
                 0 => Some(Slot::Network),
