@@ -321,8 +321,13 @@ impl Evidence<'_> {
             after,
             ..self.about(ProblemKind::Silence, pause.by)
         };
+        // A time beyond that of the connection's last segment was one to which the clock had stepped by mistake.
+        let is_known = |pause: &Pause| {
+            let ended = pause.since.map(|since| since.after(pause.lasted));
+            ended.zip(self.last).is_none_or(|(ended, last)| ended.since(last) < STEP)
+        };
         let answer = |direction: Direction| {
-            let pause = symptoms.answers[direction as usize].filter(|_| self.is_both_ways())?;
+            let pause = symptoms.answers[direction as usize].filter(|pause| self.is_both_ways() && is_known(pause))?;
             Some((pause.lasted, silence(pause, Some(self.side(direction.reverse())))))
         };
         // A client has no duty to ask: it may be idle.
@@ -339,7 +344,8 @@ impl Evidence<'_> {
         };
         worst(costs).or_else(stepped).or_else(|| {
             let both = [self.client, self.client.reverse()].into_iter().filter_map(answer).collect();
-            let rest = || symptoms.rest.filter(|_| self.is_both_ways()).map(|rest| silence(rest, None));
+            let rest =
+                || symptoms.rest.filter(|pause| self.is_both_ways() && is_known(pause)).map(|rest| silence(rest, None));
             worst(both).or_else(rest)
         })
     }
@@ -386,6 +392,8 @@ impl Problem {
     }
 }
 
+/// By how much frames of several queues may be out of order.
+const STEP: Span = Span(1_000_000_000);
 /// How often the same must have been sent, or for how long, to say that it was not acknowledged.
 const TELLING_TIMES: u32 = 3;
 const TELLING_TIME: Span = Span(1_000_000_000);
@@ -633,6 +641,17 @@ mod tests {
     }
 
     #[test]
+    fn a_syn_that_comes_again_at_once_is_a_copy() {
+        let copied = "
+            0    C > S: S  100(0) id -
+            5    C > S: S  100(0) id -
+            20   S > C: S. 300(0) ack 101 id -
+            20.1 C > S: .  101(0) ack 301 id -
+            25   S > C: S. 300(0) ack 101 id -";
+        assert_eq!(problem_of(copied), None);
+    }
+
+    #[test]
     fn frames_out_of_order_repeat_nothing() {
         let disordered = "
             32 C > S: .  151(0)  ack 351
@@ -724,6 +743,54 @@ mod tests {
             9010    C > S: P. 151(50) ack 351
             9011    S > C: .  351(0)  ack 201";
         assert_eq!(kind(back), Some("clock_stepped_back"));
+    }
+
+    /// One frame with a time far ahead, and all others without: nobody was silent for as long.
+    #[test]
+    fn a_time_far_ahead_of_all_others_is_no_silence() {
+        let ahead = "
+            21      C > S: P. 101(50) ack 301
+            3600031 S > C: P. 301(50) ack 151
+            32      C > S: .  151(0)  ack 351
+            40      C > S: F. 151(0)  ack 351
+            50      S > C: F. 351(0)  ack 152
+            51      C > S: .  152(0)  ack 352";
+        let stepped = problem(ahead).expect("the clock stepped");
+        assert_eq!((stepped.kind, stepped.lasted), (ProblemKind::ClockSteppedBack, Some(Span::from_millis(3_599_999))));
+    }
+
+    /// Who closes instead of answering was silent until then; a FIN of the other end divides no silence.
+    #[test]
+    fn a_silence_ends_with_a_fin_of_who_was_to_answer_and_goes_on_through_others() {
+        let closes = "
+            21    C > S: P. 101(50) ack 301
+            31    S > C: .  301(0)  ack 151
+            20031 S > C: F. 301(0)  ack 151
+            20041 C > S: F. 151(0)  ack 302
+            20051 S > C: .  302(0)  ack 152";
+        let silence = problem(closes).expect("the server is silent");
+        assert_eq!(
+            (silence.kind, silence.side, silence.after),
+            (ProblemKind::Silence, Side::Server, Some(Side::Client))
+        );
+        assert_eq!(silence.lasted, Some(Span::from_millis(20_000)));
+        // Who has answered may close when it likes.
+        let answered =
+            closes.replace(".  301(0)  ack 151", "P. 301(9)  ack 151\n            32 C > S: . 151(0) ack 310");
+        let answered =
+            answered.replace("F. 301(0)", "F. 310(0)").replace("ack 302", "ack 311").replace(".  302(0)", ".  311(0)");
+        assert_eq!(kind(&answered), None, "{answered}");
+        let half = "
+            21    S > C: P. 301(80) ack 101
+            22    C > S: .  101(0)  ack 381
+            5021  C > S: F. 101(0)  ack 381
+            5031  S > C: .  381(0)  ack 102
+            20021 S > C: P. 381(40) ack 102
+            20022 C > S: .  102(0)  ack 421
+            20030 S > C: F. 421(0)  ack 102
+            20040 C > S: .  102(0)  ack 422";
+        let rest = problem(half).expect("nobody sends anything");
+        assert_eq!((rest.kind, rest.after, rest.lasted), (ProblemKind::Silence, None, Some(Span::from_millis(20_000))));
     }
 
     #[test]

@@ -319,6 +319,10 @@ impl Symptoms {
             self.change(direction.reverse(), |peer| peer.note_answer(seen));
             let alive = self.note_alive(seen);
             let pause = alive.zip(segment.at).map_or(seen.pause, |(alive, at)| at.since(alive.since).max(seen.pause));
+            // Since its own last octets the peer, which closed, has sent nothing but its FIN.
+            let goes_on = seen.spoke == Some(direction) && seen.rev.fins() > 0 && self.of(direction).lost.segments == 0;
+            let pause =
+                judged.since_advance.filter(|_| goes_on && pause >= LONG).map_or(pause, |since| pause.max(since));
             if pause >= LONG && !is_repeat {
                 self.note_pause(&Seen { pause, ..*seen }, alive.map_or(0, |alive| alive.keep_alives));
             }
@@ -352,6 +356,10 @@ impl Symptoms {
             }
             // Who closes while he waits for an answer still waits for it.
             (_, Some(at)) if segment.flags.contains(Flags::FIN) && segment.len == 0 => {
+                if seen.spoke != Some(seen.direction) {
+                    // Nor is there anything to wait for from an end that closes.
+                    return self.alive.take();
+                }
                 if self.alive.is_none() && pause >= LONG {
                     self.alive = Some(Alive { since: at.after(Span(pause.0.saturating_neg())), keep_alives: 0 });
                 }
@@ -366,7 +374,8 @@ impl Symptoms {
 
     fn note_pause(&mut self, seen: &Seen<'_>, keep_alives: u32) {
         let Seen { direction, segment, judged, .. } = *seen;
-        let is_new = segment.len > 0
+        let closes = segment.flags.contains(Flags::FIN) && seen.spoke == Some(direction.reverse());
+        let is_new = (segment.len > 0 || closes)
             && seen.in_flight == segment.seq_len()
             && !segment.flags.intersects(Flags::SYN | Flags::RST)
             && [Finding::KeepAlive, Finding::ZeroWindowProbe, Finding::OutOfOrder, Finding::SpuriousRetransmission]
@@ -432,8 +441,9 @@ impl OfSender {
         let Seen { segment, judged, fwd, rev, pause, .. } = *seen;
         let findings = judged.findings;
         let at = segment.at;
-        if is_repeat && segment.flags.contains(Flags::SYN) && !is_second(seen) {
-            // Out of order, or the SYN-ACK of an end that opens, too: nothing was repeated.
+        let is_at_once = judged.since_advance.is_some_and(|since| since < AT_ONCE);
+        if is_repeat && segment.flags.contains(Flags::SYN) && (!is_second(seen) || is_at_once) {
+            // Out of order, a copy, or the SYN-ACK of an end that opens, too: nothing was repeated.
         } else if is_repeat && segment.flags.contains(Flags::SYN) {
             self.rare_mut().opening.add(segment, pause);
             if segment.flags.contains(Flags::ACK) {

@@ -243,7 +243,7 @@ impl<K: Key> Record<K> {
             self.note_trouble(direction, segment, &Noted::of(&judged, self.stream(direction.reverse())), most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
-            || pause >= symptoms::LONG && (symptoms::may_end_pause(segment) || self.waits_on(direction, flags))
+            || pause >= symptoms::LONG && (symptoms::may_end_pause(segment) || self.waits_on(flags))
             || pause < symptoms::STEP_BACK
             || !self.watch.is_empty()
             // What refuses a SYN hurts nothing that was there.
@@ -661,9 +661,9 @@ impl<K: Key> Record<K> {
         window.is_some_and(|(window, _)| u32::from(window) == self.conversation.in_flight(direction))
     }
 
-    /// Whether this is the FIN of a client that goes on waiting for the answer to what it sent last.
-    fn waits_on(&self, direction: Direction, flags: Flags) -> bool {
-        flags.contains(Flags::FIN) && self.spoke == Some(direction) && self.client.direction() == direction
+    /// Whether this is the FIN of a client that goes on waiting for the answer to what it sent last, or of a server that closes instead.
+    fn waits_on(&self, flags: Flags) -> bool {
+        flags.contains(Flags::FIN) && self.spoke == Some(self.client.direction())
     }
 
     /// Takes note of what may have gone wrong.
