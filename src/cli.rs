@@ -391,7 +391,7 @@ pub struct Analyze {
     /// Only the first N in that order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: Option<u32>,
-    /// One line for each finding, with its frame number, instead of one for each connection
+    /// One line for each finding, with its frame number, instead of one for each connection; octets that come again are compared with those before, which takes longer
     #[arg(long, conflicts_with = "timeline")]
     pub findings: bool,
     /// Where each connection's time went: a bar and a sentence for each; in other formats the fields `breakdown.*`

@@ -1,7 +1,6 @@
 //! One run over a capture: frames through the decoder and the table, and the chosen connections into a timeline, all told to one sink.
 
 mod batch;
-mod conflicts;
 mod ends;
 mod growth;
 mod keep;
@@ -16,8 +15,8 @@ use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 
-use batch::Previews;
 pub use batch::{Batch, More, Reader};
+use batch::{Besides, Followed, Wanted};
 use ends::End;
 use growth::Growth;
 pub use keep::Keep;
@@ -27,7 +26,7 @@ pub use sink::{Broken, Sink};
 
 use crate::calls::{Call, ThreadId, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{Breakdowns, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
+use crate::flow::{Breakdowns, Conflicts, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
 use crate::kernel::{Answer, KernelEvent};
 use crate::story::{LinkRecord, Passing, Point, PointSighting, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
@@ -43,6 +42,8 @@ pub struct Session {
     checksums: Checksums,
     /// Where it was asked for.
     breakdowns: Option<Breakdowns>,
+    /// Where they were asked for without a timeline, which has its own.
+    conflicts: Option<Conflicts>,
     /// What the kernel's trace said, for the story at the end.
     kernel_events: Vec<KernelEvent>,
     /// Where segments are captured, for the story at the end.
@@ -117,9 +118,9 @@ impl Session {
             });
         }
         self.follow(batch);
-        let Self { table, breakdowns, .. } = self;
+        let Self { table, breakdowns, conflicts, .. } = self;
         table.take_ended(|mut connection| {
-            divide(&mut connection, breakdowns);
+            complete(&mut connection, breakdowns, conflicts);
             sink.connection(connection)
         })
     }
@@ -127,14 +128,21 @@ impl Session {
     /// Follows the segments of a batch; returns how many connections have ended and wait to be [handed over](Self::hand_over).
     pub fn follow(&mut self, batch: &Batch) -> usize {
         self.count(batch);
-        let Self { table, kept, telling, breakdowns, .. } = self;
+        let Self { table, kept, telling, breakdowns, conflicts, .. } = self;
         if !kept.keeps_any() {
-            match breakdowns {
-                None => batch.follow(table, |_, _: Option<()>| {}),
-                Some(breakdowns) => batch.follow(table, |segment, step: Option<Step>| {
+            match (breakdowns, conflicts) {
+                (None, None) => batch.follow(table, |_, _: Option<()>| {}),
+                (Some(breakdowns), None) => batch.follow(table, |segment, step: Option<Step>| {
                     if let Some(step) = step {
                         breakdowns.observe(segment, &step);
                     }
+                }),
+                (breakdowns, Some(conflicts)) => batch.follow_with(table, |followed| {
+                    let Followed::Segment(segment, Some(mut step), Besides { payload, .. }) = followed else { return };
+                    if let Some(breakdowns) = breakdowns {
+                        breakdowns.observe(segment, &step);
+                    }
+                    conflicts.observe(segment, &mut step, payload);
                 }),
             }
             return table.end_quiet();
@@ -203,11 +211,11 @@ impl Session {
     /// # Errors
     /// The output could not be written.
     pub fn pass(&mut self, now: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
-        let Self { table, kept, telling, breakdowns, .. } = self;
+        let Self { table, kept, telling, breakdowns, conflicts, .. } = self;
         table.pass(now);
         let Telling::Events(growth) = telling else {
             return table.take_ended(|mut connection| {
-                divide(&mut connection, breakdowns);
+                complete(&mut connection, breakdowns, conflicts);
                 sink.connection(connection)
             });
         };
@@ -232,9 +240,9 @@ impl Session {
     /// The output could not be written.
     pub fn finish(mut self, sink: &mut dyn Sink) -> io::Result<Totals> {
         self.settle(sink)?;
-        let Self { table, kept, telling, breakdowns, .. } = &mut self;
+        let Self { table, kept, telling, breakdowns, conflicts, .. } = &mut self;
         let tally = table.finish(|mut connection| {
-            divide(&mut connection, breakdowns);
+            complete(&mut connection, breakdowns, conflicts);
             kept.complete(&mut connection);
             if let Telling::Events(growth) = telling {
                 growth.timeline_mut().complete_summary(&mut connection);
@@ -310,6 +318,7 @@ impl Session {
             unread: None,
             checksums: Checksums::default(),
             breakdowns: None,
+            conflicts: None,
             kernel_events: Vec::new(),
             points: Vec::new(),
             has_ends: false,
@@ -366,10 +375,21 @@ impl Session {
         Self { breakdowns: Some(Breakdowns::within(octets)), ..self }
     }
 
+    /// The same, which compares octets that come again with those that came before; what that takes is no more than so many octets.
+    ///
+    /// A run that keeps segments does so anyway.
+    pub fn with_conflicts(self, octets: u64) -> Self {
+        Self { conflicts: Some(Conflicts::within(octets)), ..self }
+    }
+
     /// A reader for this run, whose limits are those it is to have; `wanted` chooses frames by a filter: those left out keep their numbers and are not counted as frames read.
     pub fn reader<W>(&self, wanted: W) -> Reader<W> {
-        let previews = if self.kept.keeps_any() { Previews::Kept } else { Previews::Dropped };
-        Reader::new(self.checksums, previews, self.table.finder(), wanted)
+        let besides = match (self.kept.keeps_any(), &self.conflicts) {
+            (true, _) => Wanted::All,
+            (false, Some(_)) => Wanted::Octets,
+            (false, None) => Wanted::Nothing,
+        };
+        Reader::new(self.checksums, besides, self.table.finder(), wanted)
     }
 
     /// The limits on what the table of connections keeps.
@@ -387,6 +407,9 @@ impl Session {
         self.table.hand_over(ended);
         if let Some(breakdowns) = &mut self.breakdowns {
             ended.divide(breakdowns);
+        }
+        if let Some(conflicts) = &mut self.conflicts {
+            ended.compare(conflicts);
         }
     }
 
@@ -445,6 +468,14 @@ fn end(table: &mut FlowTable, kept: &mut Kept, mut growing: Option<&mut Growth>,
 fn divide(connection: &mut Connection, breakdowns: &mut Option<Breakdowns>) {
     if let Some(breakdowns) = breakdowns {
         connection.breakdown = breakdowns.take(connection);
+    }
+}
+
+/// Gives a connection all that was asked for besides.
+fn complete(connection: &mut Connection, breakdowns: &mut Option<Breakdowns>, conflicts: &mut Option<Conflicts>) {
+    divide(connection, breakdowns);
+    if let Some(conflicts) = conflicts {
+        conflicts.complete(connection);
     }
 }
 

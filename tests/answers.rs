@@ -106,21 +106,15 @@ fn icmp(line: &str) -> Option<(u64, IcmpError)> {
     Some((frame.parse().unwrap(), IcmpError { from, kind, mtu: Some(mtu.parse().unwrap()) }))
 }
 
-/// The same of a capture, by the program itself; octets are compared only for a timeline.
+/// The same of a capture, by the program itself.
 fn told_of_capture(row: &Row) -> Vec<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
-    command.args(["analyze", "--timeline", "--format", "jsonl"]).arg(&row.shown);
+    command.args(["analyze", "--format", "jsonl", "--where", &row.field]).arg(&row.shown);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let holds = |line: &serde_json::Value, part: &str| {
-        let (field, word) = part.split_once(" == ").unwrap_or_else(|| panic!("{part}"));
-        let pointer = format!("/{}", field.replace('.', "/"));
-        line.pointer(&pointer).and_then(serde_json::Value::as_str) == Some(word.trim_matches('"'))
-    };
     let chosen = lines.filter(|line| line["type"] == "connection");
-    let chosen = chosen.filter(|line| row.field.split(" && ").all(|part| holds(line, part)));
     chosen.filter_map(|line| line["verdict"].as_str().map(str::to_owned)).collect()
 }
 
@@ -160,4 +154,59 @@ fn a_connect_that_an_icmp_error_ends_names_it() {
         let closed = of_type("transition").filter(its).find(|moved| moved["from"] == "SYN-SENT").unwrap();
         assert_eq!((&closed["to"], &closed["cause"]), (&"CLOSED".into(), &last["id"]));
     }
+}
+
+/// Octets are compared wherever an option asks for what they may change, and nowhere else.
+#[test]
+fn conflicting_octets_are_found_where_they_are_asked_for() {
+    let told = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+        command.arg("analyze").args(options).arg(folder().join("tests/answers/conflicting-octets.pcap"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let named = "conflicting_octets";
+    for asked in [
+        &["--findings"][..],
+        &["--findings", "--format", "csv"],
+        &["--findings", "--format", "jsonl"],
+        &["--summary"],
+        &["--summary", "--format", "jsonl"],
+        &["--format", "jsonl", "--where", "problem.kind == \"conflicting_octets\""],
+        &["--format", "jsonl", "--where", "findings.exists(one, one.name == \"conflicting_octets\")"],
+        &["--format", "jsonl", "--where", "verdict.contains(\"injected\")"],
+        &["--format", "csv", "--sort", "problem.kind"],
+        &["--timeline", "--format", "jsonl", "--where", "problem.kind == \"conflicting_octets\""],
+        &["--assert", "findings.exists(one, one.name == \"conflicting_octets\")"],
+        &["--assert", "connections.all(one, one.problem.kind == \"conflicting_octets\")"],
+    ] {
+        let (status, told) = told(asked);
+        assert!(status == Some(0) && told.contains(named), "{asked:?}: {status:?}\n{told}");
+    }
+    for unasked in [&["--format", "jsonl"][..], &["--format", "csv"], &["--format", "jsonl", "--sort", "first"]] {
+        let (status, told) = told(unasked);
+        assert!(status == Some(0) && !told.contains(named), "{unasked:?}: {status:?}\n{told}");
+    }
+}
+
+/// Two captures of one connection that are told as one: its segments seem to be repeated, and the way out is named.
+#[test]
+fn files_that_hold_the_same_segments_are_named_with_the_way_out() {
+    let [client, server, other] =
+        ["ack-lost-client.pcapng.gz", "ack-lost-server.pcapng.gz", "bottleneck-client.pcapng.gz"]
+            .map(|name| folder().join("captures/lab").join(name));
+    let said = |options: &[&str], files: [&Path; 2]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcpflow"));
+        let output = command.arg("analyze").args(options).args(files).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for options in [&[][..], &["--timeline"], &["--findings"], &["--format", "jsonl"]] {
+        let (status, told) = said(options, [&client, &server]);
+        assert_eq!(status, Some(0), "{told}");
+        assert!(told.contains("hold the same segments") && told.contains("--client-side"), "{options:?}: {told}");
+        let (_, told) = said(options, [&client, &other]);
+        assert!(!told.contains("hold the same"), "{options:?}: {told}");
+    }
+    let (_, told) = said(&["--each"], [&client, &server]);
+    assert!(!told.contains("hold the same"), "{told}");
 }

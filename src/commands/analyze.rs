@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use super::expected::{self, Expected, PutBy};
 use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL};
+use super::overlap::Overlap;
 use super::pipeline::{self, Sharing};
 use super::progress::Show;
 use super::selection::Selection;
@@ -15,7 +16,7 @@ use super::source::{self, Filters, Source};
 use super::tellers::{Names, Page, Sequence, Subject, teller};
 use super::watch::Watch;
 use super::{Failure, Inputs, Outcome, complain, look, memory, two_points};
-use crate::capture::{Allowance, CaptureError, Frame, LinkType, Share};
+use crate::capture::{Allowance, CaptureError, Frame, FrameSource, LinkType, Share};
 use crate::cli::{Analyze, Form, Format, Look};
 use crate::flow::{Connection, ConnectionId};
 use crate::report::{self, Columns, Ids, Jsonl, Judged, KnownCalls, Named, Origin, Style};
@@ -121,6 +122,8 @@ struct Run<'a> {
     whole: Outcome,
     expected: &'a Expected,
     judged: Vec<Judged>,
+    /// Whether several files hold the same segments.
+    overlap: Option<Overlap>,
 }
 
 /// The link type of a capture of which no frame could be read.
@@ -175,6 +178,7 @@ impl<'a> Run<'a> {
             whole: Outcome::Done,
             expected,
             judged: Vec::new(),
+            overlap: None,
         })
     }
 
@@ -188,6 +192,7 @@ impl<'a> Run<'a> {
     fn open(&mut self, out: &mut dyn Write) -> Result<Source, Failure> {
         let (source, left_out) = self.source(self.options.timeline)?;
         self.left_out = left_out;
+        self.overlap = matches!(source, Source::Many(_)).then(Overlap::default);
         self.has_begun = true;
         let name = self.inputs.name();
         let told = match (self.turn, self.options.format) {
@@ -222,7 +227,7 @@ impl<'a> Run<'a> {
         let mut source = self.open(out)?;
         let began = OnceLock::new();
         let name = self.inputs.name();
-        let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, .. } = self;
+        let Self { options, look, style, filters, selection, interrupt, show, damage, turn, whole, overlap, .. } = self;
         let subject = match (options.findings, options.breakdown, options.summary) {
             (true, ..) => Subject::Findings,
             (_, true, _) => Subject::Breakdowns,
@@ -251,22 +256,21 @@ impl<'a> Run<'a> {
         let put = RefCell::new(Vec::new());
         let most = room / size_of::<Connection>();
         let told = if self.expected.is_empty() { told } else { Box::new(PutBy::new(told, &put, most)) };
-        let divides = selection.divides();
+        let (divides, compares) = (selection.divides(), selection.compares() || self.expected.is_of_octets());
         let mut sink = selection.before(told);
         let mut limits = self.memory.table();
         if options.findings || !self.expected.is_empty() || options.format == Form::Parquet {
             limits.findings = MOST_FINDINGS;
         }
         let mut session = Session::new(Keep::Nothing).with_limits(limits).with_checksums(options.checksums.into());
-        if divides {
-            session = session.with_breakdowns(self.memory.breakdowns());
-        }
+        session = asked(session, self.memory, divides, compares);
         // A table's errors name their file; those of standard output do not.
         let failed = |error: io::Error| match &options.output {
             Some(_) => Failure::new(error.to_string()),
             None => Failure::output(&error),
         };
-        *damage = read(&mut session, &mut source, filters, watch, &began, &mut *sink).map_err(failed)?;
+        *damage =
+            read(&mut session, &mut source, filters, overlap.as_mut(), watch, &began, &mut *sink).map_err(failed)?;
         if options.output.is_some() {
             interrupt.done();
         }
@@ -326,7 +330,7 @@ impl<'a> Run<'a> {
             session = session.with_breakdowns(self.memory.breakdowns());
         }
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
-        self.damage = read(&mut session, &mut source, &mut self.filters, watch, &began, &mut ())
+        self.damage = read(&mut session, &mut source, &mut self.filters, self.overlap.as_mut(), watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
         if self.interrupt.is_pressed() {
             session.let_go_beyond(TOLD_AFTER_AN_INTERRUPT);
@@ -413,15 +417,13 @@ impl<'a> Run<'a> {
         let mut ids = BTreeSet::new();
         // What cannot be read is met again by the second reading, and damage, too.
         let (mut source, _) = self.source(false)?;
-        let divides = self.selection.divides();
+        let (divides, compares) = (self.selection.divides(), self.selection.compares());
         let mut sink = self.selection.before(Box::new(Ids(&mut ids)));
         let mut session =
             Session::new(Keep::Nothing).with_limits(self.memory.table()).with_checksums(self.options.checksums.into());
-        if divides {
-            session = session.with_breakdowns(self.memory.breakdowns());
-        }
+        session = asked(session, self.memory, divides, compares);
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
-        read(&mut session, &mut source, &mut self.filters, watch, &OnceLock::new(), &mut *sink)
+        read(&mut session, &mut source, &mut self.filters, None, watch, &OnceLock::new(), &mut *sink)
             .map_err(|error| Failure::output(&error))?;
         session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
@@ -474,11 +476,22 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The same run, with what is made only where it is asked for.
+fn asked(session: Session, memory: Memory, divides: bool, compares: bool) -> Session {
+    match (divides, compares) {
+        (false, false) => session,
+        (true, false) => session.with_breakdowns(memory.breakdowns()),
+        (false, true) => session.with_conflicts(memory.payloads()),
+        (true, true) => session.with_breakdowns(memory.payloads()).with_conflicts(memory.payloads()),
+    }
+}
+
 /// Reads the source to its end, to where it is damaged, or until Ctrl-C; notes when its first frame was captured.
 fn read(
     session: &mut Session,
     source: &mut Source,
     filters: &mut Filters,
+    mut overlap: Option<&mut Overlap>,
     mut watch: Watch<'_>,
     began: &OnceLock<Timestamp>,
     sink: &mut dyn Sink,
@@ -487,6 +500,9 @@ fn read(
         let wanted = filters.matches(frame)?;
         if let (true, Some(at)) = (wanted, frame.at) {
             began.get_or_init(|| at);
+        }
+        if let (true, Some(overlap)) = (wanted, overlap.as_deref_mut()) {
+            overlap.look(frame);
         }
         Ok(wanted)
     };
@@ -498,6 +514,11 @@ fn read(
         Source::One(file) => pipeline::run(session, &mut **file, sharing, wanted, &stop, go_on, sink),
         Source::Many(files) => pipeline::run(session, files, sharing, wanted, &stop, go_on, sink),
     };
+    if let (Some(overlap), Source::Many(files)) = (overlap, &*source)
+        && let Some(told) = overlap.told(files.points())
+    {
+        complain(&told);
+    }
     match ended {
         Ok(()) => Ok(None),
         Err(Broken::Capture(damage)) => Ok(Some(damage)),

@@ -49,6 +49,11 @@ impl Expected {
         self.all.is_empty()
     }
 
+    /// Whether one of them may name what octets that conflict change.
+    pub(super) fn is_of_octets(&self) -> bool {
+        self.all.iter().any(Assertion::is_of_octets)
+    }
+
     /// Whether each of them holds.
     pub(super) fn judge(&self, story: &Story, calls: KnownCalls) -> Vec<Judged> {
         self.all.iter().map(|assertion| assertion.judge(story, calls)).collect()

@@ -18,6 +18,7 @@ mod memory;
 mod names;
 mod outcome;
 mod outlet;
+mod overlap;
 mod pipeline;
 pub mod progress;
 mod run;

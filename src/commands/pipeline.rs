@@ -287,9 +287,10 @@ mod tests {
     use super::*;
     use crate::capture::LinkType;
     use crate::flow::{Connection, Totals};
+    use crate::tcp::Finding;
     use crate::time::Timestamp;
 
-    /// One second after another a segment: a SYN, and for two of three connections, far behind it, a RST, a SYN-ACK or nothing; in the end it may break.
+    /// One after another a segment: a SYN with an octet, and far behind it a RST, a SYN-ACK, or the SYN with another octet; in the end it may break.
     struct Syns {
         made: u32,
         most: u32,
@@ -312,14 +313,16 @@ mod tests {
             let (number, server) = (self.made / 2, [192, 0, 2, 1]);
             let client = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number).octets();
             // More than may wait are over, or only asked, before the answers come.
-            let (from, to, flags) = match (self.made % 2, number.checked_sub(20_000)) {
-                (0, Some(asked)) if asked % 3 < 2 => (server, client(asked), [0x14, 0x12][asked as usize % 3]),
-                _ => (client(self.made), server, 2),
+            let (from, to, flags, octet) = match (self.made % 2, number.checked_sub(20_000)) {
+                (0, Some(asked)) if asked % 3 < 2 => (server, client(asked), [0x14, 0x12][asked as usize % 3], None),
+                (0, Some(asked)) if asked % 2 == 1 => (client(asked), server, 2, Some(b'b')),
+                _ => (client(self.made), server, 2, Some(b'a')),
             };
-            let ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &from, &to].concat();
+            let len = 40 + u8::from(octet.is_some());
+            let ip = [&[0x45, 0, 0, len, 0, 0, 0x40, 0, 64, 6, 0, 0][..], &from, &to].concat();
             let ports: [u8; 4] = if flags == 2 { [48, 57, 0, 80] } else { [0, 80, 48, 57] };
             let tcp = [&ports[..], &[0, 0, 0, 9, 0, 0, 0, 10, 0x50, flags, 16, 0, 0, 0, 0, 0]].concat();
-            self.bytes = [ip, tcp].concat();
+            self.bytes = [ip, tcp, octet.into_iter().collect()].concat();
             let number = u64::from(self.made);
             let at = Some(Timestamp::from_nanos(number as i64 * 10_000_000));
             Ok(Some(Frame {
@@ -327,7 +330,7 @@ mod tests {
                 at,
                 link: LinkType::RAW,
                 bytes: &self.bytes,
-                wire_len: 40,
+                wire_len: self.bytes.len() as u32,
                 seen: Default::default(),
             }))
         }
@@ -349,7 +352,7 @@ mod tests {
     }
 
     fn told(sharing: Option<Sharing>, breaks: bool) -> (Told, Option<String>) {
-        let mut session = Session::default().with_breakdowns(1 << 30);
+        let mut session = Session::default().with_breakdowns(1 << 30).with_conflicts(1 << 30);
         let mut source = Syns::new(200_000, breaks);
         let mut told = Told::default();
         let go_on = |_| ControlFlow::Continue(());
@@ -376,6 +379,9 @@ mod tests {
             let endings: std::collections::BTreeSet<_> = alone.0.iter().map(|one| one.ending.name()).collect();
             assert!(endings.len() >= 3 && alone.0.len() > 100_000, "{endings:?} {}", alone.0.len());
             assert!(alone.0.iter().all(|one| one.breakdown.is_some()));
+            let conflicts =
+                |one: &&Connection| one.findings.iter().any(|finding| finding.finding == Finding::ConflictingOctets);
+            assert!(alone.0.iter().filter(conflicts).count() > 5_000);
             for sharing in [Sharing::Two, Sharing::Three] {
                 let (shared, other_damage) = told(Some(sharing), breaks);
                 assert_eq!(shared.0, alone.0, "{sharing:?}");

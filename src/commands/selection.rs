@@ -31,6 +31,8 @@ pub(super) struct Selection {
     sequence: Sequence,
     /// Whether a breakdown is asked for, or an option names one of its fields.
     divides: bool,
+    /// Whether findings are asked for, or an option names a field that octets which conflict may change.
+    compares: bool,
     top: Option<usize>,
     /// How many octets connections may take that are held to be put in order.
     room: usize,
@@ -48,6 +50,11 @@ impl Selection {
         let sequence = sequence(options)?;
         let named = condition.as_ref().is_some_and(|condition| condition.of_breakdown().is_some())
             || matches!(sequence, Sequence::By(order) if order.is_of_breakdown());
+        let compares = condition.as_ref().is_some_and(Expression::is_of_octets)
+            || matches!(sequence, Sequence::By(order) if order.is_of_octets())
+            || options.findings
+            || options.summary
+            || options.format == Form::Parquet;
         let chosen: BTreeSet<_> = options.connection.iter().copied().map(ConnectionId).collect();
         Ok(Self {
             absent: chosen.clone(),
@@ -55,6 +62,7 @@ impl Selection {
             condition,
             sequence,
             divides: options.breakdown || named,
+            compares,
             top: options.top.map(|top| top as usize),
             room: usize::try_from(memory.rows()).unwrap_or(usize::MAX),
             short: Cell::new(0),
@@ -69,6 +77,11 @@ impl Selection {
     /// Whether the connections' durations are to be divided.
     pub(super) fn divides(&self) -> bool {
         self.divides
+    }
+
+    /// Whether octets that come again are to be compared.
+    pub(super) fn compares(&self) -> bool {
+        self.compares
     }
 
     /// Which fields records have.

@@ -1,11 +1,13 @@
 //! Closed connections, as small as they were while they were followed, until somebody wants to know about them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use super::attempt::Attempt;
+use super::conflicts::{Conflicts, Found};
 use super::key::{Key, Key4, Key6};
 use super::record::Record;
-use super::{Breakdown, Breakdowns, Connection};
+use super::{Breakdown, Breakdowns, Connection, ConnectionId};
 
 /// Connections that have ended, in the order in which they did.
 ///
@@ -18,6 +20,8 @@ pub struct Ended {
     v6: EndedOf<Key6>,
     /// One for each of the first in order, where they were asked for.
     breakdowns: Vec<Option<Box<Breakdown>>>,
+    /// What was found in the octets of some of them.
+    found: BTreeMap<ConnectionId, Found>,
 }
 
 /// Those of one address family.
@@ -57,8 +61,12 @@ impl Ended {
     /// The first error of `tell`; the connections after it are lost.
     pub fn tell<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {
         let mut breakdowns = std::mem::take(&mut self.breakdowns).into_iter();
+        let mut found = std::mem::take(&mut self.found);
         let told = self.each(|mut connection| {
             connection.breakdown = breakdowns.next().flatten();
+            if let Some(found) = found.remove(&connection.id) {
+                found.complete(&mut connection);
+            }
             tell(connection)
         });
         self.clear();
@@ -73,6 +81,16 @@ impl Ended {
             Ok::<(), Infallible>(())
         });
         self.breakdowns = divided;
+    }
+
+    /// Takes what was found in the octets of them all.
+    pub fn compare(&mut self, conflicts: &mut Conflicts) {
+        let mut found = BTreeMap::new();
+        let Ok(()) = self.each(|connection| {
+            found.extend(conflicts.take(connection.id).map(|its| (connection.id, its)));
+            Ok::<(), Infallible>(())
+        });
+        self.found = found;
     }
 
     fn each<E>(&self, mut show: impl FnMut(Connection) -> Result<(), E>) -> Result<(), E> {

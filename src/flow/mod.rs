@@ -3,6 +3,7 @@
 mod attempt;
 mod breakdown;
 mod bundle;
+mod conflicts;
 mod connection;
 mod ended;
 mod ending;
@@ -26,6 +27,7 @@ mod verdict;
 use crate::tcp::{FindingSet, Move};
 pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
+pub use conflicts::Conflicts;
 pub use connection::{
     Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, FindingCounts, Icmp, RolesBasis, SideSummary,
     Totals,

@@ -96,6 +96,11 @@ impl Order {
         Self { field, direction }
     }
 
+    /// Whether octets that conflict may change it.
+    pub fn is_of_octets(self) -> bool {
+        self.field.is_of_octets()
+    }
+
     /// Whether it needs a breakdown.
     pub fn is_of_breakdown(self) -> bool {
         self.field.is_of_breakdown()

@@ -13,7 +13,7 @@ pub struct Reader<W> {
     decoder: Decoder,
     finder: Finder,
     wanted: W,
-    previews: Previews,
+    besides: Wanted,
     most: usize,
     /// Whose wrong checksums are believed; `None` where all are, or none is looked at.
     trust: Option<Trust>,
@@ -23,23 +23,26 @@ pub struct Reader<W> {
     points: usize,
 }
 
-/// Whether the first octets of payloads are kept.
+/// What is kept of frames besides their segments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Previews {
-    Kept,
-    Dropped,
+pub(super) enum Wanted {
+    Nothing,
+    /// The first octets of payloads.
+    Octets,
+    /// What a timeline needs: where frames were seen, and in which tunnels, besides.
+    All,
 }
 
 /// Segments that were decoded one after the other, and what the frames without one were.
 #[derive(Default)]
 pub struct Batch {
     pub(super) segments: Bundle,
-    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless previews are kept.
+    /// The first octets of all payloads, one after the other, and how many are each segment's; empty unless they are wanted.
     octets: Vec<u8>,
     lens: Vec<u16>,
-    /// Where each segment was seen; empty unless previews are kept.
+    /// Where each segment was seen; empty unless that is wanted.
     seen: Vec<SeenAt>,
-    /// The capture points of the source that have become known with it; empty unless previews are kept.
+    /// The capture points of the source that have become known with it; empty unless they are wanted.
     pub(super) points: Vec<CapturePoint>,
     /// The tunnels that segments came in, and which of them; those that came in none are left out.
     tunnels: Vec<(usize, Box<[Tunnel]>)>,
@@ -85,15 +88,15 @@ pub enum More {
 }
 
 impl<W> Reader<W> {
-    /// A reader for the table that `finder` is from; what a timeline needs of frames is kept where one is made.
-    pub(super) fn new(checksums: Checksums, for_timeline: Previews, finder: Finder, wanted: W) -> Self {
-        let decoder = match for_timeline {
-            Previews::Dropped => Decoder::default(),
-            Previews::Kept => Decoder::default().with_tunnels(),
+    /// A reader for the table that `finder` is from, which keeps of frames what is wanted `besides`.
+    pub(super) fn new(checksums: Checksums, besides: Wanted, finder: Finder, wanted: W) -> Self {
+        let decoder = match besides {
+            Wanted::Nothing | Wanted::Octets => Decoder::default(),
+            Wanted::All => Decoder::default().with_tunnels(),
         };
         let trust = (checksums == Checksums::Controls).then(Trust::default);
         let decoder = decoder.with_checksums(checksums);
-        Self { decoder, finder, wanted, previews: for_timeline, most: BATCH, trust, at: None, points: 0 }
+        Self { decoder, finder, wanted, besides, most: BATCH, trust, at: None, points: 0 }
     }
 }
 
@@ -111,14 +114,14 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, previews, most, trust, at, points } = self;
+        let Self { decoder, finder, wanted, besides, most, trust, at, points } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
             if wanted(&frame)? {
                 batch.steps_back += u64::from(frame.at.is_some() && frame.at < *at);
                 *at = frame.at.or(*at);
-                batch.add(decoder, finder, &frame, *previews, trust.as_mut());
+                batch.add(decoder, finder, &frame, *besides, trust.as_mut());
             }
             batch.read += frame.bytes.len();
             full = batch.read >= MOST_READ || batch.segments.len() >= MOST_SEGMENTS;
@@ -127,7 +130,7 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
         if let Some(trust) = trust {
             batch.believe(trust);
         }
-        if *previews == Previews::Kept
+        if *besides == Wanted::All
             && let Some(new) = source.points().get(*points..)
         {
             batch.points.extend_from_slice(new);
@@ -158,13 +161,13 @@ impl Batch {
         decoder: &mut Decoder,
         finder: &Finder,
         frame: &Frame<'_>,
-        previews: Previews,
+        besides: Wanted,
         mut trust: Option<&mut Trust>,
     ) {
         self.frames += 1;
         let before = self.segments.len();
         let decoded = decoder.decode(frame, |segment, payload| {
-            self.take(finder, frame, segment, payload, previews, trust.as_deref_mut());
+            self.take(finder, frame, segment, payload, besides, trust.as_deref_mut());
         });
         // Of several segments in one frame nobody says which came in what.
         if !decoder.tunnels().is_empty() && self.segments.len() == before + 1 {
@@ -189,7 +192,7 @@ impl Batch {
         frame: &Frame<'_>,
         segment: &Segment,
         payload: &[u8],
-        previews: Previews,
+        besides: Wanted,
         trust: Option<&mut Trust>,
     ) {
         if segment.oddities.intersects(Oddities::GOOD_CHECKSUM.union(Oddities::BAD_CHECKSUM))
@@ -201,10 +204,12 @@ impl Batch {
             }
         }
         self.segments.push(finder, segment);
-        if previews == Previews::Kept {
+        if besides != Wanted::Nothing {
             let first = &payload[..payload.len().min(COMPARED)];
             self.octets.extend_from_slice(first);
             self.lens.push(first.len() as u16);
+        }
+        if besides == Wanted::All {
             self.seen.push(frame.seen());
         }
     }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::batch::{Batch, Followed};
-use super::conflicts::Conflicts;
 use super::growth::Growth;
 use super::memory;
 use crate::calls::PREVIEW;
-use crate::flow::{Breakdowns, Connection, ConnectionId, FlowTable, Side};
+use crate::flow::{Breakdowns, Conflicts, Connection, ConnectionId, FlowTable, Side};
 use crate::story::{Observed, Passing, Quotation, Sighting, Trace, Witnessed};
 
 /// Which connections' segments are kept for a timeline.
@@ -187,11 +186,8 @@ impl Kept {
         if self.conflicts.is_empty() {
             return;
         }
-        let Some(found) = self.conflicts.take(connection.id) else { return };
-        connection.problem = found.problem().map(Box::new).or(connection.problem.take());
-        connection.findings.extend(found.findings);
-        connection.findings.sort_by_key(|finding| finding.frame);
-        connection.findings_omitted += found.omitted;
+        self.conflicts.complete(connection);
+        self.conflicts.forget(connection.id);
     }
 
     /// Lets go of all kept segments but the first ones of the capture.

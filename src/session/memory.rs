@@ -55,6 +55,11 @@ impl Memory {
         self.0 / 10
     }
 
+    /// For the octets that are compared, where no timeline has them: half of what breakdowns may take, which have the other half then.
+    pub const fn payloads(self) -> u64 {
+        self.breakdowns() / 2
+    }
+
     /// For the segments of a timeline and their connections.
     pub const fn timeline(self) -> u64 {
         self.0 / 10 * 4

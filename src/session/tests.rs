@@ -133,6 +133,30 @@ fn octets_beyond_those_compared_are_not() {
         let mut findings = story.connections[0].findings.iter();
         let listed = findings.find(|finding| finding.finding == Finding::ConflictingOctets).cloned();
         assert_eq!(listed.is_some(), of_segment);
+        // Without a timeline the same is found where it is asked for, and nothing where it is not.
+        let told = |session: Session| {
+            struct Told(Vec<Connection>);
+            impl Sink for Told {
+                fn connection(&mut self, connection: Connection) -> io::Result<()> {
+                    self.0.push(connection);
+                    Ok(())
+                }
+                fn finish(&mut self, _: &Totals) -> io::Result<()> {
+                    Ok(())
+                }
+            }
+            let (mut session, mut told) = (session, Told(Vec::new()));
+            let mut source = Frames(vec![frame(0), frame(1)], 0);
+            assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut told).is_ok());
+            session.finish(&mut told).expect("nothing is written");
+            told.0.remove(0)
+        };
+        let (asked, unasked) = (told(Session::default().with_conflicts(1 << 20)), told(Session::default()));
+        assert_eq!(asked, story.connections[0]);
+        let count =
+            |one: &Connection| one.finding_counts.as_ref().map_or(0, |of| of[Finding::ConflictingOctets as usize]);
+        assert_eq!((count(&asked), count(&unasked)), (u32::from(of_segment), 0));
+        assert!(unasked.findings.iter().all(|finding| finding.finding != Finding::ConflictingOctets));
         listed.map(|finding| (finding.frame, finding.detail))
     };
     let told = Detail::Conflict(Box::new(Conflict { frame: 1, ttls: [64, 65] }));

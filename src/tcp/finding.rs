@@ -77,7 +77,7 @@ findings! {
     InconsistentFlags = "inconsistent_flags",
     /// A verifiable checksum that is wrong: the receiver dropped it.
     BadChecksum = "bad_checksum",
-    /// Octets that differ in content from those sent before at the same stream positions, of which the last 256 KiB of a direction are kept: no retransmission. Only in timelines.
+    /// Octets that differ in content from those sent before at the same stream positions, of which the last 256 KiB of a direction are kept: no retransmission. Found in timelines, and where findings are asked for.
     ConflictingOctets = "conflicting_octets",
     /// Octets from an end whose receiver had already closed: they are lost, and a reset follows.
     DataAfterClose = "data_after_close",

@@ -63,6 +63,11 @@ impl Assertion {
         Ok(Self { source: source.trim().to_owned(), env, condition })
     }
 
+    /// Whether it may name what octets that conflict change: findings, problems and verdicts.
+    pub fn is_of_octets(&self) -> bool {
+        ["findings", "problem", "verdict"].iter().any(|word| self.source.contains(word))
+    }
+
     /// Whether it holds of a run. Where calls are missing, one that speaks of them does not.
     pub fn judge(&self, story: &Story, calls: KnownCalls) -> Judged {
         let all = Lists::of(story);

@@ -114,6 +114,11 @@ impl Expression {
         self.named.fields.iter().find(|field| field.is_of_breakdown()).map(|field| field.name)
     }
 
+    /// Whether it names a field that octets which conflict may change.
+    pub fn is_of_octets(&self) -> bool {
+        self.named.findings || self.named.fields.iter().any(|field| field.is_of_octets())
+    }
+
     /// How many connections it was tried on, where it held for none of them.
     pub fn in_vain(&self) -> Option<u64> {
         (self.tried > 0 && self.held == 0).then_some(self.tried)

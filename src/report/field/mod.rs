@@ -128,6 +128,13 @@ impl Field {
         self.name.starts_with("breakdown.")
     }
 
+    /// Whether octets that conflict may change it, which are found only where they are compared.
+    pub fn is_of_octets(&self) -> bool {
+        self.kind == Kind::Findings
+            || ["findings_omitted", "verdict"].contains(&self.name)
+            || self.name.starts_with("problem.")
+    }
+
     /// The field of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::all().find(|field| field.name == name)

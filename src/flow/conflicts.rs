@@ -2,30 +2,48 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::flow::{Conflict, ConnectionId, Detail, FindingAt, Problem, ProblemKind, Side, Step};
+use super::{Conflict, Connection, ConnectionId, Detail, FindingAt, Problem, ProblemKind, Side, Step};
 use crate::tcp::Finding;
 use crate::wire::Segment;
 
-/// The last octets of each direction of the connections that a timeline is made of, acknowledged or not: what is forged is
-/// often acknowledged before the true octets come.
-#[derive(Default)]
-pub(super) struct Conflicts {
+/// The last octets of each direction of connections, acknowledged or not: what is forged is often acknowledged before the true
+/// octets come.
+///
+/// To read and keep them costs more than all else that the table does with a segment: so it is done only where it is asked for.
+///
+/// What is forgotten for want of room depends on the segments alone, not on when connections are told.
+pub struct Conflicts {
+    /// Of directions that sent something since the others were put aside.
     sent: HashMap<(ConnectionId, Side), Sent>,
-    /// How many octets they take.
+    /// Those put aside, which are the next to be forgotten.
+    aside: HashMap<(ConnectionId, Side), Sent>,
+    /// How many octets the first ones take, and how many all may.
     octets: usize,
+    room: usize,
     found: BTreeMap<ConnectionId, Found>,
 }
 
 /// What was found of one connection.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
-    pub(super) findings: Vec<FindingAt>,
-    pub(super) omitted: u64,
+    findings: Vec<FindingAt>,
+    omitted: u64,
 }
 
 impl Found {
+    /// Adds what was found to the summary of its connection.
+    pub(super) fn complete(self, connection: &mut Connection) {
+        connection.problem = self.problem().map(Box::new).or(connection.problem.take());
+        let count = u32::try_from(self.findings.len() as u64 + self.omitted).unwrap_or(u32::MAX);
+        let counts = connection.finding_counts.get_or_insert_with(|| Box::new([0; Finding::ALL.len()]));
+        counts[Finding::ConflictingOctets as usize] = count;
+        connection.findings.extend(self.findings);
+        connection.findings.sort_by_key(|finding| finding.frame);
+        connection.findings_omitted += self.omitted;
+    }
+
     /// That octets were forged hurts a connection more than all else.
-    pub(super) fn problem(&self) -> Option<Problem> {
+    fn problem(&self) -> Option<Problem> {
         let first = self.findings.first()?;
         let ttls = match &first.detail {
             Detail::Conflict(conflict) if conflict.ttls[0] != conflict.ttls[1] => {
@@ -52,21 +70,37 @@ struct Piece {
     ttl: u8,
 }
 
+impl Default for Conflicts {
+    fn default() -> Self {
+        Self::within(u64::MAX)
+    }
+}
+
 impl Conflicts {
+    /// What is kept takes no more than so many octets, and never more than [`MOST_OCTETS`].
+    pub fn within(octets: u64) -> Self {
+        let room = usize::try_from(octets).map_or(MOST_OCTETS, |octets| octets.min(MOST_OCTETS));
+        Self { sent: HashMap::new(), aside: HashMap::new(), octets: 0, room, found: BTreeMap::new() }
+    }
+
     /// Compares the octets of a segment with what was sent before, and keeps those that are new; adds what it finds to `step`.
-    pub(super) fn observe(&mut self, segment: &Segment, step: &mut Step, payload: &[u8]) {
+    pub fn observe(&mut self, segment: &Segment, step: &mut Step, payload: &[u8]) {
         let Some(range) = step.stream.filter(|range| range.to - range.from == u64::from(segment.len)) else { return };
         // An old kind of keep-alive carries an octet of no meaning, and what is dropped was never sent for its receiver.
         if payload.is_empty() || segment.is_dropped() || step.findings.contains(Finding::KeepAlive) {
             return;
         }
-        let sent = self.sent.entry((step.connection, step.from)).or_default();
+        let direction = (step.connection, step.from);
+        let sent = self.sent.entry(direction).or_insert_with(|| {
+            let sent = self.aside.remove(&direction).unwrap_or_default();
+            self.octets += sent.takes();
+            sent
+        });
         let before = sent.takes();
         let conflict = sent.take(range.from, payload, segment);
         self.octets = self.octets + sent.takes() - before;
-        if self.octets > MOST_OCTETS {
-            // What comes again later is not compared.
-            (self.sent, self.octets) = (HashMap::new(), 0);
+        if self.octets > self.room / 2 {
+            (self.aside, self.octets) = (std::mem::take(&mut self.sent), 0);
         }
         let Some(conflict) = conflict else { return };
         step.findings.insert(Finding::ConflictingOctets);
@@ -84,16 +118,28 @@ impl Conflicts {
     }
 
     /// Whether nothing is kept and nothing was found.
-    pub(super) fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.found.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.aside.is_empty() && self.found.is_empty()
     }
 
-    /// Takes what was found of a connection that is over: what it sent is not compared any more.
+    /// Adds what was found to the summary of a connection that is over.
+    pub fn complete(&mut self, connection: &mut Connection) {
+        if let Some(found) = self.take(connection.id) {
+            found.complete(connection);
+        }
+    }
+
+    /// Takes what was found of a connection that is over.
     pub(super) fn take(&mut self, id: ConnectionId) -> Option<Found> {
+        self.found.remove(&id)
+    }
+
+    /// Forgets what a connection sent that is over.
+    pub fn forget(&mut self, id: ConnectionId) {
         for side in [Side::Client, Side::Server] {
             self.octets -= self.sent.remove(&(id, side)).map_or(0, |sent| sent.takes());
+            self.aside.remove(&(id, side));
         }
-        self.found.remove(&id)
     }
 }
 
@@ -149,7 +195,7 @@ const MOST_PIECES: usize = 1024;
 /// What a direction takes beside its pieces, and a piece beside its octets.
 const PER_DIRECTION: usize = 512;
 const PER_PIECE: usize = 80;
-/// How many octets all directions may take; beyond, all are forgotten.
+/// How many octets all directions may take; beyond, those are forgotten that were silent for longest.
 const MOST_OCTETS: usize = 64 << 20;
 /// How many conflicts of a connection are listed.
 const MOST_FOUND: usize = 1000;
@@ -199,8 +245,12 @@ mod tests {
             let segment = Segment { src_port: port, len: full.len() as u32, ..segment(port.into()) };
             let mut step = table.observe(&segment).expect("not late");
             conflicts.observe(&segment, &mut step, &full);
-            assert!(conflicts.octets <= MOST_OCTETS);
+            let kept = |sent: &HashMap<_, Sent>| sent.values().map(Sent::takes).sum::<usize>();
+            assert_eq!(conflicts.octets, kept(&conflicts.sent));
+            assert!(conflicts.octets + kept(&conflicts.aside) <= MOST_OCTETS + 2 * MOST_OF_ONE);
         }
+        // The ones that spoke last are kept.
+        assert!(conflicts.sent.len() + conflicts.aside.len() > 100);
         let (id, segment) = (ConnectionId(299), Segment { src_port: 300, len: 1, ..segment(301) });
         for _ in 0..MOST_FOUND + 5 {
             let mut step = table.observe(&segment).expect("not late");
@@ -211,8 +261,8 @@ mod tests {
         assert_eq!((found.findings.len(), found.omitted), (MOST_FOUND, 5));
         // Nothing is left of connections that are over.
         assert!(conflicts.octets > 0);
-        (0..300).for_each(|id| _ = conflicts.take(ConnectionId(id)));
-        assert_eq!((conflicts.octets, conflicts.sent.len()), (0, 0));
+        (0..300).for_each(|id| conflicts.forget(ConnectionId(id)));
+        assert_eq!((conflicts.octets, conflicts.sent.len(), conflicts.aside.len()), (0, 0, 0));
     }
 
     proptest! {
