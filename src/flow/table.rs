@@ -327,6 +327,20 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_goes_on_after_its_bare_reset_takes_the_steps_again_that_it_took_back() {
+        let moves = last_moves(
+            "0  C > S: S  100(0)
+             10 S > C: S. 300(0)  ack 101
+             20 C > S: .  101(0)  ack 301
+             30 C > S: F. 101(10) ack 301
+             31 S > C: R  301(0)
+             40 S > C: .  301(0)  ack 112",
+        );
+        let server: Vec<_> = moves.into_iter().filter(|(side, _)| *side == Side::Server).map(|(_, to)| to).collect();
+        assert_eq!(server, [State::SynReceived, State::Established, State::CloseWait]);
+    }
+
+    #[test]
     fn fins_that_cross_close_both() {
         let connection = opened(
             "32 C > S: F. 101(0) ack 301

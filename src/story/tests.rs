@@ -322,6 +322,30 @@ fn fins_that_cross_are_told_as_they_were_though_the_first_passed_before() {
     );
 }
 
+#[test]
+fn an_end_that_answers_after_its_bare_reset_is_open_again() {
+    check(
+        "
+        1us C > S: S  0(10)
+        2us S > C: S. 0(9)  ack 11
+        3us C > S: R  11(0)
+        4us S > C: S. 0(5)  ack 11
+        5us C > S: .  11(0) ack 6
+        ",
+        "
+        0 #1 SYN kernel unknown inferred
+        1 client CLOSED>SYN-SENT of 0
+        2 #2 SYN,ACK kernel handshake of 0
+        3 server LISTEN>SYN-RECEIVED of 0
+        4 #3 RST kernel reset of 2
+        5 #4 SYN,ACK kernel unknown of 2 inferred
+        6 #5 ACK kernel ack of 5
+        7 client SYN-SENT>ESTABLISHED of 5
+        8 server SYN-RECEIVED>ESTABLISHED of 6
+        ",
+    );
+}
+
 // ---- lifetimes -----------------------------------------------------------------------------------------------
 
 #[test]

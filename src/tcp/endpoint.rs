@@ -28,9 +28,9 @@ pub struct Endpoint {
     seen: Seen,
     /// With [`Seen::ACKED`]: the highest number that it acknowledged.
     top_ack: Seq,
-    /// With [`Seen::FIN`]: the sequence number after the FIN it sent.
+    /// With [`Seen::FIN`]: the sequence number after the FIN it sent; without: after one on its SYN, which counts once it is acknowledged.
     fin_end: Seq,
-    /// With [`Seen::PEER_FIN`]: the sequence number after the peer's FIN.
+    /// With [`Seen::PEER_FIN`]: the sequence number after the peer's FIN; without: after one on the peer's SYN, which most drop.
     peer_fin_end: Seq,
 }
 
@@ -320,6 +320,14 @@ impl Endpoint {
         if let Some(restored) = restored {
             self.step(restored, Rule::WentOn, moves);
         }
+        // The acknowledgement of its SYN-ACK, which its bare RST seemed to belie, had arrived after all.
+        if !taken
+            && restored == Some(State::SynReceived)
+            && !segment.flags.contains(Flags::SYN)
+            && around.peer_ack.is_some()
+        {
+            self.enter(State::Established, Rule::SynAcked, moves);
+        }
         let past_reset =
             segment.flags.contains(Flags::ACK) && around.last_reset.is_none_or(|seq| segment.ack.is_after(seq));
         let on_its_way = taken && !past_reset && !segment.flags.contains(Flags::SYN);
@@ -331,6 +339,15 @@ impl Endpoint {
         let answers = segment.flags.contains(Flags::ACK);
         let repeats =
             around.isn == Some(segment.seq) && around.novelty == Novelty::New && !self.seen.contains(Seen::PROVEN);
+        if !self.seen.contains(Seen::FIN) {
+            self.fin_end = fin_on(segment);
+        }
+        if answers
+            && !self.seen.contains(Seen::PEER_FIN)
+            && reaches_fin(segment.ack, around.peer_isn, self.peer_fin_end)
+        {
+            self.seen |= Seen::PEER_FIN;
+        }
         match (self.state, answers) {
             (None | Some(State::Closed | State::Listen), false) => {
                 self.state.get_or_insert(State::Closed);
@@ -459,6 +476,13 @@ impl Endpoint {
         self.seen |= Seen::PROVEN;
     }
 
+    /// The peer acknowledged, with the SYN of the end, a FIN that this carried: it was sent after all.
+    fn close_with_syn(&mut self, ack: Seq, around: &Around, moves: &mut MoveList) {
+        if !self.seen.contains(Seen::FIN) && reaches_fin(ack, around.peer_isn, self.fin_end) {
+            self.close(self.fin_end, moves);
+        }
+    }
+
     /// The number of an acknowledgement that takes none shows that the end had sent its FIN, which was lost before it was captured:
     /// it lies one past all that it sent, and acknowledges the peer's FIN. The FINs crossed, unless the peer's had been answered before.
     fn fin_before_capture(&mut self, segment: &Segment, around: &Around, had_answered: bool, moves: &mut MoveList) {
@@ -527,7 +551,6 @@ impl Endpoint {
                     }
                 }
                 self.end(State::Closed, Rule::Aborted, Seen::RESET_SENT, moves);
-                self.before = Some(state);
             }
         }
     }
@@ -579,11 +602,15 @@ impl Endpoint {
             let newest = around.peer_next.filter(|next| next.is_after(isn)).unwrap_or(isn.plus(1));
             segment.ack.is_after(isn) && !segment.ack.is_after(newest)
         };
+        if !self.seen.contains(Seen::PEER_FIN) {
+            self.peer_fin_end = fin_on(segment);
+        }
         match (self.state, segment.flags.contains(Flags::ACK)) {
             (Some(State::SynSent), false) => self.enter(State::SynReceived, Rule::SimultaneousOpen, moves),
             (Some(State::SynSent), true) if around.peer_isn.is_some_and(acceptable) => {
                 self.forget_arrivals();
                 self.enter(State::Established, Rule::SynAckTaken, moves);
+                self.close_with_syn(segment.ack, around, moves);
             }
             (None | Some(State::Listen), false) => self.seen |= Seen::PASSIVE,
             _ => {}
@@ -597,6 +624,7 @@ impl Endpoint {
         }
         if self.state == Some(State::SynReceived) && around.peer_isn.is_some_and(|isn| ack.is_after(isn)) {
             self.enter(State::Established, Rule::SynAcked, moves);
+            self.close_with_syn(ack, around, moves);
         }
         let fin_acked = self.seen.contains(Seen::FIN) && !ack.is_before(self.fin_end);
         let (to, rule) = match self.state {
@@ -745,6 +773,16 @@ impl Endpoint {
         moves.push(Move { from: self.state, to, rule });
         self.state = Some(to);
     }
+}
+
+/// The number after the FIN on a SYN that answers none; of another SYN its own number, which no acknowledgement of it has.
+fn fin_on(syn: &Segment) -> Seq {
+    if syn.flags & (Flags::FIN | Flags::ACK) == Flags::FIN { syn.end() } else { syn.seq }
+}
+
+/// Whether `ack` reaches over the SYN with the number `isn` up to the end of the FIN that this carried.
+fn reaches_fin(ack: Seq, isn: Option<Seq>, fin_end: Seq) -> bool {
+    ack == fin_end && isn.is_some_and(|isn| ack.is_after(isn.plus(1)))
 }
 
 #[cfg(test)]
@@ -1165,6 +1203,58 @@ mod tests {
             C > S: .  101(0) ack 302 = CLOSE-WAIT FIN-WAIT-2
             C > S: F. 101(0) ack 302 = LAST-ACK TIME-WAIT
             S > C: R  302(0)         = CLOSED CLOSED
+            ",
+        );
+    }
+
+    #[test]
+    fn an_end_that_answers_after_its_bare_reset_had_a_socket() {
+        check(
+            Endpoint::closed(),
+            Endpoint::unknown(),
+            "
+            C > S: S  100(10)        = SYN-SENT ?
+            S > C: S. 300(9) ack 111 = ESTABLISHED SYN-RECEIVED
+            C > S: R  111(0)         = CLOSED LISTEN
+            S > C: S. 300(5) ack 111 = CLOSED SYN-RECEIVED
+            C > S: .  111(0) ack 306 = ESTABLISHED ESTABLISHED
+            ",
+        );
+        opened(
+            "
+            S > C: R  301(0)         = CLOSED CLOSED
+            S > C: .  301(0) ack 101 = CLOSED ESTABLISHED
+            ",
+        );
+    }
+
+    #[test]
+    fn a_fin_on_a_syn_counts_where_it_is_acknowledged() {
+        let crossed = "
+            C > S: S  100(0)         = SYN-SENT ?
+            S > C: SF 300(0)         = SYN-RECEIVED SYN-SENT
+        ";
+        let taken = "
+            C > S: S. 100(0) ack 302 = CLOSE-WAIT FIN-WAIT-2
+            S > C: .  302(0) ack 101 = CLOSE-WAIT FIN-WAIT-2
+            C > S: F. 101(0) ack 302 = LAST-ACK TIME-WAIT
+            S > C: .  302(0) ack 102 = CLOSED TIME-WAIT
+        ";
+        let left = "
+            C > S: S. 100(0) ack 301 = SYN-RECEIVED ESTABLISHED
+            S > C: F. 301(0) ack 101 = CLOSE-WAIT FIN-WAIT-1
+            C > S: .  101(0) ack 302 = CLOSE-WAIT FIN-WAIT-2
+        ";
+        for rest in [taken, left] {
+            check(Endpoint::closed(), Endpoint::unknown(), &format!("{crossed}{rest}"));
+        }
+        check(
+            Endpoint::unknown(),
+            Endpoint::listening(),
+            "
+            C > S: SF 100(0)         = SYN-SENT LISTEN
+            S > C: S. 300(0) ack 102 = FIN-WAIT-2 CLOSE-WAIT
+            C > S: .  102(0) ack 301 = FIN-WAIT-2 CLOSE-WAIT
             ",
         );
     }
