@@ -141,7 +141,7 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
             }
             None => _ = command.args(["--", &program, "churn"]),
         }
-        let process = process::Process::start(command.stdout(Stdio::null()));
+        let mut process = process::Process::start(command.stdout(Stdio::null()));
         // Any moment: the early ones more often. To find the tracepoints takes an ordinary user a second or more.
         let longest = if way != Way::Stopped && who == Who::User { 3000 } else { 500 };
         let moment = n.wrapping_mul(2_654_435_761) % 1000;
@@ -154,8 +154,7 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
         } else {
             kill_programs(n, tcpflow);
         }
-        let (_, said) = process.wait();
-        assert!(!said.contains("panicked"), "{n}: {said}");
+        process.end();
         slowest = slowest.max(killed.elapsed());
         *counts
             .entry((format!("{who:?}"), way, if is_tcpflow_killed { "tcpflow" } else { "programs" }))
@@ -172,6 +171,9 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
             }
             kill_programs(n, tcpflow);
         }
+        // Programs that go on have its standard error.
+        let (_, said) = process.wait();
+        assert!(!said.contains("panicked"), "{n}: {said}");
         let begun = Instant::now();
         while !marked(n).is_empty() {
             assert!(begun.elapsed() < process::LIMIT, "{n}: {:?} are left", marked(n));

@@ -60,9 +60,14 @@ impl Process {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("it can be signalled");
     }
 
-    /// Waits for its end, and yields its status and all that it told on standard error.
+    /// Waits for its end, whoever else still has its standard error open.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.until("its end", |process| process.child.try_wait().expect("it can be asked"))
+    }
+
+    /// Waits for its end, and yields its status and all that was told on its standard error until everybody had closed that.
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
-        let status = self.until("its end", |process| process.child.try_wait().expect("it can be asked"));
+        let status = self.end();
         let mut told = std::mem::take(&mut self.told);
         while let Ok(line) = self.lines.recv_timeout(LIMIT) {
             told.push(line);
