@@ -212,6 +212,10 @@ fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
         ("zeros", 0, &[("zeros_sent", &["send"], &[])]),
         ("joined", 0, &[("messages_joined", &["send", "send", "recv"], &[])]),
         ("length", 0, &[("address_length", &["listen", "accept"], &[])]),
+        ("length_zero", 0, &[("address_length", &["accept"], &[])]),
+        ("length_huge", 0, &[("address_length", &["accept"], &[])]),
+        ("length_of_peer", 0, &[("address_length", &["getpeername"], &[])]),
+        ("length_of_sender", 0, &[("address_length", &["recvfrom"], &[])]),
         (
             "queue_full",
             0,

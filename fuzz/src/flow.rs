@@ -724,7 +724,7 @@ fn operation(n: u8, peer: SocketAddr, len: u64) -> (Op, Role) {
         3 => Op::Bind { address: Some(peer) },
         4 => Op::Listen { backlog: i32::MIN },
         5 => Op::Connect { address: Some(peer) },
-        6 => Op::Accept { flags: None },
+        6 => Op::Accept { flags: None, room: None },
         7 => Op::Send { by: Sending::Send, len: Some(len), flags: MessageFlags::from_bits_retain(-1) },
         8 => Op::Receive { by: Receiving::Recv, len: Some(len), flags: MessageFlags::MSG_PEEK },
         9 => Op::Shutdown { how: How::SHUT_WR },

@@ -241,7 +241,7 @@ mod tests {
             let (entered, returned) = words[0].split_once("..").unwrap();
             let address = Some("127.0.0.1:3000".parse().unwrap());
             let (op, role) = match words[1] {
-                "socket" | "accept" => (Op::Accept { flags: None }, Role::Made),
+                "socket" | "accept" => (Op::Accept { flags: None, room: None }, Role::Made),
                 "connect" => (Op::Connect { address }, Role::On),
                 "disconnect" => (Op::Connect { address: None }, Role::On),
                 "send" => (Op::Listen { backlog: 1 }, Role::On),

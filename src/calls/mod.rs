@@ -25,7 +25,7 @@ pub use errno::Errno;
 pub use kept::{Damaged, Kept, Parts, PartsRead, Room};
 pub(crate) use kept::{Lines, parsed, written};
 pub use lifetimes::{Lifetime, Lifetimes, SocketChange, SocketEvent};
-pub use op::{Arg, Duplicating, Op, OptionName, OptionValue, Polling, Receiving, Sending};
+pub use op::{Arg, Duplicating, Naming, Op, OptionName, OptionValue, Polling, Receiving, Sending};
 pub use recorded::{Recorder, Socket, Wait, Whereabouts};
 pub use stack::{Stack, StackFrame};
 pub use threads::{Known, Process, ProcessId, Thread, ThreadId, Threads};
@@ -296,7 +296,7 @@ impl Call {
             Op::Exit => Effect::Exit,
             Op::Close | Op::CloseRange { .. } | Op::Duplicate { .. } | Op::Execute if released => Effect::Close,
             Op::Close | Op::CloseRange { .. } | Op::Execute => Effect::CloseCopy,
-            Op::Duplicate { .. } | Op::Poll { .. } | Op::Other { .. } => Effect::Other,
+            Op::Duplicate { .. } | Op::Address { .. } | Op::Poll { .. } | Op::Other { .. } => Effect::Other,
         }
     }
 
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_call_speaks_of_the_socket_it_made() {
         let mut call = Call::for_test(ThreadId(0));
-        call.op = Op::Accept { flags: None };
+        call.op = Op::Accept { flags: None, room: None };
         let listening = SocketUse::of(SocketId(1), 3, Role::On);
         let peer = Some("[::1]:5000".parse().unwrap());
         let made = SocketUse { peer, ..SocketUse::of(SocketId(2), 4, Role::Made) };

@@ -43,6 +43,9 @@ pub enum Op {
     Accept {
         /// The flags of `accept4`.
         flags: Option<SocketFlags>,
+        /// How many octets of room for the peer's address it was told of; `None` where it does not ask for that, or it was not read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<i32>,
     },
     /// `send` and its kin.
     Send {
@@ -94,6 +97,13 @@ pub enum Op {
         option: OptionName,
         /// What it was; as it was before the call returned, [`OptionValue::Unread`].
         value: OptionValue,
+    },
+    /// `getsockname` or `getpeername`.
+    Address {
+        /// Which of them.
+        by: Naming,
+        /// How many octets of room for the address it was told of; `None` where that was not read.
+        room: Option<i32>,
     },
     /// `poll` and its kin; what is waited for at which socket is in its [`Role`].
     Poll {
@@ -253,6 +263,14 @@ kin! {
 }
 
 kin! {
+    /// The calls that ask for the address of an end.
+    Naming {
+        SockName = "getsockname",
+        PeerName = "getpeername",
+    }
+}
+
+kin! {
     /// The calls that wait for several descriptors.
     Polling {
         Poll = "poll",
@@ -286,8 +304,8 @@ impl Op {
             Self::Bind { .. } => "bind",
             Self::Listen { .. } => "listen",
             Self::Connect { .. } => "connect",
-            Self::Accept { flags: None } => "accept",
-            Self::Accept { flags: Some(_) } => "accept4",
+            Self::Accept { flags: None, .. } => "accept",
+            Self::Accept { flags: Some(_), .. } => "accept4",
             Self::Send { by, .. } => by.name(),
             Self::Receive { by, .. } => by.name(),
             Self::Shutdown { .. } => "shutdown",
@@ -296,6 +314,7 @@ impl Op {
             Self::Duplicate { by } => by.name(),
             Self::SetOption { .. } => "setsockopt",
             Self::GetOption { .. } => "getsockopt",
+            Self::Address { by, .. } => by.name(),
             Self::Poll { by, .. } => by.name(),
             Self::Found { .. } => "found",
             Self::Execute => "execve",
@@ -402,14 +421,14 @@ impl Call {
                 [("addr", shown)].into_iter().chain(len).collect()
             }
             Op::Listen { backlog } => vec![("backlog", Arg::Int((*backlog).into()))],
-            Op::Accept { flags } => {
+            Op::Accept { flags, room } => {
                 let mut args = Vec::new();
                 if let Some(accepted) = self.sockets.iter().find(|used| used.role == Role::Made)
                     && accepted.peer.is_some()
                 {
                     let (shown, len) = address(accepted.peer);
                     args.push(("addr", shown));
-                    args.extend(len.map(|len| ("addrlen", text(format!("[{len}]")))));
+                    args.extend(len.map(|len| ("addrlen", addrlen(*room, Some(len)))));
                 }
                 args.extend(flags.map(|flags| ("flags", flags_or_0(flags.bits(), &flags))));
                 args
@@ -434,6 +453,11 @@ impl Call {
                 args.extend(len.map(|len| ("optlen", Arg::Int(len.into()))));
                 args
             }
+            Op::Address { by, room } => {
+                let end = if *by == Naming::SockName { self.local() } else { self.peer() };
+                let (shown, len) = address(end.filter(|_| self.errno().is_none()));
+                vec![("addr", shown), ("addrlen", addrlen(*room, len))]
+            }
             Op::Poll { timeout, .. } => {
                 let polled = self.sockets.iter().filter_map(|used| match used.role {
                     Role::Polled { events, revents } => Some((events, revents)),
@@ -453,6 +477,15 @@ impl Call {
             }
         };
         args.into_iter().map(|(name, arg)| (Cow::Borrowed(name), arg)).collect()
+    }
+}
+
+/// The length of an address: what the call was told, and what it answered where that is something else.
+fn addrlen(room: Option<i32>, len: Option<i64>) -> Arg {
+    match (room.map(i64::from), len) {
+        (Some(room), Some(len)) if room != len => text(format!("[{room} => {len}]")),
+        (_, Some(len)) | (Some(len), None) => text(format!("[{len}]")),
+        (None, None) => text("?"),
     }
 }
 

@@ -305,7 +305,8 @@ impl<'w> Recorder<'w> {
             // SAFETY: the kernel has just returned this descriptor to us, so nobody else owns it.
             Errno::result(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
         };
-        let result = self.record(Op::Accept { flags: None }, Some(listening), accept, |fd| fd.as_raw_fd().into());
+        let result =
+            self.record(Op::Accept { flags: None, room: None }, Some(listening), accept, |fd| fd.as_raw_fd().into());
         let accepted = result.map(Socket::own);
         match &accepted {
             Ok(socket) => {

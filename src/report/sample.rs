@@ -38,7 +38,7 @@ fn op(shown: &str, effect: Effect) -> Op {
         }
         Effect::Bind => Op::Bind { address: address() },
         Effect::Listen => Op::Listen { backlog: args[0].parse().expect("backlog") },
-        Effect::Accept => Op::Accept { flags: None },
+        Effect::Accept => Op::Accept { flags: None, room: None },
         Effect::Connect => Op::Connect { address: address() },
         Effect::Send => Op::Send { by: Sending::Send, len: Some(len()), flags: flags() },
         Effect::Receive => Op::Receive { by: Receiving::Recv, len: Some(len()), flags: flags() },

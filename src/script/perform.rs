@@ -336,7 +336,7 @@ impl Stage {
             Request::Bind(address) => Op::Bind { address: Some(address.unwrap_or(me)) },
             Request::Listen(backlog) => Op::Listen { backlog: backlog.unwrap_or(5) },
             Request::Connect(_) => Op::Connect { address: Some(self.address(connects_to(asked))) },
-            Request::Accept => Op::Accept { flags: None },
+            Request::Accept => Op::Accept { flags: None, room: None },
             Request::Send(by, octets, flags) => Op::Send { by, len: Some(len(octets)), flags },
             Request::Receive(by, octets, flags) => Op::Receive { by, len: Some(len(octets)), flags },
             Request::Shutdown(how) => Op::Shutdown { how },

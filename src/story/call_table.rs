@@ -46,6 +46,8 @@ pub(super) struct Life {
     pub(super) heard: Vec<Said>,
     /// Some of its calls were forgotten before its connection was known: which octets the others moved is not known.
     pub(super) is_cut: bool,
+    /// A receive took octets that it does not count: which octets those after it took is not known.
+    pub(super) has_lost_octets: bool,
     /// The transitions of a socket that listens.
     pub(super) moves: Vec<EventId>,
     /// Whether it ever listened.

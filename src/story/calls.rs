@@ -323,11 +323,20 @@ impl Timeline {
             }
         }
         while let Some((call, octets)) = first_that_has(&mut known.reads, |id| has_moved(&events.call(id).call)) {
+            known.has_lost_octets |= loses_octets(&events.call(call).call);
+            if known.has_lost_octets {
+                continue;
+            }
             if octets > 0 {
                 read(connection, events, side, call, octets);
             }
         }
     }
+}
+
+/// Whether a receive took octets off the stream and does not say how many: it could not say whose they are.
+fn loses_octets(call: &Call) -> bool {
+    super::diagnoses::address_flaw(call, false).is_some() && call.effect() == Effect::Receive
 }
 
 /// The life that an accept began.

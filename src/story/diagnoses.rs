@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::descriptors::Descriptors;
-use super::diagnosis::{Diagnosis, Mistake};
+use super::diagnosis::{AddressFlaw, Diagnosis, Mistake};
 use super::past::{Past, goes_on};
 use super::stalls::stalls;
 use super::{CallEvent, Event, EventId, EventKind, Lookup, Mechanism, Remark, SegmentEvent, Story, Why};
 use crate::calls::{
-    Effect, Errno, How, Op, OptionName, OptionValue, ProcessId, Role, SocketId, SocketOption, ThreadId,
+    Call, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, ProcessId, Receiving, Role, SocketId,
+    SocketOption, ThreadId,
 };
 use crate::flow::{Connection, ConnectionId, Range, Side};
 use crate::tcp::State;
@@ -278,22 +279,26 @@ impl<'a> Finder<'a, '_> {
         }
     }
 
-    /// An accept that had to say whose connection it took, and was not told how much room there is for that.
+    /// Calls that had to say whose an address is, and were not told how much room there is for that; the first of each socket.
     fn address_length(&mut self, life: &Life<'a>) {
         let mut listen = None;
         for used in &life.uses {
             let call = &used.call.call;
-            match (life.effect(used), call.errno(), &call.op) {
-                (Effect::Listen, None, _) => listen = Some(used.event),
-                (Effect::ShutdownRead | Effect::ShutdownWrite, ..) => listen = None,
-                (Effect::Accept, Some(Errno(EINVAL)), Op::Accept { flags: None }) => {
-                    if let Some(listen) = listen {
-                        self.add(Mistake::AddressLength, None, Some(Side::Server), vec![listen, used.event]);
-                        return;
-                    }
-                }
+            match (life.effect(used), call.errno()) {
+                (Effect::Listen, None) => listen = Some(used.event),
+                (Effect::ShutdownRead | Effect::ShutdownWrite, _) => listen = None,
                 _ => {}
             }
+            let Some((name, flaw, given)) = address_flaw(call, listen.is_some()) else { continue };
+            // Of an accepted socket, the accept speaks of its address; that is told with the one that listens.
+            if used.role == Role::Made {
+                continue;
+            }
+            let what = Mistake::AddressLength { call: name, flaw, given };
+            let side = if call.effect() == Effect::Accept { Some(Side::Server) } else { used.call.side };
+            let listen = listen.filter(|_| flaw == AddressFlaw::Negative && call.effect() == Effect::Accept);
+            self.add(what, used.connection, side, listen.into_iter().chain([used.event]).collect());
+            return;
         }
     }
 
@@ -661,6 +666,33 @@ impl<'a> Finder<'a, '_> {
     }
 }
 
+/// What is wrong with the length of an address that a call was told; `listens` where nothing has shut its listening socket down.
+pub(super) fn address_flaw(call: &Call, listens: bool) -> Option<(&'static str, AddressFlaw, Option<i32>)> {
+    let failed = call.errno() == Some(Errno(EINVAL));
+    let judge = |name, room: i32| {
+        let takes = if call.peer().is_some_and(|peer| peer.is_ipv6()) { SOCKADDR_IN6 } else { SOCKADDR_IN };
+        let flaw = match (failed, call.errno()) {
+            (true, _) if room < 0 => AddressFlaw::Negative,
+            (false, None) if (0..takes).contains(&room) => AddressFlaw::Short,
+            (false, None) if room >= HUGE => AddressFlaw::Huge,
+            _ => return None,
+        };
+        Some((name, flaw, Some(room)))
+    };
+    match call.op {
+        // One that does not listen, or does not any more, has that error of its own.
+        Op::Accept { .. } if failed && !listens => None,
+        Op::Accept { flags, room: Some(room) } => judge(if flags.is_some() { "accept4" } else { "accept" }, room),
+        Op::Accept { flags: None, room: None } if failed => Some(("accept", AddressFlaw::Negative, None)),
+        Op::Address { by, room: Some(room) } => judge(by.name(), room),
+        // A stream socket has no other reason, unless urgent octets are asked for that are not there.
+        Op::Receive { by: by @ Receiving::RecvFrom, flags, .. } if failed && !flags.contains(MessageFlags::MSG_OOB) => {
+            Some((by.name(), AddressFlaw::Negative, None))
+        }
+        _ => None,
+    }
+}
+
 /// A call that moved octets.
 struct Moved<'a> {
     event: EventId,
@@ -677,6 +709,10 @@ impl Moved<'_> {
 /// EADDRNOTAVAIL and EINVAL, whose numbers are the same on all machines that are supported (asm-generic/errno.h).
 const EADDRNOTAVAIL: i32 = 99;
 const EINVAL: i32 = 22;
+/// The sizes of `struct sockaddr_in` and `sockaddr_in6`, and what no size of an address reaches.
+const SOCKADDR_IN: i32 = 16;
+const SOCKADDR_IN6: i32 = 28;
+const HUGE: i32 = 4096;
 /// How many receives of 0 in a row are no accident.
 const BUSY: usize = 10;
 /// How long a descriptor is kept by whoever does not use it, at least: less is how processes happen to be scheduled after a fork.

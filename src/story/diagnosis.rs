@@ -123,8 +123,15 @@ pub enum Mistake {
         /// How many octets were sent.
         sent: u64,
     },
-    /// An accept of a socket that listens failed with EINVAL, and nothing had shut that down: the length of the address was negative.
-    AddressLength,
+    /// A call that asks for an address was told of room for it that cannot be meant: see [`AddressFlaw`].
+    AddressLength {
+        /// The name of the call.
+        call: &'static str,
+        /// What is wrong with the length.
+        flaw: AddressFlaw,
+        /// The length; `None` where it is concluded that it was negative.
+        given: Option<i32>,
+    },
     /// SYNs, or the ends of handshakes, were not answered while more connections waited for accept than `listen` had asked for.
     AcceptQueueFull {
         /// What `listen` had asked for.
@@ -161,6 +168,19 @@ pub enum Mistake {
         /// How many.
         received: u64,
     },
+}
+
+/// What is wrong with the length of an address that a call was told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AddressFlaw {
+    /// It is negative: the call failed with EINVAL, and had done its work all the same.
+    ///
+    /// Where the length was not read: an accept of a socket that listens failed so, and nothing had shut that down.
+    Negative,
+    /// It is less than the address takes, which was cut off.
+    Short,
+    /// It is 4096 or more: no address takes that.
+    Huge,
 }
 
 /// How much a diagnosis matters.
@@ -250,7 +270,7 @@ impl Mistake {
             Self::CutAtZero { .. } => "cut_at_zero",
             Self::BeyondTheReceived { .. } => "beyond_the_received",
             Self::ZerosSent { .. } => "zeros_sent",
-            Self::AddressLength => "address_length",
+            Self::AddressLength { .. } => "address_length",
             Self::AcceptQueueFull { .. } => "accept_queue_full",
             Self::ZeroWindowStall { .. } => "zero_window_stall",
             Self::NagleDelayedAck { .. } => "nagle_delayed_ack",
@@ -270,7 +290,7 @@ impl Mistake {
                 | Self::PortTaken { .. }
                 | Self::ClosedWhileWaitedOn
                 | Self::NeverAccepted { .. }
-                | Self::AddressLength
+                | Self::AddressLength { given: None, .. }
                 | Self::AcceptQueueFull { .. }
         )
     }
@@ -284,7 +304,8 @@ impl Mistake {
             | Self::ZerosSent { .. }
             | Self::SendsMerged { .. }
             | Self::ShortWrite { .. }
-            | Self::HalfClosed { .. } => Weight::Note,
+            | Self::HalfClosed { .. }
+            | Self::AddressLength { flaw: AddressFlaw::Huge, .. } => Weight::Note,
             _ => Weight::Fault,
         }
     }

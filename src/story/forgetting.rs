@@ -271,7 +271,7 @@ mod tests {
         calls.make(Op::Listen { backlog: 1 }, 1, Role::On, Ok(0));
         let mut held = 0;
         for n in 2..80_000 {
-            calls.make(Op::Accept { flags: None }, 1, Role::On, Err(Errno::EAGAIN));
+            calls.make(Op::Accept { flags: None, room: None }, 1, Role::On, Err(Errno::EAGAIN));
             calls.make(Op::Close, n, Role::Released, Ok(0));
             if n % 1000 == 0 {
                 held = calls.forget();

@@ -46,7 +46,7 @@ mod unseen;
 mod why;
 mod witnessed;
 
-pub use diagnosis::{Diagnosis, Mistake, Weight};
+pub use diagnosis::{AddressFlaw, Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{
     CallEvent, Cause, Event, EventId, EventKind, Fate, IcmpEvent, KernelActEvent, LinkActEvent, Phase, SegmentEvent,

@@ -401,6 +401,41 @@ static void play(const char *name) {
         end(client);
         close(client);
         close(listener);
+    } else if (!strcmp(name, "length_zero") || !strcmp(name, "length_huge")) {
+        listener = listening();
+        client = connected();
+        struct sockaddr_in from = {0};
+        int is_zero = !strcmp(name, "length_zero");
+        // What else it may hold: the upper half of a pointer, mostly.
+        socklen_t never_set = is_zero ? 0 : 32767;
+        server = accept(listener, (struct sockaddr *)&from, &never_set);
+        must(server >= 0 && never_set == sizeof from && (from.sin_port == 0) == is_zero, "accept");
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "length_of_peer")) {
+        pair();
+        struct sockaddr_in from = {0};
+        socklen_t length = sizeof from;
+        must(getpeername(server, (struct sockaddr *)&from, &length) == 0 && from.sin_port != 0, "getpeername");
+        from.sin_port = 0;
+        length = 2;
+        must(getpeername(server, (struct sockaddr *)&from, &length) == 0 && from.sin_port == 0, "getpeername");
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "length_of_sender")) {
+        pair();
+        must(send(client, "hello", 5, 0) == 5, "send");
+        struct sockaddr_in from = {0};
+        socklen_t never_set = (socklen_t)-1;
+        must(recvfrom(server, room, 5, 0, (struct sockaddr *)&from, &never_set) == -1 && errno == EINVAL, "recvfrom");
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "queue_full")) {
         listener = listening();
         must(listen(listener, 0) == 0, "listen");

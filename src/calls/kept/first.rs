@@ -178,7 +178,7 @@ impl Written {
             Effect::Bind => Op::Bind { address: address() },
             Effect::Listen => Op::Listen { backlog: self.int("backlog").and_then(|n| n.try_into().ok())? },
             Effect::Connect => Op::Connect { address: address().or(self.peer) },
-            Effect::Accept => Op::Accept { flags: None },
+            Effect::Accept => Op::Accept { flags: None, room: None },
             Effect::Send => Op::Send { by: Sending::named(&self.name)?, len: Some(self.len()?), flags: self.flags()? },
             Effect::Receive => {
                 Op::Receive { by: Receiving::named(&self.name)?, len: Some(self.len()?), flags: self.flags()? }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::super::{
-    Domain, Duplicating, Errno, How, Level, MessageFlags, Op, OptionName, OptionValue, PREVIEW, PollEvents, Polling,
-    Protocol, Receiving, Returned, Sending, SocketFlags, SocketOption, SocketType, TcpOption,
+    Domain, Duplicating, Errno, How, Level, MessageFlags, Naming, Op, OptionName, OptionValue, PREVIEW, PollEvents,
+    Polling, Protocol, Receiving, Returned, Sending, SocketFlags, SocketOption, SocketType, TcpOption,
 };
 use super::system::Memory;
 use crate::time::Timestamp;
@@ -152,8 +152,13 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
         libc::SYS_bind => on(Op::Bind { address: address(args[1], args[2], memory) }),
         libc::SYS_connect => on(Op::Connect { address: address(args[1], args[2], memory) }),
         libc::SYS_listen => on(Op::Listen { backlog: int(1) }),
-        libc::SYS_accept => on(Op::Accept { flags: None }),
-        libc::SYS_accept4 => on(Op::Accept { flags: Some(SocketFlags::from_bits_retain(int(3))) }),
+        libc::SYS_accept => on(Op::Accept { flags: None, room: room(args, memory) }),
+        libc::SYS_accept4 => {
+            let flags = Some(SocketFlags::from_bits_retain(int(3)));
+            on(Op::Accept { flags, room: room(args, memory) })
+        }
+        libc::SYS_getsockname => on(Op::Address { by: Naming::SockName, room: room(args, memory) }),
+        libc::SYS_getpeername => on(Op::Address { by: Naming::PeerName, room: room(args, memory) }),
         libc::SYS_shutdown => on(Op::Shutdown { how: How(int(1)) }),
         libc::SYS_setsockopt => {
             let option = option(int(1), int(2));
@@ -292,8 +297,23 @@ impl Asked {
     /// Whose connection an accept took, where it asked for that.
     pub(super) fn accepted_from(&self, args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
         match self.op {
-            Op::Accept { .. } if args[1] != 0 => address(args[1], u64::from(memory.half(args[2])?), memory),
+            Op::Accept { room, .. } if args[1] != 0 => {
+                // Beyond the room that it was told of nothing was written.
+                let len = memory.half(args[2])?;
+                let len = room.map_or(len, |room| len.min(u32::try_from(room).unwrap_or(0)));
+                address(args[1], len.into(), memory)
+            }
             _ => None,
+        }
+    }
+
+    /// Whether it returned with an address of which there was no room for all, or failed as that room was negative.
+    pub(super) fn has_cut(&self, args: [u64; 6], result: Result<i64, Errno>, memory: Memory<'_>) -> bool {
+        let Op::Address { room: Some(room), .. } = self.op else { return false };
+        match (result, memory.half(args[2])) {
+            (Ok(_), Some(len)) => i64::from(len) > i64::from(room),
+            (Err(errno), _) => errno == Errno(libc::EINVAL) && room < 0,
+            (Ok(_), None) => false,
         }
     }
 
@@ -304,6 +324,11 @@ impl Asked {
             _ => false,
         }
     }
+}
+
+/// How many octets of room for an address a call is told of, where it asks for one.
+fn room(args: [u64; 6], memory: Memory<'_>) -> Option<i32> {
+    memory.half(args[2]).filter(|_| args[1] != 0).map(u32::cast_signed)
 }
 
 /// The pieces of memory that a transfer is made of: where each is, and how long; `None` where they cannot be read.

@@ -165,6 +165,8 @@ enum Telling {
     WhenItReturns,
     /// Then, if it failed because its descriptor is no socket, or none at all.
     WhereMistaken,
+    /// Then, if that was the reason, or if it was told of less room for an address than the address takes.
+    WhereCut,
 }
 
 impl<'a> Tracer<'a> {
@@ -414,6 +416,7 @@ fn may_be_mistaken(op: &Op) -> bool {
             | Op::Listen { .. }
             | Op::Connect { .. }
             | Op::Accept { .. }
+            | Op::Address { .. }
             | Op::Shutdown { .. }
             | Op::Send { .. }
             | Op::Receive { .. }

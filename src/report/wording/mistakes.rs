@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::amount::Amount;
 use crate::calls::Errno;
-use crate::story::Mistake;
+use crate::story::{AddressFlaw, Mistake};
 
 /// One or two sentences: what the program does, what comes of it, and where there is one, the way out.
 pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
@@ -108,10 +108,7 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
             counted(text, "octet")
         )
         .into(),
-        Mistake::AddressLength => "accept() failed with EINVAL on a socket that listens: the address length that it was \
-             given is negative, as of a variable that was never set. The connection was taken off the queue and closed. \
-             Set it to the size of the address before each call."
-            .into(),
+        Mistake::AddressLength { call, flaw, given } => address_length(call, flaw, given).into(),
         Mistake::AcceptQueueFull { backlog, connections } => format!(
             "{} had to try again: the accept queue was full. listen() had asked for room for {backlog}. Accept sooner, \
              or ask for more.",
@@ -147,6 +144,34 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
             counted(received, "octet")
         )
         .into(),
+    }
+}
+
+fn address_length(call: &str, flaw: AddressFlaw, given: Option<i32>) -> String {
+    let set = "Set it to the size of the address before each call.";
+    match (flaw, given) {
+        (AddressFlaw::Negative, _) => {
+            let lost = match call {
+                "accept" | "accept4" => " The connection was taken off the queue and closed.",
+                "recvfrom" => " What had come was taken off the stream, and is lost.",
+                _ => "",
+            };
+            let length = given.map_or(String::new(), |given| format!(" ({given})"));
+            format!(
+                "{call}() failed with EINVAL: the address length that it was given is negative{length}, as of a variable \
+                 that was never set.{lost} {set}"
+            )
+        }
+        (AddressFlaw::Short, given) => format!(
+            "{call}() was given an address length of {}, which is less than the address takes: it was cut off there, and \
+             what the program reads behind is what was in its memory before. Probably the length was never set. {set}",
+            given.unwrap_or_default()
+        ),
+        (AddressFlaw::Huge, given) => format!(
+            "{call}() was given an address length of {}, more than any address takes: probably it was never set. It did \
+             no harm here, as it happened to be large. {set}",
+            given.unwrap_or_default()
+        ),
     }
 }
 

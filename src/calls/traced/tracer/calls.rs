@@ -90,6 +90,7 @@ impl Tracer<'_> {
         let (mut asked, mut sockets, mut gone) = (asked, Vec::new(), Vec::new());
         let mut telling = match asked.op {
             Op::GetOption { .. } => Telling::WhenItReturns,
+            Op::Address { .. } => Telling::WhereCut,
             _ => Telling::AtOnce,
         };
         match asked.about.clone() {
@@ -213,7 +214,8 @@ impl Tracer<'_> {
             }
         }
         // Where it is told later, the stack is no longer there.
-        let stack = if telling == Telling::WhereMistaken { Stack::default() } else { self.stack(tid, memory) };
+        let is_rare = matches!(telling, Telling::WhereMistaken | Telling::WhereCut);
+        let stack = if is_rare { Stack::default() } else { self.stack(tid, memory) };
         let id = match telling {
             Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
             _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
@@ -299,7 +301,7 @@ impl Tracer<'_> {
                     self.descriptors.mark(files, fd, until_exec);
                 }
             }
-            (Op::Accept { flags }, About::Fd(_)) if inside.telling == Telling::AtOnce => {
+            (Op::Accept { flags, .. }, About::Fd(_)) if inside.telling == Telling::AtOnce => {
                 if let Some(fd) = new_fd {
                     let until_exec = flags.is_some_and(|flags| flags.contains(SocketFlags::SOCK_CLOEXEC));
                     let from = inside.asked.accepted_from(inside.args, memory);
@@ -346,8 +348,10 @@ impl Tracer<'_> {
         }
         self.pass_descriptors(tid, files, &inside, ok, memory, at);
         let is_mistaken = matches!(returned.result, Err(Errno(libc::ENOTSOCK | libc::EBADF)));
-        if inside.telling == Telling::WhereMistaken && !is_mistaken {
-            return;
+        match inside.telling {
+            Telling::WhereMistaken if !is_mistaken => return,
+            Telling::WhereCut if !is_mistaken && !inside.asked.has_cut(inside.args, returned.result, memory) => return,
+            _ => {}
         }
         if inside.telling != Telling::AtOnce {
             if inside.stack.is_empty() {
