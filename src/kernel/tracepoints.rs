@@ -28,7 +28,7 @@ use crate::time::{Clock, ClockId};
 
 pub use self::calls::Watched;
 pub use self::format::Said;
-pub use self::programs::{Begin, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
+pub use self::programs::{Begin, Drained, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
 
 /// The tracepoints `sock:inet_sock_set_state`, `tcp:tcp_send_reset`, `tcp:tcp_receive_reset`, `tcp:tcp_retransmit_skb` and
 /// `tcp:tcp_retransmit_synack`, open on every processor.

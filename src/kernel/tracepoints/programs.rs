@@ -112,6 +112,15 @@ pub struct UserStack {
     pub octets: Vec<u8>,
 }
 
+/// What was read of the buffers, besides the records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// How many records were lost.
+    pub lost: u64,
+    /// Until when all was read, where there was more in a buffer than is read at once.
+    pub whole_until: Option<Timestamp>,
+}
+
 impl ProgramTrace {
     /// Prepares buffers; nothing is recorded before [`attach`](Self::attach).
     ///
@@ -228,24 +237,31 @@ impl ProgramTrace {
     }
 
     /// Takes what is in the buffers, in no order; how many records were lost, changes of state not among them.
-    pub fn drain(&mut self, into: &mut Vec<ProgramRecord>) -> u64 {
+    pub fn drain(&mut self, into: &mut Vec<ProgramRecord>) -> Drained {
         self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
         let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
+        let mut whole_until: Option<Timestamp> = None;
         let mut read = |ring: &mut Sampler| {
-            let mut lost = 0;
+            let (mut lost, mut last) = (0, None);
             for _ in 0..MOST_AT_ONCE {
-                let Some(record) = ring.next_record() else { break };
+                let Some(record) = ring.next_record() else { return lost };
                 let octets = record.to_contiguous();
                 match reader.read(record.ty(), record.misc(), &octets) {
-                    Read::Record(record) => into.push(record),
+                    Read::Record(record) => {
+                        last = last.max(Some(record.at));
+                        into.push(record);
+                    }
                     Read::Lost(records) => lost += records,
                     Read::Nothing => {}
                 }
             }
+            // There may be more, all of it later.
+            whole_until = whole_until.into_iter().chain(last).min();
             lost
         };
         self.states.iter_mut().for_each(|ring| _ = read(ring));
-        self.rings.iter_mut().map(|(_, ring)| read(ring)).sum()
+        let lost = self.rings.iter_mut().map(|(_, ring)| read(ring)).sum();
+        Drained { lost, whole_until }
     }
 }
 
@@ -505,7 +521,9 @@ const BUFFERS: [usize; 5] = [8 << 20, 2 << 20, 512 << 10, 256 << 10, 64 << 10];
 /// How many events are closed without help.
 const MANY: usize = 8;
 /// How many records are taken from one buffer in turn.
-const MOST_AT_ONCE: usize = 1 << 16;
+///
+/// What was read is dealt with before more is: so what waits is in the kernel's buffers, which are bounded, and not here.
+const MOST_AT_ONCE: usize = 1 << 12;
 
 #[cfg(test)]
 mod tests {

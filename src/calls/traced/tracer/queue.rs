@@ -9,7 +9,7 @@ use super::super::super::SocketId;
 use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
-use crate::kernel::{KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
+use crate::kernel::{Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -35,6 +35,8 @@ pub(super) struct Recorded {
     /// last comes in the next reading.
     over: [HashSet<Tid>; 2],
     begun: HashSet<KernelSocket>,
+    /// The last reading left something in a buffer.
+    pub(super) is_behind: bool,
     pub(super) lost: u64,
     pub(super) named: u64,
     pub(super) checked: Timestamp,
@@ -123,6 +125,7 @@ impl Recorded {
             threads: HashSet::new(),
             over: Default::default(),
             begun: HashSet::new(),
+            is_behind: false,
             lost: 0,
             named: 0,
             checked: now,
@@ -134,19 +137,36 @@ impl Recorded {
         self.looks.iter().find(|(of, _)| *of == fd).map(|(_, look)| look.clone())
     }
 
-    /// Reads the buffers, and looks at once at the sockets that are new or have got their ends.
+    /// Reads the buffers to their end, unless more comes as fast.
+    pub(super) fn gather_all(&mut self) {
+        for _ in 0..MOST_READINGS {
+            self.gather();
+            if !self.is_behind {
+                return;
+            }
+        }
+    }
+
+    /// Reads the buffers, as much as is read at once, and looks at once at the sockets that are new or have got their ends.
     pub(super) fn gather(&mut self) {
         let (began, last) = (now(), self.reading);
         // What happened before a reading began is in its buffer by the next one, unless the processor was kept from finishing its record.
-        (self.before, self.reading) = (self.reading.min(began.after(Span(-UNFINISHED.0))), began);
         let mut records = Vec::new();
-        let lost = self.trace.drain(&mut records);
+        let Drained { lost, whole_until } = self.trace.drain(&mut records);
+        // Nor is all known that comes after what was read, where that was not all.
+        let until = whole_until.map_or(began, |until| until.min(began));
+        self.before = self.reading.min(until).min(began.after(Span(-UNFINISHED.0)));
+        self.reading = until;
+        self.is_behind = whole_until.is_some();
         if lost > 0 {
             self.lost += lost;
             self.queue.push_back(Queued { at: last, what: What::Gap, looks: Vec::new() });
         }
         records.sort_by_key(|record| record.at);
-        self.over.swap(0, 1);
+        // Where something was left, what those threads did may be among that.
+        if !self.is_behind {
+            self.over.swap(0, 1);
+        }
         for record in records {
             if !self.is_of_interest(&record) {
                 continue;
@@ -155,8 +175,10 @@ impl Recorded {
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
         }
         self.queue.make_contiguous().sort_by_key(|queued| queued.at);
-        for tid in self.over[0].drain() {
-            self.threads.remove(&tid);
+        if !self.is_behind {
+            for tid in self.over[0].drain() {
+                self.threads.remove(&tid);
+            }
         }
     }
 
@@ -250,6 +272,8 @@ impl Recorded {
 
 /// How many sockets are remembered that began to connect and were not closed since.
 const MOST_BEGUN: usize = 1 << 16;
+/// How often the buffers are read to reach their end.
+const MOST_READINGS: usize = 64;
 /// How long it may take the kernel to finish a record: interrupts keep it from that, and what they bring with them.
 pub(super) const UNFINISHED: Span = Span::from_millis(5);
 /// Beyond all inodes, and before the names of sockets that cannot be looked at.

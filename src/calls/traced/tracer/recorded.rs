@@ -71,7 +71,7 @@ impl Tracer<'_> {
             if new.is_empty() {
                 break;
             }
-            recorded.gather();
+            recorded.gather_all();
             for tid in new {
                 let is_recorded = recorded.queue.iter().any(|queued| match &queued.what {
                     What::Record(ProgramRecord { what: ProgramAct::Forked { tid: born, .. }, .. }) => *born == tid,
@@ -120,9 +120,9 @@ impl Tracer<'_> {
     /// Deals with all that happened until now.
     pub fn catch_up(&mut self) {
         let Backend::Recorded(recorded) = &mut self.backend else { return };
-        recorded.gather();
+        recorded.gather_all();
         std::thread::sleep(Duration::from_nanos(UNFINISHED.0.unsigned_abs()));
-        recorded.gather();
+        recorded.gather_all();
         self.deal(false);
     }
 
@@ -143,7 +143,9 @@ impl Tracer<'_> {
     /// Waits for what comes next, and deals with it.
     pub(super) fn read(&mut self) -> Turn {
         let Backend::Recorded(recorded) = &mut self.backend else { return Turn::Over };
-        recorded.trace.wait(LOOK);
+        if !recorded.is_behind {
+            recorded.trace.wait(LOOK);
+        }
         recorded.gather();
         self.reap();
         let dealt = self.deal(false);
