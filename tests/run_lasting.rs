@@ -100,7 +100,7 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
     let times: u64 = env::var("TCPFLOW_KILLS").map_or(12, |times| times.parse().expect("TCPFLOW_KILLS is a number"));
     let stage = Stage::make("killed");
     let program = stage.program();
-    let (mut slowest, mut counts) = (Duration::ZERO, BTreeMap::<_, u64>::new());
+    let mut counts = BTreeMap::<_, (u64, Duration)>::new();
     for n in 0..times {
         let who = if n % 2 == 0 { Who::Root } else { Who::User };
         let way = [Way::Stopped, Way::Recorded, Way::Joined][(n / 2 % 3) as usize];
@@ -155,10 +155,9 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
             kill_programs(n, tcpflow);
         }
         process.end();
-        slowest = slowest.max(killed.elapsed());
-        *counts
-            .entry((format!("{who:?}"), way, if is_tcpflow_killed { "tcpflow" } else { "programs" }))
-            .or_default() += 1;
+        let case = (format!("{who:?}"), way, if is_tcpflow_killed { "tcpflow" } else { "programs" });
+        let (count, slowest) = counts.entry(case).or_default();
+        (*count, *slowest) = (*count + 1, (*slowest).max(killed.elapsed()));
         if is_tcpflow_killed && way != Way::Stopped {
             for pid in marked(n) {
                 // One that ends at this moment has nothing to show.
@@ -186,9 +185,10 @@ fn whoever_is_killed_nothing_is_left_and_nothing_hangs() {
             assert!(is_partial || (!is_tcpflow_killed && whole.contains(&&*name)), "{n}: {name} is left");
         }
     }
-    println!(
-        "{times} times: after a kill all was over within {slowest:?} at most; who ran how, and who was killed: {counts:?}"
-    );
+    println!("{times} times; who ran how, who was killed, how often, and after how long tcpflow was gone at most:");
+    counts.iter().for_each(|((who, way, killed), (count, slowest))| {
+        println!("{who} {way:?}, {killed} killed: {count}, {slowest:?}");
+    });
 }
 
 /// How programs are watched.

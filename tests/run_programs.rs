@@ -284,6 +284,68 @@ fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
     }
 }
 
+/// Where no packets may be captured, calls and states tell how each connection ended, and what they do not tell is marked.
+#[test]
+fn without_packets_calls_and_states_say_how_a_connection_ended() {
+    let stage = Stage::open();
+    // The play; how the connection ended, who closed it, and whether that is concluded: as an ordinary user, and where the kernel's trace is read.
+    type Told = (&'static str, &'static str, Option<&'static str>, [bool; 2], &'static [&'static str]);
+    let plays: &[Told] = &[
+        ("right", "closed", Some("client"), [false, false], &["close", "recv", "close"]),
+        ("refused", "refused", None, [false, false], &["connect"]),
+        ("refused_later", "refused", None, [false, false], &["connect", "getsockopt"]),
+        ("unread", "reset", Some("server"), [true, false], &["close"]),
+        ("linger", "reset", Some("server"), [true, false], &["setsockopt", "close"]),
+        ("sent_late", "reset", Some("server"), [false, false], &["close", "send"]),
+        ("half", "closed", Some("client"), [false, false], &["shutdown", "recv", "close"]),
+        ("exits", "closed", Some("client"), [false, false], &["recv", "exit", "close"]),
+    ];
+    for who in everyone() {
+        for (name, ending, by, inferred, calls) in plays {
+            let words = stage.words(name);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = stage.run(who, &["--no-packets"], &words);
+            assert_eq!(ran.output.status.code(), Some(0), "{who:?} {name}: {}", ran.told());
+            let accounts: Vec<_> = ran.of_type("account").collect();
+            assert_eq!(accounts.len(), 1, "{who:?} {name}");
+            let account = accounts[0];
+            let told = (account["ending"].as_str(), account["closed_by"].as_str());
+            assert_eq!(told, (Some(*ending), *by), "{who:?} {name}: {account}");
+            let is_traced = ran.lines.last().expect("lines")["kernel_trace"].is_object();
+            assert_eq!(account["inferred"], inferred[usize::from(is_traced)], "{who:?} {name}: {account}");
+            let proof = account["events"].as_array().expect("a list");
+            let named = ran.of_type("call").filter(|call| proof.contains(&call["id"]));
+            let names: Vec<_> = named.map(|call| call["name"].as_str().expect("a name")).collect();
+            assert_eq!(names, *calls, "{who:?} {name}");
+            // Of a trace that has all its records, each end's path is told from its first state to its last.
+            if is_traced && ran.lines.last().expect("lines")["kernel_trace"]["lost"] == 0 && *name == "right" {
+                let of = |end: &str| -> Vec<String> {
+                    let states = account[end]["states"].as_array().expect("a list").iter();
+                    states.map(|state| state["state"].as_str().expect("a state").to_owned()).collect()
+                };
+                assert_eq!(
+                    of("client_end"),
+                    ["SYN-SENT", "ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT"],
+                    "{who:?}"
+                );
+                assert_eq!(
+                    of("server_end"),
+                    ["SYN-RECEIVED", "ESTABLISHED", "CLOSE-WAIT", "LAST-ACK", "CLOSED"],
+                    "{who:?}"
+                );
+            }
+        }
+        // What nobody saw is no ground for an expectation that holds.
+        let words = stage.words("right");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let expected = "connections.all(c, c.closed_by == 'server')";
+        let ran = stage.run(who, &["--no-packets", "--assert", expected], &words);
+        assert_eq!(ran.output.status.code(), Some(1), "{who:?}: {}", ran.told());
+        let judged = ran.of_type("assertion").next().expect("one");
+        assert!(judged["why"].as_str().is_some_and(|why| why.contains("no packets")), "{who:?}: {judged}");
+    }
+}
+
 #[test]
 fn exec_and_the_descriptors_that_it_closes_are_followed() {
     let stage = Stage::open();

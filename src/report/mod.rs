@@ -1,5 +1,6 @@
 //! Tellers: what was joined, written for people and for programs.
 
+mod accounts;
 mod annotate;
 mod breakdown;
 mod clock;
@@ -30,6 +31,7 @@ pub mod wording;
 pub use self::csv::{Csv, Origin};
 #[cfg(feature = "parquet")]
 pub use self::parquet::Parquet;
+pub use accounts::accounts;
 pub use annotate::comments;
 pub use breakdown::Bars;
 pub use diagnoses::{Found, diagnoses};

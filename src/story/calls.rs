@@ -405,7 +405,7 @@ fn remark_on(call: &Call) -> Option<Remark> {
         (Effect::ShutdownRead, None, _) => Remark::OnlyReadingEnds,
         (Effect::LingerZero, None, _) => Remark::NextCloseResets,
         (Effect::Bind, Some(Errno::EADDRINUSE), _) => Remark::PortTaken,
-        (Effect::Connect, Some(Errno::ECONNREFUSED), _) => Remark::Refused,
+        (Effect::Connect, Some(Errno::ECONNREFUSED), _) => Remark::RefusedUnseen,
         (Effect::Connect, Some(Errno::ETIMEDOUT), _) => Remark::SynUnanswered,
         (Effect::Connect, Some(Errno::EINPROGRESS), _) => Remark::HandshakeGoesOn,
         (Effect::Send, Some(Errno::EPIPE), _) => Remark::ClosedForSending,

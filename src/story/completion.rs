@@ -42,6 +42,9 @@ impl Timeline {
         let (completed_by, frame) = (seen.event, seen.frame);
         let call = self.events.call_mut(event);
         call.completed_by.get_or_insert(completed_by);
+        if call.remark == Some(Remark::RefusedUnseen) {
+            call.remark = Some(Remark::Refused);
+        }
         if was_complete {
             call.remark = Some(Remark::HandshakeWasComplete);
         }

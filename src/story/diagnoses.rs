@@ -82,18 +82,18 @@ impl Scene<'_> {
 
 /// A call of a life, and what the socket had to do with it.
 #[derive(Clone, Copy)]
-struct Use<'a> {
-    event: EventId,
-    call: &'a CallEvent,
-    connection: Option<ConnectionId>,
-    role: Role,
+pub(super) struct Use<'a> {
+    pub(super) event: EventId,
+    pub(super) call: &'a CallEvent,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) role: Role,
 }
 
 /// A socket from the call that made it to the one that closed it, with all calls on it in the order of their entry.
 #[derive(Default)]
-struct Life<'a> {
-    socket: Option<SocketId>,
-    uses: Vec<Use<'a>>,
+pub(super) struct Life<'a> {
+    pub(super) socket: Option<SocketId>,
+    pub(super) uses: Vec<Use<'a>>,
     /// What came and went in the process meanwhile.
     is_over: bool,
 }
@@ -111,7 +111,7 @@ fn work(scene: &Scene<'_>) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<So
 }
 
 /// The lives of all sockets.
-fn lives<'a>(scene: &Scene<'a>) -> Vec<Life<'a>> {
+pub(super) fn lives<'a>(scene: &Scene<'a>) -> Vec<Life<'a>> {
     // A socket that a call makes is there when the call returns; all others are there when their calls are entered.
     let mut moments: Vec<(Timestamp, EventId, usize)> = Vec::new();
     let mut by_id: HashMap<EventId, (&'a Event, &'a CallEvent)> = HashMap::new();
@@ -167,7 +167,7 @@ impl<'a> Life<'a> {
         matches!(used.call.call.effect(), Effect::Send | Effect::Receive)
     }
 
-    fn effect(&self, used: &Use<'a>) -> Effect {
+    pub(super) fn effect(&self, used: &Use<'a>) -> Effect {
         let of_socket = used.call.call.sockets.iter().find(|of| of.socket == self.socket && of.role == used.role);
         used.call.call.effect_on(of_socket)
     }

@@ -50,6 +50,18 @@ impl Story {
         self
     }
 
+    /// The same, where no packets were captured.
+    #[must_use]
+    pub fn lacking_packets(mut self, lacks: bool) -> Self {
+        self.past.lacks_packets = lacks;
+        self
+    }
+
+    /// Whether it is without packets, so that its connections are not known as such.
+    pub fn lacks_packets(&self) -> bool {
+        self.past.lacks_packets
+    }
+
     /// A story without events.
     pub fn of_connections(connections: Vec<Connection>) -> Self {
         Self { connections, ..Self::default() }

@@ -187,7 +187,7 @@ mod tests {
             let remark = Remark::AnsweredByIcmp { frame: 99, kind };
             assert_eq!(ended(errno, kind, soon), (Some(99), Some(remark)), "{errno}");
         }
-        assert_eq!(ended("ECONNREFUSED", IcmpKind::HostUnreachable, soon), (None, Some(Remark::Refused)));
+        assert_eq!(ended("ECONNREFUSED", IcmpKind::HostUnreachable, soon), (None, Some(Remark::RefusedUnseen)));
         assert_eq!(ended("ETIMEDOUT", IcmpKind::HostUnreachable, soon).0, None);
         assert_eq!(
             ended("EHOSTUNREACH", IcmpKind::HostUnreachable, Span::from_millis(9)),

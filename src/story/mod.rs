@@ -1,5 +1,6 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
+mod accounts;
 mod answers;
 mod binds;
 mod both_ends;
@@ -46,6 +47,7 @@ mod unseen;
 mod why;
 mod witnessed;
 
+pub use accounts::{Account, EndAccount, Outcome, ResetBy};
 pub use diagnosis::{AddressFlaw, Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{

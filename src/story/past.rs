@@ -16,6 +16,8 @@ pub(crate) struct Past {
     unaccepted: BTreeMap<SocketAddr, (Option<Timestamp>, Option<Timestamp>, u64)>,
     /// Calls were made that are not known.
     lacks_calls: bool,
+    /// No packets were captured.
+    pub(super) lacks_packets: bool,
 }
 
 /// When a call was entered, and on which socket.

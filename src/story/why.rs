@@ -175,6 +175,8 @@ pub enum Remark {
     },
     /// The SYN was answered with RST.
     Refused,
+    /// connect said ECONNREFUSED, and what answered the SYN was not seen.
+    RefusedUnseen,
     /// An ICMP error answered the SYN.
     AnsweredByIcmp {
         /// Its frame.

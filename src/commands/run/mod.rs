@@ -30,7 +30,7 @@ use crate::cli::{Format, Look, Run};
 use crate::lab;
 use crate::report::{self, Found, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
-use crate::story::Story;
+use crate::story::{Account, Story};
 
 use backend::Backend;
 use ending::{Status, unstarted};
@@ -175,19 +175,22 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         (Some(following), _) => {
             let (mut out, story) = following.finish();
             let written = story.and_then(|(story, found)| {
-                let story = story.lacking_calls(missing);
+                let story = story.lacking_calls(missing).lacking_packets(!witnesses.has_packets());
                 let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
                 let told = (Named::ByBirth, found);
-                let ended = end(&mut out, &story, &judged, &summary, options.format, &style, told);
+                let accounts = accounts(&story, &witnesses);
+                let ended = end(&mut out, (&story, &accounts), &judged, &summary, options.format, &style, told);
                 mem::forget(story);
                 ended.map(|()| judged)
             });
             (out, written)
         }
         (None, Some(mut out)) => {
-            let story = whole_story(calls);
+            let story = whole_story(calls).lacking_packets(!witnesses.has_packets());
             let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
-            let written = whole(&mut out, &story, &judged, &summary, options.format, &style).map(|()| judged);
+            let accounts = accounts(&story, &witnesses);
+            let written =
+                whole(&mut out, (&story, &accounts), &judged, &summary, options.format, &style).map(|()| judged);
             // The process is about to end: taking a long story apart would only take time.
             mem::forget(story);
             (out, written)
@@ -237,10 +240,18 @@ fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memo
     session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
 }
 
+/// What calls and states say of the connections, where there are no packets to say more.
+fn accounts(story: &Story, witnesses: &Witnesses) -> Vec<Account> {
+    match witnesses.has_packets() {
+        true => Vec::new(),
+        false => story.accounts(witnesses.kernel_events(), witnesses.evidence()),
+    }
+}
+
 /// Writes a timeline, and what stands at its end.
 fn whole(
     out: &mut Place,
-    story: &Story,
+    (story, accounts): (&Story, &[Account]),
     judged: &[Judged],
     summary: &RunSummary,
     format: Format,
@@ -250,13 +261,13 @@ fn whole(
         Format::Text => report::timeline::write(out, story, &[], style)?,
         Format::Jsonl => Jsonl::new(out).story(story)?,
     }
-    end(out, story, judged, summary, format, style, (Named::ByOrder, Found::default()))
+    end(out, (story, accounts), judged, summary, format, style, (Named::ByOrder, Found::default()))
 }
 
 /// Writes what stands at the end: what seems wrong and was not told before, and how the run ended.
 fn end(
     out: &mut Place,
-    story: &Story,
+    (story, accounts): (&Story, &[Account]),
     judged: &[Judged],
     summary: &RunSummary,
     format: Format,
@@ -266,6 +277,7 @@ fn end(
     let found = story.diagnoses();
     match format {
         Format::Text => {
+            report::accounts(out, story, accounts, style)?;
             report::diagnoses(out, story, &found, before, style)?;
             report::assertions(out, story, judged, style)?;
             report::run(out, story, summary, style)
@@ -277,6 +289,7 @@ fn end(
                 lines.diagnoses(story, &found, named)?;
                 lines.totals(&story.totals)?;
             }
+            lines.accounts(story, accounts, named)?;
             lines.assertions(story, judged, named)?;
             lines.run(summary)
         }

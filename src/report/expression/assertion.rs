@@ -76,6 +76,9 @@ impl Assertion {
             KnownCalls::AllBut(lost @ 1..) if speaks_of("calls") || speaks_of("findings") => {
                 Err(format!("{lost} calls are not known: give it more --memory"))
             }
+            _ if story.lacks_packets() && speaks_of("connections") => {
+                Err("no packets were captured: connections are not known as such".to_owned())
+            }
             // Findings on segments are known without calls, diagnoses are not: nothing is shown by there being none.
             KnownCalls::None(why)
                 if speaks_of("calls")

@@ -13,6 +13,7 @@ mod stream;
 mod tests;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use self::event::{CallLine, IcmpLine, KernelLine, LinkLine, PointLine, SegmentLine, TimerLine, TransitionLine};
 use self::lines::Lines;
@@ -22,10 +23,10 @@ pub use self::stream::EventStream;
 use super::expression::Judged;
 use super::run::{KernelTrace, RunSummary};
 use crate::capture::{CaptureStats, Interface};
-use crate::flow::{Connection, FindingAt, Totals};
+use crate::flow::{Connection, FindingAt, Side, Totals};
 use crate::report::overview::{FindingTotals, Overview};
 use crate::report::wording::{English, Wording};
-use crate::story::{Diagnosis, Event, EventId, EventKind, Lookup, Point, Story};
+use crate::story::{Account, Diagnosis, Event, EventId, EventKind, Lookup, Outcome, Point, Story};
 use crate::time::Timestamp;
 
 /// How lines name the events of a story.
@@ -125,6 +126,42 @@ impl<'a> Jsonl<'a> {
             "note": English.mistake(&diagnosis.what),
         }))?;
         self.end_line()
+    }
+
+    /// Writes an `account` line for each connection of which no packet was captured: what calls and states say of it.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn accounts(&mut self, story: &Story, accounts: &[Account], named: Named) -> io::Result<()> {
+        let end = |end: SocketAddr| serde_json::json!({"addr": end.ip(), "port": end.port()});
+        for account in accounts {
+            let own = |side: Side| {
+                account.ends[side as usize].as_ref().map(|end| {
+                    let process = story.threads.get(end.thread);
+                    let states: Vec<_> = end
+                        .states
+                        .iter()
+                        .map(|(state, by)| serde_json::json!({"state": state, "evidence": by}))
+                        .collect();
+                    serde_json::json!({
+                        "pid": process.map(|(_, process)| process.pid), "comm": process.map(|(thread, _)| &thread.comm),
+                        "sent": end.sent, "received": end.received, "states": states,
+                    })
+                })
+            };
+            let errno = match account.outcome {
+                Outcome::Failed { errno } => Some(errno),
+                _ => None,
+            };
+            self.lines.object(&serde_json::json!({
+                "type": "account", "client": account.client.map(end), "server": end(account.server),
+                "ending": account.outcome.name(), "closed_by": account.outcome.closed_by(), "errno": errno,
+                "inferred": account.is_inferred, "events": named.of(&account.events, story),
+                "client_end": own(Side::Client), "server_end": own(Side::Server), "verdict": English.account(account),
+            }))?;
+            self.end_line()?;
+        }
+        Ok(())
     }
 
     /// Writes an `assertion` line for each: whether what was expected of a run holds.

@@ -5,12 +5,13 @@ mod compact;
 mod follow;
 mod ladder;
 mod sheet;
-mod words;
+pub(super) mod words;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 pub use self::follow::Follow;
+
 use self::sheet::Sheet;
 use super::clock;
 use super::style::{Detail, Paint, Style};

@@ -484,7 +484,7 @@ fn marks(evidence: &[Witness]) -> String {
 }
 
 /// The letter of a witness.
-pub(super) const fn mark(witness: Witness) -> char {
+pub(in crate::report) const fn mark(witness: Witness) -> char {
     match witness {
         Witness::Segments => 's',
         Witness::TcpInfo => 't',
@@ -495,7 +495,7 @@ pub(super) const fn mark(witness: Witness) -> char {
 }
 
 /// A witness in full, for the legend.
-pub(super) const fn witness(witness: Witness) -> &'static str {
+pub(in crate::report) const fn witness(witness: Witness) -> &'static str {
     match witness {
         Witness::Segments => "segments",
         Witness::TcpInfo => "TCP_INFO",

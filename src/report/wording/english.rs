@@ -9,7 +9,7 @@ use crate::flow::{
     Side, Verdict,
 };
 use crate::kernel::Witness;
-use crate::story::{Mistake, Remark, Unwatched, Why};
+use crate::story::{Account, Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::Timestamp;
 use crate::wire::Tunnel;
@@ -371,6 +371,9 @@ impl Wording for English {
                 )
                 .into();
             }
+            Remark::RefusedUnseen => {
+                "the port is closed, or a firewall rejected the connection; what answered the SYN was not seen"
+            }
             Remark::Refused => "RST answered the SYN: the port is closed, or a firewall rejected the connection",
             Remark::AnsweredByIcmp { frame, kind } => {
                 return format!("an ICMP error answered the SYN (#{frame}): {}", kind.words()).into();
@@ -396,6 +399,10 @@ impl Wording for English {
 
     fn mistake(&self, mistake: &Mistake) -> Cow<'static, str> {
         super::mistakes::english(mistake)
+    }
+
+    fn account(&self, account: &Account) -> Cow<'static, str> {
+        super::accounts::english(account)
     }
 
     fn rule(&self, rule: Rule) -> &'static str {

@@ -1,5 +1,6 @@
 //! Facts in sentences: one file for each language; machine-readable output is always English.
 
+mod accounts;
 mod amount;
 mod breakdown;
 mod english;
@@ -10,7 +11,7 @@ mod problem;
 use std::borrow::Cow;
 
 use crate::flow::{Breakdown, Class, Connection, Disagreement, FindingAt, Verdict};
-use crate::story::{Mistake, Remark, Unwatched, Why};
+use crate::story::{Account, Mistake, Remark, Unwatched, Why};
 use crate::tcp::Rule;
 
 pub use english::English;
@@ -49,6 +50,9 @@ pub trait Wording: Sync {
 
     /// What seems wrong with how a program uses a socket: what it does, what comes of it, and where there is one, the way out; with a full stop.
     fn mistake(&self, mistake: &Mistake) -> Cow<'static, str>;
+
+    /// How a connection ended, by calls and states alone; with a full stop.
+    fn account(&self, account: &Account) -> Cow<'static, str>;
 
     /// An arm of the machine, with a full stop.
     fn rule(&self, rule: Rule) -> &'static str;

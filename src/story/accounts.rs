@@ -1,0 +1,576 @@
+//! What calls and states alone say of connections of which no packet was captured.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use super::diagnoses::{Life, Scene, Use, lives};
+use super::{EventId, Story};
+use crate::calls::{Effect, Errno, Op, OptionName, OptionValue, Role, SocketOption, ThreadId};
+use crate::flow::Side;
+use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason, Witness};
+use crate::tcp::State;
+use crate::time::{Span, Timestamp};
+
+/// What is said of one connection by the calls on the sockets that are its ends, and by what the kernel said of them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Account {
+    /// The end that connected; `None` where its address is not known.
+    pub client: Option<SocketAddr>,
+    /// The end that was connected to.
+    pub server: SocketAddr,
+    /// What the calls of each end say; `None` for one that is not watched.
+    pub ends: [Option<EndAccount>; 2],
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the outcome is concluded, and no call or word of the kernel says it by itself.
+    pub is_inferred: bool,
+    /// The calls that the outcome rests on, in order of time.
+    pub events: Vec<EventId>,
+}
+
+/// What the calls of one end say, and what the kernel said of its socket.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EndAccount {
+    /// Who made its first call.
+    pub thread: ThreadId,
+    /// Octets that its sends report.
+    pub sent: u64,
+    /// Octets that its receives report.
+    pub received: u64,
+    /// The states that witnesses named, each with all who did, in order of time; `None`: there was no socket any more.
+    pub states: Vec<(Option<State>, BTreeSet<Witness>)>,
+}
+
+/// How a connection ended, by calls and states.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// connect said ECONNREFUSED.
+    Refused,
+    /// connect said ETIMEDOUT.
+    TimedOut,
+    /// connect failed otherwise.
+    Failed {
+        /// How.
+        errno: Errno,
+    },
+    /// connect did not return, and nothing says that it came about.
+    Opening,
+    /// It was reset.
+    Reset {
+        /// By which end.
+        by: Side,
+        /// Why.
+        why: ResetBy,
+    },
+    /// A transfer said ETIMEDOUT: the peer acknowledged nothing any more.
+    GivenUp {
+        /// The end that gave it up.
+        by: Side,
+    },
+    /// Both ends closed.
+    Closed {
+        /// The one that closed first; `None` where both calls were under way together.
+        first: Option<Side>,
+    },
+    /// One end closed; of the other that is not known.
+    HalfClosed {
+        /// That end.
+        by: Side,
+    },
+    /// Nobody closed it.
+    Open,
+}
+
+/// Why an end reset a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetBy {
+    /// It closed with SO_LINGER set to a time of zero.
+    LingerZero,
+    /// It closed with octets unread.
+    Unread,
+    /// It had closed, and octets came after that.
+    Gone,
+    /// That is not known.
+    Unknown,
+}
+
+impl Outcome {
+    /// Every name, in the order of the schema.
+    pub const NAMES: &'static [&'static str] =
+        &["refused", "timed_out", "failed", "opening", "reset", "given_up", "closed", "half_closed", "open"];
+
+    /// Its name in machine-readable output.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::Failed { .. } => "failed",
+            Self::Opening => "opening",
+            Self::Reset { .. } => "reset",
+            Self::GivenUp { .. } => "given_up",
+            Self::Closed { .. } => "closed",
+            Self::HalfClosed { .. } => "half_closed",
+            Self::Open => "open",
+        }
+    }
+
+    /// Who closed it: the end that closed first, or reset it.
+    pub const fn closed_by(&self) -> Option<Side> {
+        match self {
+            Self::Reset { by, .. } | Self::HalfClosed { by } | Self::GivenUp { by } => Some(*by),
+            Self::Closed { first } => *first,
+            _ => None,
+        }
+    }
+}
+
+impl Story {
+    /// What calls and states say of the connections whose sockets were watched and that no segment was seen of, in the order in which
+    /// they began; `events` is what the kernel's trace said, and `answers` what sock_diag did.
+    pub fn accounts(&self, events: &[KernelEvent], answers: &[Answer]) -> Vec<Account> {
+        let scene = Scene {
+            known: self,
+            events: self.events.iter().collect(),
+            connections: Vec::new(),
+            past: &self.past,
+            of: None,
+        };
+        let lives = lives(&scene);
+        let mut ends: Vec<End<'_>> = lives.iter().filter_map(End::of).collect();
+        let words = words(events, answers);
+        ends.iter_mut().for_each(|end| end.hear(&words));
+        paired(ends).into_iter().map(|pair| account(&pair)).collect()
+    }
+}
+
+/// An end as the wire has it.
+type Address = (IpAddr, u16);
+
+fn plain(address: SocketAddr) -> Address {
+    (address.ip().to_canonical(), address.port())
+}
+
+/// What the kernel said of a socket: when, which state it has, or that there is none any more.
+enum Said {
+    State(Option<State>),
+    ResetSent(Option<ResetReason>),
+    ResetReceived,
+}
+
+type Words = HashMap<(Address, Address), Vec<(Timestamp, Witness, Said)>>;
+
+fn words(events: &[KernelEvent], answers: &[Answer]) -> Words {
+    let mut words = Words::new();
+    for event in events {
+        let said = match &event.what {
+            KernelAct::State { to, .. } => Said::State(Some(*to)),
+            KernelAct::ResetSent { reason } => Said::ResetSent(reason.clone()),
+            KernelAct::ResetReceived => Said::ResetReceived,
+            _ => continue,
+        };
+        let ends = (plain(event.local), plain(event.peer));
+        words.entry(ends).or_default().push((event.at, Witness::Kernel, said));
+    }
+    for answer in answers {
+        let ends = (plain(answer.local), plain(answer.peer));
+        words.entry(ends).or_default().push((answer.answered, Witness::SockDiag, Said::State(answer.state)));
+    }
+    words
+}
+
+/// One end, by the calls of its socket.
+struct End<'a> {
+    side: Side,
+    local: Option<SocketAddr>,
+    peer: SocketAddr,
+    uses: Vec<Use<'a>>,
+    account: EndAccount,
+    began: Timestamp,
+    /// How its connect ended, if it did, and the calls that say so.
+    connected: Option<(Result<(), Errno>, Vec<EventId>)>,
+    /// What ended its own direction.
+    closing: Option<Closing>,
+    /// The first receive that returned 0: when it did.
+    end_of_input: Option<(Timestamp, EventId)>,
+    /// The first call that said ECONNRESET, or EPIPE though nothing had shut the own direction down.
+    reset: Option<EventId>,
+    /// The first transfer that said ETIMEDOUT.
+    given_up: Option<EventId>,
+    /// The call that set SO_LINGER to a time of zero.
+    lingers_not: Option<EventId>,
+    /// The kernel said that it sent a RST, and why.
+    sent_reset: Option<Option<ResetReason>>,
+    took_reset: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Closing {
+    event: EventId,
+    entered: Timestamp,
+    returned: Option<Timestamp>,
+    /// Whether it gave up the descriptor, and not only the own direction.
+    is_close: bool,
+}
+
+impl<'a> End<'a> {
+    fn of(life: &Life<'a>) -> Option<Self> {
+        let socket = life.socket?;
+        let is_joined = life.uses.iter().any(|used| used.connection.is_some());
+        let of_socket = |used: &Use<'a>| {
+            let mut all = used.call.call.sockets.iter();
+            all.find(|of| of.socket == Some(socket) && of.role == used.role)
+        };
+        let connects = life.uses.iter().any(|used| matches!(used.call.call.op, Op::Connect { .. }));
+        let opens = |used: &&Use<'a>| {
+            used.role == Role::Made && used.call.call.effect() == Effect::Accept
+                || matches!(used.call.call.op, Op::Connect { .. })
+        };
+        let opened = life.uses.iter().find(opens).filter(|_| !is_joined)?;
+        let peer = life.uses.iter().filter_map(of_socket).rev().find_map(|of| of.peer)?;
+        let local = life.uses.iter().filter_map(of_socket).rev().find_map(|of| of.local).filter(|of| of.port() != 0);
+        let thread = opened.call.call.thread();
+        let mut end = Self {
+            side: if connects { Side::Client } else { Side::Server },
+            local,
+            peer,
+            uses: Vec::new(),
+            account: EndAccount { thread, sent: 0, received: 0, states: Vec::new() },
+            began: opened.call.call.entered,
+            connected: None,
+            closing: None,
+            end_of_input: None,
+            reset: None,
+            given_up: None,
+            lingers_not: None,
+            sent_reset: None,
+            took_reset: false,
+        };
+        let mut connect = None;
+        for used in &life.uses {
+            end.see(life, used, &mut connect);
+        }
+        end.uses.clone_from(&life.uses);
+        Some(end)
+    }
+
+    fn see(&mut self, life: &Life<'a>, used: &Use<'a>, connect: &mut Option<EventId>) {
+        let call = &used.call.call;
+        let (effect, errno, octets) = (life.effect(used), call.errno(), call.octets().unwrap_or(0));
+        let so_error = OptionName::Socket(SocketOption::SO_ERROR);
+        let pending = [Errno::EINPROGRESS, Errno::EALREADY, Errno::EINTR, Errno::EISCONN];
+        match (&call.op, effect) {
+            (Op::Connect { .. }, _) if call.returned.is_some() => {
+                connect.get_or_insert(used.event);
+                self.connected = match errno {
+                    None | Some(Errno::EISCONN) => Some((Ok(()), vec![used.event])),
+                    Some(errno) if pending.contains(&errno) => self.connected.take(),
+                    Some(errno) => Some((Err(errno), vec![used.event])),
+                };
+            }
+            (Op::GetOption { option, value: OptionValue::Int(errno) }, _) if *option == so_error => {
+                let proof = connect.iter().copied().chain([used.event]).collect();
+                match (*errno, &self.connected) {
+                    (0, _) => {}
+                    (libc::ECONNRESET, Some((Ok(()), _))) => _ = self.reset.get_or_insert(used.event),
+                    (errno, None) => self.connected = Some((Err(Errno(errno)), proof)),
+                    _ => {}
+                }
+            }
+            (_, Effect::Send | Effect::Receive) => {
+                match errno {
+                    None => {
+                        let moved =
+                            if effect == Effect::Send { &mut self.account.sent } else { &mut self.account.received };
+                        *moved += octets;
+                        let of = || vec![used.event];
+                        self.connected.get_or_insert_with(|| (Ok(()), of()));
+                    }
+                    Some(Errno::ECONNRESET) => _ = self.reset.get_or_insert(used.event),
+                    Some(Errno::EPIPE) if self.closing.is_none() && matches!(self.connected, Some((Ok(()), _))) => {
+                        self.reset.get_or_insert(used.event);
+                    }
+                    Some(Errno::ETIMEDOUT) => _ = self.given_up.get_or_insert(used.event),
+                    Some(_) => {}
+                }
+                let is_end = effect == Effect::Receive
+                    && call.result() == Some(0)
+                    && !matches!(call.op, Op::Receive { len: Some(0), .. });
+                if let Some(at) = call.returned_at().filter(|_| is_end) {
+                    self.end_of_input.get_or_insert((at, used.event));
+                }
+            }
+            (_, Effect::LingerZero) if errno.is_none() => self.lingers_not = Some(used.event),
+            (_, Effect::ShutdownWrite | Effect::Close) if errno.is_none() && used.role != Role::Made => {
+                let is_close = effect == Effect::Close;
+                self.close(Closing {
+                    event: used.event,
+                    entered: call.entered,
+                    returned: call.returned_at(),
+                    is_close,
+                });
+            }
+            (_, Effect::Exit) if used.role == Role::Released => {
+                let returned = call.returned_at();
+                self.close(Closing { event: used.event, entered: call.entered, returned, is_close: true });
+            }
+            _ => {}
+        }
+        if used.role == Role::Made || !matches!(effect, Effect::Open | Effect::Accept) {
+            let info = call.sockets.iter().find(|of| of.socket == life.socket).and_then(|of| of.info.as_ref());
+            if let Some(info) = info {
+                self.name(Some(info.state), Witness::TcpInfo);
+            }
+        }
+    }
+
+    fn close(&mut self, closing: Closing) {
+        self.closing.get_or_insert(closing);
+    }
+
+    fn name(&mut self, state: Option<State>, by: Witness) {
+        match self.account.states.last_mut() {
+            Some((last, witnesses)) if *last == state => _ = witnesses.insert(by),
+            _ => self.account.states.push((state, BTreeSet::from([by]))),
+        }
+    }
+
+    /// Takes in what the kernel said of the socket from its first call until another one had the same ends.
+    fn hear(&mut self, words: &Words) {
+        let Some(local) = self.local else { return };
+        let Some(said) = words.get(&(plain(local), plain(self.peer))) else { return };
+        let from = self.began.after(Span(-AHEAD.0));
+        let over = |(_, _, said): &&(Timestamp, Witness, Said)| matches!(said, Said::State(Some(State::Closed)));
+        // A connection may wait for accept for long: its first word comes before the first call on it, its last one does not.
+        let mut its = Vec::new();
+        for word in said.iter().filter(|(_, by, _)| *by == Witness::Kernel) {
+            its.push(word);
+            if over(&word) {
+                if word.0 >= from {
+                    break;
+                }
+                its.clear();
+            }
+        }
+        // Of the kernel's trace nothing is left out, so it says more than TCP_INFO, asked now and then.
+        let is_whole = its.iter().any(|(.., said)| matches!(said, Said::State(_)));
+        let asked = std::mem::take(&mut self.account.states);
+        for (_, by, said) in its {
+            match said {
+                Said::State(state) => self.name(*state, *by),
+                Said::ResetSent(reason) => _ = self.sent_reset.get_or_insert_with(|| reason.clone()),
+                Said::ResetReceived => self.took_reset = true,
+            }
+        }
+        for (state, witnesses) in asked {
+            match self.account.states.iter_mut().find(|(known, _)| *known == state) {
+                Some((_, known)) => known.extend(witnesses),
+                None if !is_whole => self.account.states.push((state, witnesses)),
+                None => {}
+            }
+        }
+        for (_, by, said) in said.iter().filter(|(at, by, _)| *by == Witness::SockDiag && *at >= from) {
+            match said {
+                Said::State(None)
+                    if self.account.states.last().is_some_and(|(last, _)| *last == Some(State::Closed)) => {}
+                Said::State(state) => {
+                    // TIME-WAIT is kept in another, smaller socket: the one that was is closed.
+                    let is_closed = self.account.states.last().is_some_and(|(last, _)| *last == Some(State::Closed));
+                    if *state == Some(State::TimeWait) && is_closed {
+                        self.account.states.pop();
+                    }
+                    self.name(*state, *by);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a witness named one of these states.
+    fn was_in(&self, states: &[State]) -> bool {
+        self.account.states.iter().any(|(state, _)| state.is_some_and(|state| states.contains(&state)))
+    }
+}
+
+/// The ends that are of one connection together, the client's first.
+fn paired(ends: Vec<End<'_>>) -> Vec<[Option<End<'_>>; 2]> {
+    let (clients, servers): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| end.side == Side::Client);
+    let mut waiting: HashMap<(Address, Address), Vec<End<'_>>> = HashMap::new();
+    for server in servers {
+        if let Some(local) = server.local {
+            waiting.entry((plain(server.peer), plain(local))).or_default().push(server);
+        } else {
+            waiting.entry((plain(server.peer), plain(server.peer))).or_default().push(server);
+        }
+    }
+    let mut pairs = Vec::new();
+    for client in clients {
+        let ends = client.local.map(|local| (plain(local), plain(client.peer)));
+        // A socket that is connected to itself has no other end.
+        let own = ends.filter(|(local, peer)| local != peer).and_then(|ends| waiting.get_mut(&ends));
+        let until = client.closing.and_then(|closing| closing.returned);
+        let server = own.and_then(|own| {
+            let is_its = |server: &End<'_>| {
+                let returned = server.uses.iter().find(|used| used.role == Role::Made);
+                let returned = returned.and_then(|used| used.call.call.returned_at());
+                returned >= Some(client.began)
+            };
+            let first = own.iter().position(is_its)?;
+            // Of several connections between the same ends, one began after the other was over.
+            let is_first = own.len() == 1 || until.is_none() || own[first].began <= until?.after(LONGEST_QUEUED);
+            is_first.then(|| own.remove(first))
+        });
+        pairs.push([Some(client), server]);
+    }
+    pairs.extend(waiting.into_values().flatten().map(|server| [None, Some(server)]));
+    pairs.sort_by_key(|pair| pair.iter().flatten().map(|end| end.began).min());
+    pairs
+}
+
+/// What both ends say together.
+fn account(pair: &[Option<End<'_>>; 2]) -> Account {
+    let (outcome, is_inferred, mut events) = outcome(pair);
+    events.sort_unstable();
+    events.dedup();
+    let [client, server] = pair;
+    let addresses = match (client, server) {
+        (Some(client), _) => (client.local.or(server.as_ref().map(|server| server.peer)), client.peer),
+        (None, Some(server)) => (Some(server.peer), server.local.unwrap_or(server.peer)),
+        (None, None) => unreachable!("a connection has an end"),
+    };
+    let ends = [client, server].map(|end| end.as_ref().map(|end| end.account.clone()));
+    Account { client: addresses.0, server: addresses.1, ends, outcome, is_inferred, events }
+}
+
+/// How it ended, whether that is concluded, and by which calls.
+fn outcome(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
+    let of = |side: Side| pair[side as usize].as_ref();
+    let sides = [Side::Client, Side::Server];
+    if let Some(client) = of(Side::Client) {
+        match &client.connected {
+            Some((Err(errno), proof)) => {
+                let outcome = match *errno {
+                    Errno::ECONNREFUSED => Outcome::Refused,
+                    Errno::ETIMEDOUT => Outcome::TimedOut,
+                    errno => Outcome::Failed { errno },
+                };
+                return (outcome, false, proof.clone());
+            }
+            None if of(Side::Server).is_none() && !client.was_in(SYNCHRONIZED) => {
+                return (Outcome::Opening, false, client.uses.iter().map(|used| used.event).take(2).collect());
+            }
+            _ => {}
+        }
+    }
+    if let Some(reset) = sides.iter().find_map(|side| reset(pair, *side)) {
+        return reset;
+    }
+    for side in sides {
+        if let Some(event) = of(side).and_then(|end| end.given_up) {
+            return (Outcome::GivenUp { by: side }, false, vec![event]);
+        }
+    }
+    closed(pair)
+}
+
+/// Whether that end reset it.
+fn reset(pair: &[Option<End<'_>>; 2], by: Side) -> Option<(Outcome, bool, Vec<EventId>)> {
+    let (own, other) = (pair[by as usize].as_ref(), pair[by.peer() as usize].as_ref());
+    let closes = own.and_then(|own| own.closing.filter(|closing| closing.is_close));
+    let lingers_not =
+        own.and_then(|own| own.lingers_not.filter(|set| closes.is_some_and(|closing| *set < closing.event)));
+    let received = own.map_or(0, |own| own.account.received);
+    let (told, kernels) = (other.and_then(|other| other.reset), own.and_then(|own| own.sent_reset.as_ref()));
+    let took = other.is_some_and(|other| other.took_reset);
+    // What the peer's sends had put on its way when it closed, and it had not read.
+    let offered = other.zip(closes).map_or(0, |(other, closing)| {
+        let sends = other.uses.iter().filter(|used| {
+            used.call.call.effect() == Effect::Send
+                && used.call.call.returned_at().is_some_and(|returned| returned <= closing.entered)
+        });
+        sends.filter_map(|used| used.call.call.octets()).sum()
+    });
+    let is_unread = offered > received;
+    // What the peer sent later than that.
+    let is_gone = other.zip(closes).is_some_and(|(other, closing)| {
+        let sends = |used: &&Use<'_>| used.call.call.effect() == Effect::Send && used.call.call.octets() > Some(0);
+        other.uses.iter().filter(sends).any(|used| closing.returned.is_some_and(|at| at <= used.call.call.entered))
+    });
+    // A close that is to reset does so unless both ends had closed before.
+    let resets_by_itself = lingers_not.is_some() && own.is_some_and(|own| own.end_of_input.is_none());
+    if told.is_none() && kernels.is_none() && !took && !resets_by_itself && !is_unread {
+        return None;
+    }
+    let why = match (kernels.and_then(Option::as_ref), lingers_not) {
+        (Some(ResetReason::TcpAbortOnLinger), _) | (None, Some(_)) => ResetBy::LingerZero,
+        (Some(ResetReason::TcpAbortOnClose), _) => ResetBy::Unread,
+        _ if is_gone => ResetBy::Gone,
+        (Some(_), _) => ResetBy::Unknown,
+        (None, None) if is_unread => ResetBy::Unread,
+        (None, None) => ResetBy::Unknown,
+    };
+    let proof = lingers_not.into_iter().chain(closes.map(|closing| closing.event)).chain(told).collect();
+    let is_inferred = told.is_none() && kernels.is_none() && !took;
+    Some((Outcome::Reset { by, why }, is_inferred, proof))
+}
+
+/// Who closed it, and who did so first.
+fn closed(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
+    let of = |side: Side| pair[side as usize].as_ref();
+    let closing = |side: Side| of(side).and_then(|end| end.closing);
+    let proof = |more: Option<EventId>| {
+        let calls = [Side::Client, Side::Server].into_iter().filter_map(closing).map(|closing| closing.event);
+        calls.chain(more).collect::<Vec<_>>()
+    };
+    // An end that learnt of the other's end before it closed itself was not the first.
+    for side in [Side::Client, Side::Server] {
+        let Some(end) = of(side) else { continue };
+        let learnt = end.end_of_input.filter(|(at, _)| end.closing.is_none_or(|closing| *at <= closing.entered));
+        let is_second = learnt.is_some() || end.was_in(&[State::CloseWait, State::LastAck]);
+        if is_second {
+            let by = side.peer();
+            let event = learnt.map(|(_, event)| event);
+            return match end.closing {
+                Some(_) => (Outcome::Closed { first: Some(by) }, false, proof(event)),
+                None => (Outcome::HalfClosed { by }, false, proof(event)),
+            };
+        }
+    }
+    match (closing(Side::Client), closing(Side::Server)) {
+        (None, None) => (Outcome::Open, false, Vec::new()),
+        (Some(client), Some(server)) => {
+            let before = |one: Closing, other: Closing| one.returned.is_some_and(|returned| returned <= other.entered);
+            let first = match (before(client, server), before(server, client)) {
+                (true, _) => Some(Side::Client),
+                (_, true) => Some(Side::Server),
+                _ => None,
+            };
+            (Outcome::Closed { first }, false, proof(None))
+        }
+        (client, _) => {
+            let by = if client.is_some() { Side::Client } else { Side::Server };
+            let end = of(by);
+            let learnt = end.and_then(|end| end.end_of_input);
+            // A FIN of the peer may have been there that nobody had read.
+            let is_witnessed = end.is_some_and(|end| end.was_in(&[State::FinWait1, State::FinWait2, State::TimeWait]));
+            match learnt {
+                Some((_, event)) => (Outcome::Closed { first: Some(by) }, false, proof(Some(event))),
+                None => (Outcome::HalfClosed { by }, !is_witnessed, proof(None)),
+            }
+        }
+    }
+}
+
+/// The states in which the handshake is over.
+const SYNCHRONIZED: &[State] = &[
+    State::Established,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::Closing,
+    State::LastAck,
+    State::TimeWait,
+];
+/// How much earlier than the call that opens a connection the kernel may be told to have spoken of it: clocks have errors.
+const AHEAD: Span = Span::from_millis(1);
+/// How long after its client has closed a connection may be accepted, where there is another one between the same ends.
+const LONGEST_QUEUED: Span = Span::from_millis(1000);
