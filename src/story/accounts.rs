@@ -271,7 +271,9 @@ impl<'a> End<'a> {
                 let proof = connect.iter().copied().chain([used.event]).collect();
                 match (*errno, &self.connected) {
                     (0, _) => {}
-                    (libc::ECONNRESET, Some((Ok(()), _))) => _ = self.reset.get_or_insert(used.event),
+                    (errno, Some((Ok(()), _))) if Errno(errno) == Errno::ECONNRESET => {
+                        _ = self.reset.get_or_insert(used.event)
+                    }
                     (errno, None) => self.connected = Some((Err(Errno(errno)), proof)),
                     _ => {}
                 }

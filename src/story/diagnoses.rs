@@ -709,10 +709,10 @@ impl Moved<'_> {
 /// EADDRNOTAVAIL and EINVAL, whose numbers are the same on all machines that are supported (asm-generic/errno.h).
 const EADDRNOTAVAIL: i32 = 99;
 const EINVAL: i32 = 22;
-/// The sizes of `struct sockaddr_in` and `sockaddr_in6`, and what no size of an address reaches.
+/// The sizes of `struct sockaddr_in` and `sockaddr_in6`, and what no room for an address reaches: Perl has 4096 octets.
 const SOCKADDR_IN: i32 = 16;
 const SOCKADDR_IN6: i32 = 28;
-const HUGE: i32 = 4096;
+const HUGE: i32 = 1 << 14;
 /// How many receives of 0 in a row are no accident.
 const BUSY: usize = 10;
 /// How long a descriptor is kept by whoever does not use it, at least: less is how processes happen to be scheduled after a fork.

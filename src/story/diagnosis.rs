@@ -179,7 +179,7 @@ pub enum AddressFlaw {
     Negative,
     /// It is less than the address takes, which was cut off.
     Short,
-    /// It is 4096 or more: no address takes that.
+    /// It is 16,384 or more: no address takes that, and no program has so much room for one.
     Huge,
 }
 

@@ -67,7 +67,7 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         Mistake::DescriptorKept { closed_at_last: false } => "close() sent no FIN, as another copy of the descriptor is \
              open (after fork or dup) that is not used: the peer does not see the end."
             .into(),
-        Mistake::ClosedByExit => "No call closed the socket: the FIN was sent as the process ended.".into(),
+        Mistake::ClosedByExit => "No call closed the socket: the kernel closed it as the process ended.".into(),
         Mistake::PortInTimeWait { port, holder } => format!(
             "bind() failed: port {port} is held by connection {}, which is in TIME-WAIT. Set SO_REUSEADDR before bind().",
             holder.0
