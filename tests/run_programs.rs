@@ -349,6 +349,30 @@ fn without_packets_calls_and_states_say_how_a_connection_ended() {
 }
 
 #[test]
+fn a_wait_in_epoll_names_what_it_waits_for() {
+    let stage = Stage::open();
+    for who in everyone() {
+        for backend in ["ptrace", "perf"] {
+            if backend == "perf" && who != Who::Root {
+                continue;
+            }
+            let words = stage.words("epolls");
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = stage.run(who, &["--backend", backend], &words);
+            assert_eq!(ran.output.status.code(), Some(128 + Signal::SIGALRM as i32), "{who:?}: {}", ran.told());
+            let waits: Vec<_> = ran.of_type("call").filter(|call| call["name"] == "epoll_wait").collect();
+            let [found, last] = &waits[..] else { panic!("{who:?} {backend}: {waits:?}") };
+            assert_eq!((found["result"].as_i64(), found["side"].as_str()), (Some(1), Some("server")), "{who:?}");
+            assert_eq!((&found["args"]["events"], &found["args"]["timeout"]), (&"POLLIN".into(), &10000.into()));
+            // A process that is killed in a call never returns from it.
+            assert!(last["returned"].is_null(), "{who:?} {backend}: {last}");
+            assert_eq!(last["args"]["events"], "POLLIN|POLLRDHUP", "{who:?} {backend}: {last}");
+            assert!(last["connection"].is_u64(), "{who:?} {backend}: {last}");
+        }
+    }
+}
+
+#[test]
 fn exec_and_the_descriptors_that_it_closes_are_followed() {
     let stage = Stage::open();
     for who in everyone() {

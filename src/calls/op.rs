@@ -279,6 +279,7 @@ kin! {
         Pselect = "pselect6",
         EpollWait = "epoll_wait",
         EpollPwait = "epoll_pwait",
+        EpollPwait2 = "epoll_pwait2",
     }
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -532,6 +533,22 @@ static void play(const char *name) {
         end(server);
         close(server);
         close(listener);
+    } else if (!strcmp(name, "epolls")) {
+        // What an epoll waits for, and then in vain, until a signal ends it.
+        pair();
+        int all = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event wanted = {.events = EPOLLIN, .data.u64 = 77}, found = {0};
+        must(epoll_ctl(all, EPOLL_CTL_ADD, server, &wanted) == 0, "epoll_ctl");
+        wanted.data.u64 = 78;
+        must(epoll_ctl(all, EPOLL_CTL_ADD, listener, &wanted) == 0, "epoll_ctl");
+        must(send(client, "hello", 5, 0) == 5, "send");
+        must(epoll_wait(all, &found, 1, 10000) == 1 && found.data.u64 == 77, "epoll_wait");
+        take(server, 5);
+        must(epoll_ctl(all, EPOLL_CTL_DEL, listener, 0) == 0, "epoll_ctl");
+        wanted = (struct epoll_event){.events = EPOLLIN | EPOLLRDHUP, .data.u64 = 79};
+        must(epoll_ctl(all, EPOLL_CTL_MOD, server, &wanted) == 0, "epoll_ctl");
+        ualarm(50000, 0);
+        epoll_wait(all, &found, 1, -1);
     } else if (!strcmp(name, "executes")) {
         pair();
         fcntl(client, F_SETFD, FD_CLOEXEC);

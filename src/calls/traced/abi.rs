@@ -59,6 +59,9 @@ pub(super) const TRACED: &[i64] = &[
     libc::SYS_close_range,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_restart_syscall,
@@ -70,6 +73,8 @@ pub(super) const TRACED: &[i64] = &[
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_select,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
 ];
 
 /// The calls that are recorded where threads are not stopped, and how much of the stack is with them: what lies there of addresses, of the
@@ -108,6 +113,9 @@ pub(super) const RECORDED: &[Watched] = &[
     call(libc::SYS_close_range, "close_range", 0, 0),
     call(libc::SYS_ppoll, "ppoll", SOME, SOME),
     call(libc::SYS_pselect6, "pselect6", SOME, SOME),
+    call(libc::SYS_epoll_ctl, "epoll_ctl", SOME, 0),
+    call(libc::SYS_epoll_pwait, "epoll_pwait", 0, SOME),
+    call(libc::SYS_epoll_pwait2, "epoll_pwait2", SOME, SOME),
     call(libc::SYS_execve, "execve", 0, 0),
     call(libc::SYS_execveat, "execveat", 0, 0),
     call(libc::SYS_restart_syscall, "restart_syscall", 0, 0),
@@ -123,6 +131,8 @@ pub(super) const RECORDED: &[Watched] = &[
     call(libc::SYS_poll, "poll", SOME, SOME),
     #[cfg(target_arch = "x86_64")]
     call(libc::SYS_select, "select", SOME, SOME),
+    #[cfg(target_arch = "x86_64")]
+    call(libc::SYS_epoll_wait, "epoll_wait", 0, SOME),
 ];
 
 const fn call(nr: i64, name: &'static str, entry: u32, back: u32) -> Watched {

@@ -32,6 +32,10 @@ pub(super) enum About {
     Between(i32, i32),
     /// It waits for these.
     Several(Vec<(i32, PollEvents)>),
+    /// It says what an epoll is to wait for at a descriptor.
+    Interest(i32, Interest),
+    /// It waits for what an epoll waits for; these are some of its sockets, once they are known.
+    Epoll(i32, Vec<(i32, PollEvents)>),
     /// It closes all from the first to the last, or marks them to be closed by exec.
     Range(u32, u32, Closing),
     /// It executes a program.
@@ -42,6 +46,18 @@ pub(super) enum About {
     Ring,
     /// It takes a descriptor of another process.
     Taken,
+}
+
+/// What epoll_ctl asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Interest {
+    /// EPOLL_CTL_ADD and its kin.
+    pub(super) op: i32,
+    /// At which descriptor.
+    pub(super) fd: i32,
+    /// What for, and what it is to be named by.
+    pub(super) events: PollEvents,
+    pub(super) data: u64,
 }
 
 /// What close_range does.
@@ -92,6 +108,11 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
         // A wait of which it is not known what it waits for, or for how long, says nothing.
         let (op, about) = (Op::Poll { by, timeout: timeout? }, About::Several(watched?));
         Some(Asked { op, about, octets: Octets::None })
+    };
+    let waits_in_epoll = |by, timeout, epoll| Asked {
+        op: Op::Poll { by, timeout },
+        about: About::Epoll(epoll, Vec::new()),
+        octets: Octets::None,
     };
     Some(match nr as i64 {
         libc::SYS_read => receive(Receiving::Read, Some(args[2]), 0, Octets::At(args[1])),
@@ -200,6 +221,15 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
             };
             polls(Polling::Select, timeout, selected([args[0], args[1], args[2], args[3]], memory))?
         }
+        libc::SYS_epoll_ctl => {
+            // What does not lie where it can be read is not known.
+            let (events, data) = epoll_events(args[3], 1, memory).first().copied().unwrap_or_default();
+            other("epoll_ctl", About::Interest(fd(0), Interest { op: int(1), fd: fd(2), events, data }))
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait => waits_in_epoll(Polling::EpollWait, i64::from(int(3)), fd(0)),
+        libc::SYS_epoll_pwait => waits_in_epoll(Polling::EpollPwait, i64::from(int(3)), fd(0)),
+        libc::SYS_epoll_pwait2 => waits_in_epoll(Polling::EpollPwait2, timespec(args[3], memory)?, fd(0)),
         libc::SYS_execve | libc::SYS_execveat => other("execve", About::Program),
         libc::SYS_restart_syscall => other("restart_syscall", About::Again),
         libc::SYS_io_uring_setup => other("io_uring_setup", About::Ring),
@@ -283,6 +313,12 @@ impl Asked {
                 watched.iter().map(|(fd, _)| found(*fd)).collect()
             }
         }
+    }
+
+    /// What a wait of an epoll found: events, and what they are named by; `None` where that cannot be read.
+    pub(super) fn ready(&self, args: [u64; 6], count: i64, memory: Memory<'_>) -> Option<Vec<(PollEvents, u64)>> {
+        let count = usize::try_from(count).ok()?.min(MOST_READY);
+        Some(epoll_events(args[1], count, memory)).filter(|ready| ready.len() == count)
     }
 
     /// The descriptors that came, or went, with its message (SCM_RIGHTS).
@@ -452,6 +488,17 @@ fn bits(events: i16) -> PollEvents {
     PollEvents::from_bits_retain(events)
 }
 
+/// The entries of an array of `struct epoll_event`, which is packed on x86-64 alone (eventpoll.h).
+fn epoll_events(at: u64, count: usize, memory: Memory<'_>) -> Vec<(PollEvents, u64)> {
+    let (size, data) = if cfg!(target_arch = "x86_64") { (12, 4) } else { (16, 8) };
+    let octets = memory.first(at, count * size);
+    let entry = |entry: &[u8]| {
+        let events = u32::from_ne_bytes(entry[..4].try_into().expect("4 octets"));
+        (bits(events as i16), u64::from_ne_bytes(entry[data..data + 8].try_into().expect("8 octets")))
+    };
+    octets.chunks_exact(size).map(entry).collect()
+}
+
 /// Milliseconds of a `struct timespec`; negative where there is none: it waits without end. `None` for one that cannot be read.
 fn timespec(at: u64, memory: Memory<'_>) -> Option<i64> {
     match (at, memory.word(at), memory.word(at.wrapping_add(8))) {
@@ -501,6 +548,8 @@ const MOST_PIECES: u64 = 1024;
 const MOST_MESSAGES: i64 = 1024;
 /// How many descriptors of a poll are looked at.
 const MOST_POLLED: u64 = 4096;
+/// How many events that an epoll found are looked at.
+const MOST_READY: usize = 64;
 /// How many octets of control messages are looked at: more than 253 descriptors (SCM_MAX_FD) take.
 const MOST_CONTROL: u64 = 8192;
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use super::super::SocketId;
+use super::super::{PollEvents, SocketId};
+use super::decode::Interest;
 
 /// Names a table of descriptors, which threads share, and processes where they ask for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,8 +26,17 @@ struct Files {
     closed: BTreeSet<i32>,
     /// Those that exec closes, as far as calls have said so.
     until_exec: BTreeSet<i32>,
+    /// What each epoll waits for at sockets.
+    epolls: BTreeMap<i32, Epoll>,
     /// How many threads have it.
     threads: u64,
+}
+
+/// What an epoll waits for at sockets: the events, and the sockets by what they are named by.
+#[derive(Clone, Debug, Default)]
+struct Epoll {
+    interests: BTreeMap<i32, (PollEvents, u64)>,
+    by_data: HashMap<u64, i32>,
 }
 
 /// What is known of a socket.
@@ -52,6 +62,16 @@ pub(super) struct Gone {
     pub(super) last: bool,
 }
 
+impl Epoll {
+    fn forget(&mut self, fd: i32) {
+        if let Some((_, data)) = self.interests.remove(&fd)
+            && self.by_data.get(&data) == Some(&fd)
+        {
+            self.by_data.remove(&data);
+        }
+    }
+}
+
 impl Descriptors {
     /// A new table that one thread has.
     pub(super) fn begin(&mut self) -> FilesId {
@@ -71,13 +91,13 @@ impl Descriptors {
     /// A copy of the table, which one thread has.
     pub(super) fn copy(&mut self, files: FilesId) -> FilesId {
         let copy = self.begin();
-        let (sockets, until_exec) =
-            self.files.get(&files).map(|files| (files.sockets.clone(), files.until_exec.clone())).unwrap_or_default();
+        let of = |files: &Files| (files.sockets.clone(), files.until_exec.clone(), files.epolls.clone());
+        let (sockets, until_exec, epolls) = self.files.get(&files).map(of).unwrap_or_default();
         for socket in sockets.values() {
             self.sockets.entry(*socket).or_default().copies += 1;
         }
         if let Some(files) = self.files.get_mut(&copy) {
-            (files.sockets, files.until_exec) = (sockets, until_exec);
+            (files.sockets, files.until_exec, files.epolls) = (sockets, until_exec, epolls);
         }
         copy
     }
@@ -130,7 +150,53 @@ impl Descriptors {
         let socket = known.sockets.remove(&fd)?;
         known.closed.insert(fd);
         known.until_exec.remove(&fd);
+        known.epolls.values_mut().for_each(|epoll| epoll.forget(fd));
         Some(self.gone(fd, socket))
+    }
+
+    /// Takes in what an epoll is to wait for at a socket; a call that fails leaves that as it was.
+    pub(super) fn interest(&mut self, files: FilesId, epoll: i32, asked: Interest) {
+        let Some(known) = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&asked.fd)) else {
+            return;
+        };
+        let epoll = known.epolls.entry(epoll).or_default();
+        let is_there = epoll.interests.contains_key(&asked.fd);
+        match asked.op {
+            libc::EPOLL_CTL_ADD if !is_there => {}
+            libc::EPOLL_CTL_MOD if is_there => epoll.forget(asked.fd),
+            libc::EPOLL_CTL_DEL => return epoll.forget(asked.fd),
+            _ => return,
+        }
+        epoll.interests.insert(asked.fd, (asked.events, asked.data));
+        epoll.by_data.insert(asked.data, asked.fd);
+    }
+
+    /// What an epoll waits for: so many of its sockets, at most.
+    pub(super) fn interests(&self, files: FilesId, epoll: i32, most: usize) -> Vec<(i32, PollEvents)> {
+        let known = self.files.get(&files).and_then(|files| files.epolls.get(&epoll));
+        let interests = known.into_iter().flat_map(|epoll| &epoll.interests);
+        interests.take(most).map(|(fd, (events, _))| (*fd, *events)).collect()
+    }
+
+    /// The socket that an epoll names so, and what it waits for there.
+    pub(super) fn named_by(&self, files: FilesId, epoll: i32, data: u64) -> Option<(i32, PollEvents)> {
+        let epoll = self.files.get(&files)?.epolls.get(&epoll)?;
+        let fd = *epoll.by_data.get(&data)?;
+        Some((fd, epoll.interests.get(&fd)?.0))
+    }
+
+    /// Takes in that a descriptor which is no TCP socket is closed: it may be an epoll's.
+    pub(super) fn closes_other(&mut self, files: FilesId, fd: i32) {
+        if let Some(known) = self.files.get_mut(&files) {
+            known.epolls.remove(&fd);
+        }
+    }
+
+    /// Takes in that a program is executed: an epoll that is still open is not known any more.
+    pub(super) fn forget_epolls(&mut self, files: FilesId) {
+        if let Some(known) = self.files.get_mut(&files) {
+            known.epolls.clear();
+        }
     }
 
     /// Marks a descriptor of a socket to be closed by exec, or not to be.

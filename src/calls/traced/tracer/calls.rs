@@ -1,11 +1,12 @@
 //! Calls from their entry to their return: what they are about, and what became of it.
 
 use super::super::super::{
-    Activity, Call, CallId, Errno, Op, Returned, Role, SocketChange, SocketFlags, SocketUse, Stack, ThreadId,
+    Activity, Call, CallId, Errno, Op, PollEvents, Returned, Role, SocketChange, SocketFlags, SocketUse, Stack,
+    ThreadId,
 };
 use super::super::abi::{ARCH, X32};
 use super::super::decode::{About, Asked, asked};
-use super::super::descriptors::{Descriptors, Gone};
+use super::super::descriptors::{Descriptors, FilesId, Gone};
 use super::super::system::{self, Memory, On, Syscall, Tid};
 use super::sockets::Accepted;
 use super::{Inside, Telling, Tracer, may_be_mistaken, used};
@@ -65,6 +66,9 @@ impl Tracer<'_> {
         let files = tracee.files;
         if is_transfer && self.descriptors.at(files, fd).is_none() {
             let is_mistake = nr as i64 != libc::SYS_dup && self.descriptors.was_closed(files, fd);
+            if nr as i64 == libc::SYS_close {
+                self.descriptors.closes_other(files, fd);
+            }
             if !is_mistake {
                 return On::Freely;
             }
@@ -163,6 +167,21 @@ impl Tracer<'_> {
                 if sockets.is_empty() {
                     return false;
                 }
+            }
+            About::Interest(epoll, interest) => {
+                table.interest(files, epoll, interest);
+                return false;
+            }
+            About::Epoll(epoll, _) => {
+                let watched = table.interests(files, epoll, MOST_WAITED_FOR);
+                let polled = watched
+                    .iter()
+                    .filter_map(|(fd, events)| on(table, *fd, Role::Polled { events: *events, revents: None }));
+                sockets.extend(polled);
+                if sockets.is_empty() {
+                    return false;
+                }
+                asked.about = About::Epoll(epoll, watched);
             }
             About::Range(first, last, closing) => {
                 if closing.unshares && table.threads(files) > 1 {
@@ -335,6 +354,12 @@ impl Tracer<'_> {
                     }
                 }
             }
+            (_, About::Epoll(epoll, _)) if ok => {
+                let ready = inside.asked.ready(inside.args, returned.result.unwrap_or(0), memory);
+                if let Some(ready) = ready {
+                    self.find_ready(files, *epoll, &ready, &mut inside.sockets);
+                }
+            }
             (_, About::Taken) => {
                 if let Some(fd) = new_fd {
                     self.received(tid, files, fd, true, at);
@@ -363,6 +388,26 @@ impl Tracer<'_> {
         self.finish(inside.id, returned, inside.sockets, &inside.gone);
     }
 
+    /// Takes in which sockets a wait of an epoll found ready, those included that were not named as it began.
+    fn find_ready(&self, files: FilesId, epoll: i32, ready: &[(PollEvents, u64)], sockets: &mut Vec<SocketUse>) {
+        for used in &mut *sockets {
+            if let Role::Polled { revents, .. } = &mut used.role {
+                *revents = Some(PollEvents::empty());
+            }
+        }
+        for (found, data) in ready {
+            let Some((fd, events)) = self.descriptors.named_by(files, epoll, *data) else { continue };
+            let role = Role::Polled { events, revents: Some(*found) };
+            match sockets.iter_mut().find(|used| used.fd == Some(fd)) {
+                Some(known) => known.role = role,
+                None => {
+                    let socket = self.descriptors.at(files, fd);
+                    sockets.extend(socket.map(|socket| used(&self.descriptors, socket, fd, role)));
+                }
+            }
+        }
+    }
+
     /// Tells that a call returned, and what became of its sockets.
     pub(super) fn finish(&mut self, id: CallId, returned: Returned, sockets: Vec<SocketUse>, gone: &[Gone]) {
         let at = returned.at;
@@ -378,6 +423,9 @@ impl Tracer<'_> {
         }
     }
 }
+
+/// How many of the sockets that an epoll waits for are named as a wait begins.
+const MOST_WAITED_FOR: usize = 16;
 
 /// Whether a call that copies a descriptor has the copy closed by exec.
 fn copies_until_exec(nr: u64, args: [u64; 6]) -> bool {

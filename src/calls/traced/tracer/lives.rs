@@ -120,6 +120,7 @@ impl Tracer<'_> {
         }
         let entered = tracee.executes.take().unwrap_or(at);
         let files = tracee.files;
+        self.descriptors.forget_epolls(files);
         tracee.inside = None;
         self.tracees.insert(tid, tracee);
         let is_first = self.programs.iter_mut().any(|program| {
