@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Domain, How, Level, MessageFlags, Protocol, Role, SocketFlags, SocketOption, SocketType, TcpOption};
+use super::{
+    Call, Domain, How, Level, MessageFlags, PollEvents, Protocol, Role, SocketFlags, SocketOption, SocketType,
+    TcpOption,
+};
 
 /// A call and its arguments, without the descriptors, which are in [`Call::sockets`].
 ///
@@ -461,17 +464,29 @@ impl Call {
             }
             Op::Poll { timeout, .. } => {
                 let polled = self.sockets.iter().filter_map(|used| match used.role {
-                    Role::Polled { events, revents } => Some((events, revents)),
+                    Role::Polled { events, revents } => Some((used.fd, events, revents)),
                     _ => None,
                 });
-                let (mut before, mut after) = (Vec::new(), Vec::new());
-                for (events, revents) in polled {
-                    before.push(("events", text(events.to_string())));
-                    after.extend(revents.map(|revents| ("revents", text(revents.to_string()))));
-                }
-                before.push(("timeout", Arg::Int(*timeout)));
-                before.extend(after);
-                before
+                let polled: Vec<_> = polled.collect();
+                let is_one = polled.len() == 1;
+                let shown = |fd: Option<i32>, events: PollEvents| match fd {
+                    Some(fd) if !is_one => format!("{fd} {events}"),
+                    _ => events.to_string(),
+                };
+                let before: Vec<String> = polled.iter().map(|(fd, events, _)| shown(*fd, *events)).collect();
+                // Of several only those are named that were found ready.
+                let found = polled.iter().filter_map(|(fd, _, found)| Some((*fd, (*found)?)));
+                let found: Vec<_> = found.collect();
+                let after: Vec<String> = found
+                    .iter()
+                    .filter(|(_, found)| is_one || !found.is_empty())
+                    .map(|(fd, found)| shown(*fd, *found))
+                    .collect();
+                let after = (!found.is_empty()).then(|| {
+                    ("revents", text(if after.is_empty() { PollEvents::empty().to_string() } else { after.join(", ") }))
+                });
+                let waited = [("events", text(before.join(", "))), ("timeout", Arg::Int(*timeout))];
+                waited.into_iter().chain(after).collect()
             }
             Op::Other { args, .. } => {
                 return args.iter().map(|(name, arg)| (Cow::Borrowed(&**name), arg.clone())).collect();
