@@ -240,6 +240,12 @@ fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
         ),
         ("half", 0, &[("half_closed", &["shutdown", "recv"], &[])]),
         ("ports", 0, &[("ports_used_up", &["connect"], &[])]),
+        ("ports_waiting", 0, &[("ports_used_up", &["connect"], &[])]),
+        (
+            "split",
+            0,
+            &[("message_split", &["send", "recv", "recv", "recv", "recv", "recv", "recv", "recv", "recv"], &[])],
+        ),
     ];
     for who in everyone() {
         for (name, status, expected) in plays {

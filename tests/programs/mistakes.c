@@ -533,6 +533,43 @@ static void play(const char *name) {
         end(server);
         close(server);
         close(listener);
+    } else if (!strcmp(name, "ports_waiting")) {
+        // One port for all (IP_LOCAL_PORT_RANGE), and that is in TIME-WAIT.
+        unsigned range = 40001u | 40001u << 16;
+        pair();
+        close(client);
+        end(server);
+        close(server);
+        client = socket(AF_INET, SOCK_STREAM, 0);
+        must(setsockopt(client, IPPROTO_IP, 51, &range, sizeof range) == 0, "IP_LOCAL_PORT_RANGE");
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == 0, "connect");
+        server = accept(listener, 0, 0);
+        close(client);
+        end(server);
+        close(server);
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        must(setsockopt(second, IPPROTO_IP, 51, &range, sizeof range) == 0, "IP_LOCAL_PORT_RANGE");
+        must(connect(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRNOTAVAIL, "connect");
+        close(second);
+        close(listener);
+    } else if (!strcmp(name, "split")) {
+        // There is room for all in the program, and not in the kernel.
+        static char much[100000];
+        int few = 4096;
+        listener = listening();
+        must(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof few) == 0, "SO_RCVBUF");
+        client = connected();
+        server = accept(listener, 0, 0);
+        must(send(client, much, sizeof much, 0) == sizeof much, "send");
+        for (ssize_t all = 0; all < (ssize_t)sizeof much;) {
+            ssize_t got = recv(server, much, sizeof much, 0);
+            must(got > 0, "recv");
+            all += got;
+        }
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "epolls")) {
         // What an epoll waits for, and then in vain, until a signal ends it.
         pair();
