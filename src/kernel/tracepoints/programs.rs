@@ -117,7 +117,9 @@ pub struct UserStack {
 pub struct Drained {
     /// How many records were lost.
     pub lost: u64,
-    /// Until when all was read, where there was more in a buffer than is read at once.
+    /// Whether there was more in a buffer than is read at once.
+    pub is_part: bool,
+    /// Until when all was read then, as far as the records say that.
     pub whole_until: Option<Timestamp>,
 }
 
@@ -240,7 +242,7 @@ impl ProgramTrace {
     pub fn drain(&mut self, into: &mut Vec<ProgramRecord>) -> Drained {
         self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
         let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
-        let mut whole_until: Option<Timestamp> = None;
+        let (mut is_part, mut whole_until) = (false, None::<Timestamp>);
         let mut read = |ring: &mut Sampler| {
             let (mut lost, mut last) = (0, None);
             for _ in 0..MOST_AT_ONCE {
@@ -256,12 +258,13 @@ impl ProgramTrace {
                 }
             }
             // There may be more, all of it later.
+            is_part = true;
             whole_until = whole_until.into_iter().chain(last).min();
             lost
         };
         self.states.iter_mut().for_each(|ring| _ = read(ring));
         let lost = self.rings.iter_mut().map(|(_, ring)| read(ring)).sum();
-        Drained { lost, whole_until }
+        Drained { lost, is_part, whole_until }
     }
 }
 

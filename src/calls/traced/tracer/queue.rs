@@ -152,12 +152,12 @@ impl Recorded {
         let (began, last) = (now(), self.reading);
         // What happened before a reading began is in its buffer by the next one, unless the processor was kept from finishing its record.
         let mut records = Vec::new();
-        let Drained { lost, whole_until } = self.trace.drain(&mut records);
+        let Drained { lost, is_part, whole_until } = self.trace.drain(&mut records);
         // Nor is all known that comes after what was read, where that was not all.
-        let until = whole_until.map_or(began, |until| until.min(began));
+        let until = if is_part { whole_until.unwrap_or(last).min(began) } else { began };
         self.before = self.reading.min(until).min(began.after(Span(-UNFINISHED.0)));
         self.reading = until;
-        self.is_behind = whole_until.is_some();
+        self.is_behind = is_part;
         if lost > 0 {
             self.lost += lost;
             self.queue.push_back(Queued { at: last, what: What::Gap, looks: Vec::new() });
