@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
+use super::unnamed::Tried;
 use super::{TRACEFS, Untraced, beside_the_mounts, refused, unnamed};
 
 /// A system call that is recorded.
@@ -29,6 +31,8 @@ pub(super) struct CallEvents {
     /// Whether what a tracepoint records is a return.
     returns: HashMap<u64, bool>,
     takes_privilege: bool,
+    /// Those that were tried to find these; they are to be there longer than the events.
+    tried: Option<Arc<Tried>>,
 }
 
 /// One event.
@@ -60,8 +64,9 @@ impl CallEvents {
         };
         let mut ids: HashMap<i64, [u64; 2]> = calls.iter().filter_map(ids).collect();
         if ids.is_empty() {
-            ids = unnamed::find(&calls.iter().map(|call| call.nr).collect::<Vec<_>>())
-                .map_err(|error| refused(&error))?;
+            let calls: Vec<_> = calls.iter().map(|call| call.nr).collect();
+            let (numbers, tried) = unnamed::find(&calls).map_err(|error| refused(&error))?;
+            (ids, found.tried) = (numbers, Some(Arc::new(tried)));
         }
         for call in calls {
             // Calls that this kernel does not have are never made.
@@ -88,7 +93,8 @@ impl CallEvents {
                 CallEvent { id, filter, stack, wakes: false }
             })
             .collect();
-        Self { events, returns: HashMap::from([(entry, false), (back, true)]), takes_privilege: true }
+        let returns = HashMap::from([(entry, false), (back, true)]);
+        Self { events, returns, takes_privilege: true, tried: None }
     }
 
     /// Those that are opened.

@@ -3,32 +3,50 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use nix::fcntl::OFlag;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{ForkResult, fork, pipe};
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, fork, pipe2};
 use perf_event::{Builder, Counter, SampleFlag, events};
 
 /// The tracepoints of one call: at its entry, and at its return.
 pub(super) type Pair = [u64; 2];
+
+/// The tracepoints that were tried, which stay open in a process of their own as long as this is there.
+///
+/// The kernel waits some 30 ms to close the last event of a tracepoint, and opens no other one meanwhile, for whomever. So those that were
+/// tried are closed after those that record, and not while these are opened; and these are not the last ones of their tracepoints.
+#[derive(Debug)]
+pub(super) struct Tried(#[expect(dead_code, reason = "the process waits until it is closed")] OwnedFd);
 
 /// Finds the tracepoints of these calls, by number; a call that cannot be made for a try is left out, and all are where it is not permitted.
 ///
 /// A user may count the tracepoints of system calls, and no others, in a process of one's own: so numbers are tried, each call is made
 /// so many times as no other is, and what was counted tells whose tracepoint it was. To close hundreds of events takes the kernel seconds,
 /// so a process of its own does all that; it must not be called where there are other threads.
-pub(super) fn find(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
-    let (told, tell) = pipe()?;
+pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
+    let (told, tell) = pipe2(OFlag::O_CLOEXEC)?;
+    let (held, hold) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: there are no other threads, whose locks the child would inherit; it ends without running anything of this process's.
     match unsafe { fork()? } {
         ForkResult::Child => {
             drop(told);
+            // Who is killed while tracepoints are tried needs none.
+            _ = set_pdeathsig(Signal::SIGKILL);
+            drop(hold);
+            close_all_but([tell.as_raw_fd(), held.as_raw_fd()]);
             let found = std::panic::catch_unwind(|| try_all(calls)).ok().and_then(Result::ok).unwrap_or_default();
             let mut tell = File::from(tell);
             let words = found.into_iter().flat_map(|(nr, [entry, back])| [nr as u64, entry, back]);
             let octets: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
             _ = tell.write_all(&octets);
             drop(tell);
+            // Until the parent has gone, or needs no events any more.
+            _ = File::from(held).read_exact(&mut [0]);
             // SAFETY: it ends the child at once.
             unsafe { libc::_exit(0) }
         }
@@ -38,7 +56,18 @@ pub(super) fn find(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
             File::from(told).take(1 << 16).read_to_end(&mut octets)?;
             let word = |octets: &[u8]| u64::from_ne_bytes(octets.try_into().expect("8 octets"));
             let entry = |entry: &[u8]| (word(&entry[..8]) as i64, [word(&entry[8..16]), word(&entry[16..])]);
-            Ok(octets.chunks_exact(24).map(entry).collect())
+            Ok((octets.chunks_exact(24).map(entry).collect(), Tried(hold)))
+        }
+    }
+}
+
+/// Closes what the child has inherited: the end of a pipe or a socket that it held would keep others waiting.
+fn close_all_but(kept: [RawFd; 2]) {
+    let [first, second] = [kept[0].min(kept[1]), kept[0].max(kept[1])].map(|fd| fd as libc::c_uint);
+    for (from, to) in [(0, first), (first + 1, second), (second + 1, libc::c_uint::MAX)] {
+        if from < to {
+            // SAFETY: of what is closed nothing is used any more, as the child does nothing but to try tracepoints.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to - libc::c_uint::from(to != libc::c_uint::MAX), 0) };
         }
     }
 }
