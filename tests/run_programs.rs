@@ -662,6 +662,14 @@ fn of_programs_that_learners_copy_each_mistake_is_named() {
             let connection = ran.of_type("connection").next().expect("one");
             assert_eq!(connection["ending"], "refused", "{who:?} {name}");
         }
+        // Without standard input the descriptor 0 is the socket, and the loop that does not end on 0 is reached.
+        let server = format!("sh -c 'exec {} <&-'", program("s003_server"));
+        let client = format!("sh -c '{} <&-; sleep 0.3'", program("s003_client"));
+        let ran = stage.run(who, &["--grace", "1", "--server", &server, "--client", &client], &[]);
+        assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+        let busy = ran.of_type("diagnosis").find(|line| line["name"] == "busy_at_end");
+        let busy = busy.unwrap_or_else(|| panic!("{who:?}: {:?}", ran.diagnoses()));
+        assert_eq!((busy["side"].as_str(), busy["weight"].as_str()), (Some("server"), Some("fault")), "{who:?}");
         // A comparison inside an assignment makes the descriptor 0: named with the call that it hit, and with what was meant.
         for (name, hit) in [("s003_server", "bind"), ("s003_client", "connect")] {
             let ran = stage.run(who, &[], &[&program(name)]);
