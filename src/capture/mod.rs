@@ -2,6 +2,7 @@
 
 mod allowance;
 mod attachment;
+mod closing;
 mod compression;
 mod feed;
 mod file;
@@ -22,6 +23,7 @@ mod tape;
 mod writer;
 
 pub use allowance::{Allowance, Share};
+pub use closing::close_beside;
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;

@@ -190,7 +190,7 @@ impl Tape {
                 let mut live = live;
                 let result = keep(&mut live, &begin, &end, || drop(to_owner.send(Message::Begun)), wanted);
                 drop(to_owner.send(Message::Done(result)));
-                // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
+                live.end();
             })
             .map_err(|error| broken(&error))?;
         markers.send(&markers.begin()).map_err(|error| broken(&error))?;

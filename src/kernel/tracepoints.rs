@@ -24,6 +24,7 @@ use perf_event::{Builder, Clock as PerfClock, SampleFlag, Sampler, events};
 
 use self::format::{Format, Tracepoint};
 use super::{KernelAct, KernelEvent, KernelSocket, measure};
+use crate::capture::close_beside;
 use crate::time::{Clock, ClockId};
 
 pub use self::calls::Watched;
@@ -170,7 +171,10 @@ impl Tracepoints {
                 let passes = if last { reading.passes() } else { 0 };
                 reading.drain();
                 if last {
-                    return reading.lost + passes.saturating_sub(reading.recorded());
+                    let lost = reading.lost + passes.saturating_sub(reading.recorded());
+                    let events = reading.rings.iter().map(|ring| ring.sampler.as_raw_fd()).collect::<Vec<_>>();
+                    close_beside(events, || reading.rings.clear());
+                    return lost;
                 }
                 reading.wait();
             }

@@ -432,7 +432,7 @@ impl<'a> Director<'a> {
             }
         }
         if let Some(relay) = self.relay {
-            while relay.is_busy() && Instant::now() < until {
+            while relay.is_busy() && Instant::now() < until && !self.interrupt.load(Ordering::Acquire) {
                 self.hear_for(LOOK);
             }
         }

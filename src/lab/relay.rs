@@ -18,6 +18,7 @@ use super::definition::LinkSetting;
 use super::host;
 use super::rules::{Fate, Rules};
 use super::tap::Taps;
+use crate::capture::close_beside;
 use crate::kernel::now;
 use crate::script::{Actor, Cable, Deed, Forged, Which};
 use crate::time::{Span, Timestamp};
@@ -369,6 +370,8 @@ fn carry(mut taps: Taps, woken: &OwnedFd, shared: &Shared) {
         while recv(woken.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok() {}
     }
     shared.state().carried.missed = [End::Client, End::Server].map(|end| taps.of(end).dropped()).iter().sum();
+    let sockets = taps.descriptors().map(|socket| socket.as_raw_fd());
+    close_beside(sockets, || drop(taps));
 }
 
 /// Hands the hosts what has been carried by now.

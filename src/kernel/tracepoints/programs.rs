@@ -13,6 +13,7 @@ use perf_event::{Builder, Clock as PerfClock, Counter, SampleFlag, Sampler, even
 use super::calls::{CallEvents, Watched};
 use super::format::{Format, Said, Tracepoint};
 use super::{Untraced, beside_the_mounts, processors, read_format, refused};
+use crate::capture::close_beside;
 use crate::kernel::measure;
 use crate::time::{Clock, ClockId, Timestamp};
 
@@ -269,41 +270,16 @@ impl ProgramTrace {
 }
 
 impl Drop for ProgramTrace {
-    /// To close the last event of a tracepoint takes the kernel 25 ms, and there may be a hundred: a process of its own is the last to hold
-    /// them, and ends for it. It holds nothing else open.
+    /// There may be a hundred events.
     fn drop(&mut self) {
-        if self.attached.len() < MANY {
-            return;
-        }
-        let mut kept: Vec<i32> = self.attached.iter().map(AsRawFd::as_raw_fd).collect();
-        let Ok((waits, closed)) = nix::unistd::pipe() else { return };
-        kept.push(waits.as_raw_fd());
-        kept.sort_unstable();
-        // SAFETY: the child makes nothing but system calls until it ends: it allocates nothing, and takes no lock.
-        match unsafe { nix::unistd::fork() } {
-            Ok(nix::unistd::ForkResult::Child) => {
-                // SAFETY: the calls take numbers, and a place for one octet.
-                unsafe {
-                    let mut from = 0;
-                    for fd in kept.iter().map(|fd| *fd as libc::c_uint) {
-                        if fd > from {
-                            libc::syscall(libc::SYS_close_range, from, fd - 1, 0);
-                        }
-                        from = fd + 1;
-                    }
-                    libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, 0);
-                    let mut octet = 0u8;
-                    // It returns once the other process has closed its own.
-                    libc::read(waits.as_raw_fd(), (&raw mut octet).cast(), 1);
-                    libc::_exit(0)
-                }
-            }
-            Ok(nix::unistd::ForkResult::Parent { .. }) => {
-                drop(waits);
-                self.attached.clear();
-                drop(closed);
-            }
-            Err(_) => {}
+        let Self { attached, states, .. } = self;
+        let events: Vec<_> =
+            attached.iter().map(AsRawFd::as_raw_fd).chain(states.iter().map(AsRawFd::as_raw_fd)).collect();
+        if !events.is_empty() {
+            close_beside(events, || {
+                attached.clear();
+                states.clear();
+            });
         }
     }
 }
@@ -521,8 +497,6 @@ const SET_OUTPUT: libc::c_ulong = 0x2405;
 const SET_FILTER: libc::c_ulong = 0x4008_2406;
 /// How large a processor's buffer is: the first that may be had.
 const BUFFERS: [usize; 5] = [8 << 20, 2 << 20, 512 << 10, 256 << 10, 64 << 10];
-/// How many events are closed without help.
-const MANY: usize = 8;
 /// How many records are taken from one buffer in turn.
 ///
 /// What was read is dealt with before more is: so what waits is in the kernel's buffers, which are bounded, and not here.
