@@ -3,9 +3,13 @@
 
     scripts/interrupt_check.py [--bin PROGRAM] [--rounds 3] [--seconds 0.2] [PART...]
 
-Each case starts the command, lets it work for a moment, sends SIGINT, and measures the time until the process has ended.
-Prints the least, the middle and the most for each case, the share of the machine that was busy meanwhile, and what missed the mark;
-a PART chooses the cases whose names have it. Exit status 1 where the middle one missed.
+Each case starts the command, lets it work for a moment, sends SIGINT, and measures the time until the first octets that are told
+after it, until the process has ended, and how long the process computed for that.
+Prints the middle one of the first, the least, the middle and the most of the second, the middle one of the third, the share of the
+machine that was busy meanwhile, and what missed the mark; a PART chooses the cases whose names have it.
+
+Exit status 1 where the middle one missed: of the time until the end, or where all that was seen is told (`run`, whose command Ctrl-C
+ends, and which then tells as ever), of the time until telling begins.
 
 What needs root (live, demo without a namespace) is left to root, and said. The captures that it makes take 60 MB in a temporary folder.
 """
@@ -102,40 +106,53 @@ class Traffic:
 
 
 class Case:
-    def __init__(self, name, words, feed=None, after=0.5, needs_root=False, traffic=False, statuses=(0, 2, 130, -signal.SIGINT)):
+    def __init__(self, name, words, feed=None, after=0.5, needs_root=False, traffic=False, tells_all=False,
+                 statuses=(0, 2, 130, -signal.SIGINT)):
         self.name, self.words, self.feed, self.after = name, words, feed, after
-        self.needs_root, self.traffic, self.statuses = needs_root, traffic, statuses
+        self.needs_root, self.traffic, self.tells_all, self.statuses = needs_root, traffic, tells_all, statuses
 
     def measure(self, binary):
-        """Seconds from the signal to the end; `None` where it had ended before."""
+        """Seconds from the signal until something is told, to the end, and of work; `None` where it had ended before."""
         traffic = Traffic() if self.traffic else None
         words = [word.replace("PORT", str(traffic.port)) if traffic else word for word in self.words]
         said = tempfile.TemporaryFile()
         child = subprocess.Popen(
             [binary, *words], stdin=subprocess.PIPE if self.feed else subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=said, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=said, start_new_session=True,
         )
+        told = []
+        reader = threading.Thread(target=self.read, args=(child.stdout, told), daemon=True)
+        reader.start()
         if self.feed:
             feeder = threading.Thread(target=self.fill, args=(child.stdin,), daemon=True)
             feeder.start()
         time.sleep(self.after * random.uniform(0.7, 1.3))
         ended = child.poll() is not None
+        worked = computed(child.pid)
         begun = time.monotonic()
         if not ended:
             # As a terminal does: to all that run in the foreground.
             os.killpg(child.pid, signal.SIGINT)
         watchdog = threading.Timer(20, child.kill)
         watchdog.start()
-        status = child.wait()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         took = time.monotonic() - begun
+        worked = computed(child.pid) - worked
+        status = child.wait()
         watchdog.cancel()
+        reader.join(2)
         if traffic:
             traffic.end()
         said.seek(0)
         self.said = said.read().decode("utf-8", "replace")
         if status not in self.statuses or "panicked" in self.said:
             sys.exit(f"{self.name}: status {status}: {self.said}")
-        return None if ended else took
+        first = next((at - begun for at in told if at > begun), took)
+        return None if ended else (min(first, took), took, worked)
+
+    def read(self, pipe, told):
+        while os.read(pipe.fileno(), 1 << 16):
+            told.append(time.monotonic())
 
     def fill(self, pipe):
         try:
@@ -162,6 +179,15 @@ def endless(frame, link):
         while True:
             pipe.write(record * 256)
     return feed
+
+
+def computed(pid):
+    """How long a process has computed, in all its threads."""
+    try:
+        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def busy():
@@ -198,11 +224,14 @@ def main():
                 print(f"{case.name:34} ended before the signal: not measured", flush=True)
                 missed.append(case.name)
                 continue
-            middle = statistics.median(took)
+            firsts, ends, works = zip(*took)
+            middle = statistics.median(firsts if case.tells_all else ends)
             why = "" if middle <= options.seconds else "  MISSED"
             if why:
                 missed.append(case.name)
-            print(f"{case.name:34} {min(took):6.3f} {middle:6.3f} {max(took):6.3f} s  busy {share:3.0f} %{why}", flush=True)
+            first, end, work = (statistics.median(times) for times in (firsts, ends, works))
+            print(f"{case.name:34} told from {first:6.3f}, ended {min(ends):6.3f} {end:6.3f} {max(ends):6.3f} s, "
+                  f"worked {work:5.2f}  busy {share:3.0f} %{why}", flush=True)
     finally:
         shutil.rmtree(folder)
     print(f"{len(missed)} missed the mark of {options.seconds} s" + (f": {', '.join(missed)}" if missed else ""))
@@ -251,9 +280,9 @@ def cases(folder, binary):
         "    client.sendall(b'helloworld'); peer.recv(10); client.close(); peer.close()\n"
     )
     talker = ["--", sys.executable, str(script)]
-    yield Case("run, short connections", ["run", "--isolated", *talker], after=1.5)
-    yield Case("run --follow, short connections", ["run", "--isolated", "--follow", *talker], after=1.5)
-    yield Case("run --follow jsonl, short ones", ["run", "--isolated", "--follow", "--format", "jsonl", "-o", "/dev/null", *talker], after=1.5)
+    yield Case("run, short connections", ["run", "--isolated", *talker], after=1.5, tells_all=True)
+    yield Case("run --follow, short connections", ["run", "--isolated", "--follow", *talker], after=1.5, tells_all=True)
+    yield Case("run --follow jsonl, short ones", ["run", "--isolated", "--follow", "--format", "jsonl", "-o", "-", *talker], after=1.5, tells_all=True)
     for scenario in ["recovery-cubic", "zero-window"]:
         yield Case(f"demo {scenario}", ["demo", scenario], after=0.6)
 

@@ -12,6 +12,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 use std::{env, thread};
 
 use cases::Cases;
@@ -229,6 +230,8 @@ fn stalled_for_a_while() {
     // More lines than may wait: each connection has about three kilobytes of them.
     let connections = 9000;
     (0..connections).for_each(|_| server.echo());
+    // What it is behind with at an interrupt would not be told.
+    await_rest(live.child.id());
     live.signal(Signal::SIGINT);
     live.await_line("frames are in");
     assert_eq!(analyze(&file)["connections"], connections);
@@ -251,6 +254,20 @@ fn stalled_for_a_while() {
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
     let last = ids.last().map_or(0, |last| *last as usize + 1);
     assert!(left_out > 0 && left_out >= last - ids.len(), "{left_out} are left out, {} of {last} are told", ids.len());
+}
+
+/// Waits until no thread of a process has anything to do: each is seen asleep again and again.
+fn await_rest(pid: u32) {
+    let sleeps = || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let mut stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        stats.all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
+    };
+    let mut looks = 0;
+    while looks < 30 {
+        looks = if sleeps() { looks + 1 } else { 0 };
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn stalled_demo() {

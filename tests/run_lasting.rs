@@ -6,7 +6,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,6 +44,28 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Whenever it comes, Ctrl-C reaches the command: also while that is held back and has not begun.
+#[test]
+fn a_signal_before_the_command_has_begun_is_not_lost() {
+    let stage = Stage::make("early");
+    for moment in 0..12 {
+        let mut command = stage.tcpflow.played_by(Who::User);
+        command.args(["run", "--isolated", "--", "sleep", "60"]).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::null()).process_group(0).spawn().expect("tcpflow");
+        thread::sleep(Duration::from_millis(moment * 15));
+        kill(Pid::from_raw(-(child.id() as i32)), Signal::SIGINT).expect("it is there");
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "after {} ms it goes on", moment * 15);
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert!(status.signal() == Some(2) || status.code() == Some(130), "{status}");
     }
 }
 

@@ -1,10 +1,13 @@
 //! A thread that takes packets off a live capture into batches, so that whoever follows them never makes the kernel drop any.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::live::{GATHERING, now};
 use super::{CaptureError, CapturePoint, CaptureStats, Frame, FrameSource, LinkType, Live, SeenAt};
@@ -94,22 +97,21 @@ impl Batch {
 impl Feed {
     /// Starts the thread that reads `live`, which was opened with [`Delivery::Gathered`](super::Delivery::Gathered).
     ///
+    /// It stops, as by [`stop`](Self::stop), as soon as `wake` can be read from.
+    ///
     /// Where there can be no thread, packets are read when they are asked for, and until then only the kernel's buffer holds them.
-    pub fn start(live: Live) -> Self {
+    pub fn start(live: Live, wake: Option<OwnedFd>) -> Self {
         let stop = StopOnDrop(live.stop_switch());
         let points = live.points().to_vec();
         let (to_owner, from_thread) = mpsc::sync_channel(WAITING);
         let (spare, back) = mpsc::channel();
-        let reader = Arc::new(Mutex::new(Some(Reader::new(live, stop.0.clone(), back))));
+        let reader = Arc::new(Mutex::new(Some(Reader::new(live, stop.0.clone(), wake, back))));
         let of_thread = Arc::clone(&reader);
-        let thread = thread::Builder::new()
-            .name("capture".to_owned())
-            // Closing a packet socket takes the kernel tens of milliseconds: nobody waits for this thread.
-            .spawn(move || {
-                if let Some(reader) = taken(&of_thread) {
-                    reader.run(&to_owner);
-                }
-            });
+        let thread = thread::Builder::new().name("capture".to_owned()).spawn(move || {
+            if let Some(reader) = taken(&of_thread) {
+                reader.run(&to_owner);
+            }
+        });
         let from = match thread {
             Ok(_) => From::Thread(from_thread),
             Err(_) => taken(&reader).map_or(From::Thread(from_thread), |reader| From::Here(Box::new(reader))),
@@ -165,6 +167,8 @@ struct Reader {
     live: Live,
     back: Receiver<Batch>,
     stop: Arc<AtomicBool>,
+    /// What says so, too.
+    wake: Option<OwnedFd>,
     /// As many packets as fit a batch, however long they are.
     most: usize,
     /// When the kernel was last asked for its counters.
@@ -175,9 +179,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(live: Live, stop: Arc<AtomicBool>, back: Receiver<Batch>) -> Self {
+    fn new(live: Live, stop: Arc<AtomicBool>, wake: Option<OwnedFd>, back: Receiver<Batch>) -> Self {
         let most = (LARGEST / live.snap_len().max(1) as usize).clamp(1, MOST);
-        Self { live, back, stop, most, asked: Instant::now(), until: None, is_over: false }
+        Self { live, back, stop, wake, most, asked: Instant::now(), until: None, is_over: false }
     }
 
     /// What runs in the thread.
@@ -186,6 +190,7 @@ impl Reader {
         let stats = self.live.stats().ok();
         // The owner may have gone; then nobody wants to know.
         _ = to_owner.send(Fed::Ended { stats, broken });
+        self.live.end();
     }
 
     fn read(&mut self, to_owner: &SyncSender<Fed>) -> Result<(), CaptureError> {
@@ -231,12 +236,15 @@ impl Reader {
 
     /// Takes what has come into `batch`; whether that was the last of it.
     fn gather(&mut self, batch: &mut Batch, patience: Duration) -> Result<bool, CaptureError> {
-        if self.until.is_none() && self.stop.load(Ordering::Acquire) {
+        if self.until.is_none() && (self.stop.load(Ordering::Acquire) || self.is_woken()) {
             self.until = Some((now(), Instant::now() + DRAINING));
         }
-        let Self { live, until, .. } = self;
+        let patience = if self.until.is_some() { LAST } else { patience };
+        let Self { live, until, wake, .. } = self;
+        // Once it was heard it says nothing new.
+        let wake = wake.as_ref().filter(|_| until.is_none()).map(OwnedFd::as_fd);
         let mut late = false;
-        let taken = live.gather(patience, self.most, |at, wire_len, bytes| match until {
+        let taken = live.gather(patience, wake, self.most, |at, wire_len, bytes| match until {
             Some((end, _)) if at > *end => late = true,
             _ => batch.push(at, wire_len, bytes),
         })?;
@@ -245,6 +253,11 @@ impl Reader {
             batch.stats = self.live.stats().ok();
         }
         Ok(self.until.is_some_and(|(_, limit)| taken == 0 || late || Instant::now() >= limit))
+    }
+
+    fn is_woken(&self) -> bool {
+        let Some(wake) = &self.wake else { return false };
+        poll(&mut [PollFd::new(wake.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     fn empty(&self) -> Batch {
@@ -266,5 +279,60 @@ const LARGEST: usize = 256 << 10;
 /// How often the kernel is asked for its counters.
 const ASKING: Duration = Duration::from_millis(200);
 
+/// How long what was captured before the stop may take to come: the kernel hands it over within [`GATHERING`], if a timer is not late.
+const LAST: Duration = Duration::from_millis(80);
+
 /// How long packets are still taken off libpcap after the stop, where it never runs dry.
 const DRAINING: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use super::*;
+    use crate::capture::{Delivery, Manner, OpenError, Tap};
+
+    /// A flood on loopback of which nothing is taken meanwhile: so much of it waits, the kernel counts the rest, and neither is lost twice.
+    #[test]
+    fn what_nobody_takes_waits_so_far_and_the_kernel_counts_the_rest() {
+        let to = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = to.local_addr().expect("an address");
+        let tap = Tap {
+            interface: "lo".to_owned(),
+            filter: format!("udp dst port {}", address.port()),
+            snap_len: 65_535,
+            buffer: 4 << 20,
+        };
+        let manner = Manner { delivery: Delivery::Gathered, ..Manner::default() };
+        let live = match Live::open_in(tap, manner) {
+            Ok(live) => live,
+            Err(OpenError::Permission(_)) => return eprintln!("NOT CHECKED here: packets may not be captured"),
+            Err(OpenError::Other(error)) => panic!("{error}"),
+        };
+        let mut feed = Feed::start(live, None);
+        let (sent, datagram) = (6_000, vec![7; 60_000]);
+        let from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        // Twice as much as may wait, and that is how long it takes the thread to find that nobody takes it.
+        for _ in 0..sent {
+            from.send_to(&datagram, address).expect("loopback takes it");
+        }
+        feed.stop();
+        let (mut frames, mut octets, mut batches, mut last) = (0, 0, 0, None);
+        while last.is_none() {
+            match feed.next(Duration::from_secs(5)) {
+                Fed::Batch(batch) => {
+                    assert!(batch.heads.len() <= MOST && batch.bytes.len() <= 2 * LARGEST, "{}", batch.bytes.len());
+                    (frames, octets, batches) = (frames + batch.heads.len(), octets + batch.bytes.len(), batches + 1);
+                }
+                Fed::Nothing => panic!("no end comes"),
+                Fed::Ended { stats, broken } => {
+                    assert!(broken.is_none(), "{broken:?}");
+                    last = stats;
+                }
+            }
+        }
+        let stats = last.expect("counters");
+        assert!(batches <= WAITING + 2 && octets <= (WAITING + 2) * 2 * LARGEST, "{batches} batches, {octets} octets");
+        assert!(stats.dropped > 0 && frames < sent, "{frames} frames, {stats:?}");
+    }
+}

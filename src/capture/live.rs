@@ -1,6 +1,6 @@
 //! Frames from a live interface, by libpcap.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use pcap::{Active, Capture, Error, Precision, Stat};
 use serde::{Deserialize, Serialize};
 
+use super::closing::close_beside;
 use super::filter::unusable;
 use super::interfaces::ANY;
 use super::{
@@ -185,7 +186,8 @@ impl Live {
         Ok(CaptureStats { interface, received, dropped, if_dropped, drained: false })
     }
 
-    /// Hands out what has come, at most `most` packets, waiting `patience` for the first of them; returns how many there were.
+    /// Hands out what has come, at most `most` packets, waiting `patience` for the first of them, or until `wake` can be read from;
+    /// returns how many there were.
     ///
     /// Each is given by its time, its length on the wire and the octets captured.
     /// It is meant for a capture opened with [`Delivery::Gathered`].
@@ -195,6 +197,7 @@ impl Live {
     pub fn gather(
         &mut self,
         patience: Duration,
+        wake: Option<BorrowedFd<'_>>,
         most: usize,
         mut take: impl FnMut(Timestamp, u32, &[u8]),
     ) -> Result<usize, CaptureError> {
@@ -204,10 +207,21 @@ impl Live {
         }
         // A signal ends the wait early, as if nothing had come; what is wrong with the interface, libpcap says.
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.capture.as_fd(), PollFlags::POLLIN)], patience) {
+        let capture = PollFd::new(self.capture.as_fd(), PollFlags::POLLIN);
+        let wake = wake.map(|wake| PollFd::new(wake, PollFlags::POLLIN));
+        let waited = match wake {
+            Some(wake) => poll(&mut [capture, wake], patience),
+            None => poll(&mut [capture], patience),
+        };
+        match waited {
             Ok(0) => Ok(0),
             _ => self.dispatch(most, &mut take),
         }
+    }
+
+    /// Ends the capture; nobody waits for the kernel, which takes tens of milliseconds to close a packet socket.
+    pub(super) fn end(self) {
+        close_beside([self.capture.as_fd().as_raw_fd()], || drop(self));
     }
 
     fn dispatch(&mut self, most: usize, take: &mut impl FnMut(Timestamp, u32, &[u8])) -> Result<usize, CaptureError> {

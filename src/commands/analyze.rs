@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::expected::{self, Expected, PutBy};
-use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL};
+use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL, TOLD_AFTER_AN_INTERRUPT};
 use super::overlap::Overlap;
 use super::pipeline::{self, Sharing};
 use super::progress::Show;
@@ -575,7 +575,5 @@ fn absence(id: ConnectionId, numbers: u64) -> String {
 
 /// How many segments a timeline of all connections holds, where there is memory for so many.
 const MOST_SEGMENTS: u64 = 1_000_000;
-/// How many segments a timeline has after an interrupt: as many as are told in an instant.
-const TOLD_AFTER_AN_INTERRUPT: usize = 5_000;
 /// How many findings of one connection are kept where findings are what is asked for.
 const MOST_FINDINGS: usize = 100_000;

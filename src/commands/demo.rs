@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::expected::{self, Expected};
 use super::experiment::Experiment;
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, NOT_ALL, TOLD_AFTER_AN_INTERRUPT};
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain, follow, look, memory, scenario};
 use crate::calls::Kept;
@@ -57,6 +57,8 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     }
     let mut out = Outlet::open();
     let mut evidence = recording.evidence.clone();
+    demo.interrupt.be_told_soon();
+    let mut until = demo.interrupt.until(Box::new(&mut out));
     let Heard { mut timeline, connections, totals } = hear(recording, memory);
     let threads = || recording.threads.clone();
     // What is known is told before the wait, and the rest of the same timeline after it.
@@ -65,8 +67,8 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
         style.room_until = longest;
         if options.format == Format::Text {
             let story = timeline.clone().finish(connections.clone(), threads(), totals.clone());
-            told = report::timeline::begin(&mut out, &story, &style);
-            told = told.and_then(|drawn| out.flush().map(|()| drawn));
+            told = report::timeline::begin(&mut until, &story, &style);
+            told = told.and_then(|drawn| until.flush().map(|()| drawn));
         }
         if told.is_ok() {
             demo.wait(recording, &style, |answer| {
@@ -82,12 +84,17 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     let kept = Kept { threads, calls, evidence, kernel: Vec::new(), notices: recording.notices.clone(), lost: 0 };
     let saved = demo.save(recording, &story, &kept);
     let told = told.and_then(|drawn| match options.format {
-        Format::Text => report::timeline::go_on(&mut out, &story, &style, drawn),
-        Format::Jsonl => Jsonl::new(&mut out).story(&story),
+        Format::Text => report::timeline::go_on(&mut until, &story, &style, drawn),
+        Format::Jsonl => Jsonl::new(&mut until).story(&story),
     });
     let judged = demo.expected.judge(&story, KnownCalls::All);
-    let told = told.and_then(|()| expected::tell(&mut out, &story, &judged, options.format, &style, Named::ByOrder));
-    told.and_then(|()| out.finish())
+    let told = told.and_then(|()| expected::tell(&mut until, &story, &judged, options.format, &style, Named::ByOrder));
+    drop(until);
+    if story.totals.evicted.segments > 0 && recording.interrupted {
+        demo.interrupt.tell(NOT_ALL);
+    }
+    demo.until_over(told)
+        .and_then(|()| out.finish())
         .map_err(|error| Failure::output(&error))
         .or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
@@ -107,6 +114,9 @@ fn hear(recording: &Recording, memory: Memory) -> Heard {
     session.know_points([Point::live(&recording.capture.interface)]);
     let whole = session.run(&mut recording.source(), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
+    if recording.interrupted {
+        session.let_go_beyond(TOLD_AFTER_AN_INTERRUPT);
+    }
     let dropped = Some(recording.capture.dropped);
     let (timeline, connections, totals) = session.timeline(recording.calls.clone(), &recording.evidence, dropped);
     Heard { timeline, connections, totals }

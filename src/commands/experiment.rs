@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::expected::Expected;
-use super::interrupt::{INTERRUPTED, Interrupt};
+use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL};
 use super::progress::{Countdown, Show};
 use super::{Failure, Outcome, complain};
 use crate::calls::Kept;
@@ -52,15 +52,24 @@ impl Experiment<'_> {
         self.options.save.as_ref().map_or(Ok(()), |path| save(path, recording, story, kept))
     }
 
+    /// What became of telling: that it ended because the time for it after an interrupt was over is said, and is no fault.
+    pub(super) fn until_over(&self, told: io::Result<()>) -> io::Result<()> {
+        if told.is_err() && self.interrupt.is_over() {
+            self.interrupt.tell(NOT_ALL);
+            return Ok(());
+        }
+        told
+    }
+
     /// What became of it.
     pub(super) fn outcome(&self, recording: &Recording, judged: &[Judged]) -> Result<Outcome, Failure> {
         let outcome = self.expected.outcome(judged, "demo")?;
         if recording.interrupted {
-            complain(&INTERRUPTED);
+            self.interrupt.tell(INTERRUPTED);
             return Ok(Outcome::Incomplete);
         }
         if self.options.wait && self.interrupt.is_pressed() {
-            complain(&"interrupted: the end of TIME-WAIT was not waited for");
+            self.interrupt.tell("interrupted: the end of TIME-WAIT was not waited for");
             return Ok(Outcome::Incomplete);
         }
         Ok(outcome)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::expected::tell as tell_expected;
 use super::experiment::Experiment;
+use super::interrupt::NOT_ALL;
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain};
 use crate::calls::Kept;
@@ -30,12 +31,18 @@ pub(super) fn tell(
     memory: Memory,
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
-    let mut teller = Teller::new(&mut out, demo.options.format, style);
+    demo.interrupt.be_told_soon();
+    let mut until = demo.interrupt.until(Box::new(&mut out));
+    let mut teller = Teller::new(&mut until, demo.options.format, style);
     let mut ear = Ear::new(memory, Some(Point::live(LOOPBACK)));
     let mut written = Ok(());
     let mut recording = None;
     while recording.is_none() {
-        match ear.listen(told, &mut teller) {
+        let listened = match demo.interrupt.is_over() {
+            false => ear.listen(told, &mut teller),
+            true => Err(io::Error::other(NOT_ALL)),
+        };
+        match listened {
             Ok(None) => {}
             Ok(Some(ControlFlow::Break(over))) => recording = Some(over),
             // The experiment has failed, and says so itself.
@@ -75,8 +82,9 @@ pub(super) fn tell(
     drop(teller);
     let judged = demo.expected.judge(&story, KnownCalls::All);
     written =
-        written.and_then(|()| tell_expected(&mut out, &story, &judged, demo.options.format, style, Named::ByBirth));
-    let written = written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error));
+        written.and_then(|()| tell_expected(&mut until, &story, &judged, demo.options.format, style, Named::ByBirth));
+    drop(until);
+    let written = demo.until_over(written).and_then(|()| out.finish()).map_err(|error| Failure::output(&error));
     written.or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
     demo.outcome(&recording, &judged)

@@ -1,6 +1,8 @@
 //! Ctrl-C: the first one ends the work in order, so that what was seen is told; the second one ends the process at once.
 
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -126,37 +128,59 @@ impl Interrupt {
     /// Both are counted in time that the process computes, so that a busy machine takes nothing from what is told.
     /// Where there can be no thread, or no further open file, all is told.
     pub(super) fn be_heeded_soon(&self) {
-        let Ok((mut caught, to_us)) = UnixStream::pair() else { return };
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            if signal == SIGHUP && is_ignored(signal) {
-                continue;
-            }
-            let registered = to_us.try_clone().and_then(|to_us| pipe::register(signal, to_us));
-            if registered.is_err() {
-                return;
-            }
-        }
-        let (over, said) = (Arc::clone(&self.over), Arc::clone(&self.said));
-        let wait = move || {
-            if caught.read_exact(&mut [0]).is_err() {
-                return;
-            }
-            let (began, at) = (Instant::now(), computed());
-            let is_after = |time: Duration| computed().saturating_sub(at) > time || began.elapsed() > time * STUCK;
-            while !is_after(SOON) {
-                thread::sleep(LOOK);
-            }
-            over.store(true, Ordering::Relaxed);
-            while !is_after(LATEST) {
-                thread::sleep(LOOK);
-            }
+        let said = Arc::clone(&self.said);
+        self.once_pressed(Some(STUCK), move |wait| {
+            wait(LATEST);
             // Not by the library's lock, which whoever is stuck may hold.
             if !said.swap(true, Ordering::Relaxed) {
                 let _ = nix::unistd::write(io::stderr(), format!("tcpflow: {NOT_ALL}\n").as_bytes());
             }
             low_level::exit(2);
+        });
+    }
+
+    /// Has telling end soon after the first one, as [`be_heeded_soon`](Self::be_heeded_soon) does, but leaves it to whoever tells to end
+    /// the process: there is something to be kept before that. An output that nobody takes is waited for.
+    pub(super) fn be_told_soon(&self) {
+        self.once_pressed(None, |_| {});
+    }
+
+    /// Has telling end once [`SOON`] is over after the first one, which may have come already, and does `then` what is to follow.
+    ///
+    /// That is told how to wait longer; no time is waited for longer than `stuck` times itself.
+    fn once_pressed(&self, stuck: Option<u32>, then: impl FnOnce(&dyn Fn(Duration)) + Send + 'static) {
+        let Some(caught) = self.descriptor() else { return };
+        let (over, pressed) = (Arc::clone(&self.over), Arc::clone(&self.pressed));
+        let wait = move || {
+            // It stays open: further ones are put there, too.
+            let mut caught = ManuallyDrop::new(UnixStream::from(caught));
+            if !pressed.load(Ordering::Relaxed) && caught.read_exact(&mut [0]).is_err() {
+                return;
+            }
+            let (began, at) = (Instant::now(), computed());
+            let wait = |time: Duration| {
+                let is_stuck = || stuck.is_some_and(|times| began.elapsed() > time * times);
+                while computed().saturating_sub(at) <= time && !is_stuck() {
+                    thread::sleep(LOOK);
+                }
+            };
+            wait(SOON);
+            over.store(true, Ordering::Relaxed);
+            then(&wait);
         };
         let _ = thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+    }
+
+    /// What can be read from once one has come; `None` where there can be no further open file.
+    pub(super) fn descriptor(&self) -> Option<OwnedFd> {
+        let (caught, to_us) = UnixStream::pair().ok()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if signal == SIGHUP && is_ignored(signal) {
+                continue;
+            }
+            to_us.try_clone().and_then(|to_us| pipe::register(signal, to_us)).ok()?;
+        }
+        Some(caught.into())
     }
 
     /// `out`, until the time for telling after an interrupt is over.
@@ -215,6 +239,8 @@ pub(super) fn is_ignored(signal: i32) -> bool {
 pub(super) const INTERRUPTED: &str = "interrupted: this is what was seen until then";
 /// What is said where telling that took longer than it may.
 pub(super) const NOT_ALL: &str = "interrupted: not all of what was seen until then is told";
+/// How many segments a timeline has after an interrupt: as many as are told in an instant.
+pub(super) const TOLD_AFTER_AN_INTERRUPT: usize = 5_000;
 /// How long may be told after an interrupt.
 const SOON: Duration = Duration::from_millis(80);
 /// How long the process may go on after it.

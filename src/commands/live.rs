@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, NOT_ALL};
 use super::outlet::{Outlet, Overflow, Valve};
 use super::selection;
 use super::{Failure, Outcome, complain, look, memory};
@@ -60,7 +60,8 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         keeper.take(Series::create(path, rotation, &name)?);
     }
     let link = Link::from(capture.link()).name;
-    let mut feed = Feed::start(capture);
+    let mut feed = Feed::start(capture, interrupt.descriptor());
+    interrupt.be_told_soon();
     complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
 
     let begun = now();
@@ -73,12 +74,13 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     if options.save.is_some() {
         valve.set(Overflow::IsLeftOut);
     }
+    let mut until = interrupt.until(Box::new(&mut out));
     let teller: Box<dyn Teller + '_> = match options.format {
-        LiveForm::Text if options.timeline => Box::new(Rows::new(&mut out, &timeline_style)),
-        LiveForm::Text => Box::new(Lines::new(&mut out, &style, begun)),
-        LiveForm::Jsonl if options.timeline => Box::new(Events::new(&mut out)),
-        LiveForm::Jsonl => Box::new(JsonLines::new(&mut out)),
-        LiveForm::Csv => Box::new(CsvRecords::new(&mut out).map_err(|error| Failure::output(&error))?),
+        LiveForm::Text if options.timeline => Box::new(Rows::new(&mut until, &timeline_style)),
+        LiveForm::Text => Box::new(Lines::new(&mut until, &style, begun)),
+        LiveForm::Jsonl if options.timeline => Box::new(Events::new(&mut until)),
+        LiveForm::Jsonl => Box::new(JsonLines::new(&mut until)),
+        LiveForm::Csv => Box::new(CsvRecords::new(&mut until).map_err(|error| Failure::output(&error))?),
     };
     let memory = memory::of(options.memory);
     let limits = Limits { linger: seconds(options.linger), ..memory.table() };
@@ -98,7 +100,10 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         tells_drops: options.format != LiveForm::Csv,
         keeper,
         valve,
+        interrupt: interrupt.clone(),
         frames: 0,
+        untold: 0,
+        is_cut: false,
         most: options.count.unwrap_or(u64::MAX),
         stats: None,
         broken: None,
@@ -129,6 +134,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         }
     }
     let outcome = run.finish()?;
+    drop(until);
     out.finish().map_err(|error| Failure::output(&error))?;
     Ok(outcome)
 }
@@ -160,7 +166,12 @@ struct Run<'a> {
     tells_drops: bool,
     keeper: Keeper,
     valve: Valve,
+    interrupt: Interrupt,
     frames: u64,
+    /// How many frames came that are told nowhere, because the time for telling after an interrupt was over.
+    untold: u64,
+    /// Whether something else was not told because of that.
+    is_cut: bool,
     /// How many frames are taken.
     most: u64,
     stats: Option<CaptureStats>,
@@ -177,13 +188,21 @@ impl Run<'_> {
         if let Err(error) = self.keeper.write(batch.frames(self.frames + 1).take(left), dropped) {
             self.cannot_write(error);
         }
+        if self.interrupt.is_over() {
+            let untold = batch.frames(0).take(left).count() as u64;
+            (self.untold, self.frames) = (self.untold + untold, self.frames + untold);
+            return Ok(self.on());
+        }
         let mut source = Given::of(batch.frames(self.frames + 1).take(left));
         loop {
             let Self { session, reader, segments, told, .. } = self;
             match session.advance(reader, &mut source, segments, told) {
                 Ok(More::Frames) => {}
                 Ok(More::Nothing) => break,
-                Err(Broken::Output(error)) => return Err(self.output(&error)),
+                Err(Broken::Output(error)) => {
+                    self.output(&error)?;
+                    break;
+                }
                 Err(Broken::Capture(error)) => {
                     self.broken.get_or_insert(error);
                     break;
@@ -205,7 +224,7 @@ impl Run<'_> {
         }
         self.told.now = now;
         let told = self.session.pass(now, &mut self.told).and_then(|()| self.told.teller.flush());
-        told.map_err(|error| self.output(&error))?;
+        told.or_else(|error| self.output(&error))?;
         Ok(self.on())
     }
 
@@ -219,7 +238,7 @@ impl Run<'_> {
         });
         let totals = self.session.totals();
         let told = told.teller.overview(now(), open, &totals, self.stats.as_ref());
-        told.map_err(|error| self.output(&error))
+        told.or_else(|error| self.output(&error))
     }
 
     /// Takes note of the kernel's counters, and tells drops that are new.
@@ -235,7 +254,7 @@ impl Run<'_> {
             complain(&format!("dropped by the kernel: {new}"));
         }
         let told = self.told.teller.drops(now(), new, stats);
-        told.map_err(|error| self.output(&error))
+        told.or_else(|error| self.output(&error))
     }
 
     fn dropped(&self) -> u64 {
@@ -256,10 +275,15 @@ impl Run<'_> {
         self.broken.get_or_insert(error);
     }
 
-    /// The output takes nothing more: what was captured is still kept in its file.
-    fn output(&mut self, error: &io::Error) -> Failure {
+    /// The output takes nothing more: what was captured is still kept in its file. Where that is because the time for telling after an
+    /// interrupt is over, what is left of the capture is kept, too.
+    fn output(&mut self, error: &io::Error) -> Result<(), Failure> {
+        if self.interrupt.is_over() {
+            self.is_cut = true;
+            return Ok(());
+        }
         self.save();
-        Failure::output(error)
+        Err(Failure::output(error))
     }
 
     /// Ends the last file; the names of all are told.
@@ -276,14 +300,16 @@ impl Run<'_> {
 
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
-        let Self { session, mut told, stats, broken, valve, .. } = self;
-        let mut session = session;
+        let Self { mut session, mut told, stats, broken, valve, interrupt, untold, mut is_cut, .. } = self;
         // What is settled only now is told before those that are left.
         let settled = session.settle(&mut told).and_then(|()| {
             told.over = Some(stats);
             session.finish(&mut told).map(drop)
         });
-        settled.map_err(|error| Failure::output(&error))?;
+        match settled {
+            Err(_) if interrupt.is_over() => is_cut = true,
+            settled => settled.map_err(|error| Failure::output(&error))?,
+        }
         let undecided = told.condition.as_ref().and_then(selection::undecided);
         if let Some(undecided) = &undecided {
             complain(undecided);
@@ -294,8 +320,13 @@ impl Run<'_> {
                 "{left_out} lines of standard output are left out: its reader stalled, and with -w the file goes first"
             ));
         }
+        if untold > 0 {
+            interrupt.tell(&format!("{NOT_ALL}: {untold} frames had been captured and were not followed yet"));
+        } else if is_cut {
+            interrupt.tell(NOT_ALL);
+        }
         match broken {
-            None if undecided.is_some() || left_out > 0 => Ok(Outcome::Incomplete),
+            None if undecided.is_some() || left_out > 0 || untold > 0 || is_cut => Ok(Outcome::Incomplete),
             None => Ok(Outcome::Done),
             Some(error) => {
                 complain(&error);

@@ -8,6 +8,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::{ForkResult, Gid, Uid, User, fork, getgrouplist, pipe2, read};
 
 use super::filter;
@@ -118,8 +119,15 @@ impl Program {
         let (told, tell) = pipe2(OFlag::O_CLOEXEC).map_err(failed(Step::Fork))?;
         let argv: Vec<*const libc::c_char> = self.words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
         let program = if to == Hold::ToStop { filter::program() } else { Vec::new() };
+        // A signal that comes before the child is ready for it waits.
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before)).map_err(failed(Step::Fork))?;
         // SAFETY: the child makes nothing but system calls until it executes the program or ends: it allocates nothing, and takes no lock.
-        match unsafe { fork() }.map_err(failed(Step::Fork))? {
+        let forked = unsafe { fork() };
+        if !matches!(forked, Ok(ForkResult::Child)) {
+            _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+        }
+        match forked.map_err(failed(Step::Fork))? {
             ForkResult::Child => {
                 // SAFETY: the pointers are to what lives on in the copy of this process's memory.
                 unsafe {
@@ -127,7 +135,7 @@ impl Program {
                     for fd in &theirs {
                         libc::close(*fd);
                     }
-                    self.become_it(go.as_raw_fd(), tell.as_raw_fd(), &argv, &program)
+                    self.become_it(go.as_raw_fd(), tell.as_raw_fd(), &argv, &program, &before)
                 }
             }
             ForkResult::Parent { child } => {
@@ -147,7 +155,14 @@ impl Program {
     ///
     /// # Safety
     /// Only right after fork, with valid descriptors and an `argv` that ends with a null pointer.
-    unsafe fn become_it(&self, go: i32, tell: i32, argv: &[*const libc::c_char], program: &[libc::sock_filter]) -> ! {
+    unsafe fn become_it(
+        &self,
+        go: i32,
+        tell: i32,
+        argv: &[*const libc::c_char],
+        program: &[libc::sock_filter],
+        mask: &SigSet,
+    ) -> ! {
         let fail = |step: Step| -> ! {
             let message = [step as i32, Errno::last_raw()];
             // SAFETY: eight octets of the array are written; nobody is told anything where that fails.
@@ -158,6 +173,14 @@ impl Program {
         };
         // SAFETY: system calls on numbers and on what lives in this frame and in `self`.
         unsafe {
+            // What this process was forked from does with them is not to be done here; what is ignored stays so.
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGHUP] {
+                let mut now: libc::sigaction = std::mem::zeroed();
+                if libc::sigaction(signal, ptr::null(), &mut now) == 0 && now.sa_sigaction != libc::SIG_IGN {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+            }
+            libc::sigprocmask(libc::SIG_SETMASK, mask.as_ref(), ptr::null_mut());
             let mut octet = 0u8;
             while libc::read(go, (&raw mut octet).cast(), 1) != 1 {
                 if Errno::last() != Errno::EINTR {

@@ -171,6 +171,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             saving::save(path, &witnesses, &whole_story(calls.clone()), calls.clone(), threads, notices, lost_calls);
         saving::settle(saved, partial)
     });
+    signals.done();
     let (mut out, written) = match (following, place) {
         (Some(following), _) => {
             let (mut out, story) = following.finish();

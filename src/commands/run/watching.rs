@@ -80,6 +80,8 @@ pub(super) struct Signals {
     interrupted: Arc<AtomicUsize>,
     /// Whether any has come.
     any: Arc<AtomicBool>,
+    /// Whether the programs are over, and all is kept.
+    over: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -93,7 +95,7 @@ impl Signals {
     /// The system does not let them be caught.
     pub(super) fn catch(plan: &Plan) -> Result<Self, Failure> {
         let (terminated, interrupted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let any = Arc::new(AtomicBool::new(false));
+        let (any, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let failed = |error: std::io::Error| Failure::new(format!("signals cannot be caught: {error}"));
         for (signal, flag) in
             [(SIGTERM, &terminated), (SIGINT, &interrupted), (SIGQUIT, &interrupted), (SIGHUP, &interrupted)]
@@ -101,9 +103,15 @@ impl Signals {
             if !is_ignored(signal) || (plan.programs.is_empty() && signal != SIGHUP) {
                 flag::register_usize(signal, Arc::clone(flag), signal as usize).map_err(failed)?;
                 flag::register(signal, Arc::clone(&any)).map_err(failed)?;
+                flag::register_conditional_default(signal, Arc::clone(&over)).map_err(failed)?;
             }
         }
-        Ok(Self { terminated, interrupted, any })
+        Ok(Self { terminated, interrupted, any, over })
+    }
+
+    /// There is only something left to be told: the next one ends that, and the process.
+    pub(super) fn done(&self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -122,6 +130,11 @@ pub(super) fn watch(
     }
     let programs: Vec<ProgramId> = (0..plan.programs.len()).map(ProgramId).collect();
     let (first, clients) = (programs[0], &programs[1..]);
+    // One that came before there was a program was for it.
+    let early = signals.interrupted.swap(0, Ordering::Relaxed);
+    if early != 0 {
+        programs.iter().for_each(|program| tracer.signal(*program, early as i32));
+    }
     tracer.release(first);
     let mut asked_to_end = None;
     loop {
