@@ -354,6 +354,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_history_without_end_the_first_letters_are_kept() {
+        let resets: String = (0..60).map(|n| format!("{} S > C: R {}(0)\n", 20 + n, 1000 * (n + 1))).collect();
+        let connection = only(&format!("0 C > S: S 100(0)\n10 S > C: S. 300(0) ack 101\n{resets}"));
+        assert_eq!(connection.server_to_client.rst, 60);
+        assert_eq!(connection.history.to_string(), format!("Sh{}", "r".repeat(22)));
+    }
+
+    #[test]
     fn a_segment_with_a_wrong_checksum_is_counted_and_moves_no_state() {
         let follow = |script: &str, wrong: &[u64]| {
             let mut table = FlowTable::new();

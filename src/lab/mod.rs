@@ -209,7 +209,9 @@ mod tests {
         assert!(said(Scenario { mtu: Some(87), ..Scenario::default() }).contains("88"));
         let six = Scenario { mtu: Some(1279), address: "::1".parse().unwrap(), ..Scenario::default() };
         assert!(said(six).contains("1280"));
-        assert!(said(Scenario { clients: 0, ..Scenario::default() }).contains("clients"));
+        for clients in [0, 101] {
+            assert!(said(Scenario { clients, ..Scenario::default() }).contains("1 to 100 clients"));
+        }
         assert!(said(Scenario { mtu: Some(1500), loopback: Loopback::Host, ..Scenario::default() }).contains("MTU"));
     }
 }

@@ -16,20 +16,33 @@ use crate::wire::{Decoder, Flags};
 /// A trace that is read while a scenario is played.
 pub(super) struct Tracing {
     trace: Trace,
-    heard: Arc<Mutex<Vec<KernelEvent>>>,
+    heard: Arc<Mutex<Held>>,
+}
+
+/// What was heard of it.
+#[derive(Default)]
+struct Held {
+    events: Vec<KernelEvent>,
+    /// How many more there were than are held.
+    left_out: u64,
+}
+
+impl Held {
+    fn hear(&mut self, event: KernelEvent) {
+        if self.events.len() < MOST {
+            self.events.push(event);
+        } else {
+            self.left_out += 1;
+        }
+    }
 }
 
 impl Tracing {
     /// Begins to read it, in a thread of its own.
     pub(super) fn start(tracepoints: Tracepoints) -> Result<Self, LabError> {
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::new(Mutex::new(Held::default()));
         let of_thread = Arc::clone(&heard);
-        let hear = move |event| {
-            let mut heard = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
-            if heard.len() < MOST {
-                heard.push(event);
-            }
-        };
+        let hear = move |event| of_thread.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
         let trace = tracepoints
             .start(hear)
             .map_err(|error| LabError::new(format!("the kernel's trace cannot be read: {error}")))?;
@@ -39,10 +52,10 @@ impl Tracing {
     /// Ends it: what was heard, in order of time, and how much more there was.
     pub(super) fn stop(self) -> (Vec<KernelEvent>, u64) {
         let lost = self.trace.stop();
-        let mut heard = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
-        heard.sort_by_key(|event| event.at);
-        let cut = u64::from(heard.len() == MOST);
-        (heard, lost + cut)
+        let held = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        let Held { mut events, left_out } = held;
+        events.sort_by_key(|event| event.at);
+        (events, lost + left_out)
     }
 }
 

@@ -132,6 +132,15 @@ fn a_script_has_an_end() {
     assert!(error.line == 65 && error.to_string().contains("more than 64 lines of the link"), "{error}");
 }
 
+#[test]
+fn states_and_hosts_that_do_not_exist_have_an_end() {
+    let through = |count: usize| format!("expect: C through {}", vec!["ESTABLISHED"; count].join(" "));
+    assert!(Script::parse(&through(32)).is_ok());
+    assert_eq!(wrong(&through(33)).line, 1);
+    assert!(Script::parse("link: flood 200 SYN X>S").is_ok());
+    assert!(wrong("link: flood 201 SYN X>S").to_string().contains("up to 200"));
+}
+
 // ---- performing ------------------------------------------------------------------------------------------------------
 
 #[test]

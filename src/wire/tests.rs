@@ -639,6 +639,24 @@ fn a_fragment_beyond_any_packet_is_left_out() {
 }
 
 #[test]
+fn the_rest_of_a_packet_is_waited_for_no_longer_than_two_minutes() {
+    let whole = tcp(0x10, &[], &[7; 64]);
+    let parts = fragments(&whole, &[4]);
+    let found_after = |seconds: i64| {
+        let (mut decoder, mut found) = (Decoder::new(), 0);
+        for (part, at) in parts.iter().zip([0, seconds]) {
+            let at = Some(Timestamp::from_nanos(at * 1_000_000_000));
+            let (link, wire_len) = (LinkType(101), part.len() as u32);
+            let frame = Frame { number: 1, at, link, bytes: part, wire_len, seen: Default::default() };
+            let _ = decoder.decode(&frame, |_, _| found += 1);
+        }
+        found
+    };
+    assert_eq!(parts.len(), 2);
+    assert_eq!([120, 121].map(found_after), [1, 0]);
+}
+
+#[test]
 fn endless_fragments_are_let_go_of() {
     let mut decoder = Decoder::new();
     for number in 0..5_000u32 {

@@ -311,6 +311,33 @@ mod tests {
         }
     }
 
+    /// Code that nothing is known of, in ever new places, as a program has that makes its own.
+    #[test]
+    fn stacks_and_code_without_a_file_are_remembered_only_so_far() {
+        let me = std::process::id() as Tid;
+        let (mut stacks, nothing) = (Stacks::default(), crate::kernel::UserStack::default());
+        for n in 0..MOST_KNOWN as u64 + 10 {
+            let registers = Registers { instruction: 0x10_0000 + (n << 12), pointer: 0, frame: 0, link: 0 };
+            assert!(stacks.stack(me, registers, Memory::Stack(&nothing)).caller().is_none());
+            assert!(stacks.images[&me].known.len() <= MOST_KNOWN);
+        }
+        assert_eq!((stacks.images[&me].known.len(), stacks.images[&me].unknown.len()), (10, MOST_UNKNOWN));
+    }
+
+    #[test]
+    fn of_a_process_without_end_so_many_pieces_are_looked_at() {
+        let me = std::process::id() as Tid;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let (range, offset, path) = maps.lines().filter_map(mapping).next().unwrap();
+        let (mut image, mut modules) = (Image::default(), HashMap::new());
+        let len = range.end - range.start;
+        for n in 0..MOST_MAPPED as u64 + 10 {
+            let begin = range.start + n * len;
+            image.map_one(me, (begin..begin + len, offset, path.clone()), &mut modules);
+        }
+        assert_eq!((image.mapped.len(), modules.len()), (MOST_MAPPED, 1));
+    }
+
     /// The code of this test itself: where it calls, its own line is among the frames of its stack.
     #[test]
     fn the_frames_of_this_test_are_found() {

@@ -102,6 +102,8 @@ pub enum Notice {
         /// Its name.
         comm: String,
     },
+    /// So many more processes did the one or the other.
+    More(u64),
 }
 
 struct Started {
@@ -371,16 +373,26 @@ impl<'a> Tracer<'a> {
     fn notice_other_abi(&mut self, tid: Tid) {
         let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
         let watched = self.processes.entry(pid).or_default();
-        if !std::mem::replace(&mut watched.has_other_abi, true) && self.notices.len() < MOST_NOTICES {
-            self.notices.push(Notice::OtherAbi { pid: pid as u32, comm: system::comm(pid, pid) });
+        if !std::mem::replace(&mut watched.has_other_abi, true) {
+            self.notice(|| Notice::OtherAbi { pid: pid as u32, comm: system::comm(pid, pid) });
         }
     }
 
     fn notice_ring(&mut self, tid: Tid) {
         let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
         let watched = self.processes.entry(pid).or_default();
-        if !std::mem::replace(&mut watched.has_ring, true) && self.notices.len() < MOST_NOTICES {
-            self.notices.push(Notice::Ring { pid: pid as u32, comm: system::comm(pid, pid) });
+        if !std::mem::replace(&mut watched.has_ring, true) {
+            self.notice(|| Notice::Ring { pid: pid as u32, comm: system::comm(pid, pid) });
+        }
+    }
+
+    fn notice(&mut self, notice: impl FnOnce() -> Notice) {
+        if let Some(Notice::More(more)) = self.notices.last_mut() {
+            *more += 1;
+        } else if self.notices.len() == MOST_NOTICES {
+            self.notices.push(Notice::More(1));
+        } else {
+            self.notices.push(notice());
         }
     }
 }
@@ -453,3 +465,22 @@ const TICK: std::time::Duration = std::time::Duration::from_millis(50);
 const ORPHANED: Span = Span::from_millis(1000);
 /// How many notices are kept.
 const MOST_NOTICES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_processes_that_cannot_be_watched_the_first_are_named_and_the_others_counted() {
+        let threads = Mutex::default();
+        let mut tracer = Tracer::new(&threads, |_| {});
+        let files = tracer.descriptors.begin();
+        for pid in 1..=MOST_NOTICES as Tid + 5 {
+            tracer.tracees.insert(pid, Tracee::new(pid, files, now()));
+            (0..3).for_each(|_| tracer.notice_other_abi(pid));
+        }
+        tracer.notice_ring(1);
+        let notices = tracer.notices();
+        assert_eq!((notices.len(), notices.last()), (MOST_NOTICES + 1, Some(&Notice::More(6))));
+    }
+}

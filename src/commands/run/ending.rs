@@ -90,6 +90,11 @@ pub(super) fn notice(notice: &Notice) -> String {
         Notice::OtherAbi { pid, comm } => {
             format!("{comm} ({pid}) is a 32-bit program: its calls on sockets are not seen, its packets are")
         }
+        Notice::More(more) => {
+            format!(
+                "of {more} more processes calls on sockets are not seen, as they are 32-bit programs or use io_uring"
+            )
+        }
         Notice::Ring { pid, comm } => {
             format!(
                 "{comm} ({pid}) uses io_uring: what it does with sockets through it makes no calls, and is not seen as such"
