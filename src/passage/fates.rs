@@ -7,6 +7,7 @@ use super::behind::{Sent, acknowledged_unseen, lost_behind};
 use super::connections::{Capture, Captured};
 use super::matching::{Couple, couples};
 use super::placed::{Bases, Placed};
+use super::repeated::tell_repeated;
 use super::segments::pair_segments;
 use super::{Clocks, Fate, FoundBy, Pair, Paired, Passage};
 use crate::flow::Side;
@@ -22,6 +23,9 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
     let (couples, left) = couples(at_client.into_connections(), at_server.into_connections());
     let mut servers: HashSet<IpAddr> = left.iter().map(|captured| captured.ends[1].ip()).collect();
     servers.extend(couples.iter().filter_map(|couple| Some(couple.at_server.as_ref()?.0.ends[1].ip())));
+    // What came between the same ends, and could not be told to be this connection, may be it: nothing of it is said to be lost.
+    let ends = |captured: &Captured| [captured.ends[0].min(captured.ends[1]), captured.ends[0].max(captured.ends[1])];
+    let unpaired: HashSet<_> = left.iter().map(ends).collect();
     let mut paired = Paired::default();
     paired.alone[1] = left.iter().map(|captured| captured.ends).collect();
     let mut unanswered = Vec::new();
@@ -34,6 +38,7 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
                 paired.pairs.push(pair);
             }
             // Whose server has a capture, which has nothing of it.
+            None if unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
             None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
             None => paired.alone[0].push(at_client.ends),
         }
@@ -60,6 +65,7 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
     }
     let began = |pair: &Pair| pair.at_client.segments.first().and_then(|taken| taken.segment.at);
     paired.pairs.sort_by_key(began);
+    tell_repeated(&mut paired.pairs);
     paired
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub(super) keeps_ids: bool,
     /// How long most take, by the difference of both clocks.
     usual: Option<i64>,
+    /// How long the fastest takes.
+    fastest: Option<i64>,
 }
 
 impl Found {
@@ -29,6 +31,7 @@ impl Found {
             twice,
             keeps_ids: false,
             usual: None,
+            fastest: None,
         }
     }
 
@@ -59,7 +62,8 @@ impl Found {
         let mut senders = keyed(sent, &|place| self.of_sent[place].is_none() && !self.twice[place]);
         let mut receivers = keyed(arrived, &|place| self.of_arrived[place].is_none());
         let groups: Vec<(Range<usize>, Range<usize>)> = groups(&senders, &receivers).collect();
-        if is_first {
+        // Where something is changed in every segment, those that are alike in outline tell it.
+        if is_first || self.usual.is_none() {
             self.learn(sent, arrived, &groups, &senders, &receivers);
         }
         let id = |placed: &Placed<'_>| placed.taken.segment.ip_id.filter(|id| *id != 0);
@@ -108,6 +112,7 @@ impl Found {
             took.extend(other.at.zip(one.at).map(|(arrived, sent)| arrived.since(sent).as_nanos()));
         }
         self.keeps_ids = counts[1] > 0 && counts[1] >= counts[0].saturating_mul(4);
+        self.fastest = took.iter().min().copied();
         let middle = took.len() / 2;
         self.usual = (!took.is_empty()).then(|| *took.select_nth_unstable(middle).1);
     }
@@ -134,7 +139,14 @@ impl Found {
                 match self.of_arrived[*other as usize] {
                     Some(one) => latest = Some(one),
                     None => {
-                        if let Some(one) = latest {
+                        // What came before anything that was sent then could have come is no copy of it.
+                        let is_before = |one: &u32| match (at(sent, *one), at(arrived, *other), self.fastest) {
+                            (Some(sent), Some(arrived), Some(fastest)) => {
+                                arrived.since(sent).as_nanos() < fastest.saturating_sub(JITTER)
+                            }
+                            _ => false,
+                        };
+                        if let Some(one) = latest.filter(|one| !is_before(one)) {
                             self.copy(one, *other);
                         }
                     }
@@ -197,3 +209,5 @@ fn groups_of(ours: &[(u64, u32)], theirs: &[(u64, u32)]) -> Vec<(Range<usize>, R
 
 /// How many of those that are alike are looked at for one of them.
 const LOOKED_AT: usize = 64;
+/// How much faster than the fastest of those that are known another may be, in nanoseconds.
+const JITTER: i64 = 2_000_000;

@@ -10,6 +10,7 @@ mod join;
 mod matching;
 mod pieces;
 mod placed;
+mod repeated;
 mod segments;
 
 use std::net::SocketAddr;
@@ -103,6 +104,8 @@ pub struct Passage {
     pub is_overtaken: bool,
     /// Whether it arrived, and its receiver went on asking for it until it was sent again.
     pub is_lost_behind: bool,
+    /// Of which segment of an earlier connection between the same ends it is a late copy: the frame in its receiver's capture.
+    pub repeats: Option<u64>,
 }
 
 /// What became of a segment between the two points.
@@ -116,7 +119,7 @@ pub enum Fate {
     Duplicated,
     /// Its octets were changed, and its checksum not with them: its receiver drops it.
     Damaged,
-    /// It arrived, and its sender's end did not send it.
+    /// It arrived, and its sender's end did not send it, or had sent it in an earlier connection.
     Injected,
     /// One of the captures lacks it, though what follows proves that it passed there: it was not captured.
     Uncaptured,

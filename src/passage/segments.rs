@@ -128,6 +128,7 @@ fn blank(from: Side, of: &Placed<'_>) -> Passage {
         changed: Vec::new(),
         is_overtaken: false,
         is_lost_behind: false,
+        repeats: None,
     }
 }
 

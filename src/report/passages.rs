@@ -103,7 +103,7 @@ pub fn json_lines(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
 pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
     writeln!(
         out,
-        "connection,from,flags,seq,ack,octets,client_frame,client_at,server_frame,server_at,fate,took_ns,held_up_ns,overtaken,lost_behind,changed"
+        "connection,from,flags,seq,ack,octets,client_frame,client_at,server_frame,server_at,fate,took_ns,held_up_ns,overtaken,lost_behind,repeats,changed"
     )?;
     for (number, pair) in pairs.iter().enumerate() {
         for passage in &pair.passages {
@@ -116,7 +116,7 @@ pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
             };
             writeln!(
                 out,
-                "{number},{},\"{}\",{},{},{},{},{},{},{},{},{},{},{}",
+                "{number},{},\"{}\",{},{},{},{},{},{},{},{},{},{},{},{}",
                 line.from,
                 line.flags,
                 line.seq,
@@ -129,6 +129,7 @@ pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
                 optional(line.held_up_ns),
                 line.overtaken,
                 line.lost_behind,
+                line.repeats.map_or(String::new(), |frame| frame.to_string()),
                 line.changed.join(" "),
             )?;
         }
@@ -202,6 +203,7 @@ struct PassageLine {
     held_up_ns: Option<i64>,
     overtaken: bool,
     lost_behind: bool,
+    repeats: Option<u64>,
     changed: Vec<&'static str>,
 }
 
@@ -232,6 +234,7 @@ impl PassageLine {
             held_up_ns: passage.held_up.map(Span::as_nanos),
             overtaken: passage.is_overtaken,
             lost_behind: passage.is_lost_behind,
+            repeats: passage.repeats,
             changed: passage.changed.iter().map(|change| change.name()).collect(),
         }
     }
@@ -248,7 +251,7 @@ fn counts(pair: &Pair, side: Side) -> String {
     }
     let unknown = pair.count(side, Fate::Unknown);
     if unknown > 0 {
-        text += &format!(", {unknown} beyond the other capture");
+        text += &format!(", {unknown} in one of the captures alone");
     }
     text
 }
@@ -285,6 +288,9 @@ fn line(pair: &Pair, passage: &Passage) -> String {
         }
     } else {
         text += "arrived";
+    }
+    if let Some(frame) = passage.repeats {
+        text += &format!(", a late copy of #{frame}");
     }
     if passage.is_lost_behind {
         text += &format!(", and lost behind the {}'s capture point", passage.from.peer().name());

@@ -59,9 +59,14 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
         for forged in pair.sent_by(side).filter(|passage| passage.fate == Fate::Injected) {
             let is_reset = pair.arrived(forged).any(|segment| segment.flags.contains(Flags::RST));
             let what = if is_reset { "A RST" } else { "A segment" };
-            sentences.push(format!(
-                "{what} came to the {peer} in the {own}'s name, whose host did not send it: it comes from between.",
-            ));
+            sentences.push(match forged.repeats {
+                Some(frame) => format!(
+                    "{what} came to the {peer} that the {own} had sent in an earlier connection, where it is #{frame} of the {peer}'s capture: a late copy, from between.",
+                ),
+                None => format!(
+                    "{what} came to the {peer} in the {own}'s name, whose host did not send it: it comes from between.",
+                ),
+            });
         }
         let uncaptured = pair.count(side, Fate::Uncaptured);
         if uncaptured > 0 {
@@ -79,7 +84,12 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
         }
     }
     if sentences.is_empty() {
-        sentences.push("Between the two points nothing was lost, copied, held up or made up.".to_owned());
+        let unknown: usize = [Side::Client, Side::Server].map(|side| pair.count(side, Fate::Unknown)).iter().sum();
+        sentences.push(match unknown {
+            0 => "Between the two points nothing was lost, copied, held up or made up.".to_owned(),
+            1 => "But for 1 segment that one of the captures alone has, and of which they do not tell, nothing was lost, copied, held up or made up between the two points.".to_owned(),
+            _ => format!("But for {unknown} segments that one of the captures alone has, and of which they do not tell, nothing was lost, copied, held up or made up between the two points."),
+        });
     }
     let fastest = |side: Side| pair.delays(side).map(|[fastest, ..]| fastest.as_nanos());
     let round_trip = fastest(Side::Client).zip(fastest(Side::Server)).map(|(there, back)| there + back);
