@@ -1,5 +1,6 @@
 //! Finds what seems wrong with how programs use their sockets, in a story that is finished.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::descriptors::Descriptors;
@@ -313,18 +314,23 @@ impl<'a> Finder<'a, '_> {
             .filter(|of| local.ip().is_unspecified() || local.ip().to_canonical() == of.server.ip())
             .map(|of| of.id)
             .collect();
-        let repeats: Vec<(ConnectionId, EventId, EventId)> = here
-            .iter()
-            .filter_map(|id| {
-                let mut own = segments(&self.scene.events).filter(|(event, _)| event.connection == Some(*id));
-                let (first, _) = own.next()?;
-                let repeated = own.find(|(_, segment)| {
-                    segment.segment.flags.contains(Flags::SYN)
-                        && segment.cause.kernel == Some(Mechanism::RetransmissionTimeout)
-                })?;
-                Some((*id, first.id, repeated.0.id))
-            })
-            .collect();
+        // The first segment of each, and the first SYN or SYN-ACK after it that a timer repeated.
+        let mut seen: BTreeMap<ConnectionId, (EventId, Option<EventId>)> = BTreeMap::new();
+        for (event, segment) in segments(&self.scene.events) {
+            let Some(id) = event.connection.filter(|id| here.contains(id)) else { continue };
+            match seen.entry(id) {
+                Entry::Vacant(vacant) => _ = vacant.insert((event.id, None)),
+                Entry::Occupied(mut known) => {
+                    let is_repeated = segment.segment.flags.contains(Flags::SYN)
+                        && segment.cause.kernel == Some(Mechanism::RetransmissionTimeout);
+                    if is_repeated {
+                        known.get_mut().1.get_or_insert(event.id);
+                    }
+                }
+            }
+        }
+        let repeats: Vec<(ConnectionId, EventId, EventId)> =
+            seen.into_iter().filter_map(|(id, (first, repeated))| Some((id, first, repeated?))).collect();
         if repeats.is_empty() {
             return;
         }
@@ -345,8 +351,16 @@ impl<'a> Finder<'a, '_> {
                 .filter(|used| used.call.call.errno().is_none())
                 .filter_map(|used| Some((used.call.call.returned_at()?, -1))),
         );
+        changes.sort_by_key(|(at, _)| *at);
+        let mut sum = 0;
+        for (_, by) in &mut changes {
+            sum += *by;
+            *by = sum;
+        }
+        // How many there were at a time.
         let waited = |at: Option<Timestamp>| {
-            changes.iter().filter(|(changed, _)| at.is_some_and(|at| *changed <= at)).map(|(_, by)| by).sum::<i64>()
+            let before = changes.partition_point(|(changed, _)| at.is_some_and(|at| *changed <= at));
+            before.checked_sub(1).map_or(0, |last| changes[last].1)
         };
         let full: Vec<_> = repeats
             .into_iter()
