@@ -496,13 +496,10 @@ fn read(
     began: &OnceLock<Timestamp>,
     sink: &mut dyn Sink,
 ) -> io::Result<Option<CaptureError>> {
-    let wanted = |frame: &Frame<'_>| {
+    let mut wanted = |frame: &Frame<'_>| {
         let wanted = filters.matches(frame)?;
         if let (true, Some(at)) = (wanted, frame.at) {
             began.get_or_init(|| at);
-        }
-        if let (true, Some(overlap)) = (wanted, overlap.as_deref_mut()) {
-            overlap.look(frame);
         }
         Ok(wanted)
     };
@@ -512,7 +509,16 @@ fn read(
     let sharing = Sharing::fitting(source.size().is_none());
     let ended = match source {
         Source::One(file) => pipeline::run(session, &mut **file, sharing, wanted, &stop, go_on, sink),
-        Source::Many(files) => pipeline::run(session, files, sharing, wanted, &stop, go_on, sink),
+        Source::Many(files) => {
+            let wanted = |frame: &Frame<'_>| {
+                let wanted = wanted(frame)?;
+                if let (true, Some(overlap)) = (wanted, overlap.as_deref_mut()) {
+                    overlap.look(frame);
+                }
+                Ok(wanted)
+            };
+            pipeline::run(session, files, sharing, wanted, &stop, go_on, sink)
+        }
     };
     if let (Some(overlap), Source::Many(files)) = (overlap, &*source)
         && let Some(told) = overlap.told(files.points())
