@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+use std::{ptr, thread};
 
 use nix::fcntl::OFlag;
 use nix::sys::prctl::set_pdeathsig;
@@ -20,8 +22,15 @@ pub(super) type Pair = [u64; 2];
 ///
 /// The kernel waits some 30 ms to close the last event of a tracepoint, and opens no other one meanwhile, for whomever. So those that were
 /// tried are closed after those that record, and not while these are opened; and these are not the last ones of their tracepoints.
+/// Then the process closes them with pauses, in which others can open theirs; where this process is killed it ends at once.
 #[derive(Debug)]
-pub(super) struct Tried(#[expect(dead_code, reason = "the process waits until it is closed")] OwnedFd);
+pub(super) struct Tried(OwnedFd);
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        _ = nix::unistd::write(&self.0, &[0]);
+    }
+}
 
 /// Finds the tracepoints of these calls, by number; a call that cannot be made for a try is left out, and all are where it is not permitted.
 ///
@@ -39,14 +48,19 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
             _ = set_pdeathsig(Signal::SIGKILL);
             drop(hold);
             close_all_but([tell.as_raw_fd(), held.as_raw_fd()]);
-            let found = std::panic::catch_unwind(|| try_all(calls)).ok().and_then(Result::ok).unwrap_or_default();
+            let mut opened = Vec::new();
+            let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_all(calls, &mut opened)));
+            let found = tried.ok().and_then(Result::ok).unwrap_or_default();
             let mut tell = File::from(tell);
             let words = found.into_iter().flat_map(|(nr, [entry, back])| [nr as u64, entry, back]);
             let octets: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
             _ = tell.write_all(&octets);
             drop(tell);
-            // Until the parent has gone, or needs no events any more.
-            _ = File::from(held).read_exact(&mut [0]);
+            _ = set_pdeathsig(None);
+            // Until the parent needs no events any more, or has gone.
+            if File::from(held).read_exact(&mut [0]).is_ok() {
+                opened.into_iter().for_each(close_and_pause);
+            }
             // SAFETY: it ends the child at once.
             unsafe { libc::_exit(0) }
         }
@@ -72,17 +86,24 @@ fn close_all_but(kept: [RawFd; 2]) {
     }
 }
 
+/// Closes one, and leaves the kernel to others for twice as long as that takes.
+fn close_and_pause(tried: (u64, Counter)) {
+    let begun = Instant::now();
+    drop(tried);
+    thread::sleep(begun.elapsed() * 2);
+}
+
 /// The work of the child.
 ///
 /// The two tracepoints of a call have numbers that follow each other, so one of them is counted. The numbers are tried from the greatest
 /// down, as those of sockets are among the last, until all calls are found.
-fn try_all(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
+fn try_all(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMap<i64, Pair>> {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
     let wanted = calls.iter().filter(|call| is_harmless(**call) && **call != libc::SYS_restart_syscall).count();
     let mut found: HashMap<i64, u64> = HashMap::new();
-    let (mut next, mut opened) = (MOST, Vec::new());
+    let mut next = MOST;
     while next > 0 && found.len() < wanted {
         let mut counters = Vec::new();
         while next > 0 && counters.len() < AT_ONCE {
@@ -101,8 +122,6 @@ fn try_all(calls: &[i64]) -> io::Result<HashMap<i64, Pair>> {
         count(calls, &mut counters, &mut found)?;
         opened.append(&mut counters);
     }
-    // The kernel closes them when this process has ended, for which nobody waits.
-    std::mem::forget(opened);
     let Some(greater) = found.get(&libc::SYS_connect).copied() else { return Ok(HashMap::new()) };
     let is_entry = records_arguments(greater)?;
     let pair = |id: u64| if is_entry { [id, id - 1] } else { [id - 1, id] };
