@@ -23,7 +23,7 @@ mod tape;
 mod writer;
 
 pub use allowance::{Allowance, Share};
-pub use closing::close_beside;
+pub use closing::{close_all_but, close_beside};
 pub use feed::{Batch, Fed, Feed};
 pub use file::{FileSource, Meter, hold};
 pub use filter::Filter;

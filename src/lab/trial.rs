@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -24,7 +24,7 @@ use super::relay::{Carried, Crossing, Relay};
 use super::traced::{self, Tracing};
 use super::watched::Watched;
 use crate::calls::{Call, Threads};
-use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape};
+use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape, close_all_but};
 use crate::kernel::{Answer, KernelEvent, Tracepoints, now};
 use crate::script::{Actor, LinkAct};
 use crate::story::{PointSighting, Sense};
@@ -68,6 +68,8 @@ pub struct Trial {
     pub amiss: Vec<String>,
     /// Why it ended early, if it did.
     pub broken: Option<LabError>,
+    /// Whether that was asked for before it had come to its end.
+    pub interrupted: bool,
     /// Where it was played.
     pub ground: Ground,
     /// What the user should know: one line each.
@@ -139,6 +141,7 @@ pub fn try_out(
         kept.extend(tapes.into_iter().map(Tape::stop));
         heard = tracing.map(Tracing::stop);
     });
+    let interrupted = interrupt.load(Ordering::Acquire);
     let mut carried = relay.map(Relay::stop).unwrap_or_default();
     let mut notices = Vec::new();
     let (mut frames, mut counted) = (Vec::new(), Vec::new());
@@ -193,6 +196,7 @@ pub fn try_out(
         counters,
         amiss,
         broken: result.err(),
+        interrupted,
         ground,
         notices,
     })
@@ -234,27 +238,15 @@ fn cast(
             host::stay_on(processor);
             let host = &hosts[(End::of(*actor) as usize).min(hosts.len() - 1)];
             let kept = theirs.iter().map(|(_, control)| control.as_raw_fd());
-            close_others(kept.chain([0, 1, 2, host.as_raw_fd(), life.as_raw_fd()]).collect());
+            let mut kept: Vec<_> = kept.chain([0, 1, 2, host.as_raw_fd(), life.as_raw_fd()]).collect();
+            // Where the kernel cannot, the ends of the director's sockets are closed by now, and the rest is when the actor ends.
+            _ = close_all_but(&mut kept);
             let (script, life) = (&definition.script, life.into());
             let part = Part { actor: *actor, script, addresses, host, controls: theirs, life };
             act(part, || host::give_up_privilege(ground, 3000, successor));
         }
     }
     Ok(cast)
-}
-
-/// Closes every descriptor of this process but those; whoever had them must not use or close them again.
-fn close_others(mut kept: Vec<RawFd>) {
-    kept.sort_unstable();
-    let mut from = 0;
-    for fd in kept.into_iter().map(|fd| fd as u32).chain([u32::MAX]) {
-        if from < fd {
-            let last = if fd == u32::MAX { fd } else { fd - 1 };
-            // SAFETY: the call takes numbers only. In an actor's process nothing goes on that owns one of these descriptors.
-            unsafe { libc::syscall(libc::SYS_close_range, from, last, 0) };
-        }
-        from = fd.saturating_add(1);
-    }
 }
 
 /// How late the link may be without a word: half of what TCP waits at least before it repeats.

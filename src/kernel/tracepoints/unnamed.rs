@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use std::{ptr, thread};
@@ -14,6 +14,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, fork, pipe2};
 use perf_event::{Builder, Counter, SampleFlag, events};
+
+use crate::capture::close_all_but;
 
 /// The tracepoints of one call: at its entry, and at its return.
 pub(super) type Pair = [u64; 2];
@@ -47,7 +49,11 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
             // Who is killed while tracepoints are tried needs none.
             _ = set_pdeathsig(Signal::SIGKILL);
             drop(hold);
-            close_all_but([tell.as_raw_fd(), held.as_raw_fd()]);
+            // The end of a pipe or a socket that it held would keep others waiting, so that without that nothing is tried.
+            if close_all_but(&mut [tell.as_raw_fd(), held.as_raw_fd()]).is_err() {
+                // SAFETY: it ends the child at once.
+                unsafe { libc::_exit(1) }
+            }
             let mut opened = Vec::new();
             let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_all(calls, &mut opened)));
             let found = tried.ok().and_then(Result::ok).unwrap_or_default();
@@ -71,17 +77,6 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
             let word = |octets: &[u8]| u64::from_ne_bytes(octets.try_into().expect("8 octets"));
             let entry = |entry: &[u8]| (word(&entry[..8]) as i64, [word(&entry[8..16]), word(&entry[16..])]);
             Ok((octets.chunks_exact(24).map(entry).collect(), Tried(hold)))
-        }
-    }
-}
-
-/// Closes what the child has inherited: the end of a pipe or a socket that it held would keep others waiting.
-fn close_all_but(kept: [RawFd; 2]) {
-    let [first, second] = [kept[0].min(kept[1]), kept[0].max(kept[1])].map(|fd| fd as libc::c_uint);
-    for (from, to) in [(0, first), (first + 1, second), (second + 1, libc::c_uint::MAX)] {
-        if from < to {
-            // SAFETY: of what is closed nothing is used any more, as the child does nothing but to try tracepoints.
-            unsafe { libc::syscall(libc::SYS_close_range, from, to - libc::c_uint::from(to != libc::c_uint::MAX), 0) };
         }
     }
 }
