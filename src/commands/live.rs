@@ -189,11 +189,11 @@ impl Run<'_> {
             self.cannot_write(error);
         }
         if self.interrupt.is_over() {
-            let untold = batch.frames(0).take(left).count() as u64;
-            (self.untold, self.frames) = (self.untold + untold, self.frames + untold);
+            self.leave_untold(batch, left, self.frames);
             return Ok(self.on());
         }
         let mut source = Given::of(batch.frames(self.frames + 1).take(left));
+        let mut is_cut = false;
         loop {
             let Self { session, reader, segments, told, .. } = self;
             match session.advance(reader, &mut source, segments, told) {
@@ -201,6 +201,7 @@ impl Run<'_> {
                 Ok(More::Nothing) => break,
                 Err(Broken::Output(error)) => {
                     self.output(&error)?;
+                    is_cut = true;
                     break;
                 }
                 Err(Broken::Capture(error)) => {
@@ -209,11 +210,20 @@ impl Run<'_> {
                 }
             }
         }
-        self.frames = self.segments.last_frame();
+        match is_cut {
+            true => self.leave_untold(batch, left, self.segments.last_frame()),
+            false => self.frames = self.segments.last_frame(),
+        }
         if batch.stats.is_some() {
             self.count(batch.stats.clone())?;
         }
         Ok(self.on())
+    }
+
+    /// Counts the frames of a batch after that one, of which nothing is told; those of the next one are numbered on from its end.
+    fn leave_untold(&mut self, batch: &Batch, left: usize, after: u64) {
+        self.frames += batch.frames(0).take(left).count() as u64;
+        self.untold += self.frames.saturating_sub(after);
     }
 
     /// Does what time alone brings: tells what is over for good, ends a file that is due, writes what was gathered.
