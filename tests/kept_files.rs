@@ -34,6 +34,7 @@ const CASES: Cases<Who> = Cases {
         ("a_reader_that_stalls_holds_up_no_file", &[Who::Root], stalled),
         ("a_reader_that_stalls_for_a_while_gets_the_rest_and_the_count", &[Who::Root], stalled_for_a_while),
         ("a_reader_that_stalls_holds_up_no_saved_demo", &[Who::Root], stalled_demo),
+        ("an_interrupt_while_a_demo_is_told_is_not_one_of_its_play", &[Who::Root], interrupted_while_told),
         ("the_second_signal_keeps_the_file_at_once", &[Who::Root], second_signal),
         ("a_full_disk_keeps_whole_frames", &[Who::Root], full_disk),
         ("a_full_disk_is_told_by_the_demo", &[Who::Root], full_disk_of_demo),
@@ -285,6 +286,43 @@ fn stalled_demo() {
     demo.signal(Signal::SIGTERM);
     assert!(demo.wait().0.code().is_some_and(|code| code == 130 || code == 143));
     assert_eq!(names(&scratch.0), ["a.pcapng"]);
+}
+
+fn interrupted_while_told() {
+    let scratch = Scratch::new("told");
+    let file = scratch.0.join("a.pcapng");
+    let plays = [
+        &["demo", "slow-start", "--every-segment"][..],
+        &["demo", "--rounds", "500", "--every-segment"],
+        &["demo", "--rounds", "500", "--every-segment", "--follow"],
+    ];
+    for play in plays {
+        let mut demo = Process::start(tcpflow(Player::Root).args(play).arg("--save").arg(&file).stdout(Stdio::null()));
+        demo.await_line(&format!("are in {}", file.display()));
+        // Where it has ended by now, nobody is interrupted.
+        demo.signal(Signal::SIGINT);
+        let (status, told) = demo.wait();
+        let is_cut = told.contains("interrupted: not all of what was seen until then is told");
+        assert_eq!(status.code(), Some(if is_cut { 2 } else { 0 }), "{play:?}: {told}");
+        assert!(!told.contains("played") && !told.contains("this is what was seen"), "{play:?}: {told}");
+        assert!(file.exists(), "{play:?}: {told}");
+        fs::remove_file(&file).unwrap();
+    }
+    // All is told, and waits for its reader: it is not cut.
+    let (mut reader, writer) = io::pipe().unwrap();
+    let mut command = tcpflow(Player::Root);
+    command.args(["demo", "slow-start", "--format", "jsonl", "--save"]).arg(&file).stdout(writer);
+    let mut demo = Process::start(&mut command);
+    drop(command);
+    demo.await_line(&format!("are in {}", file.display()));
+    await_rest(demo.child.id());
+    assert!(demo.child.try_wait().unwrap().is_none(), "it waits for its reader");
+    demo.signal(Signal::SIGINT);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let (status, told) = demo.wait();
+    assert_eq!((status.code(), told.contains("interrupted")), (Some(0), false), "{told}");
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "whole lines");
 }
 
 fn second_signal() {

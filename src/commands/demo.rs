@@ -62,7 +62,7 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     let Heard { mut timeline, connections, totals } = hear(recording, memory);
     let threads = || recording.threads.clone();
     // What is known is told before the wait, and the rest of the same timeline after it.
-    let mut told = Ok(0);
+    let (mut told, mut stayed) = (Ok(0), true);
     if let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| options.wait) {
         style.room_until = longest;
         if options.format == Format::Text {
@@ -70,13 +70,12 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
             told = report::timeline::begin(&mut until, &story, &style);
             told = told.and_then(|drawn| until.flush().map(|()| drawn));
         }
-        if told.is_ok() {
-            demo.wait(recording, &style, |answer| {
+        stayed = told.is_ok()
+            && demo.wait(recording, &style, |answer| {
                 timeline.take(Witnessed::Answered(answer.clone()));
                 evidence.push(answer.clone());
                 ControlFlow::Continue(())
             })?;
-        }
     }
     let story = timeline.finish(connections, threads(), totals);
     // A full disk must not cost the timeline, nor a reader that stalls or has gone the file.
@@ -93,12 +92,13 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     if story.totals.evicted.segments > 0 && recording.interrupted {
         demo.interrupt.tell(NOT_ALL);
     }
-    demo.until_over(told)
-        .and_then(|()| out.finish())
+    let is_cut = demo
+        .until_over(told)
+        .and_then(|is_cut| out.finish().map(|()| is_cut))
         .map_err(|error| Failure::output(&error))
         .or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
-    demo.outcome(recording, &judged)
+    demo.outcome(recording, &judged, stayed, is_cut)
 }
 
 /// What was recorded, as the timeline that may go on.

@@ -25,15 +25,15 @@ pub(super) struct Experiment<'a> {
 }
 
 impl Experiment<'_> {
-    /// Stays until TIME-WAIT is over, if that is asked for, and hears what sock_diag says of it.
+    /// Stays until TIME-WAIT is over, if that is asked for, and hears what sock_diag says of it; returns whether it stayed to the end.
     pub(super) fn wait(
         &self,
         recording: &Recording,
         style: &Style,
         mut hear: impl FnMut(&Answer) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let Some(longest) = lab::longest_wait(&recording.evidence).filter(|_| self.options.wait) else {
-            return Ok(());
+            return Ok(true);
         };
         let show = if io::stderr().is_terminal() { Show::Terminal } else { Show::Nothing };
         let bar = Countdown::new("TIME-WAIT", longest, show, style);
@@ -44,7 +44,7 @@ impl Experiment<'_> {
             hear(answer)
         });
         bar.finish();
-        watched.map_err(|error| Failure::new(format!("demo: {error}")))
+        watched.map(|()| !self.interrupt.is_pressed()).map_err(|error| Failure::new(format!("demo: {error}")))
     }
 
     /// Keeps what was recorded, if that is asked for.
@@ -52,27 +52,33 @@ impl Experiment<'_> {
         self.options.save.as_ref().map_or(Ok(()), |path| save(path, recording, story, kept))
     }
 
-    /// What became of telling: that it ended because the time for it after an interrupt was over is said, and is no fault.
-    pub(super) fn until_over(&self, told: io::Result<()>) -> io::Result<()> {
+    /// What became of telling: whether it was cut, because the time for it after an interrupt was over, which is said and is no failure.
+    pub(super) fn until_over(&self, told: io::Result<()>) -> io::Result<bool> {
         if told.is_err() && self.interrupt.is_over() {
             self.interrupt.tell(NOT_ALL);
-            return Ok(());
+            return Ok(true);
         }
-        told
+        told.map(|()| false)
     }
 
-    /// What became of it.
-    pub(super) fn outcome(&self, recording: &Recording, judged: &[Judged]) -> Result<Outcome, Failure> {
+    /// What became of it: whether it stayed to the end of TIME-WAIT, and whether its telling was cut.
+    pub(super) fn outcome(
+        &self,
+        recording: &Recording,
+        judged: &[Judged],
+        stayed: bool,
+        is_cut: bool,
+    ) -> Result<Outcome, Failure> {
         let outcome = self.expected.outcome(judged, "demo")?;
         if recording.interrupted {
             self.interrupt.tell(INTERRUPTED);
             return Ok(Outcome::Incomplete);
         }
-        if self.options.wait && self.interrupt.is_pressed() {
+        if self.options.wait && !stayed && self.interrupt.is_pressed() {
             self.interrupt.tell("interrupted: the end of TIME-WAIT was not waited for");
             return Ok(Outcome::Incomplete);
         }
-        Ok(outcome)
+        Ok(if is_cut { Outcome::Incomplete } else { outcome })
     }
 }
 

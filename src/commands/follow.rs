@@ -50,9 +50,11 @@ pub(super) fn tell(
             // What was played is still kept in its file.
             Err(error) => {
                 written = Err(error);
-                recording = told.iter().find_map(|heard| match heard {
-                    Heard::Over(recording) => Some(recording),
-                    _ => None,
+                recording = ear.over.take().or_else(|| {
+                    told.iter().find_map(|heard| match heard {
+                        Heard::Over(recording) => Some(recording),
+                        _ => None,
+                    })
                 });
                 if recording.is_none() {
                     return Ok(Outcome::Incomplete);
@@ -65,8 +67,9 @@ pub(super) fn tell(
         complain(notice);
     }
     let mut evidence = recording.evidence.clone();
+    let mut stayed = false;
     if written.is_ok() {
-        demo.wait(&recording, style, |answer| {
+        stayed = demo.wait(&recording, style, |answer| {
             ear.session.hear(Witnessed::Answered(answer.clone()));
             evidence.push(answer.clone());
             written = ear.pass(now(), &mut teller);
@@ -84,10 +87,11 @@ pub(super) fn tell(
     written =
         written.and_then(|()| tell_expected(&mut until, &story, &judged, demo.options.format, style, Named::ByBirth));
     drop(until);
-    let written = demo.until_over(written).and_then(|()| out.finish()).map_err(|error| Failure::output(&error));
-    written.or_else(|failure| saved.clone().and(Err(failure)))?;
+    let is_cut = demo.until_over(written).and_then(|is_cut| out.finish().map(|()| is_cut));
+    let is_cut = is_cut.map_err(|error| Failure::output(&error));
+    let is_cut = is_cut.or_else(|failure| saved.clone().and(Err(failure)))?;
     saved?;
-    demo.outcome(&recording, &judged)
+    demo.outcome(&recording, &judged, stayed, is_cut)
 }
 
 /// Who hears of an experiment, and has its timeline grow.
@@ -97,6 +101,8 @@ pub(super) struct Ear {
     batch: Batch,
     /// Until when all was told that happened, where that is known.
     until: Option<Timestamp>,
+    /// What there is once all is over, until somebody takes it: that what it says cannot be told costs nobody the recording.
+    over: Option<Box<Recording>>,
 }
 
 impl Ear {
@@ -105,7 +111,7 @@ impl Ear {
         let session = Session::new(Keep::First(memory.segments())).growing();
         let mut session = session.with_limits(memory.table()).with_room(memory.timeline());
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None }
+        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None, over: None }
     }
 
     /// One that goes on without end: connections are forgotten once they are over and told.
@@ -113,7 +119,7 @@ impl Ear {
         let limits = Limits { linger: LINGER, closed: MOST_CLOSED, ..memory.table() };
         let mut session = Session::new(Keep::All).growing_within(memory.events()).with_limits(limits);
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None }
+        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None, over: None }
     }
 
     /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
@@ -128,7 +134,6 @@ impl Ear {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
         };
-        let mut over = None;
         // What was said by now is among what is taken in below, however long that takes; what comes meanwhile is heard of the next time.
         let moment = now();
         for heard in first.into_iter().chain(told.try_iter().take(MOST_AT_ONCE)) {
@@ -141,12 +146,12 @@ impl Ear {
                 Heard::Frame(frame) => self.frames.push_back(frame),
                 Heard::Missed => self.session.lacks_calls(),
                 Heard::Until(moment) => self.until = Some(moment),
-                Heard::Over(recording) => over = Some(ControlFlow::Break(recording)),
+                Heard::Over(recording) => self.over = Some(recording),
             }
         }
         self.follow(teller)?;
         self.pass(self.until.unwrap_or(moment), teller)?;
-        Ok(over)
+        Ok(self.over.take().map(ControlFlow::Break))
     }
 
     /// Follows the frames that have come.
@@ -266,3 +271,36 @@ const MOST_AT_ONCE: usize = 16_384;
 const LINGER: Span = Span::from_millis(2000);
 /// How many of these are waited for, at most: else the memory of a run would be that of its busiest moment.
 const MOST_CLOSED: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// What takes text, and says at the first flush that it cannot write it.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_at_the_end_costs_no_recording() {
+        let (tell, told) = mpsc::channel();
+        let notices = vec!["the one".to_owned()];
+        tell.send(Heard::Over(Box::new(Recording::of_nothing(notices.clone())))).unwrap();
+        drop(tell);
+        let mut ear = Ear::new(crate::commands::memory::of(None), None);
+        let mut full = Full;
+        let listened = ear.listen(&told, &mut Teller::Lines(EventStream::new(&mut full)));
+        assert_eq!(listened.map(drop).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(ear.over.map(|recording| recording.notices), Some(notices));
+    }
+}

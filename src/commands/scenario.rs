@@ -12,7 +12,7 @@ use std::{env, fs, thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, NOT_ALL};
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain, kernel_trace, look, memory};
 use crate::calls::Kept;
@@ -45,6 +45,7 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let tracepoints = definition.traceable(&lane).as_ref().and_then(kernel_trace::open_as_root);
     let trial = lab::try_out(&definition, &successor, tracepoints, &interrupt.flag())
         .map_err(|error| Failure::new(format!("demo {name}: {error}")))?;
+    interrupt.be_told_soon();
     let story = trial.told(memory);
     let checks = lab::check(&definition, &trial, &story);
     for notice in &trial.notices {
@@ -52,14 +53,23 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     }
     let saved = options.save.as_ref().map_or(Ok(()), |path| save(path, &trial, &story));
     let mut out = Outlet::open();
+    let mut until = interrupt.until(Box::new(&mut out));
     let written = match options.format {
-        Format::Text => text(&mut out, &definition, &story, &checks, options, &style),
-        Format::Jsonl => lines(&mut out, &definition, &trial, &story, &checks),
+        Format::Text => text(&mut until, &definition, &story, &checks, options, &style),
+        Format::Jsonl => lines(&mut until, &definition, &trial, &story, &checks),
     };
+    drop(until);
+    let is_cut = written.is_err() && interrupt.is_over();
+    if is_cut {
+        interrupt.tell(NOT_ALL);
+    }
+    let written = if is_cut { Ok(()) } else { written };
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     saved?;
-    if interrupt.is_pressed() {
-        complain(&"interrupted: the scenario was not played to its end");
+    if trial.interrupted {
+        interrupt.tell("interrupted: the scenario was not played to its end");
+    }
+    if trial.interrupted || is_cut {
         return Ok(Outcome::Incomplete);
     }
     Ok(if checks.iter().all(Check::holds) { Outcome::Done } else { Outcome::NotHeld })
@@ -111,7 +121,7 @@ fn told(error: &LabError) -> Outcome {
 }
 
 fn text(
-    out: &mut Outlet,
+    out: &mut dyn Write,
     definition: &Definition,
     story: &Story,
     checks: &[Check],
@@ -145,7 +155,13 @@ fn text(
     Ok(())
 }
 
-fn lines(out: &mut Outlet, definition: &Definition, trial: &Trial, story: &Story, checks: &[Check]) -> io::Result<()> {
+fn lines(
+    out: &mut dyn Write,
+    definition: &Definition,
+    trial: &Trial,
+    story: &Story,
+    checks: &[Check],
+) -> io::Result<()> {
     let mut jsonl = Jsonl::new(out);
     jsonl.scenario(&definition.name, &definition.group, &definition.title.en)?;
     for check in checks {

@@ -47,6 +47,24 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// One of an experiment in which nothing was seen, with these notices.
+    #[cfg(test)]
+    pub(crate) fn of_nothing(notices: Vec<String>) -> Self {
+        Self {
+            frames: Vec::new(),
+            threads: Threads::default(),
+            calls: Vec::new(),
+            evidence: Vec::new(),
+            ends: Vec::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 7)),
+            capture: CaptureStats::default(),
+            ground: Ground::Host,
+            notices,
+            interrupted: false,
+            interrupt: Arc::default(),
+        }
+    }
+
     /// The frames as a source.
     pub fn source(&self) -> Replay<'_> {
         Replay::of(&self.frames)
