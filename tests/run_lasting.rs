@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use std::os::unix::fs::PermissionsExt;
 use users::{Program, Who};
@@ -50,6 +50,9 @@ impl Drop for Stage {
 /// Whenever it comes, Ctrl-C reaches the command: also while that is held back and has not begun.
 #[test]
 fn a_signal_before_the_command_has_begun_is_not_lost() {
+    // Where the tests were started in the background the signal is ignored from the beginning.
+    // SAFETY: no handler is set, and none is replaced.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.expect("the signal can be heeded");
     let stage = Stage::make("early");
     for moment in 0..12 {
         let mut command = stage.tcpflow.played_by(Who::User);
