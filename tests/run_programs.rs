@@ -376,6 +376,13 @@ fn a_wait_in_epoll_names_what_it_waits_for() {
             assert_eq!((&last["errno"], &last["args"]["timeout"]), (&"EINTR".into(), &(-1).into()), "{who:?}");
             assert_eq!(last["args"]["events"], "POLLIN|POLLRDHUP", "{who:?} {backend}: {last}");
             assert!(last["connection"].is_u64(), "{who:?} {backend}: {last}");
+            let words = stage.words("epolls_once");
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = stage.run(who, &["--backend", backend], &words);
+            assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+            let waits = ran.of_type("call").filter(|call| call["name"] == "epoll_wait");
+            let waits: Vec<_> = waits.map(|call| call["args"]["events"].as_str().expect("events")).collect();
+            assert_eq!(waits, ["3 POLLIN, 5 POLLIN", "POLLIN", "3 POLLIN, 5 POLLIN"], "{who:?} {backend}");
         }
     }
 }

@@ -586,6 +586,26 @@ static void play(const char *name) {
         must(epoll_ctl(all, EPOLL_CTL_MOD, server, &wanted) == 0, "epoll_ctl");
         ualarm(50000, 0);
         epoll_wait(all, &found, 1, -1);
+    } else if (!strcmp(name, "epolls_once")) {
+        // What was wanted once is not waited for any more, and what a call that failed asked for never was.
+        pair();
+        int all = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event wanted = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = 77}, found = {0};
+        must(epoll_ctl(all, EPOLL_CTL_ADD, server, &wanted) == 0, "epoll_ctl");
+        struct epoll_event other = {.events = EPOLLIN, .data.u64 = 78};
+        must(epoll_ctl(all, EPOLL_CTL_ADD, listener, &other) == 0, "epoll_ctl");
+        must(send(client, "hello", 5, 0) == 5, "send");
+        must(epoll_wait(all, &found, 1, 10000) == 1 && found.data.u64 == 77, "epoll_wait");
+        other.events = EPOLLOUT | EPOLLEXCLUSIVE;
+        must(epoll_ctl(all, EPOLL_CTL_MOD, listener, &other) == -1 && errno == EINVAL, "EINVAL");
+        must(epoll_wait(all, &found, 1, 0) == 0, "epoll_wait");
+        must(epoll_ctl(all, EPOLL_CTL_MOD, server, &wanted) == 0, "epoll_ctl");
+        must(epoll_wait(all, &found, 1, 0) == 1 && found.data.u64 == 77, "epoll_wait");
+        close(client);
+        take(server, 5);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "executes")) {
         pair();
         fcntl(client, F_SETFD, FD_CLOEXEC);

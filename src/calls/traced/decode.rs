@@ -33,7 +33,9 @@ pub(super) enum About {
     /// It waits for these.
     Several(Vec<(i32, PollEvents)>),
     /// It says what an epoll is to wait for at a descriptor.
-    Interest(i32, Interest),
+    ///
+    /// With what it was to wait for there before, once that is known.
+    Interest(i32, Interest, Option<Wanted>),
     /// It waits for what an epoll waits for; these are some of its sockets, once they are known.
     Epoll(i32, Vec<(i32, PollEvents)>),
     /// It closes all from the first to the last, or marks them to be closed by exec.
@@ -55,9 +57,18 @@ pub(super) struct Interest {
     pub(super) op: i32,
     /// At which descriptor.
     pub(super) fd: i32,
-    /// What for, and what it is to be named by.
+    /// What for; `None` where that could not be read.
+    pub(super) wanted: Option<Wanted>,
+}
+
+/// What an epoll is to wait for at a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wanted {
     pub(super) events: PollEvents,
+    /// What it is to be named by.
     pub(super) data: u64,
+    /// Once it was found ready, it is waited for no more, until that is asked for again (EPOLLONESHOT).
+    pub(super) once: bool,
 }
 
 /// What close_range does.
@@ -222,9 +233,10 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
             polls(Polling::Select, timeout, selected([args[0], args[1], args[2], args[3]], memory))?
         }
         libc::SYS_epoll_ctl => {
-            // What does not lie where it can be read is not known.
-            let (events, data) = epoll_events(args[3], 1, memory).first().copied().unwrap_or_default();
-            other("epoll_ctl", About::Interest(fd(0), Interest { op: int(1), fd: fd(2), events, data }))
+            let once = memory.half(args[3]).is_some_and(|events| events & libc::EPOLLONESHOT as u32 != 0);
+            let read = epoll_events(args[3], 1, memory).first().copied();
+            let wanted = read.map(|(events, data)| Wanted { events, data, once });
+            other("epoll_ctl", About::Interest(fd(0), Interest { op: int(1), fd: fd(2), wanted }, None))
         }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_epoll_wait => waits_in_epoll(Polling::EpollWait, i64::from(int(3)), fd(0)),

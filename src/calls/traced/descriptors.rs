@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use super::super::{PollEvents, SocketId};
-use super::decode::Interest;
+use super::decode::{Interest, Wanted};
 
 /// Names a table of descriptors, which threads share, and processes where they ask for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,7 +35,9 @@ struct Files {
 /// What an epoll waits for at sockets: the events, and the sockets by what they are named by.
 #[derive(Clone, Debug, Default)]
 struct Epoll {
-    interests: BTreeMap<i32, (PollEvents, u64)>,
+    interests: BTreeMap<i32, Wanted>,
+    /// Those of them that were found ready, and are not waited for until that is asked for again.
+    disarmed: BTreeSet<i32>,
     by_data: HashMap<u64, i32>,
 }
 
@@ -64,11 +66,18 @@ pub(super) struct Gone {
 
 impl Epoll {
     fn forget(&mut self, fd: i32) {
-        if let Some((_, data)) = self.interests.remove(&fd)
+        self.disarmed.remove(&fd);
+        if let Some(Wanted { data, .. }) = self.interests.remove(&fd)
             && self.by_data.get(&data) == Some(&fd)
         {
             self.by_data.remove(&data);
         }
+    }
+
+    fn wait_for(&mut self, fd: i32, wanted: Wanted) {
+        self.forget(fd);
+        self.interests.insert(fd, wanted);
+        self.by_data.insert(wanted.data, fd);
     }
 }
 
@@ -154,35 +163,48 @@ impl Descriptors {
         Some(self.gone(fd, socket))
     }
 
-    /// Takes in what an epoll is to wait for at a socket; a call that fails leaves that as it was.
-    pub(super) fn interest(&mut self, files: FilesId, epoll: i32, asked: Interest) {
-        let Some(known) = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&asked.fd)) else {
-            return;
-        };
+    /// Takes in what an epoll is to wait for at a socket, as a call asks for that, and returns what it waited for there before.
+    ///
+    /// Another thread may find it ready before the call returns.
+    pub(super) fn interest(&mut self, files: FilesId, epoll: i32, asked: Interest) -> Option<Wanted> {
+        let known = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&asked.fd))?;
         let epoll = known.epolls.entry(epoll).or_default();
-        let is_there = epoll.interests.contains_key(&asked.fd);
-        match asked.op {
-            libc::EPOLL_CTL_ADD if !is_there => {}
-            libc::EPOLL_CTL_MOD if is_there => epoll.forget(asked.fd),
-            libc::EPOLL_CTL_DEL => return epoll.forget(asked.fd),
-            _ => return,
+        let before = epoll.interests.get(&asked.fd).copied().filter(|_| !epoll.disarmed.contains(&asked.fd));
+        match (asked.op, asked.wanted) {
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, Some(wanted)) => epoll.wait_for(asked.fd, wanted),
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, _) => epoll.forget(asked.fd),
+            _ => {}
         }
-        epoll.interests.insert(asked.fd, (asked.events, asked.data));
-        epoll.by_data.insert(asked.data, asked.fd);
+        before
+    }
+
+    /// A call that asked for that failed: all is as it was before.
+    pub(super) fn interest_stays(&mut self, files: FilesId, epoll: i32, fd: i32, before: Option<Wanted>) {
+        let Some(known) = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&fd)) else { return };
+        let Some(epoll) = known.epolls.get_mut(&epoll) else { return };
+        match before {
+            Some(wanted) => epoll.wait_for(fd, wanted),
+            None => epoll.forget(fd),
+        }
     }
 
     /// What an epoll waits for: so many of its sockets, at most.
     pub(super) fn interests(&self, files: FilesId, epoll: i32, most: usize) -> Vec<(i32, PollEvents)> {
         let known = self.files.get(&files).and_then(|files| files.epolls.get(&epoll));
-        let interests = known.into_iter().flat_map(|epoll| &epoll.interests);
-        interests.take(most).map(|(fd, (events, _))| (*fd, *events)).collect()
+        let Some(known) = known else { return Vec::new() };
+        let waits_for = known.interests.iter().filter(|(fd, _)| !known.disarmed.contains(fd));
+        waits_for.take(most).map(|(fd, wanted)| (*fd, wanted.events)).collect()
     }
 
-    /// The socket that an epoll names so, and what it waits for there.
-    pub(super) fn named_by(&self, files: FilesId, epoll: i32, data: u64) -> Option<(i32, PollEvents)> {
-        let epoll = self.files.get(&files)?.epolls.get(&epoll)?;
+    /// A wait found the socket ready that an epoll names so: which one, and what it waited for there.
+    pub(super) fn found_ready(&mut self, files: FilesId, epoll: i32, data: u64) -> Option<(i32, PollEvents)> {
+        let epoll = self.files.get_mut(&files)?.epolls.get_mut(&epoll)?;
         let fd = *epoll.by_data.get(&data)?;
-        Some((fd, epoll.interests.get(&fd)?.0))
+        let wanted = epoll.interests.get(&fd)?;
+        if wanted.once {
+            epoll.disarmed.insert(fd);
+        }
+        Some((fd, wanted.events))
     }
 
     /// Takes in that a descriptor which is no TCP socket is closed: it may be an epoll's.
@@ -328,6 +350,33 @@ mod tests {
             (table.close(parent, 3), table.close(child, 3)),
             (Some(gone(3, OTHER, false)), Some(gone(3, OTHER, false)))
         );
+    }
+
+    #[test]
+    fn an_epoll_waits_for_what_was_asked_for_and_once_for_what_is_wanted_once() {
+        let mut table = Descriptors::default();
+        let files = table.begin();
+        table.open(files, 5, ONE);
+        let once = Wanted { events: PollEvents::POLLIN, data: 7, once: true };
+        let asks = |op, wanted| Interest { op, fd: 5, wanted: Some(wanted) };
+        let waits = [(5, PollEvents::POLLIN)];
+        assert_eq!(table.interest(files, 3, asks(libc::EPOLL_CTL_ADD, once)), None);
+        assert_eq!(table.interests(files, 3, 16), waits);
+        assert_eq!(table.found_ready(files, 3, 7), Some(waits[0]));
+        assert_eq!(table.interests(files, 3, 16), []);
+        // A call that fails neither arms it again nor takes it away.
+        let before = table.interest(files, 3, asks(libc::EPOLL_CTL_MOD, once));
+        table.interest_stays(files, 3, 5, before);
+        assert_eq!(table.interests(files, 3, 16), []);
+        table.interest(files, 3, asks(libc::EPOLL_CTL_MOD, once));
+        assert_eq!(table.interests(files, 3, 16), waits);
+        let other = Wanted { events: PollEvents::POLLOUT, data: 8, once: false };
+        let before = table.interest(files, 3, asks(libc::EPOLL_CTL_ADD, other));
+        table.interest_stays(files, 3, 5, before);
+        assert_eq!((table.interests(files, 3, 16), table.found_ready(files, 3, 8)), (waits.to_vec(), None));
+        // What cannot be read is not known.
+        table.interest(files, 3, Interest { op: libc::EPOLL_CTL_MOD, fd: 5, wanted: None });
+        assert_eq!(table.interests(files, 3, 16), []);
     }
 
     #[test]

@@ -169,6 +169,8 @@ enum Telling {
     WhereMistaken,
     /// Then, if that was the reason, or if it was told of less room for an address than the address takes.
     WhereCut,
+    /// Never: whether it fails is what matters.
+    Never,
 }
 
 impl<'a> Tracer<'a> {

@@ -168,9 +168,13 @@ impl Tracer<'_> {
                     return false;
                 }
             }
-            About::Interest(epoll, interest) => {
-                table.interest(files, epoll, interest);
-                return false;
+            About::Interest(epoll, interest, _) => {
+                if table.at(files, interest.fd).is_none() {
+                    return false;
+                }
+                let before = table.interest(files, epoll, interest);
+                asked.about = About::Interest(epoll, interest, before);
+                telling = Telling::Never;
             }
             About::Epoll(epoll, _) => {
                 let watched = table.interests(files, epoll, MOST_WAITED_FOR);
@@ -233,7 +237,7 @@ impl Tracer<'_> {
             }
         }
         // Where it is told later, the stack is no longer there.
-        let is_rare = matches!(telling, Telling::WhereMistaken | Telling::WhereCut);
+        let is_rare = matches!(telling, Telling::WhereMistaken | Telling::WhereCut | Telling::Never);
         let stack = if is_rare { Stack::default() } else { self.stack(tid, memory) };
         let id = match telling {
             Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
@@ -360,6 +364,12 @@ impl Tracer<'_> {
                     self.find_ready(files, *epoll, &ready, &mut inside.sockets);
                 }
             }
+            (_, About::Interest(epoll, interest, before)) => {
+                if !ok {
+                    self.descriptors.interest_stays(files, *epoll, interest.fd, *before);
+                }
+                return;
+            }
             (_, About::Taken) => {
                 if let Some(fd) = new_fd {
                     self.received(tid, files, fd, true, at);
@@ -389,14 +399,14 @@ impl Tracer<'_> {
     }
 
     /// Takes in which sockets a wait of an epoll found ready, those included that were not named as it began.
-    fn find_ready(&self, files: FilesId, epoll: i32, ready: &[(PollEvents, u64)], sockets: &mut Vec<SocketUse>) {
+    fn find_ready(&mut self, files: FilesId, epoll: i32, ready: &[(PollEvents, u64)], sockets: &mut Vec<SocketUse>) {
         for used in &mut *sockets {
             if let Role::Polled { revents, .. } = &mut used.role {
                 *revents = Some(PollEvents::empty());
             }
         }
         for (found, data) in ready {
-            let Some((fd, events)) = self.descriptors.named_by(files, epoll, *data) else { continue };
+            let Some((fd, events)) = self.descriptors.found_ready(files, epoll, *data) else { continue };
             let role = Role::Polled { events, revents: Some(*found) };
             match sockets.iter_mut().find(|used| used.fd == Some(fd)) {
                 Some(known) => known.role = role,
