@@ -697,7 +697,6 @@ pub(super) fn address_flaw(call: &Call, listens: bool) -> Option<(&'static str, 
         // One that does not listen, or does not any more, has that error of its own.
         Op::Accept { .. } if failed && !listens => None,
         Op::Accept { flags, room: Some(room) } => judge(if flags.is_some() { "accept4" } else { "accept" }, room),
-        Op::Accept { flags: None, room: None } if failed => Some(("accept", AddressFlaw::Negative, None)),
         Op::Address { by, room: Some(room) } => judge(by.name(), room),
         // A stream socket has no other reason, unless urgent octets are asked for that are not there.
         Op::Receive { by: by @ Receiving::RecvFrom, flags, .. } if failed && !flags.contains(MessageFlags::MSG_OOB) => {

@@ -175,7 +175,7 @@ pub enum Mistake {
 pub enum AddressFlaw {
     /// It is negative: the call failed with EINVAL, and had done its work all the same.
     ///
-    /// Where the length was not read: an accept of a socket that listens failed so, and nothing had shut that down.
+    /// Where the length is not known: a recvfrom that asks for an address failed so, and it has no other reason.
     Negative,
     /// It is less than the address takes, which was cut off.
     Short,

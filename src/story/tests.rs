@@ -45,6 +45,18 @@ fn an_older_table_of_threads_takes_nobody_away() {
     assert_eq!(timeline.threads, threads);
 }
 
+#[test]
+fn an_accept_of_which_no_length_is_known_has_no_negative_one() {
+    let story = story(
+        "
+        1us..2us S: socket() = 4
+        3us..4us S: listen(5) = 0
+        10us..11us S: accept() = -EINVAL
+        ",
+    );
+    assert_eq!(story.diagnoses(), []);
+}
+
 // ---- a whole life --------------------------------------------------------------------------------------------
 
 #[test]
