@@ -30,7 +30,9 @@ pub fn accounts(out: &mut dyn Write, story: &Story, all: &[Account], style: &Sty
         title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
         for side in [Side::Client, Side::Server] {
             match &account.ends[side as usize] {
-                Some(end) => entry(out, side.name(), &end_said(end, story, style), Paint::Plain, style)?,
+                Some(end) => {
+                    entry(out, side.name(), &end_said(end, account.lacks_calls, story, style), Paint::Plain, style)?
+                }
                 None => entry(out, side.name(), "its calls are not watched", Paint::Dim, style)?,
             }
         }
@@ -66,12 +68,13 @@ pub fn accounts(out: &mut dyn Write, story: &Story, all: &[Account], style: &Sty
 }
 
 /// What the calls of an end say, and the states of its socket.
-fn end_said(end: &EndAccount, story: &Story, style: &Style) -> String {
+fn end_said(end: &EndAccount, lacks_calls: bool, story: &Story, style: &Style) -> String {
     let mut said = Vec::new();
     if let Some((thread, process)) = story.threads.get(end.thread) {
         said.push(format!("{} ({})", escape(&thread.comm, style), process.pid));
     }
-    said.push(format!("sent {} and received {}", counted(end.sent, "octet"), end.received));
+    let least = if lacks_calls { "at least " } else { "" };
+    said.push(format!("sent {least}{} and received {least}{}", counted(end.sent, "octet"), end.received));
     let to = if style.charset == Charset::Unicode { " → " } else { " -> " };
     let states: Vec<String> = end
         .states

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::diagnoses::{Life, Scene, Use, lives};
 use super::{EventId, Story};
-use crate::calls::{Effect, Errno, Op, OptionName, OptionValue, Role, SocketOption, ThreadId};
+use crate::calls::{Effect, Errno, How, Op, OptionName, OptionValue, PollEvents, Role, SocketOption, ThreadId};
 use crate::flow::Side;
 use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason, Witness};
 use crate::tcp::State;
@@ -24,6 +24,10 @@ pub struct Account {
     pub outcome: Outcome,
     /// Whether the outcome is concluded, and no call or word of the kernel says it by itself.
     pub is_inferred: bool,
+    /// Whether a later call than connect says how that failed.
+    pub is_told_later: bool,
+    /// Whether calls were made that are not known: there may have been more octets, and what was not called is not known.
+    pub lacks_calls: bool,
     /// The calls that the outcome rests on, in order of time.
     pub events: Vec<EventId>,
 }
@@ -61,6 +65,8 @@ pub enum Outcome {
         by: Side,
         /// Why.
         why: ResetBy,
+        /// Whether that is concluded from calls, and the kernel does not say it.
+        is_why_inferred: bool,
     },
     /// A transfer said ETIMEDOUT: the peer acknowledged nothing any more.
     GivenUp {
@@ -139,7 +145,8 @@ impl Story {
         let mut ends: Vec<End<'_>> = lives.iter().filter_map(End::of).collect();
         let words = words(events, answers);
         ends.iter_mut().for_each(|end| end.hear(&words));
-        paired(ends).into_iter().map(|pair| account(&pair)).collect()
+        let lacks_calls = !self.past.has_all_calls();
+        paired(ends).into_iter().map(|pair| account(&pair, lacks_calls)).collect()
     }
 }
 
@@ -188,12 +195,20 @@ struct End<'a> {
     began: Timestamp,
     /// How its connect ended, if it did, and the calls that say so.
     connected: Option<(Result<(), Errno>, Vec<EventId>)>,
+    /// Whether a later call than its connect said so.
+    is_told_later: bool,
+    /// After its connect, a wait found that it can be written to.
+    is_writable: bool,
+    /// When the first call was entered that shut reading down: receives return 0 from then on, whatever the peer does.
+    stops_reading: Option<Timestamp>,
     /// What ended its own direction.
     closing: Option<Closing>,
     /// The first receive that returned 0: when it did.
     end_of_input: Option<(Timestamp, EventId)>,
     /// The first call that said ECONNRESET, or EPIPE though nothing had shut the own direction down.
     reset: Option<EventId>,
+    /// Whether that call said EPIPE.
+    is_reset_by_epipe: bool,
     /// The first transfer that said ETIMEDOUT.
     given_up: Option<EventId>,
     /// The call that set SO_LINGER to a time of zero.
@@ -225,6 +240,8 @@ impl<'a> End<'a> {
             used.role == Role::Made && used.call.call.effect() == Effect::Accept
                 || matches!(used.call.call.op, Op::Connect { .. })
         };
+        let stops_reading =
+            |used: &&Use<'_>| matches!(used.call.call.op, Op::Shutdown { how: How::SHUT_RD | How::SHUT_RDWR });
         let opened = life.uses.iter().find(opens).filter(|_| !is_joined)?;
         let peer = life.uses.iter().filter_map(of_socket).rev().find_map(|of| of.peer)?;
         let local = life.uses.iter().filter_map(of_socket).rev().find_map(|of| of.local).filter(|of| of.port() != 0);
@@ -237,9 +254,13 @@ impl<'a> End<'a> {
             account: EndAccount { thread, sent: 0, received: 0, states: Vec::new() },
             began: opened.call.call.entered,
             connected: None,
+            is_told_later: false,
+            is_writable: false,
+            stops_reading: life.uses.iter().filter(stops_reading).map(|used| used.call.call.entered).min(),
             closing: None,
             end_of_input: None,
             reset: None,
+            is_reset_by_epipe: false,
             given_up: None,
             lingers_not: None,
             sent_reset: None,
@@ -257,10 +278,17 @@ impl<'a> End<'a> {
         let call = &used.call.call;
         let (effect, errno, octets) = (life.effect(used), call.errno(), call.octets().unwrap_or(0));
         let so_error = OptionName::Socket(SocketOption::SO_ERROR);
+        let lingers = OptionName::Socket(SocketOption::SO_LINGER);
         let pending = [Errno::EINPROGRESS, Errno::EALREADY, Errno::EINTR, Errno::EISCONN];
         match (&call.op, effect) {
             (Op::Connect { .. }, _) if call.returned.is_some() => {
                 connect.get_or_insert(used.event);
+                // Another attempt: how one before it ended says nothing of it.
+                if errno == Some(Errno::EINPROGRESS) {
+                    *connect = Some(used.event);
+                    (self.connected, self.is_writable) = (None, false);
+                }
+                self.is_told_later &= errno.is_some_and(|errno| pending.contains(&errno)) && self.connected.is_some();
                 self.connected = match errno {
                     None | Some(Errno::EISCONN) => Some((Ok(()), vec![used.event])),
                     Some(errno) if pending.contains(&errno) => self.connected.take(),
@@ -268,15 +296,28 @@ impl<'a> End<'a> {
                 };
             }
             (Op::GetOption { option, value: OptionValue::Int(errno) }, _) if *option == so_error => {
-                let proof = connect.iter().copied().chain([used.event]).collect();
-                match (*errno, &self.connected) {
-                    (0, _) => {}
-                    (errno, Some((Ok(()), _))) if Errno(errno) == Errno::ECONNRESET => {
-                        _ = self.reset.get_or_insert(used.event)
+                let proof = || connect.iter().copied().chain([used.event]).collect();
+                match (Errno(*errno), &self.connected) {
+                    // While the handshake is under way, there is no error either.
+                    (Errno(0), None) if self.is_writable => self.connected = Some((Ok(()), proof())),
+                    (Errno(0), _) | (_, Some((Err(_), _))) => {}
+                    // A SYN that a RST answers is refused: what is reset was open.
+                    (Errno::ECONNRESET | Errno::EPIPE, _) => {
+                        self.reset.get_or_insert(used.event);
+                        self.connected.get_or_insert_with(|| (Ok(()), proof()));
                     }
-                    (errno, None) => self.connected = Some((Err(Errno(errno)), proof)),
+                    (Errno::ETIMEDOUT, known) if known.is_some() || self.side == Side::Server => {
+                        self.given_up.get_or_insert(used.event);
+                    }
+                    (errno, None) => self.fails_later(errno, proof()),
                     _ => {}
                 }
+            }
+            (Op::Poll { .. }, _) => {
+                let Role::Polled { revents: Some(found), .. } = used.role else { return };
+                let failed = PollEvents::POLLERR | PollEvents::POLLHUP;
+                self.is_writable |=
+                    connect.is_some() && found.contains(PollEvents::POLLOUT) && !found.intersects(failed);
             }
             (_, Effect::Send | Effect::Receive) => {
                 match errno {
@@ -287,8 +328,14 @@ impl<'a> End<'a> {
                         let of = || vec![used.event];
                         self.connected.get_or_insert_with(|| (Ok(()), of()));
                     }
+                    Some(errno @ (Errno::ECONNREFUSED | Errno::ETIMEDOUT))
+                        if self.connected.is_none() && connect.is_some() =>
+                    {
+                        self.fails_later(errno, connect.iter().copied().chain([used.event]).collect());
+                    }
                     Some(Errno::ECONNRESET) => _ = self.reset.get_or_insert(used.event),
                     Some(Errno::EPIPE) if self.closing.is_none() && matches!(self.connected, Some((Ok(()), _))) => {
+                        self.is_reset_by_epipe |= self.reset.is_none();
                         self.reset.get_or_insert(used.event);
                     }
                     Some(Errno::ETIMEDOUT) => _ = self.given_up.get_or_insert(used.event),
@@ -297,11 +344,13 @@ impl<'a> End<'a> {
                 let is_end = effect == Effect::Receive
                     && call.result() == Some(0)
                     && !matches!(call.op, Op::Receive { len: Some(0), .. });
-                if let Some(at) = call.returned_at().filter(|_| is_end) {
+                let is_peers = |at: &Timestamp| self.stops_reading.is_none_or(|stops| *at <= stops);
+                if let Some(at) = call.returned_at().filter(|_| is_end).filter(is_peers) {
                     self.end_of_input.get_or_insert((at, used.event));
                 }
             }
             (_, Effect::LingerZero) if errno.is_none() => self.lingers_not = Some(used.event),
+            (Op::SetOption { option, .. }, _) if *option == lingers && errno.is_none() => self.lingers_not = None,
             (_, Effect::ShutdownWrite | Effect::Close) if errno.is_none() && used.role != Role::Made => {
                 let is_close = effect == Effect::Close;
                 self.close(Closing {
@@ -323,6 +372,12 @@ impl<'a> End<'a> {
                 self.name(Some(info.state), Witness::TcpInfo);
             }
         }
+    }
+
+    /// A later call says how its connect failed.
+    fn fails_later(&mut self, errno: Errno, proof: Vec<EventId>) {
+        self.connected = Some((Err(errno), proof));
+        self.is_told_later = true;
     }
 
     fn close(&mut self, closing: Closing) {
@@ -429,8 +484,8 @@ fn paired(ends: Vec<End<'_>>) -> Vec<[Option<End<'_>>; 2]> {
 }
 
 /// What both ends say together.
-fn account(pair: &[Option<End<'_>>; 2]) -> Account {
-    let (outcome, is_inferred, mut events) = outcome(pair);
+fn account(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> Account {
+    let (outcome, is_inferred, mut events) = outcome(pair, lacks_calls);
     events.sort_unstable();
     events.dedup();
     let [client, server] = pair;
@@ -440,11 +495,13 @@ fn account(pair: &[Option<End<'_>>; 2]) -> Account {
         (None, None) => unreachable!("a connection has an end"),
     };
     let ends = [client, server].map(|end| end.as_ref().map(|end| end.account.clone()));
-    Account { client: addresses.0, server: addresses.1, ends, outcome, is_inferred, events }
+    let is_told_later = client.as_ref().is_some_and(|client| client.is_told_later);
+    Account { client: addresses.0, server: addresses.1, ends, outcome, is_inferred, is_told_later, lacks_calls, events }
 }
 
-/// How it ended, whether that is concluded, and by which calls.
-fn outcome(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
+/// How it ended, whether that is concluded, and by which calls; where calls are missing, all is concluded that no call or word of the kernel
+/// says by itself.
+fn outcome(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> (Outcome, bool, Vec<EventId>) {
     let of = |side: Side| pair[side as usize].as_ref();
     let sides = [Side::Client, Side::Server];
     if let Some(client) = of(Side::Client) {
@@ -458,12 +515,12 @@ fn outcome(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
                 return (outcome, false, proof.clone());
             }
             None if of(Side::Server).is_none() && !client.was_in(SYNCHRONIZED) => {
-                return (Outcome::Opening, false, client.uses.iter().map(|used| used.event).take(2).collect());
+                return (Outcome::Opening, lacks_calls, client.uses.iter().map(|used| used.event).take(2).collect());
             }
             _ => {}
         }
     }
-    if let Some(reset) = sides.iter().find_map(|side| reset(pair, *side)) {
+    if let Some(reset) = sides.iter().find_map(|side| reset(pair, *side, lacks_calls)) {
         return reset;
     }
     for side in sides {
@@ -471,11 +528,12 @@ fn outcome(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
             return (Outcome::GivenUp { by: side }, false, vec![event]);
         }
     }
-    closed(pair)
+    let (outcome, is_inferred, events) = closed(pair);
+    (outcome, is_inferred || lacks_calls, events)
 }
 
 /// Whether that end reset it.
-fn reset(pair: &[Option<End<'_>>; 2], by: Side) -> Option<(Outcome, bool, Vec<EventId>)> {
+fn reset(pair: &[Option<End<'_>>; 2], by: Side, lacks_calls: bool) -> Option<(Outcome, bool, Vec<EventId>)> {
     let (own, other) = (pair[by as usize].as_ref(), pair[by.peer() as usize].as_ref());
     let closes = own.and_then(|own| own.closing.filter(|closing| closing.is_close));
     let lingers_not =
@@ -491,28 +549,42 @@ fn reset(pair: &[Option<End<'_>>; 2], by: Side) -> Option<(Outcome, bool, Vec<Ev
         });
         sends.filter_map(|used| used.call.call.octets()).sum()
     });
-    let is_unread = offered > received;
+    // A receive that is not known may have taken them.
+    let is_unread = offered > received && !lacks_calls;
     // What the peer sent later than that.
     let is_gone = other.zip(closes).is_some_and(|(other, closing)| {
         let sends = |used: &&Use<'_>| used.call.call.effect() == Effect::Send && used.call.call.octets() > Some(0);
         other.uses.iter().filter(sends).any(|used| closing.returned.is_some_and(|at| at <= used.call.call.entered))
     });
-    // A close that is to reset does so unless both ends had closed before.
-    let resets_by_itself = lingers_not.is_some() && own.is_some_and(|own| own.end_of_input.is_none());
-    if told.is_none() && kernels.is_none() && !took && !resets_by_itself && !is_unread {
+    // A close that is to reset does so while the own direction is open, but not where the connection was over before.
+    let was_over = own.is_some_and(|own| own.reset.is_some() || own.took_reset || own.given_up.is_some());
+    let is_told = told.is_some() || kernels.is_some() || took;
+    if !is_told && (was_over || lingers_not.is_none() && !is_unread) {
         return None;
     }
-    let why = match (kernels.and_then(Option::as_ref), lingers_not) {
-        (Some(ResetReason::TcpAbortOnLinger), _) | (None, Some(_)) => ResetBy::LingerZero,
-        (Some(ResetReason::TcpAbortOnClose), _) => ResetBy::Unread,
-        _ if is_gone => ResetBy::Gone,
-        (Some(_), _) => ResetBy::Unknown,
-        (None, None) if is_unread => ResetBy::Unread,
-        (None, None) => ResetBy::Unknown,
+    let of_calls = match lingers_not {
+        Some(_) => ResetBy::LingerZero,
+        None if is_unread => ResetBy::Unread,
+        None if is_gone => ResetBy::Gone,
+        None => ResetBy::Unknown,
+    };
+    // What the kernel says stands, and what contradicts it does not.
+    let (why, is_said) = match kernels.and_then(Option::as_ref) {
+        Some(ResetReason::TcpAbortOnLinger) => (ResetBy::LingerZero, true),
+        Some(ResetReason::TcpAbortOnClose) => (ResetBy::Unread, true),
+        Some(ResetReason::TcpAbortOnData) => (ResetBy::Gone, true),
+        Some(ResetReason::NoSocket) if is_gone => (ResetBy::Gone, false),
+        // The socket was disconnected, which such a close does.
+        Some(ResetReason::TcpState | ResetReason::TcpDisconnectWithData) if lingers_not.is_some() => (of_calls, false),
+        Some(ResetReason::NotSpecified) | None => (of_calls, false),
+        Some(_) => (ResetBy::Unknown, false),
     };
     let proof = lingers_not.into_iter().chain(closes.map(|closing| closing.event)).chain(told).collect();
-    let is_inferred = told.is_none() && kernels.is_none() && !took;
-    Some((Outcome::Reset { by, why }, is_inferred, proof))
+    // EPIPE says that it was reset only where no shutdown of the own direction can be missing.
+    let is_sure = told.is_some() && !(lacks_calls && other.is_some_and(|other| other.is_reset_by_epipe));
+    let is_inferred = !is_sure && kernels.is_none() && !took;
+    let is_why_inferred = !is_said && why != ResetBy::Unknown;
+    Some((Outcome::Reset { by, why, is_why_inferred }, is_inferred, proof))
 }
 
 /// Who closed it, and who did so first.
