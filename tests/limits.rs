@@ -249,7 +249,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/kept.rs COST_OF_EVENT COST_OF_EVIDENCE
         commands/tellers.rs ROW
         report/selection.rs ALLOCATION
-        flow/conflicts.rs PER_DIRECTION PER_PIECE
+        flow/conflicts.rs PER_DIRECTION PER_PIECE PER_FOUND
         session/growth.rs PER_CONNECTION
         story/link_record.rs COST_OF_FRAME COST_OF_SIGHTING
         wire/datagram.rs STEPS

@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
         }
         if omitted.get() > 0 {
             complain(&format!(
-                "{} findings are not listed: of one connection, no more than {MOST_FINDINGS} are",
+                "{} findings are not listed: of one connection no more than {MOST_FINDINGS} are, and of all what memory has room for",
                 omitted.get()
             ));
         }

@@ -21,6 +21,9 @@ pub struct Conflicts {
     octets: usize,
     room: usize,
     found: BTreeMap<ConnectionId, Found>,
+    /// How many octets those take that are listed. What is told counts on until its connection is forgotten, so that what is
+    /// listed does not depend on when that is, either.
+    listed: usize,
 }
 
 /// What was found of one connection.
@@ -80,7 +83,7 @@ impl Conflicts {
     /// What is kept takes no more than so many octets, and never more than [`MOST_OCTETS`].
     pub fn within(octets: u64) -> Self {
         let room = usize::try_from(octets).map_or(MOST_OCTETS, |octets| octets.min(MOST_OCTETS));
-        Self { sent: HashMap::new(), aside: HashMap::new(), octets: 0, room, found: BTreeMap::new() }
+        Self { sent: HashMap::new(), aside: HashMap::new(), octets: 0, room, found: BTreeMap::new(), listed: 0 }
     }
 
     /// Compares the octets of a segment with what was sent before, and keeps those that are new; adds what it finds to `step`.
@@ -99,16 +102,22 @@ impl Conflicts {
         let before = sent.takes();
         let conflict = sent.take(range.from, payload, segment);
         self.octets = self.octets + sent.takes() - before;
-        if self.octets > self.room / 2 {
+        if self.octets > (self.room - self.listed.min(self.room / 4)) / 2 {
             (self.aside, self.octets) = (std::mem::take(&mut self.sent), 0);
         }
         let Some(conflict) = conflict else { return };
         step.findings.insert(Finding::ConflictingOctets);
         let found = self.found.entry(step.connection).or_default();
-        if found.findings.len() >= MOST_FOUND {
+        // The first one is listed of every connection: it says what is wrong with that.
+        let has_room = self.listed + PER_FOUND <= self.room / 4;
+        if !found.findings.is_empty() && (found.findings.len() >= MOST_FOUND || !has_room) {
             found.omitted += 1;
             return;
         }
+        if found.findings.is_empty() {
+            found.findings.reserve_exact(1);
+        }
+        self.listed += PER_FOUND;
         found.findings.push(FindingAt {
             finding: Finding::ConflictingOctets,
             frame: Some(segment.frame),
@@ -134,8 +143,17 @@ impl Conflicts {
         self.found.remove(&id)
     }
 
+    /// The same of a connection of which nothing more is needed: also what it sent is forgotten.
+    pub fn end(&mut self, connection: &mut Connection) {
+        if let Some(found) = self.take(connection.id) {
+            self.listed -= PER_FOUND * found.findings.len();
+            found.complete(connection);
+        }
+        self.forget(connection.id);
+    }
+
     /// Forgets what a connection sent that is over.
-    pub fn forget(&mut self, id: ConnectionId) {
+    fn forget(&mut self, id: ConnectionId) {
         for side in [Side::Client, Side::Server] {
             self.octets -= self.sent.remove(&(id, side)).map_or(0, |sent| sent.takes());
             self.aside.remove(&(id, side));
@@ -195,7 +213,9 @@ const MOST_PIECES: usize = 1024;
 /// What a direction takes beside its pieces, and a piece beside its octets.
 const PER_DIRECTION: usize = 512;
 const PER_PIECE: usize = 80;
-/// How many octets all directions may take; beyond, those are forgotten that were silent for longest.
+/// What a conflict takes that is listed, in a list that grows by its half or doubles.
+const PER_FOUND: usize = 2 * size_of::<FindingAt>() + 2 * size_of::<Conflict>();
+/// How many octets all directions may take, and a quarter of that the conflicts that are listed; beyond, those are forgotten that were silent for longest.
 const MOST_OCTETS: usize = 64 << 20;
 /// How many conflicts of a connection are listed.
 const MOST_FOUND: usize = 1000;
@@ -263,6 +283,42 @@ mod tests {
         assert!(conflicts.octets > 0);
         (0..300).for_each(|id| conflicts.forget(ConnectionId(id)));
         assert_eq!((conflicts.octets, conflicts.sent.len(), conflicts.aside.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn conflicts_of_all_connections_are_listed_as_far_as_there_is_room() {
+        let mut table = crate::flow::FlowTable::new();
+        // A quarter of it is for a hundred of them.
+        let mut conflicts = Conflicts::within(400 * PER_FOUND as u64);
+        let mut send = |conflicts: &mut Conflicts, port, octets: std::ops::Range<u8>| {
+            let segment = Segment { src_port: port, len: 2, ..segment(1) };
+            for octet in octets {
+                let mut step = table.observe(&segment).expect("not late");
+                conflicts.observe(&segment, &mut step, &[octet; 2]);
+            }
+            table.connection(&segment).expect("it is followed")
+        };
+        let mut connections = [1, 2, 3].map(|port| send(&mut conflicts, port, 0..61));
+        let told = |conflicts: &Conflicts, one: &Connection| {
+            let found = &conflicts.found[&one.id];
+            (found.findings.len(), found.omitted, found.problem().and_then(|problem| problem.segments))
+        };
+        let all = connections.each_ref().map(|one| told(&conflicts, one));
+        assert_eq!(all, [(60, 0, Some(60)), (40, 20, Some(60)), (1, 59, Some(60))]);
+        let listed = |one: &Connection| {
+            let found = one.findings.iter().filter(|found| found.finding == Finding::ConflictingOctets).count();
+            (found, one.finding_counts.as_ref().map_or(0, |counts| counts[Finding::ConflictingOctets as usize]))
+        };
+        // What was told counts on, and what is forgotten does not.
+        let second = conflicts.take(connections[1].id).expect("conflicts");
+        second.complete(&mut connections[1]);
+        assert_eq!(listed(&connections[1]), (40, 60));
+        send(&mut conflicts, 3, 100..105);
+        assert_eq!(told(&conflicts, &connections[2]), (1, 64, Some(65)));
+        conflicts.end(&mut connections[0]);
+        assert_eq!(listed(&connections[0]), (60, 60));
+        send(&mut conflicts, 3, 100..105);
+        assert_eq!(told(&conflicts, &connections[2]), (6, 64, Some(70)));
     }
 
     proptest! {

@@ -186,8 +186,7 @@ impl Kept {
         if self.conflicts.is_empty() {
             return;
         }
-        self.conflicts.complete(connection);
-        self.conflicts.forget(connection.id);
+        self.conflicts.end(connection);
     }
 
     /// Lets go of all kept segments but the first ones of the capture.
