@@ -124,12 +124,20 @@ impl std::error::Error for Damaged {}
 pub struct Room {
     left: usize,
     omitted: u64,
+    /// In how many timelines the calls and answers are told.
+    timelines: usize,
 }
 
 impl Room {
     /// Room of so many octets.
     pub const fn of(octets: usize) -> Self {
-        Self { left: octets, omitted: 0 }
+        Self { left: octets, omitted: 0, timelines: 1 }
+    }
+
+    /// The same room, of which each call and answer takes as often as it is told: in so many timelines.
+    #[must_use]
+    pub const fn told_in(self, timelines: usize) -> Self {
+        Self { timelines, ..self }
     }
 
     /// How many calls, answers, notices and descriptions of threads had no place.
@@ -145,6 +153,11 @@ impl Room {
             None => (self.left, self.omitted) = (0, self.omitted + 1),
         }
         self.left > 0
+    }
+
+    /// The same for what each timeline has for itself.
+    pub(super) fn take_told(&mut self, octets: usize) -> bool {
+        self.take(octets.saturating_mul(self.timelines))
     }
 }
 
@@ -443,6 +456,10 @@ mod tests {
         let mut room = Room::of(threads + 30 * cost(&one[0]) + 1);
         let kept = Kept::read(many.as_bytes(), &mut room).expect("readable").expect("ours");
         assert_eq!((kept.calls.len(), room.omitted()), (30, 70));
+        // Where each end has a timeline of its own, so do its calls.
+        let mut room = Room::of(3 * threads + 30 * cost(&one[0]) + 1).told_in(3);
+        let kept = Kept::read(many.as_bytes(), &mut room).expect("readable").expect("ours");
+        assert_eq!((kept.calls.len(), room.omitted()), (10, 90));
         assert!(Room::default().left / cost(&one[0]) > 500_000, "half a million calls are told in full");
         // Where there is no room for a thread there is none for its calls.
         let mut none = Room::of(1);

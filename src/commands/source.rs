@@ -84,7 +84,12 @@ impl Source {
         for file in self.files_mut() {
             let before = room.omitted();
             let mut records = PartsRead::default();
-            for attachment in file.take_attachments() {
+            let attachments = file.take_attachments();
+            // Besides that of the whole each of the two ends then has a timeline of its own, with all calls.
+            if is_one && attachments.iter().any(|attachment| LinkRecord::is_one(attachment)) {
+                room = room.told_in(3);
+            }
+            for attachment in attachments {
                 match LinkRecord::read(&attachment, &mut room) {
                     Ok(None) => {}
                     Ok(record) if is_one => {

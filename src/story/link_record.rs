@@ -79,6 +79,11 @@ impl LinkRecord {
         written(std::iter::once(Line::TcpflowLink { version: VERSION }).chain(points).chain(frames))
     }
 
+    /// Whether bytes begin as those of a link's record.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        matches!(Lines::of(bytes).head(), Some(Line::TcpflowLink { .. }))
+    }
+
     /// Reads what [`to_bytes`](Self::to_bytes) wrote; `Ok(None)` when the bytes are something else's.
     ///
     /// Frames for which `room` has no place are left out and counted there.
@@ -198,9 +203,10 @@ mod tests {
     #[test]
     fn what_a_link_knew_is_read_back() {
         let record = record();
-        assert_eq!(LinkRecord::read(&record.to_bytes(), &mut Room::default()), Ok(Some(record)));
+        assert_eq!(LinkRecord::read(&record.to_bytes(), &mut Room::default()), Ok(Some(record.clone())));
         assert_eq!(read("{\"tcpflow\":{\"version\":2}}\n"), Ok(None));
         assert_eq!(read("\u{0}"), Ok(None));
+        assert!(LinkRecord::is_one(&record.to_bytes()) && !LinkRecord::is_one(b"{\"tcpflow\":{\"version\":2}}\n"));
     }
 
     #[test]

@@ -69,16 +69,16 @@ pub(super) fn read<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>, room: &mu
                 call.claims().map_err(|what| Damaged(format!("line {number} {what}")))?;
                 let is_new = !known.contains_key(&call.process);
                 let described = 2 * (size_of::<Process>() + size_of::<Thread>() + 2 * call.process.comm.len());
-                if is_new && !room.take(described) {
+                if is_new && !room.take_told(described) {
                     continue;
                 }
                 let id = next_call(&mut kept.threads, &mut known, &call.process);
                 let call = call.typed(id);
-                if room.take(cost(&call)) {
+                if room.take_told(cost(&call)) {
                     kept.calls.push(call);
                 }
             }
-            Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+            Line::Evidence(evidence) => kept.evidence.extend(room.take_told(COST_OF_EVIDENCE).then_some(*evidence)),
             Line::Notice(notice) => kept.notice(notice, room),
             Line::Header(_) => {}
         }

@@ -50,13 +50,13 @@ impl Kept {
             match parsed(number, line)? {
                 Line::Process(process) => {
                     is_short(&process.comm).map_err(wrong)?;
-                    if room.take(2 * (size_of::<Process>() + process.comm.len())) {
+                    if room.take_told(2 * (size_of::<Process>() + process.comm.len())) {
                         kept.threads.add_process(process);
                     }
                 }
                 Line::Thread(thread) => {
                     is_short(&thread.comm).map_err(wrong)?;
-                    if !room.take(2 * (size_of::<Thread>() + thread.comm.len())) {
+                    if !room.take_told(2 * (size_of::<Thread>() + thread.comm.len())) {
                         continue;
                     }
                     let ProcessId(process) = thread.process;
@@ -67,7 +67,7 @@ impl Kept {
                 }
                 Line::Call(call) => {
                     claims(&call).map_err(wrong)?;
-                    if !room.take(cost(&call)) {
+                    if !room.take_told(cost(&call)) {
                         continue;
                     }
                     if kept.threads.get(call.thread()).is_none() {
@@ -76,10 +76,10 @@ impl Kept {
                     }
                     kept.calls.push(*call);
                 }
-                Line::Evidence(evidence) => kept.evidence.extend(room.take(COST_OF_EVIDENCE).then_some(*evidence)),
+                Line::Evidence(evidence) => kept.evidence.extend(room.take_told(COST_OF_EVIDENCE).then_some(*evidence)),
                 Line::Kernel(event) => {
                     is_plain(&event).map_err(wrong)?;
-                    kept.kernel.extend(room.take(COST_OF_EVIDENCE).then_some(*event));
+                    kept.kernel.extend(room.take_told(COST_OF_EVIDENCE).then_some(*event));
                 }
                 Line::Notice(notice) => kept.notice(notice, room),
                 Line::Lost(calls) => kept.lost = kept.lost.saturating_add(calls),
