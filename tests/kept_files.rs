@@ -12,12 +12,12 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use cases::Cases;
 use nix::sys::signal::Signal;
-use process::Process;
+use process::{LIMIT, Process};
 use serde_json::Value;
 use server::Server;
 use users::{NOBODY, Program, Who as Player};
@@ -264,8 +264,9 @@ fn await_rest(pid: u32) {
         let mut stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
         stats.all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S")))
     };
-    let mut looks = 0;
+    let (mut looks, begun) = (0, Instant::now());
     while looks < 30 {
+        assert!(begun.elapsed() < LIMIT, "it has no rest within {LIMIT:?}");
         looks = if sleeps() { looks + 1 } else { 0 };
         thread::sleep(Duration::from_millis(10));
     }

@@ -56,14 +56,14 @@ fn every_number_that_could_be_a_bound_is_documented_or_said_to_be_none() {
     assert!(gone.is_empty(), "these are no longer there: {gone:?}");
 }
 
-/// The name of a constant that a line declares and that could bound something: a number or a time.
+/// The name of a constant that a line declares and that could bound something: a whole number, signed or not, or a time.
 fn number(line: &str) -> Option<&str> {
     let (before, declared) = line.split_once("const ")?;
     let (name, rest) = declared.split_once(": ")?;
     let (kind, _) = rest.split_once(" = ")?;
     let is_small =
-        matches!(kind, "u8" | "u16") && ["MOST", "MAX", "LONGEST", "LARGEST"].iter().any(|of| name.starts_with(of));
-    let is_wide = matches!(kind, "usize" | "u32" | "u64" | "Duration" | "Span");
+        matches!(kind, "u8" | "u16" | "i8" | "i16") && ["MOST", "MAX", "LONGEST", "LARGEST"].iter().any(|of| name.starts_with(of));
+    let is_wide = matches!(kind, "usize" | "isize" | "u32" | "u64" | "u128" | "i32" | "i64" | "i128" | "Duration" | "Span");
     (before.trim_start().is_empty() || before.trim_start().starts_with("pub")).then_some(())?;
     (is_small || is_wide).then_some(name)
 }
@@ -144,32 +144,43 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         "
         calls/kept.rs VERSION
         calls/kept/first.rs VERSION
+        calls/errno.rs MOST LAST_NAMED
         calls/keys.rs STORAGE ROOM
         calls/traced/abi.rs ARCH FOREIGN X32
-        calls/traced/decode.rs IOVEC MSGHDR MMSGHDR POLLFD CMSGHDR
+        calls/traced/decode.rs MAX_ERRNO IOVEC MSGHDR MMSGHDR POLLFD CMSGHDR
         calls/traced/tracer/queue.rs NAMED
         calls/traced/tracer/recorded.rs FIOCLEX FIONCLEX
         capture/compression.rs MAGIC INFLATED START LONGEST_HEAD BLOCK
         capture/pcap.rs FILE_HEADER
         capture/pcapng.rs SECTION INTERFACE PACKET SIMPLE_PACKET STATISTICS ENHANCED_PACKET EXAMPLE_ENTERPRISE BLOCK_HEADER
         capture/writer.rs SNAP_LEN
+        tcp/octets.rs WIDEST_WINDOW
         tcp/stream.rs LARGEST
+        flow/breakdown/course.rs TIMESTAMP
+        flow/breakdown/way.rs USUAL
         flow/problem.rs SMALL
         kernel/sock_diag.rs REQUEST ANSWER
         kernel/tcp_info.rs ROOM
         kernel/tracepoints/format.rs SOCKADDR
         kernel/tracepoints/programs.rs REGISTERS ABI_32 LOST COMM EXIT FORK SAMPLE MMAP2
+        lab/actor.rs IP_LOCAL_PORT_RANGE
         lab/host.rs ETHTOOL_STXCSUM ETHTOOL_STSO ETHTOOL_SGSO ETHTOOL_SGRO
+        lab/need.rs TCP_AO_ADD_KEY
         lab/network.rs ETHERNET_HEADER LARGEST_PACKET FIRST_INDEX
         lab/opening.rs ETHERNET HEADERS
         lab/rules.rs ETHERNET
         lab/tap.rs HEADROOM
+        report/clock.rs NANOS_PER_DAY DAYS_TO_EPOCH DAYS_PER_ERA
         report/jsonl/put.rs SECOND SHIFT PLACES
         report/jsonl/stream.rs HIGHEST
         report/wording/amount.rs EXACT
+        story/classify.rs SMALLEST_MSS
+        story/descriptors.rs ENOTSOCK EBADF
+        story/diagnoses.rs EADDRNOTAVAIL EINVAL SOCKADDR_IN SOCKADDR_IN6
         story/repeat.rs SHORTEST_HEADERS
         story/link_record.rs VERSION
         story/timing.rs BLOCKS
+        time.rs MIN MAX
         wire/header.rs MIN_HEADER MIN_SHOWN
         ",
     ),
@@ -294,9 +305,9 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/follow.rs LINGER
         commands/interrupt.rs STUCK
         commands/run/delayed.rs WAIT
-        flow/breakdown/way.rs MOST_FLAT
+        flow/breakdown/way.rs SLACK LATER MOST_FLAT NEAR TOGETHER LEAST_DELAY MOST_DELAY REORDERING LEAST_TIMEOUT
         commands/overlap.rs LEAST_SHARED
-        flow/problem.rs STEP TELLING_TIMES TELLING_TIME TELLING_WAIT TELLING_KEEP_ALIVES TELLING_QUIET TELLING_WINDOW
+        flow/problem.rs STEP TELLING_TIMES TELLING_TIME TELLING_WAIT TELLING_KEEP_ALIVES TELLING_QUIET TELLING_WINDOW TELLING_SHARE
         flow/record/mod.rs TICKS
         flow/symptoms.rs STEP_BACK TELLING_STEP LONG LARGE_TIMES FILLS LEAST_SCALE REORDERING AT_ONCE UNDER_WAY
         flow/verdict.rs AT_ONCE
@@ -309,13 +320,16 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         passage/clocks.rs FEWEST
         passage/connections.rs FEWEST_TWICE
         passage/fates.rs JITTER
+        passage/join.rs JITTER
         passage/segments.rs COMPARED
         report/view/rows.rs SLANTED
+        report/wording/breakdown.rs NEARLY_ALL MOST LEAST_NAMED
+        report/wording/passages.rs SLOW
         script/perform.rs STEP
         session/growth.rs KEPT
         story/accounts.rs AHEAD LONGEST_QUEUED
         story/classify.rs DELAYED LONGEST_DELAY SHORTEST_IDLE SHORTEST_KEEP_ALIVE COPIED
-        story/diagnoses.rs BUSY KEPT ZEROS
+        story/diagnoses.rs HUGE BUSY KEPT ZEROS
         story/ground.rs MINIMUM_RTO MOMENT JITTER
         story/icmp.rs LAG
         story/link.rs LAG

@@ -123,7 +123,7 @@ pub enum Fate {
     Injected,
     /// One of the captures lacks it, though what follows proves that it passed there: it was not captured.
     Uncaptured,
-    /// One of the captures does not reach so far.
+    /// The captures leave it open: one of them does not reach so far, or of several transmissions any may be the one that was acknowledged.
     Unknown,
 }
 
