@@ -57,11 +57,14 @@ impl Change {
         };
         note((one.from(), one.to()) != (other.from(), other.to()), Self::Addresses);
         note(sent.ack != arrived.ack, Self::Numbers);
-        note(one.options.mss != other.options.mss, Self::Mss(one.options.mss, other.options.mss));
-        let scales = (one.options.window_scale, other.options.window_scale);
-        note(scales.0 != scales.1, Self::WindowScale(scales.0, scales.1));
-        note(one.options.sack_permitted != other.options.sack_permitted, Self::SackPermitted);
-        note(one.options.timestamps != other.options.timestamps, Self::Timestamps);
+        // Of options that were not captured nothing is known.
+        let is_cut = [one, other].iter().any(|segment| segment.oddities.contains(Oddities::HEADER_CUT));
+        let (ours, theirs) = (&one.options, &other.options);
+        note(is_other(ours.mss, theirs.mss, is_cut), Self::Mss(ours.mss, theirs.mss));
+        let scales = (ours.window_scale, theirs.window_scale);
+        note(is_other(scales.0, scales.1, is_cut), Self::WindowScale(scales.0, scales.1));
+        note(!is_cut && ours.sack_permitted != theirs.sack_permitted, Self::SackPermitted);
+        note(is_other(ours.timestamps, theirs.timestamps, is_cut), Self::Timestamps);
         note(one.window != other.window, Self::Window);
         if !is_part {
             note(one.flags != other.flags, Self::Flags);
@@ -71,4 +74,10 @@ impl Change {
         }
         changes
     }
+}
+
+/// Whether an option is another; where some were cut off, both captures must have it for that.
+fn is_other<T: PartialEq>(sent: Option<T>, arrived: Option<T>, is_cut: bool) -> bool {
+    let both = sent.is_some() && arrived.is_some();
+    sent != arrived && (both || !is_cut)
 }

@@ -154,6 +154,29 @@ fn a_copy_a_change_and_what_nobody_sent_are_told_apart() {
 }
 
 #[test]
+fn of_options_that_were_cut_off_nothing_is_told() {
+    let performed = script::performed(CONVERSATION);
+    let (mut client, mut server) = (Capture::within(1000), Capture::within(1000));
+    for placed in &performed.segments {
+        let (mut here, mut there) = (placed.segment, placed.segment);
+        if here.frame <= 2 {
+            here.options = Default::default();
+            here.oddities |= crate::wire::Oddities::HEADER_CUT;
+            // What both have is compared.
+            here.options.window_scale = Some(1);
+            there.options.window_scale = Some(if here.frame == 1 { 1 } else { 2 });
+        }
+        let octets = vec![here.seq.0 as u8; here.len as usize];
+        client.observe(&here, &octets);
+        server.observe(&there, &octets);
+    }
+    let pairs = pair(client, server, Some(Span(0))).pairs;
+    let passages = &pairs[0].passages;
+    assert_eq!((passages[0].fate, &passages[0].changed[..]), (Fate::Arrived, &[][..]));
+    assert_eq!(passages[1].changed, [Change::WindowScale(Some(2), Some(1))]);
+}
+
+#[test]
 fn memory_is_bounded_and_what_has_no_room_is_counted() {
     let performed = script::performed(CONVERSATION);
     let mut capture = Capture::within(3);
