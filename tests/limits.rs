@@ -61,9 +61,10 @@ fn number(line: &str) -> Option<&str> {
     let (before, declared) = line.split_once("const ")?;
     let (name, rest) = declared.split_once(": ")?;
     let (kind, _) = rest.split_once(" = ")?;
-    let is_small =
-        matches!(kind, "u8" | "u16" | "i8" | "i16") && ["MOST", "MAX", "LONGEST", "LARGEST"].iter().any(|of| name.starts_with(of));
-    let is_wide = matches!(kind, "usize" | "isize" | "u32" | "u64" | "u128" | "i32" | "i64" | "i128" | "Duration" | "Span");
+    let is_small = matches!(kind, "u8" | "u16" | "i8" | "i16")
+        && ["MOST", "MAX", "LONGEST", "LARGEST"].iter().any(|of| name.starts_with(of));
+    let is_wide =
+        matches!(kind, "usize" | "isize" | "u32" | "u64" | "u128" | "i32" | "i64" | "i128" | "Duration" | "Span");
     (before.trim_start().is_empty() || before.trim_start().starts_with("pub")).then_some(())?;
     (is_small || is_wide).then_some(name)
 }
