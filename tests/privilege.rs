@@ -214,7 +214,9 @@ fn analyze_reads() {
         for who in [User_::Root, User_::Sudo] {
             let output = tcpflow(who).arg("analyze").args(options).args(&files).output().unwrap();
             let told = String::from_utf8(output.stderr).unwrap();
-            assert_eq!((output.status.code(), &*told), (Some(0), ""), "{options:?} as {who:?}");
+            // They are alike, and that is told.
+            let faults: Vec<&str> = told.lines().filter(|line| !line.contains(" hold the same frames ")).collect();
+            assert_eq!((output.status.code(), &*faults), (Some(0), &[][..]), "{options:?} as {who:?}");
         }
     }
 }
