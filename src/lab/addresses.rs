@@ -191,3 +191,14 @@ const PORTS: u16 = 1000;
 /// How many runs at once have ports of their own.
 const LANES: u16 = 9;
 const FIRST_SERVER: u16 = 3_000;
+
+/// The ends of connections one after the other, each with its peer's address.
+pub(super) trait FlattenEnds {
+    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)>;
+}
+
+impl<'e, I: Iterator<Item = &'e [(Option<Actor>, SocketAddr); 2]>> FlattenEnds for I {
+    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)> {
+        self.flat_map(|[client, server]| [(client.0, client.1, server.1), (server.0, server.1, client.1)]).collect()
+    }
+}

@@ -18,8 +18,9 @@ use nix::unistd::Pid;
 
 use super::LabError;
 use super::actor::Word;
-use super::addresses::{Addresses, End, plain};
+use super::addresses::{Addresses, End, FlattenEnds, plain};
 use super::definition::Definition;
+use super::process::{counters, shown, state_of_process};
 use super::relay::Relay;
 use super::watched::Watched;
 use crate::calls::{
@@ -761,31 +762,6 @@ fn is_awaited(answer: &Answer) -> bool {
     })
 }
 
-/// What a call returned as a script has it: for getsockopt the value, which an error of SO_ERROR is, too.
-fn shown(call: &Call, got: Result<i64, crate::calls::Errno>) -> Result<i64, crate::calls::Errno> {
-    use crate::calls::{OptionName, SocketOption};
-    match &call.op {
-        Op::GetOption { option: OptionName::Socket(SocketOption::SO_ERROR), value: OptionValue::Int(errno) }
-            if *errno > 0 =>
-        {
-            Err(crate::calls::Errno(*errno))
-        }
-        Op::GetOption { value: OptionValue::Int(value), .. } => Ok(i64::from(*value)),
-        _ => got,
-    }
-}
-
-/// The ends of connections one after the other, each with its peer's address.
-trait FlattenEnds {
-    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)>;
-}
-
-impl<'e, I: Iterator<Item = &'e [(Option<Actor>, SocketAddr); 2]>> FlattenEnds for I {
-    fn flatten_ends(self) -> Vec<(Option<Actor>, SocketAddr, SocketAddr)> {
-        self.flat_map(|[client, server]| [(client.0, client.1, server.1), (server.0, server.1, client.1)]).collect()
-    }
-}
-
 /// Ends the actors that are left.
 fn end(cast: &[Member]) {
     let left = || cast.iter().filter(|member| !member.reaped).filter_map(|member| member.pid);
@@ -799,28 +775,6 @@ fn end(cast: &[Member]) {
 
 fn died(actor: Actor) -> LabError {
     LabError::new(format!("the process of {actor} ended, and the script does not say so: was it killed?"))
-}
-
-/// What the kernel has counted of TCP in the network namespace of a process (`/proc/net/snmp`, `/proc/net/netstat`).
-fn counters(pid: Pid) -> BTreeMap<String, u64> {
-    let mut counters = BTreeMap::new();
-    for file in ["snmp", "netstat"] {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        // The names stand on one line, the numbers on the next.
-        for pair in lines.chunks(2).filter(|pair| pair[0].starts_with("Tcp")) {
-            let [names, numbers] = pair else { continue };
-            let named = names.split_whitespace().zip(numbers.split_whitespace()).skip(1);
-            counters.extend(named.filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?))));
-        }
-    }
-    counters
-}
-
-/// The letter of a process's state in /proc, while there is one.
-fn state_of_process(pid: Pid) -> Option<u8> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.as_bytes().get(1).copied()
 }
 
 /// What begins the description of something that cannot go on.

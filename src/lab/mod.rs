@@ -19,6 +19,7 @@ mod netlink;
 mod network;
 mod opening;
 mod playing;
+mod process;
 mod recording;
 mod relay;
 mod rules;
