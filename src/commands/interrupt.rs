@@ -188,6 +188,11 @@ impl Interrupt {
         Until { out, over: Arc::clone(&self.over), in_line: false }
     }
 
+    /// Has what is written from now on be written after all: the counts, with which an output ends that is not whole.
+    pub(super) fn allow_the_end(&self) {
+        self.over.store(false, Ordering::Relaxed);
+    }
+
     /// Says once what became of what was seen.
     pub(super) fn tell(&self, message: &str) {
         if !self.said.swap(true, Ordering::Relaxed) {

@@ -311,14 +311,20 @@ impl Run<'_> {
     fn finish(mut self) -> Result<Outcome, Failure> {
         self.save();
         let Self { mut session, mut told, stats, broken, valve, interrupt, untold, mut is_cut, .. } = self;
+        let totals = session.totals();
         // What is settled only now is told before those that are left.
         let settled = session.settle(&mut told).and_then(|()| {
-            told.over = Some(stats);
+            told.over = Some(stats.clone());
             session.finish(&mut told).map(drop)
         });
         match settled {
             Err(_) if interrupt.is_over() => is_cut = true,
             settled => settled.map_err(|error| Failure::output(&error))?,
+        }
+        if is_cut {
+            interrupt.allow_the_end();
+            let ended = told.teller.finish_early(&counted(&totals, stats.as_ref()), stats.as_ref());
+            ended.map_err(|error| Failure::output(&error))?;
         }
         let undecided = told.condition.as_ref().and_then(selection::undecided);
         if let Some(undecided) = &undecided {
@@ -386,9 +392,13 @@ impl Sink for Told<'_> {
 
     fn finish(&mut self, totals: &Totals) -> io::Result<()> {
         let stats = self.over.as_ref().and_then(Option::as_ref);
-        let totals = Totals { dropped: stats.map(|stats| stats.dropped), ..totals.clone() };
-        self.teller.finish(&totals, stats)
+        self.teller.finish(&counted(totals, stats), stats)
     }
+}
+
+/// The counts, with what the kernel dropped.
+fn counted(totals: &Totals, stats: Option<&CaptureStats>) -> Totals {
+    Totals { dropped: stats.map(|stats| stats.dropped), ..totals.clone() }
 }
 
 /// Who keeps the frames in files: the capture's own thread, and on the second signal another one.

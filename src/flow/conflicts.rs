@@ -80,7 +80,7 @@ impl Default for Conflicts {
 }
 
 impl Conflicts {
-    /// What is kept takes no more than so many octets, and never more than 64 MiB.
+    /// What is kept takes no more than so many octets, and never more than `MOST_OCTETS`.
     pub fn within(octets: u64) -> Self {
         let room = usize::try_from(octets).map_or(MOST_OCTETS, |octets| octets.min(MOST_OCTETS));
         Self { sent: HashMap::new(), aside: HashMap::new(), octets: 0, room, found: BTreeMap::new(), listed: 0 }

@@ -1,5 +1,6 @@
 //! What went wrong in a connection while it lasted, by its segments: kept only of connections in which something did.
 
+use super::history::History;
 use crate::tcp::{Direction, Finding, FindingSet, Judgement, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq};
@@ -227,8 +228,8 @@ pub(super) struct Seen<'a> {
     pub(super) spoke: Option<Direction>,
     /// The IP identification of the segment that had advanced the stream before it.
     pub(super) id_before: Option<u16>,
-    /// Whether its sender has sent a SYN without ACK; asked only where it did not send one SYN.
-    pub(super) has_asked: bool,
+    /// What both ends have sent until then.
+    pub(super) history: &'a History,
     /// The initial round-trip time.
     pub(super) rtt: Option<Span>,
 }
@@ -612,7 +613,7 @@ impl OfSender {
 
 /// Whether a SYN or SYN-ACK comes after another one of its end that was the same.
 fn is_second(seen: &Seen<'_>) -> bool {
-    seen.fwd.syns() != 1 && !(seen.segment.flags.contains(Flags::ACK) && seen.has_asked)
+    seen.fwd.syns() != 1 && !(seen.segment.flags.contains(Flags::ACK) && seen.history.has_asked(seen.direction))
 }
 
 /// Whether a FIN without octets that comes at an older place need not have been lost: it is sent again at once as the answer

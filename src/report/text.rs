@@ -217,26 +217,12 @@ pub(super) fn head(text: &str, columns: usize) -> (&str, usize) {
 /// Columns that `text`, escaped already, takes.
 pub(super) fn width(text: &str) -> usize {
     // Escaped, all of ASCII that is left takes one column.
-    if is_ascii(text.as_bytes()) {
+    if text.is_ascii() {
         text.len()
     } else if text.chars().all(is_simple) {
         text.chars().count()
     } else {
         unicode_width::UnicodeWidthStr::width(text)
-    }
-}
-
-/// Whether all octets are ASCII; most texts are short, and read in two pieces that may overlap.
-#[inline]
-fn is_ascii(octets: &[u8]) -> bool {
-    match (octets.first_chunk::<4>(), octets.last_chunk::<4>(), octets.first_chunk::<8>(), octets.last_chunk::<8>()) {
-        (_, _, Some(first), Some(last)) if octets.len() <= 16 => {
-            (u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last)) & 0x8080_8080_8080_8080 == 0
-        }
-        (Some(first), Some(last), None, _) => {
-            (u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last)) & 0x8080_8080 == 0
-        }
-        _ => octets.is_ascii(),
     }
 }
 

@@ -689,7 +689,7 @@ impl<K: Key> Record<K> {
             pause,
             spoke: self.spoke,
             id_before,
-            has_asked: self.conversation.stream(direction).syns() != 1 && self.history.has_asked(direction),
+            history: &self.history,
             rtt: self.conversation.initial_rtt(),
         };
         self.watch = trouble.symptoms.get_or_insert_default().note(&seen);

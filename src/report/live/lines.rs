@@ -232,6 +232,10 @@ impl Teller for Lines<'_> {
 
     fn finish(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
         self.rows_before(None)?;
+        self.finish_early(totals, stats)
+    }
+
+    fn finish_early(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
         Table::new(&self.style).totals(self.out, totals, totals.connections)?;
         counters(self.out, &self.style, stats)?;
         self.flush()

@@ -81,6 +81,14 @@ pub trait Teller {
     /// Those of the output.
     fn finish(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()>;
 
+    /// Ends an output of which there was no time to tell all: with the counts.
+    ///
+    /// # Errors
+    /// Those of the output.
+    fn finish_early(&mut self, totals: &Totals, stats: Option<&CaptureStats>) -> io::Result<()> {
+        self.finish(totals, stats)
+    }
+
     /// Writes what was gathered.
     ///
     /// # Errors

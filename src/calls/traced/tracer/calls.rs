@@ -91,6 +91,10 @@ impl Tracer<'_> {
         let files = tracee.files;
         let table = &mut self.descriptors;
         let on = |table: &Descriptors, fd: i32, role| table.at(files, fd).map(|socket| used(table, socket, fd, role));
+        let polled = |table: &Descriptors, watched: &[(i32, PollEvents)]| -> Vec<_> {
+            let role = |events| Role::Polled { events, revents: None };
+            watched.iter().filter_map(|(fd, events)| on(table, *fd, role(*events))).collect()
+        };
         let (mut asked, mut sockets, mut gone) = (asked, Vec::new(), Vec::new());
         let mut telling = match asked.op {
             Op::GetOption { .. } => Telling::WhenItReturns,
@@ -160,10 +164,7 @@ impl Tracer<'_> {
                 }
             }
             About::Several(watched) => {
-                let polled = watched
-                    .iter()
-                    .filter_map(|(fd, events)| on(table, *fd, Role::Polled { events: *events, revents: None }));
-                sockets.extend(polled);
+                sockets.extend(polled(table, &watched));
                 if sockets.is_empty() {
                     return false;
                 }
@@ -178,10 +179,7 @@ impl Tracer<'_> {
             }
             About::Epoll(epoll, _) => {
                 let watched = table.interests(files, epoll, MOST_WAITED_FOR);
-                let polled = watched
-                    .iter()
-                    .filter_map(|(fd, events)| on(table, *fd, Role::Polled { events: *events, revents: None }));
-                sockets.extend(polled);
+                sockets.extend(polled(table, &watched));
                 if sockets.is_empty() {
                     return false;
                 }
