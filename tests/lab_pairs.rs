@@ -429,6 +429,11 @@ impl Rewritten {
         let gained = at.since(began).as_nanos() / 1_000_000 * self.gains_ppm;
         at.after(Span(self.offset + gained))
     }
+
+    /// What a gain that is not told may add in so many seconds; nothing up to 50 ppm.
+    fn untold_gain(&self, seconds: i64) -> i64 {
+        if self.gains_ppm > 50 { seconds * self.gains_ppm * 1_000 } else { 0 }
+    }
 }
 
 /// What did not agree, and how much did.
@@ -519,7 +524,7 @@ impl Told {
             if line["lost_behind"] != false {
                 self.wrong.push(format!("{name}: nothing is lost behind the points: {line}"));
             }
-            self.hold_delay(played, crossing, line);
+            self.hold_delay(played, crossing, line, rewritten);
             let changed: Vec<_> = line["changed"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
             let changed: Vec<_> = changed.into_iter().filter(|change| *change != "addresses").collect();
             let link = played.definition.setting.link.as_ref().unwrap();
@@ -541,12 +546,11 @@ impl Told {
     }
 
     /// What was held up was held up, and what the link delayed by a rule is told as that.
-    fn hold_delay(&mut self, played: &Played, crossing: &Crossing, line: &Value) {
+    fn hold_delay(&mut self, played: &Played, crossing: &Crossing, line: &Value, rewritten: &Rewritten) {
         let link = played.definition.setting.link.as_ref().unwrap();
         let took = crossing.arrivals.first().map_or(0, |arrived| arrived - crossing.at);
         match line["held_up_ns"].as_i64() {
-            // A clock whose gain is not told adds to what a segment seems to take: 200 ppm for some seconds.
-            Some(held_up) if took < link.delay.as_nanos() + 2_000_000 && held_up > 3_000_000 => {
+            Some(held_up) if took < link.delay.as_nanos() + 2_000_000 && held_up > rewritten.untold_gain(15) => {
                 self.wrong
                     .push(format!("{}: it took {took} ns, and was not held up for {held_up}: {line}", played.name));
             }
@@ -578,7 +582,7 @@ impl Told {
             let round_trip = took("client").unwrap() + took("server").unwrap();
             let off = (offset - truth).abs();
             // Without a drift the offset holds at the moment of the segments that tell it.
-            let may_be_off = if line["drift_ppb"].is_null() { rewritten.gains_ppm * 4_000 } else { 0 };
+            let may_be_off = if line["drift_ppb"].is_null() { rewritten.untold_gain(4) } else { 0 };
             if off > round_trip / 2 + may_be_off || off > line["error_ns"].as_i64().unwrap() {
                 self.wrong.push(format!("{}: the offset is {truth}, the round trip {round_trip}: {line}", played.name));
             }
