@@ -339,14 +339,18 @@ fn read_format(tracepoint: Tracepoint) -> Result<Option<Format>, Untraced> {
 
 /// The processors that are online.
 fn processors() -> io::Result<Vec<usize>> {
-    let list = fs::read_to_string("/sys/devices/system/cpu/online")?;
+    online(&fs::read_to_string("/sys/devices/system/cpu/online")?)
+}
+
+/// The processors of a list as the kernel writes it (cpuset(7), "List format"), the first ones of more than a kernel can be built for.
+fn online(list: &str) -> io::Result<Vec<usize>> {
     let mut processors = Vec::new();
     for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) else {
             return Err(io::Error::other(format!("the processors that are online are given as {list:?}")));
         };
-        processors.extend(first..=last.min(first.saturating_add(MOST_PROCESSORS)));
+        processors.extend((first..=last).take(MOST_PROCESSORS - processors.len()));
     }
     Ok(processors)
 }
@@ -367,6 +371,7 @@ const LOOK: u8 = 20;
 const MOST_AT_ONCE: usize = 8192;
 /// How many connects may be under way whose port no record has named yet.
 const MOST_PORTLESS: usize = 4096;
+/// How many processors are read: as many as NR_CPUS may be.
 const MOST_PROCESSORS: usize = 8192;
 /// `PERF_EVENT_IOC_SET_FILTER`, `_IOW('$', 6, char *)` (linux/perf_event.h).
 const SET_FILTER: libc::Ioctl = 0x4008_2406;
@@ -406,6 +411,20 @@ mod tests {
         assert_eq!((reading.portless.len(), reading.lost), (MOST_PORTLESS, 2));
         let told: Vec<_> = told.iter().map(|event| (event.socket.map(|socket| socket.0), event.local.port())).collect();
         assert_eq!(told, [(Some(2), 40000), (Some(1), 40000), (Some(1), 40000), (Some(3), 40000)]);
+    }
+
+    #[test]
+    fn as_many_processors_are_read_as_a_kernel_can_have() {
+        let read = |list: &str| online(list).expect("a list");
+        assert_eq!(read("0\n"), [0]);
+        assert_eq!(read("0-2,5,7-8\n"), [0, 1, 2, 5, 7, 8]);
+        let all: Vec<usize> = (0..MOST_PROCESSORS).collect();
+        assert_eq!(read("0-8191\n"), all);
+        // One more than the bound, of one range and of several.
+        for list in ["0-8192\n", "0-9000\n", "0-4095,4096-8191,8192-9000\n", "0-18446744073709551615\n"] {
+            assert_eq!(read(list), all, "{list}");
+        }
+        assert!(online("0-x").is_err());
     }
 
     /// The kernel itself, where it permits it: each of these moves is made by this test, and told in order with its time.

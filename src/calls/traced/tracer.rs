@@ -485,4 +485,47 @@ mod tests {
         let notices = tracer.notices();
         assert_eq!((notices.len(), notices.last()), (MOST_NOTICES + 1, Some(&Notice::More(6))));
     }
+
+    /// An epoll waits for more sockets than are named as a wait begins; the last one is found ready.
+    #[test]
+    fn of_the_sockets_that_an_epoll_waits_for_few_are_named_as_a_wait_begins() {
+        use super::super::super::PollEvents;
+        use crate::kernel::UserStack;
+        let heard = std::cell::RefCell::new(Vec::new());
+        let threads = Mutex::default();
+        let mut tracer = Tracer::new(&threads, |activity| heard.borrow_mut().push(activity));
+        let (tid, epoll, at) = (1, 3, 4096);
+        let files = tracer.descriptors.begin();
+        tracer.tracees.insert(tid, Tracee::new(tid, files, now()));
+        // A `struct epoll_event` on the stack of the program.
+        let event = |fd: i32| {
+            let padding: &[u8] = if cfg!(target_arch = "x86_64") { &[] } else { &[0; 4] };
+            let octets = [&(libc::EPOLLIN as u32).to_ne_bytes(), padding, &(fd as u64).to_ne_bytes()].concat();
+            UserStack { pointer: at, octets, ..UserStack::default() }
+        };
+        let named = |tracer: &mut Tracer<'_>, fd: i32| {
+            tracer.descriptors.open(files, fd, SocketId(fd as u64));
+            let stack = event(fd);
+            let memory = Memory::Stack(&stack);
+            let add = [epoll, libc::EPOLL_CTL_ADD as u64, fd as u64, at, 0, 0];
+            tracer.enters(tid, false, libc::SYS_epoll_ctl as u64, add, memory, now());
+            tracer.returns(tid, 0, memory, now());
+            let wait = [epoll, at, 1, u64::MAX, 0, 0];
+            tracer.enters(tid, false, libc::SYS_epoll_pwait as u64, wait, memory, now());
+            tracer.returns(tid, 1, memory, now());
+            let heard: Vec<_> = heard.borrow_mut().drain(..).collect();
+            let [Activity::Entered(call), Activity::Returned { sockets, .. }] = &heard[..] else {
+                panic!("{heard:?}");
+            };
+            let is_ready = |used: &&SocketUse| matches!(used.role, Role::Polled { revents: Some(found), .. } if found == PollEvents::POLLIN);
+            let ready: Vec<_> = sockets.iter().filter(is_ready).map(|used| used.fd).collect();
+            assert_eq!(ready, [Some(fd)], "whatever was named, what is ready is");
+            (call.sockets.len(), sockets.len())
+        };
+        let first = 10;
+        let of = |n: usize| (n.min(calls::MOST_WAITED_FOR), n.min(calls::MOST_WAITED_FOR + 1));
+        for n in 1..=calls::MOST_WAITED_FOR + 2 {
+            assert_eq!(named(&mut tracer, first + n as i32), of(n), "{n} sockets");
+        }
+    }
 }

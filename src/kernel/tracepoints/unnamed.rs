@@ -55,7 +55,7 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
                 unsafe { libc::_exit(1) }
             }
             let mut opened = Vec::new();
-            let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_all(calls, &mut opened)));
+            let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_all(calls, &mut opened, open)));
             let found = tried.ok().and_then(Result::ok).unwrap_or_default();
             let mut tell = File::from(tell);
             let words = found.into_iter().flat_map(|(nr, [entry, back])| [nr as u64, entry, back]);
@@ -92,7 +92,11 @@ fn close_and_pause(tried: (u64, Counter)) {
 ///
 /// The two tracepoints of a call have numbers that follow each other, so one of them is counted. The numbers are tried from the greatest
 /// down, as those of sockets are among the last, until all calls are found.
-fn try_all(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMap<i64, Pair>> {
+fn try_all(
+    calls: &[i64],
+    opened: &mut Vec<(u64, Counter)>,
+    mut open: impl FnMut(u64) -> io::Result<Counter>,
+) -> io::Result<HashMap<i64, Pair>> {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
@@ -102,10 +106,7 @@ fn try_all(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMa
     while next > 0 && found.len() < wanted {
         let mut counters = Vec::new();
         while next > 0 && counters.len() < AT_ONCE {
-            let mut builder = Builder::new(events::Tracepoint::with_id(next));
-            // Raw data are what tells system calls, which everybody may see, from other tracepoints.
-            builder.observe_self().any_cpu().sample_period(1 << 40).sample(SampleFlag::RAW).enabled(true);
-            match builder.build() {
+            match open(next) {
                 Ok(counter) => {
                     counters.push((next, counter));
                     next = next.saturating_sub(2);
@@ -121,6 +122,14 @@ fn try_all(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMa
     let is_entry = records_arguments(greater)?;
     let pair = |id: u64| if is_entry { [id, id - 1] } else { [id - 1, id] };
     Ok(found.into_iter().map(|(nr, id)| (nr, pair(id))).collect())
+}
+
+/// Has a tracepoint counted of which there is only the number.
+fn open(id: u64) -> io::Result<Counter> {
+    let mut builder = Builder::new(events::Tracepoint::with_id(id));
+    // Raw data are what tells system calls, which everybody may see, from other tracepoints.
+    builder.observe_self().any_cpu().sample_period(1 << 40).sample(SampleFlag::RAW).enabled(true);
+    builder.build()
 }
 
 /// Makes each call so many times as no other, and sees what was counted.
@@ -198,3 +207,22 @@ const MOST: u64 = 16_384;
 const AT_ONCE: usize = 48;
 /// How often the first call is made: more often than the calls that are made beside.
 const LEAST: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// None of these is the tracepoint of a call that everybody may see: each number is tried once, none beyond the bound, and nothing is
+    /// found, which the caller says.
+    #[test]
+    fn each_number_up_to_the_bound_is_tried_once_and_none_beyond_it() {
+        let (mut tried, mut opened) = (Vec::new(), Vec::new());
+        let refusing = |id| {
+            tried.push(id);
+            Err(io::Error::from_raw_os_error(libc::EACCES))
+        };
+        let found = try_all(&[libc::SYS_connect, libc::SYS_close], &mut opened, refusing).expect("no more to try");
+        assert!(found.is_empty() && opened.is_empty(), "{found:?}");
+        assert_eq!(tried, (1..=MOST).rev().collect::<Vec<_>>());
+    }
+}

@@ -433,7 +433,7 @@ impl Tracer<'_> {
 }
 
 /// How many of the sockets that an epoll waits for are named as a wait begins.
-const MOST_WAITED_FOR: usize = 16;
+pub(super) const MOST_WAITED_FOR: usize = 16;
 
 /// Whether a call that copies a descriptor has the copy closed by exec.
 fn copies_until_exec(nr: u64, args: [u64; 6]) -> bool {

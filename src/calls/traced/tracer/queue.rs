@@ -9,7 +9,7 @@ use super::super::super::SocketId;
 use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
-use crate::kernel::{Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Untraced, now};
+use crate::kernel::{Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Said, Untraced, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -34,7 +34,7 @@ pub(super) struct Recorded {
     /// Those of them that have ended, in the last reading and in this one: changes of state are read first, so that what they did to the
     /// last comes in the next reading.
     over: [HashSet<Tid>; 2],
-    begun: HashSet<KernelSocket>,
+    begun: Begun,
     /// The last reading left something in a buffer.
     pub(super) is_behind: bool,
     pub(super) lost: u64,
@@ -124,7 +124,7 @@ impl Recorded {
             ends: HashMap::new(),
             threads: HashSet::new(),
             over: Default::default(),
-            begun: HashSet::new(),
+            begun: Begun::default(),
             is_behind: false,
             lost: 0,
             named: 0,
@@ -139,12 +139,10 @@ impl Recorded {
 
     /// Reads the buffers to their end, unless more comes as fast.
     pub(super) fn gather_all(&mut self) {
-        for _ in 0..MOST_READINGS {
+        to_the_end(|| {
             self.gather();
-            if !self.is_behind {
-                return;
-            }
-        }
+            self.is_behind
+        });
     }
 
     /// Reads the buffers, as much as is read at once, and looks at once at the sockets that are new or have got their ends.
@@ -198,16 +196,7 @@ impl Recorded {
             ProgramAct::State(said) => {
                 let own = nix::unistd::gettid().as_raw();
                 let is_theirs = self.threads.contains(&record.tid) || record.tid == own;
-                let (Some(socket), KernelAct::State { from, to }) = (said.socket, &said.what) else { return is_theirs };
-                // What follows upon a SYN happens on anybody's time.
-                if is_theirs && (*from, *to) == (State::Closed, State::SynSent) && self.begun.len() < MOST_BEGUN {
-                    self.begun.insert(socket);
-                }
-                let is_begun = self.begun.contains(&socket);
-                if *to == State::Closed {
-                    self.begun.remove(&socket);
-                }
-                return is_theirs || is_begun;
+                return self.begun.takes(said, is_theirs);
             }
             _ => {}
         }
@@ -270,6 +259,35 @@ impl Recorded {
     }
 }
 
+/// The sockets that the watched programs began to connect and that were not closed since.
+#[derive(Default)]
+struct Begun(HashSet<KernelSocket>);
+
+impl Begun {
+    /// Whether a change of state is one of their sockets: what follows upon a SYN happens on anybody's time.
+    fn takes(&mut self, said: &Said, is_on_their_time: bool) -> bool {
+        let Self(begun) = self;
+        let (Some(socket), KernelAct::State { from, to }) = (said.socket, &said.what) else { return is_on_their_time };
+        if is_on_their_time && (*from, *to) == (State::Closed, State::SynSent) && begun.len() < MOST_BEGUN {
+            begun.insert(socket);
+        }
+        let is_begun = begun.contains(&socket);
+        if *to == State::Closed {
+            begun.remove(&socket);
+        }
+        is_on_their_time || is_begun
+    }
+}
+
+/// Reads until nothing is left behind, unless more comes as fast.
+fn to_the_end(mut leaves_some: impl FnMut() -> bool) {
+    for _ in 0..MOST_READINGS {
+        if !leaves_some() {
+            return;
+        }
+    }
+}
+
 /// How many sockets are remembered that began to connect and were not closed since.
 const MOST_BEGUN: usize = 1 << 16;
 /// How often the buffers are read to reach their end.
@@ -278,3 +296,45 @@ const MOST_READINGS: usize = 64;
 pub(super) const UNFINISHED: Span = Span::from_millis(5);
 /// Beyond all inodes, and before the names of sockets that cannot be looked at.
 const NAMED: u64 = 1 << 62;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(socket: u64, from: State, to: State) -> Said {
+        let [local, peer] = ["127.0.0.1:40000", "127.0.0.1:80"].map(|end| end.parse().expect("an end"));
+        Said { local, peer, socket: Some(KernelSocket(socket)), what: KernelAct::State { from, to } }
+    }
+
+    #[test]
+    fn of_sockets_that_connect_so_many_are_followed_on_other_programs_time() {
+        use State::{Closed, Established, SynSent};
+        let mut begun = Begun::default();
+        let beyond = MOST_BEGUN as u64;
+        // What happens on their own time is taken of all of them.
+        assert!((0..=beyond).all(|socket| begun.takes(&change(socket, Closed, SynSent), true)));
+        let mut answered = |socket| begun.takes(&change(socket, SynSent, Established), false);
+        assert!((0..beyond).all(&mut answered));
+        assert!(!answered(beyond), "there was no room for it");
+        // With one that is closed there is room for another one.
+        assert!(begun.takes(&change(0, Established, Closed), false));
+        assert!(!begun.takes(&change(0, Closed, SynSent), false));
+        assert!(begun.takes(&change(beyond + 1, Closed, SynSent), true));
+        assert!(begun.takes(&change(beyond + 1, SynSent, Established), false));
+        assert_eq!(begun.0.len(), MOST_BEGUN);
+    }
+
+    #[test]
+    fn records_that_come_as_fast_as_they_are_read_are_read_so_often() {
+        let read = |readings: usize| {
+            let mut made = 0;
+            to_the_end(|| {
+                made += 1;
+                made < readings
+            });
+            made
+        };
+        assert_eq!([1, 3, MOST_READINGS].map(read), [1, 3, MOST_READINGS]);
+        assert_eq!([MOST_READINGS + 1, usize::MAX].map(read), [MOST_READINGS; 2]);
+    }
+}
