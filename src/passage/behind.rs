@@ -104,9 +104,10 @@ pub(super) fn lost_behind(arrived: &[Placed<'_>], answers: &[Placed<'_>]) -> Vec
         let Some(before) = latest.insert(of.data(), of.place) else { continue };
         let between = answers.partition_point(|answer| answer.place < before);
         let until = answers.partition_point(|answer| answer.place < of.place);
-        let acks = answers[between..until].iter().filter_map(|answer| answer.ack);
-        let (mut asked, mut is_past) = (0, false);
-        for ack in acks.take(LOOKED_AT) {
+        let mut acks = answers[between..until].iter().filter_map(|answer| answer.ack);
+        // Whoever acknowledged it once goes on doing so: of very many the last one decides, too.
+        let (mut asked, mut is_past) = (0, acks.clone().next_back().is_some_and(|ack| ack > of.data()));
+        for ack in acks.by_ref().take(LOOKED_AT) {
             asked += u32::from(ack == of.data());
             is_past |= ack > of.data();
         }
@@ -118,8 +119,8 @@ pub(super) fn lost_behind(arrived: &[Placed<'_>], answers: &[Placed<'_>]) -> Vec
     lost
 }
 
-/// How many acknowledgements between two transmissions are looked at.
-const LOOKED_AT: usize = 4096;
+/// How many acknowledgements between two transmissions are looked at, besides the last one.
+pub(super) const LOOKED_AT: usize = 4096;
 
 #[cfg(test)]
 mod tests {

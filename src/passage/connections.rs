@@ -189,6 +189,6 @@ impl Captured {
 }
 
 /// How many segments before one are looked at for the same.
-const LOOKED_AT: usize = 8;
+pub(super) const LOOKED_AT: usize = 8;
 /// How many segments a capture must have twice at least for that to be its way.
 const FEWEST_TWICE: usize = 3;

@@ -29,7 +29,7 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
     let mut paired = Paired::default();
     paired.alone[1] = left.iter().map(|captured| captured.ends).collect();
     let mut unanswered = Vec::new();
-    for Couple { at_client, at_server } in couples {
+    for Couple { at_client, at_server, is_open } in couples {
         match at_server {
             Some((there, found_by)) => {
                 let pair = pair_segments(at_client, there, found_by);
@@ -38,7 +38,7 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
                 paired.pairs.push(pair);
             }
             // Whose server has a capture, which has nothing of it.
-            None if unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
+            None if is_open || unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
             None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
             None => paired.alone[0].push(at_client.ends),
         }
@@ -185,7 +185,9 @@ fn judge_lost(
     // That the other capture ran is shown by when it is known to have run, or by what it has of later.
     let is_arrived = |passage: &&mut Passage| passage.sent.is_some() && passage.arrived.is_some();
     let (first, last) = (passages.iter().position(is_arrived), passages.iter().rposition(is_arrived));
-    for (place, passage) in passages.iter_mut().enumerate().filter(|(_, passage)| is_missing(passage)) {
+    for (place, passage) in
+        passages.iter_mut().enumerate().filter(|(_, passage)| is_missing(passage) && !passage.is_open)
+    {
         let at = pair.sent(passage).and_then(|sent| sent.at);
         let at = at.filter(|_| judge.clocks.is_some() || pair.found_by == FoundBy::Nothing);
         let at = at.map(|at| judge.by_clients(passage.from, at));
@@ -198,6 +200,8 @@ fn judge_lost(
     }
     let mut missing: Vec<usize> = (0..passages.len()).filter(|place| is_missing(passages[*place])).collect();
     missing.sort_by_key(|place| passages[*place].seq);
+    // Between which numbers some were not looked at.
+    let mut open: Option<(i64, i64)> = None;
     let longest = missing.iter().map(|place| i64::from(passages[*place].octets.max(1))).max().unwrap_or(0);
     for (from, to, answer) in acknowledged_unseen(arrived, answers) {
         let acknowledged = pair.at(passages[0].from.peer()).segments[answer as usize].segment.at;
@@ -214,17 +218,29 @@ fn judge_lost(
                 sent.is_some_and(|sent| judge.covers(passage.from.peer(), judge.by_clients(passage.from, sent))[0]);
             takes && is_before && began && from < end
         };
-        let begin = missing.partition_point(|place| passages[*place].seq < from.saturating_sub(longest));
-        let around = missing[begin..].iter().take_while(|place| passages[**place].seq < to).take(LOOKED_AT);
-        let before: Vec<usize> = around.copied().filter(|place| is_it(passages[*place])).collect();
+        let at = |number: i64| missing.partition_point(|place| passages[*place].seq < number);
+        // Ranges do not overlap, so each is looked at once that begins in one; those that begin before it may reach into many.
+        let (earliest, inside, beyond) = (at(from.saturating_sub(longest)), at(from), at(to));
+        let begin = earliest.max(inside.saturating_sub(LOOKED_AT));
+        if earliest < begin {
+            let (low, high) = (passages[missing[earliest]].seq, passages[missing[begin - 1]].seq);
+            open = Some(open.map_or((low, high), |(least, most)| (least.min(low), most.max(high))));
+        }
+        let around = missing[begin..beyond].iter().copied();
+        let before: Vec<usize> = around.filter(|place| is_it(passages[*place])).collect();
         // Of several transmissions any may be the one: only what is certain is told.
-        let is_certain = |place: &usize| {
-            let alike = before.iter().filter(|other| passages[**other].seq == passages[*place].seq);
-            alike.count() == 1
-        };
-        let certain: Vec<bool> = before.iter().map(is_certain).collect();
-        for (place, is_certain) in before.into_iter().zip(certain) {
-            passages[place].fate = if is_certain { Fate::Uncaptured } else { Fate::Unknown };
+        let transmissions: Vec<&[usize]> =
+            before.chunk_by(|one, other| passages[*one].seq == passages[*other].seq).collect();
+        for alike in transmissions {
+            let fate = if alike.len() == 1 { Fate::Uncaptured } else { Fate::Unknown };
+            alike.iter().for_each(|place| passages[*place].fate = fate);
+        }
+    }
+    let Some((low, high)) = open else { return };
+    for place in missing {
+        let passage = &mut *passages[place];
+        if passage.fate == Fate::Lost && (low..=high).contains(&passage.seq) {
+            passage.fate = Fate::Unknown;
         }
     }
 }
@@ -236,7 +252,7 @@ fn judge_unsent(judge: &Judge, pair: &Pair, passages: &mut [&mut Passage], sent:
     }
     let known = Sent::of(sent);
     let first = passages.iter().filter(|passage| passage.sent.is_some()).filter_map(|passage| passage.arrived).min();
-    for passage in passages.iter_mut().filter(|passage| passage.sent.is_none()) {
+    for passage in passages.iter_mut().filter(|passage| passage.sent.is_none() && !passage.is_open) {
         let Some(segment) = pair.arrived(passage).next() else { continue };
         let takes = i64::from(segment.seq_len());
         let at = segment.at.map(|at| judge.by_clients(passage.from.peer(), at));
@@ -283,5 +299,5 @@ fn took(pair: &Pair, passage: &Passage, clocks: &Clocks) -> Option<Span> {
 
 /// By how much a frame's time may be off though nothing held it up on the way: it waits for a processor, at either end.
 const JITTER: Span = Span::from_millis(2);
-/// How many segments of a range are looked at.
-const LOOKED_AT: usize = 256;
+/// How many segments are looked at that begin before a range and may reach into it.
+pub(super) const LOOKED_AT: usize = 256;

@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) twice: Vec<bool>,
     /// Whether the identification is the same at both ends.
     pub(super) keeps_ids: bool,
+    /// Whether of something that arrived not all segments were looked at that it may be a part of.
+    pub(super) is_open: bool,
     /// How long most take, by the difference of both clocks.
     usual: Option<i64>,
     /// How long the fastest takes.
@@ -30,6 +32,7 @@ impl Found {
             copies: Vec::new(),
             twice,
             keeps_ids: false,
+            is_open: false,
             usual: None,
             fastest: None,
         }
@@ -129,7 +132,7 @@ impl Found {
         let mut next = 0;
         if ours.len() <= theirs.len() {
             for (n, (_, one)) in ours.iter().enumerate() {
-                let last = (theirs.len() - (ours.len() - n)).min(next + LOOKED_AT);
+                let last = (theirs.len() - (ours.len() - n)).min(next + LOOKED_AT - 1);
                 let Some(place) = (next..=last).min_by_key(|place| strange(*one, theirs[*place].1)) else { break };
                 self.pair(*one, theirs[place].1);
                 next = place + 1;
@@ -154,7 +157,7 @@ impl Found {
             }
         } else {
             for (n, (_, other)) in theirs.iter().enumerate() {
-                let last = (ours.len() - (theirs.len() - n)).min(next + LOOKED_AT);
+                let last = (ours.len() - (theirs.len() - n)).min(next + LOOKED_AT - 1);
                 let Some(place) = (next..=last).min_by_key(|place| strange(ours[*place].1, *other)) else { break };
                 self.pair(ours[place].1, *other);
                 next = place + 1;
@@ -208,6 +211,6 @@ fn groups_of(ours: &[(u64, u32)], theirs: &[(u64, u32)]) -> Vec<(Range<usize>, R
 }
 
 /// How many of those that are alike are looked at for one of them.
-const LOOKED_AT: usize = 64;
+pub(super) const LOOKED_AT: usize = 64;
 /// How much faster than the fastest of those that are known another may be, in nanoseconds.
 const JITTER: i64 = 2_000_000;

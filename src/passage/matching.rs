@@ -12,8 +12,10 @@ use crate::wire::Seq;
 /// A connection of the client's capture, and what it is in the server's.
 pub(super) struct Couple {
     pub(super) at_client: Captured,
-    /// `None`: it is not there.
+    /// `None`: it is not there, as far as was looked.
     pub(super) at_server: Option<(Captured, FoundBy)>,
+    /// Whether more are like it than are looked at: then it may be there all the same.
+    pub(super) is_open: bool,
 }
 
 /// Finds the connections of the client's capture in the server's; those that are left of the latter come second.
@@ -23,11 +25,14 @@ pub(super) struct Couple {
 pub(super) fn couples(at_client: Vec<Captured>, at_server: Vec<Captured>) -> (Vec<Couple>, Vec<Captured>) {
     let mut index = Index::of(at_server);
     let mut found: Vec<Option<(usize, FoundBy)>> = at_client.iter().map(|here| index.by_addresses(here)).collect();
+    let mut is_open = Vec::with_capacity(at_client.len());
     let octets: Vec<_> = at_client.iter().map(Octets::of).collect();
     let mut times: HashMap<Octets, u32> = HashMap::new();
     octets.iter().flatten().for_each(|octets| *times.entry(*octets).or_default() += 1);
-    for (here, found) in at_client.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-        *found = index.by_numbers(here);
+    for (here, found) in at_client.iter().zip(&mut found) {
+        index.is_cut = false;
+        *found = found.or_else(|| index.by_numbers(here));
+        is_open.push(index.is_cut);
     }
     for (octets, found) in octets.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
         let only = octets.filter(|octets| times.get(octets) == Some(&1));
@@ -35,12 +40,12 @@ pub(super) fn couples(at_client: Vec<Captured>, at_server: Vec<Captured>) -> (Ve
     }
     index.by_segments(&at_client, &mut found);
     let Index { mut all, .. } = index;
-    let couples = at_client.into_iter().zip(found).map(|(at_client, found)| {
+    let couples = at_client.into_iter().zip(found).zip(is_open).map(|((at_client, found), is_open)| {
         let Some((there, found_by)) = found.and_then(|(place, by)| Some((all[place].take()?, by))) else {
-            return Couple { at_client, at_server: None };
+            return Couple { at_client, at_server: None, is_open };
         };
         let (at_client, there) = oriented(at_client, there, found_by);
-        Couple { at_client, at_server: Some((there, found_by)) }
+        Couple { at_client, at_server: Some((there, found_by)), is_open: false }
     });
     let couples = couples.collect();
     (couples, all.into_iter().flatten().collect())
@@ -77,6 +82,8 @@ struct Index {
     by_isns: HashMap<Seq, VecDeque<usize>>,
     by_octets: HashMap<Octets, Vec<usize>>,
     is_taken: Vec<bool>,
+    /// Whether of those that are alike some were not looked at.
+    is_cut: bool,
 }
 
 impl Index {
@@ -94,7 +101,7 @@ impl Index {
             }
         }
         let is_taken = vec![false; all.len()];
-        Self { all: all.into_iter().map(Some).collect(), by_ends, by_isns, by_octets, is_taken }
+        Self { all: all.into_iter().map(Some).collect(), by_ends, by_isns, by_octets, is_taken, is_cut: false }
     }
 
     /// The first of those that fits; those that are taken are forgotten.
@@ -102,9 +109,10 @@ impl Index {
         let places = from?;
         places.retain(|place| !self.is_taken[*place]);
         let is_it = |place: &&usize| self.all[**place].as_ref().is_some_and(&fits);
-        let place = places.iter().take(LOOKED_AT).find(is_it).copied()?;
-        self.is_taken[place] = true;
-        Some(place)
+        let place = places.iter().take(LOOKED_AT).find(is_it).copied();
+        self.is_cut |= place.is_none() && places.len() > LOOKED_AT;
+        self.is_taken[place?] = true;
+        place
     }
 
     /// One between the same ends: of several the one whose SYNs have the same numbers; where these are other ones, the timestamps or the octets are the same.
@@ -146,7 +154,10 @@ impl Index {
                 self.by_isns.insert(*isn, places);
             }
             if let Some(place) = found {
-                return Some((place, FoundBy::Numbers));
+                // Among very many between the same ends it may not have been looked at before.
+                let ends = self.all[place].as_ref().map(|there| sorted(there.ends));
+                let is_there = ends == Some(sorted(here.ends));
+                return Some((place, if is_there { FoundBy::Addresses } else { FoundBy::Numbers }));
             }
         }
         None
@@ -228,4 +239,4 @@ fn sorted([one, other]: [SocketAddr; 2]) -> [SocketAddr; 2] {
 }
 
 /// How many connections that are alike are looked at for one.
-const LOOKED_AT: usize = 256;
+pub(super) const LOOKED_AT: usize = 256;

@@ -106,6 +106,8 @@ pub struct Passage {
     pub is_lost_behind: bool,
     /// Of which segment of an earlier connection between the same ends it is a late copy: the frame in its receiver's capture.
     pub repeats: Option<u64>,
+    /// Whether there was too much that is like it to look at all of it: then nothing is said of its fate.
+    is_open: bool,
 }
 
 /// What became of a segment between the two points.

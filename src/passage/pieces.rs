@@ -49,7 +49,12 @@ pub(super) fn pieces(found: &mut Found, sent: &[Placed<'_>], arrived: &[Placed<'
             let fits = |place: &usize| is_around(&wholes[*place]) && !wholes[*place].has(from);
             let first = around().filter(fits).min_by_key(|place| wholes[*place].place);
             let again = || around().find(|place| is_around(&wholes[*place]) && wholes[*place].has(from));
-            let Some(place) = first.or_else(again) else { break };
+            let Some(place) = first.or_else(again) else {
+                // One that begins after it is no whole of it.
+                let beyond = around().end;
+                found.is_open |= wholes.get(beyond).is_some_and(|whole| whole.from <= from);
+                break;
+            };
             let whole = &mut wholes[place];
             let end = match first {
                 Some(_) => whole.add(from, to, at as u32),
@@ -121,4 +126,4 @@ impl Whole {
 }
 
 /// How many segments are looked at for one that arrived.
-const LOOKED_AT: usize = 256;
+pub(super) const LOOKED_AT: usize = 256;

@@ -52,7 +52,13 @@ fn direction(
     let (mut copies, mut parts) = (found.copies.iter().peekable(), Parts::of(pieces));
     for (place, of) in sent.iter().enumerate().filter(|(place, _)| !found.twice[*place]) {
         if let Some(parts) = parts.take(place as u32) {
-            passages.extend(parts.into_iter().map(|part| of_part(side, part, of, arrived, how)));
+            let of_part = |part| of_part(side, part, of, arrived, how);
+            passages.extend(
+                parts
+                    .into_iter()
+                    .map(of_part)
+                    .map(|part| Passage { is_open: part.arrived.is_none() && found.is_open, ..part }),
+            );
             continue;
         }
         let first = found.of_sent[place];
@@ -82,13 +88,14 @@ fn direction(
             copies: all.collect(),
             fate,
             changed,
+            is_open: first.is_none() && found.is_open,
             ..blank(side, of)
         });
     }
     mark_overtaken(&mut passages[begin..]);
     let is_free = |place: &usize| found.of_arrived[*place].is_none();
     for of in (0..arrived.len()).filter(is_free).map(|place| &arrived[place]) {
-        passages.push(Passage { arrived: Some(of.place), ..blank(side, of) });
+        passages.push(Passage { arrived: Some(of.place), is_open: found.is_open, ..blank(side, of) });
     }
     found.twice.iter().filter(|twice| **twice).count() as u32
 }
@@ -129,6 +136,7 @@ fn blank(from: Side, of: &Placed<'_>) -> Passage {
         is_overtaken: false,
         is_lost_behind: false,
         repeats: None,
+        is_open: false,
     }
 }
 

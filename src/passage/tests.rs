@@ -184,3 +184,191 @@ fn memory_is_bounded_and_what_has_no_room_is_counted() {
     assert_eq!(capture.left_out(), 8);
     assert_eq!(capture.into_connections()[0].segments.len(), 3);
 }
+
+/// What two captures without a delay between them have of a connection, after its handshake.
+struct Both {
+    /// A segment of the client and one of the server, which others are made of.
+    ends: [Segment; 2],
+    captures: [Capture; 2],
+    frame: u64,
+}
+
+impl Both {
+    fn opened() -> Self {
+        let performed = script::performed(CONVERSATION);
+        let ends = [performed.segments[2].segment, performed.segments[4].segment];
+        let mut both = Self { ends, captures: [(); 2].map(|()| Capture::within(100_000)), frame: 3 };
+        for placed in &performed.segments[..3] {
+            both.captures.iter_mut().for_each(|capture| capture.observe(&placed.segment, &[]));
+        }
+        both
+    }
+
+    /// The next segment of an end: 10 ms later, in a datagram of its own.
+    fn next(&mut self, from: Side, seq: u32, len: u32, ack: u32) -> Segment {
+        self.frame += 1;
+        let of = self.ends[from as usize];
+        let at = self.ends[0].at.map(|at| at.after(Span::from_millis(10 * self.frame as i64)));
+        let ip_id = Some(self.frame as u16);
+        Segment { frame: self.frame, at, ip_id, seq: Seq(seq), ack: Seq(ack), len, ..of }
+    }
+
+    fn see(&mut self, side: Side, segment: &Segment) {
+        self.captures[side as usize].observe(segment, &vec![segment.seq.0 as u8; segment.len as usize]);
+    }
+
+    /// One that arrives.
+    fn pass(&mut self, from: Side, seq: u32, len: u32, ack: u32) {
+        let segment = self.next(from, seq, len, ack);
+        [Side::Client, Side::Server].into_iter().for_each(|side| self.see(side, &segment));
+    }
+
+    /// One of the client's that is missing in the server's capture.
+    fn send(&mut self, seq: u32, len: u32) {
+        let segment = self.next(Side::Client, seq, len, 301);
+        self.see(Side::Client, &segment);
+    }
+
+    fn paired(self) -> Paired {
+        let [client, server] = self.captures;
+        pair(client, server, Some(Span(0)))
+    }
+}
+
+#[test]
+fn of_very_many_acknowledgements_the_first_ones_and_the_last_say_what_was_lost_behind() {
+    let is_lost_behind = |acks: &[(usize, u32)]| {
+        let mut both = Both::opened();
+        both.pass(Side::Client, 101, 10, 301);
+        both.pass(Side::Client, 111, 10, 301);
+        for (times, ack) in acks {
+            (0..*times).for_each(|_| both.pass(Side::Server, 301, 0, *ack));
+        }
+        both.pass(Side::Client, 111, 10, 301);
+        let paired = both.paired();
+        paired.pairs[0].passages.iter().find(|passage| passage.seq == 11).unwrap().is_lost_behind
+    };
+    let most = behind::LOOKED_AT;
+    assert!(is_lost_behind(&[(most - 3, 101), (3, 111)]));
+    assert!(!is_lost_behind(&[(most - 2, 101), (3, 111)]), "two are looked at that ask for it");
+    assert!(is_lost_behind(&[(most + 1, 111)]));
+    assert!(!is_lost_behind(&[(most, 111), (1, 121)]), "the last one says that it was there");
+}
+
+#[test]
+fn a_frame_counts_as_captured_twice_where_its_copy_comes_within_a_few() {
+    let twice = |apart: usize| {
+        let mut both = Both::opened();
+        let segments: Vec<Segment> =
+            (0..apart as u32).map(|n| both.next(Side::Client, 101 + 10 * n, 10, 301)).collect();
+        segments.iter().chain(&segments).for_each(|segment| both.see(Side::Client, segment));
+        let [client, _] = both.captures;
+        client.into_connections()[0].twice as usize
+    };
+    assert_eq!(twice(connections::LOOKED_AT), connections::LOOKED_AT);
+    assert_eq!(twice(connections::LOOKED_AT + 1), 0);
+}
+
+#[test]
+fn of_segments_that_reach_into_what_was_not_captured_few_are_looked_at_and_the_others_left_open() {
+    let fates = |before: usize, inside: usize| {
+        let mut both = Both::opened();
+        both.pass(Side::Client, 101, 1000, 301);
+        (0..before as u32).for_each(|n| both.send(102 + n, 2000));
+        (0..inside as u32).for_each(|n| both.send(1101 + n, 1));
+        both.pass(Side::Server, 301, 0, 5001);
+        both.pass(Side::Client, 5001, 0, 301);
+        let paired = both.paired();
+        let missing = paired.pairs[0].sent_by(Side::Client).filter(|passage| passage.arrived.is_none());
+        missing.map(|passage| passage.fate).collect::<Vec<_>>()
+    };
+    let most = fates::LOOKED_AT;
+    assert_eq!(fates(most, most + 1), vec![Fate::Uncaptured; 2 * most + 1]);
+    let more = fates(most + 1, 0);
+    assert_eq!(more[0], Fate::Unknown, "it is farthest from what is missing");
+    assert_eq!(more[1..], vec![Fate::Uncaptured; most]);
+}
+
+#[test]
+fn of_segments_that_are_alike_the_one_is_found_that_fits_best_of_those_looked_at() {
+    let sent = |alike: usize| {
+        let mut both = Both::opened();
+        for n in 0..=alike {
+            let segment = both.next(Side::Client, 101, 0, 301);
+            let segment = Segment { ip_id: None, checksum: n as u16, ..segment };
+            // The last one arrives without delay, as all others do that are known.
+            match n < alike {
+                true => both.see(Side::Client, &segment),
+                false => {
+                    let before = segment.at.map(|at| at.after(Span::from_millis(-10)));
+                    both.see(Side::Server, &Segment { at: before, ..segment });
+                }
+            }
+        }
+        let paired = both.paired();
+        let pair = &paired.pairs[0];
+        assert!(pair.sent_by(Side::Client).all(|passage| passage.sent.is_some()));
+        let joined = pair.sent_by(Side::Client).filter(|passage| passage.arrived.is_some_and(|place| place >= 3));
+        joined.map(|passage| pair.sent(passage).unwrap().checksum as usize).collect::<Vec<_>>()
+    };
+    let most = join::LOOKED_AT;
+    assert_eq!(sent(most), [most - 1]);
+    assert_eq!(sent(most + 1), [most - 1], "of those that are looked at it is the nearest");
+}
+
+#[test]
+fn of_connections_that_are_alike_few_are_looked_at_and_of_what_may_be_beyond_nothing_is_said() {
+    let paired = |alike: u32, is_translated: bool| {
+        let mut both = Both::opened();
+        let [client, _] = &both.captures;
+        let [syn, answer] = [0, 1].map(|place| client.connections()[0].segments[place].segment);
+        both.captures[1] = Capture::within(100_000);
+        // Only the last one is it.
+        for n in (0..alike).rev() {
+            let seq = if is_translated { syn.seq } else { Seq(syn.seq.0 + n) };
+            let (mut opens, mut answers) = (Segment { seq, ..syn }, Segment { seq: Seq(answer.seq.0 + n), ..answer });
+            if is_translated {
+                let address = "192.0.2.9".parse().unwrap();
+                (opens.src, opens.src_port) = (address, 61_000 - n as u16);
+                (answers.dst, answers.dst_port) = (address, 61_000 - n as u16);
+            }
+            [opens, answers].iter().for_each(|segment| both.captures[1].observe(segment, &[]));
+        }
+        // Both captures go on.
+        let end = syn.at.map(|at| at.after(Span::from_millis(60_000))).unwrap();
+        both.captures.iter_mut().for_each(|capture| capture.ran(end));
+        both.paired()
+    };
+    let most = matching::LOOKED_AT as u32;
+    for (alike, is_translated, by) in
+        [(most, true, FoundBy::Numbers), (most, false, FoundBy::Addresses), (most + 1, false, FoundBy::Addresses)]
+    {
+        let paired = paired(alike, is_translated);
+        let found: Vec<_> = paired.pairs.iter().map(|pair| (pair.found_by, pair.at_server.isns)).collect();
+        assert_eq!(found, [(by, [Some(Seq(100)), Some(Seq(300))])], "{alike}");
+        assert_eq!([paired.alone[0].len(), paired.alone[1].len()], [0, alike as usize - 1]);
+    }
+    let paired = paired(most + 1, true);
+    assert!(paired.pairs.is_empty(), "none of its segments is said to be lost");
+    assert_eq!([paired.alone[0].len(), paired.alone[1].len()], [1, most as usize + 1]);
+}
+
+#[test]
+fn of_segments_that_a_piece_may_be_of_few_are_looked_at_and_of_what_may_be_beyond_nothing_is_said() {
+    let fates = |small: usize| {
+        let mut both = Both::opened();
+        (0..small as u32).for_each(|n| both.send(101 + 2 * n, 2));
+        let whole = 101 + 2 * small as u32;
+        both.send(whole, 1000);
+        let piece = both.next(Side::Client, whole, 500, 301);
+        both.see(Side::Server, &piece);
+        both.pass(Side::Client, whole + 1000, 0, 301);
+        let paired = both.paired();
+        let own = paired.pairs[0].sent_by(Side::Client).filter(|passage| passage.octets >= 500);
+        let found = own.map(|passage| (passage.sent.is_some(), passage.arrived.is_some(), passage.fate));
+        found.collect::<Vec<_>>()
+    };
+    let most = pieces::LOOKED_AT;
+    assert_eq!(fates(most - 1), [(true, true, Fate::Arrived), (true, false, Fate::Lost)]);
+    assert_eq!(fates(most), [(true, false, Fate::Unknown), (false, true, Fate::Unknown)]);
+}

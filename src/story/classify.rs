@@ -548,4 +548,4 @@ const SHORTEST_KEEP_ALIVE: Span = Span::from_millis(950);
 const COPIED: Span = Span::from_millis(1000);
 
 /// Among how many of an end's last segments the original of a copied frame, or what made the peer send, is looked for.
-const REACH: usize = 32;
+pub(super) const REACH: usize = 32;

@@ -43,7 +43,7 @@ pub(super) struct PerConnection {
     pub(super) moved: Vec<EventId>,
     /// The segments whose cause has to be found, or found again.
     pub(super) stale: Vec<Place>,
-    /// The frames that are further sightings of a segment, ascending; the first ones.
+    /// The frames that are further sightings of a segment, ascending.
     pub(super) seen_again: Vec<u64>,
     /// Where a witness disagrees with the segments.
     pub(super) disagreements: Vec<FindingAt>,

@@ -657,15 +657,17 @@ impl<'a> Finder<'a, '_> {
 
     /// Sends whose octets did not come as they went.
     fn boundaries(&mut self, connection: ConnectionId, side: Side, sends: &[Moved<'_>], receives: &[Moved<'_>]) {
-        let of = |list: &[Moved<'_>], range: Range| -> Vec<EventId> {
+        fn holding<'m, 'a>(list: &'m [Moved<'a>], range: Range) -> impl Iterator<Item = &'m Moved<'a>> {
             let start = list.partition_point(|moved| moved.range.to <= range.from);
-            let holding = list[start..].iter().take_while(|moved| moved.range.overlaps(range));
-            holding.take(MOST_NAMED).map(|moved| moved.event).collect()
+            list[start..].iter().take_while(move |moved| moved.range.overlaps(range))
+        }
+        let of = |list: &[Moved<'_>], range: Range| -> Vec<EventId> {
+            holding(list, range).take(MOST_NAMED).map(|moved| moved.event).collect()
         };
         let has_room = |received: &Moved<'_>, octets: u64| matches!(received.call.call.op, Op::Receive { len: Some(len), .. } if len >= octets);
         let joined = receives.iter().map(|received| (received, of(sends, received.range)));
         if let Some((received, of)) = joined.into_iter().find(|(_, of)| of.len() > 1) {
-            let what = Mistake::MessagesJoined { sends: of.len() as u64 };
+            let what = Mistake::MessagesJoined { sends: holding(sends, received.range).count() as u64 };
             self.add(what, Some(connection), Some(side), of.into_iter().chain([received.event]).collect());
         }
         let split = sends.iter().find_map(|sent| {
@@ -733,4 +735,4 @@ const KEPT: Span = Span::from_millis(10);
 /// How many zero octets after a text are no accident.
 const ZEROS: usize = 8;
 /// How many events of one kind are named.
-const MOST_NAMED: usize = 8;
+pub(super) const MOST_NAMED: usize = 8;

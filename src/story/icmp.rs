@@ -195,4 +195,22 @@ mod tests {
             "after its return"
         );
     }
+
+    #[test]
+    fn an_icmp_error_names_one_of_the_last_segments_or_none() {
+        let named = |later: usize| {
+            let others: String = (0..later).map(|n| format!("{}us S > C: . 1(0) ack 1\n", 50 + n)).collect();
+            let script = format!(
+                "7us C > S: S 0(0)\n 8us S > C: S. 0(0) ack 1\n 9us C > S: . 1(0) ack 1\n 40us C > S: P. 1(10) ack 1\n{others}"
+            );
+            let told = told(&script, 4, Span::from_millis(1), IcmpKind::HostUnreachable, None);
+            let icmp = told.events.iter().find_map(|event| match &event.kind {
+                EventKind::Icmp(icmp) => Some(icmp.segment.and_then(|segment| told.frame_of(segment))),
+                _ => None,
+            });
+            icmp.expect("it is told in any case")
+        };
+        assert_eq!(named(LAST_ONES - 1), Some(4));
+        assert_eq!(named(LAST_ONES), None);
+    }
 }

@@ -143,6 +143,6 @@ impl PerConnection {
 }
 
 /// Among how many of a connection's last segments the one is looked for that something was done to.
-const LAST_ONES: usize = 256;
+pub(super) const LAST_ONES: usize = 256;
 /// How far apart the link and the capture may say that they had the same segment.
 const LAG: Span = Span::from_millis(100);

@@ -3,6 +3,10 @@
 mod accounts;
 mod answers;
 mod binds;
+#[cfg(test)]
+mod bounds {
+    mod tests;
+}
 mod both_ends;
 mod call_table;
 mod calls;

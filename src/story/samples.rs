@@ -302,7 +302,7 @@ const AHEAD: Span = Span::from_millis(1);
 /// How long a segment may take from the kernel's word for it to the capture.
 const LAG: Span = Span::from_millis(100);
 /// Among how many of a connection's last segments the one is looked for that the kernel says it sent.
-const LAST_ONES: usize = 64;
+pub(super) const LAST_ONES: usize = 64;
 /// How many words of TCP_INFO about a socket wait for its connection; further ones are left out.
 const MOST_HEARD: usize = 16;
 /// How many words of the kernel wait for their segments at most, at each end.

@@ -269,21 +269,13 @@ impl PerConnection {
         if syn.from() == own {
             return true;
         }
-        let peers = self.seen.iter().rev().filter(|seen| seen.from != waits && !seen.flags.contains(Flags::RST));
-        let mut newest: Option<(Seq, Option<u32>)> = None;
-        for seen in peers.take(LAST_ONES) {
-            let segment = &events.segment(seen.event).segment;
-            let stamp = segment.options.timestamps.map(|(sent, _)| sent);
-            newest = Some(match newest {
-                None => (segment.end(), stamp),
-                Some((end, latest)) => {
-                    (if segment.end().is_after(end) { segment.end() } else { end }, latest.or(stamp))
-                }
-            });
-        }
-        let Some((end, latest)) = newest else { return true };
+        let peer = self.sent(waits.peer());
+        let Some(last) = peer.last_word.map(|place| &self.seen[place]) else { return true };
+        let highest = peer.highest().map_or(last.end(), |highest| highest.max(last.end()));
+        // The same number as the segments have it.
+        let end = Seq(events.segment(last.event).segment.seq.0.wrapping_add((highest - last.seq) as u32));
         let is_newer =
-            syn.options.timestamps.zip(latest).is_some_and(|((sent, _), before)| Seq(sent).is_after(Seq(before)));
+            syn.options.timestamps.zip(peer.stamp).is_some_and(|((sent, _), before)| Seq(sent).is_after(Seq(before)));
         syn.seq.is_after(end) || is_newer
     }
 
@@ -306,10 +298,9 @@ impl PerConnection {
         *passage = known;
         passage.push(sighting);
         passage.sort_by_key(|seen| (seen.at, seen.frame));
-        if self.seen_again.len() < MOST_SEEN_AGAIN {
-            let at = self.seen_again.partition_point(|frame| *frame < observed.segment.frame);
-            self.seen_again.insert(at, observed.segment.frame);
-        }
+        // Frames come in order, so that it is the last one.
+        let at = self.seen_again.partition_point(|frame| *frame < observed.segment.frame);
+        self.seen_again.insert(at, observed.segment.frame);
         true
     }
 
@@ -360,8 +351,4 @@ fn first_block(segment: &Segment, ack: Option<i64>) -> Option<(i64, i64)> {
 }
 
 /// How many sightings of one segment are told as such; further ones are shown as copies.
-const MOST_SIGHTINGS: usize = 16;
-/// How many frames of a connection are remembered that are further sightings: its summary has fewer findings than that.
-const MOST_SEEN_AGAIN: usize = 1024;
-/// How many of an end's last segments are looked at for the highest number that it sent.
-const LAST_ONES: usize = 64;
+pub(super) const MOST_SIGHTINGS: usize = 16;

@@ -165,4 +165,4 @@ const HELD: Span = Span::from_millis(10);
 /// How many sends in one segment are worth a word.
 const MERGED: usize = 3;
 /// How many events of one kind are named.
-const MOST_NAMED: usize = 8;
+pub(super) const MOST_NAMED: usize = 8;

@@ -19,7 +19,7 @@ fn check(script: &str, expected: &str) {
     assert_eq!(lines(&story(script)), expected);
 }
 
-const SET_UP: &str = "
+pub(super) const SET_UP: &str = "
     1us..2us S: socket() = 4
     3us..4us S: bind() = 0
     5us..6us S: listen(5) = 0 in LISTEN
@@ -1025,12 +1025,12 @@ fn witnesses_that_disagree_without_end_are_counted() {
 // ---- what the kernel says -----------------------------------------------------------------------------------------
 
 /// So many microseconds after the beginning of a script.
-fn moment(micros: i64) -> Timestamp {
+pub(super) fn moment(micros: i64) -> Timestamp {
     Timestamp::from_parts(1_000, 0).after(Span::from_micros(micros))
 }
 
 /// The story of a script with what the kernel did: `(microseconds, end, act)`.
-fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
+pub(super) fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
     let recording = recording(script);
     let (client, server) = (recording.traces[0].client, recording.traces[0].server);
     let event = |(micros, side, what): &(i64, Side, KernelAct)| {
@@ -1043,7 +1043,7 @@ fn with_kernel(script: &str, acts: &[(i64, Side, KernelAct)]) -> Story {
     pushed(&recording, &mut sorter)
 }
 
-fn segment_in(story: &Story, frame: u64) -> &SegmentEvent {
+pub(super) fn segment_in(story: &Story, frame: u64) -> &SegmentEvent {
     let found = story.events.iter().find_map(|event| match &event.kind {
         EventKind::Segment(segment) if segment.segment.frame == frame => Some(segment),
         _ => None,
