@@ -43,7 +43,7 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
     let memory = memory::of(options.memory);
     // Rows that come one by one are read one by one.
     if options.output.is_none() {
-        interrupt.be_heeded_soon();
+        interrupt.limit_work();
     }
     let out = interrupt.until(Box::new(stdout.lock()));
     let mut out: Box<dyn Write> = match stdout.is_terminal() && Selection::read(options, memory)?.streams() {
@@ -57,8 +57,8 @@ pub(super) fn run(options: &Analyze, look: &Look) -> Result<Outcome, Failure> {
             run.outcome(unread)
         }),
     };
-    if told.is_err() && interrupt.is_over() {
-        interrupt.tell(NOT_ALL);
+    if told.is_err() && interrupt.is_time_up() {
+        interrupt.say_once(NOT_ALL);
         return Ok(Outcome::Incomplete);
     }
     told
@@ -92,7 +92,7 @@ fn each(
         if outcome != Outcome::Done && worst != Outcome::Incomplete {
             worst = outcome;
         }
-        if interrupt.is_pressed() {
+        if interrupt.is_interrupted() {
             return Ok(Outcome::Incomplete);
         }
     }
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         interrupt: &Interrupt,
         turn: Turn,
     ) -> Result<Self, Failure> {
-        interrupt.begin();
+        interrupt.catch_again();
         let memory = memory::of(options.memory);
         let selection = Selection::read(options, memory)?;
         Ok(Self {
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
     /// Opens the capture; that an interrupt comes before its first frame is no fault of it.
     fn source(&self, with_calls: bool) -> Result<(Source, Vec<CaptureError>), Failure> {
         let opened = Source::open(&self.inputs, &self.allowance(with_calls));
-        opened.map_err(|failure| if self.interrupt.is_pressed() { Failure::new(INTERRUPTED) } else { failure })
+        opened.map_err(|failure| if self.interrupt.is_interrupted() { Failure::new(INTERRUPTED) } else { failure })
     }
 
     /// What reading the capture may take; the calls that it carries are for timelines only.
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
         *damage =
             read(&mut session, &mut source, filters, overlap.as_mut(), watch, &began, &mut *sink).map_err(failed)?;
         if options.output.is_some() {
-            interrupt.done();
+            interrupt.restore_default();
         }
         let (unread, undivided) = (session.unread(), session.undivided());
         let totals = session.finish(&mut *sink).map_err(failed)?;
@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
         let watch = Watch::new(&self.interrupt, &source, self.show, self.style);
         self.damage = read(&mut session, &mut source, &mut self.filters, self.overlap.as_mut(), watch, &began, &mut ())
             .map_err(|error| Failure::output(&error))?;
-        if self.interrupt.is_pressed() {
+        if self.interrupt.is_interrupted() {
             session.let_go_beyond(TOLD_AFTER_AN_INTERRUPT);
         }
         let unread = session.unread();
@@ -361,10 +361,10 @@ impl<'a> Run<'a> {
         for connection in &story.connections {
             self.selection.absent.remove(&connection.id);
         }
-        if !self.interrupt.is_pressed() && missing(&self.selection.absent, story.totals.numbers) {
+        if !self.interrupt.is_interrupted() && missing(&self.selection.absent, story.totals.numbers) {
             self.whole = Outcome::Incomplete;
         }
-        if left_out > 0 && !self.interrupt.is_pressed() {
+        if left_out > 0 && !self.interrupt.is_interrupted() {
             let memory = self.memory.octets() / 1_000_000;
             complain(&match &chosen {
                 None if held == MOST_SEGMENTS => format!(
@@ -427,7 +427,7 @@ impl<'a> Run<'a> {
             .map_err(|error| Failure::output(&error))?;
         session.finish(&mut *sink).map_err(|error| Failure::output(&error))?;
         drop(sink);
-        if self.interrupt.is_pressed() {
+        if self.interrupt.is_interrupted() {
             return Err(Failure::new("interrupted before the connections were chosen"));
         }
         Ok(Some(ids))
@@ -439,8 +439,8 @@ impl<'a> Run<'a> {
             Outcome::NotHeld if self.whole == Outcome::Done => Outcome::NotHeld,
             _ => self.whole,
         };
-        if self.interrupt.is_pressed() {
-            self.interrupt.tell(if self.cut { NOT_ALL } else { INTERRUPTED });
+        if self.interrupt.is_interrupted() {
+            self.interrupt.say_once(if self.cut { NOT_ALL } else { INTERRUPTED });
             outcome = Outcome::Incomplete;
         }
         if let Some(disorder) = self.selection.disorder() {
@@ -456,11 +456,11 @@ impl<'a> Run<'a> {
             complain(&format!("{name}{in_vain}"));
         }
         // Where a stream was interrupted is no damage.
-        for error in self.left_out.iter().filter(|_| !self.interrupt.is_pressed()) {
+        for error in self.left_out.iter().filter(|_| !self.interrupt.is_interrupted()) {
             complain(error);
             outcome = Outcome::Incomplete;
         }
-        if let Some(damage) = self.damage.filter(|_| !self.interrupt.is_pressed()) {
+        if let Some(damage) = self.damage.filter(|_| !self.interrupt.is_interrupted()) {
             complain(&damage);
             return Ok(Outcome::Incomplete);
         }

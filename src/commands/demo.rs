@@ -57,7 +57,7 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     }
     let mut out = Outlet::open();
     let mut evidence = recording.evidence.clone();
-    demo.interrupt.be_told_soon();
+    demo.interrupt.limit_telling();
     let mut until = demo.interrupt.until(Box::new(&mut out));
     let Heard { mut timeline, connections, totals } = hear(recording, memory);
     let threads = || recording.threads.clone();
@@ -90,7 +90,7 @@ fn tell(demo: &Experiment<'_>, recording: &Recording, memory: Memory, mut style:
     let told = told.and_then(|()| expected::tell(&mut until, &story, &judged, options.format, &style, Named::ByOrder));
     drop(until);
     if story.totals.evicted.segments > 0 && recording.interrupted {
-        demo.interrupt.tell(NOT_ALL);
+        demo.interrupt.say_once(NOT_ALL);
     }
     let is_cut = demo
         .until_over(told)

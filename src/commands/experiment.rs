@@ -44,7 +44,7 @@ impl Experiment<'_> {
             hear(answer)
         });
         bar.finish();
-        watched.map(|()| !self.interrupt.is_pressed()).map_err(|error| Failure::new(format!("demo: {error}")))
+        watched.map(|()| !self.interrupt.is_interrupted()).map_err(|error| Failure::new(format!("demo: {error}")))
     }
 
     /// Keeps what was recorded, if that is asked for.
@@ -54,8 +54,8 @@ impl Experiment<'_> {
 
     /// What became of telling: whether it was cut, because the time for it after an interrupt was over, which is said and is no failure.
     pub(super) fn until_over(&self, told: io::Result<()>) -> io::Result<bool> {
-        if told.is_err() && self.interrupt.is_over() {
-            self.interrupt.tell(NOT_ALL);
+        if told.is_err() && self.interrupt.is_time_up() {
+            self.interrupt.say_once(NOT_ALL);
             return Ok(true);
         }
         told.map(|()| false)
@@ -71,11 +71,11 @@ impl Experiment<'_> {
     ) -> Result<Outcome, Failure> {
         let outcome = self.expected.outcome(judged, "demo")?;
         if recording.interrupted {
-            self.interrupt.tell(INTERRUPTED);
+            self.interrupt.say_once(INTERRUPTED);
             return Ok(Outcome::Incomplete);
         }
-        if self.options.wait && !stayed && self.interrupt.is_pressed() {
-            self.interrupt.tell("interrupted: the end of TIME-WAIT was not waited for");
+        if self.options.wait && !stayed && self.interrupt.is_interrupted() {
+            self.interrupt.say_once("interrupted: the end of TIME-WAIT was not waited for");
             return Ok(Outcome::Incomplete);
         }
         Ok(if is_cut { Outcome::Incomplete } else { outcome })

@@ -31,14 +31,14 @@ pub(super) fn tell(
     memory: Memory,
 ) -> Result<Outcome, Failure> {
     let mut out = Outlet::open();
-    demo.interrupt.be_told_soon();
+    demo.interrupt.limit_telling();
     let mut until = demo.interrupt.until(Box::new(&mut out));
     let mut teller = Teller::new(&mut until, demo.options.format, style);
     let mut ear = Ear::new(memory, Some(Point::live(LOOPBACK)));
     let mut written = Ok(());
     let mut recording = None;
     while recording.is_none() {
-        let listened = match demo.interrupt.is_over() {
+        let listened = match demo.interrupt.is_time_up() {
             false => ear.listen(told, &mut teller),
             true => Err(io::Error::other(NOT_ALL)),
         };

@@ -19,17 +19,20 @@ use super::{Failure, complain};
 /// What Ctrl-C (SIGINT) and SIGTERM do from now on, and SIGHUP where the process was not started to outlive its terminal (nohup).
 #[derive(Clone, Debug)]
 pub(super) struct Interrupt {
-    pressed: Arc<AtomicBool>,
-    done: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
+    /// Whether there was one.
+    interrupted: Arc<AtomicBool>,
+    /// Whether the next one ends the process at once: nothing is left to end in order.
+    default: Arc<AtomicBool>,
+    /// Whether the time for telling after it is over.
+    time_up: Arc<AtomicBool>,
     /// Whether standard error says that there was one.
-    said: Arc<AtomicBool>,
+    told: Arc<AtomicBool>,
 }
 
 /// An output that ends with a whole line once the time for telling is over.
 pub(super) struct Until<'a> {
     out: Box<dyn Write + 'a>,
-    over: Arc<AtomicBool>,
+    time_up: Arc<AtomicBool>,
     /// Whether the last line that was written is not whole.
     in_line: bool,
 }
@@ -37,7 +40,7 @@ pub(super) struct Until<'a> {
 impl Write for Until<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut text = text;
-        if self.over.load(Ordering::Relaxed) {
+        if self.time_up.load(Ordering::Relaxed) {
             if !self.in_line {
                 return Err(io::Error::other("interrupted"));
             }
@@ -67,26 +70,26 @@ impl Interrupt {
     /// # Errors
     /// The system does not let them be caught.
     pub(super) fn catch() -> Result<Self, Failure> {
-        let (pressed, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (interrupted, default) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let caught = Arc::new(AtomicUsize::new(0));
         let failed = |error: io::Error| Failure::new(format!("Ctrl-C cannot be caught: {error}"));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
-            let (caught, pressed) = (Arc::clone(&caught), Arc::clone(&pressed));
+            let (caught, interrupted) = (Arc::clone(&caught), Arc::clone(&interrupted));
             // They are counted: of two that come at the same moment, to two threads, one is the second.
             let heed = move || {
                 if caught.fetch_add(1, Ordering::SeqCst) > 0 {
                     low_level::exit(128 + signal);
                 }
-                pressed.store(true, Ordering::Relaxed);
+                interrupted.store(true, Ordering::Relaxed);
             };
             // SAFETY: it counts, stores and ends the process as _exit(2) does, all of which a signal handler may.
             unsafe { low_level::register(signal, heed) }.map_err(failed)?;
-            flag::register_conditional_default(signal, Arc::clone(&done)).map_err(failed)?;
+            flag::register_conditional_default(signal, Arc::clone(&default)).map_err(failed)?;
         }
-        Ok(Self { pressed, done, over: Arc::default(), said: Arc::default() })
+        Ok(Self { interrupted, default, time_up: Arc::default(), told: Arc::default() })
     }
 
     /// Catches the signals as [`Interrupt::catch`] does, but the second one has `keep` done at once, in a thread of its own, and then
@@ -95,7 +98,7 @@ impl Interrupt {
     /// # Errors
     /// The system does not let them be caught, or there can be no thread.
     pub(super) fn catch_and(keep: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
-        let (pressed, keeping) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (interrupted, keeping) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let last = Arc::new(AtomicUsize::new(0));
         let failed = |error: io::Error| Failure::new(format!("Ctrl-C cannot be caught: {error}"));
         let (mut caught, to_us) = UnixStream::pair().map_err(failed)?;
@@ -105,7 +108,7 @@ impl Interrupt {
             }
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&keeping)).map_err(failed)?;
             flag::register_usize(signal, Arc::clone(&last), signal as usize).map_err(failed)?;
-            flag::register(signal, Arc::clone(&pressed)).map_err(failed)?;
+            flag::register(signal, Arc::clone(&interrupted)).map_err(failed)?;
             // Each puts an octet there, so that two that come together are two.
             pipe::register(signal, to_us.try_clone().map_err(failed)?).map_err(failed)?;
         }
@@ -119,7 +122,7 @@ impl Interrupt {
             }
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-        Ok(Self { pressed, done: Arc::default(), over: Arc::default(), said: Arc::default() })
+        Ok(Self { interrupted, default: Arc::default(), time_up: Arc::default(), told: Arc::default() })
     }
 
     /// Has the first one heeded soon, whatever is done: what is written through [`until`](Self::until) ends with a line once
@@ -127,34 +130,34 @@ impl Interrupt {
     ///
     /// Both are counted in time that the process computes, so that a busy machine takes nothing from what is told.
     /// Where there can be no thread, or no further open file, all is told.
-    pub(super) fn be_heeded_soon(&self) {
-        let said = Arc::clone(&self.said);
-        self.once_pressed(Some(STUCK), move |wait| {
+    pub(super) fn limit_work(&self) {
+        let told = Arc::clone(&self.told);
+        self.after_the_first(Some(STUCK), move |wait| {
             wait(LATEST);
             // Not by the library's lock, which whoever is stuck may hold.
-            if !said.swap(true, Ordering::Relaxed) {
+            if !told.swap(true, Ordering::Relaxed) {
                 let _ = nix::unistd::write(io::stderr(), format!("tcpflow: {NOT_ALL}\n").as_bytes());
             }
             low_level::exit(2);
         });
     }
 
-    /// Has telling end soon after the first one, as [`be_heeded_soon`](Self::be_heeded_soon) does, but leaves it to whoever tells to end
+    /// Has telling end soon after the first one, as [`limit_work`](Self::limit_work) does, but leaves it to whoever tells to end
     /// the process: there is something to be kept before that. An output that nobody takes is waited for.
-    pub(super) fn be_told_soon(&self) {
-        self.once_pressed(None, |_| {});
+    pub(super) fn limit_telling(&self) {
+        self.after_the_first(None, |_| {});
     }
 
     /// Has telling end once [`SOON`] is over after the first one, which may have come already, and does `then` what is to follow.
     ///
     /// That is told how to wait longer; no time is waited for longer than `stuck` times itself.
-    fn once_pressed(&self, stuck: Option<u32>, then: impl FnOnce(&dyn Fn(Duration)) + Send + 'static) {
+    fn after_the_first(&self, stuck: Option<u32>, then: impl FnOnce(&dyn Fn(Duration)) + Send + 'static) {
         let Some(caught) = self.descriptor() else { return };
-        let (over, pressed) = (Arc::clone(&self.over), Arc::clone(&self.pressed));
+        let (time_up, interrupted) = (Arc::clone(&self.time_up), Arc::clone(&self.interrupted));
         let wait = move || {
             // It stays open: further ones are put there, too.
             let mut caught = ManuallyDrop::new(UnixStream::from(caught));
-            if !pressed.load(Ordering::Relaxed) && caught.read_exact(&mut [0]).is_err() {
+            if !interrupted.load(Ordering::Relaxed) && caught.read_exact(&mut [0]).is_err() {
                 return;
             }
             let (began, at) = (Instant::now(), computed());
@@ -165,7 +168,7 @@ impl Interrupt {
                 }
             };
             wait(SOON);
-            over.store(true, Ordering::Relaxed);
+            time_up.store(true, Ordering::Relaxed);
             then(&wait);
         };
         let _ = thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
@@ -185,44 +188,44 @@ impl Interrupt {
 
     /// `out`, until the time for telling after an interrupt is over.
     pub(super) fn until<'a>(&self, out: Box<dyn Write + 'a>) -> Until<'a> {
-        Until { out, over: Arc::clone(&self.over), in_line: false }
+        Until { out, time_up: Arc::clone(&self.time_up), in_line: false }
     }
 
     /// Has what is written from now on be written after all: the counts, with which an output ends that is not whole.
     pub(super) fn allow_the_end(&self) {
-        self.over.store(false, Ordering::Relaxed);
+        self.time_up.store(false, Ordering::Relaxed);
     }
 
     /// Says once what became of what was seen.
-    pub(super) fn tell(&self, message: &str) {
-        if !self.said.swap(true, Ordering::Relaxed) {
+    pub(super) fn say_once(&self, message: &str) {
+        if !self.told.swap(true, Ordering::Relaxed) {
             complain(&message);
         }
     }
 
     /// Whether the time for telling after an interrupt is over.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+    pub(super) fn is_time_up(&self) -> bool {
+        self.time_up.load(Ordering::Relaxed)
     }
 
     /// Whether there was one.
-    pub(super) fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Relaxed)
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// The flag that the first one sets.
     pub(super) fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.pressed)
+        Arc::clone(&self.interrupted)
     }
 
     /// Nothing is left to end in order: already the next one ends the process.
-    pub(super) fn done(&self) {
-        self.done.store(true, Ordering::Relaxed);
+    pub(super) fn restore_default(&self) {
+        self.default.store(true, Ordering::Relaxed);
     }
 
     /// Something is there again that the first one is to end in order.
-    pub(super) fn begin(&self) {
-        self.done.store(false, Ordering::Relaxed);
+    pub(super) fn catch_again(&self) {
+        self.default.store(false, Ordering::Relaxed);
     }
 }
 

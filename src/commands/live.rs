@@ -61,7 +61,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
     }
     let link = Link::from(capture.link()).name;
     let mut feed = Feed::start(capture, interrupt.descriptor());
-    interrupt.be_told_soon();
+    interrupt.limit_telling();
     complain(&format!("capturing on {name} ({link}), {} octets of each frame; Ctrl-C ends it", options.snaplen));
 
     let begun = now();
@@ -128,7 +128,7 @@ pub(super) fn run(options: &Live, look: &Look) -> Result<Outcome, Failure> {
         if clocks.is_time_for_overview() {
             run.overview()?;
         }
-        if !stopped && (go_on.is_break() || clocks.is_over() || interrupt.is_pressed()) {
+        if !stopped && (go_on.is_break() || clocks.is_over() || interrupt.is_interrupted()) {
             stopped = true;
             feed.stop();
         }
@@ -188,7 +188,7 @@ impl Run<'_> {
         if let Err(error) = self.keeper.write(batch.frames(self.frames + 1).take(left), dropped) {
             self.cannot_write(error);
         }
-        if self.interrupt.is_over() {
+        if self.interrupt.is_time_up() {
             self.leave_untold(batch, left, self.frames);
             return Ok(self.on());
         }
@@ -288,7 +288,7 @@ impl Run<'_> {
     /// The output takes nothing more: what was captured is still kept in its file. Where that is because the time for telling after an
     /// interrupt is over, what is left of the capture is kept, too.
     fn output(&mut self, error: &io::Error) -> Result<(), Failure> {
-        if self.interrupt.is_over() {
+        if self.interrupt.is_time_up() {
             self.is_cut = true;
             return Ok(());
         }
@@ -318,7 +318,7 @@ impl Run<'_> {
             session.finish(&mut told).map(drop)
         });
         match settled {
-            Err(_) if interrupt.is_over() => is_cut = true,
+            Err(_) if interrupt.is_time_up() => is_cut = true,
             settled => settled.map_err(|error| Failure::output(&error))?,
         }
         if is_cut {
@@ -337,9 +337,9 @@ impl Run<'_> {
             ));
         }
         if untold > 0 {
-            interrupt.tell(&format!("{NOT_ALL}: {untold} frames had been captured and were not followed yet"));
+            interrupt.say_once(&format!("{NOT_ALL}: {untold} frames had been captured and were not followed yet"));
         } else if is_cut {
-            interrupt.tell(NOT_ALL);
+            interrupt.say_once(NOT_ALL);
         }
         match broken {
             None if undecided.is_some() || left_out > 0 || untold > 0 || is_cut => Ok(Outcome::Incomplete),

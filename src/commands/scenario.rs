@@ -45,7 +45,7 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
     let tracepoints = definition.traceable(&lane).as_ref().and_then(kernel_trace::open_as_root);
     let trial = lab::try_out(&definition, &successor, tracepoints, &interrupt.flag())
         .map_err(|error| Failure::new(format!("demo {name}: {error}")))?;
-    interrupt.be_told_soon();
+    interrupt.limit_telling();
     let story = trial.told(memory);
     let checks = lab::check(&definition, &trial, &story);
     for notice in &trial.notices {
@@ -59,15 +59,15 @@ pub(super) fn play(name: &str, options: &Demo, look: &Look) -> Result<Outcome, F
         Format::Jsonl => lines(&mut until, &definition, &trial, &story, &checks),
     };
     drop(until);
-    let is_cut = written.is_err() && interrupt.is_over();
+    let is_cut = written.is_err() && interrupt.is_time_up();
     if is_cut {
-        interrupt.tell(NOT_ALL);
+        interrupt.say_once(NOT_ALL);
     }
     let written = if is_cut { Ok(()) } else { written };
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     saved?;
     if trial.interrupted {
-        interrupt.tell("interrupted: the scenario was not played to its end");
+        interrupt.say_once("interrupted: the scenario was not played to its end");
     }
     if trial.interrupted || is_cut {
         return Ok(Outcome::Incomplete);
@@ -318,7 +318,7 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
     };
     // What keeps this one from being played keeps all of them: it is said once.
     let first = play(names[0]);
-    if first.0 == Some(2) && !interrupt.is_pressed() {
+    if first.0 == Some(2) && !interrupt.is_interrupted() {
         let why = first.2.lines().next().unwrap_or("it could not be played");
         return Err(Failure::new(why.trim_start_matches("tcpflow: ").to_owned()));
     }
@@ -329,7 +329,7 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         busy.store(side_by_side, Ordering::Release);
         for _ in 0..side_by_side {
             scope.spawn(|| {
-                while !interrupt.is_pressed() {
+                while !interrupt.is_interrupted() {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(name) = names.get(place).copied() else { break };
                     if lacks[place].is_none() {
@@ -342,7 +342,7 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
         }
         let mut told = Vec::new();
         while busy.load(Ordering::Acquire) > 0 {
-            if interrupt.is_pressed() {
+            if interrupt.is_interrupted() {
                 // Each ends in order, and leaves nothing behind. The terminal's Ctrl-C has reached them, too: SIGTERM does the same.
                 for pid in locked(&running).iter().filter(|pid| !told.contains(*pid)).copied().collect::<Vec<_>>() {
                     told.push(pid);
@@ -352,7 +352,7 @@ pub(super) fn all(options: &Demo, look: &Look) -> Result<Outcome, Failure> {
             thread::sleep(LOOK);
         }
     });
-    if interrupt.is_pressed() {
+    if interrupt.is_interrupted() {
         complain(&"interrupted: not every scenario was played");
         return Ok(Outcome::Incomplete);
     }

@@ -34,7 +34,7 @@ impl<'a> Watch<'a> {
 
     /// Draws how far the source is read, up to that frame, and says whether to go on.
     pub(super) fn go_on(&mut self, frame: u64) -> ControlFlow<()> {
-        if self.interrupt.is_pressed() {
+        if self.interrupt.is_interrupted() {
             return ControlFlow::Break(());
         }
         let mut drawn = self.bar.0.borrow_mut();

@@ -93,7 +93,7 @@ pub(super) struct PerEnd {
     /// A move that a segment would have made that did not arrive.
     pub(super) undone: Option<Undone>,
     /// Whether it is known of what comes to it that it came, as it was captured at its own place.
-    pub(super) hears: bool,
+    pub(super) has_own_capture: bool,
     /// The last ICMP error that came to it.
     pub(super) heard: Option<Heard>,
     /// The TIME-WAIT timer that was seen running.

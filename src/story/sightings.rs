@@ -145,7 +145,7 @@ impl Timeline {
         if sense == Sense::Arrives
             && let Some(connection) = self.connections.get_mut(&id)
         {
-            connection.ends[from.peer() as usize].hears = true;
+            connection.ends[from.peer() as usize].has_own_capture = true;
         }
         let mut stays = [false; 2];
         for (side, step) in made_up.into_iter().chain(step.moves.into_iter().flatten()) {

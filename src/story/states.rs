@@ -47,7 +47,7 @@ impl PerConnection {
     /// A FIN that comes again before it was acknowledged makes the end acknowledge the later one, as if the first had been lost.
     pub(super) fn has_heard(&self, side: Side, step: Move) -> bool {
         let end = &self.ends[side as usize];
-        let last = end.path.last().filter(|_| end.hears);
+        let last = end.path.last().filter(|_| end.has_own_capture);
         match (last, step.rule) {
             (Some(State::CloseWait), Rule::NotArrived) => step.to == State::Established,
             (Some(State::Closing | State::TimeWait), Rule::NotArrived) => step.to == State::FinWait1,
