@@ -73,6 +73,17 @@ impl Stage {
         self.lines(&file)
     }
 
+    /// The source of a program of `tests/programs` in C, and the program.
+    fn compiled(&self, name: &str, optimized: &str) -> (PathBuf, PathBuf) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name).with_extension("c");
+        let program = self.folder.join(name);
+        let mut compiler = Command::new(env::var("CC").unwrap_or_else(|_| "cc".to_owned()));
+        compiler.args(["-g", optimized, "-Wall", "-Werror", "-pthread", "-o"]).arg(&program).arg(&source);
+        let output = compiler.output().expect("a C compiler (scripts/setup.sh installs one)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (source, program)
+    }
+
     fn new_file(&self) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         self.folder.join(format!("{}.jsonl", COUNT.fetch_add(1, Ordering::Relaxed)))
@@ -458,12 +469,7 @@ fn what_cannot_be_joined_is_told_with_the_way_out() {
 #[test]
 fn each_call_has_its_source_line() {
     let stage = Stage::make();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/echo.c");
-    let program = stage.folder.join("echo");
-    let mut compiler = Command::new(env::var("CC").unwrap_or_else(|_| "cc".to_owned()));
-    compiler.args(["-g", "-O2", "-Wall", "-Werror", "-pthread", "-o"]).arg(&program).arg(&source);
-    let output = compiler.output().expect("a C compiler (scripts/setup.sh installs one)");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (source, program) = stage.compiled("echo", "-O2");
     let code: Vec<String> = fs::read_to_string(&source).expect("its source").lines().map(str::to_owned).collect();
     let words = [program.to_str().expect("a path")];
     let backends = recording().into_iter().map(|who| (who, "perf")).chain([(Who::User, "ptrace")]);
@@ -479,5 +485,34 @@ fn each_call_has_its_source_line() {
             found += 1;
         }
         assert_eq!(found, 14, "{who:?} {backend}: {lines:#?}");
+    }
+}
+
+#[test]
+fn of_a_deep_stack_the_outermost_frames_are_left_out() {
+    let stage = Stage::make();
+    let (_, program) = stage.compiled("deep", "-O0");
+    let backends = recording().into_iter().map(|who| (who, "perf")).chain([(Who::User, "ptrace")]);
+    for (who, backend) in backends {
+        let functions = |depth: usize| -> Vec<String> {
+            let words = [program.to_str().expect("a path"), &depth.to_string()];
+            let lines = stage.run(who, &["--isolated", "--stack", "--backend", backend], &words);
+            let call = of_type(&lines, "call").find(|call| text(call, "name") == "socket").expect("its call");
+            let frames = call["stack"].as_array().unwrap_or_else(|| panic!("{who:?} {backend}: no stack: {call}"));
+            frames.iter().map(|frame| frame["function"].as_str().unwrap_or_default().to_owned()).collect()
+        };
+        let own = |functions: &[String]| functions.iter().filter(|name| *name == "deeper").count();
+        let shallow = functions(1);
+        let main = shallow.iter().position(|name| name == "main").expect("the outermost frames are there");
+        assert_eq!(own(&shallow), 1, "{who:?} {backend}: {shallow:?}");
+        // As many as are kept, and one more.
+        let depth = 48 - shallow.len() + 1;
+        let (whole, cut) = (functions(depth), functions(depth + 1));
+        assert_eq!((whole.len(), own(&whole)), (48, depth), "{who:?} {backend}: {whole:?}");
+        assert_eq!(whole[depth + main - 1..], shallow[main..], "{who:?} {backend}");
+        assert_eq!((cut.len(), own(&cut)), (48, depth + 1), "{who:?} {backend}: {cut:?}");
+        let mut others = cut.clone();
+        others.remove(cut.iter().position(|name| name == "deeper").expect("its own"));
+        assert_eq!(others, whole[..47], "{who:?} {backend}: the innermost are there");
     }
 }

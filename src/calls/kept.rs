@@ -476,4 +476,19 @@ mod tests {
         assert_eq!((kept.notices.len(), room.omitted()), (MOST_NOTICES, 3));
         assert_eq!(kept.notices[0], format!("{}…", "ä".repeat(LONGEST_NOTICE)));
     }
+
+    #[test]
+    fn a_reason_of_a_reset_with_a_longer_name_than_any_is_refused() {
+        let read = |octets: usize| {
+            let mut kept = kept();
+            kept.kernel[0].what = KernelAct::ResetSent { reason: Some(ResetReason::Other("X".repeat(octets))) };
+            Kept::from_bytes(&kept.to_bytes())
+        };
+        assert!(read(LONGEST_REASON).is_ok_and(|kept| kept.is_some_and(|kept| kept.kernel.len() == 1)));
+        let error = read(LONGEST_REASON + 1).expect_err("too long").to_string();
+        assert!(
+            error.starts_with("line ") && error.contains("longer than 64 octets") && !error.contains("XX"),
+            "{error}"
+        );
+    }
 }

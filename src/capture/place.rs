@@ -192,7 +192,8 @@ impl NewFile {
         if before.is_some() {
             place.may_be_written(path)?;
         }
-        let (temporary, file) = hidden(&place, before.as_ref()).map_err(|errno| failed(path, &errno.into()))?;
+        let (temporary, file) =
+            hidden(&place, before.as_ref(), hidden_name).map_err(|errno| failed(path, &errno.into()))?;
         Ok(Self { path: path.into(), place, temporary: Some(temporary), file })
     }
 
@@ -304,14 +305,18 @@ fn stream(path: &Path, place: &Place, before: &FileStat) -> Result<File, Capture
     Ok(file.into())
 }
 
-/// Makes a hidden file, with the mode of the one that it will replace.
-fn hidden(place: &Place, before: Option<&FileStat>) -> Result<(OsString, Output), Errno> {
+/// Makes a hidden file by one of the names that `name` yields, with the mode of the one that it will replace.
+fn hidden(
+    place: &Place,
+    before: Option<&FileStat>,
+    name: impl Fn(&OsStr) -> OsString,
+) -> Result<(OsString, Output), Errno> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // Until it has the mode of the one before, nobody else may look into it.
     let mode = Mode::from_bits_truncate(if before.is_some() { 0o600 } else { 0o666 });
     let mut last = Errno::EEXIST;
     for _ in 0..ATTEMPTS {
-        let name = hidden_name(&place.name);
+        let name = name(&place.name);
         let file = match openat(&place.folder, &*name, flags, mode) {
             Ok(file) => File::from(file),
             Err(Errno::EEXIST) => continue,
@@ -438,5 +443,28 @@ mod tests {
         for foreign in [".a b.pcap.part", ".a b.pcap.12-0.part", "a b.pcap", ".a b.pcap.0123456789abcdeg.part"] {
             assert!(!is_hidden_of(OsStr::new(foreign), name), "{foreign}");
         }
+    }
+
+    #[test]
+    fn of_hidden_names_so_many_are_tried() {
+        let folder = std::env::temp_dir().join(format!("tcpflow-names-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let place = Place::of(&folder.join("a.pcap")).unwrap();
+        std::fs::write(folder.join("taken"), "").unwrap();
+        let made = |taken: usize| {
+            let tried = std::cell::Cell::new(0);
+            let made = hidden(&place, None, |_| {
+                tried.set(tried.get() + 1);
+                if tried.get() <= taken { "taken".into() } else { "free".into() }
+            });
+            (made.map(|(name, _)| name), tried.get())
+        };
+        assert_eq!(made(ATTEMPTS - 1), (Ok("free".into()), ATTEMPTS));
+        std::fs::remove_file(folder.join("free")).unwrap();
+        assert_eq!(made(ATTEMPTS), (Err(Errno::EEXIST), ATTEMPTS));
+        // One that another process takes for that of a dead one, and locks.
+        let locked = Flock::lock(File::open(folder.join("taken")).unwrap(), FlockArg::LockExclusiveNonblock);
+        assert!(locked.is_ok() && !folder.join("free").exists());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -11,7 +11,7 @@ use super::experiment::Experiment;
 use super::interrupt::NOT_ALL;
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain};
-use crate::calls::Kept;
+use crate::calls::{Activity, Kept};
 use crate::capture::{CaptureError, Frame, Given, OwnedFrame};
 use crate::cli::Format;
 use crate::flow::{Connection, ConnectionId, Limits, Totals};
@@ -135,8 +135,11 @@ impl Ear {
             Err(RecvTimeoutError::Disconnected) => return Ok(Some(ControlFlow::Continue(()))),
         };
         // What was said by now is among what is taken in below, however long that takes; what comes meanwhile is heard of the next time.
-        let moment = now();
-        for heard in first.into_iter().chain(told.try_iter().take(MOST_AT_ONCE)) {
+        let mut moment = now();
+        let (mut count, mut latest) = (0, None);
+        for heard in first.into_iter().chain(told.try_iter()).take(MOST_AT_ONCE) {
+            count += 1;
+            latest = latest.max(said_at(&heard));
             match heard {
                 Heard::Threads(threads) => self.session.know_threads(threads),
                 Heard::Ended(threads) => threads.into_iter().for_each(|thread| self.session.end_thread(thread)),
@@ -148,6 +151,10 @@ impl Ear {
                 Heard::Until(moment) => self.until = Some(moment),
                 Heard::Over(recording) => self.over = Some(recording),
             }
+        }
+        if count == MOST_AT_ONCE {
+            // Others may wait that were said before now, but none that was said before the last of these.
+            moment = latest.map_or(moment, |latest| latest.min(moment));
         }
         self.follow(teller)?;
         self.pass(self.until.unwrap_or(moment), teller)?;
@@ -175,6 +182,19 @@ impl Ear {
     fn pass(&mut self, moment: Timestamp, teller: &mut Teller<'_>) -> io::Result<()> {
         self.session.pass(moment, teller)?;
         teller.flush()
+    }
+}
+
+/// When that was said, where it says so.
+fn said_at(heard: &Heard) -> Option<Timestamp> {
+    match heard {
+        Heard::Call(Activity::Entered(call)) => Some(call.entered),
+        Heard::Call(Activity::Returned { returned, .. }) => Some(returned.at),
+        Heard::Frame(frame) => frame.at,
+        Heard::Answer(answer) => Some(answer.answered),
+        Heard::Kernel(event) => Some(event.at),
+        Heard::Call(Activity::Socket(_)) | Heard::Threads(_) | Heard::Ended(_) => None,
+        Heard::Missed | Heard::Until(_) | Heard::Over(_) => None,
     }
 }
 
@@ -277,6 +297,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::calls::{Call, CallId, Op, Returned, ThreadId};
 
     /// What takes text, and says at the first flush that it cannot write it.
     struct Full;
@@ -302,5 +323,46 @@ mod tests {
         let listened = ear.listen(&told, &mut Teller::Lines(EventStream::new(&mut full)));
         assert_eq!(listened.map(drop).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(ear.over.map(|recording| recording.notices), Some(notices));
+    }
+
+    #[test]
+    fn so_many_words_are_taken_in_at_once_and_those_that_wait_are_not_taken_to_be_late() {
+        let begin = now();
+        let call = |name: &'static str, n: u64, ago: i64| {
+            let entered = begin.after(Span::from_millis(-ago));
+            let returned = Returned { at: entered, result: Ok(0), octets: None, preview: Vec::new() };
+            Heard::Call(Activity::Entered(Call {
+                id: CallId { thread: ThreadId(0), n },
+                entered,
+                op: Op::Other { name: name.into(), args: Vec::new() },
+                sockets: Vec::new(),
+                returned: Some(returned),
+                stack: Default::default(),
+            }))
+        };
+        let over = || Heard::Over(Box::new(Recording::of_nothing(Vec::new())));
+        for (words, is_over) in [(MOST_AT_ONCE - 2, true), (MOST_AT_ONCE - 1, false)] {
+            let (tell, told) = mpsc::channel();
+            tell.send(call("listen", 0, 10_000)).unwrap();
+            (0..words).for_each(|_| tell.send(Heard::Missed).unwrap());
+            if !is_over {
+                // It was said before the one that was heard first, and is told before it.
+                tell.send(call("socket", 1, 10_001)).unwrap();
+            }
+            tell.send(over()).unwrap();
+            let mut out = Vec::new();
+            let mut ear = Ear::new(crate::commands::memory::of(None), None);
+            let mut teller = Teller::Lines(EventStream::new(&mut out));
+            let first = ear.listen(&told, &mut teller).unwrap();
+            assert_eq!(first.is_some(), is_over, "{words}");
+            if !is_over {
+                assert!(ear.listen(&told, &mut teller).unwrap().is_some());
+                ear.session.settle(&mut teller).and_then(|()| teller.flush()).unwrap();
+                drop(teller);
+                let text = String::from_utf8(out).unwrap();
+                let at = |name: &str| text.find(&format!("\"{name}\"")).unwrap_or_else(|| panic!("{name}: {text}"));
+                assert!(at("socket") < at("listen"), "{text}");
+            }
+        }
     }
 }

@@ -259,4 +259,24 @@ mod tests {
         assert_eq!((shared.all, shared.at_once, shared.in_order), (MOST_FRAMES, 0, MOST_FRAMES));
         assert_eq!(overlap.first.len(), MOST_FRAMES as usize);
     }
+
+    #[test]
+    fn of_several_files_the_first_places_are_looked_at_and_no_more() {
+        let told = |one: usize, other: usize| {
+            let mut overlap = Overlap::default();
+            look(&mut overlap, one as u32, segments(40));
+            look(&mut overlap, other as u32, later(&segments(40), 5));
+            let points: Vec<CapturePoint> = (0..=other)
+                .map(|place| CapturePoint {
+                    file: Some(format!("{place}.pcap").into()),
+                    interface: None,
+                    description: None,
+                    link: LinkType::RAW,
+                })
+                .collect();
+            overlap.told(&points)
+        };
+        assert!(told(0, MOST_PLACES - 1).is_some_and(|told| told.starts_with("0.pcap and 63.pcap hold the same")));
+        assert_eq!(told(0, MOST_PLACES), None);
+    }
 }

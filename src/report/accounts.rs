@@ -41,7 +41,9 @@ pub fn accounts(out: &mut dyn Write, story: &Story, all: &[Account], style: &Sty
         let proof: Vec<String> =
             account.events.iter().take(MOST_NAMED).filter_map(|id| named(&story[*id], origin, style)).collect();
         if !proof.is_empty() {
-            entry(out, "", &format!("by {}", proof.join(", ")), Paint::Dim, style)?;
+            let more = account.events.len().saturating_sub(MOST_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            entry(out, "", &format!("by {}{more}", proof.join(", ")), Paint::Dim, style)?;
         }
         writeln!(out)?;
     }
@@ -105,3 +107,33 @@ const NAME: usize = 12;
 /// How many connections are written, and how many calls are named for each.
 const MOST: usize = 64;
 const MOST_NAMED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::script::story;
+
+    /// What is written of so many connections, each with as many calls that the outcome rests on.
+    fn told(connections: usize, calls: usize) -> String {
+        let story = story("12us..13us C: socket() = 3\n 15us..34us C: connect() = -ECONNREFUSED");
+        let mut account = story.accounts(&[], &[]).remove(0);
+        account.events = vec![account.events[0]; calls];
+        let mut out = Vec::new();
+        accounts(&mut out, &story, &vec![account; connections], &Style::plain(180)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn of_many_connections_and_calls_the_first_are_written_and_the_others_counted() {
+        let (all, more) = (told(MOST, 1), told(MOST + 2, 1));
+        for text in [&all, &more] {
+            assert_eq!(text.matches("by calls and states alone").count(), MOST, "{text}");
+        }
+        assert!(!all.contains("more not shown") && more.contains("2 connections more not shown"), "{more}");
+        let named = |calls: usize| {
+            let text = told(1, calls).split_whitespace().collect::<Vec<_>>().join(" ");
+            (text.matches("connect(3) at").count(), text.ends_with(" and 1 more"))
+        };
+        assert_eq!((named(MOST_NAMED), named(MOST_NAMED + 1)), ((MOST_NAMED, false), (MOST_NAMED, true)));
+    }
+}

@@ -112,3 +112,35 @@ pub fn run(out: &mut dyn Write, story: &Story, run: &RunSummary, style: &Style) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::ConnectionId;
+    use crate::story::script::story;
+
+    #[test]
+    fn a_line_on_an_expectation_names_the_first_and_counts_the_others() {
+        let story = story("12us..13us C: socket() = 3");
+        let said = |connections: usize, events: usize| {
+            let judged = Judged {
+                expr: "false".into(),
+                holds: false,
+                because: vec![story.events[0].id; events],
+                connections: (0..connections as u64).map(ConnectionId).collect(),
+                why: None,
+            };
+            let mut out = Vec::new();
+            assertions(&mut out, &story, &[judged], &Style::plain(180)).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let more = text.split_once(", and ").map_or("", |(_, more)| more.trim_end()).to_owned();
+            (text.matches("connection ").count(), text.matches("socket(3)").count(), more)
+        };
+        let most = MOST_NAMED;
+        assert_eq!(said(most, 0), (most, 0, String::new()));
+        assert_eq!(said(most + 1, 0), (most, 0, "1 more".into()));
+        assert_eq!(said(0, most), (0, most, String::new()));
+        assert_eq!(said(0, most + 2), (0, most, "2 more".into()));
+        assert_eq!(said(most + 1, most + 1), (most, most, "2 more".into()));
+    }
+}

@@ -408,7 +408,7 @@ const MOST_FINDINGS: usize = 12;
 mod tests {
     use super::*;
     use crate::calls::Effect;
-    use crate::flow::{ConnectionId, Verdict};
+    use crate::flow::{ConnectionId, Detail, FindingAt, Verdict};
     use crate::report::sample::Teller;
 
     /// The summary of a connection that waits on these sides, in one line; `removed` says when the kernel removed it.
@@ -474,5 +474,30 @@ mod tests {
         assert_eq!(said.matches("59.9 s left").count(), 2, "{said}");
         assert!(!said.contains("at once, for"), "{said}");
         assert!(said.contains("both at once: the FINs crossed"), "{said}");
+    }
+
+    #[test]
+    fn of_many_findings_the_first_are_written_and_the_others_counted() {
+        let said = |findings: usize, omitted: u64| {
+            let mut t = Teller::new();
+            t.connection = Some(ConnectionId(0));
+            let mut story = t.summed_up(Ending::Open, None, Verdict::Open);
+            let found = |frame| FindingAt {
+                finding: Finding::Retransmission,
+                frame: Some(frame),
+                side: Side::Client,
+                detail: Detail::None,
+            };
+            story.connections[0].findings = (1..=findings as u64).map(found).collect();
+            story.connections[0].findings_omitted = omitted;
+            let mut out = Vec::new();
+            write(&mut out, &[], &story.connections[0], &story.threads, &Style::plain(100)).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let more = text.split_once("and ").and_then(|(_, more)| more.split_once(" more"));
+            (text.matches("retransmission in #").count(), more.map(|(count, _)| count.to_owned()))
+        };
+        assert_eq!(said(MOST_FINDINGS, 0), (MOST_FINDINGS, None));
+        assert_eq!(said(MOST_FINDINGS + 1, 0), (MOST_FINDINGS, Some("1".into())));
+        assert_eq!(said(MOST_FINDINGS + 1, 7), (MOST_FINDINGS, Some("8".into())));
     }
 }

@@ -153,4 +153,4 @@ impl<'a> Cursor<'a> {
 }
 
 /// More than any capture lasts; times that are added up stay far from what a moment can hold.
-const LONGEST: Span = Span(10 * 366 * 24 * 3600 * 1_000_000_000);
+pub(super) const LONGEST: Span = Span(10 * 366 * 24 * 3600 * 1_000_000_000);

@@ -27,7 +27,11 @@ impl ScriptError {
         let column = count(at) + 1;
         let width = (count(at + len) + 1).saturating_sub(column).max(1);
         let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        let short = |text: String| text.chars().map(plain).take(LONGEST).collect();
+        let short = |text: String| {
+            let is_cut = text.chars().nth(LONGEST).is_some();
+            let kept = text.chars().map(plain).take(if is_cut { LONGEST - 1 } else { LONGEST });
+            kept.chain(is_cut.then_some('…')).collect()
+        };
         Self { line, column, what: short(what), help: short(help), text: text.chars().map(plain).collect(), width }
     }
 
@@ -85,7 +89,7 @@ impl fmt::Display for ScriptError {
 impl std::error::Error for ScriptError {}
 
 /// The characters of a sentence.
-const LONGEST: usize = 400;
+pub(super) const LONGEST: usize = 400;
 /// The characters of a line that are shown before the place and from it on.
 const BEFORE: usize = 60;
 const AFTER: usize = 40;

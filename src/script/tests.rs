@@ -133,6 +133,28 @@ fn a_script_has_an_end() {
 }
 
 #[test]
+fn a_moment_is_no_later_than_ten_years() {
+    let longest = cursor::LONGEST.as_nanos();
+    for (nanos, is_read) in [(longest, true), (longest + 1, false)] {
+        let script = Script::parse(&format!("{nanos}ns C > S: S 1(0)"));
+        assert_eq!(script.is_ok(), is_read, "{nanos}");
+        if let Err(error) = script {
+            assert!((error.line, error.column) == (1, 1) && error.to_string().contains("up to ten years"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_sentence_on_a_script_is_cut_with_a_mark() {
+    let longest = error::LONGEST;
+    let told = |len: usize| ScriptError::in_text("C: close()", 0..1, "ä".repeat(len), "ö".repeat(len));
+    let (whole, cut) = (told(longest), told(longest + 1));
+    assert_eq!((whole.what(), whole.help()), (&*"ä".repeat(longest), &*"ö".repeat(longest)));
+    let short = |letter: &str| letter.repeat(longest - 1) + "…";
+    assert_eq!((cut.what(), cut.help()), (&*short("ä"), &*short("ö")));
+}
+
+#[test]
 fn states_and_hosts_that_do_not_exist_have_an_end() {
     let through = |count: usize| format!("expect: C through {}", vec!["ESTABLISHED"; count].join(" "));
     assert!(Script::parse(&through(32)).is_ok());

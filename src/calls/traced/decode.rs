@@ -704,4 +704,23 @@ mod tests {
         assert!(!makes(libc::AF_INET, libc::SOCK_DGRAM, 0) && !makes(libc::AF_UNIX, libc::SOCK_STREAM, 0));
         assert!(!makes(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP));
     }
+
+    #[test]
+    fn of_what_an_epoll_found_the_first_events_are_looked_at() {
+        let mut events = [libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 }; MOST_READY + 1];
+        for (n, event) in (0..).zip(&mut events) {
+            event.u64 = n;
+        }
+        let args = [7, at(&events), MOST_READY as u64 + 1, 0, 0, 0];
+        let wait = asked(libc::SYS_epoll_pwait as u64, args, here()).unwrap();
+        let named = |count: usize| {
+            let ready = wait.ready(args, count as i64, here()).expect("it is readable");
+            assert!(ready.iter().all(|(events, _)| *events == PollEvents::POLLIN));
+            ready.into_iter().map(|(_, by)| by).collect::<Vec<_>>()
+        };
+        let first: Vec<u64> = (0..MOST_READY as u64).collect();
+        assert_eq!(named(MOST_READY - 1), first[..MOST_READY - 1]);
+        assert_eq!(named(MOST_READY), first);
+        assert_eq!(named(MOST_READY + 1), first);
+    }
 }

@@ -218,6 +218,11 @@ impl Image {
 impl Binary {
     /// Reads a file that is mapped; `None` for one that is no program.
     fn read(path: &Path, name: &Path) -> Option<Self> {
+        Self::read_within(path, name, LARGEST_SECTION)
+    }
+
+    /// The same without sections of more octets than `most`.
+    fn read_within(path: &Path, name: &Path, most: u64) -> Option<Self> {
         let data = ReadCache::new(File::open(path).ok()?);
         let file = object::File::parse(&data).ok()?;
         // PF_X: it is executed.
@@ -232,7 +237,7 @@ impl Binary {
                 .map(|section| section.address()..section.address().saturating_add(section.size()))
         };
         let octets = |name: &str| {
-            let section = file.section_by_name(name).filter(|section| section.size() <= LARGEST_SECTION)?;
+            let section = file.section_by_name(name).filter(|section| section.size() <= most)?;
             Some(Arc::<[u8]>::from(section.data().ok()?))
         };
         let sections = Sections {
@@ -348,5 +353,50 @@ mod tests {
         let frames = image.frames(here);
         let names: Vec<_> = frames.iter().filter_map(|frame| frame.function.clone()).collect();
         assert!(names.iter().any(|name| name.contains("the_frames_of_this_test_are_found")), "{frames:?}");
+    }
+
+    #[test]
+    fn a_section_that_is_too_large_is_not_read() {
+        let me = std::env::current_exe().unwrap();
+        let frames = |most: u64| Binary::read_within(&me, &me, most).unwrap().sections.eh_frame;
+        let (_, octets) = frames(LARGEST_SECTION).expect("a program has its tables");
+        let len = octets.len() as u64;
+        assert_eq!(frames(len).map(|(_, whole)| whole.len() as u64), Some(len));
+        assert_eq!(frames(len - 1), None);
+
+        // One octet more than the bound, in a file with a hole as large: its header, the name of its sections, and three of these.
+        let names = b"\0.debug_frame\0.shstrtab\0";
+        let (at, large) = (0x1000u64, LARGEST_SECTION + 1);
+        let words = |words: &[u64]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+        let halves = |halves: &[u16]| halves.iter().flat_map(|half| half.to_ne_bytes()).collect::<Vec<u8>>();
+        let section = |name: u32, kind: u32, from: u64, len: u64| {
+            let head = [name.to_ne_bytes(), kind.to_ne_bytes()].concat();
+            [head, words(&[0, 0, from, len, 0, 1, 0])].concat()
+        };
+        let order = if cfg!(target_endian = "little") { 1 } else { 2 };
+        let ident = [0x7f, b'E', b'L', b'F', 2, order, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let sections = [section(0, 0, 0, 0), section(1, 1, at, large), section(14, 3, 64, names.len() as u64)].concat();
+        let table = 64 + names.len().next_multiple_of(8) as u64;
+        let head = [
+            &ident[..],
+            &halves(&[3, 62]),
+            &1u32.to_ne_bytes(),
+            &words(&[0, 0, table]),
+            &0u32.to_ne_bytes(),
+            &halves(&[64, 56, 0, 64, 3, 2]),
+        ];
+        let mut bytes = head.concat();
+        bytes.extend(names);
+        bytes.resize(table as usize, 0);
+        bytes.extend(sections);
+        let path = std::env::temp_dir().join(format!("tcpflow-large-section-{}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(at + large).unwrap();
+        let data = ReadCache::new(File::open(&path).unwrap());
+        let file = object::File::parse(&data).unwrap();
+        assert_eq!(file.section_by_name(".debug_frame").map(|section| section.size()), Some(large));
+        let read = Binary::read(&path, &path).expect("it is a program");
+        std::fs::remove_file(&path).unwrap();
+        assert!(read.sections.debug_frame.is_none());
     }
 }

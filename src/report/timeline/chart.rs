@@ -237,5 +237,5 @@ const NARROWEST: usize = 28;
 const WIDEST: usize = 60;
 /// What is left for the column of time.
 const TIME: usize = 12;
-/// More connections than these have ladders of their own, whatever their lanes.
-pub(super) const MOST_CONNECTIONS: usize = 16;
+/// Of more connections two have the same lanes: the widest page has room for six, and a connection for each two of them.
+pub(super) const MOST_CONNECTIONS: usize = 15;

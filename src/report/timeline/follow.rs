@@ -560,4 +560,23 @@ mod tests {
         let of = |id: &str, frame: &str| after.lines().any(|line| line.starts_with(id) && line.contains(frame));
         assert!(of("     1 ", "#3 SYN") && of("     1 ", "#4 RST") && of("     0 ", "#5 RST"), "{text}");
     }
+
+    #[test]
+    fn the_summaries_of_few_connections_stand_in_full_and_of_more_each_has_a_line() {
+        let ended = |count: usize| {
+            let recording = recording("0us C > S: S 0(0)\n1us S > C: R. 0(0) ack 1");
+            let mut story = recording.told();
+            let one = story.connections.remove(0);
+            story.connections =
+                (0..count as u64).map(|id| Connection { id: ConnectionId(id), ..one.clone() }).collect();
+            let mut out = Vec::new();
+            Follow::of_one(&mut out, &Style::plain(100)).end(&story).expect("a Vec takes everything");
+            let text = String::from_utf8(out).expect("text");
+            let lines = text.lines().filter(|line| line.contains("the port is closed")).count();
+            (text.matches("closed by").count(), text.matches("verdict").count(), lines)
+        };
+        let most = MOST_IN_FULL;
+        assert_eq!(ended(most), (most, most, most));
+        assert_eq!(ended(most + 1), (0, 0, most + 1));
+    }
 }

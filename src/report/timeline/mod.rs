@@ -273,11 +273,11 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
-    use crate::calls::{Effect, Errno};
+    use crate::calls::{Effect, Errno, Stack, StackFrame};
     use crate::flow::{Ending, ResetKind, Side, Verdict};
     use crate::report::wording::{English, Wording};
     use crate::report::{Charset, Clock, Color, sample};
-    use crate::story::{Mechanism, Phase, Timing};
+    use crate::story::{EventKind, Mechanism, Phase, Timing};
     use crate::tcp::{Finding, Rule};
     use crate::time::Span;
     use crate::wire::Flags;
@@ -646,5 +646,59 @@ mod tests {
         let text = drawn(&sample::echo(), &Style::plain(80));
         let syn = text.lines().find(|line| line.contains("#1 SYN")).unwrap();
         assert!(syn.contains("by connect") && syn.contains("~SYN-SENT") && syn.contains(" LISTEN"), "{syn}");
+    }
+
+    #[test]
+    fn the_place_and_an_argument_of_a_call_are_cut_with_a_mark() {
+        let words = |place: usize, argument: usize| {
+            let mut t = sample::Teller::new();
+            let op = format!("ioctl({})", "x".repeat(argument));
+            let id = t.call((0, 10), Side::Client, &op, Effect::Other, 3, 0);
+            let (file, line) = ("y".repeat(place - ".c:1".len()) + ".c", Some(1));
+            let frame = StackFrame { file: Some(file), line, module: Some("server".into()), ..StackFrame::default() };
+            t.call_mut(id).call.stack = Stack::of(vec![frame]);
+            let index = Index::new(&t.story);
+            let EventKind::Call(call) = &t.story[id].kind else { panic!("a call") };
+            let style = Style::plain(160);
+            let words = words::call(&index, id, call, Side::Client, Form::Whole, &style);
+            let mut head = Vec::new();
+            words.head.write(&mut head, &style).unwrap();
+            (String::from_utf8(head).unwrap().trim().to_owned(), words.args.concat())
+        };
+        let (place, argument) = (words::LONGEST_PLACE, words::LONGEST_ARGUMENT);
+        let (head, arg) = words(place, argument);
+        assert!(head.ends_with(&format!("{}.c:1 ioctl", "y".repeat(place - 4))), "{head}");
+        assert_eq!(arg, format!("3{}", "x".repeat(argument)));
+        let (head, arg) = words(place + 1, argument + 1);
+        assert!(head.ends_with(&format!("{}.c… ioctl", "y".repeat(place - 3))), "{head}");
+        assert_eq!(arg, format!("3{}…", "x".repeat(argument - 1)));
+    }
+
+    /// Connections between six processes, one for each two of them, and so many more.
+    #[test]
+    fn a_chart_has_as_many_connections_as_there_are_pairs_of_lanes_on_the_widest_page() {
+        let drawn_of = |more: usize| {
+            let mut t = sample::Teller::new();
+            t.phase = Phase::Data;
+            let pairs = (1..=6).flat_map(|one| (one + 1..=6).map(move |other| (one, other)));
+            for (n, (one, other)) in (0..).zip(pairs.chain(std::iter::repeat_n((1, 2), more))) {
+                t.connection = Some(ConnectionId(n));
+                for (side, pid) in [(Side::Client, one), (Side::Server, other)] {
+                    let id = t.call((n as i64 * 9, n as i64 * 9 + 8), side, "send(10, 0)", Effect::Send, 4, 10);
+                    t.made_by(id, pid);
+                    t.segment(n as i64 * 9 + 5, side, Flags::ACK, (1, 1, 10), sample::by(&[id]));
+                }
+            }
+            let mut story = t.summed_up(Ending::Open, None, Verdict::Open);
+            let one = story.connections.remove(0);
+            let count = (chart::MOST_CONNECTIONS + more) as u64;
+            let with_id = |id| crate::flow::Connection { id: ConnectionId(id), ..one.clone() };
+            story.connections = (0..count).map(with_id).collect();
+            story.totals.connections = count;
+            drawn(&story, &Style::plain(Style::WIDEST))
+        };
+        let (chart, ladders) = (drawn_of(0), drawn_of(1));
+        assert!(!chart.contains("connections follow"), "{chart}");
+        assert!(ladders.contains("16 connections follow"), "{ladders}");
     }
 }

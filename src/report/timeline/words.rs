@@ -66,10 +66,10 @@ pub(super) fn call(
         head.push(Paint::Dim, format!("{} ", ordinal(n)));
     }
     if let Some(caller) = call.call.stack.caller().filter(|_| matches!(form, Form::Whole | Form::Entry)) {
-        let place = cut(&escape(&caller.short(), style), LONGEST_PLACE).0.to_owned();
-        head.push(Paint::Dim, format!("{place} "));
+        head.append(Line::of(Paint::Dim, escape(&caller.short(), style)).cut(LONGEST_PLACE, glyphs.ellipsis));
+        head.push(Paint::Dim, " ");
     }
-    head.append(Line::of(strong, name).cut(LONGEST_NAME, glyphs.ellipsis));
+    head.append(Line::of(strong, name));
     let mut words = CallWords { head, args: Vec::new(), keep: 0, tail: Line::default(), extras: Vec::new() };
     if matches!(form, Form::Whole | Form::Entry) {
         words.args = arguments(call, form, style);
@@ -643,13 +643,10 @@ pub(super) const fn micro(style: &Style) -> &'static str {
     }
 }
 
-/// No call and no error has a longer name; what a file claims may.
-const LONGEST_NAME: usize = 48;
 /// Columns of a source line, or of what stands in its place.
-const LONGEST_PLACE: usize = 24;
-
+pub(super) const LONGEST_PLACE: usize = 24;
 /// Columns of an argument, which may be broken into lines: a file may claim any.
-const LONGEST_ARGUMENT: usize = 120;
+pub(super) const LONGEST_ARGUMENT: usize = 120;
 
 /// From this width on a page shows what narrower ones leave out: windows, durations, notes.
 pub(super) const ROOMY: usize = 140;
