@@ -173,7 +173,9 @@ fn overrule(found: &mut Found, said: Expected) {
     }
     match said {
         // What it was sent again for is concluded still; that it was is known, though the first transmission was not captured.
-        Expected::Retransmission if found.kernel.is_none_or(|kernel| kernel == Mechanism::Unknown) => {
+        Expected::Retransmission | Expected::SynAgain
+            if found.kernel.is_none_or(|kernel| kernel == Mechanism::Unknown) =>
+        {
             (found.kernel, found.why) = (Some(Mechanism::Recovery), None);
         }
         Expected::Reset(Some(why)) if !says_more(found.why, why) => {
@@ -182,7 +184,7 @@ fn overrule(found: &mut Found, said: Expected) {
                 found.kernel = Some(Mechanism::Reset);
             }
         }
-        Expected::Retransmission | Expected::Reset(_) => {}
+        Expected::Retransmission | Expected::SynAgain | Expected::Reset(_) => {}
     }
 }
 

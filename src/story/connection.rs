@@ -103,8 +103,10 @@ pub(super) struct PerEnd {
 /// What the kernel said that it sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Expected {
-    /// Something that was sent before.
+    /// Octets or a FIN that were sent before.
     Retransmission,
+    /// A SYN or a SYN-ACK that was sent before.
+    SynAgain,
     /// A RST, for that reason.
     Reset(Option<Why>),
 }

@@ -8,12 +8,13 @@ use super::ground::Ground;
 use super::path::{Moved, Said};
 use super::timeline::Timeline;
 use super::unseen::LONGEST_EARLY;
-use super::{EventKind, KernelActEvent, TimerEvent, Why};
+use super::{EventKind, KernelActEvent, Mechanism, TimerEvent, Why};
 use crate::calls::CallId;
 use crate::flow::{ConnectionId, Side};
 use crate::kernel::{self, KernelAct, KernelEvent, ResetReason, TcpInfo, TimerKind, Witness};
 use crate::tcp::{Move, Rule, State};
 use crate::time::{Span, Timestamp};
+use crate::wire::Flags;
 
 impl Timeline {
     /// Takes in what TCP_INFO said after a call.
@@ -193,6 +194,8 @@ impl Timeline {
                 });
                 return;
             }
+            // Before the handshake is over nothing else can be sent again.
+            KernelAct::Retransmit { state: State::SynSent | State::SynReceived } => Expected::SynAgain,
             KernelAct::Retransmit { .. } => Expected::Retransmission,
             KernelAct::ResetSent { reason } => Expected::Reset(reason.as_ref().and_then(why_of)),
             KernelAct::ResetReceived | KernelAct::Probe { .. } | KernelAct::Destroyed => return,
@@ -231,43 +234,50 @@ impl PerConnection {
         let mut own = near.filter(|(_, seen)| seen.from == side && seen.confirmed.is_none()).map(|(place, _)| place);
         let last = own.clone().next();
         own.find(|place| self.is_surely_like(*place, what)).or_else(|| {
-            // One whose first transmission was not captured looks new.
             let place = last?;
-            let is_near = self.seen[place].at.is_some_and(|seen| at.since(seen) <= AHEAD);
-            (is_near && self.is_like(place, what)).then_some(place)
+            let is_near = self.seen[place].at.is_some_and(|seen| is_near(seen, at));
+            (is_near && self.looks_new(place, what)).then_some(place)
         })
     }
 
+    /// Whether the segments show that it is what the kernel said.
     fn is_surely_like(&self, place: Place, what: Expected) -> bool {
-        let is_new = matches!(self.seen[place].ground, Ground::Octets { again: None, .. });
-        !is_new && self.is_like(place, what)
+        let is_syn = self.seen[place].flags.contains(Flags::SYN);
+        match (&self.seen[place].ground, what) {
+            (Ground::Octets { again, .. }, Expected::Retransmission) => again.is_some() && !is_syn,
+            (Ground::SynAgain { .. }, Expected::SynAgain) => true,
+            // A SYN that comes again has the SYN-ACK sent again, and not a timer.
+            (Ground::Kernel { why: Some(Why::SynRepeated), .. }, Expected::SynAgain) => true,
+            (Ground::Reset(_), Expected::Reset(_)) => true,
+            _ => false,
+        }
     }
 
-    fn is_like(&self, place: Place, what: Expected) -> bool {
-        matches!(
-            (&self.seen[place].ground, what),
-            (Ground::Octets { .. } | Ground::SynAgain { .. }, Expected::Retransmission)
-                | (Ground::Reset(_), Expected::Reset(_))
-        )
+    /// Whether it may be what the kernel said, had its first transmission not been captured.
+    fn looks_new(&self, place: Place, what: Expected) -> bool {
+        let is_syn = self.seen[place].flags.contains(Flags::SYN);
+        match (&self.seen[place].ground, what) {
+            (Ground::Octets { again: None, .. }, Expected::Retransmission) => !is_syn,
+            (Ground::Syn | Ground::Kernel { mechanism: Mechanism::Handshake, .. }, Expected::SynAgain) => is_syn,
+            _ => false,
+        }
     }
 
     /// Looks whether the kernel said that it sends the newest segment.
     pub(super) fn expect(&mut self, events: &mut Events, place: Place) {
-        let seen = &self.seen[place];
-        let Some(at) = seen.at else { return };
-        let side = seen.from as usize;
-        while let Some(awaited) = self.ends[side].expected.front().copied() {
-            if awaited.at.since(at) > AHEAD {
-                return;
-            }
-            if at.since(awaited.at) <= LAG && !self.is_like(place, awaited.what) {
-                return;
-            }
-            self.ends[side].expected.pop_front();
-            if at.since(awaited.at) <= LAG {
-                self.confirm(events, place, awaited);
-                return;
-            }
+        let (Some(at), side) = (self.seen[place].at, self.seen[place].from as usize) else { return };
+        let expected = &mut self.ends[side].expected;
+        while expected.front().is_some_and(|awaited| at.since(awaited.at) > LAG) {
+            expected.pop_front();
+        }
+        let is_it = |awaited: &Awaited| {
+            awaited.at.since(at) <= AHEAD
+                && (self.is_surely_like(place, awaited.what)
+                    || (is_near(at, awaited.at) && self.looks_new(place, awaited.what)))
+        };
+        let found = self.ends[side].expected.iter().position(is_it);
+        if let Some(awaited) = found.and_then(|found| self.ends[side].expected.remove(found)) {
+            self.confirm(events, place, awaited);
         }
     }
 
@@ -278,6 +288,11 @@ impl PerConnection {
             said.segment = Some(self.seen[place].event);
         }
     }
+}
+
+/// Whether a segment and the kernel's word lie no further apart than clocks do.
+fn is_near(seen: Timestamp, said: Timestamp) -> bool {
+    said.since(seen).0.abs() <= AHEAD.0
 }
 
 /// The kernel's reason for a RST as one of ours; `None` where it says nothing that the segments do not.

@@ -1086,6 +1086,37 @@ fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
 }
 
 #[test]
+fn what_the_kernel_says_of_a_syn_ack_that_is_sent_again_is_said_of_no_other_segment() {
+    let script = "
+        7us C > S: S 0(0)
+        8us S > C: S. 0(0) ack 1
+        1000000us C > S: S 0(0)
+        1000010us S > C: S. 0(0) ack 1
+        1000020us C > S: . 1(0) ack 1
+        1000030us C > S: F. 1(0) ack 1
+        1000040us S > C: F. 1(0) ack 2
+        1000050us C > S: . 2(0) ack 2
+        ";
+    let again = |state| KernelAct::Retransmit { state };
+    let words = [
+        (1_000_002, Side::Client, again(State::SynSent)),
+        (1_000_012, Side::Server, again(State::SynReceived)),
+        // A second one, which was not captured.
+        (1_000_014, Side::Server, again(State::SynReceived)),
+    ];
+    let story = with_kernel(script, &words);
+    for frame in [3, 4] {
+        assert_eq!(segment_in(&story, frame).cause.evidence, Evidence::Witnessed(Witness::Kernel), "{frame}");
+    }
+    assert_eq!(segment_in(&story, 4).cause.why, Some(Why::SynRepeated));
+    for frame in [1, 2, 5, 6, 7, 8] {
+        let cause = &segment_in(&story, frame).cause;
+        assert_ne!(cause.evidence, Evidence::Witnessed(Witness::Kernel), "{frame}: {cause:?}");
+        assert_ne!(cause.kernel, Some(Mechanism::Recovery), "{frame}");
+    }
+}
+
+#[test]
 fn a_state_that_no_segment_shows_is_a_transition_by_the_kernel_and_one_that_a_segment_shows_is_confirmed() {
     let script = format!("{SET_UP} 40us C > S: . 1(0) ack 1\n 90us C > S: P. 1(5) ack 1");
     let state = |from, to| KernelAct::State { from, to };
