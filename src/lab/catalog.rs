@@ -95,6 +95,7 @@ pub const CATALOG: &[Entry] = entries! {
     "cork",
     "slow-start",
     "small-buffer",
+    "large-buffer",
     "urgent",
     "bottleneck",
     "keep-alive",
