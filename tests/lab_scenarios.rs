@@ -137,6 +137,41 @@ fn a_mistake_is_told_with_its_place_and_the_way_out() {
             "line 5, column 14",
             "the states are",
         ),
+        (
+            "finding",
+            "expect = [\"no finding retransmision\"]\nscript = '''\nC: socket()\n'''\n",
+            "line 5, column 11",
+            "did you mean retransmission?",
+        ),
+        (
+            "cause",
+            "script = '''\nC: socket()\nexpect: cause tail_lost_probe\n'''\n",
+            "line 7, column 1",
+            "did you mean tail_loss_probe?",
+        ),
+        (
+            "ending",
+            "expect = [\"ending finn\"]\nscript = '''\nC: socket()\n'''\n",
+            "line 5, column 11",
+            "the endings are fin,",
+        ),
+        ("actor", "script = '''\nC: socket()\nC: connect(to S2x)\n'''\n", "line 7, column 1", "here these do: C"),
+        (
+            "awaited",
+            "script = '''\nC: socket()\nafter C2 waits in recv, C: close()\n'''\n",
+            "line 7, column 1",
+            "C2: socket()",
+        ),
+        (
+            "other",
+            "expect = [\"C7 TIME-WAIT\"]\nscript = '''\nC: socket()\n'''\n",
+            "line 5, column 11",
+            "here these do: C",
+        ),
+        ("value", "script = '''\nC: socket()\nC: send($size)\n'''\n", "line 7, column 9", "[values]"),
+        ("mtu", "mtu = 40\nscript = '''\nC: socket()\n'''\n", "line 5, column 7", "88 to 65535"),
+        ("fault", "faults = [\"drop 1st data C>S\"]\nscript = '''\nC: socket()\n'''\n", "line 5, column 11", "[link]"),
+        ("result", "script = '''\nC: socket()\nC: send(1) = EPIPE\n'''\n", "line 7, column 14", "-ECONNREFUSED"),
         ("assertion", "assert = [\"endin == 1\"]\nscript = '''\nC: socket()\n'''\n", "line 5, column", "--where"),
     ] {
         let (status, _, errors) = of(name, &format!("{head}{rest}"));
@@ -234,6 +269,25 @@ fn the_documented_scenarios_go_as_they_say() {
         played += 1;
     }
     assert_eq!(played, 3);
+}
+
+#[test]
+fn every_scenario_that_a_lesson_names_is_there() {
+    let (status, list, errors) = told(Command::new(env!("CARGO_BIN_EXE_tcpflow")).args(["demo", "--list"]));
+    assert_eq!(status, Some(0), "{errors}");
+    let names: Vec<&str> = list.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()).collect();
+    let rows = include_str!("../docs/lessons.md").lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut named = 0;
+    for row in rows {
+        let shown = row.trim_end_matches(['|', ' ']).rsplit('|').next().unwrap();
+        let there: Vec<&str> = shown.split('`').skip(1).step_by(2).filter(|name| !name.starts_with('-')).collect();
+        assert!(!there.is_empty(), "{row}");
+        for name in &there {
+            assert!(names.contains(name), "{name}: {row}");
+        }
+        named += there.len();
+    }
+    assert!(named > 60, "{named}");
 }
 
 #[test]

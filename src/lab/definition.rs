@@ -8,7 +8,9 @@ use toml::Spanned;
 
 use super::LabError;
 use super::flagged::{Flagged, Promised};
+use super::named::{Unknown, actors_expected, actors_of};
 use super::need::Need;
+use super::scenario::least_mtu;
 use crate::report::Expression;
 use crate::script::{Actor, Expected, Request, Script, ScriptError, What, When};
 use crate::time::Span;
@@ -196,7 +198,11 @@ impl Definition {
         }
         let mut expected = Vec::new();
         for text in &read.expect {
-            expected.push(Expected::parse(text.get_ref()).map_err(|error| inside(&text.span(), error))?);
+            let read = Expected::parse(text.get_ref()).map_err(|error| inside(&text.span(), error))?;
+            if let Some(Unknown { what, help }) = Unknown::in_expected(&read) {
+                return Err(placed(ScriptError::in_text(source, text.span(), what, help)));
+            }
+            expected.push(read);
         }
         for text in &read.assert {
             Expression::parse(text.get_ref()).map_err(|wrong| {
@@ -238,7 +244,28 @@ impl Definition {
             let help = "add `[link]`, which may be empty".to_owned();
             return Err(placed(ScriptError::in_text(source, text.span(), what, help)));
         }
+        let (least, mtu) = (least_mtu(read.ipv6), read.mtu.as_ref());
+        if let Some(mtu) = mtu.filter(|mtu| !(least..=LARGEST_MTU).contains(mtu.get_ref())) {
+            let what = format!("an MTU of {} octets cannot be", mtu.get_ref());
+            let help = format!("it is {least} to {LARGEST_MTU} octets");
+            return Err(match mtu.span().is_empty() {
+                true => LabError::new(format!("--set mtu={}: {what}: {help}", mtu.get_ref())),
+                false => placed(ScriptError::in_text(source, mtu.span(), what, help)),
+            });
+        }
+        if let (Some(fault), None) = (read.faults.first(), &read.link) {
+            let what = "there is no link that could have faults".to_owned();
+            return Err(placed(ScriptError::in_text(source, fault.span(), what, NEEDS_LINK.to_owned())));
+        }
         let (script, numbers) = script(file, source, &read)?;
+        let known = known_actors(&script);
+        let texts = read.faults.iter().zip(faults.iter().map(|fault| actors_of(&When::Next, fault)));
+        let texts = texts.chain(read.expect.iter().zip(expected.iter().map(actors_expected)));
+        for (text, named) in texts {
+            if let Some(Unknown { what, help }) = Unknown::among(&known, named) {
+                return Err(placed(ScriptError::in_text(source, text.span(), what, help)));
+            }
+        }
         let has_strangers = script.lines.iter().any(|line| matches!(line.what, What::Flood { .. }));
         let patience = read.patience.as_ref().map_or(Ok(PATIENCE), span)?;
         let definition = Self {
@@ -271,7 +298,6 @@ impl Definition {
 
     /// Sees that the script can be played: nothing in it belongs to captures that are written by hand, and the link is there.
     fn check(&self, source: &str) -> Result<(), ScriptError> {
-        let needs_link = "the link needs two hosts: add `[link]`, which may be empty, before the script";
         let at = |number: usize, what: &str, help: &str| {
             let start: usize = source.split_inclusive('\n').take(number - 1).map(str::len).sum();
             let line = source[start..].lines().next().unwrap_or_default();
@@ -283,14 +309,7 @@ impl Definition {
                 help.to_owned(),
             )
         };
-        if self.setting.link.is_none() && !self.faults.is_empty() {
-            return Err(ScriptError::in_text(
-                source,
-                0..0,
-                "there is no link that could have faults".to_owned(),
-                needs_link.to_owned(),
-            ));
-        }
+        let known = known_actors(&self.script);
         for (line, number) in self.script.lines.iter().zip(&self.numbers) {
             if matches!(line.when, When::At(_) | When::During(..)) {
                 let help = "say what the line waits for: `after C waits in recv,`, `after 2nd data C>S,`; `after 200ms,` where time is the point";
@@ -309,9 +328,17 @@ impl Definition {
                 What::Link(..) | What::Forge(_) | What::Repeat(_) | What::Flood { .. } | What::Cable(_)
                     if self.setting.link.is_none() =>
                 {
-                    return Err(at(*number, "there is no link", needs_link));
+                    return Err(at(*number, "there is no link", NEEDS_LINK));
                 }
                 _ => {}
+            }
+            let unknown = match &line.what {
+                What::Expect(expected) => Unknown::in_expected(expected),
+                _ => None,
+            };
+            let unknown = unknown.or_else(|| Unknown::among(&known, actors_of(&line.when, &line.what)));
+            if let Some(Unknown { what, help }) = unknown {
+                return Err(at(*number, &what, &help));
             }
         }
         Ok(())
@@ -319,20 +346,34 @@ impl Definition {
 
     /// The actors of the script, in the order in which they appear, each with the one that it is forked from.
     pub fn actors(&self) -> Vec<(Actor, Option<Actor>)> {
-        let mut actors: Vec<(Actor, Option<Actor>)> = Vec::new();
-        for line in &self.script.lines {
-            let What::Call(asked) = &line.what else { continue };
-            if actors.iter().all(|(known, _)| *known != asked.actor) {
-                actors.push((asked.actor, None));
-            }
-            if let Request::Fork(child) = asked.request
-                && actors.iter().all(|(known, _)| *known != child)
-            {
-                actors.push((child, Some(asked.actor)));
-            }
-        }
-        actors
+        actors(&self.script)
     }
+}
+
+fn actors(script: &Script) -> Vec<(Actor, Option<Actor>)> {
+    let mut actors: Vec<(Actor, Option<Actor>)> = Vec::new();
+    for line in &script.lines {
+        let What::Call(asked) = &line.what else { continue };
+        if actors.iter().all(|(known, _)| *known != asked.actor) {
+            actors.push((asked.actor, None));
+        }
+        if let Request::Fork(child) = asked.request
+            && actors.iter().all(|(known, _)| *known != child)
+        {
+            actors.push((child, Some(asked.actor)));
+        }
+    }
+    actors
+}
+
+/// Who may be named: who acts, who has an address, and the hosts that do not exist.
+fn known_actors(script: &Script) -> Vec<Actor> {
+    let others = script.lines.iter().filter_map(|line| match line.what {
+        What::Address(actor, _) => Some(actor),
+        What::Flood { from, .. } => Some(from),
+        _ => None,
+    });
+    actors(script).into_iter().map(|(actor, _)| actor).chain(others).collect()
 }
 
 /// Reads the script, with the values put in, and the numbers of its lines in the file.
@@ -345,6 +386,12 @@ fn script(file: &str, source: &str, read: &File) -> Result<(Script, Vec<usize>),
         text = text.replace(&format!("${name}"), &plain(value.get_ref()));
     }
     let at = read.script.span();
+    if let Some((place, Unknown { what, help })) =
+        Unknown::in_values(&source[at.clone()], read.values.keys().map(String::as_str))
+    {
+        let place = at.start + place.start..at.start + place.end;
+        return Err(LabError::new(format!("{file}: {}", ScriptError::in_text(source, place, what, help))));
+    }
     let opening = &source[at.start..];
     let is_block = opening.starts_with("'''") || opening.starts_with("\"\"\"");
     let begins_after = usize::from(is_block && opening[3..].trim_start_matches('\r').starts_with('\n'));
@@ -477,6 +524,9 @@ fn rate(text: &str) -> Option<u64> {
     number.checked_mul(unit).filter(|bits| *bits > 0)
 }
 
+const NEEDS_LINK: &str = "the link needs two hosts: add `[link]`, which may be empty, before the script";
+/// No IP packet is larger.
+const LARGEST_MTU: u32 = 65_535;
 /// The port of the first client, where no other run is played meanwhile.
 pub(super) const FIRST_CLIENT: u16 = 50_001;
 const PATIENCE: Span = Span::from_millis(5_000);

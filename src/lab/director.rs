@@ -151,8 +151,11 @@ impl<'a> Director<'a> {
     pub(super) fn direct(mut self, before_the_end: impl FnOnce()) -> (Told, Result<(), LabError>) {
         let result = self.perform().and_then(|()| self.look_at_last());
         before_the_end();
-        let Self { cast, told, .. } = self;
+        let Self { cast, mut told, .. } = self;
         end(&cast);
+        for why in &mut told.amiss {
+            *why = why.trim_start_matches(FATAL).to_owned();
+        }
         (told, result)
     }
 

@@ -14,6 +14,7 @@ mod flagged;
 mod heard;
 mod host;
 mod merged;
+mod named;
 mod need;
 mod netlink;
 mod network;

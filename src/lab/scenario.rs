@@ -110,10 +110,10 @@ impl Scenario {
 pub(super) fn check(scenario: &Scenario) -> Result<(), LabError> {
     let wrong = if !scenario.address.is_loopback() {
         Some(format!("{} is not a loopback address", scenario.address))
-    } else if scenario.mtu.is_some_and(|mtu| mtu < least_mtu(scenario.address)) {
+    } else if scenario.mtu.is_some_and(|mtu| mtu < least_mtu(scenario.address.is_ipv6())) {
         Some(format!(
             "an MTU of {} octets is the least with IPv{}",
-            least_mtu(scenario.address),
+            least_mtu(scenario.address.is_ipv6()),
             if scenario.address.is_ipv4() {
                 "4: below, the smallest segments that Linux makes are cut into IP fragments"
             } else {
@@ -134,8 +134,8 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), LabError> {
 
 /// The smallest MTU that works: IPv6 asks for 1280 octets (RFC 8200 section 5). IPv4 asks for 68, but Linux makes no segments of less
 /// than 48 octets with options (TCP_MIN_SND_MSS), and the ports are missing from the fragments of larger ones.
-fn least_mtu(address: IpAddr) -> u32 {
-    if address.is_ipv4() { 88 } else { 1280 }
+pub(super) const fn least_mtu(ipv6: bool) -> u32 {
+    if ipv6 { 1280 } else { 88 }
 }
 
 const MOST_CLIENTS: usize = 100;

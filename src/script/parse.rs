@@ -364,6 +364,10 @@ fn result(cursor: &mut Cursor<'_>) -> Result<Result<i64, Errno>, ScriptError> {
         })?;
         return Ok(Err(errno));
     }
+    if Errno::named(cursor.peek()).is_some() || !cursor.rest().starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        let help = "a call returns a number, or an error with a minus in front, as -ECONNREFUSED";
+        return Err(cursor.unexpected(help));
+    }
     cursor.number("result").map(Ok)
 }
 

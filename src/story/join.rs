@@ -88,6 +88,25 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Each of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Handshake,
+        Self::Ack,
+        Self::OutOfOrderAck,
+        Self::ChallengeAck,
+        Self::DelayedAck,
+        Self::RetransmissionTimeout,
+        Self::TailLossProbe,
+        Self::FastRetransmit,
+        Self::Recovery,
+        Self::KeepAlive,
+        Self::ZeroWindowProbe,
+        Self::WindowUpdate,
+        Self::Reset,
+        Self::Exit,
+        Self::Unknown,
+    ];
+
     /// Whether an acknowledgement number or the 4-tuple joins it to the segment that it answers; all others are concluded by a rule.
     pub const fn is_joined(self) -> bool {
         matches!(self, Self::Handshake | Self::Ack | Self::OutOfOrderAck | Self::ChallengeAck | Self::Reset)
