@@ -248,7 +248,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/watch.rs PATIENCE
         kernel/clock.rs READINGS
         lab/aftermath.rs TICK POLL
-        lab/director.rs LOOK
+        lab/director.rs LOOK LONGEST_PAUSE SHARE
         lab/relay.rs IDLE
         lab/supervision.rs LOOK
         lab/tap.rs FULL

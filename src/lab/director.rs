@@ -1,10 +1,8 @@
 //! The director: has the actors perform the lines of the script one after the other, each as soon as what it waits for has happened.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +18,7 @@ use super::LabError;
 use super::actor::Word;
 use super::addresses::{Addresses, End, FlattenEnds, plain};
 use super::definition::Definition;
+use super::member::Member;
 use super::process::{counters, shown, state_of_process};
 use super::relay::Relay;
 use super::watched::Watched;
@@ -43,60 +42,6 @@ pub(super) struct Told {
     pub(super) counters: Vec<BTreeMap<String, u64>>,
     /// What did not go as its line says.
     pub(super) amiss: Vec<String>,
-}
-
-/// An actor as the director knows it.
-pub(super) struct Member {
-    actor: Actor,
-    control: OwnedFd,
-    /// `None` until it is there.
-    pid: Option<Pid>,
-    thread: ThreadId,
-    calls: u64,
-    /// The line that it performs.
-    busy: Option<usize>,
-    /// Whether it has entered that line's call.
-    entered: bool,
-    /// When it was heard of that.
-    entered_at: Option<Timestamp>,
-    stat: Option<File>,
-    gone: bool,
-    /// Whether its end has been seen: its number may be another process's by now.
-    reaped: bool,
-    /// Its descriptors of sockets, in the order in which they came, with what is known of each.
-    sockets: Vec<SocketUse>,
-}
-
-impl Member {
-    pub(super) fn new(actor: Actor, control: OwnedFd) -> Self {
-        Self {
-            actor,
-            control,
-            pid: None,
-            thread: ThreadId(0),
-            calls: 0,
-            busy: None,
-            entered: false,
-            entered_at: None,
-            stat: None,
-            gone: false,
-            reaped: false,
-            sockets: Vec::new(),
-        }
-    }
-
-    /// Whether the kernel says that it sleeps in the call that it has entered.
-    fn sleeps(&mut self) -> bool {
-        let (true, Some(pid)) = (self.entered, self.pid) else { return false };
-        if self.stat.is_none() {
-            self.stat = File::open(format!("/proc/{pid}/stat")).ok();
-        }
-        let mut line = [0u8; 128];
-        let Some(len) = self.stat.as_ref().and_then(|stat| stat.read_at(&mut line, 0).ok()) else { return false };
-        // The state follows the name, which stands in parentheses and may hold any octet.
-        let after = line[..len].iter().rposition(|octet| *octet == b')');
-        after.is_some_and(|after| line.get(after + 2) == Some(&b'S'))
-    }
 }
 
 /// The run of a script.
@@ -161,9 +106,9 @@ impl<'a> Director<'a> {
 
     fn perform(&mut self) -> Result<(), LabError> {
         let expected = self.cast.iter().filter(|member| !self.is_forked(member.actor)).count();
-        self.until("the actors to be there", |this| {
-            this.cast.iter().filter(|member| member.pid.is_some()).count() >= expected
-        })?;
+        // That is no part of the script: where it goes slowly the machine is busy, and one that dies says so.
+        let there = |this: &Self| this.cast.iter().filter(|member| member.pid.is_some()).count() >= expected;
+        self.within(STARTING, "the actors to be there", |this| there(this))?;
         self.settled = Instant::now();
         let mut last: Option<usize> = None;
         for number in 0..self.definition.script.lines.len() {
@@ -443,8 +388,20 @@ impl<'a> Director<'a> {
         Ok(())
     }
 
-    /// Hears the actors until the condition holds.
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> Result<(), LabError> {
+    /// Hears the actors until the condition holds, or nothing has happened for as long as the scenario says.
+    fn until(&mut self, what: &str, holds: impl FnMut(&mut Self) -> bool) -> Result<(), LabError> {
+        let patience = self.definition.setting.patience.as_nanos().max(0) as u64;
+        self.within(Duration::from_nanos(patience), what, holds)
+    }
+
+    /// Hears the actors until the condition holds, or nothing has happened for so long.
+    fn within(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut holds: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), LabError> {
+        let begun = Instant::now();
         loop {
             self.hear();
             if let Some(why) = self.told.amiss.iter().find(|why| why.starts_with(FATAL)) {
@@ -461,17 +418,18 @@ impl<'a> Director<'a> {
                 self.seen = seen;
                 self.goes_on();
             }
-            let patience = self.definition.setting.patience.as_nanos().max(0) as u64;
-            if self.idle > Duration::from_nanos(patience) {
+            if self.idle > patience {
                 if !self.awaits_a_processor() && !self.awaits_a_timer() {
-                    return Err(self.stuck(what));
+                    return Err(self.stuck(what, patience));
                 }
                 self.goes_on();
             }
             let looked = Instant::now();
-            self.hear_for(LOOK);
+            // What has taken long is looked for less often: on a busy machine each look takes the processor from what is waited for.
+            let pause = (begun.elapsed() / SHARE).clamp(LOOK, LONGEST_PAUSE);
+            self.hear_for(pause);
             // Where this process did not have the processor either, nothing could happen.
-            self.idle += looked.elapsed().min(10 * LOOK);
+            self.idle += looked.elapsed().min(10 * pause);
         }
     }
 
@@ -482,8 +440,9 @@ impl<'a> Director<'a> {
 
     /// Whether an actor that has something to do does not sleep: it goes on as soon as it has the processor.
     fn awaits_a_processor(&self) -> bool {
-        let busy = self.cast.iter().filter(|member| !member.gone && member.busy.is_some());
-        busy.filter_map(|member| state_of_process(member.pid?)).any(|state| matches!(state, b'R' | b'D'))
+        let busy = self.cast.iter().filter(|member| !member.gone && (member.busy.is_some() || member.pid.is_none()));
+        busy.filter_map(|member| state_of_process(member.pid.or(member.made)?))
+            .any(|state| matches!(state, b'R' | b'D'))
     }
 
     /// Whether a timer of the kernel's will make something happen, as far as it says: it repeats or probes, or forgets a connection.
@@ -513,7 +472,7 @@ impl<'a> Director<'a> {
     }
 
     /// Who waits for what.
-    fn stuck(&self, what: &str) -> LabError {
+    fn stuck(&self, what: &str, patience: Duration) -> LabError {
         let waiting: Vec<_> = self
             .cast
             .iter()
@@ -524,7 +483,7 @@ impl<'a> Director<'a> {
             })
             .collect();
         let who = if waiting.is_empty() { "nobody waits in a call".to_owned() } else { waiting.join(", ") };
-        let patience = self.definition.setting.patience.as_secs_f64();
+        let patience = patience.as_secs_f64();
         LabError::new(format!(
             "nothing happened for {patience} s while the script waited for {what}: {who}; let another actor do what it waits for, or set `patience` higher"
         ))
@@ -767,7 +726,7 @@ fn is_awaited(answer: &Answer) -> bool {
 
 /// Ends the actors that are left.
 fn end(cast: &[Member]) {
-    let left = || cast.iter().filter(|member| !member.reaped).filter_map(|member| member.pid);
+    let left = || cast.iter().filter(|member| !member.reaped).filter_map(|member| member.pid.or(member.made));
     for pid in left() {
         let _ = kill(pid, Signal::SIGKILL);
     }
@@ -784,6 +743,11 @@ fn died(actor: Actor) -> LabError {
 const FATAL: &str = "!";
 /// How often one looks.
 const LOOK: Duration = Duration::from_millis(1);
+/// The longest pause between two looks, and which part of the time that was waited it is.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+const SHARE: u32 = 20;
+/// How long the processes of the actors may take to be there.
+const STARTING: Duration = Duration::from_secs(60);
 /// How long the ends may take to be in their last states.
 const SETTLING: Duration = Duration::from_secs(2);
 /// And how long where a timer of the kernel's has still to run for that.
@@ -793,4 +757,4 @@ const LONGEST_TIMER: Span = Span::from_millis(30_000);
 /// How many sockets of an actor are looked at for one that connects.
 const MOST_SOCKETS: u16 = 4;
 /// How long the link may take to take in what was sent.
-const TAKING: Duration = Duration::from_millis(500);
+const TAKING: Duration = Duration::from_secs(2);

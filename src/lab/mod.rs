@@ -13,6 +13,7 @@ mod error;
 mod flagged;
 mod heard;
 mod host;
+mod member;
 mod merged;
 mod named;
 mod need;

@@ -16,8 +16,9 @@ use super::LabError;
 use super::actor::{Part, act};
 use super::addresses::{Addresses, End};
 use super::definition::Definition;
-use super::director::{Director, Member, Told};
+use super::director::{Director, Told};
 use super::host::{self, Ground, Turn};
+use super::member::Member;
 use super::merged::{Merged, merge};
 use super::network::{Network, Tapped};
 use super::relay::{Carried, Crossing, Relay};
@@ -227,7 +228,9 @@ fn cast(
         }
         // SAFETY: this process has one thread, so that the child has all that it had.
         let forked = unsafe { fork() }.map_err(|errno| failed("no process for an actor", errno))?;
-        if let ForkResult::Child = forked {
+        if let ForkResult::Parent { child } = forked {
+            cast.iter_mut().filter(|member| member.actor == *actor).for_each(|member| member.made = Some(child));
+        } else {
             // What belongs to the director stays with it: it would never see the others' end.
             cast.clear();
             let of_mine = |of: Actor| {
