@@ -290,15 +290,50 @@ mod tests {
     use std::net::{Ipv4Addr, UdpSocket};
 
     use super::*;
-    use crate::capture::{Delivery, Manner, OpenError, Tap};
+    use crate::capture::{Delivery, Manner, Tap};
 
     /// What the kernel holds.
     const BUFFER: usize = 4 << 20;
 
-    /// A flood on loopback of which nothing is taken meanwhile: so much of it waits, the kernel counts the rest, and neither is lost twice.
-    #[test]
-    fn what_nobody_takes_waits_so_far_and_the_kernel_counts_the_rest() {
+    /// A port on loopback and a capture of what is sent to it, of packets of up to so many octets.
+    fn captured(snap_len: u32) -> Option<(UdpSocket, Live)> {
         let to = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let filter = format!("udp dst port {}", to.local_addr().expect("an address").port());
+        let tap = Tap { interface: "lo".to_owned(), filter, snap_len, buffer: BUFFER as u32 };
+        Some((to, Live::where_permitted(tap, Manner { delivery: Delivery::Gathered, ..Manner::default() })?))
+    }
+
+    /// Who reads a capture, without a thread; it is stopped.
+    fn stopped(live: Live) -> Reader {
+        let (_, back) = mpsc::channel();
+        let stop = live.stop_switch();
+        stop.store(true, Ordering::Release);
+        Reader::new(live, stop, None, back)
+    }
+
+    /// After the stop nothing comes any more: that is waited for as long as the kernel may take to hand over what it had.
+    #[test]
+    fn what_was_captured_before_the_stop_is_waited_for_only_so_long() {
+        let Some((to, live)) = captured(1500) else { return };
+        let mut reader = stopped(live);
+        let begun = Instant::now();
+        let fed = reader.next(Duration::from_secs(60));
+        let took = begun.elapsed();
+        assert!(matches!(fed, Fed::Ended { broken: None, .. }), "{fed:?}");
+        assert!(took >= LAST && took < DRAINING, "{took:?}");
+        // What is sent now is not taken, however long it is waited for.
+        let address = to.local_addr().expect("an address");
+        to.send_to(b"late", address).expect("loopback takes it");
+        thread::sleep(2 * GATHERING);
+        let fed = reader.next(Duration::from_secs(60));
+        assert!(matches!(fed, Fed::Ended { broken: None, .. }), "{fed:?}");
+    }
+
+    /// Two captures of the same packets: of one they are taken at once, of the other so late that its time is over.
+    #[test]
+    fn what_is_not_taken_long_after_the_stop_is_left() {
+        // As many octets of a packet may be kept that few packets are taken at once.
+        let Some((to, live)) = captured(65_535) else { return };
         let address = to.local_addr().expect("an address");
         let tap = Tap {
             interface: "lo".to_owned(),
@@ -306,15 +341,36 @@ mod tests {
             snap_len: 65_535,
             buffer: BUFFER as u32,
         };
-        let manner = Manner { delivery: Delivery::Gathered, ..Manner::default() };
-        let live = match Live::open_in(tap, manner) {
-            Ok(live) => live,
-            Err(OpenError::Permission(_)) if !nix::unistd::geteuid().is_root() => {
-                return eprintln!("NOT CHECKED here: an ordinary user may not capture packets");
+        let other = Live::where_permitted(tap, Manner { delivery: Delivery::Gathered, ..Manner::default() });
+        let sent = 40;
+        (0..sent).for_each(|_| _ = to.send_to(b"early", address).expect("loopback takes it"));
+        let readers = [live, other.expect("the first one was permitted")].map(stopped);
+        let most = readers[0].most;
+        assert!(3 * most < sent, "{most} are taken at once");
+        let [mut prompt, mut late] = readers;
+        let taken = |reader: &mut Reader| match reader.next(Duration::from_secs(60)) {
+            Fed::Batch(batch) => Some(batch.heads.len()),
+            Fed::Nothing => Some(0),
+            Fed::Ended { broken, .. } => {
+                assert!(broken.is_none(), "{broken:?}");
+                None
             }
-            Err(OpenError::Permission(why)) => panic!("{why:?}"),
-            Err(OpenError::Other(error)) => panic!("{error}"),
         };
+        let first = taken(&mut late).expect("some have come");
+        assert!((1..=most).contains(&first), "{first}");
+        assert_eq!(std::iter::from_fn(|| taken(&mut prompt)).sum::<usize>(), sent);
+        // Whoever is to take them is busy with other things.
+        let (_, limit) = late.until.expect("it has heard of the stop");
+        thread::sleep(limit.saturating_duration_since(Instant::now()));
+        let after: Vec<_> = std::iter::from_fn(|| taken(&mut late)).collect();
+        assert!(after.len() <= 1 && after.iter().sum::<usize>() <= most, "{after:?}");
+    }
+
+    /// A flood on loopback of which nothing is taken meanwhile: so much of it waits, the kernel counts the rest, and neither is lost twice.
+    #[test]
+    fn what_nobody_takes_waits_so_far_and_the_kernel_counts_the_rest() {
+        let Some((to, live)) = captured(65_535) else { return };
+        let address = to.local_addr().expect("an address");
         let mut feed = Feed::start(live, None);
         let (sent, datagram) = (6_000, vec![7; 60_000]);
         let from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

@@ -280,3 +280,51 @@ const LOCAL_EXPERIMENTAL: u16 = 0x88b5;
 const LIMIT: Duration = Duration::from_secs(3);
 /// In how many steps that is waited for.
 const STEPS: u32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::capture::{Manner, Tap};
+
+    /// A capture on loopback of those markers, as far as a filter lets them through besides.
+    fn captured(besides: &str) -> Option<(Markers, Live)> {
+        let markers = Markers::over(Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let filter = format!("{} and {besides}", markers.filter());
+        let tap = Tap { interface: "lo".to_owned(), filter, snap_len: 1500, buffer: 1 << 20 };
+        Some((markers, Live::where_permitted(tap, Manner::default())?))
+    }
+
+    /// Neither capture sees the mark that it waits for: the one that of its beginning, the other that of its end.
+    #[test]
+    fn a_mark_is_waited_for_only_so_long() {
+        let unbegun = || {
+            let Some((markers, live)) = captured("udp[4:2] = 0") else { return };
+            let begun = Instant::now();
+            let Err(error) = Tape::start(live, markers, |_| true) else { panic!("no mark came through") };
+            assert!(begun.elapsed() >= LIMIT, "{:?}", begun.elapsed());
+            let said =
+                "cannot capture on lo: a datagram sent through it was not seen; does a firewall drop local traffic?";
+            assert_eq!(error.message, said);
+        };
+        let unended = || {
+            // The end's has an `e` where the beginning's has a `b`.
+            let Some((markers, live)) = captured("udp[16] != 0x65") else { return };
+            let Way::Datagrams(socket, _) = &markers.way else { panic!("{markers:?}") };
+            let socket = socket.try_clone().expect("a descriptor");
+            let tape = Tape::start(live, markers, |_| true).expect("the capture runs");
+            socket.send(b"tcpflow has a frame").expect("loopback takes it");
+            let begun = Instant::now();
+            let (frames, stats) = tape.stop().expect("it is ended without the mark");
+            assert!(begun.elapsed() >= LIMIT, "{:?}", begun.elapsed());
+            // What was read is good; that it may not be all is for whoever tells of it.
+            assert_eq!((frames.len(), stats.drained), (1, false));
+        };
+        thread::scope(|scope| {
+            scope.spawn(unbegun);
+            scope.spawn(unended);
+        });
+    }
+}
