@@ -94,7 +94,7 @@ impl<'a> Director<'a> {
     ///
     /// `before_the_end` is called when all is done, before the actors are ended.
     pub(super) fn direct(mut self, before_the_end: impl FnOnce()) -> (Told, Result<(), LabError>) {
-        let result = self.perform().and_then(|()| self.look_at_last());
+        let result = self.perform().and_then(|()| self.look_at_last(SETTLING, SETTLING_AT_LAST));
         before_the_end();
         let Self { cast, mut told, .. } = self;
         end(&cast);
@@ -343,8 +343,9 @@ impl<'a> Director<'a> {
         self.until("every call to return", |this| this.cast.iter().all(|member| member.gone || member.busy.is_none()))
     }
 
-    /// Asks the kernel about both ends of each connection, once it says what is expected of them; in vain for a second at most.
-    fn look_at_last(&mut self) -> Result<(), LabError> {
+    /// Asks the kernel about both ends of each connection, once it says what is expected of them; in vain for as long as `settling`, and
+    /// where a timer of the kernel's has still to run, for as long as `at_last`.
+    fn look_at_last(&mut self, settling: Duration, at_last: Duration) -> Result<(), LabError> {
         use crate::script::Expected;
         let mut expected: HashMap<Actor, Option<State>> = HashMap::new();
         for wanted in &self.definition.expected {
@@ -356,8 +357,7 @@ impl<'a> Director<'a> {
             Some(state) => evidence.state.unwrap_or(State::Closed) == state.unwrap_or(State::Closed),
             None => matches!(evidence.state, None | Some(State::TimeWait)),
         };
-        let until = Instant::now() + SETTLING;
-        let at_last = Instant::now() + SETTLING_AT_LAST;
+        let (until, at_last) = (Instant::now() + settling, Instant::now() + at_last);
         let ends: Vec<_> = self.told.ends.iter().flatten_ends();
         for (actor, local, peer) in ends {
             loop {
@@ -758,3 +758,6 @@ const LONGEST_TIMER: Span = Span::from_millis(30_000);
 const MOST_SOCKETS: u16 = 4;
 /// How long the link may take to take in what was sent.
 const TAKING: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

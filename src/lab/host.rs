@@ -262,6 +262,14 @@ impl Reservation {
     /// # Errors
     /// The kernel's: `EADDRINUSE` when somebody listens there or has claimed it, `EACCES` for a port that only root may take.
     pub(super) fn of(address: IpAddr, port: u16) -> Result<(Self, Claim), Errno> {
+        Self::claimed(address, port, Claim::on)
+    }
+
+    fn claimed(
+        address: IpAddr,
+        port: u16,
+        mut claim: impl FnMut(u16) -> Result<Claim, Errno>,
+    ) -> Result<(Self, Claim), Errno> {
         let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let mut refused = Errno::EADDRINUSE;
         for _ in 0..ATTEMPTS {
@@ -274,7 +282,7 @@ impl Reservation {
                 (_, Some(v6)) => v6.port(),
                 _ => port,
             };
-            match Claim::on(taken) {
+            match claim(taken) {
                 Ok(claim) => return Ok((Self { address: SocketAddr::new(address, taken), _socket: socket }, claim)),
                 Err(errno) if port != 0 => return Err(errno),
                 Err(errno) => refused = errno,
@@ -300,6 +308,23 @@ impl Claim {
     }
 }
 
+/// Does something in a network of its own, whose loopback interface is up, in a thread of its own; says so where that is not permitted.
+#[cfg(test)]
+pub(crate) fn in_own_network<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
+    let apart = || match unshare(CloneFlags::CLONE_NEWNET) {
+        Ok(()) => {
+            bring_up(None).expect("the loopback interface comes up");
+            Some(act())
+        }
+        Err(errno) => {
+            assert!(!geteuid().is_root(), "no network namespace: {errno}");
+            eprintln!("NOT CHECKED here: only root may give a thread a network of its own");
+            None
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(apart).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
 fn errno_of(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
@@ -318,3 +343,48 @@ const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETHTOOL_STSO: u32 = 0x1f;
 const ETHTOOL_SGSO: u32 = 0x24;
 const ETHTOOL_SGRO: u32 = 0x2c;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn of_ports_that_others_have_claimed_so_many_are_tried() {
+        // At the n-th try one is had; the others have claimed those before.
+        let tried = |port: u16, nth: usize| {
+            let mut tries = 0;
+            let had = Reservation::claimed(HERE, port, |taken| {
+                tries += 1;
+                if tries == nth { Claim::on(taken) } else { Err(Errno::EADDRINUSE) }
+            });
+            (tries, had.map(|(reservation, _)| reservation.address.ip()).map_err(|errno| errno as i32))
+        };
+        let refused = Err(libc::EADDRINUSE);
+        assert_eq!(tried(0, 1), (1, Ok(HERE)));
+        assert_eq!(tried(0, ATTEMPTS), (ATTEMPTS, Ok(HERE)));
+        assert_eq!(tried(0, ATTEMPTS + 1), (ATTEMPTS, refused));
+        // One that was asked for is no other.
+        let (reservation, claim) = Reservation::of(HERE, 0).expect("a free port");
+        let port = reservation.address.port();
+        assert_eq!(Reservation::of(HERE, port).map(|_| ()), Err(Errno::EADDRINUSE));
+        drop(claim);
+        assert_eq!(tried(port, 2), (1, refused));
+    }
+
+    /// The kernel gives out one port, which another run has.
+    #[test]
+    fn where_all_ports_are_claimed_there_is_none() {
+        in_own_network(|| {
+            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000").expect("a range of one port");
+            let (reservation, claim) = Reservation::of(HERE, 0).expect("the one port");
+            assert_eq!(reservation.address.port(), 40_000);
+            // It is free of sockets.
+            drop(reservation);
+            assert_eq!(Reservation::of(HERE, 0).map(|_| ()), Err(Errno::EADDRINUSE));
+            drop(claim);
+            assert!(Reservation::of(HERE, 0).is_ok());
+        });
+    }
+}

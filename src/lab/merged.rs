@@ -156,3 +156,42 @@ impl<'a> Places<'a> {
         self.0.get_mut(octets)?.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::addresses::Addresses;
+    use super::super::catalog::{ECHO, Entry};
+    use super::super::rules::bare_segment;
+    use super::*;
+    use crate::capture::{Frame, LinkType};
+
+    #[test]
+    fn what_the_link_did_not_take_in_and_what_the_hosts_did_not_take_is_said() {
+        let echo = Entry::named(ECHO).expect("it is there").read(&[]).expect("it is sound");
+        let addresses = Addresses::of(&echo);
+        let at = |name: &str| {
+            let actors = echo.actors().into_iter().map(|(actor, _)| actor);
+            actors.filter(|actor| actor.name() == name).find_map(|actor| addresses.at(actor)).expect("an actor")
+        };
+        let octets = bare_segment(at("C"), at("S"));
+        let link = LinkType::ETHERNET;
+        let frame = Frame {
+            number: 1,
+            at: Some(Timestamp::from_nanos(0)),
+            link,
+            bytes: &octets,
+            wire_len: octets.len() as u32,
+            seen: SeenAt::default(),
+        };
+        let captures = [vec![OwnedFrame::of(&frame)], Vec::new()];
+        let mut amiss = Vec::new();
+        let carried = Carried { missed: 3, refused: 2, ..Carried::default() };
+        let merged = merge(&echo, &captures, &carried, &mut amiss);
+        assert_eq!(merged.senses.get(&1), Some(&Sense::Leaves));
+        let said = [
+            "1 segments left a host and did not come to the link, whose buffer was too full for 3 frames",
+            "the hosts did not take 2 frames of the link: their queues stayed full",
+        ];
+        assert_eq!(amiss, said);
+    }
+}

@@ -51,6 +51,8 @@ pub use definition::{Definition, LinkSetting, Setting, Words};
 pub use error::LabError;
 pub use flagged::{FLAGS, Flag, Flagged, Times};
 pub use heard::Heard;
+#[cfg(test)]
+pub(crate) use host::in_own_network;
 pub use host::{Ground, enter_namespace};
 pub use need::Need;
 pub use recording::{Ends, Recording};

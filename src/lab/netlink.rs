@@ -75,9 +75,13 @@ impl Netlink {
         self.ask(RTM_NEWLINK, 0, &body)
     }
 
-    /// Waits until the kernel lets an interface send: until then it throws away what is sent (its qdisc is `noop`).
+    /// Waits until the kernel lets an interface send: until it has noticed that there is a carrier (linkwatch), it throws away what is sent.
     pub(super) fn await_sending(&self, interface: &str) -> Result<(), Errno> {
-        let deadline = Instant::now() + CARRIER;
+        self.await_sending_within(interface, CARRIER)
+    }
+
+    fn await_sending_within(&self, interface: &str, patience: Duration) -> Result<(), Errno> {
+        let deadline = Instant::now() + patience;
         while !self.sends(interface)? {
             if Instant::now() > deadline {
                 return Err(Errno::ENETDOWN);
@@ -95,8 +99,9 @@ impl Netlink {
         let mut attributes = room.get(32..len).unwrap_or_default();
         while let [a, b, c, d, ..] = *attributes {
             let (len, kind) = (usize::from(u16::from_ne_bytes([a, b])), u16::from_ne_bytes([c, d]));
-            if kind == IFLA_QDISC {
-                return Ok(!attributes.get(4..len).unwrap_or_default().starts_with(b"noop"));
+            // The queue is no sign of it: that is there as soon as the interface is up (dev_activate), and no frame gets to it.
+            if kind == IFLA_OPERSTATE {
+                return Ok(attributes.get(4) == Some(&IF_OPER_UP));
             }
             attributes = attributes.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
         }
@@ -235,7 +240,8 @@ const RTAX_CC_ALGO: u16 = 16;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-const IFLA_QDISC: u16 = 6;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -247,3 +253,56 @@ const IFA_F_NODAD: u8 = 0x02;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const NUD_PERMANENT: u16 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    use super::super::host::in_own_network;
+    use super::*;
+
+    impl Netlink {
+        /// Makes two devices that are connected, both here, and both down; on neither anybody searches for routers.
+        pub(in super::super) fn pair_here(&self, [near, far]: [&str; 2]) {
+            let here = File::open("/proc/thread-self/ns/net").expect("this network namespace");
+            self.pair(101, (near, [2, 0, 0, 0, 1, 0]), (far, [2, 0, 0, 0, 0, 1]), here.as_fd(), 1500)
+                .expect("a pair of virtual Ethernet devices");
+            for interface in [near, far] {
+                fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1").expect("no IPv6 there");
+            }
+        }
+
+        /// Gives an interface a queue that holds so many frames (tc-pfifo(8)).
+        pub(in super::super) fn queue(&self, interface: &str, limit: u32) {
+            let mut body = vec![0; 4];
+            body.extend(if_nametoindex(interface).expect("the interface").to_ne_bytes());
+            // No handle of its own, at the root.
+            body.extend([0; 4]);
+            body.extend(u32::MAX.to_ne_bytes());
+            body.extend([0; 4]);
+            body.extend(attribute(TCA_KIND, b"pfifo\0"));
+            body.extend(attribute(TCA_OPTIONS, &limit.to_ne_bytes()));
+            self.ask(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &body).expect("a queue");
+        }
+    }
+
+    #[test]
+    fn a_device_without_a_carrier_is_waited_for_only_so_long() {
+        in_own_network(|| {
+            let netlink = Netlink::open().expect("rtnetlink");
+            netlink.pair_here(["near", "far"]);
+            netlink.up("near").expect("it is there");
+            // Its other end is down.
+            let (begun, patience) = (Instant::now(), Duration::from_millis(300));
+            assert_eq!(netlink.await_sending_within("near", patience), Err(Errno::ENETDOWN));
+            assert!(begun.elapsed() >= patience);
+            netlink.up("far").expect("it is there");
+            assert_eq!(netlink.await_sending("near"), Ok(()));
+        });
+    }
+
+    const RTM_NEWQDISC: u16 = 36;
+    const TCA_KIND: u16 = 1;
+    const TCA_OPTIONS: u16 = 2;
+}

@@ -132,3 +132,54 @@ pub(super) fn failed(scenario: &Scenario, address: SocketAddr, actor: &str, call
         _ => format!("{call} of {actor} on {address} failed with {errno:?}: {}", errno.desc()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A server that nobody ever connects to: as long as a call has returned within the time it goes on, and then it is ended.
+    #[test]
+    fn actors_that_wait_without_end_are_ended_and_that_is_said() {
+        let scenario = Scenario::default();
+        let (reservation, _claim) = Reservation::of(Ipv4Addr::LOCALHOST.into(), 0).expect("a free port");
+        let address = reservation.address;
+        let stage = Stage::of(&scenario, address, Arc::default(), None);
+        let part: Part<'_> = Box::new(|calls| echo::serve(&stage, calls, reservation));
+        let looks = STUCK.as_millis() / LOOK.as_millis();
+        let (calls, played) = thread::scope(|scope| {
+            let server = scope.spawn(|| act(&stage, &stage.server, part));
+            stage.wait_for_accept().expect("the play is not over");
+            let mut supervision = Supervision::begin();
+            (0..looks).for_each(|_| supervision.look(&stage));
+            assert!(!stage.is_over(), "at the bound");
+            // Somebody on this host connects who is no client: an accept returns, and the next one begins.
+            stage.connected.store(stage.clients.len(), Ordering::Release);
+            let before = stage.progress();
+            drop(std::net::TcpStream::connect(address).expect("the server listens"));
+            while stage.progress() == before {
+                thread::yield_now();
+            }
+            (0..looks).for_each(|_| supervision.look(&stage));
+            assert!(!stage.is_over(), "something has happened");
+            supervision.look(&stage);
+            assert!(stage.is_over());
+            while !server.is_finished() {
+                supervision.look(&stage);
+                thread::sleep(Duration::from_millis(1));
+            }
+            server.join().expect("no panic")
+        });
+        let (call, errno) = played.expect_err("it was ended");
+        assert_eq!((call, errno), ("accept", Errno::EINTR), "{calls:?}");
+        let said = failed(&scenario, address, "echo-server", call, errno).to_string();
+        assert!(
+            said.starts_with("nothing happened for 5 s while echo-server waited in accept on 127.0.0.1:"),
+            "{said}"
+        );
+    }
+}

@@ -140,17 +140,7 @@ impl Relay {
         setting: LinkSetting,
         processor: Option<usize>,
     ) -> Result<Self, LabError> {
-        let state = State {
-            rules: Rules::new(addresses, setting.clone()),
-            carried: Carried::default(),
-            under_way: BinaryHeap::new(),
-            waiting: Default::default(),
-            busy: [Instant::now(); 2],
-            put: 0,
-            setting,
-            clock: Anchor::now(),
-        };
-        let shared = Arc::new(Shared { state: Mutex::new(state), over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared::of(addresses, setting));
         let failed = |what: String| LabError::new(format!("the link between the hosts cannot be started: {what}"));
         let (wake, woken) =
             socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
@@ -244,6 +234,20 @@ impl Drop for Relay {
 }
 
 impl Shared {
+    fn of(addresses: Addresses, setting: LinkSetting) -> Self {
+        let state = State {
+            rules: Rules::new(addresses, setting.clone()),
+            carried: Carried::default(),
+            under_way: BinaryHeap::new(),
+            waiting: Default::default(),
+            busy: [Instant::now(); 2],
+            put: 0,
+            setting,
+            clock: Anchor::now(),
+        };
+        Self { state: Mutex::new(state), over: AtomicBool::new(false) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,7 +365,7 @@ fn carry(mut taps: Taps, woken: &OwnedFd, shared: &Shared) {
         if is_over {
             break;
         }
-        hand_over(&mut taps, shared);
+        hand_over(shared, |to, octets| taps.of(to).put(octets));
         let next = shared.state().under_way.peek().map(|Reverse(next)| next.due);
         let patience = next.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()).min(IDLE));
         let [client, server] = taps.descriptors();
@@ -374,8 +378,8 @@ fn carry(mut taps: Taps, woken: &OwnedFd, shared: &Shared) {
     close_beside(sockets, || drop(taps));
 }
 
-/// Hands the hosts what has been carried by now.
-fn hand_over(taps: &mut Taps, shared: &Shared) {
+/// Hands the hosts what has been carried by now; `put` says whether they took it.
+fn hand_over(shared: &Shared, mut put: impl FnMut(End, &[u8]) -> bool) {
     loop {
         let mut state = shared.state();
         if state.under_way.peek().is_none_or(|Reverse(next)| next.due > Instant::now()) {
@@ -384,7 +388,7 @@ fn hand_over(taps: &mut Taps, shared: &Shared) {
         let Some(Reverse(UnderWay { due, to, octets, crossing, .. })) = state.under_way.pop() else { return };
         state.carried.late = state.carried.late.max(due.elapsed());
         drop(state);
-        let taken = taps.of(to).put(&octets);
+        let taken = put(to, &octets);
         // It has been captured at the other host by now.
         let at = now();
         let mut state = shared.state();
@@ -402,3 +406,23 @@ fn of(span: Span) -> Duration {
 /// How late a frame may be taken in: more is a clock that was set.
 const LATEST: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::{ECHO, Entry};
+    use super::*;
+
+    #[test]
+    fn what_a_host_does_not_take_is_counted_and_has_not_arrived() {
+        let echo = Entry::named(ECHO).expect("it is there").read(&[]).expect("it is sound");
+        let shared = Shared::of(Addresses::of(&echo), LinkSetting::default());
+        shared.state().inject(End::Client, vec![1; 60]);
+        shared.state().inject(End::Client, vec![2; 60]);
+        // Not of a segment.
+        shared.state().send(Instant::now(), End::Client, vec![3; 60], None);
+        hand_over(&shared, |to, octets| to == End::Server && octets[0] == 1);
+        let Carried { crossings, refused, .. } = std::mem::take(&mut shared.state().carried);
+        let arrived: Vec<_> = crossings.iter().map(|crossing| crossing.arrivals.len()).collect();
+        assert_eq!((refused, &arrived[..]), (2, &[1, 0][..]));
+    }
+}

@@ -270,6 +270,21 @@ fn mark(frame: &mut [u8]) {
     sum_up(frame, ip, tcp, end);
 }
 
+/// A segment without octets between two ends of IPv4, as a frame, whose checksums are not filled in.
+#[cfg(test)]
+pub(super) fn bare_segment(from: std::net::SocketAddr, to: std::net::SocketAddr) -> Vec<u8> {
+    let mut frame = vec![2; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    for end in [from, to] {
+        let IpAddr::V4(address) = end.ip() else { panic!("{end} is not of IPv4") };
+        frame.extend(address.octets());
+    }
+    frame.extend(from.port().to_be_bytes());
+    frame.extend(to.port().to_be_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 1, 5 << 4, Flags::ACK.bits() as u8, 0xff, 0xff, 0, 0, 0, 0]);
+    frame
+}
+
 /// A segment with the addresses and ports of another, and nothing else of it.
 fn segment_like(frame: &[u8], seq: Seq, ack: Seq, flags: Flags, octets: &[u8]) -> Option<Vec<u8>> {
     let (ip, tcp, _) = headers(frame)?;

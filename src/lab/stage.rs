@@ -277,4 +277,36 @@ mod tests {
         assert_eq!(told.len(), actors * each as usize);
         assert!(told.is_sorted(), "{told:?}");
     }
+
+    /// A capture that is as far behind as its buffer makes up for is not waited for; one that is further behind, for a second, and then
+    /// no more.
+    #[test]
+    fn a_capture_that_is_too_far_behind_is_waited_for_but_not_for_ever() {
+        let scenario = Scenario::default();
+        let is_lossy = |segments: u64, octets: u64, more: Traffic| {
+            let seen = Arc::new(Traffic::default());
+            let stage = Stage::of(&scenario, ([127, 0, 0, 1], 1).into(), Arc::clone(&seen), None);
+            stage.echoed.add(segments, octets);
+            let begun = Instant::now();
+            thread::scope(|scope| {
+                // What the capture's thread reads while it is waited for.
+                scope.spawn(move || seen.add(more.segments.into_inner(), more.octets.into_inner()));
+                stage.wait_for_capture().expect("the play is not over");
+            });
+            let is_lossy = stage.lossy.load(Ordering::Acquire);
+            assert!(!is_lossy || begun.elapsed() >= COURTESY);
+            // Whoever was waited for in vain is not waited for again: the play would take a second for each message.
+            assert!(!is_lossy || stage.wait_for_capture().is_ok());
+            is_lossy
+        };
+        let none = || Traffic::default();
+        assert!(!is_lossy(LAG_SEGMENTS, LAG_OCTETS, none()), "at the bounds");
+        let one = || Traffic { segments: 1.into(), octets: 1.into() };
+        assert!(!is_lossy(LAG_SEGMENTS + 1, LAG_OCTETS + 1, one()), "it catches up");
+        thread::scope(|scope| {
+            let beyond = [(LAG_SEGMENTS + 1, 0), (0, LAG_OCTETS + 1)];
+            let waiting = beyond.map(|(segments, octets)| scope.spawn(move || is_lossy(segments, octets, none())));
+            assert!(waiting.map(|waiting| waiting.join().expect("no panic")).into_iter().all(|is_lossy| is_lossy));
+        });
+    }
 }

@@ -96,14 +96,11 @@ impl Tap {
 
     /// Hands a frame to the host; whether its queue took it, for which it is waited a little.
     pub(super) fn put(&self, frame: &[u8]) -> bool {
-        for _ in 0..ATTEMPTS {
-            match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
-                // The queue of the processor that delivers it is full (net.core.netdev_max_backlog).
-                Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => std::thread::sleep(FULL),
-                sent => return sent.is_ok(),
-            }
-        }
-        false
+        is_taken(FULL, || self.offer(frame))
+    }
+
+    fn offer(&self, frame: &[u8]) -> Result<(), Errno> {
+        send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).map(drop)
     }
 
     /// How many frames found the ring full.
@@ -122,6 +119,18 @@ impl Tap {
         };
         if told == 0 { u64::from(counted.tp_drops) } else { 0 }
     }
+}
+
+/// Offers something to a queue until that takes it, with pauses in which it may empty itself; whether it did at last.
+fn is_taken(pause: Duration, mut offer: impl FnMut() -> Result<(), Errno>) -> bool {
+    for _ in 0..ATTEMPTS {
+        match offer() {
+            // The queue of the processor that delivers it is full (net.core.netdev_max_backlog).
+            Err(Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) => std::thread::sleep(pause),
+            offered => return offered.is_ok(),
+        }
+    }
+    false
 }
 
 /// Frames that the kernel has put into memory of both (packet(7), packet_mmap.rst; `TPACKET_V2`).
@@ -218,3 +227,84 @@ const MEMORY: usize = 8 << 20;
 const ATTEMPTS: u32 = 10_000;
 /// How long a full queue is given to empty itself.
 const FULL: Duration = Duration::from_micros(200);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::host::in_own_network;
+    use super::super::netlink::Netlink;
+    use super::*;
+
+    /// A frame of no protocol that anybody else has.
+    const FRAME: [u8; 60] = {
+        let mut frame = [0xff; 60];
+        [frame[12], frame[13]] = [0x88, 0xb5];
+        frame
+    };
+
+    /// Opens both of two devices that are connected.
+    fn taps(netlink: &Netlink) -> [Tap; 2] {
+        let both = ["near", "far"];
+        netlink.pair_here(both);
+        both.iter().for_each(|interface| netlink.up(interface).expect("it is there"));
+        both.map(|interface| {
+            netlink.await_sending(interface).expect("they are connected");
+            Tap::open(interface, 1500).expect("a raw socket")
+        })
+    }
+
+    #[test]
+    fn of_frames_that_nobody_takes_as_many_wait_as_there_is_room_for_and_the_others_are_counted() {
+        in_own_network(|| {
+            let [mut near, far] = taps(&Netlink::open().expect("rtnetlink"));
+            let room = MEMORY / LEAST_PLACE;
+            let beyond = 3;
+            assert!((0..room + beyond).all(|_| far.put(&FRAME)));
+            // The kernel may deliver the last ones a moment later.
+            let (mut dropped, begun) = (0, Instant::now());
+            while dropped < beyond as u64 && begun.elapsed() < Duration::from_secs(10) {
+                dropped += near.dropped();
+                std::thread::yield_now();
+            }
+            let mut taken = 0;
+            while near.take(|_, octets| assert_eq!(octets, FRAME)).is_some() {
+                taken += 1;
+            }
+            assert_eq!((taken, dropped + near.dropped()), (room, beyond as u64));
+            // What comes now has room again.
+            assert!(far.put(&FRAME));
+            let begun = Instant::now();
+            while near.take(|_, _| ()).is_none() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "it never came");
+            }
+            assert_eq!(near.dropped(), 0);
+        });
+    }
+
+    /// The queue of the device holds no frame at all, as if it were full for good.
+    #[test]
+    fn a_frame_is_offered_to_a_full_queue_so_often() {
+        in_own_network(|| {
+            let netlink = Netlink::open().expect("rtnetlink");
+            let [_near, far] = taps(&netlink);
+            netlink.queue("far", 0);
+            let mut offers = 0;
+            let taken = is_taken(Duration::ZERO, || {
+                offers += 1;
+                far.offer(&FRAME)
+            });
+            assert_eq!((taken, offers), (false, ATTEMPTS));
+            // At the last offer there is room.
+            let mut offers = 0;
+            let taken = is_taken(Duration::ZERO, || {
+                offers += 1;
+                if offers == ATTEMPTS {
+                    netlink.queue("far", 10);
+                }
+                far.offer(&FRAME)
+            });
+            assert_eq!((taken, offers), (true, ATTEMPTS));
+        });
+    }
+}

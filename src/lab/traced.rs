@@ -222,3 +222,24 @@ const MOST: usize = 1 << 20;
 const BIRTH_WINDOW: Span = Span(100_000_000);
 /// How far what no socket of its own did may be from the segment that it is about.
 const LONE_WINDOW: Span = Span(20_000_000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Clock;
+
+    #[test]
+    fn events_beyond_those_that_are_held_are_counted_as_lost() {
+        let [local, peer] = ["127.0.0.1:40000", "127.0.0.1:3000"].map(|end| end.parse().expect("an end"));
+        let what = KernelAct::State { from: State::Closed, to: State::SynSent };
+        let (at, socket) = (Timestamp::from_nanos(0), Some(KernelSocket(1)));
+        let event = KernelEvent { at, clock: Clock::WALL, local, peer, socket, what };
+        let mut held = Held { events: vec![event.clone(); MOST - 1], left_out: 0 };
+        held.hear(event.clone());
+        assert_eq!((held.events.len(), held.left_out), (MOST, 0));
+        (0..3).for_each(|_| held.hear(event.clone()));
+        assert_eq!((held.events.len(), held.left_out), (MOST, 3));
+        let said = Traced::default().notice(held.left_out).expect("it is said");
+        assert!(said.contains('3'), "{said}");
+    }
+}
