@@ -371,3 +371,70 @@ const BUFFER: u32 = 32 << 20;
 const MOST_ASKED: usize = 4096;
 /// How long the ends are waited for.
 const LATEST: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn ends_that_do_not_come_to_rest_are_asked_about_for_so_long_and_told_as_they_are() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+        let _server = listener.accept().expect("the connection");
+        let (own, peer) = (client.local_addr().expect("an address"), client.peer_addr().expect("an address"));
+        // However many there are, it takes that time in all.
+        let pairs = [[own, peer], [peer, own]].repeat(20);
+        let begun = Instant::now();
+        let told = final_states(&pairs).expect("sock_diag answers");
+        let took = begun.elapsed();
+        assert!(told.len() == pairs.len() && told.iter().all(|end| end.state == Some(State::Established)), "{told:?}");
+        assert!(took >= LATEST && took < 20 * LATEST, "{took:?}");
+    }
+
+    /// Whoever hears of the packets takes none, until the kernel's buffer has no room for more.
+    #[test]
+    fn packets_that_the_kernels_buffer_has_no_room_for_are_counted() {
+        lab::in_own_network(|| {
+            let mut witnesses = Witnesses::open(true, Packets::Wanted, u64::MAX, Err(None));
+            let (hearer, heard) = mpsc::sync_channel(0);
+            witnesses.start(vec![hearer], Backend::Ptrace, Keeps::Calls);
+            assert_eq!(witnesses.notices(), [""; 0]);
+            let refused = || {
+                let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).map(drop).map_err(|error| error.kind());
+                assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
+            };
+            // The first segment is heard of; until that is taken nothing more is read of the capture.
+            refused();
+            // Each of these is answered with an ICMP error, which the kernel has twice, going out and coming in.
+            let from = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let flood = BUFFER / SNAP_LEN;
+            for _ in 0..flood {
+                from.send_to(b"nobody is there", (Ipv4Addr::LOCALHOST, 1)).expect("loopback takes it");
+            }
+            let segments = AtomicU32::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in heard {
+                        segments.fetch_add(1, Ordering::AcqRel);
+                    }
+                });
+                // Beyond those of the first connection one is heard of once the buffer has room, as it has to have for the capture's end.
+                while segments.load(Ordering::Acquire) < 3 {
+                    refused();
+                }
+                witnesses.finish();
+            });
+            assert_eq!(witnesses.notices(), [""; 0], "the capture was read to its end");
+            let CaptureStats { received, dropped, .. } = witnesses.stats.as_ref().expect("there was a capture");
+            assert_eq!(witnesses.dropped(), Some(*dropped));
+            // A place of the buffer has room for as much of a packet as is kept, and for what is said of it.
+            let (held, places) = (received - dropped, u64::from(BUFFER / SNAP_LEN));
+            assert!(*dropped >= u64::from(flood) && held >= places / 2, "{dropped} dropped, {held} held");
+        });
+    }
+}
