@@ -105,10 +105,8 @@ impl<'a> Director<'a> {
     }
 
     fn perform(&mut self) -> Result<(), LabError> {
-        let expected = self.cast.iter().filter(|member| !self.is_forked(member.actor)).count();
         // That is no part of the script: where it goes slowly the machine is busy, and one that dies says so.
-        let there = |this: &Self| this.cast.iter().filter(|member| member.pid.is_some()).count() >= expected;
-        self.within(STARTING, "the actors to be there", |this| there(this))?;
+        self.until_all_are_there(STARTING)?;
         self.settled = Instant::now();
         let mut last: Option<usize> = None;
         for number in 0..self.definition.script.lines.len() {
@@ -142,6 +140,13 @@ impl<'a> Director<'a> {
             }
         }
         self.until_idle()
+    }
+
+    /// Waits until the processes of the actors have begun, but for those that others fork.
+    fn until_all_are_there(&mut self, patience: Duration) -> Result<(), LabError> {
+        let expected = self.cast.iter().filter(|member| !self.is_forked(member.actor)).count();
+        let there = |this: &Self| this.cast.iter().filter(|member| member.pid.is_some()).count() >= expected;
+        self.within(patience, "the actors to be there", |this| there(this))
     }
 
     /// Waits until the link has taken in what was captured where it was sent, but not for what it has lost.

@@ -132,7 +132,8 @@ fn of_the_sockets_that_connect_so_many_are_looked_at() {
         assert_eq!(ports.len(), usize::from(MOST_SOCKETS) + 1);
         let (own_control, others) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("two sockets");
-        let connects = Member { busy: Some(2), ..Member::new(client, own_control) };
+        let mut connects = Member::new(client, own_control);
+        connects.busy = Some(2);
         let mut director = scene.director(vec![connects, Member::new(server, others)], None);
         let found = ports.iter().map(|port| {
             assert!(!director.awaits_a_timer(), "nothing is under way");
@@ -177,4 +178,28 @@ fn a_link_that_does_not_take_in_what_was_sent_is_waited_for_only_so_long() {
         // It goes on without it.
         assert_eq!((relay.taken(End::Client), relay.stop().crossings.len()), (0, 0));
     });
+}
+
+/// With a time that stands in for the one of a run, which is longer than a test may take.
+#[test]
+fn an_actor_that_never_comes_is_waited_for_only_so_long() {
+    let mut scene = Scene::new();
+    let [client, server] = ["C", "S"].map(|name| scene.actor(name));
+    // Its process is there, and sleeps; it says nothing.
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
+    let (control, _others) =
+        (socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)).expect("two sockets");
+    let (here, _other) =
+        (socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)).expect("two sockets");
+    let pid = Pid::from_raw(process.id() as i32);
+    let mut cast = vec![Member::new(server, here), Member::new(client, control)];
+    (cast[0].pid, cast[1].made) = (Some(Pid::this()), Some(pid));
+    let mut director = scene.director(cast, None);
+    let (patience, begun) = (Duration::from_millis(300), Instant::now());
+    let why = director.until_all_are_there(patience).expect_err("one is missing").to_string();
+    assert!(begun.elapsed() >= patience, "{:?}", begun.elapsed());
+    assert!(why.starts_with("nothing happened for 0.3 s while the script waited for the actors to be there"), "{why}");
+    director.cast[1].pid = Some(pid);
+    assert!(director.until_all_are_there(patience).is_ok());
+    process.kill().and_then(|()| process.wait()).expect("its end");
 }
