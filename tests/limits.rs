@@ -194,7 +194,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/entry.rs ATTEMPT
         flow/history.rs BITS LETTERS_A_WORD SECOND SECONDS LONGEST
         flow/slab.rs BLOCK CACHE_LINE
-        flow/trouble.rs FIRST
+        flow/trouble.rs FIRST IS_NEW
         capture/input.rs LINE
         passage/digest.rs HEAD FACTOR
         passage/placed.rs START
@@ -330,13 +330,14 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         script/perform.rs STEP
         session/growth.rs KEPT
         story/accounts.rs AHEAD LONGEST_QUEUED
-        story/classify.rs DELAYED LONGEST_DELAY SHORTEST_IDLE SHORTEST_KEEP_ALIVE COPIED
+        story/classify.rs DELAYED LONGEST_DELAY SHORTEST_IDLE SHORTEST_KEEP_ALIVE COPIED MOST_COUNTED
+        story/connection.rs NEAR
         story/diagnoses.rs HUGE BUSY KEPT ZEROS
         story/ground.rs MINIMUM_RTO MOMENT JITTER
         story/icmp.rs LAG
         story/link.rs LAG
         story/path.rs LAG
-        story/repeat.rs PROBE_SLACK SHORTEST_BOTH
+        story/repeat.rs PROBE_SLACK SHORTEST_BOTH MOST_MISSING LARGEST_DATAGRAM
         story/samples.rs LONGEST_CROSSED AHEAD LAG
         story/stalls.rs STALL HELD MERGED
         story/unseen.rs LONGEST_EARLY

@@ -183,7 +183,7 @@ impl<K: Key> Attempt<K> {
             roles_basis: RolesBasis::Syn,
             closed_by: None,
             ending: Ending::Unanswered,
-            verdict: Verdict::Unanswered { syns: 1, lasted: None },
+            verdict: Verdict::Unanswered { syns: 1, lasted: None, instead: None },
             problem: None,
             icmp: None,
             client_to_server: SideSummary {

@@ -202,6 +202,10 @@ pub enum Detail {
     Captured,
     /// Of a keep-alive: the peer's window is zero, so that it probes that.
     NoRoom,
+    /// Of a SYN: it begins anew, at another number than the one before, so that nothing is missing.
+    OtherNumber,
+    /// Of a retransmission, or of what is out of order, by the rule: its octets are new, and only the number of a RST before it was higher.
+    BelowReset,
     /// What it was compared with.
     Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.

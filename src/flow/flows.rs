@@ -29,6 +29,15 @@ pub(super) struct Flows<K> {
     pub(super) closed: VecDeque<(u32, u64)>,
     /// Where the search for the next one to evict goes on.
     pub(super) clock_hand: u32,
+    /// Connections that nobody had closed when a SYN opened another one between the same ends, and of which the other end may still know.
+    pub(super) half_open: VecDeque<HalfOpen<K>>,
+}
+
+/// A connection that one end has no state for any more, as it opens another one (RFC 9293 section 3.5.1).
+pub(super) struct HalfOpen<K> {
+    pub(super) record: Record<K>,
+    /// The number of the other one.
+    by: u64,
 }
 
 impl<K> Default for Flows<K>
@@ -44,6 +53,7 @@ where
             lru: [NONE; 2],
             closed: VecDeque::new(),
             clock_hand: 0,
+            half_open: VecDeque::new(),
         }
     }
 }
@@ -111,7 +121,18 @@ impl<K: Family> Flows<K> {
             opened = Some(&[]);
         } else if record.is_outlived_by(from, segment) {
             let new = Record::new(key, from, ledger.next_id(), segment);
-            ledger.end(std::mem::replace(record, new));
+            let by = new.id;
+            let before = std::mem::replace(record, new);
+            if before.may_be_half_open(from) {
+                if self.half_open.len() == MOST_HALF_OPEN
+                    && let Some(oldest) = self.half_open.pop_front()
+                {
+                    ledger.end(oldest.record);
+                }
+                self.half_open.push_back(HalfOpen { record: before, by });
+            } else {
+                ledger.end(before);
+            }
             opened = Some(&[Finding::PortReuse]);
         }
         let was_closed = record.is_closed();
@@ -120,6 +141,10 @@ impl<K: Family> Flows<K> {
         if !findings.is_empty() || segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) {
             ledger.weigh(record);
             let (is_closed, id) = (record.is_closed() && !was_closed, record.id);
+            if opened.is_none() && !self.half_open.is_empty() {
+                let resets = record.answers_older_connection(from, segment);
+                self.settle_half_open(id, from, segment, resets, ledger);
+            }
             if is_closed {
                 self.wait_for_late(slot, id, ledger);
             }
@@ -128,6 +153,25 @@ impl<K: Family> Flows<K> {
             }
         }
         answer
+    }
+
+    /// What a segment of the connection with that number says of the one before it.
+    #[cold]
+    fn settle_half_open(&mut self, id: u64, from: KeySide, segment: &Segment, resets: bool, ledger: &mut Ledger) {
+        let opens_again = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
+        let is_control = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST) && !opens_again;
+        let place = self.half_open.iter().position(|old| old.by == id).filter(|_| is_control);
+        if let Some(mut old) = place.and_then(|place| self.half_open.remove(place)) {
+            if resets {
+                old.record.be_reset_by_successor(from, segment);
+            }
+            ledger.end(old.record);
+        }
+    }
+
+    /// Ends the connections of which only another one could say how they ended.
+    pub(super) fn end_half_open(&mut self, ledger: &mut Ledger) {
+        self.half_open.drain(..).for_each(|old| ledger.end(old.record));
     }
 
     /// A segment between ends that have no connection.
@@ -297,5 +341,7 @@ impl<K: Family> Flows<K> {
     }
 }
 
+/// How many connections wait for what the next one between the same ends says of them.
+pub(super) const MOST_HALF_OPEN: usize = 64;
 /// How many connections are remembered that are only quoted.
 const MOST_QUOTED: usize = 1 << 16;

@@ -33,7 +33,8 @@ pub struct Letters {
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
     state: Stage,
-    before: Stage,
+    /// Where it would be had no RST been sent.
+    unreset: Stage,
     seen: Seen,
 }
 
@@ -82,7 +83,7 @@ impl History {
         let end = self.ends[direction as usize];
         let kind = if segment.len > 0 { Seen::DATA } else { Seen::ACK };
         // What nearly all segments show was seen before.
-        if controls || end.state == Stage::Inactive || !end.seen.contains(kind) {
+        if controls || end.unreset == Stage::Inactive || !end.seen.contains(kind) {
             self.note(direction, direction == originator, segment, repeats);
         }
     }
@@ -97,6 +98,11 @@ impl History {
         self.letters(Direction::First).iter().any(|letter| letter == (b's', direction))
     }
 
+    /// Takes note that an end ended with a RST that was captured as another connection's.
+    pub(super) fn be_reset(&mut self, direction: Direction) {
+        self.ends[direction as usize].state = Stage::Reset;
+    }
+
     /// The letters, those of the end whose direction is `originator` in upper case.
     pub(super) fn letters(&self, originator: Direction) -> Letters {
         let Self { mut words, len, .. } = *self;
@@ -109,10 +115,13 @@ impl History {
         Letters { words, len }
     }
 
-    /// The state of the whole, the end whose direction is `originator` having opened it.
-    pub(super) fn conn_state(&self, originator: Direction, octets: [u64; 2]) -> ConnState {
-        let orig = self.ends[originator as usize].state;
-        let resp = self.ends[originator.reverse() as usize].state;
+    /// The state of the whole, the end whose direction is `originator` having opened it; a RST counts where one `was_reset` by it.
+    pub(super) fn conn_state(&self, originator: Direction, octets: [u64; 2], was_reset: bool) -> ConnState {
+        let stage = |direction: Direction| {
+            let end = &self.ends[direction as usize];
+            if was_reset { end.state } else { end.unreset }
+        };
+        let (orig, resp) = (stage(originator), stage(originator.reverse()));
         // A RST alone begins nothing.
         let began = |direction: Direction| self.ends[direction as usize].seen.contains(Seen::SYN);
         let inactive = |stage| matches!(stage, Stage::Inactive | Stage::Partial);
@@ -149,8 +158,17 @@ impl History {
     fn note(&mut self, direction: Direction, is_originator: bool, segment: &Segment, repeats: bool) {
         self.note_flags(direction, segment, repeats);
         let controls = segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
-        if controls || self.ends[direction as usize].state == Stage::Inactive {
-            self.advance(direction, is_originator, segment);
+        if !controls && self.ends[direction as usize].unreset != Stage::Inactive {
+            return;
+        }
+        let ends = [self.ends[direction as usize], self.ends[direction.reverse() as usize]];
+        let [own, other] = advance(ends.map(|end| end.state), ends[1].unreset, is_originator, segment);
+        self.ends[direction as usize].state = own;
+        self.ends[direction.reverse() as usize].state = other;
+        if !segment.flags.contains(Flags::RST) {
+            let [own, other] = advance(ends.map(|end| end.unreset), ends[1].unreset, is_originator, segment);
+            self.ends[direction as usize].unreset = own;
+            self.ends[direction.reverse() as usize].unreset = other;
         }
     }
 
@@ -205,76 +223,6 @@ impl History {
         let gap = findings.contains(Finding::AckedUnseen) && !flags.intersects(Flags::FIN | Flags::RST);
         if gap && tenfold(&mut signs[peer as usize].gaps) {
             self.push(peer, b'g');
-        }
-    }
-
-    /// Zeek's machine of one end, as far as `conn_state` depends on it.
-    fn advance(&mut self, direction: Direction, is_originator: bool, segment: &Segment) {
-        let flags = segment.flags;
-        let (syn, fin, rst) = (flags.contains(Flags::SYN), flags.contains(Flags::FIN), flags.contains(Flags::RST));
-        let (own, other) = (direction as usize, direction.reverse() as usize);
-        match self.ends[own].state {
-            Stage::Inactive => self.advance_inactive(own, other, is_originator, segment),
-            Stage::SynSent | Stage::SynAckSent => {
-                if fin {
-                    self.ends[own].enter(Stage::Closed);
-                }
-                if rst {
-                    self.ends[own].enter(Stage::Reset);
-                }
-            }
-            Stage::Partial | Stage::Established => {
-                let opens = syn && !flags.contains(Flags::ACK);
-                if opens && self.ends[own].state == Stage::Partial && self.ends[other].state == Stage::Inactive {
-                    self.ends[own].enter(Stage::SynSent);
-                }
-                if fin && !rst {
-                    self.ends[own].enter(Stage::Closed);
-                    // A FIN and then a RST from the peer was a normal end, now that this end closes too.
-                    if (self.ends[other].state, self.ends[other].before) == (Stage::Reset, Stage::Closed) {
-                        self.ends[other].enter(Stage::Closed);
-                    }
-                }
-                if rst {
-                    self.ends[own].enter(Stage::Reset);
-                }
-            }
-            Stage::Closed if rst && self.ends[other].state != Stage::Closed => self.ends[own].enter(Stage::Reset),
-            Stage::Closed | Stage::Reset => {}
-        }
-    }
-
-    fn advance_inactive(&mut self, own: usize, other: usize, is_originator: bool, segment: &Segment) {
-        let flags = segment.flags;
-        if flags.contains(Flags::SYN) {
-            if is_originator {
-                let is_answer = flags.contains(Flags::ACK);
-                // A SYN that follows the SYN-ACK it caused was captured out of order: both ends are open.
-                let reversed = !is_answer && self.ends[other].state == Stage::Established;
-                self.ends[own].enter(match (is_answer, reversed) {
-                    (true, _) => Stage::SynAckSent,
-                    (false, true) => Stage::Established,
-                    (false, false) => Stage::SynSent,
-                });
-            } else {
-                if self.ends[other].state == Stage::SynSent {
-                    self.ends[other].enter(Stage::Established);
-                }
-                self.ends[own].enter(Stage::Established);
-            }
-        }
-        if flags.contains(Flags::FIN) {
-            self.ends[own].enter(Stage::Closed);
-        }
-        if flags.contains(Flags::RST) {
-            self.ends[own].enter(Stage::Reset);
-        }
-        if self.ends[own].state == Stage::Inactive {
-            let bare_ack_of_syn = !is_originator && segment.len == 0 && self.ends[other].state == Stage::SynSent;
-            if !bare_ack_of_syn {
-                let open = flags.contains(Flags::ACK) && self.ends[other].state == Stage::Established;
-                self.ends[own].enter(if open { Stage::Established } else { Stage::Partial });
-            }
         }
     }
 
@@ -359,11 +307,60 @@ impl PartialEq<&str> for Letters {
     }
 }
 
-impl End {
-    fn enter(&mut self, state: Stage) {
-        self.before = self.state;
-        self.state = state;
+/// Zeek's machine of one end, as far as `conn_state` depends on it: where the sender of a segment, and its peer, are after it.
+///
+/// `unreset` is where the peer would be had it sent no RST.
+fn advance([own, other]: [Stage; 2], unreset: Stage, is_originator: bool, segment: &Segment) -> [Stage; 2] {
+    let flags = segment.flags;
+    let (syn, fin, rst) = (flags.contains(Flags::SYN), flags.contains(Flags::FIN), flags.contains(Flags::RST));
+    match own {
+        Stage::Inactive => advance_inactive(other, is_originator, segment),
+        Stage::SynSent | Stage::SynAckSent if rst => [Stage::Reset, other],
+        Stage::SynSent | Stage::SynAckSent if fin => [Stage::Closed, other],
+        Stage::Partial | Stage::Established if rst => [Stage::Reset, other],
+        // A FIN and then a RST from the peer was a normal end, now that this end closes too.
+        Stage::Partial | Stage::Established if fin => {
+            let was_normal = (other, unreset) == (Stage::Reset, Stage::Closed);
+            [Stage::Closed, if was_normal { Stage::Closed } else { other }]
+        }
+        Stage::Partial if syn && !flags.contains(Flags::ACK) && other == Stage::Inactive => [Stage::SynSent, other],
+        Stage::Closed if rst && other != Stage::Closed => [Stage::Reset, other],
+        _ => [own, other],
     }
+}
+
+fn advance_inactive(other: Stage, is_originator: bool, segment: &Segment) -> [Stage; 2] {
+    let flags = segment.flags;
+    if flags.contains(Flags::RST) {
+        let opens = flags.contains(Flags::SYN) && !is_originator && other == Stage::SynSent;
+        return [Stage::Reset, if opens { Stage::Established } else { other }];
+    }
+    if flags.contains(Flags::FIN) {
+        let opens = flags.contains(Flags::SYN) && !is_originator && other == Stage::SynSent;
+        return [Stage::Closed, if opens { Stage::Established } else { other }];
+    }
+    if flags.contains(Flags::SYN) {
+        if !is_originator {
+            return [Stage::Established, if other == Stage::SynSent { Stage::Established } else { other }];
+        }
+        let is_answer = flags.contains(Flags::ACK);
+        // A SYN that follows the SYN-ACK it caused was captured out of order: both ends are open.
+        let reversed = !is_answer && other == Stage::Established;
+        let own = match (is_answer, reversed) {
+            (true, _) => Stage::SynAckSent,
+            (false, true) => Stage::Established,
+            (false, false) => Stage::SynSent,
+        };
+        return [own, other];
+    }
+    let bare_ack_of_syn = !is_originator && segment.len == 0 && other == Stage::SynSent;
+    let open = flags.contains(Flags::ACK) && other == Stage::Established;
+    let own = match (bare_ack_of_syn, open) {
+        (true, _) => Stage::Inactive,
+        (false, true) => Stage::Established,
+        (false, false) => Stage::Partial,
+    };
+    [own, other]
 }
 
 /// Which end a direction's sender is, once it is settled which of the two is the client.

@@ -40,7 +40,7 @@ pub use problem::{Problem, ProblemKind};
 pub use range::Range;
 pub use symptoms::Unacknowledged;
 pub use table::FlowTable;
-pub use verdict::{Left, ProbeEnd, ResetKind, Verdict};
+pub use verdict::{Instead, Left, ProbeEnd, ResetKind, Verdict};
 
 /// A connection's number, from 0 in the order of first segments, as Wireshark's `tcp.stream`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]

@@ -152,6 +152,8 @@ impl FlowTable {
     /// # Errors
     /// The first error of `tell`.
     pub fn finish<E>(&mut self, mut tell: impl FnMut(Connection) -> Result<(), E>) -> Result<Tally, E> {
+        self.v4.end_half_open(&mut self.ledger);
+        self.v6.end_half_open(&mut self.ledger);
         self.ledger.ended.tell(&mut tell)?;
         let (left4, left6) = (self.v4.left(), self.v6.left());
         let (mut left4, mut left6) = (left4.iter().peekable(), left6.iter().peekable());
@@ -192,6 +194,8 @@ impl FlowTable {
     pub fn each(&self, mut show: impl FnMut(Connection)) {
         self.v4.entries().for_each(|entry| show(self.v4.summary(entry, self.ledger.now)));
         self.v6.entries().for_each(|entry| show(self.v6.summary(entry, self.ledger.now)));
+        self.v4.half_open.iter().for_each(|old| show(old.record.summary()));
+        self.v6.half_open.iter().for_each(|old| show(old.record.summary()));
     }
 
     /// What was counted so far.
@@ -213,10 +217,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::attempt::Attempt;
+    use super::super::flows::MOST_HALF_OPEN;
     use super::super::record::Record;
     use super::*;
     use crate::flow::RolesBasis;
-    use crate::flow::{Closer, ConnState, Ending, Side};
+    use crate::flow::{Closer, ConnState, Ending, Instead, Side};
     use crate::flow::{ResetKind, Verdict};
     use crate::script::{self, Actor};
     use crate::tcp::Basis;
@@ -398,7 +403,9 @@ mod tests {
             (2, 1, 47)
         );
         let refused = follow("0 C > S: S 100(0)\n 1 S > C: R. 0(0) ack 101", &[2]);
-        assert_eq!((refused.ending, refused.client_state), (Ending::Open, Some(State::SynSent)));
+        assert_eq!((refused.ending, refused.client_state), (Ending::Unanswered, Some(State::SynSent)));
+        let verdict = Verdict::Unanswered { syns: 1, lasted: None, instead: Some(Instead::Damaged) };
+        assert_eq!(refused.verdict, verdict);
         let syn = follow("0 C > S: S 100(0)", &[1]);
         assert_eq!((syn.ending, syn.client_state, syn.history.to_string().as_str()), (Ending::Unanswered, None, "C"));
     }
@@ -517,7 +524,7 @@ mod tests {
         assert_eq!(connection.conn_state, ConnState::S0);
         assert_eq!(connection.client_to_server.syn, 3);
         assert!(
-            matches!(connection.verdict, Verdict::Unanswered { syns: 3, lasted: Some(_) }),
+            matches!(connection.verdict, Verdict::Unanswered { syns: 3, lasted: Some(_), instead: None }),
             "{:?}",
             connection.verdict
         );
@@ -601,6 +608,54 @@ mod tests {
         // What was captured after all, or was never acknowledged, leaves nothing open.
         let connection = opened("40 C > S: . 101(0) ack 302\n 41 S > C: P. 301(1) ack 101");
         assert_eq!(connection.verdict, Verdict::Established);
+    }
+
+    #[test]
+    fn resets_that_do_not_acknowledge_the_syn_answer_nothing() {
+        let script = "
+            0    C > S: S  100(0)
+            1    S > C: R. 0(0) ack 55 = 0 reset_out_of_window
+            1000 C > S: S  100(0)
+            1001 S > C: R  0(0)        = 0 reset_out_of_window";
+        let connection = only(script);
+        assert_eq!((connection.ending, connection.closed_by), (Ending::Unanswered, None));
+        assert_eq!((connection.conn_state, connection.client_state), (ConnState::S0, Some(State::SynSent)));
+        let (instead, lasted) = (Some(Instead::Reset), Some(Span::from_millis(1000)));
+        assert_eq!(connection.verdict, Verdict::Unanswered { syns: 2, lasted, instead });
+        let refused = only(&format!("{script}\n 2000 C > S: S 100(0)\n 2001 S > C: R. 0(0) ack 101"));
+        assert_eq!((refused.ending, refused.conn_state), (Ending::Refused, ConnState::Rej));
+    }
+
+    #[test]
+    fn a_reset_that_ended_nothing_is_no_ending_for_conn_state() {
+        // In SYN-SENT the client answers an acknowledgement of an older connection with a RST, and goes on.
+        let answered = "
+            0    C > S: S  100(0)
+            1    S > C: .  900(0) ack 5000
+            2    C > S: R  5000(0)
+            1000 C > S: S  100(0)
+            1001 S > C: S. 300(0) ack 101
+            1002 C > S: .  101(0) ack 301";
+        let connection = only(answered);
+        assert_eq!((connection.ending, connection.conn_state), (Ending::Open, ConnState::S1));
+        assert_eq!([connection.client_state, connection.server_state], [Some(State::Established); 2]);
+        let closed = only(&format!(
+            "{answered}
+            1010 C > S: F. 101(0) ack 301
+            1011 S > C: F. 301(0) ack 102
+            1012 C > S: .  102(0) ack 302"
+        ));
+        assert_eq!((closed.ending, closed.conn_state), (Ending::Fin, ConnState::Sf));
+        let unanswered = only(&answered.lines().take(4).collect::<Vec<_>>().join("\n"));
+        let verdict = Verdict::Unanswered { syns: 1, lasted: None, instead: Some(Instead::Ack) };
+        assert_eq!((unanswered.ending, unanswered.verdict), (Ending::Unanswered, verdict));
+        // Of an open connection: what comes after it is new, whatever number the RST had.
+        let went_on =
+            opened("30 C > S: R 500(0) = 0 reset_challenged\n 130 C > S: P. 101(9) ack 301 = 0 retransmission");
+        assert_eq!(went_on.findings[1].detail, crate::flow::Detail::BelowReset);
+        // Outside the window: ignored.
+        let ignored = opened("30 S > C: P. 301(9) ack 101\n 31 C > S: . 101(0) ack 310\n 32 S > C: R 301(0)");
+        assert_eq!((ignored.ending, ignored.conn_state), (Ending::Open, ConnState::S1));
     }
 
     // ---- while they live -----------------------------------------------------------------------------------------
@@ -699,6 +754,62 @@ mod tests {
         assert_eq!(connections[0].ending, Ending::Fin);
         assert_eq!(connections[1].client_to_server.octets, 5);
         assert_eq!(connections[1].findings.len(), 1);
+    }
+
+    /// RFC 9293 figure 9: the client has lost its state and opens anew; the server answers by the old connection, and is reset.
+    #[test]
+    fn a_half_open_connection_is_discovered_by_a_new_syn() {
+        let script = "
+            0     C > S: S  100(0)           = 0
+            10    S > C: S. 300(0) ack 101   = 0
+            20    C > S: .  101(0) ack 301   = 0
+            60000 C > S: S  9000(0)          = 1 port_reuse
+            60010 S > C: .  301(0) ack 101   = 1
+            60011 C > S: R  101(0)           = 1
+            61000 C > S: S  9000(0)
+            61010 S > C: S. 7000(0) ack 9001
+            61011 C > S: .  9001(0) ack 7001
+            61020 C > S: F. 9001(0) ack 7001
+            61030 S > C: F. 7001(0) ack 9002";
+        let connections = check(script);
+        let old = &connections[0];
+        assert_eq!((old.ending, old.closed_by), (Ending::Reset, Some(Closer::Client)));
+        assert_eq!(old.verdict, Verdict::Reset { by: Side::Client, kind: ResetKind::NoConnection });
+        assert_eq!([old.client_state, old.server_state], [Some(State::Closed); 2]);
+        assert_eq!(old.conn_state, ConnState::Rsto);
+        // What was captured of it is what it was before.
+        assert_eq!((old.client_to_server.rst, old.last_frame, old.history.to_string().as_str()), (0, 3, "ShA"));
+        let new = &connections[1];
+        assert_eq!((new.ending, new.conn_state, new.client_to_server.rst), (Ending::Fin, ConnState::Sf, 1));
+        // Where the server takes the new SYN at once, nobody knows how the old one ended.
+        let taken = check(
+            &script
+                .lines()
+                .filter(|line| !line.contains("60010") && !line.contains("60011"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        );
+        assert_eq!(taken[0].verdict, Verdict::Established);
+        // A RST that answers no acknowledgement of it aborts the new one.
+        let aborted = check(&script.lines().take(5).chain(["60011 C > S: R 9001(0)"]).collect::<Vec<_>>().join("\n"));
+        assert_eq!((aborted[0].ending, aborted[1].ending), (Ending::Open, Ending::Reset));
+    }
+
+    #[test]
+    fn few_half_open_connections_wait_for_their_end() {
+        let mut table = FlowTable::new();
+        for port in 0..=MOST_HALF_OPEN as u16 {
+            for (_, mut segment, _) in
+                script::read("0 C > S: P. 100(9) ack 301\n 1 S > C: . 301(0) ack 109\n 2 C > S: S 9000(0)")
+            {
+                let of_client = if segment.src_port == 5000 { &mut segment.src_port } else { &mut segment.dst_port };
+                *of_client = 10_000 + port;
+                table.observe(&segment).expect("not late");
+            }
+        }
+        assert_eq!((table.v4.half_open.len(), table.ledger.ended.len()), (MOST_HALF_OPEN, 1));
+        let Ok(tally) = table.finish(|_| Ok::<_, Infallible>(()));
+        assert_eq!(tally.connections, 2 * (MOST_HALF_OPEN as u64 + 1));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::symptoms::Symptoms;
 use super::{Detail, FindingAt, FindingCounts, Icmp, Problem};
 use crate::tcp::{Direction, Finding, FindingSet, Judgement, Stream};
 use crate::time::{Span, Timestamp};
+use crate::wire::{Flags, Segment};
 
 /// What only connections have of which something is remarkable.
 ///
@@ -62,6 +63,8 @@ impl Trouble {
                 Finding::DuplicateAck => i64::from(noted.duplicate),
                 Finding::AckedUnseen => noted.was_captured.into(),
                 Finding::KeepAlive => noted.has_no_room.into(),
+                Finding::LostSegment => noted.is_syn.into(),
+                Finding::Retransmission | Finding::OutOfOrder if !noted.is_old && !noted.is_syn => IS_NEW,
                 _ => noted.since_advance.map_or(-1, Span::as_nanos),
             };
             self.remarks.push(Remark { finding, direction, frame, amount });
@@ -141,15 +144,19 @@ pub(super) struct Noted {
     since_advance: Option<Span>,
     duplicate: u16,
     was_captured: bool,
+    /// Whether it begins before the end of what its sender had sent.
+    is_old: bool,
+    is_syn: bool,
     /// Whether the receiver's window is zero.
     has_no_room: bool,
 }
 
 impl Noted {
     #[inline]
-    pub(super) fn of(judged: &Judgement, receiver: &Stream) -> Self {
-        let Judgement { findings, since_advance, duplicate, was_captured, .. } = *judged;
-        Self { findings, since_advance, duplicate, was_captured, has_no_room: receiver.has_zero_window() }
+    pub(super) fn of(segment: &Segment, judged: &Judgement, receiver: &Stream) -> Self {
+        let Judgement { findings, since_advance, duplicate, was_captured, is_old, .. } = *judged;
+        let (is_syn, has_no_room) = (segment.flags.contains(Flags::SYN), receiver.has_zero_window());
+        Self { findings, since_advance, duplicate, was_captured, is_old, is_syn, has_no_room }
     }
 }
 
@@ -160,7 +167,8 @@ pub(super) struct Remark {
     pub(super) direction: Direction,
     pub(super) frame: u64,
     /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
-    /// or 1 where all that is acknowledged was captured,
+    /// or [`IS_NEW`], or 1 where all that is acknowledged was captured,
+    /// or where a SYN has another number,
     /// or where a keep-alive meets a window of zero.
     amount: i64,
 }
@@ -171,6 +179,8 @@ impl Remark {
             Finding::DuplicateAck => Detail::Number(u32::try_from(self.amount).unwrap_or(u32::MAX)),
             Finding::AckedUnseen if self.amount > 0 => Detail::Captured,
             Finding::KeepAlive if self.amount > 0 => Detail::NoRoom,
+            Finding::LostSegment if self.amount > 0 => Detail::OtherNumber,
+            Finding::Retransmission | Finding::OutOfOrder if self.amount == IS_NEW => Detail::BelowReset,
             Finding::Retransmission
             | Finding::FastRetransmission
             | Finding::SpuriousRetransmission
@@ -184,3 +194,5 @@ impl Remark {
 
 /// Room for so many findings is made with the first: of most connections there are no more.
 const FIRST: usize = 2;
+/// The amount of what is a retransmission or out of order by the rule, though its octets are new; of the others it is a time, or -1.
+const IS_NEW: i64 = -2;

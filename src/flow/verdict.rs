@@ -57,6 +57,8 @@ pub enum Verdict {
         syns: u64,
         /// From the first to the last; `None` for a single one, or where the capture does not say.
         lasted: Option<Span>,
+        /// What came back that is no answer.
+        instead: Option<Instead>,
     },
     /// Nothing but RSTs was captured.
     OnlyResets,
@@ -82,6 +84,28 @@ pub enum Verdict {
     HandshakeUnfinished,
     /// Nobody had closed when the capture ended.
     Open,
+}
+
+/// What came from the server in place of an answer to the SYN, which the client does not take for one (RFC 9293 section 3.10.7.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instead {
+    /// RSTs that do not acknowledge the SYN.
+    Reset,
+    /// Acknowledgements of something else: probably the server has an older connection with these ports.
+    Ack,
+    /// Segments with a wrong checksum.
+    Damaged,
+}
+
+impl Instead {
+    /// Its name in machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Ack => "ack",
+            Self::Damaged => "damaged",
+        }
+    }
 }
 
 /// How a client ends a connection of which it only wanted to know whether it can be opened.
@@ -260,6 +284,8 @@ pub(super) struct Facts<'a> {
     pub(super) is_one_end: bool,
     /// How many of the client's segments are copies of frames that were captured before.
     pub(super) copies: u64,
+    /// How many of the server's segments have a wrong checksum.
+    pub(super) damaged: u64,
 }
 
 impl Facts<'_> {
@@ -273,9 +299,26 @@ impl Facts<'_> {
             // Of an end of which nothing was captured nobody knows whether it closed.
             None if self.streams.iter().any(|stream| stream.segments() == 0) && !self.is_only_syns() => Ending::Open,
             None if closed != [false; 2] => Ending::HalfClosed,
-            None if self.is_only_syns() => Ending::Unanswered,
+            None if self.is_only_syns() || self.instead().is_some() => Ending::Unanswered,
             None => Ending::Open,
         }
+    }
+
+    /// What the server sent in place of an answer to the SYN, if the client still waits for one.
+    fn instead(&self) -> Option<Instead> {
+        let [client, server] = self.streams;
+        let waits = client.isn().is_some()
+            && self.states[0] == Some(State::SynSent)
+            && server.isn().is_none()
+            && server.segments() > 0
+            && server.octets() == 0
+            && !self.is_one_end;
+        let only_resets = server.segments() == u64::from(server.resets());
+        waits.then_some(match (server.segments() == self.damaged, only_resets) {
+            (true, _) => Instead::Damaged,
+            (false, true) => Instead::Reset,
+            (false, false) => Instead::Ack,
+        })
     }
 
     fn is_only_syns(&self) -> bool {
@@ -325,8 +368,14 @@ impl Facts<'_> {
             }
             (Ending::Refused | Ending::Reset, _) => Verdict::Refused,
             (Ending::Unanswered, _) => {
-                let syns = self.streams[0].segments().saturating_sub(self.copies);
-                Verdict::Unanswered { syns, lasted: self.lasted.filter(|_| syns > 1) }
+                let client = self.streams[0];
+                let resets = u64::from(client.resets());
+                let syns = client.segments().saturating_sub(self.copies).saturating_sub(resets);
+                // What came back after the last SYN does not count.
+                let since =
+                    self.streams[1].last_at().zip(client.last_at()).map_or(Span(0), |(last, syn)| last.since(syn));
+                let lasted = self.lasted.map(|lasted| Span(lasted.as_nanos().saturating_sub(since.as_nanos().max(0))));
+                Verdict::Unanswered { syns, lasted: lasted.filter(|_| syns > 1), instead: self.instead() }
             }
             (Ending::Open, _) => self.open(),
         }

@@ -157,6 +157,11 @@ impl PerConnection {
             let of = repeated.or_else(last).unwrap_or(syn_ack);
             return kernel(Mechanism::Handshake, Some(of), Why::EndsHandshake);
         }
+        // An end that has not answered the SYN acknowledges none of what its sender sent: it speaks of an older connection.
+        let is_foreign = seen.ack < Some(1) || seen.ack > peer.highest();
+        if own.syn.is_none() && peer.is_opening && is_foreign {
+            return kernel(Mechanism::ChallengeAck, peer.last_syn, Why::OlderConnection);
+        }
         if own.acked.is_some() && seen.ack < own.acked {
             let of = self.acknowledged(seen.ack, side.peer());
             return Ground::Kernel { mechanism: Mechanism::Ack, of, why: Some(Why::Overtaken) };
@@ -398,6 +403,12 @@ impl PerConnection {
         }
         let seen = &self.seen[place];
         let sent = &mut self.ends[side as usize].sent;
+        let step = sent.last.and_then(|last| seen.header.datagrams_after(&self.seen[last].header));
+        sent.counted_up = match step {
+            Some(1) => sent.counted_up.saturating_add(1).min(MOST_COUNTED),
+            Some(_) => sent.counted_up.saturating_sub(1).max(-MOST_COUNTED),
+            None => sent.counted_up,
+        };
         sent.last = Some(place);
         push(&mut sent.recent, place);
         if challenges {
@@ -422,6 +433,8 @@ impl PerConnection {
         sent.quickest = sent.quickest.into_iter().chain(took).min();
         sent.slowest = sent.slowest.max(took);
         sent.acked = sent.acked.max(seen.ack);
+        // Without ACK it waits for the answer to its SYN.
+        sent.is_opening = !flags.contains(Flags::ACK) && (sent.is_opening || flags.contains(Flags::SYN));
         if flags.contains(Flags::SYN) {
             if sent.syn.is_none() {
                 // What came before the SYN was of another connection.
@@ -445,11 +458,14 @@ impl PerConnection {
             sent.stamp = Some(stamp);
         }
         sent.remember_repair(seen, place, ground);
+        sent.widen_repair(&self.seen, place);
         if seen.findings.contains(Finding::LostSegment) {
             sent.gap = Some(place);
         }
         if seen.seq_len > 0 {
             sent.ends.insert(seen.end(), place);
+        } else if sent.furthest.is_none_or(|furthest| self.seen[furthest].seq < seen.seq) {
+            sent.furthest = Some(place);
         }
         if let Some(range) = seen.stream {
             let highest = sent.octets.last().map_or(0, |(known, _)| known.to);
@@ -501,12 +517,13 @@ impl Sent {
     /// Takes in that something was sent again, and how.
     fn remember_repair(&mut self, seen: &Seen, place: Place, ground: &Ground) {
         let highest = self.highest().unwrap_or_default();
-        let mechanism = match ground {
-            Ground::Octets { again: Some(again), .. } => again.mechanism,
-            Ground::Kernel { mechanism: Mechanism::ZeroWindowProbe, .. } => Mechanism::ZeroWindowProbe,
+        let (mechanism, why) = match ground {
+            Ground::Octets { again: Some(again), .. } => (again.mechanism, Some(again.why)),
+            Ground::Kernel { mechanism: Mechanism::ZeroWindowProbe, .. } => (Mechanism::ZeroWindowProbe, None),
             _ => return,
         };
         self.again.insert(seen.seq, place);
+        self.repaired = Some(place);
         match mechanism {
             Mechanism::RetransmissionTimeout => self.repair = Some((Repair::Timeout, highest)),
             Mechanism::FastRetransmit => {
@@ -515,8 +532,22 @@ impl Sent {
                 self.repair = Some((Repair::Recovery, highest));
                 self.is_probing = false;
             }
-            Mechanism::TailLossProbe => (self.probed, self.is_probing) = (Some(highest), true),
+            Mechanism::TailLossProbe => (self.probed, self.is_probing) = (Some(highest.max(seen.end())), true),
+            // The timer of a SYN had run out, and what it lost is being repaired until its octets are acknowledged.
+            Mechanism::Recovery if self.syn != self.last_syn && why == Some(Why::SynOctetsRefused) => {
+                self.repair = Some((Repair::Timeout, highest));
+            }
             _ => {}
+        }
+    }
+
+    /// What was sent before the last repetition, and overtaken by it, belongs to what is being repaired.
+    fn widen_repair(&mut self, seen: &[Seen], place: Place) {
+        if let (Some((_, high)), Some(repaired)) = (&mut self.repair, self.repaired)
+            && seen[place].end() > *high
+            && seen[place].was_sent_before(&seen[repaired])
+        {
+            *high = seen[place].end();
         }
     }
 }
@@ -546,6 +577,9 @@ const SHORTEST_KEEP_ALIVE: Span = Span::from_millis(950);
 
 /// How much later the network may deliver a copy.
 const COPIED: Span = Span::from_millis(1000);
+
+/// How far an end's way of numbering its datagrams is remembered.
+const MOST_COUNTED: i32 = 16;
 
 /// Among how many of an end's last segments the original of a copied frame, or what made the peer send, is looked for.
 pub(super) const REACH: usize = 32;

@@ -8,7 +8,7 @@ use super::end_calls::{EndCalls, Explains, Unclaimed};
 use super::events::Events;
 use super::fanout::Joins;
 pub(super) use super::ground::Place;
-use super::ground::{Ground, Heard, Sent};
+use super::ground::{Ground, Heard, Sent, is_older};
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
@@ -191,6 +191,12 @@ impl Header {
         self.ip_id.is_some_and(|id| id != 0)
     }
 
+    /// How many datagrams after that of `other` its own was made, by their identifications: of ends that count them up by one.
+    pub(super) fn datagrams_after(&self, other: &Self) -> Option<i16> {
+        let [id, before] = [self.ip_id, other.ip_id].map(|id| id.filter(|id| *id != 0));
+        id.zip(before).map(|(id, before)| id.wrapping_sub(before).cast_signed())
+    }
+
     /// Whether it is, as far as its number says, that of a segment.
     pub(super) fn has_number_of_segment(&self, segment: &Segment) -> bool {
         self.seq == segment.seq
@@ -211,6 +217,14 @@ impl Seen {
     /// The relative number after its last octet, SYN or FIN.
     pub(super) fn end(&self) -> i64 {
         self.seq.saturating_add(i64::from(self.seq_len))
+    }
+
+    /// Whether timestamps, or else the identifications of datagrams, say that it was sent before another segment of its end.
+    pub(super) fn was_sent_before(&self, other: &Self) -> bool {
+        match self.stamp.zip(other.stamp) {
+            Some((stamp, others)) if stamp != others => is_older(stamp, others),
+            _ => self.header.datagrams_after(&other.header).is_some_and(|past| (-NEAR..0).contains(&past)),
+        }
     }
 }
 
@@ -433,3 +447,6 @@ impl PerConnection {
         }
     }
 }
+
+/// How far apart two identifications may be to say which datagram was made first: hosts that draw them at random are seldom so near.
+const NEAR: i16 = 256;

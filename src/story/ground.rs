@@ -81,6 +81,8 @@ pub(super) struct Sent {
     pub(super) last_question: Option<Place>,
     /// A RST or SYN that calls for a challenge ACK and was not answered.
     pub(super) challenged: Option<Place>,
+    /// Whether it has sent its SYN, and nothing that acknowledges the peer's.
+    pub(super) is_opening: bool,
     /// Whether it answered the peer's SYN-ACK.
     pub(super) finished_handshake: bool,
     /// With which segment it did.
@@ -101,6 +103,8 @@ pub(super) struct Sent {
     pub(super) recent: VecDeque<Place>,
     /// Where it left off when it last began to repair a loss: a timeout's repair, or a recovery.
     pub(super) repair: Option<(Repair, i64)>,
+    /// The last segment that was sent again.
+    pub(super) repaired: Option<Place>,
     /// How many segments that recovery sent again, less those that are known to have been needless.
     pub(super) recovered: u32,
     /// Where it left off when it last probed its tail.
@@ -110,6 +114,10 @@ pub(super) struct Sent {
     pub(super) is_probing: bool,
     /// Since when a segment of it has been missing.
     pub(super) gap: Option<Place>,
+    /// Its segment without octets that shows by its number how far it had sent.
+    pub(super) furthest: Option<Place>,
+    /// Whether the identifications of its datagrams count up: how often one was the next, less how often it was not.
+    pub(super) counted_up: i32,
     /// The newest timestamp.
     pub(super) stamp: Option<u32>,
 }

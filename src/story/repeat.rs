@@ -78,6 +78,25 @@ impl PerConnection {
         (is_old || is_soon).then_some(Same::Copy)
     }
 
+    /// Whether identifications that count up show that the end sent another datagram since the segment before the one at `first`,
+    /// which was lost before it could be captured, while it had nothing to acknowledge.
+    fn is_transmission_missing(&self, place: Place, side: Side, first: Place) -> bool {
+        let (own, peer) = (self.sent(side), self.sent(side.peer()));
+        if own.counted_up <= 0 {
+            return false;
+        }
+        let before = own.recent.iter().rposition(|known| *known < first).unwrap_or(0);
+        let next = own.recent.iter().skip(before + 1).chain([&place]);
+        own.recent.iter().skip(before).zip(next).any(|(earlier, later)| {
+            let (one, other) = (&self.seen[*earlier], &self.seen[*later]);
+            let is_skipped =
+                other.header.datagrams_after(&one.header).is_some_and(|step| (2..=MOST_MISSING).contains(&step));
+            let asked = peer.recent.iter().filter(|asked| *asked < later).map(|asked| self.seen[*asked].end()).max();
+            // One that was cut into several datagrams behind the place of capture takes as many identifications.
+            is_skipped && one.len <= LARGEST_DATAGRAM && one.ack >= asked
+        })
+    }
+
     /// Why octets are sent again whose first transmission, at `first`, was captured, and the last one at `latest`.
     fn again(&self, place: Place, side: Side, first: Place, latest: Place) -> Again {
         let (seen, own, peer) = (&self.seen[place], self.sent(side), self.sent(side.peer()));
@@ -148,7 +167,12 @@ impl PerConnection {
         // What a Fast Open server sent before the handshake ended has no probe (Linux arms it in ESTABLISHED).
         let before = |opened: Option<Place>| opened.is_some_and(|opened| opened < first);
         let was_open = own.syn_ack.is_none() || before(peer.finished_at) || before(peer.syn_ack);
+        // What was captured first was the repetition, or one was lost before it was captured: it is not the first one.
+        let was_repeated =
+            matches!(self.seen[first].ground, Ground::Octets { again: Some(Again { of: None, .. }), .. })
+                || self.is_transmission_missing(place, side, first);
         let may_probe = is_tail
+            && !was_repeated
             && is_alone
             && was_open
             && self.is_selective()
@@ -186,7 +210,10 @@ impl PerConnection {
     /// Whether octets that lie before others of their end, and were not captured yet, are sent again: why then.
     fn fills_a_gap(&self, place: Place, side: Side) -> Option<Again> {
         let (seen, own, peer) = (&self.seen[place], self.sent(side), self.sent(side.peer()));
-        let gap = own.gap.filter(|_| own.highest() > Some(seen.end()))?;
+        // A segment without octets shows by its number that they had been sent.
+        let shown = own.furthest.filter(|furthest| self.seen[*furthest].seq >= seen.end());
+        let is_beyond = own.highest() > Some(seen.end());
+        let gap = own.gap.filter(|_| is_beyond || shown.is_some())?;
         let by = |mechanism| Some(Again { of: None, mechanism, why: Why::FirstNotCaptured });
         // A newer timestamp than that of all before: sent after them. Else: overtaken.
         let is_newer = seen.stamp.zip(own.stamp).map(|(stamp, newest)| is_older(newest, stamp));
@@ -206,6 +233,10 @@ impl PerConnection {
             (true, _) if !is_late => by(Mechanism::FastRetransmit),
             (true, _) => by(Mechanism::RetransmissionTimeout),
             (false, true) => by(Mechanism::RetransmissionTimeout),
+            // Nothing had been sent behind it: the first repetition of a tail is a probe.
+            (false, false) if is_again && !is_beyond && self.is_selective() && own.probed.is_none() => {
+                by(Mechanism::TailLossProbe)
+            }
             (false, false) if is_again => by(Mechanism::Recovery),
             (false, false) => None,
         }
@@ -231,18 +262,21 @@ impl PerConnection {
     }
 
     /// Whether an end waits so long, at most, before it probes its tail: two round trips and, for one segment alone, 200 ms
-    /// (tcp_schedule_loss_probe in net/ipv4/tcp_output.c), by the longest round trip that was measured.
+    /// (tcp_schedule_loss_probe in net/ipv4/tcp_output.c), by the shortest and the longest round trip that were measured.
     fn may_be_probed_after(&self, waited: Span, side: Side) -> bool {
         let (own, peer) = (self.sent(side), self.sent(side.peer()));
         // Of a SYN that was repeated the sender may have no round trip.
         let is_measured = own.syn == own.last_syn || own.last_syn == own.syn_ack;
-        let measured = own.slowest.zip(peer.slowest).filter(|_| is_measured);
-        measured.is_none_or(|(own, peer)| {
-            let round_trip = own.as_nanos().saturating_add(peer.as_nanos());
+        let both = |one: Option<Span>, other: Option<Span>| {
+            let (one, other) = one.zip(other).filter(|_| is_measured)?;
+            Some(one.as_nanos().saturating_add(other.as_nanos()))
+        };
+        let measured = both(own.quickest, peer.quickest).zip(both(own.slowest, peer.slowest));
+        measured.is_none_or(|(shortest, longest)| {
             // What is measured on the way is less than what the sender sees, by as much as delays differ.
-            let (probe, timeout) = (round_trip.saturating_mul(4), round_trip.saturating_mul(3));
-            waited.as_nanos()
-                <= probe.saturating_add(PROBE_SLACK.as_nanos()).max(timeout.saturating_add(SHORTEST_BOTH.as_nanos()))
+            let probe = longest.saturating_mul(4).saturating_add(PROBE_SLACK.as_nanos());
+            let timeout = shortest.saturating_mul(2).saturating_add(SHORTEST_BOTH.as_nanos());
+            waited.as_nanos() <= probe.max(timeout)
         })
     }
 
@@ -281,9 +315,15 @@ impl PerConnection {
 /// What Linux adds to two round trips before it probes with one segment alone, and ticks of its clock.
 const PROBE_SLACK: Span = Span::from_millis(250);
 
-/// A probe that was lost before the place of capture, and the timeout after it, take three round trips and twice 200 ms at least:
-/// what comes clearly sooner is the probe.
-const SHORTEST_BOTH: Span = Span::from_millis(350);
+/// A probe that was lost before the place of capture, and the timeout after it, take two round trips and twice 200 ms at least, less ticks of
+/// two timers: what comes sooner is the probe.
+const SHORTEST_BOTH: Span = Span::from_millis(392);
+
+/// More identifications than this are not skipped by what is lost for a moment.
+const MOST_MISSING: i16 = 4;
+
+/// The octets of the largest TCP segment of a common path: one with more is cut by the network card.
+const LARGEST_DATAGRAM: u32 = 1460;
 
 /// The headers of IPv4 and TCP without options.
 const SHORTEST_HEADERS: u32 = 40;

@@ -1,11 +1,13 @@
 //! What the sighting of a segment says: of its connection, of its sender, of its receiver, and of calls.
 
-use super::connection::{Header, PerConnection, Seen};
+use super::connection::{Header, PerConnection, Place, Seen};
 use super::events::{Events, Order};
 use super::ground::Ground;
 use super::path::Moved;
 use super::timeline::{Timeline, sorted};
-use super::{Cause, EventId, EventKind, Evidence, Fate, Join, Observed, PointSighting, SegmentEvent, Sense, Sighting};
+use super::{
+    Cause, EventId, EventKind, Evidence, Fate, Join, Observed, PointSighting, SegmentEvent, Sense, Sighting, Why,
+};
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Finding, Move, Rule, State};
@@ -128,8 +130,12 @@ impl Timeline {
         }
         let is_needless = connection.is_needless_fin(from, segment.flags, &step.moves);
         let made_up = connection.made_up_for(from, segment.flags, step.ack).map(|step| (from.peer(), step));
+        let answers_older = connection.answers_older_connection(place);
         if place == 0 && segment.flags.contains(Flags::SYN) {
             self.reuse(id, event);
+        }
+        if answers_older {
+            self.reset_older(id, from, event);
         }
         // What a lost acknowledgement would have done, the next one that arrives does: they are cumulative.
         let arrives = sense != Sense::Leaves;
@@ -259,9 +265,50 @@ impl Timeline {
         self.waits.end(side, port, earlier, at);
         self.stale.insert(earlier);
     }
+
+    /// An end that opens a connection has reset the one before it between the same ends, of which its peer still had the state
+    /// (RFC 9293 section 3.5.1).
+    fn reset_older(&mut self, id: ConnectionId, from: Side, by: EventId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let ends = [connection.client, connection.server];
+        let older = self
+            .connections
+            .range_mut(..id)
+            .rev()
+            .take(LOOKED_BACK)
+            .find(|(_, older)| sorted([older.client, older.server]) == sorted(ends));
+        let Some((older, connection)) = older else { return };
+        let opener = if connection.client == ends[from as usize] { Side::Client } else { Side::Server };
+        let segment = &self.events.segment(by).segment;
+        let (at, order) = (segment.at, Order::of_frame(segment.at, segment.frame));
+        for (side, rule) in [(opener, Rule::Aborted), (opener.peer(), Rule::Reset)] {
+            let from = connection.ends[side as usize].path.last();
+            if from.is_some_and(|state| !matches!(state, State::Closed | State::Listen)) {
+                let step = Move { from, to: State::Closed, rule };
+                connection
+                    .step(&mut self.events, Moved { side, step, order, at, cause: by, by: Some(Witness::Segments) });
+            }
+            if from == Some(State::TimeWait) {
+                let port = [connection.client, connection.server][side as usize].port();
+                self.time_waits.remove(&sorted(ends));
+                self.waits.end(side, port, *older, at);
+            }
+        }
+        self.stale.insert(*older);
+    }
 }
 
 impl PerConnection {
+    /// Whether the RST at `place` answers an acknowledgement of an older connection, while its sender waits for the answer to its SYN.
+    fn answers_older_connection(&self, place: Place) -> bool {
+        let seen = &self.seen[place];
+        let Ground::Reset(reset) = seen.ground else { return false };
+        let answered = reset.of.map(|of| &self.seen[of]).filter(|answered| answered.ack == Some(seen.seq));
+        let is_older =
+            |answered: &Seen| matches!(answered.ground, Ground::Kernel { why: Some(Why::OlderConnection), .. });
+        !seen.flags.contains(Flags::ACK) && answered.is_some_and(is_older)
+    }
+
     /// Whether an end that waits in TIME-WAIT gives way to this SYN: it sends it itself, or the SYN lies past the peer's old
     /// numbers or timestamps (RFC 9293 section 3.10.7.4, RFC 6191).
     fn gives_way(&self, events: &Events, waits: Side, syn: &Segment) -> bool {
@@ -350,5 +397,7 @@ fn first_block(segment: &Segment, ack: Option<i64>) -> Option<(i64, i64)> {
     Some((relative(from)?, relative(to)?))
 }
 
+/// Among how many connections before it the one is looked for whose ports a connection uses again.
+pub(super) const LOOKED_BACK: usize = 256;
 /// How many sightings of one segment are told as such; further ones are shown as copies.
 pub(super) const MOST_SIGHTINGS: usize = 16;

@@ -510,6 +510,94 @@ fn a_tail_that_goes_again_long_after_two_round_trips_is_no_probe() {
     assert_eq!(told[1], "#5 retransmission_timeout of #4 TimerExpired");
 }
 
+/// What is sent again in a recovery is its, as far as had been sent when it began, though some of that was overtaken.
+#[test]
+fn what_a_recovery_overtook_belongs_to_it() {
+    let told = after_handshake(
+        "
+        1000us C > S: . 1(1000) ack 1 id 10
+        1010us C > S: . 1001(1000) ack 1 id 11
+        1020us C > S: . 2001(1000) ack 1 id 12
+        1110us S > C: . 1(0) ack 1 sack 1001-2001
+        1120us S > C: . 1(0) ack 1 sack 1001-3001
+        1300us C > S: . 1(1000) ack 1 id 14
+        1310us C > S: FP. 3001(500) ack 1 id 13
+        1400us S > C: . 1(0) ack 3001
+        250000us C > S: FP. 3001(500) ack 1 id 15
+        ",
+    );
+    assert_eq!(told[5], "#9 fast_retransmit of #4 LossReported");
+    assert_eq!(told[8], "#12 retransmission_timeout of #10 TimerExpired");
+}
+
+/// Identifications that count up show a transmission that was lost before it could be captured.
+#[test]
+fn a_repetition_whose_probe_was_lost_before_the_capture_is_the_timers() {
+    let script = |id: &str| {
+        after_handshake(&format!(
+            "
+            1000us C > S: P. 1(10) ack 1 id 10
+            1100us S > C: . 1(0) ack 11
+            2000us C > S: P. 11(10) ack 1 id 11
+            2100us S > C: . 1(0) ack 21
+            3000us C > S: P. 21(10) ack 1 id 12
+            3100us S > C: . 1(0) ack 31
+            4000us C > S: P. 31(10) ack 1 id 13
+            205000us C > S: P. 31(10) ack 1 id {id}
+            "
+        ))
+    };
+    assert_eq!(script("14")[7], "#11 tail_loss_probe of #10 TailUnacknowledged");
+    assert_eq!(script("15")[7], "#11 retransmission_timeout of #10 TimerExpired");
+    // Where an acknowledgement was due, it may be that which was lost.
+    let asked = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1 id 10
+        1100us S > C: . 1(0) ack 11
+        2000us C > S: P. 11(10) ack 1 id 11
+        2100us S > C: . 1(0) ack 21
+        3000us C > S: P. 21(10) ack 1 id 12
+        3100us S > C: P. 1(5) ack 31
+        3110us C > S: P. 31(10) ack 1 id 13
+        205000us C > S: P. 31(10) ack 6 id 15
+        ",
+    );
+    assert_eq!(asked[7], "#11 tail_loss_probe of #10 TailUnacknowledged");
+}
+
+/// A bare acknowledgement with the number after a FIN shows that the FIN had been sent, though it was not captured.
+#[test]
+fn a_fin_that_a_number_showed_is_sent_again() {
+    let told = after_handshake(
+        "
+        1000us C > S: P. 1(10) ack 1 ts 10:1
+        1100us S > C: . 1(0) ack 11 ts 1:10
+        2000us S > C: P. 1(10) ack 11 ts 2:10
+        2100us C > S: . 12(0) ack 11 ts 20:2
+        60000us C > S: F. 11(0) ack 11 ts 60:2
+        280000us C > S: F. 11(0) ack 11 ts 280:2
+        ",
+    );
+    assert_eq!(told[4], "#8 tail_loss_probe FirstNotCaptured");
+    assert_eq!(told[5], "#9 retransmission_timeout of #8 TimerExpired");
+}
+
+/// Octets of a SYN whose timer ran out are sent again when it is answered, and from then on by the timer alone.
+#[test]
+fn what_a_repeated_syn_carried_has_no_probe() {
+    let told = caused(
+        "
+        0us C > S: S 0(1) mss 1460 sackok
+        1000ms C > S: S 0(0) mss 1460 sackok
+        1000.1ms S > C: S. 0(0) ack 1 mss 1460 sackok
+        1000.2ms C > S: P. 1(1) ack 1
+        1300ms C > S: P. 1(1) ack 1
+        ",
+    );
+    assert_eq!(told[3], "#4 recovery of #3 SynOctetsRefused");
+    assert_eq!(told[4], "#5 retransmission_timeout of #1 TimerExpired");
+}
+
 #[test]
 fn where_both_ends_sent_a_syn_the_peers_syn_ack_opens_for_a_probe() {
     let told = caused(
@@ -978,6 +1066,30 @@ fn from_segments_alone_what_a_number_joins_is_plain_and_the_rest_inferred() {
 }
 
 // ---- bounds --------------------------------------------------------------------------------------------------
+
+/// RFC 9293 figure 9, told of both connections.
+#[test]
+fn a_challenge_ack_of_an_older_connection_is_told_and_the_reset_that_answers_it_ends_that_one() {
+    let told = lines(&story(
+        "
+        0us C > S: S 100(0)
+        10us S > C: S. 300(0) ack 101
+        20us C > S: . 101(0) ack 301
+        60000ms C > S: S 9000(0)
+        60000.1ms S > C: . 301(0) ack 101
+        60000.2ms C > S: R 101(0)
+        61000ms C > S: S 9000(0)
+        61000.1ms S > C: S. 7000(0) ack 9001
+        ",
+    ));
+    let of = |frame: &str| told.iter().position(|line| line.contains(frame)).unwrap_or_else(|| panic!("{told:#?}"));
+    assert!(told[of("#5 ACK")].contains("kernel challenge_ack"), "{told:#?}");
+    let reset = of("#6 RST");
+    let moves: Vec<_> = told.iter().filter(|line| line.contains("ESTABLISHED>CLOSED")).collect();
+    assert_eq!(moves.len(), 2, "{told:#?}");
+    assert!(moves.iter().all(|line| line.contains(&format!("of {reset}"))), "{told:#?}");
+    assert!(told.last().is_some_and(|line| line.contains("SYN-SENT>ESTABLISHED")), "{told:#?}");
+}
 
 #[test]
 fn octets_of_many_calls_that_are_sent_again_and_again_are_joined_in_proportion() {

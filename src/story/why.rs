@@ -103,6 +103,8 @@ pub enum Why {
     NoRoomOldOctet,
     /// A read made room in the receive buffer.
     RoomMade,
+    /// The peer opens a connection whose ports an older one has at this end.
+    OlderConnection,
     /// The acknowledgement was held back, so that octets could carry it.
     HeldBack,
     /// It acknowledges what was not captured.

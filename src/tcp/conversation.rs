@@ -100,7 +100,7 @@ impl Conversation {
             // Whoever captured one frame twice does so with others, of both directions.
             fwd.irregular.get_or_insert_default();
             rev.irregular.get_or_insert_default();
-        } else if !findings.is_empty() {
+        } else if is_old && !findings.is_empty() {
             judge_by_age(newest, segment, fwd.unique_octets() > known, &mut findings);
         }
         if flags.intersects(Flags::ECE | Flags::CWR) {

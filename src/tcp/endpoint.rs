@@ -137,6 +137,12 @@ impl Endpoint {
         if segment.flags & (Flags::ACK | Flags::RST) != Flags::ACK {
             return false;
         }
+        // What an end acknowledged before its SYN-ACK was of an older connection.
+        let opens = segment.flags.contains(Flags::SYN)
+            && matches!(self.state, None | Some(State::Closed | State::Listen | State::SynSent));
+        if opens {
+            self.seen.remove(Seen::ACKED);
+        }
         if self.seen.contains(Seen::ACKED) && segment.ack.is_before(self.top_ack) {
             return true;
         }

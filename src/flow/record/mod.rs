@@ -145,6 +145,34 @@ impl<K: Key> Record<K> {
         is_opening(segment.flags) && self.conversation.is_outlived_by(from.direction(self.first), segment)
     }
 
+    /// Whether the peer of an end that opens another connection between the same ends may still have this one.
+    pub(super) fn may_be_half_open(&self, opener: KeySide) -> bool {
+        let peer = opener.direction(self.first).reverse();
+        let is_open = |state| !matches!(state, State::Closed | State::Listen | State::SynSent | State::TimeWait);
+        self.stream(peer).segments() > 0
+            && !self.key.is_one_end()
+            && self.ends[peer as usize].state().is_none_or(is_open)
+    }
+
+    /// Whether a RST answers an acknowledgement that is none of this connection, while its sender waits for the answer to its SYN.
+    pub(super) fn answers_older_connection(&self, from: KeySide, segment: &Segment) -> bool {
+        let direction = from.direction(self.first);
+        segment.flags & (Flags::RST | Flags::ACK) == Flags::RST
+            && self.ends[direction as usize].state() == Some(State::SynSent)
+            && self.stream(direction.reverse()).isn().is_none()
+            && self.ends[direction.reverse() as usize].top_ack() == Some(segment.seq)
+    }
+
+    /// The end that opened another connection answered with a RST what its peer said of this one.
+    #[cold]
+    pub(super) fn be_reset_by_successor(&mut self, from: KeySide, reset: &Segment) {
+        let direction = from.direction(self.first);
+        let around = Around::in_order(reset.seq);
+        let moves = self.move_ends(direction, reset, &around, ResetEffect::Ends);
+        self.note_closing(direction, reset, &moves, false);
+        self.history.be_reset(direction);
+    }
+
     /// Takes a segment of the connection; `opened` holds the findings about its being the first one.
     ///
     /// Says what is remarkable about it besides what was asked for.
@@ -240,7 +268,7 @@ impl<K: Key> Record<K> {
         }
         let is_remarkable = !judged.findings.is_empty() || segment.window == 0;
         if is_remarkable || controls && self.is_round(direction, flags) {
-            self.note_trouble(direction, segment, &Noted::of(&judged, self.stream(direction.reverse())), most);
+            self.note_trouble(direction, segment, &Noted::of(segment, &judged, self.stream(direction.reverse())), most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
             || pause >= symptoms::LONG && (symptoms::may_end_pause(segment) || self.waits_on(flags))
@@ -283,7 +311,7 @@ impl<K: Key> Record<K> {
             self.note_trouble(
                 direction,
                 &Segment { flags: heeded, ..*segment },
-                &Noted::of(&judged, self.stream(direction.reverse())),
+                &Noted::of(segment, &judged, self.stream(direction.reverse())),
                 most,
             );
         }
@@ -594,6 +622,11 @@ impl<K: Key> Record<K> {
             stream.segments() == u64::from(stream.resets())
         };
         if ended.iter().all(is_over) || only_resets(direction) && only_resets(direction.reverse()) {
+            return;
+        }
+        // In SYN-SENT an end goes on though a RST came that does not acknowledge its SYN (3.10.7.3).
+        let waits = self.ends[direction.reverse() as usize].state() == Some(State::SynSent);
+        if waits && ended[0].is_some_and(|step| step.rule == Rule::Refused) {
             return;
         }
         let is_refusal = ended[1].is_some_and(|step| step.rule == Rule::ConnectRefused);

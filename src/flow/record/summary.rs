@@ -40,6 +40,9 @@ impl<K: Key> Record<K> {
             }
             (verdict, _) => verdict,
         };
+        // A RST that ended nothing is no ending for Zeek's word either.
+        let was_reset =
+            facts.closing.reset.is_some() || matches!(verdict, Verdict::OnlyResets | Verdict::OnlySynsWithReset);
         let end_of = |direction| match place(direction) {
             KeySide::Lower => ends[0],
             KeySide::Higher => ends[1],
@@ -54,7 +57,7 @@ impl<K: Key> Record<K> {
             first_frame: self.first_frame,
             last_frame: self.first_frame + u64::from(self.frames),
             completeness: self.completeness,
-            conn_state: self.history.conn_state(client, octets),
+            conn_state: self.history.conn_state(client, octets, was_reset),
             history: self.history.letters(client),
             initial_rtt: self.conversation.initial_rtt(),
             client_state: states[0],
@@ -95,6 +98,7 @@ impl<K: Key> Record<K> {
             is_one_end: self.key.is_one_end(),
             midstream: streams.iter().all(|stream| stream.isn().is_none()),
             copies: self.trouble.as_ref().map_or(0, |trouble| trouble.count(Finding::CapturedTwice, client).into()),
+            damaged: self.trouble.as_ref().map_or(0, |trouble| trouble.count(Finding::BadChecksum, server).into()),
         }
     }
 

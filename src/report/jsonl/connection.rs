@@ -133,8 +133,11 @@ impl Lines {
                 self.text(r#","closed_with":"#).name(by).text(r#","lasted_ns":"#).put(lasted);
             }
             Verdict::Reset { by, .. } | Verdict::GivenUp { by } => _ = self.text(r#","by":"#).name(by.name()),
-            Verdict::Unanswered { syns, lasted } => {
+            Verdict::Unanswered { syns, lasted, instead } => {
                 self.text(r#","syns":"#).number(syns).text(r#","lasted_ns":"#).put(lasted);
+                if let Some(instead) = instead {
+                    self.text(r#","instead":"#).name(instead.name());
+                }
             }
             Verdict::Refused
             | Verdict::OnlyResets

@@ -75,7 +75,7 @@ fn connection() -> Connection {
         server_state: None,
         closed_by: Some(Closer::Client),
         ending: Ending::HalfClosed,
-        verdict: Verdict::Unanswered { syns: 3, lasted: Some(Span(7_000)) },
+        verdict: Verdict::Unanswered { syns: 3, lasted: Some(Span(7_000)), instead: None },
         client_to_server: side.clone(),
         server_to_client: SideSummary::default(),
         findings: vec![

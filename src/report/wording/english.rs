@@ -1,22 +1,36 @@
 //! English: short, active, in the field's terms.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::amount::Amount;
 use super::{Wording, breakdown, problem};
 use crate::flow::{
-    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Left, ProbeEnd, Problem, ResetKind,
-    Side, Verdict,
+    Breakdown, Class, Conflict, Connection, Detail, Disagreement, FindingAt, Icmp, Instead, Left, ProbeEnd, Problem,
+    ResetKind, Side, Verdict,
 };
 use crate::kernel::Witness;
 use crate::story::{Account, Mistake, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
 
 /// The English of every output.
 #[derive(Clone, Copy, Debug)]
 pub struct English;
+
+/// How many SYNs there were, and in what time.
+struct Syns(u64, Option<Span>);
+
+impl fmt::Display for Syns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self(1, _) => f.write_str("one SYN"),
+            Self(syns, None) => write!(f, "{syns} SYNs"),
+            Self(syns, Some(lasted)) => write!(f, "{syns} SYNs in {}", Amount(lasted)),
+        }
+    }
+}
 
 /// A sentence on one end (`WHO`) and its peer, put together by the compiler for both.
 macro_rules! of_end {
@@ -101,12 +115,17 @@ impl Wording for English {
                 "Refused: the server answered the SYN with RST; the port is closed, or a firewall rejected the connection."
             }
             Verdict::Reset { by, kind } => reset(by, kind),
-            Verdict::Unanswered { syns: 1, .. } => "Unanswered: one SYN, and nothing came back.",
-            Verdict::Unanswered { syns, lasted: None } => {
-                return format!("Unanswered: {syns} SYNs, and nothing came back.").into();
-            }
-            Verdict::Unanswered { syns, lasted: Some(lasted) } => {
-                return format!("Unanswered: {syns} SYNs in {}, and nothing came back.", Amount(lasted)).into();
+            Verdict::Unanswered { syns: 1, instead: None, .. } => "Unanswered: one SYN, and nothing came back.",
+            Verdict::Unanswered { syns, lasted, instead } => {
+                let back = match instead {
+                    None => ", and nothing came back",
+                    Some(Instead::Reset) => "; the server's RST does not acknowledge the SYN, so the client ignores it",
+                    Some(Instead::Damaged) => "; what came back has a wrong checksum, so the client ignores it",
+                    Some(Instead::Ack) => {
+                        "; the server acknowledged something else, probably of an older connection with the same ports"
+                    }
+                };
+                return format!("Unanswered: {}{back}.", Syns(syns, lasted)).into();
             }
             Verdict::OnlyResets => {
                 "Only RSTs were captured: what they answer was not, so nothing is known of a connection."
@@ -152,10 +171,9 @@ impl Wording for English {
             Verdict::Unanswered { syns: 1, .. } => {
                 format!("Unanswered: an ICMP error {error} answered the SYN.").into()
             }
-            Verdict::Unanswered { syns, lasted } => {
-                let lasted = lasted.map_or(String::new(), |lasted| format!(" in {}", Amount(lasted)));
+            Verdict::Unanswered { syns, lasted, .. } => {
                 let which = if u64::from(errors) >= syns { "each".to_owned() } else { format!("{errors} of them") };
-                format!("Unanswered: {syns} SYNs{lasted}; an ICMP error {error} answered {which}.").into()
+                format!("Unanswered: {}; an ICMP error {error} answered {which}.", Syns(syns, lasted)).into()
             }
             _ if errors == 1 => format!("{verdict} An ICMP error {error} quotes one of its segments.").into(),
             _ => format!("{verdict} {errors} ICMP errors quote its segments, the last {error}.").into(),
@@ -189,6 +207,9 @@ impl Wording for English {
             _ => format!("{what}.").into(),
         };
         let sentence = match (finding.finding, &finding.detail) {
+            (Finding::Retransmission | Finding::OutOfOrder, Detail::BelowReset) => {
+                "Only by the rule, because a RST before it had a higher number: its octets are new."
+            }
             (Finding::Retransmission, _) => return late("Retransmission"),
             (Finding::FastRetransmission, _) => return late("Retransmitted because duplicate ACKs reported a loss"),
             (Finding::SpuriousRetransmission, _) => {
@@ -219,9 +240,12 @@ impl Wording for English {
                 .into();
             }
             (Finding::OtherTunnel, _) => "It came in another tunnel than the segments of its end before.",
+            (Finding::LostSegment, Detail::OtherNumber) => {
+                "By the rule a segment before it is missing: it is a SYN with another initial number, which begins anew."
+            }
             (Finding::LostSegment, _) => "A segment before this one was not captured.",
             (Finding::AckedUnseen, Detail::Captured) => {
-                "Acknowledges octets of which tshark saw none new: they were captured, in a longer retransmission."
+                "Beyond what tshark counts as sent: all of it was captured, in a longer retransmission or after a SYN-ACK with another number."
             }
             (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
@@ -308,6 +332,9 @@ impl Wording for English {
             Why::AfterTimeout => "after a timeout all that is not acknowledged is retransmitted",
             Why::FirstNotCaptured => "its first transmission was not captured",
             Why::FinOnAck => "the ACK of the peer's FIN carries the FIN once more",
+            Why::OlderConnection => {
+                "a challenge ACK of an older connection with the same ports, which is still open at this end (RFC 5961)"
+            }
             Why::Challenge => "a challenge ACK: that segment may be forged (RFC 5961)",
             Why::TimerExpired => "no acknowledgement came before the retransmission timer ran out",
             Why::TailUnacknowledged => {
@@ -525,7 +552,6 @@ const LATE: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
     use crate::wire::{IcmpError, IcmpKind};
 
     #[test]
@@ -537,8 +563,13 @@ mod tests {
 
     #[test]
     fn numbers_are_put_into_words() {
-        let verdict = Verdict::Unanswered { syns: 3, lasted: Some(Span::from_millis(3_012)) };
+        let verdict = Verdict::Unanswered { syns: 3, lasted: Some(Span::from_millis(3_012)), instead: None };
         assert_eq!(English.verdict(&verdict), "Unanswered: 3 SYNs in 3.0 s, and nothing came back.");
+        let verdict = Verdict::Unanswered { syns: 1, lasted: None, instead: Some(Instead::Reset) };
+        assert_eq!(
+            English.verdict(&verdict),
+            "Unanswered: one SYN; the server's RST does not acknowledge the SYN, so the client ignores it."
+        );
         let finding =
             |finding, detail| English.finding(&FindingAt { finding, frame: None, side: Side::Client, detail });
         assert_eq!(finding(Finding::DuplicateAck, Detail::Number(2)), "Duplicate ACK #2.");
@@ -553,12 +584,12 @@ mod tests {
         let mut connection = crate::report::sample::echo().connections.remove(0);
         let last = IcmpError { from: [10, 2, 0, 20].into(), kind: IcmpKind::HostProhibited, mtu: None };
         connection.icmp = Some(Icmp { last, errors: 3 });
-        connection.verdict = Verdict::Unanswered { syns: 3, lasted: Some(Span::from_millis(3_012)) };
+        connection.verdict = Verdict::Unanswered { syns: 3, lasted: Some(Span::from_millis(3_012)), instead: None };
         assert_eq!(
             English.ending(&connection),
             "Unanswered: 3 SYNs in 3.0 s; an ICMP error (host administratively prohibited) from 10.2.0.20 answered each."
         );
-        connection.verdict = Verdict::Unanswered { syns: 1, lasted: None };
+        connection.verdict = Verdict::Unanswered { syns: 1, lasted: None, instead: None };
         assert!(English.ending(&connection).ends_with("from 10.2.0.20 answered the SYN."));
         connection.verdict = Verdict::Open;
         let last = IcmpError { kind: IcmpKind::FragmentationNeeded, mtu: Some(1400), ..last };

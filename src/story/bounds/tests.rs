@@ -5,7 +5,7 @@ use crate::capture::{PointId, SeenAt};
 use crate::flow::{Detail, FindingAt, Side};
 use crate::kernel::{KernelAct, Witness};
 use crate::script::{LinkAct, LinkEvent};
-use crate::story::script::{Recording, recording, story, words};
+use crate::story::script::{Recording, lines, recording, story, words};
 use crate::story::tests::{SET_UP, moment, segment_in, with_kernel};
 use crate::story::*;
 use crate::tcp::{Finding, Rule, State};
@@ -98,6 +98,20 @@ fn so_many_sightings_of_a_segment_are_one_event_and_further_ones_are_copies() {
     let most = sightings::MOST_SIGHTINGS;
     assert_eq!(sightings(most), [(most, false)]);
     assert_eq!(sightings(most + 2), [(most, false), (1, true), (1, true)]);
+}
+
+#[test]
+fn a_reset_ends_one_of_the_last_connections_before_its_own_or_none() {
+    let closed = |between: usize| {
+        let mut script = String::from("0ms C > S: S 100(0)\n S > C: S. 300(0) ack 101\n C > S: . 101(0) ack 301\n");
+        for port in 0..between {
+            script += &format!("C = 10.0.0.1:{}\n C > S: S 100(0)\n", 10_000 + port);
+        }
+        script += "C = 10.0.0.1:5000\n 60000ms C > S: S 9000(0)\n S > C: . 301(0) ack 101\n C > S: R 101(0)\n";
+        let told = lines(&story(&script));
+        told.iter().filter(|line| line.contains("ESTABLISHED>CLOSED")).count()
+    };
+    assert_eq!([closed(sightings::LOOKED_BACK - 1), closed(sightings::LOOKED_BACK)], [2, 0]);
 }
 
 #[test]
