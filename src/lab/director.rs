@@ -476,8 +476,18 @@ impl<'a> Director<'a> {
         ends.into_iter().any(|(local, peer)| self.ask(local, peer).is_ok_and(|answer| is_awaited(&answer)))
     }
 
-    /// Who waits for what.
+    /// Who waits for what, or is not there.
     fn stuck(&self, what: &str, patience: Duration) -> LabError {
+        let patience = patience.as_secs_f64();
+        let nothing = format!("nothing happened for {patience} s while the script waited for {what}");
+        let absent = self.cast.iter().filter(|member| member.pid.is_none() && !self.is_forked(member.actor));
+        let absent: Vec<_> = absent.map(|member| member.actor.name()).collect();
+        if !absent.is_empty() {
+            let absent = absent.join(", ");
+            return LabError::new(format!(
+                "{nothing}: the process of {absent} has not begun; is this machine too busy?"
+            ));
+        }
         let waiting: Vec<_> = self
             .cast
             .iter()
@@ -488,10 +498,7 @@ impl<'a> Director<'a> {
             })
             .collect();
         let who = if waiting.is_empty() { "nobody waits in a call".to_owned() } else { waiting.join(", ") };
-        let patience = patience.as_secs_f64();
-        LabError::new(format!(
-            "nothing happened for {patience} s while the script waited for {what}: {who}; let another actor do what it waits for, or set `patience` higher"
-        ))
+        LabError::new(format!("{nothing}: {who}; let another actor do what it waits for, or set `patience` higher"))
     }
 
     /// Takes in what the actors have said; whether there was anything.
