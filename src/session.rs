@@ -13,6 +13,7 @@ mod trust;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 pub use batch::{Batch, More, Reader};
@@ -26,7 +27,9 @@ pub use sink::{Broken, Sink};
 
 use crate::calls::{Call, ThreadId, Threads};
 use crate::capture::{CaptureError, Frame, FrameSource, LinkType};
-use crate::flow::{Breakdowns, Conflicts, Connection, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals};
+use crate::flow::{
+    Breakdowns, Conflicts, Connection, ConnectionId, Ended, Evicted, FlowTable, Limits, Step, Tally, Totals,
+};
 use crate::kernel::{Answer, KernelEvent};
 use crate::story::{LinkRecord, Passing, Point, PointSighting, Story, Timeline, Witnessed};
 use crate::time::Timestamp;
@@ -221,6 +224,24 @@ impl Session {
         };
         end(table, kept, Some(growth), breakdowns);
         growth.pass(now, sink)
+    }
+
+    /// Connections after one, by number, of which a run [that grows](Self::growing) saw no segment since a moment, though nothing has
+    /// closed them, and whose sockets nobody who is watched is known to have; some of them, with their ends, the client's first.
+    pub fn quiet(&self, after: Option<ConnectionId>, since: Timestamp) -> Vec<(ConnectionId, [SocketAddr; 2])> {
+        match &self.telling {
+            Telling::Events(growth) => growth.timeline().quiet(after, since),
+            Telling::Nothing | Telling::Steps => Vec::new(),
+        }
+    }
+
+    /// Takes in that the kernel had no socket of a connection any more at a moment: it is over, unless a segment was seen since.
+    pub fn gone(&mut self, id: ConnectionId, ends: [SocketAddr; 2], at: Timestamp) {
+        if let Telling::Events(growth) = &mut self.telling
+            && growth.timeline_mut().has_gone(id, at)
+        {
+            self.table.give_up(ends);
+        }
     }
 
     /// Tells all that a run [that grows](Self::growing) has not told yet: nothing more will come.

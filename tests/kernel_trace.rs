@@ -69,7 +69,7 @@ impl Counts {
     fn compare(&mut self, kind: &str, lines: &[Value]) {
         let run = lines.iter().find(|line| line["type"] == "run").expect("the line of the run");
         // Of some changes the kernel writes no record, and the run says of how many.
-        let mut lost = run["kernel_trace"]["lost"].as_u64().expect("a count") as usize;
+        let mut lost = run["kernel_trace"]["lost_on_host"].as_u64().expect("a count") as usize;
         let of_type = |name| lines.iter().filter(move |line| line["type"] == name);
         for reset in of_type("kernel").filter(|line| line["sense"] == "sent") {
             *self.resets.entry(reset["reason"].to_string()).or_default() += 1;

@@ -220,6 +220,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/bundle.rs AT_ONCE
         flow/expiry.rs SOON
         flow/table.rs AT_ONCE
+        kernel/tracepoints/programs.rs MOST_SKIPPED
         kernel/tracepoints/unnamed.rs AT_ONCE LEAST
         lab/echo.rs BUFFER
         lab/host.rs SLICE
@@ -229,7 +230,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         report/jsonl/mod.rs GATHERED
         report/parquet.rs GROUP
         session/batch.rs SMALL_BATCH
-        commands/two_points.rs PORTIONS
+        story/forgetting.rs MOST_QUIET
         ",
     ),
     (
@@ -241,6 +242,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         capture/live.rs GATHERING PATIENCE
         capture/tape.rs STEPS
         commands/follow.rs TICK
+        commands/gone.rs OFTEN
         commands/interrupt.rs LOOK
         commands/live.rs TICK SHORT_TICK
         commands/pipeline.rs PATIENCE
@@ -306,7 +308,9 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/traced/tracer/queue.rs UNFINISHED
         calls/traced/tracer/recorded.rs LONGEST_LOOK
         commands/follow.rs LINGER
+        commands/gone.rs QUIET UNTOLD
         commands/interrupt.rs STUCK
+        commands/run/chains.rs LATE
         commands/run/delayed.rs WAIT
         flow/breakdown/way.rs SLACK LATER MOST_FLAT NEAR TOGETHER LEAST_DELAY MOST_DELAY REORDERING LEAST_TIMEOUT
         commands/overlap.rs LEAST_SHARED

@@ -178,7 +178,7 @@ fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
         let unjoined = of_type(&recorded, "call").filter(is_unjoined).count();
         eprintln!("{who:?}: {unjoined} of 100 accepted connections were closed before their ends were known");
         // Their ends are those of states that the kernel recorded: where it wrote no record of some, they are not known.
-        let lost = run["kernel_trace"]["lost"].as_u64().unwrap_or(0);
+        let lost = run["kernel_trace"]["lost_on_host"].as_u64().unwrap_or(0);
         assert!(unjoined as u64 <= 10 + lost, "{who:?}: {unjoined}, {lost} records lost");
         // Each has a peer of its own, and none that of the connection that got its descriptor next.
         let accepts = of_type(&recorded, "call").filter(|call| text(call, "name") == "accept4");

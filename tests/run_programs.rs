@@ -212,6 +212,7 @@ fn each_mistake_is_found_with_the_calls_and_frames_that_prove_it() {
         ("zeros", 0, &[("zeros_sent", &["send"], &[])]),
         ("joined", 0, &[("messages_joined", &["send", "send", "recv"], &[])]),
         ("length", 0, &[("address_length", &["listen", "accept"], &[])]),
+        ("length_elsewhere", 0, &[("address_length", &["listen", "accept"], &[])]),
         ("length_zero", 0, &[("address_length", &["accept"], &[])]),
         ("length_huge", 0, &[("address_length", &["accept"], &[])]),
         ("length_of_peer", 0, &[("address_length", &["getpeername"], &[])]),
@@ -376,6 +377,14 @@ fn a_wait_in_epoll_names_what_it_waits_for() {
             assert_eq!((&last["errno"], &last["args"]["timeout"]), (&"EINTR".into(), &(-1).into()), "{who:?}");
             assert_eq!(last["args"]["events"], "POLLIN|POLLRDHUP", "{who:?} {backend}: {last}");
             assert!(last["connection"].is_u64(), "{who:?} {backend}: {last}");
+            let words = stage.words("epolls_shared");
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = stage.run(who, &["--backend", backend], &words);
+            assert_eq!(ran.output.status.code(), Some(0), "{who:?}: {}", ran.told());
+            let waits: Vec<_> = ran.of_type("call").filter(|call| call["name"] == "epoll_wait").collect();
+            let [wait] = &waits[..] else { panic!("{who:?} {backend}: {waits:?}") };
+            let args = (&wait["args"]["events"], &wait["args"]["revents"]);
+            assert_eq!(args, (&"3 POLLIN, 5 POLLIN".into(), &"5 POLLIN".into()), "{who:?} {backend}: {wait}");
             let words = stage.words("epolls_once");
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let ran = stage.run(who, &["--backend", backend], &words);
@@ -383,6 +392,24 @@ fn a_wait_in_epoll_names_what_it_waits_for() {
             let waits = ran.of_type("call").filter(|call| call["name"] == "epoll_wait");
             let waits: Vec<_> = waits.map(|call| call["args"]["events"].as_str().expect("events")).collect();
             assert_eq!(waits, ["3 POLLIN, 5 POLLIN", "POLLIN", "3 POLLIN, 5 POLLIN"], "{who:?} {backend}");
+        }
+    }
+}
+
+/// A length that does not lie near the top of the stack is not recorded; it is read afterwards, if the program is still there.
+#[test]
+fn a_negative_length_is_found_wherever_it_lies() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+        if who != Who::Root && paranoid.trim().parse::<i32>().is_ok_and(|level| level > 2) {
+            continue;
+        }
+        for play in ["length", "length_elsewhere"] {
+            let words = stage.words(play);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ran = stage.run(who, &["--backend", "perf"], &words);
+            assert_eq!(ran.diagnoses(), ["address_length"], "{who:?} {play}: {}", ran.told());
         }
     }
 }

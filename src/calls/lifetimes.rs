@@ -71,6 +71,8 @@ pub enum SocketChange {
         /// Whether it was the last of all copies in all processes: the socket is closed.
         last: bool,
     },
+    /// Nothing more will be known of it by this id: who is watched has no descriptor of it, or records are missing.
+    LostSight,
 }
 
 /// Tells which life of its sockets each call belongs to, as calls are entered and return.
@@ -167,7 +169,7 @@ impl Lifetimes {
         let entered = entered.and_then(|lives| lives.iter().find(|life| life.socket == event.socket)).copied();
         match event.change {
             SocketChange::Created { .. } => self.made(event.socket, event.call),
-            SocketChange::Released { last: true, .. } => {
+            SocketChange::Released { last: true, .. } | SocketChange::LostSight => {
                 let life = entered.unwrap_or_else(|| self.current(event.socket));
                 if let Some(latest) = self.sockets.get_mut(&event.socket).filter(|latest| latest.n == life.n) {
                     latest.is_over = true;

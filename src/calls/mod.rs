@@ -135,6 +135,13 @@ pub enum Activity {
         /// Its sockets as they are now, in place of those it was entered with.
         sockets: Vec<SocketUse>,
     },
+    /// Records are missing: how it returned, or that it did, is not known.
+    Lost {
+        /// Which.
+        call: CallId,
+        /// Since when.
+        at: Timestamp,
+    },
     /// A socket, or one of its descriptors, came or went.
     Socket(SocketEvent),
 }

@@ -738,6 +738,7 @@ mod tests {
                 Activity::Returned { call, returned, sockets } => {
                     told.iter_mut().find(|known| known.id == call).unwrap().complete(returned, sockets);
                 }
+                Activity::Lost { .. } => panic!("records are complete"),
                 Activity::Socket(event) => changes.push((event.call, event.socket, event.change)),
             }
         }

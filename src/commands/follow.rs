@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::expected::tell as tell_expected;
 use super::experiment::Experiment;
+use super::gone::Gone;
 use super::interrupt::NOT_ALL;
 use super::outlet::Outlet;
 use super::{Failure, Outcome, complain};
@@ -103,6 +104,8 @@ pub(super) struct Ear {
     until: Option<Timestamp>,
     /// What there is once all is over, until somebody takes it: that what it says cannot be told costs nobody the recording.
     over: Option<Box<Recording>>,
+    /// Where connections are forgotten: who finds out which are over.
+    gone: Option<Gone>,
 }
 
 impl Ear {
@@ -111,7 +114,7 @@ impl Ear {
         let session = Session::new(Keep::First(memory.segments())).growing();
         let mut session = session.with_limits(memory.table()).with_room(memory.timeline());
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None, over: None }
+        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None, over: None, gone: None }
     }
 
     /// One that goes on without end: connections are forgotten once they are over and told.
@@ -119,7 +122,8 @@ impl Ear {
         let limits = Limits { linger: LINGER, closed: MOST_CLOSED, ..memory.table() };
         let mut session = Session::new(Keep::All).growing_within(memory.events()).with_limits(limits);
         session.know_points(point);
-        Self { session, frames: VecDeque::new(), batch: Batch::default(), until: None, over: None }
+        let (frames, batch, gone) = (VecDeque::new(), Batch::default(), Gone::open());
+        Self { session, frames, batch, until: None, over: None, gone }
     }
 
     /// Takes in what comes within a moment, and has told what is settled; breaks off with the recording once all is over, and
@@ -157,7 +161,11 @@ impl Ear {
             moment = latest.map_or(moment, |latest| latest.min(moment));
         }
         self.follow(teller)?;
-        self.pass(self.until.unwrap_or(moment), teller)?;
+        let until = self.until.unwrap_or(moment);
+        if let Some(gone) = &mut self.gone {
+            gone.pass(until, &mut self.session);
+        }
+        self.pass(until, teller)?;
         Ok(self.over.take().map(ControlFlow::Break))
     }
 
@@ -190,6 +198,7 @@ fn said_at(heard: &Heard) -> Option<Timestamp> {
     match heard {
         Heard::Call(Activity::Entered(call)) => Some(call.entered),
         Heard::Call(Activity::Returned { returned, .. }) => Some(returned.at),
+        Heard::Call(Activity::Lost { at, .. }) => Some(*at),
         Heard::Frame(frame) => frame.at,
         Heard::Answer(answer) => Some(answer.answered),
         Heard::Kernel(event) => Some(event.at),

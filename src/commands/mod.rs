@@ -7,6 +7,7 @@ mod expected;
 mod experiment;
 mod files;
 mod follow;
+mod gone;
 mod inputs;
 mod interfaces;
 mod interrupt;

@@ -2,7 +2,7 @@
 
 use super::attempt::NONE;
 use super::ended::Family;
-use super::entry::Entry;
+use super::entry::{Entry, Found};
 use super::flows::Flows;
 use super::ledger::Ledger;
 use crate::time::Timestamp;
@@ -64,6 +64,16 @@ impl<K: Family> Flows<K> {
         }
         if let Some((_, slot)) = quietest {
             ledger.tally.evicted += 1;
+            self.end(slot, ledger);
+        }
+    }
+
+    /// Takes out the connection of a key, if it has a record and segments of its own.
+    pub(super) fn give_up(&mut self, key: K, ledger: &mut Ledger) {
+        let found = self.find(ledger.finder.hash_one(key), key).map(Entry::found);
+        if let Some(Found::Record(slot)) = found
+            && !self.records.at(slot).is_empty()
+        {
             self.end(slot, ledger);
         }
     }

@@ -65,6 +65,19 @@ impl KeySide {
 }
 
 impl AnyKey {
+    /// The key of a connection between two ends.
+    pub(super) fn between(one: SocketAddr, other: SocketAddr) -> Self {
+        match (one.ip(), other.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Self::v4((src, one.port()), (dst, other.port())),
+            (src, dst) => {
+                let mut ends = [(wide(src), one.port()), (wide(dst), other.port())];
+                ends.sort_unstable();
+                let [lower, higher] = ends;
+                Self::V6(Key6 { addresses: [lower.0, higher.0], ports: [lower.1, higher.1] }, KeySide::Lower)
+            }
+        }
+    }
+
     /// The key of a segment.
     #[inline(always)]
     pub(super) fn of(segment: &Segment) -> Self {

@@ -1,6 +1,7 @@
 //! The table of connections: finds the one a segment belongs to, follows it, and emits it once it is closed.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::bundle::{self, Bundle, Finder};
@@ -180,6 +181,15 @@ impl FlowTable {
     /// Says that it is `now`, though no segment came; a live capture may be quiet for long.
     pub fn pass(&mut self, now: Timestamp) {
         self.ledger.now = self.ledger.now.max(Some(now));
+    }
+
+    /// Ends the connection between two ends, if there is one: no further segment of it will come, though none has closed it.
+    pub fn give_up(&mut self, [one, other]: [SocketAddr; 2]) {
+        let Self { v4, v6, ledger } = self;
+        match AnyKey::between(one, other) {
+            AnyKey::V4(key, _) => v4.give_up(key, ledger),
+            AnyKey::V6(key, _) => v6.give_up(key, ledger),
+        }
     }
 
     /// The connection that a segment belongs to, as it stands; `None` when there is none, or none any more.

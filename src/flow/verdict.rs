@@ -80,6 +80,8 @@ pub enum Verdict {
         /// That end.
         by: Side,
     },
+    /// Its end was not captured: the kernel has no socket of it any more, but for TIME-WAIT.
+    Gone,
     /// The SYN was answered, and the end of the handshake was not captured.
     HandshakeUnfinished,
     /// Nobody had closed when the capture ended.
@@ -234,6 +236,7 @@ impl Verdict {
         "midstream",
         "established",
         "given_up",
+        "gone",
         "handshake_unfinished",
         "open",
     ];
@@ -262,6 +265,7 @@ impl Verdict {
             Self::Midstream => "midstream",
             Self::Established => "established",
             Self::GivenUp { .. } => "given_up",
+            Self::Gone => "gone",
             Self::HandshakeUnfinished => "handshake_unfinished",
             Self::Open => "open",
         }

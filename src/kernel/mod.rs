@@ -17,8 +17,8 @@ pub use clock::{measure, now};
 pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
 pub use tracepoints::{
-    Begin, Drained, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced, UserStack,
-    Watched,
+    Begin, Drained, LostEvents, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced,
+    UserStack, Watched,
 };
 
 /// Who testified to a state.

@@ -72,11 +72,33 @@ impl Ports {
 struct Ring {
     sampler: Sampler,
     format: Arc<Format>,
+    tracepoint: Tracepoint,
     /// How many records were read.
     read: u64,
 }
 
+/// How many events of this host were lost: the buffers were full, or the kernel wrote no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LostEvents {
+    /// Changes of state.
+    pub states: u64,
+    /// What was sent again, and RSTs.
+    pub others: u64,
+}
+
+impl LostEvents {
+    /// How many they are together.
+    pub fn all(self) -> u64 {
+        self.states + self.others
+    }
+}
+
 impl Ring {
+    /// 0 for changes of state, 1 for all others.
+    fn is_other(&self) -> usize {
+        usize::from(self.tracepoint != Tracepoint::State)
+    }
+
     /// How often the tracepoint was passed on this processor, records or none: of some passes in an interrupt on an idle processor the
     /// kernel (6.18) writes no record, and says nothing of that.
     fn passes(&mut self) -> u64 {
@@ -131,7 +153,9 @@ impl Tracepoints {
             let format = Arc::new(format);
             for processor in &processors {
                 match open_one(format.id, *processor, buffer_of(tracepoint), filter.as_deref()) {
-                    Ok(sampler) => traced.rings.push(Ring { sampler, format: Arc::clone(&format), read: 0 }),
+                    Ok(sampler) => {
+                        traced.rings.push(Ring { sampler, format: Arc::clone(&format), tracepoint, read: 0 })
+                    }
                     // It was taken offline meanwhile.
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
                     Err(error) => return Err(refused(&error)),
@@ -168,10 +192,12 @@ impl Tracepoints {
             loop {
                 // What happened before the end was asked for is in the buffers by then.
                 let last = is_over.load(Ordering::Acquire);
-                let passes = if last { reading.passes() } else { 0 };
+                let passes = if last { reading.passes() } else { [0; 2] };
                 reading.drain();
                 if last {
-                    let lost = reading.lost + passes.saturating_sub(reading.recorded());
+                    let recorded = reading.recorded();
+                    let [states, others] = [0, 1].map(|of| passes[of].saturating_sub(recorded[of]));
+                    let lost = LostEvents { states: states + reading.lost, others };
                     let events = reading.rings.iter().map(|ring| ring.sampler.as_raw_fd()).collect::<Vec<_>>();
                     close_beside(events, || reading.rings.clear());
                     return lost;
@@ -185,13 +211,13 @@ impl Tracepoints {
 
 /// A trace that is being read.
 pub struct Trace {
-    thread: JoinHandle<u64>,
+    thread: JoinHandle<LostEvents>,
     over: Arc<AtomicBool>,
 }
 
 impl Trace {
     /// Reads what has happened until now, and ends it: how many records of this host were lost.
-    pub fn stop(self) -> u64 {
+    pub fn stop(self) -> LostEvents {
         self.over.store(true, Ordering::Release);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -225,20 +251,24 @@ impl<H: FnMut(KernelEvent)> Reading<H> {
         _ = poll(&mut watched, PollTimeout::from(LOOK));
     }
 
-    /// How often all tracepoints were passed.
-    fn passes(&mut self) -> u64 {
-        self.rings.iter_mut().map(Ring::passes).sum()
+    /// How often the tracepoint of states was passed, and how often the others were.
+    fn passes(&mut self) -> [u64; 2] {
+        let mut passes = [0; 2];
+        self.rings.iter_mut().for_each(|ring| passes[ring.is_other()] += ring.passes());
+        passes
     }
 
     /// How many records of that were read.
-    fn recorded(&self) -> u64 {
-        self.rings.iter().map(|ring| ring.read).sum()
+    fn recorded(&self) -> [u64; 2] {
+        let mut read = [0; 2];
+        self.rings.iter().for_each(|ring| read[ring.is_other()] += ring.read);
+        read
     }
 
     /// Tells what is in the buffers, in order of time.
     fn drain(&mut self) {
         self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
-        for Ring { sampler, format, read } in &mut self.rings {
+        for Ring { sampler, format, read, .. } in &mut self.rings {
             // What comes meanwhile waits for the next time: one processor must not keep the others waiting.
             for _ in 0..MOST_AT_ONCE {
                 let Some(record) = sampler.next_record() else { break };
@@ -460,8 +490,8 @@ mod tests {
             thread::yield_now();
         }
         let (lost, after) = (trace.stop(), now());
-        if lost > 0 {
-            eprintln!("NOT CHECKED here: of {lost} changes of state the kernel wrote no record");
+        if lost.all() > 0 {
+            eprintln!("NOT CHECKED here: of {lost:?} changes of state the kernel wrote no record");
             return;
         }
         let told = told.lock().unwrap_or_else(PoisonError::into_inner);

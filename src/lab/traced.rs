@@ -51,7 +51,7 @@ impl Tracing {
 
     /// Ends it: what was heard, in order of time, and how much more there was.
     pub(super) fn stop(self) -> (Vec<KernelEvent>, u64) {
-        let lost = self.trace.stop();
+        let lost = self.trace.stop().all();
         let held = std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
         let Held { mut events, left_out } = held;
         events.sort_by_key(|event| event.at);

@@ -49,10 +49,7 @@ pub struct Taken {
 }
 
 impl Capture {
-    /// As how many segments a connection counts: what is kept of it besides them, and of its pair.
-    pub const CONNECTION: u64 = 6;
-
-    /// One that has room for so many segments, each connection counting as [`CONNECTION`](Self::CONNECTION) of them besides.
+    /// One that has room for so many segments.
     pub fn within(most: u64) -> Self {
         Self { most, ..Self::default() }
     }
@@ -62,6 +59,11 @@ impl Capture {
         if let Some(at) = segment.at {
             self.ran(at);
         }
+        if self.held >= self.most {
+            self.left_out += 1;
+            return;
+        }
+        self.held += 1;
         let ends = [segment.from(), segment.to()];
         let key = if ends[0] <= ends[1] { ends } else { [ends[1], ends[0]] };
         let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
@@ -75,13 +77,6 @@ impl Capture {
             let own = known.side_of(segment);
             !opens || known.isns[own as usize].is_none_or(|isn| isn == segment.seq)
         });
-        let takes = if known.is_some() { 1 } else { 1 + Self::CONNECTION };
-        // The first connection has room in any case.
-        if self.held + takes > self.most && self.held > 0 || self.held >= self.most {
-            self.left_out += 1;
-            return;
-        }
-        self.held += takes;
         let place = known.unwrap_or_else(|| {
             let answers = segment.flags.contains(Flags::SYN | Flags::ACK);
             // Without a SYN the lower port is taken to be the server's.

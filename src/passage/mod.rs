@@ -12,15 +12,13 @@ mod pieces;
 mod placed;
 mod repeated;
 mod segments;
-mod share;
 
 use std::net::SocketAddr;
 
 pub use changes::Change;
 pub use clocks::Clocks;
 pub use connections::{Capture, Captured, Taken};
-pub use fates::{pair, pair_by};
-pub use share::{InTurn, Share};
+pub use fates::pair;
 
 use crate::flow::Side;
 use crate::time::Span;

@@ -36,13 +36,31 @@ pub fn lost_events(lost: u64) -> String {
     )
 }
 
+/// The same, of those about the connections of a run, which may be more than are counted.
+pub fn missing_events(missing: u64) -> String {
+    let (events, are) = if missing == 1 { ("event", "is") } else { ("events", "are") };
+    format!(
+        "{missing} {events} of the kernel's trace of these connections {are} missing: a transition without [k] need not be wrong"
+    )
+}
+
+/// The same, of retransmissions and RSTs, whosesoever they were.
+pub fn lost_resets(lost: u64) -> String {
+    let (events, were) = if lost == 1 { ("event", "was") } else { ("events", "were") };
+    format!(
+        "{lost} {events} of the kernel's trace {were} lost that told of a RST or a retransmission, of whatever connections"
+    )
+}
+
 /// What was read of the kernel's trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelTrace {
     /// How many of its events are about the connections.
     pub events: u64,
-    /// How many events of this host, about whatever connection, were lost.
+    /// How many of these are missing, at least.
     pub lost: u64,
+    /// How many events of this host, about whatever connection, were lost.
+    pub lost_on_host: u64,
 }
 
 /// Writes what was expected of a run, each with a mark whether it holds, and what refutes it.
@@ -101,10 +119,10 @@ pub fn run(out: &mut dyn Write, story: &Story, run: &RunSummary, style: &Style) 
         true => format!(", {}", counted(story.totals.segments, "segment")),
         false => ", no packets captured".to_owned(),
     };
-    if let Some(KernelTrace { events, lost }) = run.kernel_trace {
+    if let Some(KernelTrace { events, lost, .. }) = run.kernel_trace {
         said += &format!(", {} of the kernel's trace", counted(events, "event"));
         if lost > 0 {
-            said += &format!(" ({} of this host lost)", counted(lost, "event"));
+            said += &format!(" ({lost} more lost)");
         }
     }
     for text in wrap(&escape(&said, style), style.columns(), style.glyphs().ellipsis) {

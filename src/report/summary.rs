@@ -248,6 +248,7 @@ impl<'a> Summary<'a> {
             }
             Ending::Open => match self.connection.verdict {
                 Verdict::GivenUp { by } => format!("no segment: the {} gave up", by.name()),
+                Verdict::Gone => "not known: its end was not captured".to_owned(),
                 _ => "nobody: it is still open".to_owned(),
             },
         }

@@ -72,6 +72,10 @@ impl Growth {
         self.gone.push_back((now.after(Sorter::LONGEST), thread));
     }
 
+    pub(super) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
     pub(super) fn timeline_mut(&mut self) -> &mut Timeline {
         &mut self.timeline
     }

@@ -276,7 +276,7 @@ impl<'a> End<'a> {
 
     fn see(&mut self, life: &Life<'a>, used: &Use<'a>, connect: &mut Option<EventId>) {
         let call = &used.call.call;
-        let (effect, errno, octets) = (life.effect(used), call.errno(), call.octets().unwrap_or(0));
+        let (effect, errno, octets) = (used.effect, call.errno(), call.octets().unwrap_or(0));
         let so_error = OptionName::Socket(SocketOption::SO_ERROR);
         let lingers = OptionName::Socket(SocketOption::SO_LINGER);
         let pending = [Errno::EINPROGRESS, Errno::EALREADY, Errno::EINTR, Errno::EISCONN];

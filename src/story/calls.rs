@@ -9,7 +9,9 @@ use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
 use super::timeline::{Timeline, end};
 use super::{CallEvent, Diagnosis, EventId, EventKind, Remark};
-use crate::calls::{Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketEvent, SocketUse};
+use crate::calls::{
+    Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketChange, SocketEvent, SocketUse,
+};
 use crate::flow::{ConnectionId, Range, Side};
 use crate::time::Timestamp;
 
@@ -183,7 +185,21 @@ impl Timeline {
 
     /// Takes in what became of a socket.
     pub(super) fn socket_event(&mut self, event: &SocketEvent) {
-        self.calls.lifetimes.see(event);
+        let life = self.calls.lifetimes.see(event);
+        if event.change == SocketChange::LostSight {
+            match self.calls.lives.get_mut(&life) {
+                Some(known) => _ = known.over.get_or_insert(event.at),
+                None => self.calls.lifetimes.forget(life),
+            }
+        }
+    }
+
+    /// Takes in that it will not be known how a call returned.
+    pub(super) fn lost(&mut self, id: CallId) {
+        let Some((event, life)) = self.calls.open.remove(&id) else { return };
+        self.calls.lifetimes.give_up(id);
+        let call = self.events.call(event).call.clone();
+        self.settle_call(&call, event, life, &[]);
     }
 
     /// A call that has returned last in its thread, or has not returned: its event, and the life of its socket.

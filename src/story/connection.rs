@@ -14,7 +14,7 @@ use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
 use super::{EventId, Why};
 use crate::calls::Lifetime;
-use crate::flow::{Connection, ConnectionId, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
+use crate::flow::{Connection, ConnectionId, Ending, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Move, State};
 use crate::time::{Span, Timestamp};
@@ -54,6 +54,8 @@ pub(super) struct PerConnection {
     pub(super) summary: Option<Box<Connection>>,
     /// The lives of sockets that are its ends.
     pub(super) lives: Vec<Lifetime>,
+    /// The kernel has no socket of it any more, and no segment has shown its end.
+    pub(super) is_gone: bool,
 }
 
 /// What is known of one end.
@@ -252,6 +254,7 @@ impl PerConnection {
             strayed: None,
             summary: None,
             lives: Vec::new(),
+            is_gone: false,
         }
     }
 
@@ -270,6 +273,10 @@ impl PerConnection {
 
     /// Says that the kernel of an end has closed its socket, though no segment tells it.
     fn tell_given_up(&self, summary: &mut Connection) {
+        if self.is_gone && matches!(summary.ending, Ending::Open | Ending::HalfClosed) {
+            summary.verdict = Verdict::Gone;
+            return;
+        }
         let is_closed = |side: Side| self.ends[side as usize].path.last() == Some(State::Closed);
         let by = match (is_closed(Side::Client), is_closed(Side::Server)) {
             (true, false) => Side::Client,

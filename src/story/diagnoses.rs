@@ -88,6 +88,8 @@ pub(super) struct Use<'a> {
     pub(super) call: &'a CallEvent,
     pub(super) connection: Option<ConnectionId>,
     pub(super) role: Role,
+    /// What it did to the socket.
+    pub(super) effect: Effect,
 }
 
 /// A socket from the call that made it to the one that closed it, with all calls on it in the order of their entry.
@@ -114,32 +116,34 @@ fn work(scene: &Scene<'_>) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<So
 /// The lives of all sockets.
 pub(super) fn lives<'a>(scene: &Scene<'a>) -> Vec<Life<'a>> {
     // A socket that a call makes is there when the call returns; all others are there when their calls are entered.
-    let mut moments: Vec<(Timestamp, EventId, usize)> = Vec::new();
-    let mut by_id: HashMap<EventId, (&'a Event, &'a CallEvent)> = HashMap::new();
-    for (event, call) in calls(&scene.events) {
-        by_id.insert(event.id, (event, call));
+    let mut moments: Vec<(Timestamp, EventId, usize, usize)> = Vec::new();
+    let all: Vec<(&'a Event, &'a CallEvent)> = calls(&scene.events).collect();
+    for (index, (event, call)) in all.iter().enumerate() {
         for (place, used) in call.call.sockets.iter().enumerate().filter(|(_, used)| used.socket.is_some()) {
             let at = match used.role {
                 Role::Made => call.call.returned_at().unwrap_or(call.call.entered),
                 _ => call.call.entered,
             };
-            moments.push((at, event.id, place));
+            moments.push((at, event.id, index, place));
         }
     }
     moments.sort_unstable();
     let mut lives: Vec<Life<'_>> = Vec::new();
     let mut open: HashMap<SocketId, usize> = HashMap::new();
-    for (_, id, place) in moments {
-        let Some((event, call)) = by_id.get(&id).copied() else { continue };
+    for (_, id, index, place) in moments {
+        let (event, call) = all[index];
         let used = &call.call.sockets[place];
         let Some(socket) = used.socket else { continue };
-        if used.role == Role::Made || open.get(&socket).is_none_or(|life| lives[*life].is_over) {
+        let known = open.get(&socket).copied().filter(|life| used.role != Role::Made && !lives[*life].is_over);
+        let life = known.unwrap_or_else(|| {
             open.insert(socket, lives.len());
             lives.push(Life { socket: Some(socket), ..Life::default() });
-        }
-        let life = &mut lives[open[&socket]];
+            lives.len() - 1
+        });
+        let life = &mut lives[life];
         life.is_over |= used.role == Role::Released;
-        life.uses.push(Use { event: id, call, connection: event.connection, role: used.role });
+        let effect = call.call.effect_on(Some(used));
+        life.uses.push(Use { event: id, call, connection: event.connection, role: used.role, effect });
     }
     lives
 }
@@ -166,11 +170,6 @@ impl<'a> Life<'a> {
     /// Whether an effect is a transfer of octets.
     fn transfers(used: &Use<'_>) -> bool {
         matches!(used.call.call.effect(), Effect::Send | Effect::Receive)
-    }
-
-    pub(super) fn effect(&self, used: &Use<'a>) -> Effect {
-        let of_socket = used.call.call.sockets.iter().find(|of| of.socket == self.socket && of.role == used.role);
-        used.call.call.effect_on(of_socket)
     }
 }
 
@@ -211,7 +210,7 @@ impl<'a> Finder<'a, '_> {
         self.waiters(life);
         self.half_closes(life);
         self.address_length(life);
-        let bound = life.uses.iter().find(|used| life.effect(used) == Effect::Bind);
+        let bound = life.uses.iter().find(|used| used.effect == Effect::Bind);
         let reuses = |used: &&Use<'_>| {
             let reuse = OptionName::Socket(SocketOption::SO_REUSEADDR);
             matches!(&used.call.call.op, Op::SetOption { option, value: OptionValue::Int(on) } if *option == reuse && *on != 0)
@@ -225,7 +224,7 @@ impl<'a> Finder<'a, '_> {
 
     /// How its connects ended.
     fn connects(&mut self, life: &Life<'a>) {
-        let is_bound = life.uses.iter().any(|used| life.effect(used) == Effect::Bind);
+        let is_bound = life.uses.iter().any(|used| used.effect == Effect::Bind);
         let mut connect = None;
         for used in &life.uses {
             let call = &used.call.call;
@@ -266,7 +265,7 @@ impl<'a> Finder<'a, '_> {
 
     /// What came after it had ended its own direction.
     fn half_closes(&mut self, life: &Life<'a>) {
-        let is_end = |used: &&Use<'_>| life.effect(used) == Effect::ShutdownWrite && used.call.call.errno().is_none();
+        let is_end = |used: &&Use<'_>| used.effect == Effect::ShutdownWrite && used.call.call.errno().is_none();
         let Some(shutdown) = life.uses.iter().find(is_end) else { return };
         let Op::Shutdown { how: How::SHUT_WR } = shutdown.call.call.op else { return };
         let later = life.uses.iter().filter(|used| used.event > shutdown.event);
@@ -285,7 +284,7 @@ impl<'a> Finder<'a, '_> {
         let mut listen = None;
         for used in &life.uses {
             let call = &used.call.call;
-            match (life.effect(used), call.errno()) {
+            match (used.effect, call.errno()) {
                 (Effect::Listen, None) => listen = Some(used.event),
                 (Effect::ShutdownRead | Effect::ShutdownWrite, _) => listen = None,
                 _ => {}
@@ -388,7 +387,7 @@ impl<'a> Finder<'a, '_> {
             .uses
             .iter()
             .filter(own)
-            .find(|used| life.effect(used) == Effect::CloseCopy && used.call.call.errno().is_none());
+            .find(|used| used.effect == Effect::CloseCopy && used.call.call.errno().is_none());
         if let Some(copy) = copy {
             let process = |used: &Use<'_>| self.process_of(used.call.call.thread());
             let closer = process(copy);
@@ -397,7 +396,7 @@ impl<'a> Finder<'a, '_> {
                 life.uses.iter().filter(is_one).any(|used| process(used) == of)
             };
             let is_used_on = life.uses.iter().any(|used| used.event > copy.event && Life::transfers(used));
-            let closes = life.uses.iter().any(|used| life.effect(used) == Effect::ShutdownWrite);
+            let closes = life.uses.iter().any(|used| used.effect == Effect::ShutdownWrite);
             // Whoever has the other copy is not the one that the connection is for; or it is one process with two copies.
             let holder = released.map(process);
             let is_idle = holder.is_none_or(|holder| holder == closer || !transfers_of(holder, false));
@@ -414,8 +413,8 @@ impl<'a> Finder<'a, '_> {
             }
         }
         if let Some(released) = released
-            && life.effect(released) == Effect::Exit
-            && !life.uses.iter().any(|used| life.effect(used) == Effect::ShutdownWrite)
+            && released.effect == Effect::Exit
+            && !life.uses.iter().any(|used| used.effect == Effect::ShutdownWrite)
             && !released.call.sent.is_empty()
         {
             let evidence = [released.event].into_iter().chain(released.call.sent.iter().copied()).collect();
@@ -462,8 +461,7 @@ impl<'a> Finder<'a, '_> {
             self.add(Mistake::BusyAtEnd { times: longest.len() as u64 }, at, side, evidence);
             return;
         }
-        let closes =
-            |used: &Use<'_>| matches!(life.effect(used), Effect::Close | Effect::CloseCopy | Effect::ShutdownWrite);
+        let closes = |used: &Use<'_>| matches!(used.effect, Effect::Close | Effect::CloseCopy | Effect::ShutdownWrite);
         if life.uses.iter().any(closes) {
             return;
         }
@@ -516,10 +514,8 @@ impl<'a> Finder<'a, '_> {
                 continue;
             }
             let listens = lives.iter().find_map(|life| {
-                let listen = life
-                    .uses
-                    .iter()
-                    .find(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none())?;
+                let listen =
+                    life.uses.iter().find(|used| used.effect == Effect::Listen && used.call.call.errno().is_none())?;
                 let is_there = listen.event < event.id
                     && life.uses.iter().all(|used| used.role != Role::Released || used.event > event.id);
                 let here = listen.call.call.local().is_some_and(|local| local.port() == port);
@@ -544,11 +540,11 @@ impl<'a> Finder<'a, '_> {
         }
         for life in lives.iter().filter(|life| self.scene.is_about(life.socket)) {
             let listen =
-                life.uses.iter().find(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none());
+                life.uses.iter().find(|used| used.effect == Effect::Listen && used.call.call.errno().is_none());
             let closed = life.uses.iter().find(|used| used.role == Role::Released);
             // The latest one says how much room there is.
             let latest =
-                life.uses.iter().rfind(|used| life.effect(used) == Effect::Listen && used.call.call.errno().is_none());
+                life.uses.iter().rfind(|used| used.effect == Effect::Listen && used.call.call.errno().is_none());
             if let Some(latest) = latest {
                 self.queue(latest, &life.uses);
             }
@@ -631,8 +627,8 @@ impl<'a> Finder<'a, '_> {
         }
         for sent in sends {
             // The last receive before it.
-            let before = receives.iter().rev().find(|received| received.event < sent.event);
-            let Some(received) = before else { continue };
+            let before = receives.partition_point(|received| received.event < sent.event);
+            let Some(received) = before.checked_sub(1).map(|last| &receives[last]) else { continue };
             let (got, wrote) = (received.call.call.preview(), sent.call.call.preview());
             let zero = got.iter().position(|octet| *octet == 0);
             let is_full = matches!(received.call.call.op, Op::Receive { len, .. } if len == Some(received.octets()));

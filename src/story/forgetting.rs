@@ -1,7 +1,10 @@
 //! What a timeline that goes on forgets, and what it finds of that before it does.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::ops::Bound;
 
+use super::connection::PerConnection;
 use super::diagnoses::Scene;
 use super::events::Events;
 use super::past::Past;
@@ -36,8 +39,29 @@ impl Timeline {
     /// Whether all sockets that are ends of a connection are closed, as far as they are known.
     pub fn is_released(&self, id: ConnectionId) -> bool {
         let Some(connection) = self.connections.get(&id) else { return true };
+        if connection.is_gone {
+            return true;
+        }
         let lives = connection.lives.iter().filter_map(|life| self.calls.lives.get(life));
         lives.into_iter().all(|life| life.over.is_some())
+    }
+
+    /// Connections after one of which no segment was seen since a moment, and no socket is known to be open: some of them, with their ends.
+    pub fn quiet(&self, after: Option<ConnectionId>, since: Timestamp) -> Vec<(ConnectionId, [SocketAddr; 2])> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let is_quiet = |known: &PerConnection| {
+            let last = known.seen.last().and_then(|seen| seen.at);
+            !known.is_gone && last.is_some_and(|last| last < since) && self.is_released(known.id)
+        };
+        let quiet = self.connections.range((from, Bound::Unbounded)).filter(|(_, known)| is_quiet(known));
+        quiet.take(MOST_QUIET).map(|(id, known)| (*id, [known.client, known.server])).collect()
+    }
+
+    /// Takes in that the kernel had no socket of a connection any more at a moment, unless a segment was seen since; whether none was.
+    pub fn has_gone(&mut self, id: ConnectionId, since: Timestamp) -> bool {
+        let Some(known) = self.connections.get_mut(&id) else { return false };
+        known.is_gone |= known.seen.last().and_then(|seen| seen.at).is_some_and(|last| last < since);
+        known.is_gone
     }
 
     /// What belongs to no connection, was born before `told`, and was over before `moment`.
@@ -205,6 +229,8 @@ fn found<'a>(events: &'a Events, ids: &[EventId]) -> Vec<&'a Event> {
 
 /// How many calls on a socket without a connection are kept at either end of its life while it is open.
 const ENDS_OF_A_LIFE: usize = 32;
+/// How many connections are told to be quiet at once.
+const MOST_QUIET: usize = 256;
 /// How many closed sockets are kept that listened.
 const MOST_LISTENERS: usize = 256;
 

@@ -50,6 +50,7 @@ mod trace;
 mod unseen;
 mod why;
 mod witnessed;
+mod words;
 
 pub use accounts::{Account, EndAccount, Outcome, ResetBy};
 pub use diagnosis::{AddressFlaw, Diagnosis, Mistake, Weight};

@@ -67,7 +67,7 @@ impl Sorter {
         let mut entered = None;
         match &witnessed {
             Witnessed::Entered(call) => _ = self.open.insert(call.id, call.entered),
-            Witnessed::Returned { call, .. } => entered = self.open.remove(call),
+            Witnessed::Returned { call, .. } | Witnessed::Lost { call, .. } => entered = self.open.remove(call),
             _ => {}
         }
         if let Witnessed::Sighting(_) = witnessed {

@@ -1,8 +1,6 @@
 //! The timeline that grows: it takes what witnesses saw, word by word, and tells what became of its events.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
-use std::iter::Peekable;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use super::binds::Waits;
@@ -14,8 +12,8 @@ use super::past::Past;
 use super::path::Path;
 use super::phases::{Bounds, set_phases};
 use super::unseen::{Early, Openers, Unseen};
-use super::witnessed::Moment;
-use super::{Cause, Diagnosis, EventId, Evidence, Join, Point, Sighting, Story, Trace, Witnessed};
+use super::words::words;
+use super::{Cause, Diagnosis, EventId, Evidence, Join, Point, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
@@ -25,7 +23,7 @@ use crate::wire::Flags;
 
 /// Everything that is known of the connections that were chosen, as it becomes known.
 ///
-/// Words are to come in the order of [`Moment`]: a [`Sorter`](super::Sorter) sees to that.
+/// Words are to come in the order of [`Moment`](super::Moment): a [`Sorter`](super::Sorter) sees to that.
 /// The timeline is the same whether they are pushed one by one or taken at once.
 /// What a word costs grows with the logarithm of what was said before, and with what it amends.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +97,7 @@ impl Timeline {
         match witnessed {
             Witnessed::Entered(call) => self.entered(*call),
             Witnessed::Returned { call, returned, sockets } => self.returned(call, returned, sockets),
+            Witnessed::Lost { call, .. } => self.lost(call),
             Witnessed::Socket(event) => self.socket_event(&event),
             Witnessed::Sighting(sighting) => self.sighted(*sighting),
             Witnessed::Quoted(quotation) => self.quoted(*quotation),
@@ -321,83 +320,6 @@ impl Timeline {
     /// The connection that this `accept` took off the queue: its first segment came before the call returned.
     pub(super) fn accepted(&mut self, call: &Call) -> Option<ConnectionId> {
         self.ends.latest(call.peer()?, call.local()?, call.returned_at())
-    }
-}
-
-/// The words of a recording in the order in which they are to be told.
-pub(super) fn words(
-    traces: Vec<Trace>,
-    calls: Vec<Call>,
-    evidence: &[kernel::Answer],
-    events: Vec<kernel::KernelEvent>,
-) -> Words {
-    let mut others: Vec<(Moment, Witnessed)> = calls.into_iter().flat_map(Witnessed::of_call).collect();
-    others.extend(events.into_iter().map(|event| {
-        let word = Witnessed::Kernel(event);
-        (word.moment(word.at()), word)
-    }));
-    others.extend(evidence.iter().map(|answer| {
-        let word = Witnessed::Answered(answer.clone());
-        (word.moment(word.at()), word)
-    }));
-    let mut traces = traces;
-    others.extend(traces.iter_mut().flat_map(|trace| std::mem::take(&mut trace.errors)).map(|quotation| {
-        let word = Witnessed::Quoted(Box::new(quotation));
-        (word.moment(word.at()), word)
-    }));
-    others.sort_by_key(|(moment, _)| *moment);
-    let mut words = Words {
-        others: others.into_iter().peekable(),
-        traces: Vec::new(),
-        next: BinaryHeap::with_capacity(traces.len()),
-    };
-    for Trace { client, server, segments, .. } in traces {
-        words.traces.push(Pending { ends: [client, server], segments: segments.into_iter(), latest: None });
-        words.wait_for(words.traces.len() - 1);
-    }
-    words
-}
-
-/// Calls and samples in order, and the segments of each connection in the order of their capture.
-pub(super) struct Words {
-    others: Peekable<std::vec::IntoIter<(Moment, Witnessed)>>,
-    traces: Vec<Pending>,
-    /// The next segment of each connection that has one.
-    next: BinaryHeap<Reverse<(Moment, usize)>>,
-}
-
-struct Pending {
-    ends: [SocketAddr; 2],
-    segments: std::vec::IntoIter<Box<Sighting>>,
-    /// The latest time of the segments so far.
-    latest: Option<Timestamp>,
-}
-
-impl Words {
-    /// Puts the next segment of a connection among the next ones.
-    fn wait_for(&mut self, trace: usize) {
-        let pending = &mut self.traces[trace];
-        if let Some(next) = pending.segments.as_slice().first() {
-            pending.latest = pending.latest.max(next.observed.segment.at);
-            self.next.push(Reverse((Moment::of_segment(pending.latest, next.observed.segment.frame), trace)));
-        }
-    }
-}
-
-impl Iterator for Words {
-    type Item = Witnessed;
-
-    fn next(&mut self) -> Option<Witnessed> {
-        let segment = self.next.peek().map(|Reverse((moment, _))| *moment);
-        if let Some((_, word)) = self.others.next_if(|(moment, _)| segment.is_none_or(|segment| *moment < segment)) {
-            return Some(word);
-        }
-        let Reverse((_, trace)) = self.next.pop()?;
-        let pending = &mut self.traces[trace];
-        let mut sighting = pending.segments.next()?;
-        sighting.ends = pending.ends;
-        self.wait_for(trace);
-        Some(Witnessed::Sighting(sighting))
     }
 }
 

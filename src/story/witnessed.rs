@@ -25,6 +25,13 @@ pub enum Witnessed {
         /// Its sockets as they are now, in place of those it was entered with.
         sockets: Vec<SocketUse>,
     },
+    /// Records are missing: how a call returned, or that it did, is not known.
+    Lost {
+        /// Which.
+        call: CallId,
+        /// Since when.
+        at: Timestamp,
+    },
     /// A socket, or one of its descriptors, came or went.
     Socket(SocketEvent),
     /// A segment was seen at a capture point.
@@ -115,6 +122,11 @@ impl Moment {
         Self { at, rank: 0, within: (frame, 0) }
     }
 
+    /// The place of a call's entry.
+    pub(super) fn of_entry(call: &Call) -> Self {
+        Self { at: Some(call.entered), rank: ENTERED, within: (call.id.n, u64::from(call.id.thread.0)) }
+    }
+
     /// When it is told to have been.
     pub fn at(&self) -> Option<Timestamp> {
         self.at
@@ -127,6 +139,7 @@ impl Witnessed {
         match self {
             Self::Entered(call) => Some(call.entered),
             Self::Returned { returned, .. } => Some(returned.at),
+            Self::Lost { at, .. } => Some(*at),
             Self::Socket(event) => Some(event.at),
             Self::Sighting(sighting) => sighting.observed.segment.at,
             Self::Quoted(quotation) => quotation.quote.at,
@@ -147,7 +160,8 @@ impl Witnessed {
             Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
-            Self::Entered(entered) => (4, call(&entered.id)),
+            Self::Entered(entered) => (ENTERED, call(&entered.id)),
+            Self::Lost { call: id, .. } => (5, call(id)),
             Self::Info { call: id, .. } => (6, call(id)),
             Self::Answered(_) => (7, (0, 0)),
             Self::Ended(connection) => (8, (connection.id.0, 0)),
@@ -168,6 +182,7 @@ impl Witnessed {
     pub fn of_activity(activity: Activity) -> impl Iterator<Item = Self> {
         let (first, info) = match activity {
             Activity::Entered(call) => (Self::Entered(Box::new(call)), None),
+            Activity::Lost { call, at } => (Self::Lost { call, at }, None),
             Activity::Socket(event) => (Self::Socket(event), None),
             Activity::Returned { call, returned, sockets } => {
                 let spoken_of = sockets.iter().find(|used| used.role == Role::Made).or(sockets.first());
@@ -198,3 +213,6 @@ impl Witnessed {
         std::iter::once(first).chain(second).chain(third)
     }
 }
+
+/// The rank of a call's entry among the words of one moment.
+const ENTERED: u8 = 4;

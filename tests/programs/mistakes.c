@@ -392,13 +392,16 @@ static void play(const char *name) {
         end(server);
         close(server);
         close(listener);
-    } else if (!strcmp(name, "length")) {
+    } else if (!strcmp(name, "length") || !strcmp(name, "length_elsewhere")) {
         listener = listening();
         client = connected();
         struct sockaddr_in from;
-        // What a variable that was never set may hold.
-        socklen_t never_set = (socklen_t)-1;
-        must(accept(listener, (struct sockaddr *)&from, &never_set) == -1 && errno == EINVAL, "accept");
+        // What a variable that was never set may hold, on the stack or in no place near its top.
+        static socklen_t elsewhere = (socklen_t)-1;
+        socklen_t here = (socklen_t)-1, *never_set = strcmp(name, "length") ? &elsewhere : &here;
+        must(accept(listener, (struct sockaddr *)&from, never_set) == -1 && errno == EINVAL, "accept");
+        // As servers do it goes on, so that its memory is there to be read.
+        poll(0, 0, never_set == &elsewhere ? 200 : 0);
         end(client);
         close(client);
         close(listener);
@@ -586,6 +589,27 @@ static void play(const char *name) {
         must(epoll_ctl(all, EPOLL_CTL_MOD, server, &wanted) == 0, "epoll_ctl");
         ualarm(50000, 0);
         epoll_wait(all, &found, 1, -1);
+    } else if (!strcmp(name, "epolls_shared")) {
+        // An epoll that a child has inherited, and what either of the two then asks for.
+        pair();
+        int all = epoll_create1(EPOLL_CLOEXEC), told[2];
+        must(pipe(told) == 0, "pipe");
+        struct epoll_event wanted = {.events = EPOLLIN, .data.u64 = 77}, found = {0};
+        must(epoll_ctl(all, EPOLL_CTL_ADD, server, &wanted) == 0, "epoll_ctl");
+        if (fork() == 0) {
+            must(read(told[0], room, 1) == 1, "read");
+            must(epoll_wait(all, &found, 1, 10000) == 1 && found.data.u64 == 77, "epoll_wait");
+            take(server, 5);
+            exit(0);
+        }
+        wanted.data.u64 = 78;
+        must(epoll_ctl(all, EPOLL_CTL_ADD, listener, &wanted) == 0, "epoll_ctl");
+        must(send(client, "hello", 5, 0) == 5 && write(told[1], "x", 1) == 1, "send");
+        wait(0);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "epolls_once")) {
         // What was wanted once is not waited for any more, and what a call that failed asked for never was.
         pair();

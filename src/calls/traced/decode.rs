@@ -36,8 +36,8 @@ pub(super) enum About {
     ///
     /// With what it was to wait for there before, once that is known.
     Interest(i32, Interest, Option<Wanted>),
-    /// It waits for what an epoll waits for; these are some of its sockets, once they are known.
-    Epoll(i32, Vec<(i32, PollEvents)>),
+    /// It waits for what an epoll waits for.
+    Epoll(i32),
     /// It closes all from the first to the last, or marks them to be closed by exec.
     Range(u32, u32, Closing),
     /// It executes a program.
@@ -120,11 +120,8 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
         let (op, about) = (Op::Poll { by, timeout: timeout? }, About::Several(watched?));
         Some(Asked { op, about, octets: Octets::None })
     };
-    let waits_in_epoll = |by, timeout, epoll| Asked {
-        op: Op::Poll { by, timeout },
-        about: About::Epoll(epoll, Vec::new()),
-        octets: Octets::None,
-    };
+    let waits_in_epoll =
+        |by, timeout, epoll| Asked { op: Op::Poll { by, timeout }, about: About::Epoll(epoll), octets: Octets::None };
     Some(match nr as i64 {
         libc::SYS_read => receive(Receiving::Read, Some(args[2]), 0, Octets::At(args[1])),
         libc::SYS_write => send(Sending::Write, Some(args[2]), 0, Octets::At(args[1])),

@@ -1,5 +1,6 @@
 //! Which descriptors of which processes are TCP sockets, and when the last one of a socket is gone.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
@@ -15,8 +16,14 @@ pub(super) struct FilesId(u64);
 pub(super) struct Descriptors {
     files: HashMap<FilesId, Files>,
     sockets: HashMap<SocketId, Known>,
+    /// What each epoll waits for, whichever processes have a descriptor of it.
+    epolls: HashMap<EpollId, Epoll>,
     made: u64,
 }
+
+/// Names an epoll, which processes share once they have inherited it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct EpollId(u64);
 
 /// One table.
 #[derive(Clone, Debug, Default)]
@@ -26,19 +33,34 @@ struct Files {
     closed: BTreeSet<i32>,
     /// Those that exec closes, as far as calls have said so.
     until_exec: BTreeSet<i32>,
-    /// What each epoll waits for at sockets.
-    epolls: BTreeMap<i32, Epoll>,
+    /// The epolls that are known to wait for sockets, or did.
+    epolls: BTreeMap<i32, EpollId>,
     /// How many threads have it.
     threads: u64,
 }
 
-/// What an epoll waits for at sockets: the events, and the sockets by what they are named by.
+/// What an epoll waits for at sockets: the events, and what they are named by.
 #[derive(Clone, Debug, Default)]
 struct Epoll {
-    interests: BTreeMap<i32, Wanted>,
+    interests: BTreeMap<Watched, Wanted>,
     /// Those of them that were found ready, and are not waited for until that is asked for again.
-    disarmed: BTreeSet<i32>,
-    by_data: HashMap<u64, i32>,
+    disarmed: BTreeSet<Watched>,
+    /// Processes that share it may name different sockets alike.
+    by_data: BTreeSet<(u64, Watched)>,
+    /// How many descriptors it has.
+    copies: u64,
+}
+
+/// A socket with the descriptor by which an epoll was told of it: it is watched until the last descriptor of the socket is closed,
+/// whoever has that.
+type Watched = (i32, SocketId);
+
+/// A socket that an epoll waits for: by which descriptor the process that waits has it, if it does, and what is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Awaited {
+    pub(super) fd: Option<i32>,
+    pub(super) socket: SocketId,
+    pub(super) events: PollEvents,
 }
 
 /// What is known of a socket.
@@ -62,22 +84,39 @@ pub(super) struct Gone {
     pub(super) socket: SocketId,
     /// Whether it was the last one of its socket.
     pub(super) last: bool,
+    /// Whether it was the last that is known, and others may be where nobody watches.
+    pub(super) is_out_of_sight: bool,
 }
 
 impl Epoll {
-    fn forget(&mut self, fd: i32) {
-        self.disarmed.remove(&fd);
-        if let Some(Wanted { data, .. }) = self.interests.remove(&fd)
-            && self.by_data.get(&data) == Some(&fd)
-        {
-            self.by_data.remove(&data);
+    fn forget(&mut self, watched: Watched) {
+        self.disarmed.remove(&watched);
+        if let Some(Wanted { data, .. }) = self.interests.remove(&watched) {
+            self.by_data.remove(&(data, watched));
         }
     }
 
-    fn wait_for(&mut self, fd: i32, wanted: Wanted) {
-        self.forget(fd);
-        self.interests.insert(fd, wanted);
-        self.by_data.insert(wanted.data, fd);
+    fn forget_socket(&mut self, socket: SocketId) {
+        let all: Vec<Watched> = self.interests.keys().filter(|(_, of)| *of == socket).copied().collect();
+        all.into_iter().for_each(|watched| self.forget(watched));
+    }
+
+    fn wait_for(&mut self, watched: Watched, wanted: Wanted) {
+        self.forget(watched);
+        self.interests.insert(watched, wanted);
+        self.by_data.insert((wanted.data, watched));
+    }
+}
+
+impl Files {
+    /// By which descriptor it has a socket that an epoll watches; that which the epoll was told of may be another process's.
+    fn awaited(&self, (fd, socket): Watched, events: PollEvents) -> Awaited {
+        let is_it = |(_, of): &(&i32, &SocketId)| **of == socket;
+        let fd = match self.sockets.get(&fd) {
+            Some(of) if *of == socket => Some(fd),
+            _ => self.sockets.iter().find(is_it).map(|(fd, _)| *fd),
+        };
+        Awaited { fd, socket, events }
     }
 }
 
@@ -105,6 +144,9 @@ impl Descriptors {
         for socket in sockets.values() {
             self.sockets.entry(*socket).or_default().copies += 1;
         }
+        for epoll in epolls.values() {
+            self.epolls.entry(*epoll).or_default().copies += 1;
+        }
         if let Some(files) = self.files.get_mut(&copy) {
             (files.sockets, files.until_exec, files.epolls) = (sockets, until_exec, epolls);
         }
@@ -118,7 +160,8 @@ impl Descriptors {
         if known.threads > 0 {
             return Vec::new();
         }
-        let sockets = self.files.remove(&files).map(|files| files.sockets).unwrap_or_default();
+        let Files { sockets, epolls, .. } = self.files.remove(&files).unwrap_or_default();
+        epolls.into_values().for_each(|epoll| self.close_epoll(epoll));
         sockets.into_iter().map(|(fd, socket)| self.gone(fd, socket)).collect()
     }
 
@@ -159,7 +202,6 @@ impl Descriptors {
         let socket = known.sockets.remove(&fd)?;
         known.closed.insert(fd);
         known.until_exec.remove(&fd);
-        known.epolls.values_mut().for_each(|epoll| epoll.forget(fd));
         Some(self.gone(fd, socket))
     }
 
@@ -167,12 +209,17 @@ impl Descriptors {
     ///
     /// Another thread may find it ready before the call returns.
     pub(super) fn interest(&mut self, files: FilesId, epoll: i32, asked: Interest) -> Option<Wanted> {
-        let known = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&asked.fd))?;
-        let epoll = known.epolls.entry(epoll).or_default();
-        let before = epoll.interests.get(&asked.fd).copied().filter(|_| !epoll.disarmed.contains(&asked.fd));
+        let known = self.files.get_mut(&files)?;
+        let watched = (asked.fd, *known.sockets.get(&asked.fd)?);
+        let id = *known.epolls.entry(epoll).or_insert_with(|| {
+            self.made += 1;
+            EpollId(self.made)
+        });
+        let epoll = self.epolls.entry(id).or_insert_with(|| Epoll { copies: 1, ..Epoll::default() });
+        let before = epoll.interests.get(&watched).copied().filter(|_| !epoll.disarmed.contains(&watched));
         match (asked.op, asked.wanted) {
-            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, Some(wanted)) => epoll.wait_for(asked.fd, wanted),
-            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, _) => epoll.forget(asked.fd),
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, Some(wanted)) => epoll.wait_for(watched, wanted),
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, _) => epoll.forget(watched),
             _ => {}
         }
         before
@@ -180,44 +227,58 @@ impl Descriptors {
 
     /// A call that asked for that failed: all is as it was before.
     pub(super) fn interest_stays(&mut self, files: FilesId, epoll: i32, fd: i32, before: Option<Wanted>) {
-        let Some(known) = self.files.get_mut(&files).filter(|known| known.sockets.contains_key(&fd)) else { return };
-        let Some(epoll) = known.epolls.get_mut(&epoll) else { return };
+        let Some(known) = self.files.get(&files) else { return };
+        let Some(watched) = known.sockets.get(&fd).map(|socket| (fd, *socket)) else { return };
+        let Some(epoll) = known.epolls.get(&epoll).and_then(|epoll| self.epolls.get_mut(epoll)) else { return };
         match before {
-            Some(wanted) => epoll.wait_for(fd, wanted),
-            None => epoll.forget(fd),
+            Some(wanted) => epoll.wait_for(watched, wanted),
+            None => epoll.forget(watched),
         }
     }
 
     /// What an epoll waits for: so many of its sockets, at most.
-    pub(super) fn interests(&self, files: FilesId, epoll: i32, most: usize) -> Vec<(i32, PollEvents)> {
-        let known = self.files.get(&files).and_then(|files| files.epolls.get(&epoll));
-        let Some(known) = known else { return Vec::new() };
-        let waits_for = known.interests.iter().filter(|(fd, _)| !known.disarmed.contains(fd));
-        waits_for.take(most).map(|(fd, wanted)| (*fd, wanted.events)).collect()
+    pub(super) fn interests(&self, files: FilesId, epoll: i32, most: usize) -> Vec<Awaited> {
+        let Some(files) = self.files.get(&files) else { return Vec::new() };
+        let Some(known) = files.epolls.get(&epoll).and_then(|epoll| self.epolls.get(epoll)) else { return Vec::new() };
+        let waits_for = known.interests.iter().filter(|(watched, _)| !known.disarmed.contains(watched));
+        waits_for.take(most).map(|(watched, wanted)| files.awaited(*watched, wanted.events)).collect()
     }
 
     /// A wait found the socket ready that an epoll names so: which one, and what it waited for there.
-    pub(super) fn found_ready(&mut self, files: FilesId, epoll: i32, data: u64) -> Option<(i32, PollEvents)> {
-        let epoll = self.files.get_mut(&files)?.epolls.get_mut(&epoll)?;
-        let fd = *epoll.by_data.get(&data)?;
-        let wanted = epoll.interests.get(&fd)?;
+    pub(super) fn found_ready(&mut self, files: FilesId, epoll: i32, data: u64) -> Option<Awaited> {
+        let files = self.files.get(&files)?;
+        let epoll = self.epolls.get_mut(files.epolls.get(&epoll)?)?;
+        let alike = epoll.by_data.range((data, (i32::MIN, SocketId(0)))..=(data, (i32::MAX, SocketId(u64::MAX))));
+        let alike: Vec<Watched> = alike.map(|(_, watched)| *watched).collect();
+        // Of those of several processes it is its own.
+        let own = alike.iter().find(|(fd, socket)| files.sockets.get(fd) == Some(socket));
+        let watched = *own.or(alike.first())?;
+        let wanted = epoll.interests.get(&watched)?;
         if wanted.once {
-            epoll.disarmed.insert(fd);
+            epoll.disarmed.insert(watched);
         }
-        Some((fd, wanted.events))
+        Some(files.awaited(watched, wanted.events))
     }
 
     /// Takes in that a descriptor which is no TCP socket is closed: it may be an epoll's.
     pub(super) fn closes_other(&mut self, files: FilesId, fd: i32) {
-        if let Some(known) = self.files.get_mut(&files) {
-            known.epolls.remove(&fd);
+        if let Some(epoll) = self.files.get_mut(&files).and_then(|known| known.epolls.remove(&fd)) {
+            self.close_epoll(epoll);
         }
     }
 
     /// Takes in that a program is executed: an epoll that is still open is not known any more.
     pub(super) fn forget_epolls(&mut self, files: FilesId) {
-        if let Some(known) = self.files.get_mut(&files) {
-            known.epolls.clear();
+        let epolls = self.files.get_mut(&files).map(|known| std::mem::take(&mut known.epolls));
+        epolls.into_iter().flat_map(BTreeMap::into_values).for_each(|epoll| self.close_epoll(epoll));
+    }
+
+    fn close_epoll(&mut self, epoll: EpollId) {
+        if let Entry::Occupied(mut known) = self.epolls.entry(epoll) {
+            known.get_mut().copies -= 1;
+            if known.get().copies == 0 {
+                known.remove();
+            }
         }
     }
 
@@ -250,18 +311,31 @@ impl Descriptors {
         self.known(socket).is_held_elsewhere = true;
     }
 
-    /// What the sockets of all descriptors did is not known from here on: each has another name, and no addresses.
-    pub(super) fn lose_track(&mut self, mut name: impl FnMut() -> SocketId) {
+    /// What the sockets of all descriptors did is not known from here on: each has another name, and no addresses; the names they had.
+    pub(super) fn lose_track(&mut self, mut name: impl FnMut() -> SocketId) -> Vec<SocketId> {
         let mut names: HashMap<SocketId, SocketId> = HashMap::new();
         let known = std::mem::take(&mut self.sockets);
         for socket in self.files.values_mut().flat_map(|files| files.sockets.values_mut()) {
             *socket = *names.entry(*socket).or_insert_with(&mut name);
+        }
+        for epoll in self.epolls.values_mut() {
+            let renamed = |(fd, socket): Watched| Some((fd, *names.get(&socket)?));
+            let interests = std::mem::take(&mut epoll.interests);
+            let disarmed = std::mem::take(&mut epoll.disarmed);
+            epoll.by_data.clear();
+            for (watched, wanted) in interests {
+                if let Some(watched) = renamed(watched) {
+                    epoll.wait_for(watched, wanted);
+                }
+            }
+            epoll.disarmed = disarmed.into_iter().filter_map(renamed).collect();
         }
         for (former, now) in names {
             let Known { copies, in_flight, .. } = known.get(&former).cloned().unwrap_or_default();
             let unknown = Known { copies, in_flight, is_held_elsewhere: true, ..Known::default() };
             self.sockets.insert(now, unknown);
         }
+        known.into_keys().collect()
     }
 
     /// A descriptor of it was sent.
@@ -276,15 +350,17 @@ impl Descriptors {
     }
 
     fn gone(&mut self, fd: i32, socket: SocketId) -> Gone {
-        let mut last = false;
+        let (mut last, mut is_out_of_sight) = (false, false);
         if let Some(known) = self.sockets.get_mut(&socket) {
             known.copies = known.copies.saturating_sub(1);
             last = known.copies == 0 && known.in_flight == 0 && !known.is_held_elsewhere;
             if known.copies == 0 && known.in_flight == 0 {
+                is_out_of_sight = !last;
                 self.sockets.remove(&socket);
+                self.epolls.values_mut().for_each(|epoll| epoll.forget_socket(socket));
             }
         }
-        Gone { fd, socket, last }
+        Gone { fd, socket, last, is_out_of_sight }
     }
 }
 
@@ -296,7 +372,7 @@ mod tests {
     const OTHER: SocketId = SocketId(2);
 
     fn gone(fd: i32, socket: SocketId, last: bool) -> Gone {
-        Gone { fd, socket, last }
+        Gone { fd, socket, last, is_out_of_sight: false }
     }
 
     #[test]
@@ -343,12 +419,12 @@ mod tests {
         table.open(parent, 3, ONE);
         table.known(ONE).local = Some("127.0.0.1:80".parse().expect("an address"));
         let child = table.copy(parent);
-        table.lose_track(|| OTHER);
+        assert_eq!(table.lose_track(|| OTHER), [ONE]);
         assert_eq!((table.at(parent, 3), table.at(child, 3)), (Some(OTHER), Some(OTHER)));
         assert_eq!(table.addresses(OTHER), (None, None));
         assert_eq!(
             (table.close(parent, 3), table.close(child, 3)),
-            (Some(gone(3, OTHER, false)), Some(gone(3, OTHER, false)))
+            (Some(gone(3, OTHER, false)), Some(Gone { is_out_of_sight: true, ..gone(3, OTHER, false) }))
         );
     }
 
@@ -359,7 +435,7 @@ mod tests {
         table.open(files, 5, ONE);
         let once = Wanted { events: PollEvents::POLLIN, data: 7, once: true };
         let asks = |op, wanted| Interest { op, fd: 5, wanted: Some(wanted) };
-        let waits = [(5, PollEvents::POLLIN)];
+        let waits = [Awaited { fd: Some(5), socket: ONE, events: PollEvents::POLLIN }];
         assert_eq!(table.interest(files, 3, asks(libc::EPOLL_CTL_ADD, once)), None);
         assert_eq!(table.interests(files, 3, 16), waits);
         assert_eq!(table.found_ready(files, 3, 7), Some(waits[0]));
@@ -380,12 +456,42 @@ mod tests {
     }
 
     #[test]
+    fn processes_that_share_an_epoll_wait_for_the_same_sockets() {
+        let mut table = Descriptors::default();
+        let parent = table.begin();
+        table.open(parent, 5, ONE);
+        let wanted = Wanted { events: PollEvents::POLLIN, data: 7, once: false };
+        let adds = |fd| Interest { op: libc::EPOLL_CTL_ADD, fd, wanted: Some(wanted) };
+        table.interest(parent, 3, adds(5));
+        let child = table.copy(parent);
+        let one = |fd| Awaited { fd, socket: ONE, events: PollEvents::POLLIN };
+        let other = |fd| Awaited { fd, socket: OTHER, events: PollEvents::POLLIN };
+        // What either asks for is what both wait for, with a descriptor where the one that waits has one.
+        table.open(child, 6, OTHER);
+        table.interest(child, 3, adds(6));
+        assert_eq!(table.interests(child, 3, 16), [one(Some(5)), other(Some(6))]);
+        assert_eq!(table.interests(parent, 3, 16), [one(Some(5)), other(None)]);
+        // Both are named alike: each process is told of its own.
+        assert_eq!(table.found_ready(parent, 3, 7), Some(one(Some(5))));
+        // A socket is watched until its last descriptor is closed.
+        table.close(parent, 5);
+        assert_eq!(table.interests(parent, 3, 16), [one(None), other(None)]);
+        table.close(child, 5);
+        assert_eq!(table.interests(parent, 3, 16), [other(None)]);
+        // The epoll is there until its own last one is.
+        table.closes_other(parent, 3);
+        assert_eq!((table.interests(parent, 3, 16), table.interests(child, 3, 16)), (vec![], vec![other(Some(6))]));
+        table.leave(child);
+        assert!(table.epolls.is_empty());
+    }
+
+    #[test]
     fn what_others_may_hold_is_never_known_to_be_gone() {
         let mut table = Descriptors::default();
         let files = table.begin();
         table.open(files, 0, ONE);
         table.is_held_elsewhere(ONE);
-        assert_eq!(table.close(files, 0), Some(gone(0, ONE, false)));
+        assert_eq!(table.close(files, 0), Some(Gone { is_out_of_sight: true, ..gone(0, ONE, false) }));
         // A number that is taken again had been closed unseen.
         table.open(files, 5, OTHER);
         assert_eq!(table.open(files, 5, ONE), Some(gone(5, OTHER, true)));

@@ -215,6 +215,10 @@ impl Memory<'_> {
     pub(super) fn read(self, at: u64, room: &mut [u8]) -> usize {
         match self {
             Self::Of(tid) => read_of(tid, at, room),
+            Self::Stack(UserStack { beside: Some((place, number)), .. }) if *place == at && room.len() == 4 => {
+                room.copy_from_slice(&number.to_ne_bytes());
+                4
+            }
             Self::Stack(stack) => {
                 let from = at.checked_sub(stack.pointer).and_then(|from| usize::try_from(from).ok());
                 let there = from.and_then(|from| stack.octets.get(from..)).unwrap_or_default();
@@ -282,6 +286,12 @@ fn registers_of(tid: Tid) -> Option<Registers> {
         link: registers.regs[30],
     };
     Some(registers)
+}
+
+/// A number in the memory of another process that goes on meanwhile.
+pub(super) fn number_at(tid: Tid, at: u64) -> Option<u32> {
+    let mut room = [0; 4];
+    (read_of(tid, at, &mut room) == room.len()).then(|| u32::from_ne_bytes(room))
 }
 
 /// Reads the memory of another process.

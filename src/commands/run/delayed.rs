@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::chains::Chains;
 use super::ours::{Ours, is_wanted};
 use super::watching::Keeps;
 use crate::capture::{Frame, OwnedFrame};
@@ -34,6 +35,7 @@ pub(super) struct Delayed {
 pub(super) struct Kept {
     pub(super) frames: Vec<OwnedFrame>,
     pub(super) events: Vec<KernelEvent>,
+    pub(super) chains: Chains,
     /// How many events were told, and are not kept.
     pub(super) events_told: u64,
     /// How many events there was no room for.
@@ -42,9 +44,15 @@ pub(super) struct Kept {
 
 impl Delayed {
     /// Nothing yet; at most so many frames are kept, and as many events, or none.
-    pub(super) fn new(ours: Arc<Mutex<Ours>>, hearers: Vec<SyncSender<Heard>>, most: u64, keeps: Keeps) -> Self {
+    pub(super) fn new(
+        ours: Arc<Mutex<Ours>>,
+        hearers: Vec<SyncSender<Heard>>,
+        most: u64,
+        keeps: Keeps,
+        chains: Chains,
+    ) -> Self {
         let (frames, events) = (VecDeque::new(), VecDeque::new());
-        let (decoder, kept) = (Decoder::new(), Kept::default());
+        let (decoder, kept) = (Decoder::new(), Kept { chains, ..Kept::default() });
         Self { ours, decoder, hearers, frames, events, kept, number: 0, most, keeps, heard_until: None }
     }
 
@@ -120,6 +128,7 @@ impl Delayed {
             return;
         }
         drop(ours);
+        self.kept.chains.hear(&event);
         if self.kept.events.len() as u64 >= self.most {
             self.kept.events_left_out += 1;
             return;
@@ -147,7 +156,7 @@ mod tests {
     #[test]
     fn of_more_than_may_wait_the_first_are_judged_early() {
         let (ours, nobody) = (Arc::default(), Vec::new());
-        let mut delayed = Delayed::new(ours, nobody, u64::MAX, Keeps::Calls);
+        let mut delayed = Delayed::new(ours, nobody, u64::MAX, Keeps::Calls, Chains::default());
         let at = Timestamp::from_nanos(0);
         let frame =
             Frame { number: 1, at: Some(at), link: LinkType::RAW, bytes: &[], wire_len: 0, seen: SeenAt::default() };

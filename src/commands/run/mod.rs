@@ -1,6 +1,7 @@
 //! `tcpflow run`: any program, its calls joined to its packets and to the states of its sockets.
 
 mod backend;
+mod chains;
 mod delayed;
 mod ending;
 mod following;
@@ -15,6 +16,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
@@ -30,15 +32,16 @@ use crate::cli::{Format, Look, Run};
 use crate::lab;
 use crate::report::{self, Found, Jsonl, Judged, KnownCalls, Named, RunSummary, Style};
 use crate::session::{Keep, Memory, Session};
-use crate::story::{Account, Story};
+use crate::story::{Account, Diagnosis, Story};
 
 use backend::Backend;
+use chains::Chains;
 use ending::{Status, unstarted};
 use following::Following;
 use place::Place;
 use saving::Partial;
 use watching::{Heard, Keeps, Plan, watch};
-use witnesses::{Packets, Witnesses};
+use witnesses::{Packets, Said, Witnesses};
 
 pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let inherited = Inherited::now();
@@ -113,7 +116,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     }
     // Whose packets are theirs is known by the sockets that processes had, before the first packet is looked at.
     tracer.catch_up();
-    witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps);
+    let chains = if options.pid.is_empty() { Chains::default } else { Chains::of_joined };
+    witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps, chains);
     witnesses.notices().iter().chain(&joined).for_each(complain);
 
     let status = watch(&mut tracer, &plan, &heard, &signals, &|until, lost| {
@@ -179,8 +183,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
                 let story = story.lacking_calls(missing).lacking_packets(!witnesses.has_packets());
                 let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
                 let told = (Named::ByBirth, found);
-                let accounts = accounts(&story, &witnesses);
-                let ended = end(&mut out, (&story, &accounts), &judged, &summary, options.format, &style, told);
+                let concluded = Concluded::of(&story, &witnesses.said());
+                let ended = end(&mut out, &story, &concluded, &judged, &summary, options.format, &style, told);
                 mem::forget(story);
                 ended.map(|()| judged)
             });
@@ -189,9 +193,8 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         (None, Some(mut out)) => {
             let story = whole_story(calls).lacking_packets(!witnesses.has_packets());
             let judged = expected.judge(&story, KnownCalls::AllBut(lost_calls));
-            let accounts = accounts(&story, &witnesses);
-            let written =
-                whole(&mut out, (&story, &accounts), &judged, &summary, options.format, &style).map(|()| judged);
+            let said = witnesses.said();
+            let written = whole(&mut out, &story, &said, &judged, &summary, options.format, &style).map(|()| judged);
             // The process is about to end: taking a long story apart would only take time.
             mem::forget(story);
             (out, written)
@@ -241,55 +244,65 @@ fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memo
     session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
 }
 
-/// What calls and states say of the connections, where there are no packets to say more.
-fn accounts(story: &Story, witnesses: &Witnesses) -> Vec<Account> {
-    match witnesses.has_packets() {
-        true => Vec::new(),
-        false => story.accounts(witnesses.kernel_events(), witnesses.evidence()),
+/// What is concluded from all of a story together.
+struct Concluded {
+    /// What calls and states say of the connections, where there are no packets to say more.
+    accounts: Vec<Account>,
+    diagnoses: Vec<Diagnosis>,
+}
+
+impl Concluded {
+    fn of(story: &Story, said: &Said<'_>) -> Self {
+        let accounts = if said.has_packets { Vec::new() } else { story.accounts(said.events, said.answers) };
+        Self { accounts, diagnoses: story.diagnoses() }
     }
 }
 
 /// Writes a timeline, and what stands at its end.
 fn whole(
     out: &mut Place,
-    (story, accounts): (&Story, &[Account]),
+    story: &Story,
+    said: &Said<'_>,
     judged: &[Judged],
     summary: &RunSummary,
     format: Format,
     style: &Style,
 ) -> io::Result<()> {
-    match format {
-        Format::Text => report::timeline::write(out, story, &[], style)?,
-        Format::Jsonl => Jsonl::new(out).story(story)?,
-    }
-    end(out, (story, accounts), judged, summary, format, style, (Named::ByOrder, Found::default()))
+    // What comes after the events is found while they are written.
+    let concluded = thread::scope(|scope| {
+        let concluded = scope.spawn(|| Concluded::of(story, said));
+        match format {
+            Format::Text => report::timeline::write(out, story, &[], style)?,
+            Format::Jsonl => Jsonl::new(out).events(story)?,
+        }
+        Ok::<_, io::Error>(concluded.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    end(out, story, &concluded, judged, summary, format, style, (Named::ByOrder, Found::default()))
 }
 
 /// Writes what stands at the end: what seems wrong and was not told before, and how the run ended.
+#[expect(clippy::too_many_arguments, reason = "each is a part of what is written")]
 fn end(
     out: &mut Place,
-    (story, accounts): (&Story, &[Account]),
+    story: &Story,
+    Concluded { accounts, diagnoses }: &Concluded,
     judged: &[Judged],
     summary: &RunSummary,
     format: Format,
     style: &Style,
     (named, before): (Named, Found),
 ) -> io::Result<()> {
-    let found = story.diagnoses();
     match format {
         Format::Text => {
             report::accounts(out, story, accounts, style)?;
-            report::diagnoses(out, story, &found, before, style)?;
+            report::diagnoses(out, story, diagnoses, before, style)?;
             report::assertions(out, story, judged, style)?;
             report::run(out, story, summary, style)
         }
         Format::Jsonl => {
             let mut lines = Jsonl::new(out);
-            // A whole story has written these.
-            if named == Named::ByBirth {
-                lines.diagnoses(story, &found, named)?;
-                lines.totals(&story.totals)?;
-            }
+            lines.diagnoses(story, diagnoses, named)?;
+            lines.totals(&story.totals)?;
             lines.accounts(story, accounts, named)?;
             lines.assertions(story, judged, named)?;
             lines.run(summary)

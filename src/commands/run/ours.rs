@@ -80,15 +80,25 @@ impl Ours {
                 if let Some(to) = self.open.remove(call)
                     && (sockets.iter().any(|used| used.local.is_some())
                         || returned.result == Err(Errno(libc::ENOTSOCK)))
-                    && let Entry::Occupied(mut waiting) = self.connecting.entry(to)
                 {
-                    *waiting.get_mut() = waiting.get().saturating_sub(1);
-                    if *waiting.get() == 0 {
-                        waiting.remove();
-                    }
+                    self.has_connected(to);
+                }
+            }
+            Activity::Lost { call, .. } => {
+                if let Some(to) = self.open.remove(call) {
+                    self.has_connected(to);
                 }
             }
             Activity::Socket(_) => {}
+        }
+    }
+
+    fn has_connected(&mut self, to: SocketAddr) {
+        if let Entry::Occupied(mut waiting) = self.connecting.entry(to) {
+            *waiting.get_mut() = waiting.get().saturating_sub(1);
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
         }
     }
 

@@ -148,6 +148,10 @@ impl Calls {
                     self.done.push(call);
                 }
             }
+            Heard::Call(Activity::Lost { call, .. }) => {
+                let lost = self.open.remove(&call).filter(|(_, is_written)| !is_written);
+                self.done.extend(lost.map(|(call, _)| call));
+            }
             Heard::Call(Activity::Socket(_))
             | Heard::Frame(_)
             | Heard::Answer(_)

@@ -366,7 +366,7 @@ impl Heard {
                 self.left_out.set(self.left_out.get() + 1);
                 return;
             }
-            Activity::Returned { call, .. } if !open.contains_key(call) => return,
+            Activity::Returned { call, .. } | Activity::Lost { call, .. } if !open.contains_key(call) => return,
             _ => {}
         }
         self.pass_on(&activity, threads);
@@ -392,6 +392,10 @@ impl Heard {
                 if self.keeps == Keeps::Calls {
                     calls.push(call);
                 }
+            }
+            Activity::Lost { call, .. } => {
+                let call = open.remove(&call);
+                calls.extend(call.filter(|_| self.keeps == Keeps::Calls));
             }
             Activity::Socket(_) => {}
         }

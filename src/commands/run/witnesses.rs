@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 use super::backend::Backend;
+use super::chains::Chains;
 use super::delayed::{Delayed, Kept};
 use super::ours::{Ours, is_wanted, own_frames};
 use super::watching::Keeps;
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
-use crate::kernel::{Answer, KernelEvent, SockDiag, Trace, Tracepoints, now};
+use crate::kernel::{Answer, KernelEvent, LostEvents, SockDiag, Trace, Tracepoints, now};
 use crate::lab;
-use crate::report::{KernelTrace, lost_events};
+use crate::report::{KernelTrace, lost_resets, missing_events};
 use crate::story::Point;
 use crate::tcp::State;
 use crate::time::Timestamp;
@@ -44,6 +45,14 @@ pub(super) struct Witnesses {
     delayed: Option<Arc<Mutex<Delayed>>>,
 }
 
+/// What the kernel said, and whether packets say more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    pub(super) events: &'a [KernelEvent],
+    pub(super) answers: &'a [Answer],
+    pub(super) has_packets: bool,
+}
+
 /// Whether packets are captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Packets {
@@ -57,6 +66,7 @@ pub(super) enum Packets {
 #[derive(Debug, Default)]
 struct KeptEvents {
     events: Vec<KernelEvent>,
+    chains: Chains,
     /// How many more were told and not kept.
     told: u64,
     left_out: u64,
@@ -138,12 +148,19 @@ impl Witnesses {
     ///
     /// Where nothing is kept, that is all that becomes of them.
     /// Where calls are recorded, which is heard of late, packets and events wait for them: see [`pass`](Self::pass).
-    pub(super) fn start(&mut self, hearers: Vec<SyncSender<lab::Heard>>, backend: Backend, keeps: Keeps) {
+    pub(super) fn start(
+        &mut self,
+        hearers: Vec<SyncSender<lab::Heard>>,
+        backend: Backend,
+        keeps: Keeps,
+        chains: fn() -> Chains,
+    ) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).chains = chains();
         if keeps == Keeps::Nothing {
             self.ours.lock().unwrap_or_else(PoisonError::into_inner).forgetting();
         }
         if backend == Backend::Perf {
-            let delayed = Delayed::new(Arc::clone(&self.ours), hearers.clone(), self.most, keeps);
+            let delayed = Delayed::new(Arc::clone(&self.ours), hearers.clone(), self.most, keeps, chains());
             self.delayed = Some(Arc::new(Mutex::new(delayed)));
         }
         self.start_trace(hearers.clone(), keeps);
@@ -199,6 +216,7 @@ impl Witnesses {
             }
             drop(ours);
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.chains.hear(&event);
             if kept.events.len() as u64 >= most {
                 kept.left_out += 1;
                 return;
@@ -223,16 +241,27 @@ impl Witnesses {
     }
 
     /// Takes in what the kernel's trace said, which has been read to its end.
-    fn finish_trace(&mut self, lost: u64, KeptEvents { mut events, told, left_out }: KeptEvents) {
+    fn finish_trace(&mut self, on_host: LostEvents, KeptEvents { mut events, chains, told, left_out }: KeptEvents) {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         events.retain(|event| ours.has_socket(event.local, event.peer));
+        // Of the ends of those that were forgotten it is not known any more whose they were.
+        let is_theirs = |[local, peer]: [SocketAddr; 2]| told > 0 || ours.has_socket(local, peer);
+        let lost = chains.missing(&self.evidence, is_theirs);
         if lost > 0 {
-            self.notices.push(lost_events(lost));
+            self.notices.push(missing_events(lost));
+        }
+        // Whose these were nobody knows.
+        if on_host.others > 0 && (told > 0 || !events.is_empty()) {
+            self.notices.push(lost_resets(on_host.others));
         }
         if left_out > 0 {
             self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));
         }
-        self.kernel_trace = Some(KernelTrace { events: told + events.len() as u64, lost: lost + left_out });
+        self.kernel_trace = Some(KernelTrace {
+            events: told + events.len() as u64,
+            lost: lost + left_out,
+            lost_on_host: on_host.all() + left_out,
+        });
         self.kernel_events = events;
     }
 
@@ -256,8 +285,8 @@ impl Witnesses {
         });
         let mut kept = mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         let mut waited = None;
-        if let Some(Kept { frames, events, events_told, events_left_out }) = delayed {
-            kept = KeptEvents { events, told: events_told, left_out: events_left_out };
+        if let Some(Kept { frames, events, chains, events_told, events_left_out }) = delayed {
+            kept = KeptEvents { events, chains, told: events_told, left_out: events_left_out };
             waited = Some(frames);
         }
         if let Some(lost) = lost {
@@ -313,6 +342,11 @@ impl Witnesses {
     /// How the kernel's trace was read, if it was.
     pub(super) fn kernel_trace(&self) -> Option<KernelTrace> {
         self.kernel_trace
+    }
+
+    /// What the kernel said of the programs' sockets.
+    pub(super) fn said(&self) -> Said<'_> {
+        Said { events: &self.kernel_events, answers: &self.evidence, has_packets: self.has_packets() }
     }
 
     /// What sock_diag said.
@@ -402,7 +436,7 @@ mod tests {
         lab::in_own_network(|| {
             let mut witnesses = Witnesses::open(true, Packets::Wanted, u64::MAX, Err(None));
             let (hearer, heard) = mpsc::sync_channel(0);
-            witnesses.start(vec![hearer], Backend::Ptrace, Keeps::Calls);
+            witnesses.start(vec![hearer], Backend::Ptrace, Keeps::Calls, Chains::default);
             assert_eq!(witnesses.notices(), [""; 0]);
             let refused = || {
                 let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).map(drop).map_err(|error| error.kind());

@@ -111,6 +111,8 @@ pub struct UserStack {
     pub link: u64,
     /// What lies from `pointer` on.
     pub octets: Vec<u8>,
+    /// A number that lies elsewhere, and where: it is not recorded, but can be read afterwards.
+    pub beside: Option<(u64, u32)>,
 }
 
 /// What was read of the buffers, besides the records.
@@ -266,6 +268,33 @@ impl ProgramTrace {
         self.states.iter_mut().for_each(|ring| _ = read(ring));
         let lost = self.rings.iter_mut().map(|(_, ring)| read(ring)).sum();
         Drained { lost, is_part, whole_until }
+    }
+}
+
+impl ProgramTrace {
+    /// Throws away what is in the buffers, but for which threads came, went and executed programs; how many records were lost by that,
+    /// changes of state not among them.
+    pub fn skip(&mut self, into: &mut Vec<ProgramRecord>) -> u64 {
+        let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
+        let mut pass = |ring: &mut Sampler| {
+            let mut lost = 0;
+            // More may come while this is read.
+            for _ in 0..MOST_SKIPPED {
+                let Some(record) = ring.next_record() else { break };
+                if record.ty() == SAMPLE {
+                    lost += 1;
+                    continue;
+                }
+                match reader.read(record.ty(), record.misc(), &record.to_contiguous()) {
+                    Read::Record(record) => into.push(record),
+                    Read::Lost(records) => lost += records,
+                    Read::Nothing => {}
+                }
+            }
+            lost
+        };
+        self.states.iter_mut().for_each(|ring| _ = pass(ring));
+        self.rings.iter_mut().map(|(_, ring)| pass(ring)).sum()
     }
 }
 
@@ -501,6 +530,8 @@ const BUFFERS: [usize; 5] = [8 << 20, 2 << 20, 512 << 10, 256 << 10, 64 << 10];
 ///
 /// What was read is dealt with before more is: so what waits is in the kernel's buffers, which are bounded, and not here.
 const MOST_AT_ONCE: usize = 1 << 12;
+/// How many records of one buffer are thrown away at once: more than are in the largest.
+const MOST_SKIPPED: usize = 1 << 17;
 
 #[cfg(test)]
 mod tests {

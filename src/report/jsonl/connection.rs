@@ -144,6 +144,7 @@ impl Lines {
             | Verdict::OnlySynsWithReset
             | Verdict::Midstream
             | Verdict::Established
+            | Verdict::Gone
             | Verdict::HandshakeUnfinished
             | Verdict::Open => {}
         }

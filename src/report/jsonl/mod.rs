@@ -69,6 +69,16 @@ impl<'a> Jsonl<'a> {
     /// # Errors
     /// Those of the output.
     pub fn story(&mut self, story: &Story) -> io::Result<()> {
+        self.events(story)?;
+        self.diagnoses(story, &story.diagnoses(), Named::ByOrder)?;
+        self.totals(&story.totals)
+    }
+
+    /// Writes of a story the places, the events and the connections, which are all but what seems wrong and the counts.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn events(&mut self, story: &Story) -> io::Result<()> {
         // A single place is no news.
         if story.points.len() > 1 {
             self.points(&story.points, 0)?;
@@ -76,11 +86,8 @@ impl<'a> Jsonl<'a> {
         for event in &story.events {
             self.event(event, story)?;
         }
-        for connection in &story.connections {
-            self.connection(connection)?;
-        }
-        self.diagnoses(story, &story.diagnoses(), Named::ByOrder)?;
-        self.totals(&story.totals)
+        story.connections.iter().try_for_each(|connection| self.connection(connection))?;
+        self.flush()
     }
 
     /// Writes a `point` line for each place where segments were captured, of which the first one has that number.
@@ -185,8 +192,9 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn run(&mut self, run: &RunSummary) -> io::Result<()> {
         let RunSummary { command, status, calls, lost_calls, backend, kernel_trace, .. } = run;
-        let kernel_trace =
-            kernel_trace.map(|KernelTrace { events, lost }| serde_json::json!({"events": events, "lost": lost}));
+        let kernel_trace = kernel_trace.map(|KernelTrace { events, lost, lost_on_host }| {
+            serde_json::json!({"events": events, "lost": lost, "lost_on_host": lost_on_host})
+        });
         self.lines.object(&serde_json::json!({
             "type": "run", "command": command, "status": status, "calls": calls, "lost_calls": lost_calls,
             "backend": backend, "kernel_trace": kernel_trace,

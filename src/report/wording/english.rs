@@ -147,6 +147,7 @@ impl Wording for English {
                 by,
                 "Given up by the " WHO " without a segment: its socket is closed, and the " PEER " has not been told."
             ),
+            Verdict::Gone => "Over, though its end was not captured: the kernel has no socket of it any more.",
             Verdict::HandshakeUnfinished => {
                 "Open: the server answered the SYN, but the end of the handshake was not captured."
             }

@@ -6,7 +6,7 @@ use super::super::super::{
 };
 use super::super::abi::{ARCH, X32};
 use super::super::decode::{About, Asked, asked};
-use super::super::descriptors::{Descriptors, FilesId, Gone};
+use super::super::descriptors::{Awaited, Descriptors, FilesId, Gone};
 use super::super::system::{self, Memory, On, Syscall, Tid};
 use super::sockets::Accepted;
 use super::{Inside, Telling, Tracer, may_be_mistaken, used};
@@ -177,13 +177,12 @@ impl Tracer<'_> {
                 asked.about = About::Interest(epoll, interest, before);
                 telling = Telling::Never;
             }
-            About::Epoll(epoll, _) => {
+            About::Epoll(epoll) => {
                 let watched = table.interests(files, epoll, MOST_WAITED_FOR);
-                sockets.extend(polled(table, &watched));
+                sockets.extend(watched.into_iter().map(|awaited| waited_for(table, awaited, None)));
                 if sockets.is_empty() {
                     return false;
                 }
-                asked.about = About::Epoll(epoll, watched);
             }
             About::Range(first, last, closing) => {
                 if closing.unshares && table.threads(files) > 1 {
@@ -356,7 +355,7 @@ impl Tracer<'_> {
                     }
                 }
             }
-            (_, About::Epoll(epoll, _)) if ok => {
+            (_, About::Epoll(epoll)) if ok => {
                 let ready = inside.asked.ready(inside.args, returned.result.unwrap_or(0), memory);
                 if let Some(ready) = ready {
                     self.find_ready(files, *epoll, &ready, &mut inside.sockets);
@@ -404,15 +403,21 @@ impl Tracer<'_> {
             }
         }
         for (found, data) in ready {
-            let Some((fd, events)) = self.descriptors.found_ready(files, epoll, *data) else { continue };
-            let role = Role::Polled { events, revents: Some(*found) };
-            match sockets.iter_mut().find(|used| used.fd == Some(fd)) {
-                Some(known) => known.role = role,
-                None => {
-                    let socket = self.descriptors.at(files, fd);
-                    sockets.extend(socket.map(|socket| used(&self.descriptors, socket, fd, role)));
-                }
+            let Some(awaited) = self.descriptors.found_ready(files, epoll, *data) else { continue };
+            let used = waited_for(&self.descriptors, awaited, Some(*found));
+            match sockets.iter_mut().find(|known| (known.fd, known.socket) == (used.fd, used.socket)) {
+                Some(known) => known.role = used.role,
+                None => sockets.push(used),
             }
+        }
+    }
+
+    /// Tells that a descriptor was closed.
+    pub(super) fn tell_gone(&mut self, at: Timestamp, thread: ThreadId, call: Option<CallId>, gone: Gone) {
+        let Gone { fd, socket, last, is_out_of_sight } = gone;
+        self.tell_socket(at, thread, call, socket, SocketChange::Released { fd, last });
+        if is_out_of_sight {
+            self.tell_socket(at, thread, call, socket, SocketChange::LostSight);
         }
     }
 
@@ -426,10 +431,16 @@ impl Tracer<'_> {
                 self.tell_socket(at, id.thread, Some(id), socket, SocketChange::Created { fd });
             }
         }
-        for Gone { fd, socket, last } in gone.iter().copied() {
-            self.tell_socket(at, id.thread, Some(id), socket, SocketChange::Released { fd, last });
+        for gone in gone {
+            self.tell_gone(at, id.thread, Some(id), *gone);
         }
     }
+}
+
+/// A socket that an epoll waits for, and what was found there.
+fn waited_for(descriptors: &Descriptors, awaited: Awaited, revents: Option<PollEvents>) -> SocketUse {
+    let Awaited { fd, socket, events } = awaited;
+    SocketUse { fd, ..used(descriptors, socket, -1, Role::Polled { events, revents }) }
 }
 
 /// How many of the sockets that an epoll waits for are named as a wait begins.

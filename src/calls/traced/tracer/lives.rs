@@ -177,8 +177,8 @@ impl Tracer<'_> {
                     tracee.exits.push((id, used));
                 }
             } else {
-                let (thread, change) = (self.thread(tid), SocketChange::Released { fd: gone.fd, last: false });
-                self.tell_socket(at, thread, None, gone.socket, change);
+                let thread = self.thread(tid);
+                self.tell_gone(at, thread, None, gone);
             }
         }
     }
@@ -224,8 +224,8 @@ impl Tracer<'_> {
         if let Some(tracee) = self.tracees.remove(&tid) {
             for (id, used) in tracee.exits {
                 let (socket, fd) = (used.socket, used.fd);
-                let gone: Vec<Gone> =
-                    socket.zip(fd).map(|(socket, fd)| Gone { fd, socket, last: true }).into_iter().collect();
+                let gone = socket.zip(fd).map(|(socket, fd)| Gone { fd, socket, last: true, is_out_of_sight: false });
+                let gone: Vec<Gone> = gone.into_iter().collect();
                 self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &gone);
             }
             self.has_ended(tracee.thread);

@@ -160,14 +160,21 @@ impl Recorded {
             self.lost += lost;
             self.queue.push_back(Queued { at: last, what: What::Gap, looks: Vec::new() });
         }
+        // Records are lost, and what is left is old: the rest of it is given up for what happens now.
+        if lost > 0 && is_part && is_too_late(began.since(until)) {
+            self.skip(until, &mut records);
+        }
         records.sort_by_key(|record| record.at);
         // Where something was left, what those threads did may be among that.
         if !self.is_behind {
             self.over.swap(0, 1);
         }
-        for record in records {
+        for mut record in records {
             if !self.is_of_interest(&record) {
                 continue;
+            }
+            if !self.is_behind {
+                look_at_room(&mut record);
             }
             let looks = self.looks_for(&record);
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
@@ -178,6 +185,16 @@ impl Recorded {
                 self.threads.remove(&tid);
             }
         }
+    }
+
+    /// Gives up what was recorded after `since` and is not dealt with, but for the lives of threads.
+    fn skip(&mut self, since: Timestamp, records: &mut Vec<ProgramRecord>) {
+        let given_up = give_up(&mut self.queue, records, since);
+        self.lost += given_up + self.trace.skip(records);
+        self.queue.push_back(Queued { at: since, what: What::Gap, looks: Vec::new() });
+        self.inside.clear();
+        self.reading = now();
+        self.is_behind = false;
     }
 
     /// Takes in that a thread is recorded.
@@ -205,6 +222,8 @@ impl Recorded {
 
     pub(super) fn looks_for(&mut self, record: &ProgramRecord) -> Vec<(i32, Look)> {
         let (pid, tid) = (record.pid, record.tid);
+        // What became of a descriptor since is not known where there is more to read.
+        let is_known = !self.is_behind;
         let fds = match &record.what {
             ProgramAct::Entered { nr, args, .. } => {
                 if matches!(*nr as i64, libc::SYS_connect | libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg) {
@@ -235,7 +254,7 @@ impl Recorded {
             _ => return Vec::new(),
         };
         let mut looks = Vec::new();
-        for fd in fds {
+        for fd in fds.into_iter().filter(|_| is_known) {
             let handle = match self.handles.entry(pid) {
                 Entry::Occupied(known) => Some(known.into_mut()),
                 Entry::Vacant(free) => system::process(pid).map(|new| free.insert(new)),
@@ -288,8 +307,50 @@ fn to_the_end(mut leaves_some: impl FnMut() -> bool) {
     }
 }
 
+/// Looks at the length that a call was told where it asks for an address, if that is not among what was recorded of the stack.
+///
+/// The kernel writes how long the address is there, and nothing where it finds the length negative: so one that is negative now was
+/// so before.
+fn look_at_room(record: &mut ProgramRecord) {
+    let ProgramAct::Entered { nr, args, stack, is_foreign: false } = &mut record.what else { return };
+    let asks =
+        matches!(*nr as i64, libc::SYS_accept | libc::SYS_accept4 | libc::SYS_getsockname | libc::SYS_getpeername);
+    let at = args[2];
+    if asks && args[1] != 0 && at != 0 && Memory::Stack(stack).half(at).is_none() {
+        let number = system::number_at(record.pid, at).filter(|number| number.cast_signed() < 0);
+        stack.beside = number.map(|number| (at, number));
+    }
+}
+
 /// How many sockets are remembered that began to connect and were not closed since.
 const MOST_BEGUN: usize = 1 << 16;
+/// Whether what is read is so old that it is given up for what happens now, where records are lost anyway.
+fn is_too_late(behind: Span) -> bool {
+    behind > MOST_BEHIND
+}
+
+/// Takes out what was recorded after a moment, but for the lives of threads; how many records of calls were among it.
+fn give_up(queue: &mut VecDeque<Queued>, records: &mut Vec<ProgramRecord>, since: Timestamp) -> u64 {
+    let mut given_up = 0;
+    let mut keeps = |record: &ProgramRecord| match record.what {
+        _ if record.at <= since => true,
+        ProgramAct::Entered { .. } | ProgramAct::Returned { .. } => {
+            given_up += 1;
+            false
+        }
+        ProgramAct::State(_) => false,
+        _ => true,
+    };
+    queue.retain(|queued| match &queued.what {
+        What::Record(record) => keeps(record),
+        _ => true,
+    });
+    records.retain(keeps);
+    given_up
+}
+
+/// How far behind the reading may be where records are lost.
+const MOST_BEHIND: Span = Span::from_millis(500);
 /// How often the buffers are read to reach their end.
 const MOST_READINGS: usize = 64;
 /// How long it may take the kernel to finish a record: interrupts keep it from that, and what they bring with them.
@@ -336,5 +397,24 @@ mod tests {
         };
         assert_eq!([1, 3, MOST_READINGS].map(read), [1, 3, MOST_READINGS]);
         assert_eq!([MOST_READINGS + 1, usize::MAX].map(read), [MOST_READINGS; 2]);
+    }
+
+    #[test]
+    fn what_is_old_is_given_up_where_records_are_lost() {
+        assert!(!is_too_late(MOST_BEHIND) && is_too_late(Span(MOST_BEHIND.0 + 1)));
+        let record = |at: i64, what| ProgramRecord { at: Timestamp::from_nanos(at), pid: 1, tid: 1, what };
+        let returned = || ProgramAct::Returned { nr: 0, result: 0, stack: Default::default() };
+        let state = || ProgramAct::State(change(1, State::Closed, State::SynSent));
+        let all = |from: i64| {
+            [(from, returned()), (from, state()), (from, ProgramAct::Ended)].map(|(at, what)| record(at, what))
+        };
+        let queued = |record: ProgramRecord| Queued { at: record.at, what: What::Record(record), looks: Vec::new() };
+        let mut queue: VecDeque<Queued> = all(10).into_iter().chain(all(11)).map(queued).collect();
+        let mut records = Vec::from_iter(all(10).into_iter().chain(all(12)));
+        assert_eq!(give_up(&mut queue, &mut records, Timestamp::from_nanos(10)), 2, "the returns after it");
+        // What threads became stays known.
+        assert_eq!(queue.iter().map(|queued| queued.at.as_nanos()).collect::<Vec<_>>(), [10, 10, 10, 11]);
+        assert_eq!(records.iter().map(|record| record.at.as_nanos()).collect::<Vec<_>>(), [10, 10, 10, 12]);
+        assert!(matches!(records[3].what, ProgramAct::Ended));
     }
 }

@@ -8,13 +8,13 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::super::super::{Op, Returned, Role, SocketUse, Stack};
+use super::super::super::{Activity, Op, Returned, Role, SocketChange, SocketUse, Stack};
 use super::super::abi::FOREIGN_CALLS;
 use super::super::descriptors::{Descriptors, FilesId};
 use super::super::launch::{Held, Step, Unstarted};
 use super::super::system::{self, Look, Memory, Tid};
 use super::queue::{Joining, Queued, Recorded, Refused, UNFINISHED, What};
-use super::{Backend, Ended, Tracee, Tracer, Turn, Watched, used};
+use super::{Backend, Ended, Inside, Telling, Tracee, Tracer, Turn, Watched, used};
 use crate::kernel::{Begin, KernelAct, KernelSocket, ProgramAct, ProgramRecord, Said, UserStack, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -193,7 +193,11 @@ impl Tracer<'_> {
             let Backend::Recorded(recorded) = &mut self.backend else { return dealt };
             let Some(Queued { at, what, looks }) = recorded.next(all) else { return dealt };
             dealt = true;
-            let looks = looks.into_iter().filter(|(fd, look)| !self.closes(&what, *fd, look)).collect();
+            // All that was recorded until the look is to be known, by which its descriptor may have been given up.
+            let read_until = if all { None } else { Some(recorded.reading) };
+            let is_known = |look: &Look| read_until.is_none_or(|until| look.at <= until);
+            let looks = looks.into_iter();
+            let looks = looks.filter(|(fd, look)| is_known(look) && !self.closes(&what, *fd, look)).collect();
             if let Backend::Recorded(recorded) = &mut self.backend {
                 recorded.looks = looks;
             }
@@ -205,7 +209,7 @@ impl Tracer<'_> {
                     }
                     self.found(tid, fd, &look, until_exec, unread, at);
                 }
-                What::Gap => self.lose_track(),
+                What::Gap => self.lose_track(at),
                 What::Inside { tid, nr, args } => self.was_inside(tid, nr, args, at),
             }
         }
@@ -242,11 +246,23 @@ impl Tracer<'_> {
     /// Records are missing: how many octets a socket has sent and received by now is not known, nor which descriptors were closed.
     ///
     /// What was joined before stays; calls on what is open are told by themselves from here on.
-    fn lose_track(&mut self) {
+    fn lose_track(&mut self, at: Timestamp) {
         let Backend::Recorded(recorded) = &mut self.backend else { return };
-        self.descriptors.lose_track(|| recorded.name());
-        for tracee in self.tracees.values_mut() {
-            tracee.inside = None;
+        let former = self.descriptors.lose_track(|| recorded.name());
+        let inside: Vec<Tid> = self.tracees.iter().filter(|(_, of)| of.inside.is_some()).map(|(tid, _)| *tid).collect();
+        inside.into_iter().for_each(|tid| self.lose_return(tid, at));
+        // Any thread will do: it is said of the sockets.
+        let Some(thread) = self.tracees.values().find_map(|tracee| tracee.thread) else { return };
+        for socket in former {
+            self.tell_socket(at, thread, None, socket, SocketChange::LostSight);
+        }
+    }
+
+    /// How the call returned in which a thread is, or that it did, is not among what was recorded.
+    fn lose_return(&mut self, tid: Tid, at: Timestamp) {
+        let inside = self.tracees.get_mut(&tid).and_then(|tracee| tracee.inside.take());
+        if let Some(Inside { id, telling: Telling::AtOnce, .. }) = inside {
+            (self.heard)(Activity::Lost { call: id, at });
         }
     }
 
@@ -322,10 +338,12 @@ impl Tracer<'_> {
             return;
         }
         // The return of a call before it was lost.
-        if tracee.inside.as_ref().is_some_and(|inside| inside.interrupted.is_none()) {
-            tracee.inside = None;
-        }
+        let is_lost = tracee.inside.as_ref().is_some_and(|inside| inside.interrupted.is_none());
         let (files, fd, command) = (tracee.files, args[0] as i32, args[1] as i32);
+        if is_lost {
+            self.lose_return(tid, at);
+        }
+        let Some(tracee) = self.tracees.get_mut(&tid) else { return };
         match nr as i64 {
             _ if is_foreign => {}
             libc::SYS_exit | libc::SYS_exit_group => {
