@@ -565,9 +565,13 @@ impl<'a> Finder<'a, '_> {
                 })
                 .filter_map(|connection| first_segments.get(&connection.id).copied())
                 .collect();
-            // An accept that failed so has taken one all the same.
+            // An accept that failed so has taken one all the same, and so has one of which it is not known which it took.
             let is_taken = |used: &&Use<'_>| {
-                used.call.call.effect() == Effect::Accept && used.call.call.errno() == Some(Errno(EINVAL))
+                used.call.call.effect() == Effect::Accept
+                    && match used.call.call.errno() {
+                        None => used.call.call.returned.is_some() && used.connection.is_none(),
+                        Some(errno) => errno == Errno(EINVAL),
+                    }
             };
             let taken = life.uses.iter().filter(is_taken).count();
             let left: Vec<EventId> = left.into_iter().skip(taken).collect();
