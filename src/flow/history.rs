@@ -115,11 +115,21 @@ impl History {
         Letters { words, len }
     }
 
-    /// The state of the whole, the end whose direction is `originator` having opened it; a RST counts where one `was_reset` by it.
-    pub(super) fn conn_state(&self, originator: Direction, octets: [u64; 2], was_reset: bool) -> ConnState {
+    /// The state of the whole, the end whose direction is `originator` having opened it; a RST counts where one `was_reset` by it,
+    /// and a FIN but for that of an end that `went_on`, the originator's word first.
+    pub(super) fn conn_state(
+        &self,
+        originator: Direction,
+        octets: [u64; 2],
+        was_reset: bool,
+        went_on: [bool; 2],
+    ) -> ConnState {
         let stage = |direction: Direction| {
             let end = &self.ends[direction as usize];
-            if was_reset { end.state } else { end.unreset }
+            match if was_reset { end.state } else { end.unreset } {
+                Stage::Closed if went_on[usize::from(direction != originator)] => Stage::Established,
+                stage => stage,
+            }
         };
         let (orig, resp) = (stage(originator), stage(originator.reverse()));
         // A RST alone begins nothing.

@@ -590,6 +590,66 @@ mod tests {
     }
 
     #[test]
+    fn a_fin_that_its_receiver_ignores_closes_nothing() {
+        let strays = [
+            // Below the window.
+            "60 C > S: F. 50(0)  ack 301",
+            // It acknowledges what was never sent (3.10.7.4), or nothing; octets lie where it should.
+            "60 C > S: F. 111(0) ack 9000",
+            "60 C > S: F  111(0)",
+        ];
+        for stray in strays {
+            let script = format!(
+                "30  C > S: P. 101(10) ack 301
+                 31  S > C: .  301(0)  ack 111
+                 {stray}
+                 100 C > S: P. 111(10) ack 301
+                 101 S > C: .  301(0)  ack 121"
+            );
+            let connection = opened(&script);
+            assert_eq!((connection.ending, connection.closed_by), (Ending::Open, None), "{stray}");
+            assert_eq!(connection.conn_state, ConnState::S1, "{stray}");
+            assert_eq!([connection.client_state, connection.server_state], [Some(State::Established); 2], "{stray}");
+            let closed = opened(&format!(
+                "{script}
+                 110 C > S: F. 121(0) ack 301
+                 111 S > C: F. 301(0) ack 122
+                 112 C > S: .  122(0) ack 302"
+            ));
+            assert_eq!((closed.ending, closed.closed_by), (Ending::Fin, Some(Closer::Client)), "{stray}");
+            let states = (closed.client_state, closed.server_state);
+            assert_eq!(states, (Some(State::TimeWait), Some(State::Closed)), "{stray}");
+        }
+    }
+
+    #[test]
+    fn what_a_bare_reset_has_in_its_acknowledgement_field_is_none() {
+        let moves = last_moves(
+            "0  C > S: S  100(0)
+             10 S > C: S. 300(0)  ack 101
+             20 C > S: .  101(0)  ack 301
+             30 C > S: F. 101(0)  ack 301
+             31 S > C: P. 301(4)  ack 102
+             32 C > S: R  102(0)
+             33 S > C: F. 305(0)  ack 102",
+        );
+        let server: Vec<_> = moves.into_iter().filter(|(side, _)| *side == Side::Server).map(|(_, to)| to).collect();
+        assert_eq!(server, [State::CloseWait, State::LastAck, State::Closed]);
+    }
+
+    #[test]
+    fn a_fin_that_numbers_showed_is_acknowledged_like_another() {
+        let connection = opened(
+            "30 S > C: F. 301(0) ack 101
+             50 C > S: .  101(0) ack 302
+             70 C > S: .  102(0) ack 302
+             90 S > C: .  302(0) ack 102",
+        );
+        assert_eq!((connection.client_state, connection.server_state), (Some(State::Closed), Some(State::TimeWait)));
+        assert_eq!(connection.verdict, Verdict::Closed { first: Side::Server, left: crate::flow::Left::TimeWait });
+    }
+
+    #[test]
     fn a_half_closed_connection_stays_so() {
         let connection = opened(
             "30 C > S: F. 101(0)  ack 301

@@ -19,6 +19,10 @@ pub struct Around {
     pub peer_isn: Option<Seq>,
     /// The number in the last acknowledgement of the receiver.
     pub peer_ack: Option<Seq>,
+    /// The highest number that the receiver has acknowledged.
+    pub peer_acked: Option<Seq>,
+    /// The sequence number after the FIN that the receiver has sent.
+    pub peer_fin: Option<Seq>,
     /// The room that the receiver announced last, in octets.
     pub room: u32,
     /// Whether the segment tells by SACK of octets that arrived twice (RFC 2883).
@@ -42,6 +46,8 @@ impl Around {
             isn: None,
             peer_isn: None,
             peer_ack: None,
+            peer_acked: None,
+            peer_fin: None,
             room: u32::MAX,
             tells_duplicate: false,
             last_reset: None,

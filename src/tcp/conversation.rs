@@ -113,7 +113,7 @@ impl Conversation {
         }
         fwd.count(segment);
 
-        if flags.contains(Flags::FIN) && !fwd.marks.contains(Marks::FIN) {
+        if flags.contains(Flags::FIN) && fwd.is_fin(segment) {
             fwd.marks |= Marks::FIN;
             fwd.octets.fin_end = segment.end();
         }

@@ -125,6 +125,11 @@ impl Endpoint {
         self.seen.contains(Seen::FIN)
     }
 
+    /// The sequence number after the FIN that it sent.
+    pub fn fin_end(&self) -> Option<Seq> {
+        self.sent_fin().then_some(self.fin_end)
+    }
+
     /// The highest number that it acknowledged.
     pub fn top_ack(&self) -> Option<Seq> {
         self.seen.contains(Seen::ACKED).then_some(self.top_ack)
@@ -175,6 +180,14 @@ impl Endpoint {
             self.seen |= Seen::OCTETS;
         }
         let mut had_answered = false;
+        if flags.contains(Flags::ACK) {
+            self.belie_peer_fin(segment.ack, around, &mut moves);
+            // The peer's FIN was lost before it was captured: numbers of the peer's own have shown it.
+            if !self.seen.contains(Seen::PEER_FIN) && around.peer_fin == Some(segment.ack) {
+                self.seen |= Seen::PEER_FIN;
+                self.peer_fin_end = segment.ack;
+            }
+        }
         if flags.contains(Flags::ACK) && self.seen.contains(Seen::PEER_FIN) {
             had_answered = self.seen.contains(Seen::PEER_FIN_PROVEN);
             // An acknowledgement of the peer's FIN proves that it arrived, whatever the observer saw of the octets before it.
@@ -195,7 +208,8 @@ impl Endpoint {
                 self.forget_peer_fin(&mut moves);
             }
         }
-        if flags.contains(Flags::FIN) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK)) {
+        let is_stray = !self.seen.contains(Seen::FIN) && is_below(segment, around.peer_acked, around);
+        if flags.contains(Flags::FIN) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK)) && !is_stray {
             self.send_fin(segment, around, &mut moves);
         } else if self.is_fin_unacknowledged(segment, around) {
             self.forget_fin_ack(&mut moves);
@@ -248,8 +262,9 @@ impl Endpoint {
             self.seen |= Seen::PEER_OCTETS;
         }
         // A FIN that comes before the handshake is none of this connection (3.10.7.3).
-        let heeds_fin =
-            self.state != Some(State::SynSent) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK));
+        let heeds_fin = self.state != Some(State::SynSent)
+            && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK))
+            && !is_below(segment, self.top_ack(), around);
         if flags.contains(Flags::FIN) && heeds_fin {
             let brings_ack =
                 flags.contains(Flags::ACK) && self.seen.contains(Seen::FIN) && !segment.ack.is_before(self.fin_end);
@@ -625,9 +640,10 @@ impl Endpoint {
 
     fn take_ack(&mut self, ack: Seq, around: &Around, moves: &mut MoveList) {
         let is_sent = around.peer_next.is_none_or(|next| !ack.is_after(next));
-        if !is_sent {
+        if !is_sent && self.fin_end() != Some(ack) {
             return;
         }
+        self.belie_own_fin(ack, moves);
         if self.state == Some(State::SynReceived) && around.peer_isn.is_some_and(|isn| ack.is_after(isn)) {
             self.enter(State::Established, Rule::SynAcked, moves);
             self.close_with_syn(ack, around, moves);
@@ -739,6 +755,40 @@ impl Endpoint {
         }
     }
 
+    /// An acknowledgement of octets where the end's FIN should lie shows that the FIN was none of its own, or was not taken.
+    fn belie_own_fin(&mut self, ack: Seq, moves: &mut MoveList) {
+        if !self.fin_end().is_some_and(|fin_end| ack.is_after(fin_end)) || self.is_reset() {
+            return;
+        }
+        let to = match self.state {
+            Some(State::FinWait1 | State::FinWait2) => State::Established,
+            Some(State::Closing | State::TimeWait | State::LastAck | State::Closed) => State::CloseWait,
+            _ => return,
+        };
+        self.seen.remove(Seen::FIN | Seen::FIN_ACKED | Seen::CLOSED_FIRST);
+        self.before = None;
+        self.step(to, Rule::WentOn, moves);
+    }
+
+    /// The end acknowledges octets of the peer where the peer's FIN should lie: it has not taken that.
+    fn belie_peer_fin(&mut self, ack: Seq, around: &Around, moves: &mut MoveList) {
+        let is_belied = self.seen.contains(Seen::PEER_FIN)
+            && ack.is_after(self.peer_fin_end)
+            && around.peer_next.is_some_and(|next| !ack.is_after(next));
+        if !is_belied || self.is_reset() {
+            return;
+        }
+        self.seen.remove(Seen::PEER_FIN | Seen::PEER_FIN_TAKEN | Seen::PEER_FIN_PROVEN);
+        self.before = None;
+        let to = match self.state {
+            Some(State::CloseWait) => State::Established,
+            Some(State::Closing | State::LastAck) => State::FinWait1,
+            Some(State::TimeWait) => State::FinWait2,
+            _ => return,
+        };
+        self.step(to, Rule::WentOn, moves);
+    }
+
     /// Nothing that the peer sent had arrived.
     fn forget_arrivals(&mut self) {
         self.seen.remove(
@@ -779,6 +829,12 @@ impl Endpoint {
         moves.push(Move { from: self.state, to, rule });
         self.state = Some(to);
     }
+}
+
+/// Whether a FIN lies below what its receiver has acknowledged of what was sent, which therefore ignores it (3.10.7.4).
+fn is_below(fin: &Segment, acked: Option<Seq>, around: &Around) -> bool {
+    let is_sent = |acked: Seq| around.next.is_none_or(|next| !acked.is_after(next));
+    acked.is_some_and(|acked| fin.end().is_before(acked) && is_sent(acked))
 }
 
 /// The number after the FIN on a SYN that answers none; of another SYN its own number, which no acknowledgement of it has.

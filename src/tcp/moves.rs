@@ -111,7 +111,7 @@ rules! {
     Witnessed = "witnessed",
     /// A later segment of the end shows that what was believed to have reached it had not: it still was in the state before.
     NotArrived = "not-arrived",
-    /// The end goes on after the RST that was believed to end it: it was not closed.
+    /// The end goes on after the RST or the FIN that was believed to be its last: it was not closed.
     WentOn = "went-on",
     /// The end sent octets and took octets: it is open, though its handshake was not captured.
     OpenBothWays = "open-both-ways",

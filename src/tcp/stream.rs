@@ -275,6 +275,13 @@ impl Stream {
         }
     }
 
+    /// Whether a FIN is the first that counts: one whose number an octet has is none of this stream's.
+    #[inline]
+    pub(super) fn is_fin(&self, segment: &Segment) -> bool {
+        let octets = self.octets.in_order(self.gaps());
+        !segment.end().minus(1).is_before(octets) && self.fin_end().is_none_or(|fin_end| octets.is_after(fin_end))
+    }
+
     /// Counts the positions of octets from `at`.
     pub(super) fn begin(&mut self, at: Seq) {
         self.octets = Octets::from(at);

@@ -247,6 +247,8 @@ impl<K: Key> Record<K> {
                 last_reset: Some(self.history.last_reset()),
                 peer_fin_again,
                 peer_syn_stamp,
+                peer_acked: self.ends[self.receiver(direction)].top_ack(),
+                peer_fin: self.ends[self.receiver(direction)].fin_end(),
                 ..if self.key.is_one_end() {
                     self.conversation.around_itself(direction, &judged)
                 } else {

@@ -43,6 +43,9 @@ impl<K: Key> Record<K> {
         // A RST that ended nothing is no ending for Zeek's word either.
         let was_reset =
             facts.closing.reset.is_some() || matches!(verdict, Verdict::OnlyResets | Verdict::OnlySynsWithReset);
+        // Nor is a FIN that did not count, of an end that is open.
+        let is_open = |state| matches!(state, Some(State::Established | State::CloseWait));
+        let went_on = [is_open(facts.states[0]), is_open(facts.states[1])];
         let end_of = |direction| match place(direction) {
             KeySide::Lower => ends[0],
             KeySide::Higher => ends[1],
@@ -57,7 +60,7 @@ impl<K: Key> Record<K> {
             first_frame: self.first_frame,
             last_frame: self.first_frame + u64::from(self.frames),
             completeness: self.completeness,
-            conn_state: self.history.conn_state(client, octets, was_reset),
+            conn_state: self.history.conn_state(client, octets, was_reset, went_on),
             history: self.history.letters(client),
             initial_rtt: self.conversation.initial_rtt(),
             client_state: states[0],
