@@ -181,6 +181,27 @@ fn room_that_acknowledgements_made_and_nobody_used_is_the_senders_program_or_buf
     );
 }
 
+/// However little is under way of what was once: within two milliseconds, or a sixteenth of the sender's reaction, it is one burst.
+#[test]
+fn the_gaps_of_one_burst_are_a_pace_and_longer_ones_are_the_senders_program() {
+    let large: String = (0..10).map(|n| format!("10 C > S: . {}(1000) ack 301\n", 101 + 1000 * n)).collect();
+    let spread = |first: &str, second: &str| {
+        format!(
+            "0   C > S: S  100(0) mss 1000
+             0.5 S > C: S. 300(0) ack 101 mss 1000
+             0.5 C > S: .  101(0) ack 301
+             {large}
+             10.5 S > C: . 301(0) ack 10101
+             100  C > S: P. 10101(1000) ack 301
+             {first} C > S: P. 11101(1000) ack 301
+             {second} C > S: P. 12101(1000) ack 301
+             107  S > C: . 301(0) ack 13101"
+        )
+    };
+    check(&spread("101.9", "103.8"), "client_program 99, network 7");
+    check(&spread("103", "106"), "client_program 99, sender_program 6, network 1");
+}
+
 // ---- windows ---------------------------------------------------------------------------------------------------------
 
 #[test]
