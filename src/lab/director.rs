@@ -370,8 +370,8 @@ impl<'a> Director<'a> {
                 let is_late = Instant::now() >= until;
                 // What was lost last is repeated before the end is as it is to be.
                 let is_expected = actor.is_some_and(|actor| expected.contains_key(&actor));
-                let goes_on = || is_expected && Instant::now() < at_last && is_awaited(&evidence);
-                if is_final(&evidence, actor) || is_late && !goes_on() || self.interrupt.load(Ordering::Acquire) {
+                let goes_on = is_late && is_expected && Instant::now() < at_last && self.goes_on_by_itself();
+                if is_final(&evidence, actor) || is_late && !goes_on || self.interrupt.load(Ordering::Acquire) {
                     self.told.evidence.push(evidence);
                     break;
                 }
@@ -391,6 +391,11 @@ impl<'a> Director<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something is still to come though nobody calls anything: the link carries it, or a timer of the kernel's runs at either end.
+    fn goes_on_by_itself(&mut self) -> bool {
+        self.relay.is_some_and(Relay::is_busy) || self.awaits_a_timer()
     }
 
     /// Hears the actors until the condition holds, or nothing has happened for as long as the scenario says.

@@ -119,6 +119,8 @@ fn is_state(event: &KernelEvent) -> bool {
 }
 
 /// The events of each socket from when it came to when it went, and those that are of none.
+///
+/// What leaves CLOSED is a new one: of one that was at the same place before, as of a run that had these ports, no end may have been heard.
 fn lives(heard: Vec<KernelEvent>) -> (Vec<Vec<KernelEvent>>, Vec<KernelEvent>) {
     let mut lives: Vec<Vec<KernelEvent>> = Vec::new();
     let mut lone = Vec::new();
@@ -135,7 +137,8 @@ fn lives(heard: Vec<KernelEvent>) -> (Vec<Vec<KernelEvent>>, Vec<KernelEvent>) {
             !is_over && life.first().is_some_and(|first| (first.local, first.peer) == (event.local, event.peer))
         };
         let place = current.get(&socket).copied().filter(is_same);
-        match (place, event.what.clone()) {
+        let is_born = matches!(event.what, KernelAct::State { from: State::Closed, .. });
+        match (place.filter(|_| !is_born), event.what.clone()) {
             (Some(place), _) => lives[place].push(event),
             // Not every kernel says that what a listener makes comes from LISTEN to SYN-RECEIVED.
             (None, KernelAct::State { from: State::Closed | State::Listen | State::SynReceived, .. }) => {
@@ -241,5 +244,23 @@ mod tests {
         assert_eq!((held.events.len(), held.left_out), (MOST, 3));
         let said = Traced::default().notice(held.left_out).expect("it is said");
         assert!(said.contains('3'), "{said}");
+    }
+
+    /// A run that had these ports before may end in records of which the last is missing, and the kernel puts the next socket in the same place.
+    #[test]
+    fn what_leaves_closed_is_another_socket_though_it_is_in_the_same_place() {
+        let [local, peer] = ["10.0.0.1:50001", "10.0.0.2:3000"].map(|end| end.parse().expect("an end"));
+        let moved = |at, from, to| KernelEvent {
+            at: Timestamp::from_nanos(at),
+            clock: Clock::WALL,
+            local,
+            peer,
+            socket: Some(KernelSocket(1)),
+            what: KernelAct::State { from, to },
+        };
+        let other = moved(0, State::Closed, State::SynSent);
+        let own = [moved(9, State::Closed, State::SynSent), moved(10, State::SynSent, State::Established)];
+        let (found, lone) = lives([std::slice::from_ref(&other), &own[..]].concat());
+        assert_eq!((found, lone), (vec![vec![other], own.to_vec()], Vec::new()));
     }
 }
