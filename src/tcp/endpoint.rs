@@ -181,9 +181,10 @@ impl Endpoint {
         }
         let mut had_answered = false;
         if flags.contains(Flags::ACK) {
-            self.belie_peer_fin(segment.ack, around, &mut moves);
-            // The peer's FIN was lost before it was captured: numbers of the peer's own have shown it.
-            if !self.seen.contains(Seen::PEER_FIN) && around.peer_fin == Some(segment.ack) {
+            if self.seen.contains(Seen::PEER_FIN) {
+                self.belie_peer_fin(segment.ack, around, &mut moves);
+            } else if around.peer_fin == Some(segment.ack) {
+                // The peer's FIN was lost before it was captured: numbers of the peer's own have shown it.
                 self.seen |= Seen::PEER_FIN;
                 self.peer_fin_end = segment.ack;
             }
@@ -208,8 +209,8 @@ impl Endpoint {
                 self.forget_peer_fin(&mut moves);
             }
         }
-        let is_stray = !self.seen.contains(Seen::FIN) && is_below(segment, around.peer_acked, around);
-        if flags.contains(Flags::FIN) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK)) && !is_stray {
+        let is_stray = || !self.seen.contains(Seen::FIN) && is_below(segment, around.peer_acked, around);
+        if flags.contains(Flags::FIN) && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK)) && !is_stray() {
             self.send_fin(segment, around, &mut moves);
         } else if self.is_fin_unacknowledged(segment, around) {
             self.forget_fin_ack(&mut moves);
@@ -262,10 +263,12 @@ impl Endpoint {
             self.seen |= Seen::PEER_OCTETS;
         }
         // A FIN that comes before the handshake is none of this connection (3.10.7.3).
-        let heeds_fin = self.state != Some(State::SynSent)
-            && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK))
-            && !is_below(segment, self.top_ack(), around);
-        if flags.contains(Flags::FIN) && heeds_fin {
+        let heeds_fin = || {
+            self.state != Some(State::SynSent)
+                && (!flags.contains(Flags::SYN) || flags.contains(Flags::ACK))
+                && !is_below(segment, self.top_ack(), around)
+        };
+        if flags.contains(Flags::FIN) && heeds_fin() {
             let brings_ack =
                 flags.contains(Flags::ACK) && self.seen.contains(Seen::FIN) && !segment.ack.is_before(self.fin_end);
             self.before = brings_ack.then_some(State::FinWait2);
@@ -770,11 +773,9 @@ impl Endpoint {
         self.step(to, Rule::WentOn, moves);
     }
 
-    /// The end acknowledges octets of the peer where the peer's FIN should lie: it has not taken that.
+    /// If the end acknowledges octets of the peer where the FIN should lie that the peer sent, it has not taken that.
     fn belie_peer_fin(&mut self, ack: Seq, around: &Around, moves: &mut MoveList) {
-        let is_belied = self.seen.contains(Seen::PEER_FIN)
-            && ack.is_after(self.peer_fin_end)
-            && around.peer_next.is_some_and(|next| !ack.is_after(next));
+        let is_belied = ack.is_after(self.peer_fin_end) && around.peer_next.is_some_and(|next| !ack.is_after(next));
         if !is_belied || self.is_reset() {
             return;
         }
