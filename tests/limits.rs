@@ -242,7 +242,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         capture/live.rs GATHERING PATIENCE
         capture/tape.rs STEPS
         commands/follow.rs TICK
-        commands/gone.rs OFTEN
+        commands/gone.rs OFTEN TRIMS
         commands/interrupt.rs LOOK
         commands/live.rs TICK SHORT_TICK
         commands/pipeline.rs PATIENCE

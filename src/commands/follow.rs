@@ -11,7 +11,7 @@ use super::experiment::Experiment;
 use super::gone::Gone;
 use super::interrupt::NOT_ALL;
 use super::outlet::Outlet;
-use super::{Failure, Outcome, complain};
+use super::{Failure, Outcome, complain, memory};
 use crate::calls::{Activity, Kept};
 use crate::capture::{CaptureError, Frame, Given, OwnedFrame};
 use crate::cli::Format;
@@ -164,6 +164,9 @@ impl Ear {
         let until = self.until.unwrap_or(moment);
         if let Some(gone) = &mut self.gone {
             gone.pass(until, &mut self.session);
+            if gone.is_time_to_trim(until) {
+                memory::give_back();
+            }
         }
         self.pass(until, teller)?;
         Ok(self.over.take().map(ControlFlow::Break))
@@ -327,7 +330,7 @@ mod tests {
         let notices = vec!["the one".to_owned()];
         tell.send(Heard::Over(Box::new(Recording::of_nothing(notices.clone())))).unwrap();
         drop(tell);
-        let mut ear = Ear::new(crate::commands::memory::of(None), None);
+        let mut ear = Ear::new(memory::of(None), None);
         let mut full = Full;
         let listened = ear.listen(&told, &mut Teller::Lines(EventStream::new(&mut full)));
         assert_eq!(listened.map(drop).unwrap_err().kind(), io::ErrorKind::StorageFull);
@@ -360,7 +363,7 @@ mod tests {
             }
             tell.send(over()).unwrap();
             let mut out = Vec::new();
-            let mut ear = Ear::new(crate::commands::memory::of(None), None);
+            let mut ear = Ear::new(memory::of(None), None);
             let mut teller = Teller::Lines(EventStream::new(&mut out));
             let first = ear.listen(&told, &mut teller).unwrap();
             assert_eq!(first.is_some(), is_over, "{words}");

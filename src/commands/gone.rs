@@ -17,6 +17,7 @@ pub(super) struct Gone {
     /// The addresses of this host; the sockets of others are not asked for.
     hosts: HashSet<IpAddr>,
     asked: Option<Timestamp>,
+    trimmed: Option<Timestamp>,
     /// The last one that was asked about.
     last: Option<ConnectionId>,
     /// Those of which there was no socket, when that was, and what the kernel said.
@@ -36,7 +37,16 @@ impl Gone {
         let addresses = interfaces().into_iter().flatten().flat_map(|interface| interface.addresses);
         let hosts = addresses.map(|address| address.addr.to_canonical()).collect();
         let kernel = SockDiag::open().ok()?;
-        Some(Self { kernel, hosts, asked: None, last: None, suspects: VecDeque::new() })
+        Some(Self { kernel, hosts, asked: None, trimmed: None, last: None, suspects: VecDeque::new() })
+    }
+
+    /// Whether it is time to give memory that is not needed any more back to the system: what a busy moment took is not taken for good.
+    pub(super) fn is_time_to_trim(&mut self, until: Timestamp) -> bool {
+        let is_time = self.trimmed.is_none_or(|trimmed| until.since(trimmed) >= TRIMS);
+        if is_time {
+            self.trimmed = Some(until);
+        }
+        is_time
     }
 
     /// Asks about some, where it is time to, and has the session know which are gone; all that happened until `until` was told to it.
@@ -78,6 +88,8 @@ impl Gone {
 
 /// How long a connection is quiet before the kernel is asked about it.
 const QUIET: Span = Span::from_millis(3000);
+/// How often memory is given back.
+const TRIMS: Span = Span::from_millis(2000);
 /// How often the kernel is asked.
 const OFTEN: Span = Span::from_millis(500);
 /// How long it may take a segment that was captured to be told.

@@ -11,3 +11,12 @@ pub(super) fn of(asked: Option<u64>) -> Memory {
         None => Memory::of_a_machine_with(sysinfo().map_or(0, |machine| machine.ram_total())),
     }
 }
+
+/// Gives memory that was freed back to the system, where the allocator keeps it for later otherwise.
+pub(super) fn give_back() {
+    // SAFETY: it takes a number, and gives back what nobody has.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
