@@ -505,6 +505,9 @@ mod tests {
         assert_eq!((connection.ending, connection.conn_state), (Ending::Open, ConnState::Sh));
         assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Client, closed: true });
         assert_eq!((connection.server_state, connection.server_state_basis), (None, None));
+        let reset = only(&format!("{script}\n 80 C > S: R. 112(0) ack 1301"));
+        assert_eq!((reset.ending, reset.server_state, reset.server_state_basis), (Ending::Reset, None, None));
+        assert_eq!(reset.client_state, Some(State::Closed));
         let connection = only("0 S > C: S. 300(0) ack 101\n 1 S > C: P. 301(9) ack 101");
         assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Server, closed: false });
     }

@@ -30,6 +30,10 @@ impl<K: Key> Record<K> {
             states[of as usize] = states[of as usize].filter(|state| *state != State::CloseWait);
             states[by as usize] = states[by as usize].filter(|state| *state != State::FinWait2);
         }
+        // Of an end of which nothing was captured nobody knows where it is, whatever was sent to it.
+        for (state, stream) in states.iter_mut().zip(streams) {
+            *state = state.filter(|_| stream.segments() > 0 || facts.is_one_end);
+        }
         let trouble = self.trouble.as_deref();
         let icmp = trouble.and_then(|trouble| trouble.icmp.as_deref().copied());
         let counts = trouble.map(Trouble::counts);

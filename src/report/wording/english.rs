@@ -542,7 +542,7 @@ fn arm(rule: Rule) -> &'static str {
         Rule::NotArrived => {
             "A later segment of the end shows that what was believed to have reached it had not: it still was in the state before."
         }
-        Rule::WentOn => "The end goes on after the RST that was believed to end it: it was not closed.",
+        Rule::WentOn => "The end goes on after the RST or the FIN that was believed to be its last: it was not closed.",
         Rule::OpenBothWays => "The end sent octets and took octets: it is open, though its handshake was not captured.",
     }
 }
