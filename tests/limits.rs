@@ -230,6 +230,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         report/jsonl/mod.rs GATHERED
         report/parquet.rs GROUP
         session/batch.rs SMALL_BATCH
+        commands/two_points.rs PORTIONS
         story/forgetting.rs MOST_QUIET
         ",
     ),

@@ -1,12 +1,14 @@
 //! `tcpflow analyze --client-side A --server-side B`: two captures of the same connections, laid side by side.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use super::outlet::Outlet;
 use super::{Failure, Inputs, Outcome, complain, look, memory, source};
 use crate::capture::{Allowance, CaptureError, CapturePoint, FileSource, FrameSource};
 use crate::cli::{Analyze, Form, Look};
-use crate::passage::{self, Capture, Paired};
+use crate::passage::{self, Capture, Paired, Share};
 use crate::report;
 use crate::wire::Decoder;
 
@@ -25,18 +27,21 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
     source::once_each(&inputs)?;
     source::give_up_privilege(&mut inputs, options)?;
     // Each keeps its segments until both are read.
-    let most = memory::of(options.memory).segments() / 2;
+    let most = memory::of(options.memory).paired() / 2;
     let mut captures = [Capture::within(most), Capture::within(most)];
     let mut outcome = Outcome::Done;
+    let mut sources = Vec::new();
     for (place, path) in inputs.files.iter().enumerate() {
-        let mut source = match inputs.held(place) {
+        sources.push(match inputs.held(place) {
             Some(held) => FileSource::open_held(path, held, &Allowance::default())?,
             None => FileSource::open(path)?,
-        };
-        let broken = match both {
-            Some(_) => read_interfaces(&mut source, [client, server], &mut captures)?,
-            None => read(&mut source, &mut captures[place]),
-        };
+        });
+    }
+    let broken = match &mut sources[..] {
+        [source] => vec![read_interfaces(source, [client, server], &mut captures)?],
+        sources => read_both(sources, &mut captures),
+    };
+    for ((source, path), broken) in sources.iter().zip(&inputs.files).zip(broken) {
         if let Err(broken) = broken {
             complain(&broken);
             outcome = Outcome::Incomplete;
@@ -60,7 +65,7 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
     }
     let [at_client, at_server] = captures;
     let (here, there) = (at_client.connections().len(), at_server.connections().len());
-    let Paired { pairs, alone } = passage::pair(at_client, at_server, options.offset);
+    let Paired { pairs, alone } = passage::pair_by(at_client, at_server, options.offset, &Cores);
     if pairs.is_empty() {
         complain(&format!(
             "no connection is in both captures: {} has {here}, {} has {there}; are they of the same time?",
@@ -84,6 +89,38 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
     };
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     Ok(outcome)
+}
+
+/// Reads each file into its capture, side by side.
+fn read_both(sources: &mut [FileSource], captures: &mut [Capture; 2]) -> Vec<Result<(), CaptureError>> {
+    let mut work: Vec<_> = sources.iter_mut().zip(captures).map(|both| (both, Ok(()))).collect();
+    Cores.each(&mut work, |((source, capture), read_to)| *read_to = read(source, capture));
+    work.into_iter().map(|(_, read_to)| read_to).collect()
+}
+
+/// As many threads as there are cores.
+struct Cores;
+
+impl Share for Cores {
+    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        // Things differ in size: whoever is done takes further ones.
+        let few = (things.len() / (cores * PORTIONS)).max(1);
+        let left = Mutex::new(things.chunks_mut(few));
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some(portion) = next() {
+                portion.iter_mut().for_each(&deed);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..cores {
+                // Where there can be no further thread, those that are there do it.
+                drop(thread::Builder::new().name("pairing".to_owned()).spawn_scoped(scope, work));
+            }
+            work();
+        });
+    }
 }
 
 /// Reads a file to its end, or to where it is damaged: what came before is kept.
@@ -146,3 +183,6 @@ fn read_interfaces(
     }
     Ok(read)
 }
+
+/// In how many portions each core's part of the work is handed out.
+const PORTIONS: usize = 16;

@@ -49,7 +49,10 @@ pub struct Taken {
 }
 
 impl Capture {
-    /// One that has room for so many segments.
+    /// As how many segments a connection counts: what is kept of it besides them, and of its pair.
+    pub const CONNECTION: u64 = 6;
+
+    /// One that has room for so many segments, each connection counting as [`CONNECTION`](Self::CONNECTION) of them besides.
     pub fn within(most: u64) -> Self {
         Self { most, ..Self::default() }
     }
@@ -59,11 +62,6 @@ impl Capture {
         if let Some(at) = segment.at {
             self.ran(at);
         }
-        if self.held >= self.most {
-            self.left_out += 1;
-            return;
-        }
-        self.held += 1;
         let ends = [segment.from(), segment.to()];
         let key = if ends[0] <= ends[1] { ends } else { [ends[1], ends[0]] };
         let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
@@ -77,6 +75,13 @@ impl Capture {
             let own = known.side_of(segment);
             !opens || known.isns[own as usize].is_none_or(|isn| isn == segment.seq)
         });
+        let takes = if known.is_some() { 1 } else { 1 + Self::CONNECTION };
+        // The first connection has room in any case.
+        if self.held + takes > self.most && self.held > 0 || self.held >= self.most {
+            self.left_out += 1;
+            return;
+        }
+        self.held += takes;
         let place = known.unwrap_or_else(|| {
             let answers = segment.flags.contains(Flags::SYN | Flags::ACK);
             // Without a SYN the lower port is taken to be the server's.

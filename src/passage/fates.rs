@@ -9,6 +9,7 @@ use super::matching::{Couple, couples};
 use super::placed::{Bases, Placed};
 use super::repeated::tell_repeated;
 use super::segments::pair_segments;
+use super::share::{InTurn, Share};
 use super::{Clocks, Fate, FoundBy, Pair, Paired, Passage};
 use crate::flow::Side;
 use crate::time::{Span, Timestamp};
@@ -18,9 +19,17 @@ use crate::wire::Flags;
 ///
 /// It takes time in proportion to the segments, but for sorting them.
 pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Paired {
+    pair_by(at_client, at_server, offset, &InTurn)
+}
+
+/// The same, with what can be done side by side shared out by `share`; the result does not depend on it.
+pub fn pair_by(at_client: Capture, at_server: Capture, offset: Option<Span>, share: &impl Share) -> Paired {
     let reaches = [at_client.reach(), at_server.reach()];
     let is_empty = at_server.connections().is_empty();
-    let (couples, left) = couples(at_client.into_connections(), at_server.into_connections());
+    let mut captures = [(at_client, Vec::new()), (at_server, Vec::new())];
+    share.each(&mut captures, |(capture, connections)| *connections = std::mem::take(capture).into_connections());
+    let [(_, here), (_, there)] = captures;
+    let (couples, left) = couples(here, there);
     let mut servers: HashSet<IpAddr> = left.iter().map(|captured| captured.ends[1].ip()).collect();
     servers.extend(couples.iter().filter_map(|couple| Some(couple.at_server.as_ref()?.0.ends[1].ip())));
     // What came between the same ends, and could not be told to be this connection, may be it: nothing of it is said to be lost.
@@ -29,20 +38,18 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
     let mut paired = Paired::default();
     paired.alone[1] = left.iter().map(|captured| captured.ends).collect();
     let mut unanswered = Vec::new();
+    let mut coupled = Vec::new();
     for Couple { at_client, at_server, is_open } in couples {
         match at_server {
-            Some((there, found_by)) => {
-                let pair = pair_segments(at_client, there, found_by);
-                // The client's capture is that of the end that is called client, whichever end opened the connection.
-                let pair = if is_backward(&pair) { turned(pair) } else { pair };
-                paired.pairs.push(pair);
-            }
+            Some((there, found_by)) => coupled.push(Coupled::Found(Box::new((at_client, there, found_by)))),
             // Whose server has a capture, which has nothing of it.
             None if is_open || unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
             None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
             None => paired.alone[0].push(at_client.ends),
         }
     }
+    share.each(&mut coupled, Coupled::pair);
+    paired.pairs = coupled.into_iter().filter_map(Coupled::paired).collect();
     let clocks = match (offset, reaches[0]) {
         (Some(offset), Some([began, _])) => Some(Clocks::given(offset, began)),
         _ => estimate(&paired.pairs),
@@ -60,13 +67,37 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Pai
             .all(|taken| taken.segment.at.is_some_and(|at| judge.covers(Side::Server, at) == [true; 2]));
         if is_covered { paired.pairs.push(pair) } else { paired.alone[0].push(ends) }
     }
-    for pair in &mut paired.pairs {
-        finish(pair, clocks, reaches);
-    }
+    share.each(&mut paired.pairs, |pair| finish(pair, clocks, reaches));
     let began = |pair: &Pair| pair.at_client.segments.first().and_then(|taken| taken.segment.at);
     paired.pairs.sort_by_key(began);
     tell_repeated(&mut paired.pairs);
     paired
+}
+
+/// A connection of both captures, before and after its segments are paired.
+enum Coupled {
+    Found(Box<(Captured, Captured, FoundBy)>),
+    Paired(Box<Pair>),
+    /// Only while they are being paired.
+    Empty,
+}
+
+impl Coupled {
+    fn pair(&mut self) {
+        if let Self::Found(found) = std::mem::replace(self, Self::Empty) {
+            let (at_client, at_server, found_by) = *found;
+            let pair = pair_segments(at_client, at_server, found_by);
+            // The client's capture is that of the end that is called client, whichever end opened the connection.
+            *self = Self::Paired(Box::new(if is_backward(&pair) { turned(pair) } else { pair }));
+        }
+    }
+
+    fn paired(self) -> Option<Pair> {
+        match self {
+            Self::Paired(pair) => Some(*pair),
+            Self::Found(_) | Self::Empty => None,
+        }
+    }
 }
 
 /// Whether segments arrived before they were sent, wherever the clocks stand: then each capture was taken at the other end.

@@ -12,13 +12,15 @@ mod pieces;
 mod placed;
 mod repeated;
 mod segments;
+mod share;
 
 use std::net::SocketAddr;
 
 pub use changes::Change;
 pub use clocks::Clocks;
 pub use connections::{Capture, Captured, Taken};
-pub use fates::pair;
+pub use fates::{pair, pair_by};
+pub use share::{InTurn, Share};
 
 use crate::flow::Side;
 use crate::time::Span;

@@ -179,10 +179,16 @@ fn of_options_that_were_cut_off_nothing_is_told() {
 #[test]
 fn memory_is_bounded_and_what_has_no_room_is_counted() {
     let performed = script::performed(CONVERSATION);
-    let mut capture = Capture::within(3);
+    let mut capture = Capture::within(Capture::CONNECTION + 3);
     performed.segments.iter().for_each(|placed| capture.observe(&placed.segment, &[]));
     assert_eq!(capture.left_out(), 8);
     assert_eq!(capture.into_connections()[0].segments.len(), 3);
+    // A connection takes room of its own.
+    let mut capture = Capture::within(2 * (Capture::CONNECTION + 1));
+    for port in 1..=5 {
+        capture.observe(&Segment { src_port: port, ..performed.segments[0].segment }, &[]);
+    }
+    assert_eq!((capture.connections().len(), capture.left_out()), (2, 3));
 }
 
 /// What two captures without a delay between them have of a connection, after its handshake.

@@ -18,8 +18,8 @@ use crate::wire::Segment;
 /// # Errors
 /// Those of the output, here as in the others.
 pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()> {
-    let mut shown = String::new();
     for (number, pair) in pairs.iter().enumerate() {
+        let mut shown = String::new();
         let [client, server] = pair.at_client.ends;
         shown += &format!("connection {number}  {client} → {server}\n");
         if pair.is_translated() {
@@ -71,12 +71,12 @@ pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()
             shown += &format!("{:<15}{sentence}\n", if n == 0 { "verdict" } else { "" });
         }
         shown.push('\n');
-    }
-    if style.charset == Charset::Ascii {
-        shown = shown.replace('→', "->").replace('±', "+-").replace('µ', "u");
-    }
-    for line in shown.lines() {
-        writeln!(out, "{}", escape(line, style))?;
+        if style.charset == Charset::Ascii {
+            shown = shown.replace('→', "->").replace('±', "+-").replace('µ', "u");
+        }
+        for line in shown.lines() {
+            writeln!(out, "{}", escape(line, style))?;
+        }
     }
     Ok(())
 }

@@ -70,6 +70,11 @@ impl Memory {
         self.timeline() / SEGMENT
     }
 
+    /// How many segments two captures that are paired may hold together: of six tenths, as there is no table and no timeline.
+    pub const fn paired(self) -> u64 {
+        self.0 / 10 * 6 / PAIRED
+    }
+
     /// How many events a timeline that goes on holds, at most.
     pub const fn events(self) -> usize {
         let events = self.timeline() / SEGMENT;
@@ -84,6 +89,8 @@ impl Memory {
 
 /// What a segment of a timeline costs until it is written: as it was observed, its event and those of states, and its row.
 pub(super) const SEGMENT: u64 = 1500;
+/// What a segment of two captures that are paired costs: as it was observed, its digest, and its passage.
+const PAIRED: u64 = 450;
 /// What a connection of a timeline costs besides its segments: its summary, and by what its segments are joined.
 pub(super) const CONNECTION: u64 = 6000;
 
@@ -102,6 +109,7 @@ mod tests {
             assert!(memory.windows() + memory.rows() + memory.breakdowns() + table <= memory.octets(), "{octets}");
             let timeline = memory.calls() + memory.call_events() + SEGMENT * memory.segments();
             assert!(memory.windows() + timeline <= memory.octets(), "{octets}");
+            assert!(memory.windows() + PAIRED * memory.paired() <= memory.octets(), "{octets}");
         }
         assert!(Memory::new(500_000_000).windows() >= 129 << 20, "the test case with the widest window");
     }

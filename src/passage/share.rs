@@ -1,0 +1,17 @@
+//! Work that can be done side by side: whoever asks for it says by whom, as nothing here knows threads.
+
+/// Does the same to each of many things.
+pub trait Share {
+    /// Does it, in whatever order; all of it is done when this returns.
+    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync);
+}
+
+/// One after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct InTurn;
+
+impl Share for InTurn {
+    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
+        things.iter_mut().for_each(deed);
+    }
+}
