@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arg, Call, Op, PREVIEW, Process, SocketUse, Thread, Threads};
+use super::{Arg, Call, Op, OptionValue, PREVIEW, Process, SocketUse, Thread, Threads};
 use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason};
 
 pub use parts::{Parts, PartsRead};
@@ -148,16 +148,26 @@ impl Room {
     /// Whether there is room for something that takes so many octets, which it then has.
     pub(crate) fn take(&mut self, octets: usize) -> bool {
         match self.left.checked_sub(octets) {
-            Some(left) => self.left = left,
+            Some(left) => {
+                self.left = left;
+                true
+            }
             // What comes later is left out, too: a story with holes in it would be a false one.
-            None => (self.left, self.omitted) = (0, self.omitted + 1),
+            None => {
+                (self.left, self.omitted) = (0, self.omitted + 1);
+                false
+            }
         }
-        self.left > 0
     }
 
     /// The same for what each timeline has for itself.
     pub(super) fn take_told(&mut self, octets: usize) -> bool {
-        self.take(octets.saturating_mul(self.timelines))
+        self.take_call(octets, 0)
+    }
+
+    /// The same, with what all timelines share of it.
+    pub(super) fn take_call(&mut self, octets: usize, shared: usize) -> bool {
+        self.take(octets.saturating_mul(self.timelines).saturating_add(shared))
     }
 }
 
@@ -168,13 +178,16 @@ impl Default for Room {
     }
 }
 
-/// What a call takes: as it is read, and as an event of a story.
+/// What a call takes, as it is read and as an event of a story; its stack, which both share with calls from the same place, comes besides.
 fn cost(call: &Call) -> usize {
     let sockets = call.sockets.capacity() * size_of::<SocketUse>();
     let args = match &call.op {
         Op::Other { name, args } => {
             let texts = args.iter().map(|(name, arg)| name.len() + arg.as_text().map_or(0, str::len));
             name.len() + args.capacity() * size_of::<(Cow<'_, str>, Arg)>() + texts.sum::<usize>()
+        }
+        Op::SetOption { value: OptionValue::Word(word), .. } | Op::GetOption { value: OptionValue::Word(word), .. } => {
+            word.len()
         }
         _ => 0,
     };
@@ -270,8 +283,8 @@ const COST_OF_EVIDENCE: usize = 2 * size_of::<Answer>() + COST_OF_EVENT;
 #[cfg(test)]
 mod tests {
     use super::super::{
-        CallId, Errno, MessageFlags, Op, OptionName, OptionValue, PollEvents, Polling, Returned, Role, Sending,
-        SocketId, SocketOption,
+        CallId, Errno, MessageFlags, Op, OptionName, PollEvents, Polling, Returned, Role, Sending, SocketId,
+        SocketOption,
     };
     use super::*;
     use crate::time::Timestamp;
@@ -444,6 +457,67 @@ mod tests {
         assert!(octets < LONGEST_LINE, "{octets}");
         assert!(Kept::from_bytes(longest.as_bytes()).is_ok());
         assert!(Kept::from_bytes(line("[\"len\",4]", &args).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_call_for_which_there_is_just_room_is_kept_and_the_next_is_counted() {
+        let whole = line("[97]", "[97]");
+        let call = &Kept::from_bytes(whole.as_bytes()).expect("readable").expect("ours").calls[0];
+        let threads = 2 * (size_of::<Process>() + size_of::<Thread>() + 2);
+        for (room, kept) in [(threads + cost(call), 1), (threads + cost(call) - 1, 0)] {
+            let mut room = Room::of(room);
+            let read = Kept::read(whole.as_bytes(), &mut room).expect("readable").expect("ours");
+            assert_eq!((read.calls.len(), room.omitted()), (kept, 1 - kept as u64));
+        }
+    }
+
+    #[test]
+    fn stacks_and_words_take_room_and_calls_from_the_same_place_share_a_stack() {
+        let head = "{\"tcpflow\":{\"version\":2}}\n";
+        let whole = other("", "");
+        let (lines, call) = whole.strip_prefix(head).and_then(|rest| rest.rsplit_once("{\"call\"")).expect("a call");
+        let calls = |extra: &str| format!("{{\"call\"{}", call.replace("}}}\n", &format!("}},{extra}}}}}\n")));
+        let stack = |offset: usize| {
+            let frames = vec![format!("{{\"offset\":{offset}}}"); 1000].join(",");
+            calls(&format!("\"stack\":[{frames}]"))
+        };
+        let read = |calls: String| {
+            let mut room = Room::of(1 << 20);
+            let bytes = format!("{head}{lines}{calls}");
+            let read = Kept::read(bytes.as_bytes(), &mut room).expect("readable").expect("ours");
+            (read, room.omitted())
+        };
+        let (kept, omitted) = read(stack(7).repeat(100));
+        assert_eq!((kept.calls.len(), omitted), (100, 0), "they share one");
+        assert!(kept.calls.iter().all(|call| std::ptr::eq(call.stack.frames(), kept.calls[0].stack.frames())));
+        let (kept, omitted) = read((0..100).map(stack).collect());
+        let octets = kept.calls.iter().map(|call| call.stack.octets()).sum::<usize>();
+        assert!(omitted > 80 && octets <= 1 << 20, "{omitted} {octets}");
+        let word = format!(
+            r#"{{"set_option":{{"option":{{"tcp":13}},"value":{{"word":"{}"}}}}}}"#,
+            "w".repeat(LONGEST_LINE - 1000)
+        );
+        let named = r#"{"other":{"name":"ioctl","args":[["len",4]]}}"#;
+        let (kept, omitted) = read(format!("{{\"call\"{}", call.replace(named, &word)).repeat(100));
+        assert!(omitted > 80 && !kept.calls.is_empty(), "{omitted}");
+    }
+
+    /// As many processes as calls take time in proportion: a search among them for each took minutes.
+    #[test]
+    fn as_many_processes_as_calls_are_read_at_once() {
+        let whole = line("\"pid\":1", "\"pid\":1");
+        let (head, call) = whole.split_once('\n').expect("two lines");
+        let calls: String = (0..50_000).map(|pid| call.replace("\"pid\":1", &format!("\"pid\":{pid}"))).collect();
+        let text = format!("{head}\n{calls}");
+        let computed = || {
+            let so_far = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
+            std::time::Duration::from(so_far)
+        };
+        let begun = computed();
+        let kept = Kept::from_bytes(text.as_bytes()).expect("readable").expect("ours");
+        assert_eq!((kept.calls.len(), kept.threads.processes().len()), (50_000, 50_000));
+        let took = computed() - begun;
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

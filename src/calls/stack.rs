@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The stack of a call, innermost frame first; empty where it was not looked at. Calls from the same place share it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Stack(Arc<[StackFrame]>);
 
 /// A frame of a stack.
@@ -41,6 +41,14 @@ impl Stack {
     /// Whether it is not known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many octets of memory it takes.
+    pub(super) fn octets(&self) -> usize {
+        let texts = |frame: &StackFrame| {
+            [&frame.function, &frame.file, &frame.module].into_iter().flatten().map(String::len).sum::<usize>()
+        };
+        self.0.iter().map(|frame| size_of::<StackFrame>() + texts(frame)).sum()
     }
 
     /// The frame that is the program's own: the first with a source line that is no library's; else the first outside of the C library.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::super::constants::flags_of;
 use super::super::{
     Arg, Call, CallId, Domain, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, PollEvents, Polling,
-    Process, Protocol, Receiving, Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType, SocketUse,
-    Thread, ThreadId, Threads,
+    Process, ProcessId, Protocol, Receiving, Returned, Role, Sending, SocketFlags, SocketId, SocketOption, SocketType,
+    SocketUse, Thread, ThreadId, Threads,
 };
 use super::{COST_OF_EVIDENCE, Damaged, Kept, Room, are_args, cost, is_call, is_preview, is_short, parsed};
 use crate::kernel::{Answer, TcpInfo};
@@ -62,12 +62,12 @@ struct Who {
 /// A line is damaged, or claims more than a call can have.
 pub(super) fn read<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>, room: &mut Room) -> Result<Kept, Damaged> {
     let mut kept = Kept::default();
-    let mut known = HashMap::new();
+    let mut known = Known::default();
     for (number, line) in lines {
         match parsed(number, line)? {
             Line::Call(call) => {
                 call.claims().map_err(|what| Damaged(format!("line {number} {what}")))?;
-                let is_new = !known.contains_key(&call.process);
+                let is_new = !known.threads.contains_key(&call.process);
                 let described = 2 * (size_of::<Process>() + size_of::<Thread>() + 2 * call.process.comm.len());
                 if is_new && !room.take_told(described) {
                     continue;
@@ -86,16 +86,25 @@ pub(super) fn read<'a>(lines: impl Iterator<Item = (usize, &'a [u8])>, room: &mu
     Ok(kept)
 }
 
+/// Who made calls so far.
+#[derive(Default)]
+struct Known {
+    /// Each thread, with the number of its last call.
+    threads: HashMap<Who, (ThreadId, u64)>,
+    /// Each process by its pid: a file may name as many as it has calls, so none is searched for.
+    processes: HashMap<u32, ProcessId>,
+}
+
 /// The id of the next call of `who`.
-fn next_call(threads: &mut Threads, known: &mut HashMap<Who, (ThreadId, u64)>, who: &Who) -> CallId {
-    if let Some((thread, n)) = known.get_mut(who) {
+fn next_call(threads: &mut Threads, known: &mut Known, who: &Who) -> CallId {
+    if let Some((thread, n)) = known.threads.get_mut(who) {
         *n += 1;
         return CallId { thread: *thread, n: *n };
     }
-    let process = threads.process_with(who.pid);
-    let process = process.unwrap_or_else(|| threads.add_process(Process { pid: who.pid, comm: who.comm.clone() }));
+    let new = || threads.add_process(Process { pid: who.pid, comm: who.comm.clone() });
+    let process = *known.processes.entry(who.pid).or_insert_with(new);
     let thread = threads.add(Thread { process, tid: who.tid, comm: who.comm.clone() });
-    known.insert(who.clone(), (thread, 0));
+    known.threads.insert(who.clone(), (thread, 0));
     CallId { thread, n: 0 }
 }
 

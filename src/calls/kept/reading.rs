@@ -1,5 +1,7 @@
 //! Reading what was kept, in every version of the format.
 
+use std::collections::HashSet;
+
 use super::{
     COST_OF_EVIDENCE, Damaged, Kept, LONGEST_LINE, Line, Room, VERSION, claims, cost, first, is_plain, is_short, parsed,
 };
@@ -45,6 +47,7 @@ impl Kept {
         room: &mut Room,
     ) -> Result<(), Damaged> {
         let kept = self;
+        let mut stacks = HashSet::new();
         for (number, line) in lines {
             let wrong = |what: String| Damaged::in_line(number, &what);
             match parsed(number, line)? {
@@ -65,10 +68,16 @@ impl Kept {
                     }
                     kept.threads.add(thread);
                 }
-                Line::Call(call) => {
+                Line::Call(mut call) => {
                     claims(&call).map_err(wrong)?;
-                    if !room.take_told(cost(&call)) {
+                    let shared = stacks.get(&call.stack).cloned();
+                    let own = if shared.is_some() { 0 } else { call.stack.octets() };
+                    if !room.take_call(cost(&call), own) {
                         continue;
+                    }
+                    match shared {
+                        Some(shared) => call.stack = shared,
+                        None => stacks.extend(Some(call.stack.clone())),
                     }
                     if kept.threads.get(call.thread()).is_none() {
                         let thread = call.thread().0;
