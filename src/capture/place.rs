@@ -229,10 +229,17 @@ impl NewFile {
     /// Gives the file its name. May be tried again.
     ///
     /// # Errors
-    /// It cannot be renamed; what had the name before still has it.
+    /// It cannot be renamed, or another program took it away; what had the name before still has it.
     pub fn finish(&mut self) -> Result<(), CaptureError> {
         if let Some(temporary) = &self.temporary {
             let Place { folder, name } = &self.place;
+            if !self.is_called(temporary) {
+                return Err(CaptureError::new(format!(
+                    "{} cannot be written: another program took away {}, which it was to become",
+                    shown(&self.path.to_string_lossy()),
+                    shown(&temporary.to_string_lossy())
+                )));
+            }
             renameat(folder, &**temporary, folder, &**name).map_err(|errno| failed(&self.path, &errno.into()))?;
             self.temporary = None;
             self.sweep();
@@ -240,9 +247,20 @@ impl NewFile {
         Ok(())
     }
 
+    /// Whether the file itself has that name, and not what another program put there.
+    fn is_called(&self, name: &OsStr) -> bool {
+        let file = match &self.file {
+            Output::Locked(file) => fstat(&**file),
+            Output::Plain(file) => fstat(file),
+        };
+        let named = fstatat(&self.place.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        matches!((file, named), (Ok(file), Ok(named)) if (file.st_dev, file.st_ino) == (named.st_dev, named.st_ino))
+    }
+
     /// Leaves the file with the name that it has, which is yielded: beside its own.
     pub(super) fn abandon(&mut self) -> Option<PathBuf> {
-        self.temporary.take().map(|temporary| self.path.with_file_name(temporary))
+        let temporary = self.temporary.take().filter(|temporary| self.is_called(temporary));
+        temporary.map(|temporary| self.path.with_file_name(temporary))
     }
 
     /// Removes a file of the same folder.
@@ -276,7 +294,7 @@ impl Write for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = self.temporary.as_ref().filter(|temporary| self.is_called(temporary)) {
             // Nothing can be done about a file that does not go away, and a drop has nobody to tell.
             _ = self.remove_beside(temporary);
         }
@@ -386,6 +404,7 @@ pub(super) fn failed(path: &Path, error: &io::Error) -> CaptureError {
     CaptureError::new(match error.kind() {
         io::ErrorKind::NotFound => format!("{name} cannot be written: its folder does not exist"),
         io::ErrorKind::NotADirectory => format!("{name} cannot be written: what should be its folder is a file"),
+        io::ErrorKind::IsADirectory => format!("{name} cannot be written: it is a directory"),
         io::ErrorKind::PermissionDenied => {
             format!("{name} cannot be written: permission denied in its folder (for {})", who())
         }
@@ -427,6 +446,7 @@ mod tests {
             (libc::EFBIG, "the limit on the size of a file is reached (ulimit -f)"),
             (libc::EMFILE, "no more files may be open (ulimit -n)"),
             (libc::ENOENT, "its folder does not exist"),
+            (libc::EISDIR, "it is a directory"),
             (libc::EACCES, "permission denied in its folder (for user "),
         ] {
             let told = failed(Path::new("a\u{1b}.pcap"), &io::Error::from_raw_os_error(errno)).message;
@@ -443,6 +463,40 @@ mod tests {
         for foreign in [".a b.pcap.part", ".a b.pcap.12-0.part", "a b.pcap", ".a b.pcap.0123456789abcdeg.part"] {
             assert!(!is_hidden_of(OsStr::new(foreign), name), "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_file_that_another_program_took_away_is_told_and_nothing_else_gets_its_name() {
+        let folder = std::env::temp_dir().join(format!("tcpflow-taken-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let target = folder.join("a.pcap");
+        std::fs::write(&target, "before").unwrap();
+        let (away, foreign) = (folder.join("away"), folder.join("foreign"));
+        std::fs::write(&foreign, "foreign").unwrap();
+        for replaced in [None, Some(true), Some(false)] {
+            let mut file = NewFile::create(&target).unwrap();
+            file.write_all(b"frames").unwrap();
+            let hidden = folder.join(file.temporary.as_ref().unwrap());
+            std::fs::rename(&hidden, &away).unwrap();
+            match replaced {
+                None => {}
+                Some(true) => std::os::unix::fs::symlink(&foreign, &hidden).unwrap(),
+                Some(false) => std::fs::write(&hidden, "other").unwrap(),
+            }
+            for _ in 0..2 {
+                let told = file.finish().unwrap_err().message;
+                assert!(told.contains("another program took away .a.pcap."), "{told}");
+            }
+            assert_eq!(file.abandon(), None, "it is not said to be where it is not");
+            drop(file);
+            assert_eq!(std::fs::read(&target).unwrap(), b"before");
+            assert_eq!(std::fs::symlink_metadata(&hidden).is_ok(), replaced.is_some(), "what is another's is left");
+        }
+        assert_eq!(
+            (std::fs::read(&away).unwrap(), std::fs::read(&foreign).unwrap()),
+            (b"frames".into(), b"foreign".into())
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

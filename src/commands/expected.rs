@@ -172,9 +172,23 @@ fn escaped(text: &str) -> String {
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
-            c if c.is_control() => escaped.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
             c => escaped.push(c),
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_xml_has_no_place_for_is_left_out() {
+        // The characters of XML 1.0 (production 2), but for the control characters that it discourages.
+        let all = ('\0'..=char::MAX).collect::<String>();
+        let is_char = |c| matches!(c, ' '..='\u{fffd}' | '\u{10000}'..) && !matches!(c, '\u{7f}'..='\u{9f}');
+        assert_eq!(escaped(&all).chars().find(|c| !is_char(*c)), None);
+        assert_eq!(escaped("a < \"b\"\u{1b}\u{ffff}\u{202e}&"), "a &lt; &quot;b&quot;  \u{202e}&amp;");
+    }
 }
