@@ -503,13 +503,15 @@ mod tests {
             70 C > S: F. 111(0)   ack 1301";
         let connection = only(script);
         assert_eq!((connection.ending, connection.conn_state), (Ending::Open, ConnState::Sh));
-        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Client, closed: true });
+        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Client, closed: true, reset: false });
         assert_eq!((connection.server_state, connection.server_state_basis), (None, None));
         let reset = only(&format!("{script}\n 80 C > S: R. 112(0) ack 1301"));
         assert_eq!((reset.ending, reset.server_state, reset.server_state_basis), (Ending::Reset, None, None));
         assert_eq!(reset.client_state, Some(State::Closed));
+        assert_eq!(reset.verdict, Verdict::OneDirection { captured: Side::Client, closed: true, reset: true });
+        assert_eq!(reset.closed_by, Some(Closer::Client));
         let connection = only("0 S > C: S. 300(0) ack 101\n 1 S > C: P. 301(9) ack 101");
-        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Server, closed: false });
+        assert_eq!(connection.verdict, Verdict::OneDirection { captured: Side::Server, closed: false, reset: false });
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub enum Verdict {
         captured: Side,
         /// Whether it sent a FIN.
         closed: bool,
+        /// Whether it ended the connection with a RST.
+        reset: bool,
     },
     /// Open, and neither its beginning nor its end was captured.
     Midstream,
@@ -360,6 +362,9 @@ impl Facts<'_> {
             }
             (Ending::Reset, Some(reset)) => {
                 let by = self.side(reset.by);
+                if reset.kind != ResetKind::Forged && self.is_alone(by) {
+                    return Verdict::OneDirection { captured: by, closed: self.closed[by as usize], reset: true };
+                }
                 // Where the peer sent no octet, none was left unread.
                 let has_unread = self.midstream || self.streams[by.peer() as usize].octets() > 0;
                 let kind = match reset.kind {
@@ -419,10 +424,8 @@ impl Facts<'_> {
             let with_syn = self.streams.iter().any(|stream| stream.isn().is_some());
             return if with_syn { Verdict::OnlySynsWithReset } else { Verdict::OnlyResets };
         }
-        for (captured, other) in [(Side::Client, Side::Server), (Side::Server, Side::Client)] {
-            if self.streams[other as usize].segments() == 0 && !self.is_one_end {
-                return Verdict::OneDirection { captured, closed: self.closed[captured as usize] };
-            }
+        if let Some(captured) = [Side::Client, Side::Server].into_iter().find(|end| self.is_alone(*end)) {
+            return Verdict::OneDirection { captured, closed: self.closed[captured as usize], reset: false };
         }
         if self.midstream {
             return Verdict::Midstream;
@@ -433,6 +436,11 @@ impl Facts<'_> {
         }
         let answered = self.completeness & 2 != 0;
         if answered { Verdict::HandshakeUnfinished } else { Verdict::Open }
+    }
+
+    /// Whether of an end's peer no segment was captured.
+    fn is_alone(&self, end: Side) -> bool {
+        self.streams[end.peer() as usize].segments() == 0 && !self.is_one_end
     }
 
     /// How many numbers the peer of an end acknowledged beyond all that was captured of that end, if any.

@@ -72,9 +72,12 @@ impl<K: Key> Record<K> {
             client_state_basis: states[0].map(|_| self.ends[client as usize].basis()),
             server_state_basis: states[1].map(|_| self.ends[server as usize].basis()),
             roles_basis: self.client.basis(),
-            // A RST that no end sent was no end's decision, and of one direction nobody knows who was first.
+            // A RST that no end sent was no end's decision, and of one direction nobody knows whose FIN was first.
             closed_by: facts.closed_by().filter(|_| {
-                !matches!(verdict, Verdict::Reset { kind: ResetKind::Forged, .. } | Verdict::OneDirection { .. })
+                !matches!(
+                    verdict,
+                    Verdict::Reset { kind: ResetKind::Forged, .. } | Verdict::OneDirection { reset: false, .. }
+                )
             }),
             ending,
             verdict,

@@ -122,8 +122,11 @@ impl Lines {
                 }
                 self.text(r#","of":"#).name(of.name()).text(r#","beyond":"#).put(beyond);
             }
-            Verdict::OneDirection { captured, closed } => {
+            Verdict::OneDirection { captured, closed, reset } => {
                 self.text(r#","captured":"#).name(captured.name()).text(r#","closed":"#).put(closed);
+                if reset {
+                    self.text(r#","by":"#).name(captured.name());
+                }
             }
             Verdict::Probe { by, lasted } => {
                 let by = match by {

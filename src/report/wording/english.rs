@@ -133,11 +133,15 @@ impl Wording for English {
             Verdict::OnlySynsWithReset => {
                 "Only SYNs with RST were captured: flags that contradict each other, and that open and end nothing."
             }
-            Verdict::OneDirection { captured, closed: true } => of_end!(
+            Verdict::OneDirection { captured, reset: true, .. } => of_end!(
+                captured,
+                "Only the " WHO "'s direction was captured: it ended the connection with a RST; of the " PEER " nothing is known but what the " WHO " acknowledged."
+            ),
+            Verdict::OneDirection { captured, closed: true, reset: false } => of_end!(
                 captured,
                 "Only the " WHO "'s direction was captured: it sent its FIN; of the " PEER " nothing is known but what the " WHO " acknowledged."
             ),
-            Verdict::OneDirection { captured, closed: false } => of_end!(
+            Verdict::OneDirection { captured, closed: false, reset: false } => of_end!(
                 captured,
                 "Only the " WHO "'s direction was captured; of the " PEER " nothing is known but what the " WHO " acknowledged."
             ),
