@@ -127,7 +127,8 @@ class Case:
             feeder = threading.Thread(target=self.fill, args=(child.stdin,), daemon=True)
             feeder.start()
         time.sleep(self.after * random.uniform(0.7, 1.3))
-        ended = child.poll() is not None
+        # It stays to be waited for: poll() would take its status.
+        ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         worked = computed(child.pid)
         begun = time.monotonic()
         if not ended:
@@ -249,9 +250,11 @@ def cases(folder, binary):
     ]:
         # The same file again and again, so that there is work for long enough.
         yield Case(f"analyze {name}", ["analyze", *options, *[str(wide)] * 20])
-    help_text = subprocess.run([binary, "analyze", "--help"], capture_output=True, text=True).stdout
-    if "parquet" in help_text:
-        yield Case("analyze parquet", ["analyze", "--format", "parquet", "-o", str(folder / "a.parquet"), *[str(wide)] * 20])
+    tables = ["analyze", "--format", "parquet", "-o", str(folder / "a.parquet")]
+    trial = ["analyze", "--format", "parquet", "-o", str(folder / "trial.parquet"), str(wide)]
+    without = subprocess.run([binary, *trial], capture_output=True, text=True).stderr
+    if "is not in this tcpflow" not in without:
+        yield Case("analyze parquet", [*tables, *[str(wide)] * 20])
     else:
         print(f"{'analyze parquet':34} this binary was built without parquet")
     for name, options in [("table", []), ("jsonl", ["--format", "jsonl"]), ("timeline", ["--timeline"])]:
@@ -266,7 +269,7 @@ def cases(folder, binary):
     yield Case("live -w", ["live", "-i", "lo", "-w", str(folder / "a.pcapng"), "tcp port PORT"], needs_root=True,
                traffic=True, after=1)
     yield Case("demo", ["demo", "--rounds", "10000"], after=1)
-    yield Case("demo --follow", ["demo", "--follow", "--rounds", "10000"], after=1)
+    yield Case("demo --follow", ["demo", "--follow", "--rounds", "10000"], after=0.4)
     yield Case("demo --wait", ["demo", "--wait"], after=1.5)
     yield Case("demo, MTU 1500", ["demo", "--mtu", "1500", "--rounds", "10000"], after=1)
     sleeper = ["--", "sleep", "60"]
