@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::mem;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -232,6 +233,11 @@ impl Run<'_> {
         if let Err(error) = self.keeper.pass(now, dropped) {
             self.cannot_write(error);
         }
+        // What is settled from now on nobody is told, and to settle it takes longer than the telling.
+        if self.interrupt.is_time_up() {
+            self.is_cut = true;
+            return Ok(self.on());
+        }
         self.told.now = now;
         let told = self.session.pass(now, &mut self.told).and_then(|()| self.told.teller.flush());
         told.or_else(|error| self.output(&error))?;
@@ -312,14 +318,20 @@ impl Run<'_> {
         self.save();
         let Self { mut session, mut told, stats, broken, valve, interrupt, untold, mut is_cut, .. } = self;
         let totals = session.totals();
-        // What is settled only now is told before those that are left.
-        let settled = session.settle(&mut told).and_then(|()| {
-            told.over = Some(stats.clone());
-            session.finish(&mut told).map(drop)
-        });
-        match settled {
-            Err(_) if interrupt.is_time_up() => is_cut = true,
-            settled => settled.map_err(|error| Failure::output(&error))?,
+        is_cut |= interrupt.is_time_up();
+        if is_cut {
+            // The process is about to end: taking apart all that was followed would only take time.
+            mem::forget(session);
+        } else {
+            // What is settled only now is told before those that are left.
+            let settled = session.settle(&mut told).and_then(|()| {
+                told.over = Some(stats.clone());
+                session.finish(&mut told).map(drop)
+            });
+            match settled {
+                Err(_) if interrupt.is_time_up() => is_cut = true,
+                settled => settled.map_err(|error| Failure::output(&error))?,
+            }
         }
         if is_cut {
             interrupt.allow_the_end();
