@@ -271,7 +271,7 @@ def cases(folder, binary):
     yield Case("demo", ["demo", "--rounds", "10000"], after=1)
     yield Case("demo --follow", ["demo", "--follow", "--rounds", "10000"], after=0.4)
     yield Case("demo --wait", ["demo", "--wait"], after=1.5)
-    yield Case("demo, MTU 1500", ["demo", "--mtu", "1500", "--rounds", "10000"], after=1)
+    yield Case("demo, MTU 1500", ["demo", "--mtu", "1500", "--rounds", "10000"], after=0.5)
     sleeper = ["--", "sleep", "60"]
     yield Case("run", ["run", "--isolated", *sleeper], after=1)
     yield Case("run --follow", ["run", "--isolated", "--follow", *sleeper], after=1)

@@ -65,7 +65,7 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
     }
     let [at_client, at_server] = captures;
     let (here, there) = (at_client.connections().len(), at_server.connections().len());
-    let Paired { pairs, alone } = passage::pair_by(at_client, at_server, options.offset, &Cores);
+    let Paired { pairs, alone } = passage::pair(at_client, at_server, options.offset, &Cores);
     if pairs.is_empty() {
         complain(&format!(
             "no connection is in both captures: {} has {here}, {} has {there}; are they of the same time?",

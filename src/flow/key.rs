@@ -69,12 +69,7 @@ impl AnyKey {
     pub(super) fn between(one: SocketAddr, other: SocketAddr) -> Self {
         match (one.ip(), other.ip()) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => Self::v4((src, one.port()), (dst, other.port())),
-            (src, dst) => {
-                let mut ends = [(wide(src), one.port()), (wide(dst), other.port())];
-                ends.sort_unstable();
-                let [lower, higher] = ends;
-                Self::V6(Key6 { addresses: [lower.0, higher.0], ports: [lower.1, higher.1] }, KeySide::Lower)
-            }
+            (src, dst) => Self::v6((wide(src), one.port()), (wide(dst), other.port())),
         }
     }
 
@@ -84,19 +79,10 @@ impl AnyKey {
         // By reference: an address that is copied whole is read otherwise than it was just written, and that takes its time.
         match (&segment.src, &segment.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => Self::v4((*src, segment.src_port), (*dst, segment.dst_port)),
-            (src, dst) => {
-                let (from, to) = ((wide(*src), segment.src_port), (wide(*dst), segment.dst_port));
-                if from <= to {
-                    Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, KeySide::Lower)
-                } else {
-                    Self::V6(Key6 { addresses: [to.0, from.0], ports: [to.1, from.1] }, KeySide::Higher)
-                }
-            }
+            (src, dst) => Self::v6((wide(*src), segment.src_port), (wide(*dst), segment.dst_port)),
         }
     }
-}
 
-impl AnyKey {
     /// The key of two IPv4 ends, of which the first sends.
     #[inline]
     pub(super) fn v4(src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16)) -> Self {
@@ -107,6 +93,16 @@ impl AnyKey {
         let addresses = lower >> 16 << 32 | higher >> 16;
         let ports = (lower as u32) << 16 | u32::from(higher as u16);
         Self::V4(Key4 { addresses, ports }, place)
+    }
+
+    /// The same of two IPv6 ends.
+    #[inline]
+    fn v6(from: ([u64; 2], u16), to: ([u64; 2], u16)) -> Self {
+        if from <= to {
+            Self::V6(Key6 { addresses: [from.0, to.0], ports: [from.1, to.1] }, KeySide::Lower)
+        } else {
+            Self::V6(Key6 { addresses: [to.0, from.0], ports: [to.1, from.1] }, KeySide::Higher)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::addresses::{End, address};
 use super::definition::Definition;
 use super::relay::{Carried, Crossing};
 use crate::capture::{OwnedFrame, PointId, SeenAt};
+use crate::report::counted;
 use crate::script::{Deed, LinkAct};
 use crate::story::{PointSighting, Sense};
 use crate::time::Timestamp;
@@ -79,14 +80,18 @@ pub(super) fn merge(
     let Carried { missed, refused, .. } = *carried;
     if unheard > 0 {
         amiss.push(format!(
-            "{unheard} segments left a host and did not come to the link, whose buffer was too full for {missed} frames"
+            "{} left a host and did not come to the link, whose buffer was too full for {}",
+            counted(unheard, "segment"),
+            counted(missed, "frame")
         ));
     }
     if unknown > 0 {
-        amiss.push(format!("{unknown} segments came to a host, and the link had handed over no such segments"));
+        let unknown = counted(unknown, "segment");
+        amiss.push(format!("{unknown} came to a host, and the link had handed over no such segment"));
     }
     if refused > 0 {
-        amiss.push(format!("the hosts did not take {refused} frames of the link: their queues stayed full"));
+        let refused = counted(refused, "frame");
+        amiss.push(format!("the hosts did not take {refused} of the link: their queues stayed full"));
     }
     merged.sort_by_key(|(frame, ..)| frame.at);
     let mut both = Merged { seen: vec![HashMap::new(); 2], ..Merged::default() };
@@ -189,7 +194,7 @@ mod tests {
         let merged = merge(&echo, &captures, &carried, &mut amiss);
         assert_eq!(merged.senses.get(&1), Some(&Sense::Leaves));
         let said = [
-            "1 segments left a host and did not come to the link, whose buffer was too full for 3 frames",
+            "1 segment left a host and did not come to the link, whose buffer was too full for 3 frames",
             "the hosts did not take 2 frames of the link: their queues stayed full",
         ];
         assert_eq!(amiss, said);

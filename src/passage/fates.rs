@@ -9,7 +9,7 @@ use super::matching::{Couple, couples};
 use super::placed::{Bases, Placed};
 use super::repeated::tell_repeated;
 use super::segments::pair_segments;
-use super::share::{InTurn, Share};
+use super::share::Share;
 use super::{Clocks, Fate, FoundBy, Pair, Paired, Passage};
 use crate::flow::Side;
 use crate::time::{Span, Timestamp};
@@ -17,13 +17,9 @@ use crate::wire::Flags;
 
 /// Pairs the connections of two captures, and the segments of each; `offset` is the server's clock minus the client's, where it is known.
 ///
-/// It takes time in proportion to the segments, but for sorting them.
-pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Paired {
-    pair_by(at_client, at_server, offset, &InTurn)
-}
-
-/// The same, with what can be done side by side shared out by `share`; the result does not depend on it.
-pub fn pair_by(at_client: Capture, at_server: Capture, offset: Option<Span>, share: &impl Share) -> Paired {
+/// It takes time in proportion to the segments, but for sorting them. What can be done side by side is shared out by `share`; the result does
+/// not depend on it.
+pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>, share: &impl Share) -> Paired {
     let reaches = [at_client.reach(), at_server.reach()];
     let is_empty = at_server.connections().is_empty();
     let mut captures = [(at_client, Vec::new()), (at_server, Vec::new())];
@@ -41,15 +37,15 @@ pub fn pair_by(at_client: Capture, at_server: Capture, offset: Option<Span>, sha
     let mut coupled = Vec::new();
     for Couple { at_client, at_server, is_open } in couples {
         match at_server {
-            Some((there, found_by)) => coupled.push(Coupled::Found(Box::new((at_client, there, found_by)))),
+            Some((there, found_by)) => coupled.push((Some(Box::new((at_client, there, found_by))), None)),
             // Whose server has a capture, which has nothing of it.
             None if is_open || unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
             None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
             None => paired.alone[0].push(at_client.ends),
         }
     }
-    share.each(&mut coupled, Coupled::pair);
-    paired.pairs = coupled.into_iter().filter_map(Coupled::paired).collect();
+    share.each(&mut coupled, |(found, pair)| *pair = found.take().map(|found| Box::new(joined(*found))));
+    paired.pairs = coupled.into_iter().filter_map(|(_, pair)| Some(*pair?)).collect();
     let clocks = match (offset, reaches[0]) {
         (Some(offset), Some([began, _])) => Some(Clocks::given(offset, began)),
         _ => estimate(&paired.pairs),
@@ -74,30 +70,11 @@ pub fn pair_by(at_client: Capture, at_server: Capture, offset: Option<Span>, sha
     paired
 }
 
-/// A connection of both captures, before and after its segments are paired.
-enum Coupled {
-    Found(Box<(Captured, Captured, FoundBy)>),
-    Paired(Box<Pair>),
-    /// Only while they are being paired.
-    Empty,
-}
-
-impl Coupled {
-    fn pair(&mut self) {
-        if let Self::Found(found) = std::mem::replace(self, Self::Empty) {
-            let (at_client, at_server, found_by) = *found;
-            let pair = pair_segments(at_client, at_server, found_by);
-            // The client's capture is that of the end that is called client, whichever end opened the connection.
-            *self = Self::Paired(Box::new(if is_backward(&pair) { turned(pair) } else { pair }));
-        }
-    }
-
-    fn paired(self) -> Option<Pair> {
-        match self {
-            Self::Paired(pair) => Some(*pair),
-            Self::Found(_) | Self::Empty => None,
-        }
-    }
+/// A connection of both captures with its segments paired.
+fn joined((at_client, at_server, found_by): (Captured, Captured, FoundBy)) -> Pair {
+    let pair = pair_segments(at_client, at_server, found_by);
+    // The client's capture is that of the end that is called client, whichever end opened the connection.
+    if is_backward(&pair) { turned(pair) } else { pair }
 }
 
 /// Whether segments arrived before they were sent, wherever the clocks stand: then each capture was taken at the other end.

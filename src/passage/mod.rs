@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 pub use changes::Change;
 pub use clocks::Clocks;
 pub use connections::{Capture, Captured, Taken};
-pub use fates::{pair, pair_by};
-pub use share::{InTurn, Share};
+pub use fates::pair;
+pub use share::Share;
 
 use crate::flow::Side;
 use crate::time::Span;

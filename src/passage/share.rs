@@ -5,13 +5,3 @@ pub trait Share {
     /// Does it, in whatever order; all of it is done when this returns.
     fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync);
 }
-
-/// One after the other.
-#[derive(Clone, Copy, Debug)]
-pub struct InTurn;
-
-impl Share for InTurn {
-    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
-        things.iter_mut().for_each(deed);
-    }
-}

@@ -5,6 +5,19 @@ use crate::script;
 use crate::time::Timestamp;
 use crate::wire::Seq;
 
+/// One after the other.
+struct InTurn;
+
+impl Share for InTurn {
+    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
+        things.iter_mut().for_each(deed);
+    }
+}
+
+fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Paired {
+    super::pair(at_client, at_server, offset, &InTurn)
+}
+
 /// What lies between the two captures.
 struct Between {
     /// By how much the server's clock is ahead, in nanoseconds, and how much it gains a second.

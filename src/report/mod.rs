@@ -44,6 +44,7 @@ pub use run::{KernelTrace, RunSummary, assertions, lost_events, lost_resets, mis
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;
+pub(crate) use text::counted;
 pub use text::{escape, wrapped};
 
 /// The one of `names` that is most like `name`, where one is near enough to be meant.

@@ -547,7 +547,7 @@ pub(super) fn ordinal(n: u64) -> String {
 }
 
 /// `1 octet`, `10 octets`.
-pub(super) fn counted(n: u64, noun: &str) -> String {
+pub(crate) fn counted(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(n)) }
 }
 

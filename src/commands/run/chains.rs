@@ -1,7 +1,7 @@
 //! Whether the kernel's trace of the programs' sockets is whole: each change of a socket's state begins where the one before ended.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::kernel::{Answer, KernelAct, KernelEvent, KernelSocket};
@@ -100,10 +100,8 @@ impl Chains {
     /// How many changes are missing, at least, of sockets that are the programs'; `answers` is what the kernel says of them at last.
     pub(super) fn missing(mut self, answers: &[Answer], is_theirs: impl Fn([SocketAddr; 2]) -> bool) -> u64 {
         self.pass(Timestamp::from_nanos(i64::MAX));
-        std::mem::take(&mut self.waiting).into_iter().for_each(|change| self.take(change));
         let is_over = |answer: &&Answer| matches!(answer.state, None | Some(State::TimeWait));
-        let over: std::collections::HashSet<_> =
-            answers.iter().filter(is_over).map(|answer| [answer.local, answer.peer]).collect();
+        let over: HashSet<_> = answers.iter().filter(is_over).map(|answer| [answer.local, answer.peer]).collect();
         let unclosed = self.sockets.values().filter(|known| over.contains(&known.ends));
         let unclosed = unclosed.map(|known| (known.ends, changes(known.state, State::Closed)));
         let all = self.missing.iter().copied().chain(unclosed);

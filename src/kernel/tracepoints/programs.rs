@@ -269,9 +269,7 @@ impl ProgramTrace {
         let lost = self.rings.iter_mut().map(|(_, ring)| read(ring)).sum();
         Drained { lost, is_part, whole_until }
     }
-}
 
-impl ProgramTrace {
     /// Throws away what is in the buffers, but for which threads came, went and executed programs; how many records were lost by that,
     /// changes of state not among them.
     pub fn skip(&mut self, into: &mut Vec<ProgramRecord>) -> u64 {

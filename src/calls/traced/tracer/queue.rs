@@ -322,8 +322,6 @@ fn look_at_room(record: &mut ProgramRecord) {
     }
 }
 
-/// How many sockets are remembered that began to connect and were not closed since.
-const MOST_BEGUN: usize = 1 << 16;
 /// Whether what is read is so old that it is given up for what happens now, where records are lost anyway.
 fn is_too_late(behind: Span) -> bool {
     behind > MOST_BEHIND
@@ -349,6 +347,8 @@ fn give_up(queue: &mut VecDeque<Queued>, records: &mut Vec<ProgramRecord>, since
     given_up
 }
 
+/// How many sockets are remembered that began to connect and were not closed since.
+const MOST_BEGUN: usize = 1 << 16;
 /// How far behind the reading may be where records are lost.
 const MOST_BEHIND: Span = Span::from_millis(500);
 /// How often the buffers are read to reach their end.
