@@ -32,7 +32,7 @@ use crate::flow::{
 };
 use crate::kernel::{Answer, KernelEvent};
 use crate::story::{LinkRecord, Passing, Point, PointSighting, Story, Timeline, Witnessed};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::Checksums;
 
 /// The state of a run.
@@ -53,6 +53,8 @@ pub struct Session {
     points: Vec<Point>,
     /// Whether a link's record says where each segment was seen, so that each end has a story of its own.
     has_ends: bool,
+    /// What the hosts' retransmission timers are never shorter than, where that is known.
+    rto_min: Option<Span>,
 }
 
 /// What is told while the run goes on, besides the connections that end.
@@ -193,6 +195,7 @@ impl Session {
         seen.for_each(|PointSighting { seen, .. }| seen.point.0 += first);
         self.kept.know_passing(passing.into_iter().collect());
         self.has_ends = true;
+        self.rto_min = link.rto_min;
     }
 
     /// Takes in that calls were made that are not known, in a run [that grows](Self::growing).
@@ -279,12 +282,18 @@ impl Session {
     ///
     /// `threads` are those that made the calls.
     pub fn story(self, threads: Threads, calls: Vec<Call>, evidence: &[Answer], dropped: Option<u64>) -> Story {
-        let words = ends::Words { threads: &threads, calls: &calls, evidence, kernel: &self.kernel_events };
+        let words = ends::Words {
+            threads: &threads,
+            calls: &calls,
+            evidence,
+            kernel: &self.kernel_events,
+            rto_min: self.rto_min,
+        };
         let ends = if self.has_ends { ends::told(&self.kept, &self.points, &words) } else { Vec::new() };
         let (timeline, connections, totals) = self.timeline(calls, evidence, dropped);
         let mut story = timeline.finish(connections, threads, totals);
         for End { side, story: there, frames } in ends {
-            story.take_states(side, &there, &frames);
+            story.take_end(side, &there, &frames);
         }
         story
     }
@@ -311,7 +320,7 @@ impl Session {
             Telling::Events(growth) => (growth.into_timeline(), self.kept.into_connections(), totals),
             Telling::Nothing | Telling::Steps => {
                 let (traces, connections) = self.kept.into_traces();
-                let mut timeline = Timeline::of(traces, calls, evidence, self.kernel_events);
+                let mut timeline = Timeline::of(traces, calls, evidence, self.kernel_events, self.rto_min);
                 timeline.know_points(self.points);
                 (timeline, connections, totals)
             }
@@ -343,6 +352,7 @@ impl Session {
             kernel_events: Vec::new(),
             points: Vec::new(),
             has_ends: false,
+            rto_min: None,
         }
     }
 
@@ -378,6 +388,13 @@ impl Session {
     /// The same, whose story is joined with what the kernel's trace said; one [that grows](Self::growing) hears that as it comes.
     pub fn with_kernel_events(self, events: Vec<KernelEvent>) -> Self {
         Self { kernel_events: events, ..self }
+    }
+
+    /// The same, whose hosts' retransmission timers are never shorter than that; `None`: that is not known.
+    ///
+    /// It is for the story at the end.
+    pub fn with_rto_min(self, rto_min: Option<Span>) -> Self {
+        Self { rto_min, ..self }
     }
 
     /// The same, with other limits on what the table of connections keeps.

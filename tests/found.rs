@@ -559,7 +559,8 @@ fn link_record() -> LinkRecord {
     };
     let point = |side| Point { side: Some(side), ..Point::live("eth0") };
     let passing = [carried(0, [1, 1], 1), carried(1, [2, 2], 2), carried(0, [3, 3], 3), lost];
-    LinkRecord { points: vec![point(Side::Client), point(Side::Server)], passing: (1..).zip(passing).collect() }
+    let points = vec![point(Side::Client), point(Side::Server)];
+    LinkRecord { points, passing: (1..).zip(passing).collect(), rto_min: None }
 }
 
 fn one_thread() -> Kept {

@@ -1,4 +1,4 @@
-//! What the kernel itself tells of a socket: changes of state, retransmissions, resets with their reasons, probes.
+//! What the kernel itself tells of a socket: changes of state, retransmissions, the congestion state, resets with their reasons, probes.
 
 use std::net::SocketAddr;
 
@@ -48,6 +48,11 @@ pub enum KernelAct {
         /// The socket's state at that.
         state: State,
     },
+    /// It went on sending in another way, or began again to repair a loss (`tcp:tcp_cong_state_set`).
+    Congestion {
+        /// In which.
+        to: Congestion,
+    },
     /// It sent a RST (`tcp:tcp_send_reset`).
     ResetSent {
         /// Why; `None` where the kernel is too old to say.
@@ -68,6 +73,36 @@ pub enum KernelAct {
     },
     /// It freed the socket (`tcp:tcp_destroy_sock`).
     Destroyed,
+}
+
+/// In which way the kernel sends: the congestion state of a socket (`enum tcp_ca_state`, include/uapi/linux/tcp.h).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Congestion {
+    /// Nothing is amiss.
+    Open,
+    /// Duplicate acknowledgements or SACK came, and no loss has been concluded from them.
+    Disorder,
+    /// The window is being reduced because congestion was marked, or the host's own queue was full.
+    Cwr,
+    /// A loss that was reported is being repaired.
+    Recovery,
+    /// The retransmission timer ran out, or the path turned out to take shorter packets: what was not acknowledged is being repaired.
+    Loss,
+}
+
+impl Congestion {
+    /// The state that has that number in Linux.
+    pub const fn from_linux(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Open,
+            1 => Self::Disorder,
+            2 => Self::Cwr,
+            3 => Self::Recovery,
+            4 => Self::Loss,
+            _ => return None,
+        })
+    }
 }
 
 /// Why the kernel sent a RST, by the names of include/net/rstreason.h without `SK_RST_REASON_`.
@@ -145,6 +180,7 @@ mod tests {
                 r#""what":"state","from":"CLOSED","to":"SYN-SENT""#,
             ),
             (KernelAct::Retransmit { state: State::Established }, r#""what":"retransmit","state":"ESTABLISHED""#),
+            (KernelAct::Congestion { to: Congestion::Loss }, r#""what":"congestion","to":"loss""#),
             (KernelAct::ResetSent { reason: Some(ResetReason::TcpAbortOnClose) }, r#""reason":"TCP_ABORT_ON_CLOSE""#),
             (KernelAct::ResetSent { reason: Some(ResetReason::TcpRfc7323Paws) }, r#""reason":"TCP_RFC7323_PAWS""#),
             (

@@ -14,7 +14,7 @@ use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
 pub use clock::{measure, now};
-pub use event::{KernelAct, KernelEvent, KernelSocket, ResetReason};
+pub use event::{Congestion, KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
 pub use tracepoints::{
     Begin, Drained, LostEvents, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced,

@@ -31,8 +31,8 @@ pub use self::calls::Watched;
 pub use self::format::Said;
 pub use self::programs::{Begin, Drained, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
 
-/// The tracepoints `sock:inet_sock_set_state`, `tcp:tcp_send_reset`, `tcp:tcp_receive_reset`, `tcp:tcp_retransmit_skb` and
-/// `tcp:tcp_retransmit_synack`, open on every processor.
+/// The tracepoints `sock:inet_sock_set_state`, `tcp:tcp_send_reset`, `tcp:tcp_receive_reset`, `tcp:tcp_retransmit_skb`,
+/// `tcp:tcp_retransmit_synack` and `tcp:tcp_cong_state_set`, open on every processor.
 ///
 /// They tell of all sockets of this host, in whatever network namespace, and a record does not say in which; whoever reads
 /// them knows events by their ends. The process that runs on the processor at that moment is not told: it need not be the owner.

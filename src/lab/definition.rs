@@ -77,6 +77,14 @@ pub struct Setting {
     pub patience: Span,
 }
 
+impl Setting {
+    /// What retransmission timers are never shorter than: as its route says, or else as the kernel's setting does; `None`: the kernel's own bound.
+    pub fn least_rto(&self) -> Option<Span> {
+        let micros = || self.sysctl.get("tcp_rto_min_us").and_then(|text| text.parse::<u32>().ok());
+        self.rto_min.or_else(|| micros().map(|micros| Span::from_micros(micros.into())))
+    }
+}
+
 /// The link between two hosts.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct LinkSetting {

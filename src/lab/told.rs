@@ -1,4 +1,4 @@
-//! What a run tells: the timeline of what was sent, with the states of each end as its own capture shows them.
+//! What a run tells: the timeline of what was sent, with the states and the causes of each end as its own capture shows them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ impl Trial {
         {
             let session = self.session(memory).with_passing(self.known_at(PointId(place as u32)));
             let there = self.story(session, Replay::of(frames));
-            story.take_states(side, &there, seen);
+            story.take_end(side, &there, seen);
         }
         story
     }
@@ -66,7 +66,7 @@ impl Trial {
                 }
             }
         }
-        Some(LinkRecord { points: self.points(), passing })
+        Some(LinkRecord { points: self.points(), passing, rto_min: self.rto_min })
     }
 
     /// Where it was captured: at the client's host and at the server's, or on the loopback that is both.
@@ -83,7 +83,7 @@ impl Trial {
     fn session(&self, memory: Memory) -> Session {
         let session =
             Session::new(Keep::First(memory.segments())).with_limits(memory.table()).with_room(memory.timeline());
-        session.with_kernel_events(self.kernel.clone().unwrap_or_default())
+        session.with_kernel_events(self.kernel.clone().unwrap_or_default()).with_rto_min(self.rto_min)
     }
 
     fn story(&self, mut session: Session, mut source: Replay<'_>) -> Story {

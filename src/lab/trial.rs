@@ -29,7 +29,7 @@ use crate::capture::{CaptureStats, Frame, OwnedFrame, Replay, Successor, Tape, c
 use crate::kernel::{Answer, KernelEvent, Tracepoints, now};
 use crate::script::{Actor, LinkAct};
 use crate::story::{PointSighting, Sense};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::Decoder;
 
 /// What the witnesses saw of a run.
@@ -65,6 +65,8 @@ pub struct Trial {
     pub ends: Vec<[(Option<Actor>, std::net::SocketAddr); 2]>,
     /// What the kernels of the hosts counted of TCP, the clients' first, by name.
     pub counters: Vec<BTreeMap<String, u64>>,
+    /// What retransmission timers of both hosts are never shorter than; `None`: the kernel's own bound.
+    pub rto_min: Option<Span>,
     /// What did not go as the script says, a line each.
     pub amiss: Vec<String>,
     /// Why it ended early, if it did.
@@ -195,6 +197,7 @@ pub fn try_out(
         kernel,
         ends,
         counters,
+        rto_min: definition.setting.least_rto(),
         amiss,
         broken: result.err(),
         interrupted,

@@ -9,6 +9,7 @@ use crate::capture::PointId;
 use crate::flow::{Connection, ConnectionId, FlowTable, Side, Totals};
 use crate::kernel::{Answer, KernelEvent};
 use crate::story::{Observed, Point, PointSighting, Quotation, Sighting, Story, Timeline, Trace};
+use crate::time::Span;
 
 /// One end, and what it saw.
 pub(super) struct End {
@@ -30,6 +31,7 @@ pub(super) struct Words<'a> {
     pub(super) calls: &'a [Call],
     pub(super) evidence: &'a [Answer],
     pub(super) kernel: &'a [KernelEvent],
+    pub(super) rto_min: Option<Span>,
 }
 
 /// The stories of the ends, as far as it is known at which of them a point is.
@@ -37,7 +39,7 @@ pub(super) fn told(kept: &Kept, points: &[Point], words: &Words<'_>) -> Vec<End>
     let points = (0..).zip(points).filter_map(|(number, point)| Some((PointId(number), point.side?)));
     let told = points.map(|(point, side)| {
         let (traces, connections, frames) = kept.seen_at(point);
-        let timeline = Timeline::of(traces, words.calls.to_vec(), words.evidence, words.kernel.to_vec());
+        let timeline = Timeline::of(traces, words.calls.to_vec(), words.evidence, words.kernel.to_vec(), words.rto_min);
         End { side, story: timeline.finish(connections, words.threads.clone(), Totals::default()), frames }
     });
     told.collect()

@@ -106,7 +106,7 @@ fn frames_that_are_not_in_order_of_time_are_counted() {
     assert!(session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).is_ok());
     let story = session.story(Threads::default(), Vec::new(), &[], None);
     assert_eq!(story.totals.steps_back, 3);
-    assert_eq!(story.connections[0].duration(), Some(crate::time::Span(0)), "never negative");
+    assert_eq!(story.connections[0].duration(), Some(Span(0)), "never negative");
 }
 
 #[test]
@@ -220,7 +220,7 @@ impl Sink for Grown {
 #[test]
 fn a_timeline_that_goes_on_forgets_connections_that_were_told_and_never_holds_too_many_events() {
     const MOST: usize = 4096;
-    let limits = Limits { linger: crate::time::Span::from_millis(1000), ..Limits::default() };
+    let limits = Limits { linger: Span::from_millis(1000), ..Limits::default() };
     let mut session = Session::new(Keep::All).with_limits(limits).growing_within(MOST);
     let mut reader = session.reader(|_: &Frame<'_>| Ok(true));
     let (mut batch, mut grown) = (Batch::default(), Grown::default());
@@ -228,7 +228,7 @@ fn a_timeline_that_goes_on_forgets_connections_that_were_told_and_never_holds_to
     let (mut number, mut now) = (0, Timestamp::from_parts(1000, 0));
     let mut tell = |session: &mut Session, grown: &mut Grown, port: u16, seq: u32, flags: u8| {
         number += 1;
-        now = now.after(crate::time::Span::from_micros(500));
+        now = now.after(Span::from_micros(500));
         let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         let tcp =
             [&port.to_be_bytes()[..], &[0, 80], &seq.to_be_bytes(), &[0, 0, 0, 0, 0x50, flags, 16, 0, 0, 0, 0, 0]];
@@ -263,7 +263,7 @@ fn an_event_is_told_when_it_is_settled_and_not_before() {
     session.advance(&mut reader, &mut source, &mut Batch::default(), &mut grown).expect("nothing is written");
     let mut told = Vec::new();
     for millis in (0..=120).step_by(10) {
-        session.pass(start.after(crate::time::Span::from_millis(millis)), &mut grown).expect("nothing is written");
+        session.pass(start.after(Span::from_millis(millis)), &mut grown).expect("nothing is written");
         told.push((millis, grown.events > 0));
     }
     // The sorter waits for 50 ms, and what it let go settles for 40.

@@ -1,20 +1,21 @@
-//! A connection that was captured at both of its ends: each end's states are those that its own capture shows.
+//! A connection that was captured at both of its ends: each end's states, and the causes of what it sent, are those that its own capture shows.
 
 use std::collections::HashMap;
 
 use super::order::number_by_place;
-use super::{Event, EventId, EventKind, Story};
+use super::{Cause, Event, EventId, EventKind, Evidence, Join, Sense, Story, Why};
 use crate::calls::CallId;
 use crate::flow::{Connection, ConnectionId, Side};
 use crate::tcp::Finding;
 
 impl Story {
-    /// Takes the states of `side` from the story of what was captured at that end, where each segment was seen when it was
-    /// sent or received; `frames` says which frames of this story were seen there, by their numbers there.
+    /// Takes the states of `side`, and the causes of its segments, from the story of what was captured at that end, where each segment
+    /// was seen when it was sent or received; `frames` says which frames of this story were seen there, by their numbers there.
     ///
+    /// What an end answers, and which of its timers can have run out, is plain only where it is known when everything came to it.
     /// Connections are the same that have the same ends, in the order of their ids.
     /// It takes time in proportion to both stories.
-    pub fn take_states(&mut self, side: Side, there: &Story, frames: &HashMap<u64, u64>) {
+    pub fn take_end(&mut self, side: Side, there: &Story, frames: &HashMap<u64, u64>) {
         let connections = self.counterparts(there);
         let is_taken = |event: &Event| {
             let of_side = matches!(&event.kind, EventKind::Transition(step) if step.side == side);
@@ -45,20 +46,35 @@ impl Story {
         };
         let mut next = self.events.len() as u64;
         let mut taken = Vec::new();
+        let mut causes = Vec::new();
         for event in &there.events {
             let Some((connection, turn)) = event.connection.and_then(|id| connections.get(&id).copied()) else {
                 continue;
             };
-            let EventKind::Transition(step) = &event.kind else { continue };
-            if turn.of(step.side) != side {
-                continue;
-            }
+            let step = match &event.kind {
+                EventKind::Transition(step) if turn.of(step.side) == side => step,
+                EventKind::Segment(segment) if turn.of(segment.from) == side && segment.sense != Sense::Arrives => {
+                    let sent = frames.get(&segment.segment.frame).and_then(|frame| by_frame.get(frame));
+                    let cause = translated(&segment.cause, |id| here(id, connection), frames);
+                    causes.extend(sent.copied().zip(cause));
+                    continue;
+                }
+                _ => continue,
+            };
             let mut step = step.clone();
             step.side = side;
             step.cause = step.cause.and_then(|cause| here(cause, connection));
             let kind = EventKind::Transition(step);
             taken.push(Event { id: EventId(next), connection: Some(connection), kind, ..event.clone() });
             next += 1;
+        }
+        for (sent, cause) in causes {
+            let EventKind::Segment(segment) = &mut self.events[sent.0 as usize].kind else { continue };
+            // What the link made up no end sent, and of what it copied no end's capture knows.
+            let is_ends = |cause: &Cause| cause.link.is_none() && cause.evidence != Evidence::Joined(Join::SameFrame);
+            if is_ends(&cause) && is_ends(&segment.cause) {
+                segment.cause = cause;
+            }
         }
         self.events.retain(|event| !is_taken(event));
         self.events.extend(taken);
@@ -136,6 +152,21 @@ impl Story {
         self.births.clear();
         number_by_place(&mut self.events, |id| numbers.get(&id).copied());
     }
+}
+
+/// A cause in the ids and frames of another story; `None` where that one lacks what it names.
+fn translated(cause: &Cause, here: impl Fn(EventId) -> Option<EventId>, frames: &HashMap<u64, u64>) -> Option<Cause> {
+    let calls = cause.calls.iter().map(|call| here(*call)).collect::<Option<_>>()?;
+    let of = match cause.of {
+        Some(of) => Some(here(of)?),
+        None => None,
+    };
+    let why = match cause.why {
+        Some(Why::Waited { released_by }) => Some(Why::Waited { released_by: *frames.get(&released_by)? }),
+        Some(Why::PathMtu { frame, mtu }) => Some(Why::PathMtu { frame: *frames.get(&frame)?, mtu }),
+        why => why,
+    };
+    Some(Cause { calls, of, why, ..cause.clone() })
 }
 
 /// Whether the client of one story is the client of the other.

@@ -5,7 +5,7 @@ use super::end_calls::EndCalls;
 use super::ground::{Again, Ground, Reset};
 
 use super::{EventId, Evidence, Join, Mechanism, Unwatched, Why};
-use crate::kernel::Witness;
+use crate::kernel::{Congestion, Witness};
 use crate::script::LinkAct;
 use crate::time::Timestamp;
 use crate::wire::Flags;
@@ -167,16 +167,23 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
 
 /// What the kernel said of a segment goes before what was concluded.
 fn overrule(found: &mut Found, said: Expected) {
-    // Of a RST for no reason that says anything, the cause is what was concluded.
-    if said != Expected::Reset(None) {
+    let is_said = match said {
+        // In which way the kernel was sending then says what it sent again for; that it did says nothing of that.
+        Expected::Retransmission(state) => state.is_some_and(|state| repairs(found, state)),
+        // Of a RST for no reason that says anything, the cause is what was concluded.
+        Expected::Reset(reason) => reason.is_some(),
+        Expected::SynAgain => true,
+    };
+    if is_said {
         found.evidence = Some(Evidence::Witnessed(Witness::Kernel));
     }
     match said {
-        // What it was sent again for is concluded still; that it was is known, though the first transmission was not captured.
-        Expected::Retransmission | Expected::SynAgain
+        // That it was sent again is known, though the first transmission was not captured.
+        Expected::Retransmission(_) | Expected::SynAgain
             if found.kernel.is_none_or(|kernel| kernel == Mechanism::Unknown) =>
         {
             (found.kernel, found.why) = (Some(Mechanism::Recovery), None);
+            found.evidence = Some(Evidence::Inferred(Join::Kernel(Mechanism::Recovery)));
         }
         Expected::Reset(Some(why)) if !says_more(found.why, why) => {
             found.why = Some(why);
@@ -184,8 +191,33 @@ fn overrule(found: &mut Found, said: Expected) {
                 found.kernel = Some(Mechanism::Reset);
             }
         }
-        Expected::Retransmission | Expected::SynAgain | Expected::Reset(_) => {}
+        Expected::Retransmission(_) | Expected::SynAgain | Expected::Reset(_) => {}
     }
+}
+
+/// Puts the mechanism by which a kernel sends again in that congestion state in the place of what was concluded; whether the state says it.
+///
+/// `is_first`: nothing was sent again in it before.
+fn repairs(found: &mut Found, (state, is_first): (Congestion, bool)) -> bool {
+    // By these it is sent again in whatever state (tcp_simple_retransmit, tcp_rcv_fastopen_synack, tcp_ack_update_window).
+    if matches!(found.why, Some(Why::PathMtu { .. } | Why::SynOctetsRefused | Why::WindowOpened)) {
+        return false;
+    }
+    let (mechanism, why) = match state {
+        // tcp_enter_loss in net/ipv4/tcp_input.c.
+        Congestion::Loss if is_first => (Mechanism::RetransmissionTimeout, Why::TimerExpired),
+        Congestion::Loss => (Mechanism::RetransmissionTimeout, Why::AfterTimeout),
+        // tcp_enter_recovery, in the same file.
+        Congestion::Recovery => (Mechanism::FastRetransmit, Why::LossReported),
+        // Without a loss that it knows of, only tcp_send_loss_probe in net/ipv4/tcp_output.c sends again.
+        Congestion::Open | Congestion::Disorder | Congestion::Cwr => {
+            (Mechanism::TailLossProbe, Why::TailUnacknowledged)
+        }
+    };
+    if found.kernel != Some(mechanism) {
+        (found.kernel, found.why) = (Some(mechanism), Some(why));
+    }
+    true
 }
 
 /// Whether what was concluded is the kernel's reason, and tells more of it.

@@ -15,6 +15,7 @@ use super::timing::Stopwatch;
 use super::{EventId, Why};
 use crate::calls::Lifetime;
 use crate::flow::{Connection, ConnectionId, Ending, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
+use crate::kernel::Congestion;
 use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Move, State};
 use crate::time::{Span, Timestamp};
@@ -24,6 +25,8 @@ use crate::wire::{Flags, Segment, Seq, Tunnel};
 #[derive(Clone, Debug)]
 pub(super) struct PerConnection {
     pub(super) id: ConnectionId,
+    /// What the retransmission timers of its ends are never shorter than, where that is known.
+    pub(super) rto_min: Option<Span>,
     pub(super) client: SocketAddr,
     pub(super) server: SocketAddr,
     pub(super) seen: Vec<Seen>,
@@ -96,6 +99,8 @@ pub(super) struct PerEnd {
     pub(super) undone: Option<Undone>,
     /// Whether it is known of what comes to it that it came, as it was captured at its own place.
     pub(super) has_own_capture: bool,
+    /// The congestion state that its kernel told last, and whether nothing was sent again since.
+    pub(super) congestion: Option<(Congestion, bool)>,
     /// The last ICMP error that came to it.
     pub(super) heard: Option<Heard>,
     /// The TIME-WAIT timer that was seen running.
@@ -105,8 +110,8 @@ pub(super) struct PerEnd {
 /// What the kernel said that it sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Expected {
-    /// Octets or a FIN that were sent before.
-    Retransmission,
+    /// Octets or a FIN that were sent before; in which congestion state, where it was told, and whether for the first time in it.
+    Retransmission(Option<(Congestion, bool)>),
     /// A SYN or a SYN-ACK that was sent before.
     SynAgain,
     /// A RST, for that reason.
@@ -231,9 +236,10 @@ impl Seen {
 }
 
 impl PerConnection {
-    pub(super) fn new(id: ConnectionId, [client, server]: [SocketAddr; 2]) -> Self {
+    pub(super) fn new(id: ConnectionId, [client, server]: [SocketAddr; 2], rto_min: Option<Span>) -> Self {
         Self {
             id,
+            rto_min,
             client,
             server,
             // Most connections of a scan have no second segment.

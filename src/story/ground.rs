@@ -163,7 +163,10 @@ pub(super) fn is_older(stamp: u32, other: u32) -> bool {
     stamp.wrapping_sub(other).cast_signed() < 0
 }
 
-/// Linux's shortest retransmission timeout is 200 ms (TCP_RTO_MIN, include/net/tcp.h); its clock may have ticks of 4 ms.
+/// Linux's clock may have ticks of 4 ms.
+pub(super) const TICK: Span = Span::from_millis(4);
+
+/// Linux's shortest retransmission timeout is 200 ms (TCP_RTO_MIN, include/net/tcp.h), less a tick.
 pub(super) const MINIMUM_RTO: Span = Span::from_millis(196);
 
 /// What happens within this time of a segment that arrived happens because of it.

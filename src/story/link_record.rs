@@ -9,7 +9,7 @@ use crate::calls::{Damaged, Lines, Room, parsed, written};
 use crate::capture::{PointId, SeenAt};
 use crate::flow::Side;
 use crate::script::LinkAct;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// What a link between two hosts knew of the frames of a capture: where each was seen, and what the link did with it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct LinkRecord {
     pub points: Vec<Point>,
     /// What is known of frames, by number.
     pub passing: BTreeMap<u64, Passing>,
+    /// What the retransmission timers of both hosts are never shorter than; `None` where that is the kernel's own bound.
+    pub rto_min: Option<Span>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct LinkRecord {
 enum Line {
     TcpflowLink {
         version: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rto_min: Option<Span>,
     },
     /// The next point.
     Point {
@@ -76,7 +80,9 @@ impl LinkRecord {
             let acts = acts.iter().take(MOST_ACTS).copied().collect();
             Line::Frame(Frame { number: *number, sense: *sense, acts, seen: seen.collect() })
         });
-        written(std::iter::once(Line::TcpflowLink { version: VERSION }).chain(points).chain(frames))
+        written(
+            std::iter::once(Line::TcpflowLink { version: VERSION, rto_min: self.rto_min }).chain(points).chain(frames),
+        )
     }
 
     /// Whether bytes begin as those of a link's record.
@@ -92,15 +98,15 @@ impl LinkRecord {
     /// The bytes begin as ours and are damaged, claim more than a link knows, or were written by a later version.
     pub fn read(bytes: &[u8], room: &mut Room) -> Result<Option<Self>, Damaged> {
         let mut lines = Lines::of(bytes);
-        match lines.head() {
-            Some(Line::TcpflowLink { version: VERSION }) => {}
-            Some(Line::TcpflowLink { version }) => {
+        let rto_min = match lines.head() {
+            Some(Line::TcpflowLink { version: VERSION, rto_min }) => rto_min.filter(|least| *least > Span(0)),
+            Some(Line::TcpflowLink { version, .. }) => {
                 let later = format!("was written by a later tcpflow (format {version}; this one reads {VERSION})");
                 return Err(Damaged::in_line(1, &later));
             }
             _ => return Ok(None),
-        }
-        let mut record = Self::default();
+        };
+        let mut record = Self { rto_min, ..Self::default() };
         for (number, line) in lines {
             let line = parsed(number, line)?;
             record.take(line, room).map_err(|what| Damaged::in_line(number, &what))?;
@@ -175,7 +181,6 @@ const COST_OF_SIGHTING: usize = 1500;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
 
     fn record() -> LinkRecord {
         let seen = |point, frame, sense| PointSighting {
@@ -193,7 +198,8 @@ mod tests {
         let came = Passing { passage, ..Passing::default() };
         let point = |side| Point { side: Some(side), ..Point::live("veth\u{1b}") };
         let points = vec![point(Side::Client), point(Side::Server)];
-        LinkRecord { points, passing: BTreeMap::from([(1, lost), (u64::MAX, came)]) }
+        let passing = BTreeMap::from([(1, lost), (u64::MAX, came)]);
+        LinkRecord { points, passing, rto_min: Some(Span::from_millis(5000)) }
     }
 
     fn read(text: &str) -> Result<Option<LinkRecord>, Damaged> {

@@ -1,7 +1,7 @@
 //! Octets that were sent before: by which timer, for which report, or by none, because the network copied or overtook them.
 
 use super::connection::PerConnection;
-use super::ground::{Again, Ground, MINIMUM_RTO, MOMENT, Place, Repair, is_older, kernel, most_of};
+use super::ground::{Again, Ground, MINIMUM_RTO, MOMENT, Place, Repair, TICK, is_older, kernel, most_of};
 use super::{Mechanism, Why};
 use crate::flow::Side;
 use crate::tcp::Finding;
@@ -17,7 +17,7 @@ impl PerConnection {
         if let (None, Some(_), Some(fin)) = (seen.stream, own.fin, peer.fin)
             && seen.ack > own.acked
             && seen.ack >= Some(self.seen[fin].end())
-            && self.between(fin, place).is_some_and(|took| took < MINIMUM_RTO)
+            && self.between(fin, place).is_some_and(|took| took < self.least_rto())
         {
             return kernel(Mechanism::Ack, peer.last_question, Why::FinOnAck);
         }
@@ -130,7 +130,7 @@ impl PerConnection {
         );
         let since = own.again.get(&seen.seq).copied().map_or(first, |again| again.max(first));
         let waited = if was_probe_again { self.between(since, place).unwrap_or(since_last) } else { since_last };
-        let ran_out = waited >= MINIMUM_RTO;
+        let ran_out = waited >= self.least_rto();
         if repair == Some(Repair::Timeout) {
             let why = if ran_out { Why::TimerExpired } else { Why::AfterTimeout };
             return by(Mechanism::RetransmissionTimeout, first, why);
@@ -226,10 +226,11 @@ impl PerConnection {
         // What answers a report comes a round trip after it, what was overtaken comes sooner.
         let answers = reported.is_some() && own.quickest.is_some_and(|quickest| waited.as_nanos() >= most_of(quickest));
         // Long after the reports, and not in the moment of one, it is the timer, or the second repetition.
-        let is_late =
-            own.quickest.is_some_and(|quickest| waited.as_nanos() > MINIMUM_RTO.as_nanos() + 2 * quickest.as_nanos());
+        let is_late = own
+            .quickest
+            .is_some_and(|quickest| waited.as_nanos() > self.least_rto().as_nanos() + 2 * quickest.as_nanos());
         let is_late = is_late && !peer.prompts.iter().rev().any(|prompt| self.follows(*prompt, place, side));
-        match (reported.is_some() && (is_again || answers), waited >= MINIMUM_RTO) {
+        match (reported.is_some() && (is_again || answers), waited >= self.least_rto()) {
             (true, _) if !is_late => by(Mechanism::FastRetransmit),
             (true, _) => by(Mechanism::RetransmissionTimeout),
             (false, true) => by(Mechanism::RetransmissionTimeout),
@@ -274,10 +275,17 @@ impl PerConnection {
         let measured = both(own.quickest, peer.quickest).zip(both(own.slowest, peer.slowest));
         measured.is_none_or(|(shortest, longest)| {
             // What is measured on the way is less than what the sender sees, by as much as delays differ.
-            let probe = longest.saturating_mul(4).saturating_add(PROBE_SLACK.as_nanos());
-            let timeout = shortest.saturating_mul(2).saturating_add(SHORTEST_BOTH.as_nanos());
+            let more = self.least_rto().as_nanos().saturating_sub(MINIMUM_RTO.as_nanos());
+            let probe = longest.saturating_mul(4).saturating_add(PROBE_SLACK.as_nanos()).saturating_add(more);
+            let both = SHORTEST_BOTH.as_nanos().saturating_add(more.saturating_mul(2));
+            let timeout = shortest.saturating_mul(2).saturating_add(both);
             waited.as_nanos() <= probe.max(timeout)
         })
+    }
+
+    /// What a retransmission timer is never shorter than: Linux's bound, or the one that its hosts are known to have had.
+    fn least_rto(&self) -> Span {
+        self.rto_min.map_or(MINIMUM_RTO, |known| Span(known.as_nanos().saturating_sub(TICK.as_nanos())))
     }
 
     /// How long a retransmission timer runs at least: Linux's shortest is 200 ms longer than the smoothed round trip (tcp_set_rto in
@@ -285,14 +293,14 @@ impl PerConnection {
     fn shortest_timeout(&self, side: Side) -> Span {
         let quickest = self.sent(side).quickest.zip(self.sent(side.peer()).quickest);
         let round_trip = quickest.map_or(0, |(own, peer)| own.as_nanos().saturating_add(peer.as_nanos()));
-        Span(MINIMUM_RTO.as_nanos().saturating_add(most_of(Span(round_trip))))
+        Span(self.least_rto().as_nanos().saturating_add(most_of(Span(round_trip))))
     }
 
     /// Whether an acknowledgement that was new set the end's retransmission timer anew so short a time before that it cannot have run out.
     fn is_timer_anew(&self, place: Place, side: Side) -> bool {
         let peer = self.sent(side.peer());
         let advanced = peer.prompts.iter().copied().find(|prompt| self.seen[*prompt].ack == peer.acked);
-        advanced.and_then(|advanced| self.between(advanced, place)).is_some_and(|took| took < MINIMUM_RTO)
+        advanced.and_then(|advanced| self.between(advanced, place)).is_some_and(|took| took < self.least_rto())
     }
 
     /// Whether an end sent the segment at `place` in the moment in which the one at `prompt` reached it, as far as the place of capture shows it.

@@ -196,7 +196,16 @@ impl Timeline {
             }
             // Before the handshake is over nothing else can be sent again.
             KernelAct::Retransmit { state: State::SynSent | State::SynReceived } => Expected::SynAgain,
-            KernelAct::Retransmit { .. } => Expected::Retransmission,
+            KernelAct::Retransmit { .. } => {
+                let known = &mut connection.ends[side as usize].congestion;
+                let at_that = *known;
+                *known = known.map(|(state, _)| (state, false));
+                Expected::Retransmission(at_that)
+            }
+            KernelAct::Congestion { to } => {
+                connection.ends[side as usize].congestion = Some((*to, true));
+                return;
+            }
             KernelAct::ResetSent { reason } => Expected::Reset(reason.as_ref().and_then(why_of)),
             KernelAct::ResetReceived | KernelAct::Probe { .. } | KernelAct::Destroyed => return,
         };
@@ -244,7 +253,7 @@ impl PerConnection {
     fn is_surely_like(&self, place: Place, what: Expected) -> bool {
         let is_syn = self.seen[place].flags.contains(Flags::SYN);
         match (&self.seen[place].ground, what) {
-            (Ground::Octets { again, .. }, Expected::Retransmission) => again.is_some() && !is_syn,
+            (Ground::Octets { again, .. }, Expected::Retransmission(_)) => again.is_some() && !is_syn,
             (Ground::SynAgain { .. }, Expected::SynAgain) => true,
             // A SYN that comes again has the SYN-ACK sent again, and not a timer.
             (Ground::Kernel { why: Some(Why::SynRepeated), .. }, Expected::SynAgain) => true,
@@ -257,7 +266,7 @@ impl PerConnection {
     fn looks_new(&self, place: Place, what: Expected) -> bool {
         let is_syn = self.seen[place].flags.contains(Flags::SYN);
         match (&self.seen[place].ground, what) {
-            (Ground::Octets { again: None, .. }, Expected::Retransmission) => !is_syn,
+            (Ground::Octets { again: None, .. }, Expected::Retransmission(_)) => !is_syn,
             (Ground::Syn | Ground::Kernel { mechanism: Mechanism::Handshake, .. }, Expected::SynAgain) => is_syn,
             _ => false,
         }

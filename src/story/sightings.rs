@@ -184,7 +184,7 @@ impl Timeline {
     /// Makes a connection known, or says anew which of its ends is the client.
     fn know(&mut self, id: ConnectionId, ends: [std::net::SocketAddr; 2], at: Option<crate::time::Timestamp>) {
         let Some(connection) = self.connections.get_mut(&id) else {
-            self.connections.insert(id, Box::new(PerConnection::new(id, ends)));
+            self.connections.insert(id, Box::new(PerConnection::new(id, ends, self.rto_min)));
             self.ends.add(id, ends, at);
             self.is_seen(id, ends);
             self.join_openers(id, ends, at);

@@ -8,7 +8,7 @@ use super::states::MOST_DISAGREEMENTS;
 use super::*;
 use crate::calls::{Effect, Lifetime, SocketId};
 use crate::flow::{Detail, ProblemKind, Side};
-use crate::kernel::{KernelAct, KernelEvent, ResetReason, Witness};
+use crate::kernel::{Congestion, KernelAct, KernelEvent, ResetReason, Witness};
 use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Clock, Span, Timestamp};
@@ -1182,6 +1182,7 @@ fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
     let story = with_kernel(
         &script,
         &[
+            (250_030, Side::Client, KernelAct::Congestion { to: Congestion::Loss }),
             // The clocks differ: one is told before the segment was captured, the other after.
             (250_035, Side::Client, KernelAct::Retransmit { state: State::Established }),
             (250_060, Side::Server, reset),
@@ -1195,6 +1196,107 @@ fn what_the_kernel_says_of_a_retransmission_and_a_reset_is_witnessed() {
     let reset = &segment_in(&story, 6).cause;
     assert_eq!((reset.why, reset.evidence), (Some(Why::SocketClosed), Evidence::Witnessed(Witness::Kernel)));
     assert_eq!(segment_in(&story, 4).cause.evidence, Evidence::Joined(Join::Octets), "the first transmission is none");
+}
+
+/// By the times alone it is a timeout.
+#[test]
+fn the_congestion_state_says_what_is_sent_again_for_and_without_it_that_is_concluded() {
+    let script = format!(
+        "{SET_UP}
+        40us..45us C: send(10) = 10
+        41us C > S: P. 1(10) ack 1
+        250041us C > S: P. 1(10) ack 1
+        "
+    );
+    let again = (250_045, Side::Client, KernelAct::Retransmit { state: State::Established });
+    let cause = |acts: &[(i64, Side, KernelAct)]| {
+        let Cause { kernel, evidence, .. } = segment_in(&with_kernel(&script, acts), 5).cause;
+        (kernel, evidence)
+    };
+    let concluded = Mechanism::RetransmissionTimeout;
+    assert_eq!(cause(std::slice::from_ref(&again)), (Some(concluded), Evidence::Inferred(Join::Kernel(concluded))));
+    for (to, mechanism) in [
+        (Congestion::Open, Mechanism::TailLossProbe),
+        (Congestion::Disorder, Mechanism::TailLossProbe),
+        (Congestion::Cwr, Mechanism::TailLossProbe),
+        (Congestion::Recovery, Mechanism::FastRetransmit),
+        (Congestion::Loss, Mechanism::RetransmissionTimeout),
+    ] {
+        let state = (250_040, Side::Client, KernelAct::Congestion { to });
+        let witnessed = (Some(mechanism), Evidence::Witnessed(Witness::Kernel));
+        assert_eq!(cause(&[state.clone(), again.clone()]), witnessed, "{to:?}");
+        // That of the other end says nothing.
+        let others = (state.0, Side::Server, state.2);
+        assert_eq!(cause(&[others, again.clone()]).1, Evidence::Inferred(Join::Kernel(concluded)), "{to:?}");
+    }
+}
+
+/// A report that arrives a second after it left, as on a busy machine, is answered at once: no timer has run out.
+#[test]
+fn the_causes_of_an_end_are_those_that_its_own_capture_shows() {
+    let opened = "
+        0us C > S: S 0(0) mss 1460 sackok
+        100us S > C: S. 0(0) ack 1 mss 1460 sackok
+        200us C > S: . 1(0) ack 1
+        300us C > S: . 1(1000) ack 1
+        310us C > S: . 1001(1000) ack 1
+        320us C > S: . 2001(1000) ack 1
+        330us C > S: P. 3001(1000) ack 1
+        ";
+    let sent = format!(
+        "{opened}
+        420us S > C: . 1(0) ack 1 sack 1001-2001
+        430us S > C: . 1(0) ack 1 sack 1001-3001
+        440us S > C: . 1(0) ack 1 sack 1001-4001
+        1000050us C > S: . 1(1000) ack 1
+        "
+    );
+    let came = format!(
+        "{opened}
+        1000000us S > C: . 1(0) ack 1 sack 1001-2001
+        1000010us S > C: . 1(0) ack 1 sack 1001-3001
+        1000020us S > C: . 1(0) ack 1 sack 1001-4001
+        1000050us C > S: . 1(1000) ack 1
+        "
+    );
+    let cause = |story: &Story| (segment_in(story, 11).cause.kernel, segment_in(story, 11).cause.of);
+    let mut whole = story(&sent);
+    let there = story(&came);
+    let first = segment_event(&whole, 4);
+    assert_eq!(cause(&whole), (Some(Mechanism::RetransmissionTimeout), Some(first)));
+    let frames = (1..=11).map(|frame| (frame, frame)).collect();
+    whole.take_end(Side::Server, &there, &frames);
+    assert_eq!(cause(&whole).0, Some(Mechanism::RetransmissionTimeout), "it is not the server's");
+    whole.take_end(Side::Client, &there, &frames);
+    let first = segment_event(&whole, 4);
+    assert_eq!(cause(&whole), (Some(Mechanism::FastRetransmit), Some(first)));
+}
+
+#[test]
+fn no_timer_is_shorter_than_the_least_that_is_known_of_the_hosts() {
+    let script = "
+        0us C > S: S 0(0) mss 1460 sackok
+        100us S > C: S. 0(0) ack 1 mss 1460 sackok
+        200us C > S: . 1(0) ack 1
+        300us C > S: . 1(1000) ack 1
+        310us C > S: P. 1001(1000) ack 1
+        900000us S > C: . 1(0) ack 1 sack 1001-2001
+        920000us C > S: . 1(1000) ack 1
+        ";
+    let cause = |rto_min| {
+        let recording = recording(script);
+        let timeline = Timeline::of(recording.traces, Vec::new(), &[], Vec::new(), rto_min);
+        let story = timeline.finish(recording.connections, Default::default(), Default::default());
+        segment_in(&story, 7).cause.kernel
+    };
+    assert_eq!(cause(None), Some(Mechanism::RetransmissionTimeout));
+    assert_eq!(cause(Some(Span::from_millis(5000))), Some(Mechanism::FastRetransmit));
+    assert_eq!(cause(Some(Span(i64::MAX))), Some(Mechanism::FastRetransmit));
+}
+
+fn segment_event(story: &Story, frame: u64) -> EventId {
+    let is_it = |event: &&Event| matches!(&event.kind, EventKind::Segment(seen) if seen.segment.frame == frame);
+    story.events.iter().find(is_it).expect("a segment").id
 }
 
 #[test]
@@ -1357,7 +1459,7 @@ fn the_kernels_word_alone_makes_no_more_transitions_than_a_socket_goes_through()
         let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
         KernelEvent { at: moment(micros), clock: Clock::WALL, local, peer, socket: None, what }
     });
-    let timeline = Timeline::of(recording.traces, Vec::new(), &[], events.collect());
+    let timeline = Timeline::of(recording.traces, Vec::new(), &[], events.collect(), None);
     let story = timeline.finish(recording.connections, Default::default(), Default::default());
     let made = story.events.iter().filter(|event| match &event.kind {
         EventKind::Transition(moved) => moved.evidence == [Witness::Kernel],

@@ -18,7 +18,7 @@ use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
 use crate::kernel;
 use crate::tcp::{Rule, State};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
 
 /// Everything that is known of the connections that were chosen, as it becomes known.
@@ -68,19 +68,23 @@ pub struct Timeline {
     pub(super) found: Vec<Diagnosis>,
     /// When the last word was spoken.
     pub(super) until: Option<Timestamp>,
+    /// What retransmission timers of the hosts are never shorter than, where that is known.
+    pub(super) rto_min: Option<Span>,
 }
 
 impl Timeline {
     /// The timeline of a recording: the segments of some connections, calls, what sock_diag answered, and what the kernel's trace said.
     ///
     /// Segments keep the order in which they were captured, whatever their timestamps say.
+    /// `rto_min` is what retransmission timers of both hosts are never shorter than; `None`: not known, and Linux's own bound is believed.
     pub fn of(
         traces: Vec<Trace>,
         calls: Vec<Call>,
         evidence: &[kernel::Answer],
         events: Vec<kernel::KernelEvent>,
+        rto_min: Option<Span>,
     ) -> Self {
-        let mut timeline = Self::default();
+        let mut timeline = Self { rto_min, ..Self::default() };
         words(traces, calls, evidence, events).for_each(|word| timeline.take(word));
         timeline
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::kernel::{KernelAct, KernelSocket, ResetReason};
+use crate::kernel::{Congestion, KernelAct, KernelSocket, ResetReason};
 use crate::tcp::State;
 
 /// The tracepoints that are read.
@@ -19,11 +19,13 @@ pub(super) enum Tracepoint {
     Retransmit,
     /// `tcp:tcp_retransmit_synack`.
     RetransmitSynAck,
+    /// `tcp:tcp_cong_state_set`.
+    Congestion,
 }
 
 impl Tracepoint {
-    pub(super) const ALL: [Self; 5] =
-        [Self::State, Self::SendReset, Self::ReceiveReset, Self::Retransmit, Self::RetransmitSynAck];
+    pub(super) const ALL: [Self; 6] =
+        [Self::State, Self::SendReset, Self::ReceiveReset, Self::Retransmit, Self::RetransmitSynAck, Self::Congestion];
 
     /// Its folder below `events/`.
     pub(super) const fn path(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Tracepoint {
             Self::ReceiveReset => "tcp/tcp_receive_reset",
             Self::Retransmit => "tcp/tcp_retransmit_skb",
             Self::RetransmitSynAck => "tcp/tcp_retransmit_synack",
+            Self::Congestion => "tcp/tcp_cong_state_set",
         }
     }
 }
@@ -81,6 +84,7 @@ impl Format {
             Tracepoint::SendReset => &["saddr", "daddr"],
             Tracepoint::ReceiveReset | Tracepoint::RetransmitSynAck => &["sport", "dport", "saddr", "daddr"],
             Tracepoint::Retransmit => &["sport", "dport", "saddr", "daddr", "state"],
+            Tracepoint::Congestion => &["sport", "dport", "saddr", "daddr", "cong_state"],
         };
         needs.iter().all(|name| format.fields.contains_key(*name)).then_some(format)
     }
@@ -102,6 +106,10 @@ impl Format {
             Tracepoint::Retransmit => KernelAct::Retransmit { state: self.state(raw, "state")? },
             // A request that is not yet a socket: the end is in SYN-RECEIVED.
             Tracepoint::RetransmitSynAck => KernelAct::Retransmit { state: State::SynReceived },
+            Tracepoint::Congestion => {
+                let to = Congestion::from_linux(u8::try_from(self.number(raw, "cong_state")?).ok()?)?;
+                KernelAct::Congestion { to }
+            }
         };
         let (local, peer) = (self.end(raw, 's')?, self.end(raw, 'd')?);
         let socket = self.number(raw, "skaddr").filter(|address| *address != 0).map(KernelSocket);

@@ -10,7 +10,7 @@ use super::status::End;
 use crate::calls::{Arg, Effect, Errno, Process, SocketId, Stack, Thread, Threads};
 use crate::capture::Heading;
 use crate::flow::{ConnectionId, Range, Side};
-use crate::kernel::{KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Witness};
+use crate::kernel::{Congestion, KernelAct, KernelSocket, ResetReason, TcpInfo, TimerKind, Witness};
 use crate::report::wording::{English, Wording};
 use crate::script::LinkAct;
 use crate::story::{
@@ -457,6 +457,7 @@ pub(super) struct KernelLine<'a> {
     /// Of a RST: whether it was sent or received.
     sense: Option<&'static str>,
     reason: Option<&'a ResetReason>,
+    congestion: Option<Congestion>,
     segment: Option<EventId>,
     frame: Option<u64>,
 }
@@ -473,12 +474,14 @@ impl<'a> KernelLine<'a> {
             to: None,
             sense: None,
             reason: None,
+            congestion: None,
             segment: *segment,
             frame: segment.and_then(|id| known.frame_of(id)),
         };
         match act {
             KernelAct::State { from, to } => (line.from, line.to) = (Some(*from), Some(*to)),
             KernelAct::Retransmit { state } => (line.what, line.from) = ("retransmit", Some(*state)),
+            KernelAct::Congestion { to } => (line.what, line.congestion) = ("congestion", Some(*to)),
             KernelAct::ResetSent { reason } => {
                 (line.what, line.sense, line.reason) = ("reset", Some("sent"), reason.as_ref());
             }

@@ -3,7 +3,7 @@
 use crate::calls::Op;
 use crate::capture::{PointId, SeenAt};
 use crate::flow::{Detail, FindingAt, Side};
-use crate::kernel::{KernelAct, Witness};
+use crate::kernel::{Congestion, KernelAct, Witness};
 use crate::script::{LinkAct, LinkEvent};
 use crate::story::script::{Recording, lines, recording, story, words};
 use crate::story::tests::{SET_UP, moment, segment_in, with_kernel};
@@ -62,10 +62,13 @@ fn the_kernels_word_is_joined_to_one_of_the_last_segments_or_to_none() {
         let others = acknowledgements(later, 250_100, "S > C: . 1(0) ack 1");
         let script =
             opened(&format!("41us C > S: P. 1(10) ack 1\n250041us C > S: P. 1(10) ack 1 = retransmission\n{others}"));
-        let act = KernelAct::Retransmit { state: State::Established };
-        let story = with_kernel(&script, &[(251_000, Side::Client, act)]);
+        let again = KernelAct::Retransmit { state: State::Established };
+        let acts = [KernelAct::Congestion { to: Congestion::Loss }, again.clone()];
+        let story = with_kernel(&script, &acts.map(|act| (251_000, Side::Client, act)));
         let told = story.events.iter().find_map(|event| match &event.kind {
-            EventKind::Kernel(told) => Some(told.segment.and_then(|segment| story.frame_of(segment))),
+            EventKind::Kernel(told) if told.act == again => {
+                Some(told.segment.and_then(|segment| story.frame_of(segment)))
+            }
             _ => None,
         });
         let is_witnessed = segment_in(&story, 5).cause.evidence == Evidence::Witnessed(Witness::Kernel);
