@@ -61,7 +61,6 @@ const OWNERS: &[(&str, &[&str])] = &[
             "story",
             "lab",
             "report/jsonl",
-            "report/passages.rs",
         ],
     ),
     ("serde_json", &["calls", "capture", "lab", "report/jsonl"]),

@@ -197,7 +197,10 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/trouble.rs FIRST IS_NEW
         capture/input.rs LINE
         passage/digest.rs HEAD FACTOR
-        passage/placed.rs START
+        passage/join.rs NOBODY
+        passage/matching.rs END
+        passage/passages.rs UNKNOWN NOWHERE
+        passage/placed.rs NONE
         report/selection.rs SHELF
         story/events.rs CHUNK FEW
         tcp/copies.rs TICKS
@@ -226,9 +229,11 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         lab/host.rs SLICE
         lab/stage.rs WINDOW
         lab/tap.rs LEAST_PLACE LEAST_PLACES BLOCK
+        passage/fates.rs AT_ONCE
         report/csv.rs GATHERED
         report/jsonl/mod.rs GATHERED
         report/parquet.rs GROUP
+        report/passages.rs PORTION SIDE_BY_SIDE
         session/batch.rs SMALL_BATCH
         commands/two_points.rs PORTIONS
         story/forgetting.rs MOST_QUIET

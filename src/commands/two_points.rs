@@ -83,10 +83,12 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
     }
     let mut out = Outlet::open();
     let written = match options.format {
-        Form::Text => report::passages::text(&mut out, &pairs, &look::style(look)),
-        Form::Csv => report::passages::csv(&mut out, &pairs),
-        _ => report::passages::json_lines(&mut out, &pairs),
+        Form::Text => report::passages::text(&mut out, &pairs, &look::style(look), &Cores),
+        Form::Csv => report::passages::csv(&mut out, &pairs, &Cores),
+        _ => report::passages::json_lines(&mut out, &pairs, &Cores),
     };
+    // The end of the process frees all of it at once.
+    std::mem::forget(pairs);
     written.and_then(|()| out.finish()).map_err(|error| Failure::output(&error))?;
     Ok(outcome)
 }
@@ -94,7 +96,7 @@ pub(super) fn run(client: &Path, server: &Path, options: &Analyze, look: &Look) 
 /// Reads each file into its capture, side by side.
 fn read_both(sources: &mut [FileSource], captures: &mut [Capture; 2]) -> Vec<Result<(), CaptureError>> {
     let mut work: Vec<_> = sources.iter_mut().zip(captures).map(|both| (both, Ok(()))).collect();
-    Cores.each(&mut work, |((source, capture), read_to)| *read_to = read(source, capture));
+    Cores.each(&mut work, |(), ((source, capture), read_to)| *read_to = read(source, capture));
     work.into_iter().map(|(_, read_to)| read_to).collect()
 }
 
@@ -102,15 +104,16 @@ fn read_both(sources: &mut [FileSource], captures: &mut [Capture; 2]) -> Vec<Res
 struct Cores;
 
 impl Share for Cores {
-    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
+    fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync) {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         // Things differ in size: whoever is done takes further ones.
         let few = (things.len() / (cores * PORTIONS)).max(1);
         let left = Mutex::new(things.chunks_mut(few));
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
+            let mut room = R::default();
             while let Some(portion) = next() {
-                portion.iter_mut().for_each(&deed);
+                portion.iter_mut().for_each(|thing| deed(&mut room, thing));
             }
         };
         thread::scope(|scope| {

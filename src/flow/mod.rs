@@ -3,6 +3,7 @@
 mod attempt;
 mod breakdown;
 mod bundle;
+mod by_ends;
 mod conflicts;
 mod connection;
 mod ended;
@@ -27,6 +28,7 @@ mod verdict;
 use crate::tcp::{FindingSet, Move};
 pub use breakdown::{Breakdown, Breakdowns, Class, Parts};
 pub use bundle::{Bundle, Finder};
+pub use by_ends::{ByEnds, Ends};
 pub use conflicts::Conflicts;
 pub use connection::{
     Conflict, Connection, Detail, Disagreement, Evicted, FindingAt, FindingCounts, Icmp, RolesBasis, SideSummary,

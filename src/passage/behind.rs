@@ -1,13 +1,13 @@
 //! What the numbers that one capture shows say of segments: that one is missing in a capture though it passed there, or was lost behind it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::placed::Placed;
+use super::placed::Row;
 
 /// Ranges of octets that a receiver acknowledged before its capture had them, each with the place of that acknowledgement in the capture; in order.
 ///
 /// `arrived` and `answers` are what came to the receiver and what it sent, as its own capture has them.
-pub(super) fn acknowledged_unseen(arrived: &[Placed<'_>], answers: &[Placed<'_>]) -> Vec<(i64, i64, u32)> {
+pub(super) fn acknowledged_unseen(arrived: Row<'_>, answers: Row<'_>) -> Vec<(i64, i64, u32)> {
     let Some(first) = arrived.iter().map(|placed| placed.seq).min() else { return Vec::new() };
     let mut have = Coverage::from(first);
     let mut unseen = Vec::new();
@@ -41,10 +41,10 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn of(sent: &[Placed<'_>]) -> Self {
+    pub(super) fn of(sent: Row<'_>) -> Self {
         let mut have = Coverage::from(sent.iter().map(|placed| placed.seq).min().unwrap_or(0));
         sent.iter().for_each(|placed| have.add(placed.seq, placed.end()));
-        Self { have, end: sent.iter().map(Placed::end).max().unwrap_or(0) }
+        Self { have, end: sent.iter().map(|placed| placed.end()).max().unwrap_or(0) }
     }
 
     pub(super) fn lacks(&self, from: i64, to: i64) -> bool {
@@ -96,27 +96,30 @@ impl Coverage {
     }
 }
 
-/// Places of those that arrived and did not reach their receiver behind the capture: it went on asking for them until they came again.
-pub(super) fn lost_behind(arrived: &[Placed<'_>], answers: &[Placed<'_>]) -> Vec<u32> {
-    let mut latest: HashMap<i64, u32> = HashMap::new();
-    let mut lost = Vec::new();
-    for of in arrived.iter().filter(|of| of.taken.segment.len > 0 && !of.taken.segment.is_dropped()) {
-        let Some(before) = latest.insert(of.data(), of.place) else { continue };
-        let between = answers.partition_point(|answer| answer.place < before);
-        let until = answers.partition_point(|answer| answer.place < of.place);
-        let mut acks = answers[between..until].iter().filter_map(|answer| answer.ack);
+/// Adds the places of those that arrived and did not reach their receiver behind the capture: it went on asking for them until they came again.
+///
+/// `data` has room for what it takes to find them.
+pub(super) fn lost_behind(arrived: Row<'_>, answers: Row<'_>, data: &mut Vec<(i64, u32)>, lost: &mut Vec<u32>) {
+    data.clear();
+    let with_octets = arrived.iter().filter(|of| of.taken.len > 0 && !of.taken.is_dropped());
+    data.extend(with_octets.map(|of| (of.data(), of.place)));
+    // Those that begin with the same octet one after the other.
+    data.sort();
+    for pair in data.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        let [(octet, before), (_, again)] = [pair[0], pair[1]];
+        let between = answers.part(answers.before(before)..answers.before(again));
+        let mut acks = between.iter().filter_map(|answer| answer.ack);
         // Whoever acknowledged it once goes on doing so: of very many the last one decides, too.
-        let (mut asked, mut is_past) = (0, acks.clone().next_back().is_some_and(|ack| ack > of.data()));
+        let (mut asked, mut is_past) = (0, acks.clone().next_back().is_some_and(|ack| ack > octet));
         for ack in acks.by_ref().take(LOOKED_AT) {
-            asked += u32::from(ack == of.data());
-            is_past |= ack > of.data();
+            asked += u32::from(ack == octet);
+            is_past |= ack > octet;
         }
         // The first may have been under way to the capture when the segment passed it.
         if asked > 2 && !is_past {
             lost.push(before);
         }
     }
-    lost
 }
 
 /// How many acknowledgements between two transmissions are looked at, besides the last one.

@@ -1,5 +1,7 @@
 //! How two clocks that were never compared stand to each other, from the times that segments took by both of them.
 
+use std::cmp::Ordering;
+
 use crate::time::{Span, Timestamp};
 
 /// The server's clock against the client's.
@@ -28,24 +30,17 @@ impl Clocks {
         Self { offset, error: Span(0), drift_ppb: None, at, is_even: true }
     }
 
-    /// Estimates it from the times of both directions: when by the client's clock, and how long by the difference of both.
+    /// Estimates it from the times of both directions, counted from `at` by the client's clock.
     ///
     /// `None` where no segment was seen to arrive in one of the directions.
-    pub fn of(to_server: &[(Timestamp, Span)], to_client: &[(Timestamp, Span)]) -> Option<Self> {
-        let at = to_server.iter().chain(to_client).map(|(at, _)| *at).min()?;
-        let points = |all: &[(Timestamp, Span)]| -> Vec<(f64, f64)> {
-            all.iter().map(|(when, took)| (when.since(at).as_secs_f64(), took.as_nanos() as f64)).collect()
-        };
-        let (there, back) = (points(to_server), points(to_client));
+    pub(super) fn of(at: Timestamp, there: &Edge, back: &Edge) -> Option<Self> {
         // A clock that gains lengthens one direction as it shortens the other; a queue that fills does not.
         let agree = |(there, back): &(f64, f64)| (there + back).abs() / 2.0 <= DISAGREEMENT;
-        let drift = slope(&there).zip(slope(&back)).filter(agree).map(|(there, back)| (there - back) / 2.0);
-        let level =
-            |all: &[(f64, f64)], drift: f64| all.iter().map(|(when, took)| took - drift * when).min_by(f64::total_cmp);
-        let (shortest, answer) = (level(&there, drift.unwrap_or(0.0))?, level(&back, -drift.unwrap_or(0.0))?);
+        let drift = there.slope().zip(back.slope()).filter(agree).map(|(there, back)| (there - back) / 2.0);
+        let (shortest, answer) = (there.level(drift.unwrap_or(0.0))?, back.level(-drift.unwrap_or(0.0))?);
         let (offset, error) = ((shortest - answer) / 2.0, (shortest + answer) / 2.0);
         // Where the drift is not known it may be that of two ordinary oscillators, for as long as the segments are apart.
-        let last = there.iter().chain(&back).map(|(when, _)| *when).fold(0.0, f64::max);
+        let last = there.last.max(back.last);
         let unknown = if drift.is_none() { last * ORDINARY_DRIFT } else { 0.0 };
         let is_even = shortest + answer + unknown >= 0.0;
         let error = Span((error.abs() + unknown) as i64);
@@ -60,32 +55,83 @@ impl Clocks {
     }
 }
 
-/// The slope of the line below all points that lies closest to them: the edge of their lower hull below their middle.
-///
-/// `None` for points that are too few or too close together for it to say anything.
-fn slope(points: &[(f64, f64)]) -> Option<f64> {
-    let mut points = points.to_vec();
-    points.sort_by(|one, other| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal));
-    let (first, last) = (points.first()?.0, points.last()?.0);
-    if points.len() < FEWEST || last - first < SHORTEST {
-        return None;
+/// The lower edge of the times that the segments of one direction took: the corners of the line below all of them.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Edge {
+    /// Seconds from a moment by the client's clock on, and nanoseconds by the difference of both clocks.
+    corners: Vec<(f64, f64)>,
+    /// How many segments there are, the sum of their seconds, and the first and the last of these.
+    count: usize,
+    sum: f64,
+    first: f64,
+    last: f64,
+}
+
+impl Edge {
+    /// That of segments which were sent, by the client's clock, so many nanoseconds after a moment, and took so many by the difference of both.
+    pub(super) fn of(points: &mut Vec<(i64, i64)>) -> Self {
+        // They come nearly in order: what is made for that sorts them.
+        points.sort();
+        let mut edge = Self::default();
+        for (when, took) in points {
+            let when = Span(*when).as_secs_f64();
+            if edge.count == 0 {
+                edge.first = when;
+            }
+            edge.last = when;
+            edge.count += 1;
+            edge.sum += when;
+            edge.turn_to((when, *took as f64));
+        }
+        edge
     }
-    let mut hull: Vec<(f64, f64)> = Vec::new();
-    for point in &points {
-        while let [.., before, at] = hull[..] {
+
+    /// That of the segments of all of them.
+    pub(super) fn around<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        let mut whole = Self::default();
+        let mut corners = Vec::new();
+        for edge in all.filter(|edge| edge.count > 0) {
+            whole.first = if whole.count == 0 { edge.first } else { whole.first.min(edge.first) };
+            whole.last = whole.last.max(edge.last);
+            whole.count += edge.count;
+            whole.sum += edge.sum;
+            corners.extend_from_slice(&edge.corners);
+        }
+        corners.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+        corners.into_iter().for_each(|corner| whole.turn_to(corner));
+        whole
+    }
+
+    /// Goes on to a point that is no earlier than any before.
+    fn turn_to(&mut self, point: (f64, f64)) {
+        while let [.., before, at] = self.corners[..] {
             let turn = (at.0 - before.0) * (point.1 - before.1) - (at.1 - before.1) * (point.0 - before.0);
             if turn > 0.0 {
                 break;
             }
-            hull.pop();
+            self.corners.pop();
         }
-        hull.push(*point);
+        self.corners.push(point);
     }
-    let middle = points.iter().map(|(when, _)| when).sum::<f64>() / points.len() as f64;
-    let edge = hull.windows(2).find(|edge| edge[0].0 <= middle && middle <= edge[1].0)?;
-    let width = edge[1].0 - edge[0].0;
-    // An edge that is short beside the whole says more of two segments than of the clocks.
-    (width >= (last - first) / 3.0).then(|| (edge[1].1 - edge[0].1) / width)
+
+    /// The slope of the line below all points that lies closest to them: the part of the edge below their middle.
+    ///
+    /// `None` for points that are too few or too close together for it to say anything.
+    fn slope(&self) -> Option<f64> {
+        if self.count < FEWEST || self.last - self.first < SHORTEST {
+            return None;
+        }
+        let middle = self.sum / self.count as f64;
+        let part = self.corners.windows(2).find(|part| part[0].0 <= middle && middle <= part[1].0)?;
+        let width = part[1].0 - part[0].0;
+        // One that is short beside the whole says more of two segments than of the clocks.
+        (width >= (self.last - self.first) / 3.0).then(|| (part[1].1 - part[0].1) / width)
+    }
+
+    /// The lowest point, where the clocks drift by that many nanoseconds a second.
+    fn level(&self, drift: f64) -> Option<f64> {
+        self.corners.iter().map(|(when, took)| took - drift * when).min_by(f64::total_cmp)
+    }
 }
 
 /// How much a clock may gain in a second, half of it to either side: 100 ppm of two oscillators that are no better than ordinary.

@@ -1,10 +1,10 @@
 //! The connections of one capture, each with all of its segments.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::digest::Digest;
-use crate::flow::Side;
+use super::digest::has_head;
+use super::taken::Taken;
+use crate::flow::{ByEnds, Ends, Side};
 use crate::time::Timestamp;
 use crate::wire::{Flags, Segment, Seq};
 
@@ -12,10 +12,10 @@ use crate::wire::{Flags, Segment, Seq};
 #[derive(Debug, Default)]
 pub struct Capture {
     connections: Vec<Captured>,
-    /// The latest connection between two ends, the smaller one first.
-    latest: HashMap<[SocketAddr; 2], usize>,
+    /// The latest connection between two ends.
+    latest: ByEnds<usize>,
     /// The connection of the segment before.
-    last: Option<([SocketAddr; 2], usize)>,
+    last: Option<(Ends, usize)>,
     reach: Option<[Timestamp; 2]>,
     held: u64,
     left_out: u64,
@@ -35,22 +35,16 @@ pub struct Captured {
     pub segments: Vec<Taken>,
     /// How many frames with such were left out because the capture holds each frame twice.
     pub twice: u32,
-}
-
-/// A segment of a capture.
-#[derive(Clone, Copy, Debug)]
-pub struct Taken {
-    /// Who sent it.
-    pub from: Side,
-    /// The segment.
-    pub segment: Segment,
-    /// What its octets are, as far as they were captured.
-    pub(super) digest: Digest,
+    /// Who the lower end is, in the order of ends.
+    lower: Side,
+    /// Whether of one of its segments not all octets were captured, and whether of one not even the first ones.
+    is_cut: bool,
+    lacks_heads: bool,
 }
 
 impl Capture {
     /// As how many segments a connection counts: what is kept of it besides them, and of its pair.
-    pub const CONNECTION: u64 = 6;
+    pub const CONNECTION: u64 = 4;
 
     /// One that has room for so many segments, each connection counting as [`CONNECTION`](Self::CONNECTION) of them besides.
     pub fn within(most: u64) -> Self {
@@ -62,18 +56,16 @@ impl Capture {
         if let Some(at) = segment.at {
             self.ran(at);
         }
-        let ends = [segment.from(), segment.to()];
-        let key = if ends[0] <= ends[1] { ends } else { [ends[1], ends[0]] };
+        let (ends, is_from_lower) = Ends::of(segment);
         let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
         let place = match self.last {
-            Some((last, place)) if last == key => Some(place),
-            _ => self.latest.get(&key).copied(),
+            Some((last, place)) if last == ends => Some(place),
+            _ => self.latest.find(&ends).copied(),
         };
         let known = place.filter(|place| {
-            let known = &self.connections[*place];
             // Another SYN of the same end is another connection.
-            let own = known.side_of(segment);
-            !opens || known.isns[own as usize].is_none_or(|isn| isn == segment.seq)
+            let known = &self.connections[*place];
+            !opens || known.isns[known.side_of(is_from_lower) as usize].is_none_or(|isn| isn == segment.seq)
         });
         let takes = if known.is_some() { 1 } else { 1 + Self::CONNECTION };
         // The first connection has room in any case.
@@ -83,22 +75,12 @@ impl Capture {
         }
         self.held += takes;
         let place = known.unwrap_or_else(|| {
-            let answers = segment.flags.contains(Flags::SYN | Flags::ACK);
-            // Without a SYN the lower port is taken to be the server's.
-            let is_client = opens || !answers && segment.src_port >= segment.dst_port;
-            let ends = if is_client { ends } else { [ends[1], ends[0]] };
-            let is_known = opens || answers;
-            self.connections.push(Captured { ends, is_known, isns: [None; 2], segments: Vec::new(), twice: 0 });
-            self.latest.insert(key, self.connections.len() - 1);
+            self.connections.push(Captured::begun(segment, is_from_lower));
+            self.latest.insert(ends, self.connections.len() - 1);
             self.connections.len() - 1
         });
-        self.last = Some((key, place));
-        let connection = &mut self.connections[place];
-        let from = connection.side_of(segment);
-        if segment.flags.contains(Flags::SYN) {
-            connection.isns[from as usize].get_or_insert(segment.seq);
-        }
-        connection.segments.push(Taken { from, segment: *segment, digest: Digest::of(octets) });
+        self.last = Some((ends, place));
+        self.connections[place].take(segment, octets, is_from_lower);
     }
 
     /// Says that the capture went on at that moment, by its own clock, whether there was anything to capture or not.
@@ -124,72 +106,133 @@ impl Capture {
 
     /// The connections. Of a capture that holds most frames twice, as one on several interfaces of a host does, the second ones are left out.
     pub fn into_connections(mut self) -> Vec<Captured> {
-        let second: Vec<Vec<bool>> = self.connections.iter().map(Captured::second_ones).collect();
-        let count: usize = second.iter().flatten().filter(|is_second| **is_second).count();
-        let all: usize = second.iter().map(Vec::len).sum();
+        let mut seconds = Seconds::default();
+        let count: usize = self.connections.iter().map(|connection| seconds.of(&connection.segments)).sum();
+        let all: usize = self.connections.iter().map(|connection| connection.segments.len()).sum();
         if count >= FEWEST_TWICE && count * 3 > all {
-            for (connection, second) in self.connections.iter_mut().zip(second) {
-                let before = connection.segments.len();
-                let mut second = second.into_iter();
-                connection.segments.retain(|_| !second.next().unwrap_or(false));
-                connection.twice = (before - connection.segments.len()) as u32;
+            for connection in &mut self.connections {
+                connection.twice = seconds.of(&connection.segments) as u32;
+                let mut second = seconds.second.iter();
+                connection.segments.retain(|_| !second.next().is_some_and(|second| *second));
             }
         }
         self.connections
     }
 }
 
-impl Captured {
-    /// One between the same ends of which nothing was captured.
-    pub(super) fn nothing_of(other: &Self) -> Self {
-        Self { segments: Vec::new(), isns: [None; 2], twice: 0, ..*other }
-    }
+/// Which segments are the same in everything as one shortly before, which has no other such.
+#[derive(Default)]
+struct Seconds {
+    second: Vec<bool>,
+    has_second: Vec<bool>,
+}
 
-    /// Which segments are the same in everything as one shortly before, which has no other such.
-    fn second_ones(&self) -> Vec<bool> {
-        let same = |one: &Taken, other: &Taken| {
-            let (a, b) = (&one.segment, &other.segment);
-            (one.from, one.digest, a.seq, a.ack, a.flags, a.len, a.ip_id, a.window, a.checksum)
-                == (other.from, other.digest, b.seq, b.ack, b.flags, b.len, b.ip_id, b.window, b.checksum)
-        };
-        let mut second = vec![false; self.segments.len()];
-        let mut has_second = second.clone();
-        for (place, taken) in self.segments.iter().enumerate() {
-            let before = (place.saturating_sub(LOOKED_AT)..place).rev();
-            let mut firsts = before.filter(|first| !second[*first] && !has_second[*first]);
-            if let Some(first) = firsts.find(|first| same(&self.segments[*first], taken)) {
+impl Seconds {
+    /// Finds those of a connection; how many there are.
+    fn of(&mut self, segments: &[Taken]) -> usize {
+        let Self { second, has_second } = self;
+        for marks in [&mut *second, &mut *has_second] {
+            marks.clear();
+            marks.resize(segments.len(), false);
+        }
+        let mut count = 0;
+        for (place, taken) in segments.iter().enumerate() {
+            let begin = place.saturating_sub(LOOKED_AT);
+            let before = &segments[begin..place];
+            // Hardly any has the same numbers and checksum.
+            if !before.iter().fold(false, |any, first| any | first.may_be_same_frame(taken)) {
+                continue;
+            }
+            let mut alike = (begin..place).rev().filter(|first| segments[*first].is_same_frame(taken));
+            if let Some(first) = alike.find(|first| !second[*first] && !has_second[*first]) {
                 has_second[first] = true;
                 second[place] = true;
+                count += 1;
             }
         }
-        second
+        count
+    }
+}
+
+impl Captured {
+    /// One that begins with that segment, which it does not have yet.
+    fn begun(segment: &Segment, is_from_lower: bool) -> Self {
+        let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
+        let answers = segment.flags.contains(Flags::SYN | Flags::ACK);
+        // Without a SYN the lower port is taken to be the server's.
+        let is_client = opens || !answers && segment.src_port >= segment.dst_port;
+        let ends = [segment.from(), segment.to()];
+        let is_one_end = ends[0] == ends[1];
+        Self {
+            ends: if is_client { ends } else { [ends[1], ends[0]] },
+            is_known: opens || answers,
+            isns: [None; 2],
+            segments: Vec::new(),
+            twice: 0,
+            lower: if is_client == is_from_lower || is_one_end { Side::Client } else { Side::Server },
+            is_cut: false,
+            lacks_heads: false,
+        }
     }
 
-    fn side_of(&self, segment: &Segment) -> Side {
-        if segment.from() == self.ends[0] { Side::Client } else { Side::Server }
+    /// One between the same ends of which nothing was captured.
+    pub(super) fn nothing_of(other: &Self) -> Self {
+        Self { segments: Vec::new(), isns: [None; 2], twice: 0, is_cut: false, lacks_heads: false, ..*other }
     }
 
-    /// The same with the client for the server: of a connection that both opened, or whose SYN was not captured, each capture may have it otherwise.
-    pub(super) fn turned(mut self) -> Self {
+    /// Takes in a segment and the octets of it that were captured.
+    #[inline]
+    fn take(&mut self, segment: &Segment, octets: &[u8], is_from_lower: bool) {
+        let from = self.side_of(is_from_lower);
+        if segment.flags.contains(Flags::SYN) {
+            self.isns[from as usize].get_or_insert(segment.seq);
+        }
+        self.is_cut |= octets.len() < segment.len as usize;
+        self.lacks_heads |= !has_head(octets.len(), segment.len);
+        if self.segments.len() == self.segments.capacity() {
+            // Many have but one or two, and nearly all others more than four.
+            let more = match self.segments.len() {
+                0 => 2,
+                2 => 6,
+                len => len,
+            };
+            self.segments.reserve_exact(more);
+        }
+        self.segments.push(Taken::of(from, segment, octets));
+    }
+
+    /// Who the sender is, which is the lower end or not.
+    #[inline]
+    fn side_of(&self, is_from_lower: bool) -> Side {
+        if is_from_lower { self.lower } else { self.lower.peer() }
+    }
+
+    /// Takes the client for the server: of a connection that both opened, or whose SYN was not captured, each capture may have it otherwise.
+    pub(super) fn turn(&mut self) {
         self.ends.swap(0, 1);
         self.isns.swap(0, 1);
-        self.segments.iter_mut().for_each(|taken| taken.from = taken.from.peer());
-        self
+        self.lower = self.lower.peer();
+        self.segments.iter_mut().for_each(Taken::turn);
     }
 
     /// Those of one end, each with its place in the capture.
     pub(super) fn sent_by(&self, side: Side) -> impl Iterator<Item = (usize, &Taken)> {
-        self.segments.iter().enumerate().filter(move |(_, taken)| taken.from == side)
+        self.segments.iter().enumerate().filter(move |(_, taken)| taken.from() == side)
     }
 
     /// The first segment of an end that has octets.
     pub(super) fn first_octets(&self, side: Side) -> Option<&Taken> {
-        self.sent_by(side).map(|(_, taken)| taken).find(|taken| taken.segment.len > 0)
+        self.sent_by(side).map(|(_, taken)| taken).find(|taken| taken.len > 0)
     }
 
     /// Whether of one of its segments not all octets were captured.
     pub(super) fn is_cut(&self) -> bool {
-        self.segments.iter().any(|taken| taken.digest.captured() < taken.segment.len)
+        self.is_cut
+    }
+
+    /// Whether of each of its segments the first octets were captured, as many as are compared where the others were not.
+    pub(super) fn has_heads(&self) -> bool {
+        !self.lacks_heads
     }
 }
 

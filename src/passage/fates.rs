@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::behind::{Sent, acknowledged_unseen, lost_behind};
+use super::behind::{Sent, acknowledged_unseen};
+use super::clocks::Edge;
 use super::connections::{Capture, Captured};
 use super::matching::{Couple, couples};
-use super::placed::{Bases, Placed};
+use super::passages::Passage;
+use super::placed::{Bases, Row};
 use super::repeated::tell_repeated;
-use super::segments::pair_segments;
+use super::segments::{Room, pair_segments};
 use super::share::Share;
-use super::{Clocks, Fate, FoundBy, Pair, Paired, Passage};
-use crate::flow::Side;
+use super::taken::Taken;
+use super::{Clocks, Fate, FoundBy, Pair, Paired};
+use crate::flow::{Ends, Side};
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
 
@@ -23,87 +26,115 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>, share:
     let reaches = [at_client.reach(), at_server.reach()];
     let is_empty = at_server.connections().is_empty();
     let mut captures = [(at_client, Vec::new()), (at_server, Vec::new())];
-    share.each(&mut captures, |(capture, connections)| *connections = std::mem::take(capture).into_connections());
+    share.each(&mut captures, |(), (capture, connections)| *connections = std::mem::take(capture).into_connections());
     let [(_, here), (_, there)] = captures;
     let (couples, left) = couples(here, there);
     let mut servers: HashSet<IpAddr> = left.iter().map(|captured| captured.ends[1].ip()).collect();
     servers.extend(couples.iter().filter_map(|couple| Some(couple.at_server.as_ref()?.0.ends[1].ip())));
     // What came between the same ends, and could not be told to be this connection, may be it: nothing of it is said to be lost.
-    let ends = |captured: &Captured| [captured.ends[0].min(captured.ends[1]), captured.ends[0].max(captured.ends[1])];
-    let unpaired: HashSet<_> = left.iter().map(ends).collect();
-    let mut paired = Paired::default();
-    paired.alone[1] = left.iter().map(|captured| captured.ends).collect();
+    let unpaired: HashSet<Ends> = left.iter().map(|captured| Ends::between(captured.ends)).collect();
+    let mut alone = [Vec::new(), left.iter().map(|captured| captured.ends).collect()];
+    let mut pairs = Vec::with_capacity(couples.len());
     let mut unanswered = Vec::new();
-    let mut coupled = Vec::new();
     for Couple { at_client, at_server, is_open } in couples {
         match at_server {
-            Some((there, found_by)) => coupled.push((Some(Box::new((at_client, there, found_by))), None)),
+            Some((there, found_by)) => pairs.push(Pair::new(at_client, there, found_by)),
             // Whose server has a capture, which has nothing of it.
-            None if is_open || unpaired.contains(&ends(&at_client)) => paired.alone[0].push(at_client.ends),
+            None if is_open || unpaired.contains(&Ends::between(at_client.ends)) => alone[0].push(at_client.ends),
             None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
-            None => paired.alone[0].push(at_client.ends),
+            None => alone[0].push(at_client.ends),
         }
     }
-    share.each(&mut coupled, |(found, pair)| *pair = found.take().map(|found| Box::new(joined(*found))));
-    paired.pairs = coupled.into_iter().filter_map(|(_, pair)| Some(*pair?)).collect();
+    share.each(&mut pairs, join);
     let clocks = match (offset, reaches[0]) {
         (Some(offset), Some([began, _])) => Some(Clocks::given(offset, began)),
-        _ => estimate(&paired.pairs),
+        _ => estimate(&pairs, share),
     };
+    let found = pairs.len();
+    let judge = Judge { clocks, reaches, longest: Span(0) };
     for at_client in unanswered {
-        let ends = at_client.ends;
-        let nothing = Captured::nothing_of(&at_client);
-        let pair = pair_segments(at_client, nothing, FoundBy::Nothing);
-        let judge = Judge { clocks, reaches, longest: Span(0) };
         // Where nothing says how the clocks stand, they are taken to be right.
-        let is_covered = pair
-            .at_client
-            .segments
-            .iter()
-            .all(|taken| taken.segment.at.is_some_and(|at| judge.covers(Side::Server, at) == [true; 2]));
-        if is_covered { paired.pairs.push(pair) } else { paired.alone[0].push(ends) }
+        let covered = |taken: &Taken| taken.at.is_some_and(|at| judge.covers(Side::Server, at) == [true; 2]);
+        if at_client.segments.iter().all(covered) {
+            let nothing = Captured::nothing_of(&at_client);
+            pairs.push(Pair::new(at_client, nothing, FoundBy::Nothing));
+        } else {
+            alone[0].push(at_client.ends);
+        }
     }
-    share.each(&mut paired.pairs, |pair| finish(pair, clocks, reaches));
-    let began = |pair: &Pair| pair.at_client.segments.first().and_then(|taken| taken.segment.at);
-    paired.pairs.sort_by_key(began);
-    tell_repeated(&mut paired.pairs);
-    paired
+    share.each(&mut pairs[found..], |room, pair| pair_segments(pair, room));
+    share.each(&mut pairs, |room, pair| finish(pair, clocks, reaches, room));
+    let began = |pair: &Pair| pair.at_client.segments.first().and_then(|taken| taken.at);
+    pairs.sort_by_key(began);
+    tell_repeated(&mut pairs);
+    Paired { pairs, alone }
 }
 
-/// A connection of both captures with its segments paired.
-fn joined((at_client, at_server, found_by): (Captured, Captured, FoundBy)) -> Pair {
-    let pair = pair_segments(at_client, at_server, found_by);
+/// Pairs the segments of a connection of both captures.
+fn join(room: &mut Room, pair: &mut Pair) {
+    pair_segments(pair, room);
     // The client's capture is that of the end that is called client, whichever end opened the connection.
-    if is_backward(&pair) { turned(pair) } else { pair }
+    if is_backward(pair) {
+        turn(pair);
+        pair_segments(pair, room);
+        if is_backward(pair) {
+            turn(pair);
+            pair_segments(pair, room);
+        }
+    }
 }
 
 /// Whether segments arrived before they were sent, wherever the clocks stand: then each capture was taken at the other end.
 fn is_backward(pair: &Pair) -> bool {
-    let shortest = |side: Side| {
-        pair.sent_by(side).filter_map(|passage| difference(pair, passage)).map(|(_, took)| took.as_nanos()).min()
-    };
-    shortest(Side::Client).zip(shortest(Side::Server)).is_some_and(|(there, back)| there.saturating_add(back) < 0)
+    let mut shortest = [None; 2];
+    for passage in &pair.passages {
+        if let Some((_, took)) = difference(pair, passage) {
+            let shortest = &mut shortest[passage.from as usize];
+            *shortest = Some(shortest.map_or(took, |shortest: Span| shortest.min(took)));
+        }
+    }
+    let [there, back] = shortest.map(|shortest| shortest.map(Span::as_nanos));
+    there.zip(back).is_some_and(|(there, back)| there.saturating_add(back) < 0)
 }
 
-/// The same with the ends for each other, if that is better.
-fn turned(pair: Pair) -> Pair {
-    let other = pair_segments(pair.at_client.clone().turned(), pair.at_server.clone().turned(), pair.found_by);
-    if is_backward(&other) { pair } else { other }
+/// Takes the ends for each other.
+fn turn(pair: &mut Pair) {
+    pair.at_client.turn();
+    pair.at_server.turn();
 }
 
 /// Estimates the clocks from all segments that arrived in one piece.
-fn estimate(pairs: &[Pair]) -> Option<Clocks> {
-    let of = |side: Side| -> Vec<(Timestamp, Span)> {
-        let passages = pairs.iter().flat_map(|pair| pair.sent_by(side).map(move |passage| (pair, passage)));
-        passages.filter_map(|(pair, passage)| difference(pair, passage)).collect()
+fn estimate(pairs: &[Pair], share: &impl Share) -> Option<Clocks> {
+    let began = |pairs: &[Pair]| {
+        let times = pairs.iter().flat_map(|pair| pair.passages.iter().filter_map(|passage| difference(pair, passage)));
+        times.map(|(when, _)| when).min()
     };
-    Clocks::of(&of(Side::Client), &of(Side::Server))
+    let mut parts: Vec<(&[Pair], Option<Timestamp>)> = pairs.chunks(AT_ONCE).map(|part| (part, None)).collect();
+    share.each(&mut parts, |(), (pairs, first)| *first = began(pairs));
+    let at = parts.iter().filter_map(|(_, first)| *first).min()?;
+    let mut edges: Vec<(&[Pair], [Edge; 2])> = pairs.chunks(AT_ONCE).map(|part| (part, Default::default())).collect();
+    share.each(&mut edges, |points: &mut [Vec<(i64, i64)>; 2], (pairs, edges)| {
+        points.iter_mut().for_each(Vec::clear);
+        for pair in *pairs {
+            for passage in &pair.passages {
+                if let Some((when, took)) = difference(pair, passage) {
+                    points[passage.from as usize].push((when.since(at).as_nanos(), took.as_nanos()));
+                }
+            }
+        }
+        for (points, edge) in points.iter_mut().zip(edges) {
+            *edge = Edge::of(points);
+        }
+    });
+    let [there, back] = [0, 1].map(|side| Edge::around(edges.iter().map(|(_, edges)| &edges[side])));
+    Clocks::of(at, &there, &back)
 }
 
 /// The time that it took, by the difference of both clocks, and when by the client's.
+#[inline]
 fn difference(pair: &Pair, passage: &Passage) -> Option<(Timestamp, Span)> {
     let sent = pair.sent(passage)?.at?;
-    let arrived = pair.arrived(passage).next()?.at?;
+    let arrived = pair.first_arrived(passage)?.at?;
     let when = if passage.from == Side::Client { sent } else { arrived };
     Some((when, arrived.since(sent)))
 }
@@ -142,35 +173,48 @@ impl Judge {
     }
 }
 
-fn finish(pair: &mut Pair, clocks: Option<Clocks>, reaches: [Option<[Timestamp; 2]>; 2]) {
+/// Says of each passage what the clocks and the captures of the whole tell.
+fn finish(pair: &mut Pair, clocks: Option<Clocks>, reaches: [Option<[Timestamp; 2]>; 2], room: &mut Room) {
     pair.clocks = clocks;
     let mut passages = std::mem::take(&mut pair.passages);
+    let (mut fastest, mut longest) = ([None::<Span>; 2], None);
     for passage in &mut passages {
-        passage.took = clocks.and_then(|clocks| took(pair, passage, &clocks));
+        let took = clocks.and_then(|clocks| took(pair, passage, &clocks));
+        passage.take_time(took);
+        if let Some(took) = took {
+            let fastest = &mut fastest[passage.from as usize];
+            *fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
+            longest = longest.max(Some(took));
+        }
     }
-    mark_held_up(&mut passages);
-    let longest = passages.iter().filter_map(|passage| passage.took).max().unwrap_or(Span(0));
-    let judge = Judge { clocks, reaches, longest };
-    let [here, there] = Bases::of(&pair.at_client, &pair.at_server, pair.found_by);
-    for side in [Side::Client, Side::Server] {
-        let mut own: Vec<&mut Passage> = passages.iter_mut().filter(|passage| passage.from == side).collect();
+    pair.fastest = fastest;
+    mark_held_up(&mut passages, fastest);
+    let judge = Judge { clocks, reaches, longest: longest.unwrap_or(Span(0)) };
+    let from_server = passages.partition_point(|passage| passage.from == Side::Client);
+    let (of_client, of_server) = passages.split_at_mut(from_server);
+    for (side, own) in [(Side::Client, of_client), (Side::Server, of_server)] {
+        let is_missing = own.iter().any(is_missing);
+        let is_unsent = own.iter().any(|passage| passage.sent_at().is_none());
+        if !is_missing && !is_unsent {
+            continue;
+        }
+        let [here, there] = Bases::of(&pair.at_client, &pair.at_server, pair.found_by);
         let (senders, receivers) = if side == Side::Client { (here, there) } else { (there, here) };
-        let sent = senders.place(pair.at(side), side);
-        let arrived = receivers.place(pair.at(side.peer()), side);
-        let answers = receivers.place(pair.at(side.peer()), side.peer());
-        judge_lost(&judge, pair, &mut own, &arrived, &answers);
-        judge_unsent(&judge, pair, &mut own, &sent);
-        let behind: HashSet<u32> = lost_behind(&arrived, &answers).into_iter().collect();
-        for passage in own {
-            let last = passage.copies.last().or(passage.arrived.as_ref());
-            passage.is_lost_behind = passage.fate == Fate::Arrived && last.is_some_and(|place| behind.contains(place));
+        let [[first, second], _] = &mut room.places;
+        if is_missing {
+            let arrived = receivers.place(pair.at(side.peer()), side, first);
+            let answers = receivers.place(pair.at(side.peer()), side.peer(), second);
+            judge_lost(&judge, pair, own, arrived, answers);
+        }
+        if is_unsent {
+            judge_unsent(&judge, pair, own, senders.place(pair.at(side), side, first));
         }
     }
     // In the order of sending, by the client's clock.
     let moment = |passage: &Passage| {
         let (segment, at) = match pair.sent(passage) {
             Some(sent) => (sent, passage.from),
-            None => (pair.arrived(passage).next()?, passage.from.peer()),
+            None => (pair.first_arrived(passage)?, passage.from.peer()),
         };
         segment.at.map(|moment| judge.by_clients(at, moment))
     };
@@ -178,23 +222,18 @@ fn finish(pair: &mut Pair, clocks: Option<Clocks>, reaches: [Option<[Timestamp; 
     pair.passages = passages;
 }
 
+/// Whether it was sent and did not arrive.
+fn is_missing(passage: &Passage) -> bool {
+    passage.sent_at().is_some() && passage.arrived_at().is_none()
+}
+
 /// What was sent and did not arrive: lost, where the other capture went on; unless its receiver has acknowledged it, without another one that arrived.
-fn judge_lost(
-    judge: &Judge,
-    pair: &Pair,
-    passages: &mut [&mut Passage],
-    arrived: &[Placed<'_>],
-    answers: &[Placed<'_>],
-) {
-    let is_missing = |passage: &Passage| passage.sent.is_some() && passage.arrived.is_none();
-    if !passages.iter().any(|passage| is_missing(passage)) {
-        return;
-    }
+fn judge_lost(judge: &Judge, pair: &Pair, passages: &mut [Passage], arrived: Row<'_>, answers: Row<'_>) {
     // That the other capture ran is shown by when it is known to have run, or by what it has of later.
-    let is_arrived = |passage: &&mut Passage| passage.sent.is_some() && passage.arrived.is_some();
+    let is_arrived = |passage: &Passage| passage.sent_at().is_some() && passage.arrived_at().is_some();
     let (first, last) = (passages.iter().position(is_arrived), passages.iter().rposition(is_arrived));
     for (place, passage) in
-        passages.iter_mut().enumerate().filter(|(_, passage)| is_missing(passage) && !passage.is_open)
+        passages.iter_mut().enumerate().filter(|(_, passage)| is_missing(passage) && !passage.is_open())
     {
         let at = pair.sent(passage).and_then(|sent| sent.at);
         let at = at.filter(|_| judge.clocks.is_some() || pair.found_by == FoundBy::Nothing);
@@ -206,13 +245,13 @@ fn judge_lost(
             passage.fate = Fate::Lost;
         }
     }
-    let mut missing: Vec<usize> = (0..passages.len()).filter(|place| is_missing(passages[*place])).collect();
+    let mut missing: Vec<usize> = (0..passages.len()).filter(|place| is_missing(&passages[*place])).collect();
     missing.sort_by_key(|place| passages[*place].seq);
     // Between which numbers some were not looked at.
     let mut open: Option<(i64, i64)> = None;
     let longest = missing.iter().map(|place| i64::from(passages[*place].octets.max(1))).max().unwrap_or(0);
     for (from, to, answer) in acknowledged_unseen(arrived, answers) {
-        let acknowledged = pair.at(passages[0].from.peer()).segments[answer as usize].segment.at;
+        let acknowledged = pair.at(passages[0].from.peer()).segments[answer as usize].at;
         let is_it = |passage: &Passage| {
             let end = passage.seq.saturating_add(i64::from(passage.octets.max(1)));
             let sent = pair.sent(passage).and_then(|sent| sent.at);
@@ -235,7 +274,7 @@ fn judge_lost(
             open = Some(open.map_or((low, high), |(least, most)| (least.min(low), most.max(high))));
         }
         let around = missing[begin..beyond].iter().copied();
-        let before: Vec<usize> = around.filter(|place| is_it(passages[*place])).collect();
+        let before: Vec<usize> = around.filter(|place| is_it(&passages[*place])).collect();
         // Of several transmissions any may be the one: only what is certain is told.
         let transmissions: Vec<&[usize]> =
             before.chunk_by(|one, other| passages[*one].seq == passages[*other].seq).collect();
@@ -246,7 +285,7 @@ fn judge_lost(
     }
     let Some((low, high)) = open else { return };
     for place in missing {
-        let passage = &mut *passages[place];
+        let passage = &mut passages[place];
         if passage.fate == Fate::Lost && (low..=high).contains(&passage.seq) {
             passage.fate = Fate::Unknown;
         }
@@ -254,22 +293,19 @@ fn judge_lost(
 }
 
 /// What arrived and was not sent: made up between, where the sender's capture ran; unless that capture lacks what its end must have sent.
-fn judge_unsent(judge: &Judge, pair: &Pair, passages: &mut [&mut Passage], sent: &[Placed<'_>]) {
-    if passages.iter().all(|passage| passage.sent.is_some()) {
-        return;
-    }
+fn judge_unsent(judge: &Judge, pair: &Pair, passages: &mut [Passage], sent: Row<'_>) {
     let known = Sent::of(sent);
-    let first = passages.iter().filter(|passage| passage.sent.is_some()).filter_map(|passage| passage.arrived).min();
-    for passage in passages.iter_mut().filter(|passage| passage.sent.is_none() && !passage.is_open) {
-        let Some(segment) = pair.arrived(passage).next() else { continue };
+    let was_sent = |passage: &&Passage| passage.sent_at().is_some();
+    let first = passages.iter().filter(was_sent).filter_map(Passage::arrived_at).min();
+    for passage in passages.iter_mut().filter(|passage| passage.sent_at().is_none() && !passage.is_open()) {
+        let Some(segment) = pair.first_arrived(passage) else { continue };
         let takes = i64::from(segment.seq_len());
         let at = segment.at.map(|at| judge.by_clients(passage.from.peer(), at));
         // What came before anything that was seen to be sent may have been sent before that capture began.
-        let is_early = first.is_none_or(|first| passage.arrived.is_some_and(|at| at < first));
+        let is_early = first.is_none_or(|first| passage.arrived_at().is_some_and(|at| at < first));
         let covered = at.is_some_and(|at| judge.covers_sending(passage.from, at));
         // Or it was under way for long: its sender's own clock says so, or its numbers.
-        let stamp = segment.options.timestamps.map(|(value, _)| value);
-        let is_older = sent.first().is_some_and(|first| match (stamp, first.stamp()) {
+        let is_older = sent.first().is_some_and(|first| match (segment.stamp(), first.taken.stamp()) {
             (Some(stamp), Some(first)) => stamp.wrapping_sub(first).cast_signed() < 0,
             (None, None) => passage.seq.saturating_add(takes) <= first.seq,
             _ => false,
@@ -285,20 +321,19 @@ fn judge_unsent(judge: &Judge, pair: &Pair, passages: &mut [&mut Passage], sent:
 
 /// Marks those that took much longer than the fastest of their direction: by more than half of the shortest round trip, and by more than the
 /// hosts themselves may hold up a frame.
-fn mark_held_up(passages: &mut [Passage]) {
-    let shortest =
-        |side: Side| passages.iter().filter(|passage| passage.from == side).filter_map(|passage| passage.took).min();
-    let (Some(there), Some(back)) = (shortest(Side::Client), shortest(Side::Server)) else { return };
+fn mark_held_up(passages: &mut [Passage], fastest: [Option<Span>; 2]) {
+    let [Some(there), Some(back)] = fastest else { return };
     let remarkable = Span((there.as_nanos() + back.as_nanos()) / 2).max(JITTER);
     for passage in passages {
         let fastest = if passage.from == Side::Client { there } else { back };
-        let more = passage.took.map(|took| took.less(fastest));
-        passage.held_up = more.filter(|more| *more > remarkable);
+        if passage.took().is_some_and(|took| took.less(fastest) > remarkable) {
+            passage.hold_up();
+        }
     }
 }
 
 fn took(pair: &Pair, passage: &Passage, clocks: &Clocks) -> Option<Span> {
-    let (sent, arrived) = (pair.sent(passage)?.at?, pair.arrived(passage).next()?.at?);
+    let (sent, arrived) = (pair.sent(passage)?.at?, pair.first_arrived(passage)?.at?);
     Some(match passage.from {
         Side::Client => clocks.to_clients(arrived).since(sent),
         Side::Server => arrived.since(clocks.to_clients(sent)),
@@ -307,5 +342,7 @@ fn took(pair: &Pair, passage: &Passage, clocks: &Clocks) -> Option<Span> {
 
 /// By how much a frame's time may be off though nothing held it up on the way: it waits for a processor, at either end.
 const JITTER: Span = Span::from_millis(2);
+/// How many connections are looked at for the clocks at once.
+const AT_ONCE: usize = 64;
 /// How many segments are looked at that begin before a range and may reach into it.
 pub(super) const LOOKED_AT: usize = 256;

@@ -1,12 +1,12 @@
 //! Which connection of one capture is which of the other.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
 
 use super::FoundBy;
-use super::connections::{Captured, Taken};
+use super::connections::Captured;
 use super::digest::{Compared, mix};
-use crate::flow::Side;
+use super::taken::Taken;
+use crate::flow::{ByEnds, Ends, Side};
 use crate::wire::Seq;
 
 /// A connection of the client's capture, and what it is in the server's.
@@ -25,20 +25,11 @@ pub(super) struct Couple {
 pub(super) fn couples(at_client: Vec<Captured>, at_server: Vec<Captured>) -> (Vec<Couple>, Vec<Captured>) {
     let mut index = Index::of(at_server);
     let mut found: Vec<Option<(usize, FoundBy)>> = at_client.iter().map(|here| index.by_addresses(here)).collect();
-    let mut is_open = Vec::with_capacity(at_client.len());
-    let octets: Vec<_> = at_client.iter().map(Octets::of).collect();
-    let mut times: HashMap<Octets, u32> = HashMap::new();
-    octets.iter().flatten().for_each(|octets| *times.entry(*octets).or_default() += 1);
-    for (here, found) in at_client.iter().zip(&mut found) {
-        index.is_cut = false;
-        *found = found.or_else(|| index.by_numbers(here));
-        is_open.push(index.is_cut);
+    let mut is_open = vec![false; at_client.len()];
+    // What the others are found by is put down only where there are others.
+    if found.contains(&None) {
+        index.by_other_means(&at_client, &mut found, &mut is_open);
     }
-    for (octets, found) in octets.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-        let only = octets.filter(|octets| times.get(octets) == Some(&1));
-        *found = only.and_then(|octets| index.by_octets(octets));
-    }
-    index.by_segments(&at_client, &mut found);
     let Index { mut all, .. } = index;
     let couples = at_client.into_iter().zip(found).zip(is_open).map(|((at_client, found), is_open)| {
         let Some((there, found_by)) = found.and_then(|(place, by)| Some((all[place].take()?, by))) else {
@@ -52,7 +43,7 @@ pub(super) fn couples(at_client: Vec<Captured>, at_server: Vec<Captured>) -> (Ve
 }
 
 /// Both with the same end as the client: the one that a SYN makes known, or else the client's capture does.
-fn oriented(here: Captured, there: Captured, found_by: FoundBy) -> (Captured, Captured) {
+fn oriented(mut here: Captured, mut there: Captured, found_by: FoundBy) -> (Captured, Captured) {
     let is_turned = match found_by {
         FoundBy::Addresses => here.ends != there.ends,
         _ if here.isns.iter().any(Option::is_some) && there.isns.iter().any(Option::is_some) => {
@@ -69,78 +60,131 @@ fn oriented(here: Captured, there: Captured, found_by: FoundBy) -> (Captured, Ca
         }
     };
     match is_turned {
-        false => (here, there),
-        true if !here.is_known && there.is_known => (here.turned(), there),
-        true => (here, there.turned()),
+        false => {}
+        true if !here.is_known && there.is_known => here.turn(),
+        true => there.turn(),
     }
+    (here, there)
 }
 
 /// The connections of the server's capture, and which of them are not found yet.
 struct Index {
     all: Vec<Option<Captured>>,
-    by_ends: HashMap<[SocketAddr; 2], VecDeque<usize>>,
-    by_isns: HashMap<Seq, VecDeque<usize>>,
-    by_octets: HashMap<Octets, Vec<usize>>,
+    between: ByEnds<Chain>,
+    links: Links,
+}
+
+/// Connections that are found by the same, in their order: the first one, from which [`Links`] go on.
+#[derive(Clone, Copy)]
+struct Chain(u32);
+
+/// The next one of each connection's chain, and which are taken.
+struct Links {
+    next: Vec<u32>,
     is_taken: Vec<bool>,
     /// Whether of those that are alike some were not looked at.
     is_cut: bool,
 }
 
-impl Index {
-    fn of(all: Vec<Captured>) -> Self {
-        let mut by_ends: HashMap<_, VecDeque<usize>> = HashMap::new();
-        let mut by_isns: HashMap<_, VecDeque<usize>> = HashMap::new();
-        let mut by_octets: HashMap<_, Vec<usize>> = HashMap::new();
-        for (place, there) in all.iter().enumerate() {
-            by_ends.entry(sorted(there.ends)).or_default().push_back(place);
-            if let Some(isn) = there.isns.iter().flatten().next() {
-                by_isns.entry(*isn).or_default().push_back(place);
-            }
-            if let Some(octets) = Octets::of(there) {
-                by_octets.entry(octets).or_default().push(place);
-            }
-        }
-        let is_taken = vec![false; all.len()];
-        Self { all: all.into_iter().map(Some).collect(), by_ends, by_isns, by_octets, is_taken, is_cut: false }
+impl Links {
+    fn of(count: usize) -> Self {
+        Self { next: vec![END; count], is_taken: vec![false; count], is_cut: false }
     }
 
-    /// The first of those that fits; those that are taken are forgotten.
-    fn first(&mut self, from: Option<&mut VecDeque<usize>>, fits: impl Fn(&Captured) -> bool) -> Option<usize> {
-        let places = from?;
-        places.retain(|place| !self.is_taken[*place]);
-        let is_it = |place: &&usize| self.all[**place].as_ref().is_some_and(&fits);
-        let place = places.iter().take(LOOKED_AT).find(is_it).copied();
-        self.is_cut |= place.is_none() && places.len() > LOOKED_AT;
-        self.is_taken[place?] = true;
-        place
+    /// The first of a chain that fits, which is taken then; those that are taken leave the chain.
+    fn take_first(&mut self, chain: &mut Chain, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let (mut before, mut at, mut looked_at) = (None, chain.0, 0);
+        while at != END {
+            let (place, after) = (at as usize, self.next[at as usize]);
+            if self.is_taken[place] {
+                *before.map_or(&mut chain.0, |before: usize| &mut self.next[before]) = after;
+            } else if looked_at == LOOKED_AT {
+                self.is_cut = true;
+                return None;
+            } else if fits(place) {
+                self.is_taken[place] = true;
+                return Some(place);
+            } else {
+                looked_at += 1;
+                before = Some(place);
+            }
+            at = after;
+        }
+        None
+    }
+}
+
+impl Index {
+    fn of(all: Vec<Captured>) -> Self {
+        let mut between: ByEnds<Chain> = ByEnds::default();
+        let mut links = Links::of(all.len());
+        // From the last one on, so that the first one is where its chain begins.
+        for (place, there) in all.iter().enumerate().rev() {
+            let after = between.insert(Ends::between(there.ends), Chain(place as u32));
+            links.next[place] = after.map_or(END, |chain| chain.0);
+        }
+        Self { all: all.into_iter().map(Some).collect(), between, links }
+    }
+
+    /// Finds those that addresses and ports did not: by numbers, by octets, by segments.
+    fn by_other_means(&mut self, at_client: &[Captured], found: &mut [Option<(usize, FoundBy)>], is_open: &mut [bool]) {
+        let mut by_isns: HashMap<Seq, Chain> = HashMap::new();
+        for (place, there) in self.all.iter().enumerate().rev() {
+            if let Some(isn) = there.iter().flat_map(|there| there.isns).flatten().next() {
+                let after = by_isns.insert(isn, Chain(place as u32));
+                self.links.next[place] = after.map_or(END, |chain| chain.0);
+            }
+        }
+        for ((here, found), is_open) in at_client.iter().zip(&mut *found).zip(is_open) {
+            self.links.is_cut = false;
+            *found = found.or_else(|| self.by_numbers(here, &mut by_isns));
+            *is_open = self.links.is_cut;
+        }
+        let mut times: HashMap<Octets, u32> = HashMap::new();
+        at_client.iter().filter_map(Octets::of).for_each(|octets| *times.entry(octets).or_default() += 1);
+        let mut by_octets: HashMap<Octets, Option<usize>> = HashMap::new();
+        for (place, there) in self.all.iter().enumerate() {
+            if let Some(octets) = there.as_ref().and_then(Octets::of) {
+                by_octets.entry(octets).and_modify(|only| *only = None).or_insert(Some(place));
+            }
+        }
+        for (here, found) in at_client.iter().zip(&mut *found).filter(|(_, found)| found.is_none()) {
+            // The only one whose ends sent the same first octets.
+            let only = Octets::of(here).filter(|octets| times.get(octets) == Some(&1));
+            let place = only.and_then(|octets| *by_octets.get(&octets)?).filter(|place| !self.links.is_taken[*place]);
+            if let Some(place) = place {
+                self.links.is_taken[place] = true;
+                *found = Some((place, FoundBy::Octets));
+            }
+        }
+        self.by_segments(at_client, found);
     }
 
     /// One between the same ends: of several the one whose SYNs have the same numbers; where these are other ones, the timestamps or the octets are the same.
     fn by_addresses(&mut self, here: &Captured) -> Option<(usize, FoundBy)> {
-        let mut places = self.by_ends.remove(&sorted(here.ends));
+        let Self { all, between, links } = self;
+        let chain = between.find_mut(&Ends::between(here.ends))?;
         let same_numbers = |there: &Captured| {
             let turned = usize::from(here.ends != there.ends);
             (0..2).all(|side| here.isns[side].zip(there.isns[side ^ turned]).is_none_or(|(one, other)| one == other))
         };
-        let mut found = self.first(places.as_mut(), same_numbers);
-        if found.is_none() {
+        let found = links.take_first(chain, |place| all[place].as_ref().is_some_and(same_numbers));
+        let found = found.or_else(|| {
             let octets = Octets::of(here);
             let alike = |there: &Captured| {
                 same_stamp(here, there) || octets.is_some_and(|octets| Octets::of(there) == Some(octets))
             };
-            found = self.first(places.as_mut(), alike);
-        }
-        if let Some(places) = places {
-            self.by_ends.insert(sorted(here.ends), places);
-        }
+            links.take_first(chain, |place| all[place].as_ref().is_some_and(alike))
+        });
         Some((found?, FoundBy::Addresses))
     }
 
     /// One whose SYNs have the same numbers: both, or one with the same timestamp or to the same port, because a number alone may be another's by chance.
-    fn by_numbers(&mut self, here: &Captured) -> Option<(usize, FoundBy)> {
+    fn by_numbers(&mut self, here: &Captured, by_isns: &mut HashMap<Seq, Chain>) -> Option<(usize, FoundBy)> {
+        let Self { all, links, .. } = self;
         let isns: Vec<Seq> = here.isns.iter().flatten().copied().collect();
         for isn in &isns {
-            let mut places = self.by_isns.remove(isn);
+            let Some(chain) = by_isns.get_mut(isn) else { continue };
             let fits = |there: &Captured| {
                 let theirs: Vec<Seq> = there.isns.iter().flatten().copied().collect();
                 let shared = isns.iter().filter(|isn| theirs.contains(isn)).count();
@@ -149,58 +193,44 @@ impl Index {
                 let same_port = here.ends[1].port() == there.ends[1].port();
                 !contradicts && stamps.map_or(shared == 2 || same_port, |(one, other)| one == other || shared == 2)
             };
-            let found = self.first(places.as_mut(), fits);
-            if let Some(places) = places {
-                self.by_isns.insert(*isn, places);
-            }
-            if let Some(place) = found {
+            if let Some(place) = links.take_first(chain, |place| all[place].as_ref().is_some_and(fits)) {
                 // Among very many between the same ends it may not have been looked at before.
-                let ends = self.all[place].as_ref().map(|there| sorted(there.ends));
-                let is_there = ends == Some(sorted(here.ends));
+                let ends = all[place].as_ref().map(|there| Ends::between(there.ends));
+                let is_there = ends == Some(Ends::between(here.ends));
                 return Some((place, if is_there { FoundBy::Addresses } else { FoundBy::Numbers }));
             }
         }
         None
     }
 
-    /// The only one whose ends sent the same first octets.
-    fn by_octets(&mut self, octets: Octets) -> Option<(usize, FoundBy)> {
-        let [place] = self.by_octets.get(&octets)?[..] else { return None };
-        if self.is_taken[place] {
-            return None;
-        }
-        self.is_taken[place] = true;
-        Some((place, FoundBy::Octets))
-    }
-
     /// Those that share a segment with octets, as it stands: one capture of a connection may begin long after the other.
     fn by_segments(&mut self, at_client: &[Captured], found: &mut [Option<(usize, FoundBy)>]) {
-        if found.iter().all(Option::is_some) || self.is_taken.iter().all(|taken| *taken) {
+        let Self { all, links: Links { is_taken, .. }, .. } = self;
+        if found.iter().all(Option::is_some) || is_taken.iter().all(|taken| *taken) {
             return;
         }
         let mark = |taken: &Taken| {
-            let segment = &taken.segment;
-            let numbers = u64::from(segment.seq.0) << 32 | u64::from(segment.ack.0);
-            let stamp = segment.options.timestamps.map_or(0, |(value, echo)| u64::from(value) << 32 | u64::from(echo));
-            [numbers, segment.len.into(), stamp].into_iter().fold(taken.digest.compared(Compared::Head), mix)
+            let numbers = u64::from(taken.seq.0) << 32 | u64::from(taken.ack.0);
+            let stamp = taken.timestamps().map_or(0, |[value, echo]| u64::from(value) << 32 | u64::from(echo));
+            [numbers, taken.len.into(), stamp].into_iter().fold(taken.digest(Compared::Head), mix)
         };
         let mut by_mark: HashMap<u64, usize> = HashMap::new();
         let mut ambiguous: HashSet<u64> = HashSet::new();
-        for (place, there) in self.all.iter().enumerate().filter(|(place, _)| !self.is_taken[*place]) {
-            for taken in there.iter().flat_map(|there| &there.segments).filter(|taken| taken.segment.len > 0) {
+        for (place, there) in all.iter().enumerate().filter(|(place, _)| !is_taken[*place]) {
+            for taken in there.iter().flat_map(|there| &there.segments).filter(|taken| taken.len > 0) {
                 if by_mark.insert(mark(taken), place).is_some_and(|before| before != place) {
                     ambiguous.insert(mark(taken));
                 }
             }
         }
         for (here, found) in at_client.iter().zip(found).filter(|(_, found)| found.is_none()) {
-            let mut with_octets = here.segments.iter().filter(|taken| taken.segment.len > 0);
+            let mut with_octets = here.segments.iter().filter(|taken| taken.len > 0);
             let shared = with_octets.find_map(|taken| {
                 let place = *by_mark.get(&mark(taken))?;
-                (!ambiguous.contains(&mark(taken)) && !self.is_taken[place]).then_some(place)
+                (!ambiguous.contains(&mark(taken)) && !is_taken[place]).then_some(place)
             });
             if let Some(place) = shared {
-                self.is_taken[place] = true;
+                is_taken[place] = true;
                 *found = Some((place, FoundBy::Numbers));
             }
         }
@@ -215,10 +245,9 @@ impl Octets {
     /// `None` where neither end sent any.
     fn of(captured: &Captured) -> Option<Self> {
         let of = [Side::Client, Side::Server].map(|side| {
-            captured.first_octets(side).map(|taken| {
-                let stamp = taken.segment.options.timestamps.map_or(0, |(value, _)| value);
-                (taken.segment.len, taken.digest.compared(Compared::Head), stamp)
-            })
+            captured
+                .first_octets(side)
+                .map(|taken| (taken.len, taken.digest(Compared::Head), taken.stamp().unwrap_or(0)))
         });
         of.iter().any(Option::is_some).then_some(Self(of))
     }
@@ -226,17 +255,15 @@ impl Octets {
 
 /// The timestamp of the first segment with one, if it is a SYN's.
 fn stamps(captured: &Captured) -> Option<u32> {
-    let first = captured.segments.iter().find(|taken| taken.segment.seq_len() > 0)?;
-    first.segment.options.timestamps.map(|(value, _)| value).filter(|value| *value != 0)
+    let first = captured.segments.iter().find(|taken| taken.seq_len() > 0)?;
+    first.stamp().filter(|value| *value != 0)
 }
 
 fn same_stamp(here: &Captured, there: &Captured) -> bool {
     stamps(here).is_some() && stamps(here) == stamps(there)
 }
 
-fn sorted([one, other]: [SocketAddr; 2]) -> [SocketAddr; 2] {
-    if one <= other { [one, other] } else { [other, one] }
-}
-
 /// How many connections that are alike are looked at for one.
 pub(super) const LOOKED_AT: usize = 256;
+/// In place of a next one where there is none.
+const END: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! What one capture has as one segment and the other as several: offload cuts what a sender captured as a whole, or puts together what a receiver captures.
 
 use super::join::Found;
-use super::placed::Placed;
+use super::placed::{Placed, Row};
 
 /// A part of a segment that was sent, which arrived as a part of another one: their places among those of their direction, and its octets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,33 +16,36 @@ pub(super) struct Piece {
 }
 
 /// Finds them among those with octets that are not joined yet; each of those that has a piece is marked as joined.
-pub(super) fn pieces(found: &mut Found, sent: &[Placed<'_>], arrived: &[Placed<'_>]) -> Vec<Piece> {
-    let span = |placed: &Placed<'_>| (placed.data(), placed.data().saturating_add(placed.taken.segment.len.into()));
-    let mut wholes: Vec<Whole> = (0..sent.len())
-        .filter(|place| found.of_sent[*place].is_none() && !found.twice[*place] && sent[*place].taken.segment.len > 0)
-        .map(|place| {
-            let (from, to) = span(&sent[place]);
-            Whole { place: place as u32, from, to, pieces: Vec::new() }
-        })
-        .collect();
+pub(super) fn pieces(found: &mut Found, sent: Row<'_>, arrived: Row<'_>) -> Vec<Piece> {
+    if !found.is_any_left() {
+        return Vec::new();
+    }
+    let span = |placed: &Placed<'_>| (placed.data(), placed.data().saturating_add(placed.taken.len.into()));
+    let mut wholes = Vec::new();
+    for (place, of) in sent.iter().enumerate() {
+        if found.of_sent(place).is_none() && !found.is_twice(place) && of.taken.len > 0 {
+            let (from, to) = span(&of);
+            wholes.push(Whole { place: place as u32, from, to, pieces: Vec::new() });
+        }
+    }
     if wholes.is_empty() {
         return Vec::new();
     }
     wholes.sort_by_key(|whole| (whole.from, whole.place));
     let longest = wholes.iter().map(|whole| whole.to - whole.from).max().unwrap_or(0);
     for (at, of) in arrived.iter().enumerate() {
-        let len = of.taken.segment.len;
-        if found.of_arrived[at].is_some() || len == 0 {
+        let len = of.taken.len;
+        if found.is_known(at) || len == 0 {
             continue;
         }
-        let (mut from, to) = span(of);
+        let (mut from, to) = span(&of);
         while from < to {
             let begin = wholes.partition_point(|whole| whole.from < from.saturating_sub(longest));
             let around = || begin..wholes.len().min(begin + LOOKED_AT);
             let is_around = |whole: &Whole| {
                 // One of the same length that is not the same is no part of it.
                 let another = i64::from(len) != whole.to - whole.from;
-                let same_clock = sent[whole.place as usize].stamp() == of.stamp();
+                let same_clock = sent.at(whole.place).taken.stamp() == of.taken.stamp();
                 another && same_clock && whole.from <= from && from < whole.to
             };
             // Of several the one that was sent first, and has not arrived yet.
@@ -60,8 +63,7 @@ pub(super) fn pieces(found: &mut Found, sent: &[Placed<'_>], arrived: &[Placed<'
                 Some(_) => whole.add(from, to, at as u32),
                 None => whole.repeat(from, at as u32),
             };
-            found.of_arrived[at] = Some(whole.place);
-            found.of_sent[whole.place as usize].get_or_insert(at as u32);
+            found.part(whole.place, at as u32);
             from = end;
         }
     }

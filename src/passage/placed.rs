@@ -1,14 +1,32 @@
 //! Segments of two captures in one numbering, though each capture may have other numbers, and begin elsewhere.
 
 use super::FoundBy;
-use super::connections::{Captured, Taken};
-use super::digest::{Compared, mix};
+use super::connections::Captured;
+use super::digest::{folded, mix};
+use super::taken::Taken;
 use crate::flow::Side;
-use crate::wire::{Flags, Segment, Seq};
+use crate::wire::{Flags, Seq};
 
 /// From which numbers those of each end are counted, in one capture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bases([Seq; 2]);
+
+/// Where a segment stands in its capture, and its numbers, counted from those of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Its place among the segments of its capture.
+    at: u32,
+    seq: i64,
+    /// [`NONE`] without ACK.
+    ack: i64,
+}
+
+/// The segments that an end sent, as one capture has them.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    segments: &'a [Taken],
+    places: &'a [Place],
+}
 
 /// A segment in one of the captures, its numbers counted from those of its connection.
 #[derive(Clone, Copy)]
@@ -28,8 +46,8 @@ impl Bases {
         let mut bases = [Self([Seq(0); 2]); 2];
         for side in [Side::Client, Side::Server] {
             let at = side as usize;
-            let first = |of: &Captured| of.sent_by(side).next().map(|(_, taken)| taken.segment.seq.minus(1));
-            let octets = |of: &Captured| of.first_octets(side).map(|taken| taken.segment.data_seq());
+            let first = |of: &Captured| of.sent_by(side).next().map(|(_, taken)| taken.seq.minus(1));
+            let octets = |of: &Captured| of.first_octets(side).map(Taken::data_seq);
             let (ours, theirs) = match (here.isns[at], there.isns[at]) {
                 (Some(ours), Some(theirs)) => (ours, theirs),
                 (Some(isn), None) | (None, Some(isn)) => (isn, isn),
@@ -47,15 +65,53 @@ impl Bases {
         bases
     }
 
-    /// The segments that an end sent, as one capture has them.
-    pub(super) fn place<'a>(self, captured: &'a Captured, side: Side) -> Vec<Placed<'a>> {
+    /// The segments that an end sent, as one capture has them; where each stands is put into `places`.
+    pub(super) fn place<'a>(self, captured: &'a Captured, side: Side, places: &'a mut Vec<Place>) -> Row<'a> {
         let (mut seqs, mut acks) = (Counter::new(self.0[side as usize]), Counter::new(self.0[side.peer() as usize]));
-        let of = |(place, taken): (usize, &'a Taken)| {
-            let segment = &taken.segment;
-            let ack = segment.flags.contains(Flags::ACK).then(|| acks.count(segment.ack));
-            Placed { place: place as u32, taken, seq: seqs.count(segment.seq), ack }
-        };
-        captured.sent_by(side).map(of).collect()
+        places.clear();
+        for (at, taken) in (0u32..).zip(&captured.segments) {
+            if taken.from() == side {
+                let ack = if taken.flags.contains(Flags::ACK) { acks.count(taken.ack) } else { NONE };
+                places.push(Place { at, seq: seqs.count(taken.seq), ack });
+            }
+        }
+        Row { segments: &captured.segments, places }
+    }
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn len(self) -> usize {
+        self.places.len()
+    }
+
+    #[inline]
+    pub(super) fn at(self, place: u32) -> Placed<'a> {
+        self.placed(&self.places[place as usize])
+    }
+
+    pub(super) fn first(self) -> Option<Placed<'a>> {
+        self.places.first().map(|place| self.placed(place))
+    }
+
+    #[inline]
+    pub(super) fn iter(self) -> impl DoubleEndedIterator<Item = Placed<'a>> + Clone {
+        self.places.iter().map(move |place| self.placed(place))
+    }
+
+    /// Those of some of the places in their order.
+    pub(super) fn part(self, range: std::ops::Range<usize>) -> Self {
+        Self { places: &self.places[range], ..self }
+    }
+
+    /// How many of them come before that place of the capture.
+    pub(super) fn before(self, place: u32) -> usize {
+        self.places.partition_point(|of| of.at < place)
+    }
+
+    #[inline]
+    fn placed(self, place: &Place) -> Placed<'a> {
+        let ack = (place.ack != NONE).then_some(place.ack);
+        Placed { place: place.at, taken: &self.segments[place.at as usize], seq: place.seq, ack }
     }
 }
 
@@ -79,52 +135,39 @@ impl Counter {
 }
 
 impl Placed<'_> {
-    fn segment(&self) -> &Segment {
-        &self.taken.segment
-    }
-
     /// The number after its last octet, or its FIN.
     pub(super) fn end(&self) -> i64 {
-        self.seq.saturating_add(self.segment().seq_len().into())
+        self.seq.saturating_add(self.taken.seq_len().into())
     }
 
     /// The number of its first octet of payload.
     pub(super) fn data(&self) -> i64 {
-        self.seq.saturating_add(self.segment().flags.contains(Flags::SYN).into())
+        self.seq.saturating_add(self.taken.flags.contains(Flags::SYN).into())
     }
 
-    pub(super) fn digest(&self, how: Compared) -> u64 {
-        self.taken.digest.compared(how)
-    }
-
-    /// What is the same at both ends, whoever translates addresses and numbers between.
-    pub(super) fn mark(&self, how: Compared) -> u64 {
-        let Segment { flags, options, .. } = self.segment();
-        let (value, echo) = options.timestamps.map_or((0, 0), |(value, echo)| (u64::from(value), u64::from(echo)));
-        let ack = self.ack.map_or(u64::MAX, |ack| u64::from(ack as u32));
-        let flags = u64::from(flags.bits()) << 1 | u64::from(options.timestamps.is_some());
-        let start = [ack, flags, value << 32 | echo, self.digest(how)].into_iter().fold(self.place_in_stream(), mix);
-        // Counted from the acknowledgement, as a translator of numbers leaves them.
-        let own = self.segment().ack.0;
-        options.sack_edges().iter().fold(start, |hash, (from, to)| {
-            mix(hash, u64::from(from.0.wrapping_sub(own)) << 32 | u64::from(to.0.wrapping_sub(own)))
-        })
+    /// Its numbers, as they stand in the header, and of all else what `mark` says: the same at both ends where it is the same segment.
+    ///
+    /// In order of the numbers, which is nearly that in which they are sent.
+    #[inline]
+    pub(super) fn key(&self, mark: u64) -> Key {
+        let ack = self.ack.map_or(0, |ack| ack as u32);
+        Key { numbers: u64::from(self.seq as u32) << 32 | u64::from(ack), mark: folded(mark) }
     }
 
     /// The same without what a middlebox may change.
-    pub(super) fn outline(&self) -> u64 {
-        let control = self.segment().flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK);
-        mix(self.place_in_stream(), control.bits().into())
-    }
-
-    fn place_in_stream(&self) -> u64 {
-        mix(START, u64::from(self.seq as u32) << 32 | u64::from(self.segment().len))
-    }
-
-    /// The clock of its sender, where its timestamps tell it.
-    pub(super) fn stamp(&self) -> Option<u32> {
-        self.segment().options.timestamps.map(|(value, _)| value)
+    pub(super) fn outline(&self) -> Key {
+        let control = self.taken.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK);
+        let mark = mix(control.bits().into(), self.taken.len.into());
+        Key { numbers: u64::from(self.seq as u32) << 32, mark: folded(mark) }
     }
 }
 
-const START: u64 = 0x5851_f42d_4c95_7f2d;
+/// What is the same of a segment at both ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key {
+    numbers: u64,
+    mark: u32,
+}
+
+/// In place of an acknowledgement number where there is none.
+const NONE: i64 = i64::MIN;

@@ -1,172 +1,196 @@
 //! Which segment of one direction, as it was captured at its sender's end, is which of its receiver's end.
 
-use super::changes::Change;
+use super::behind::lost_behind;
+use super::changes::Changes;
 use super::connections::Captured;
 use super::digest::Compared;
-use super::join::{Found, captured_twice};
+use super::join::Found;
+use super::passages::{Extra, Passage};
 use super::pieces::{Piece, pieces};
-use super::placed::{Bases, Placed};
-use super::{Fate, FoundBy, Pair, Passage};
+use super::placed::{Bases, Place, Placed, Row};
+use super::{Fate, Pair};
 use crate::flow::Side;
 
+/// Room that pairing takes, used for one connection after the other.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Where the segments stand: of each capture, of each end.
+    pub(super) places: [[Vec<Place>; 2]; 2],
+    found: Found,
+    data: Vec<(i64, u32)>,
+    behind: Vec<u32>,
+}
+
 /// Pairs the segments of a connection. What did not arrive and what was not sent is [`Fate::Unknown`] yet.
-pub(super) fn pair_segments(at_client: Captured, at_server: Captured, found_by: FoundBy) -> Pair {
-    let [here, there] = Bases::of(&at_client, &at_server, found_by);
-    let how = compared(&at_client, &at_server);
-    let (mut passages, mut captured_twice) = (Vec::new(), [at_client.twice, at_server.twice]);
+pub(super) fn pair_segments(pair: &mut Pair, room: &mut Room) {
+    let bases = Bases::of(&pair.at_client, &pair.at_server, pair.found_by);
+    let how = compared(&pair.at_client, &pair.at_server);
+    pair.captured_twice = [pair.at_client.twice, pair.at_server.twice];
+    pair.extras.clear();
+    let mut passages = std::mem::take(&mut pair.passages);
+    passages.clear();
+    passages.reserve_exact(pair.at_client.segments.len().max(pair.at_server.segments.len()));
+    let [at_client, at_server] = &mut room.places;
+    let rows = [(&pair.at_client, at_client, bases[0]), (&pair.at_server, at_server, bases[1])].map(
+        |(captured, [client, server], bases)| {
+            [bases.place(captured, Side::Client, client), bases.place(captured, Side::Server, server)]
+        },
+    );
     for side in [Side::Client, Side::Server] {
-        let (ours, theirs) = (here.place(&at_client, side), there.place(&at_server, side));
-        let (sent, arrived) = if side == Side::Client { (&ours, &theirs) } else { (&theirs, &ours) };
-        captured_twice[side as usize] += direction(side, sent, arrived, how, &mut passages);
+        let (here, there) = (side as usize, side.peer() as usize);
+        let (sent, arrived, answers) = (rows[here][here], rows[there][here], rows[there][there]);
+        let begin = passages.len();
+        let mut direction = Direction { side, sent, arrived, how, passages: &mut passages, extras: &mut pair.extras };
+        direction.pair(&mut room.found);
+        pair.captured_twice[here] += room.found.count_twice;
+        room.behind.clear();
+        lost_behind(arrived, answers, &mut room.data, &mut room.behind);
+        if !room.behind.is_empty() {
+            room.behind.sort_unstable();
+            mark_behind(&mut passages[begin..], &room.behind);
+        }
     }
-    Pair { at_client, at_server, found_by, clocks: None, passages, captured_twice }
+    pair.passages = passages;
 }
 
 /// How much of the octets of both was captured.
 fn compared(here: &Captured, there: &Captured) -> Compared {
-    let has_heads = |of: &Captured| of.segments.iter().all(|taken| taken.digest.has_head(taken.segment.len));
     match () {
         () if !here.is_cut() && !there.is_cut() => Compared::Whole,
-        () if has_heads(here) && has_heads(there) => Compared::Head,
+        () if here.has_heads() && there.has_heads() => Compared::Head,
         () => Compared::Nothing,
     }
 }
 
-/// Pairs those of one direction; how many the sender's capture has twice.
-fn direction(
+/// The segments of one direction as both captures have them, and what becomes of them.
+struct Direction<'a> {
     side: Side,
-    sent: &[Placed<'_>],
-    arrived: &[Placed<'_>],
+    sent: Row<'a>,
+    arrived: Row<'a>,
     how: Compared,
-    passages: &mut Vec<Passage>,
-) -> u32 {
-    let mut found = Found::new(captured_twice(sent, |placed| placed.mark(how)), arrived.len());
-    found.join(sent, arrived, |placed| placed.mark(how), true);
-    // What was changed on the way is alike in outline.
-    found.join(sent, arrived, |placed| placed.outline(), false);
-    let pieces = pieces(&mut found, sent, arrived);
-    found.copies.sort_unstable();
+    passages: &'a mut Vec<Passage>,
+    extras: &'a mut Vec<Extra>,
+}
 
-    let usual = usual_translation(&found, sent, arrived, how);
-    let begin = passages.len();
-    let (mut copies, mut parts) = (found.copies.iter().peekable(), Parts::of(pieces));
-    for (place, of) in sent.iter().enumerate().filter(|(place, _)| !found.twice[*place]) {
-        if let Some(parts) = parts.take(place as u32) {
-            let of_part = |part| of_part(side, part, of, arrived, how);
-            passages.extend(
-                parts
-                    .into_iter()
-                    .map(of_part)
-                    .map(|part| Passage { is_open: part.arrived.is_none() && found.is_open, ..part }),
-            );
-            continue;
+impl Direction<'_> {
+    fn pair(&mut self, found: &mut Found) {
+        let Self { side, sent, arrived, how, .. } = *self;
+        found.find(sent, arrived, how);
+        let pieces = pieces(found, sent, arrived);
+        found.copies.sort_unstable();
+
+        let usual = self.usual_translation(found);
+        let begin = self.passages.len();
+        let (mut copies, mut parts) = (found.copies.iter().peekable(), Parts::of(pieces));
+        for (place, of) in sent.iter().enumerate() {
+            if found.is_twice(place) {
+                continue;
+            }
+            if let Some(parts) = parts.take(place as u32) {
+                for part in parts {
+                    self.add_part(part, &of, found.is_open);
+                }
+                continue;
+            }
+            let Some(first) = found.of_sent(place) else {
+                let is_open = found.is_open;
+                self.passages.push(Passage::new(side, of.seq, of.ack, of.taken.len).sent(of.place).open(is_open));
+                continue;
+            };
+            let it = arrived.at(first);
+            let changed = Changes::of(&of, &it, how, false);
+            // Who changes a segment and means it changes the checksum with it.
+            let is_damaged = || usual == Some(translation(&of, &it)) && changed.concern_the_segment();
+            let mut passage = Passage::new(side, of.seq, of.ack, of.taken.len).sent(of.place).changed(changed);
+            // The first one in time is the first, whichever of those that are alike it was joined with.
+            let mut earliest = first;
+            if copies.peek().is_some_and(|(one, _)| *one as usize == place) {
+                let mut all = vec![first];
+                while let Some((_, at)) = copies.next_if(|(one, _)| *one as usize == place) {
+                    all.push(*at);
+                }
+                all.sort_unstable();
+                earliest = all[0];
+                let copies = all[1..].iter().map(|at| arrived.at(*at).place).collect();
+                self.extra(&mut passage, Extra { copies, compared: it.place, ..Extra::default() });
+                passage.fate = Fate::Duplicated;
+            } else {
+                passage.fate = if is_damaged() { Fate::Damaged } else { Fate::Arrived };
+            }
+            self.passages.push(passage.arrived(arrived.at(earliest).place));
         }
-        let first = found.of_sent[place];
-        let mut again = Vec::new();
-        while let Some((_, at)) = copies.next_if(|(one, _)| *one as usize == place) {
-            again.push(*at);
+        mark_overtaken(&mut self.passages[begin..]);
+        for (_, of) in arrived.iter().enumerate().filter(|(place, _)| !found.is_known(*place)) {
+            let passage = Passage::new(side, of.seq, of.ack, of.taken.len).arrived(of.place);
+            self.passages.push(passage.open(found.is_open));
         }
-        let changed = first.map_or_else(Vec::new, |at| Change::all(of, &arrived[at as usize], how, false));
-        // The first one in time is the first, whichever of those that are alike it was joined with.
-        let mut all: Vec<u32> = first.into_iter().chain(again).collect();
-        all.sort_unstable();
-        // Who changes a segment and means it changes the checksum with it.
-        let is_damaged = |at: u32| {
-            usual.is_some_and(|usual| usual == translation(of, &arrived[at as usize]))
-                && changed.iter().any(|change| !matches!(change, Change::Addresses | Change::Congestion))
-        };
-        let fate = match (first, all.len()) {
-            (None, _) => Fate::Unknown,
-            (Some(at), 1) if is_damaged(at) => Fate::Damaged,
-            (Some(_), 1) => Fate::Arrived,
-            (Some(_), _) => Fate::Duplicated,
-        };
-        let mut all = all.into_iter().map(|at| arrived[at as usize].place);
-        passages.push(Passage {
-            sent: Some(of.place),
-            arrived: all.next(),
-            copies: all.collect(),
-            fate,
-            changed,
-            is_open: first.is_none() && found.is_open,
-            ..blank(side, of)
-        });
     }
-    mark_overtaken(&mut passages[begin..]);
-    let is_free = |place: &usize| found.of_arrived[*place].is_none();
-    for of in (0..arrived.len()).filter(is_free).map(|place| &arrived[place]) {
-        passages.push(Passage { arrived: Some(of.place), is_open: found.is_open, ..blank(side, of) });
+
+    fn add_part(&mut self, part: Piece, of: &Placed<'_>, is_open: bool) {
+        let Self { side, arrived, how, .. } = *self;
+        let octets = (part.to - part.from) as u32;
+        let mut passage = Passage::new(side, part.from, of.ack, octets).sent(of.place);
+        let Some(at) = part.arrived else {
+            self.passages.push(passage.open(is_open));
+            return;
+        };
+        let it = arrived.at(at);
+        passage = passage.arrived(it.place).changed(Changes::of(of, &it, how, true));
+        passage.fate = Fate::Arrived;
+        if !part.copies.is_empty() {
+            passage.fate = Fate::Duplicated;
+            let copies = part.copies.into_iter().map(|at| arrived.at(at).place).collect();
+            self.extra(&mut passage, Extra { copies, compared: it.place, ..Extra::default() });
+        }
+        self.passages.push(passage);
     }
-    found.twice.iter().filter(|twice| **twice).count() as u32
+
+    /// Puts down what few passages have.
+    fn extra(&mut self, passage: &mut Passage, extra: Extra) {
+        self.extras.push(extra);
+        passage.set_extra(self.extras.len() - 1);
+    }
+
+    /// By how much the checksum of segments that arrived as they were sent is another; `None` where they differ in it, because the sender's
+    /// interface filled the checksum in after the capture.
+    fn usual_translation(&self, found: &Found) -> Option<u16> {
+        let Self { sent, arrived, how, .. } = *self;
+        let pairs = sent.iter().enumerate().filter_map(|(place, of)| Some((of, arrived.at(found.of_sent(place)?))));
+        let mut unchanged = pairs
+            .filter(|(of, it)| Changes::of(of, it, how, false).is_empty())
+            .map(|(of, it)| translation(&of, &it))
+            .take(COMPARED);
+        let first = unchanged.next()?;
+        unchanged.all(|other| other == first).then_some(first)
+    }
 }
 
 /// By how much the checksum of a segment is another when it arrives, in one's complement: a translator of addresses adds the same to each.
 fn translation(sent: &Placed<'_>, arrived: &Placed<'_>) -> u16 {
-    let sum = u32::from(arrived.taken.segment.checksum) + u32::from(!sent.taken.segment.checksum);
+    let sum = u32::from(arrived.taken.checksum) + u32::from(!sent.taken.checksum);
     let sum = (sum & 0xffff) + (sum >> 16);
     // Both are zero.
     if sum == 0xffff { 0 } else { sum as u16 }
-}
-
-/// What it is of segments that arrived as they were sent; `None` where they differ in it, because the sender's interface filled the checksum in
-/// after the capture.
-fn usual_translation(found: &Found, sent: &[Placed<'_>], arrived: &[Placed<'_>], how: Compared) -> Option<u16> {
-    let pairs = sent.iter().zip(&found.of_sent).filter_map(|(of, at)| Some((of, &arrived[(*at)? as usize])));
-    let mut unchanged = pairs
-        .filter(|(of, at)| Change::all(of, at, how, false).iter().all(|change| *change == Change::Addresses))
-        .map(|(of, at)| translation(of, at))
-        .take(COMPARED);
-    let first = unchanged.next()?;
-    unchanged.all(|other| other == first).then_some(first)
-}
-
-fn blank(from: Side, of: &Placed<'_>) -> Passage {
-    Passage {
-        from,
-        sent: None,
-        arrived: None,
-        copies: Vec::new(),
-        seq: of.seq,
-        ack: of.ack,
-        octets: of.taken.segment.len,
-        took: None,
-        held_up: None,
-        fate: Fate::Unknown,
-        changed: Vec::new(),
-        is_overtaken: false,
-        is_lost_behind: false,
-        repeats: None,
-        is_open: false,
-    }
-}
-
-fn of_part(side: Side, part: Piece, of: &Placed<'_>, arrived: &[Placed<'_>], how: Compared) -> Passage {
-    let changed = part.arrived.map_or_else(Vec::new, |at| Change::all(of, &arrived[at as usize], how, true));
-    let fate = match (part.arrived, part.copies.len()) {
-        (None, _) => Fate::Unknown,
-        (Some(_), 0) => Fate::Arrived,
-        (Some(_), _) => Fate::Duplicated,
-    };
-    let place = |at: u32| arrived[at as usize].place;
-    Passage {
-        sent: Some(of.place),
-        arrived: part.arrived.map(place),
-        copies: part.copies.into_iter().map(place).collect(),
-        seq: part.from,
-        octets: (part.to - part.from) as u32,
-        fate,
-        changed,
-        ..blank(side, of)
-    }
 }
 
 /// Marks those that arrived after something that was sent later.
 fn mark_overtaken(passages: &mut [Passage]) {
     let mut earliest = u32::MAX;
     for passage in passages.iter_mut().rev() {
-        if let Some(at) = passage.arrived {
-            passage.is_overtaken = earliest < at;
+        if let Some(at) = passage.arrived_at() {
+            if earliest < at {
+                passage.overtake();
+            }
             earliest = earliest.min(at);
+        }
+    }
+}
+
+/// Marks those that arrived and were lost behind the capture.
+fn mark_behind(passages: &mut [Passage], behind: &[u32]) {
+    for passage in passages.iter_mut().filter(|passage| passage.fate == Fate::Arrived) {
+        if passage.arrived_at().is_some_and(|place| behind.binary_search(&place).is_ok()) {
+            passage.lose_behind();
         }
     }
 }
@@ -184,11 +208,12 @@ impl Parts {
 
     /// Those of the segment in that place, which is no earlier than any that was asked for before.
     fn take(&mut self, sent: u32) -> Option<Vec<Piece>> {
+        self.all.peek().filter(|part| part.sent <= sent)?;
         let mut parts = Vec::new();
         while let Some(part) = self.all.next_if(|part| part.sent <= sent) {
             parts.push(part);
         }
-        (!parts.is_empty()).then_some(parts)
+        Some(parts)
     }
 }
 

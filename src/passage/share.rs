@@ -2,6 +2,6 @@
 
 /// Does the same to each of many things.
 pub trait Share {
-    /// Does it, in whatever order; all of it is done when this returns.
-    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync);
+    /// Does it, in whatever order; all of it is done when this returns. Whoever does it has room of its own, for one thing after the other.
+    fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync);
 }

@@ -1,16 +1,18 @@
 //! Tests of the pairing: captures made from one script, with a link, a translator and a clock between them.
 
 use super::*;
+use crate::flow::Side;
 use crate::script;
-use crate::time::Timestamp;
-use crate::wire::Seq;
+use crate::time::{Span, Timestamp};
+use crate::wire::{Segment, Seq};
 
 /// One after the other.
 struct InTurn;
 
 impl Share for InTurn {
-    fn each<T: Send>(&self, things: &mut [T], deed: impl Fn(&mut T) + Sync) {
-        things.iter_mut().for_each(deed);
+    fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync) {
+        let mut room = R::default();
+        things.iter_mut().for_each(|thing| deed(&mut room, thing));
     }
 }
 
@@ -87,7 +89,7 @@ const CONVERSATION: &str = "
 ";
 
 fn fates(pair: &Pair) -> Vec<(u64, Fate)> {
-    pair.passages.iter().filter_map(|passage| Some((pair.sent(passage)?.frame, passage.fate))).collect()
+    pair.passages.iter().filter_map(|passage| Some((pair.sent(passage)?.frame(), passage.fate))).collect()
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn what_arrived_is_paired_and_what_did_not_is_lost() {
     assert_eq!((pair.found_by, pair.at_client.ends), (FoundBy::Addresses, pair.at_server.ends));
     let expected: Vec<_> = (1..=11).map(|frame| (frame, if frame == 6 { Fate::Lost } else { Fate::Arrived })).collect();
     assert_eq!(fates(pair), expected);
-    assert!(pair.passages.iter().all(|passage| passage.changed.is_empty() && !passage.is_overtaken));
+    assert!(pair.passages.iter().all(|passage| pair.changes(passage).is_empty() && !passage.is_overtaken()));
     assert_eq!(pair.count(Side::Client, Fate::Lost), 1);
 }
 
@@ -113,9 +115,9 @@ fn the_offset_is_found_within_half_the_shortest_round_trip_through_a_translator(
         assert!((clocks.offset.as_nanos() - offset).abs() <= 10_000_000, "{clocks:?}");
         // And what ordinary clocks may gain in two seconds.
         assert!((clocks.error.as_nanos() - 10_101_000).abs() < 1_000, "{clocks:?}");
-        assert!(pair.passages.iter().all(|passage| passage.changed == [Change::Addresses]));
+        assert!(pair.passages.iter().all(|passage| pair.changes(passage) == [Change::Addresses]));
         for passage in &pair.passages {
-            assert!((passage.took.unwrap().as_nanos() - 10_000_000).abs() < 1_000, "{passage:?}");
+            assert!((passage.took().unwrap().as_nanos() - 10_000_000).abs() < 1_000, "{passage:?}");
         }
     }
 }
@@ -132,7 +134,7 @@ fn a_clock_that_gains_is_seen_to_gain() {
     assert!((clocks.drift_ppb.unwrap() - 50_000).abs() < 500, "{clocks:?}");
     assert!((clocks.offset.as_nanos() - 3_000_000_000).abs() <= clocks.error.as_nanos(), "{clocks:?}");
     let last = pairs[0].passages.last().unwrap();
-    assert!((last.took.unwrap().as_nanos() - 10_000_000).abs() < 100_000, "{last:?}");
+    assert!((last.took().unwrap().as_nanos() - 10_000_000).abs() < 100_000, "{last:?}");
 }
 
 #[test]
@@ -158,11 +160,11 @@ fn a_copy_a_change_and_what_nobody_sent_are_told_apart() {
     }
     let pairs = pair(client, server, Some(Span(0))).pairs;
     let passages = &pairs[0].passages;
-    assert_eq!(passages[0].changed, [Change::Mss(Some(1460), Some(1200))]);
+    assert_eq!(pairs[0].changes(&passages[0]), [Change::Mss(Some(1460), Some(1200))]);
     assert_eq!(passages[3].fate, Fate::Duplicated);
     let injected: Vec<_> = passages.iter().filter(|passage| passage.fate == Fate::Injected).collect();
     assert_eq!(injected.len(), 1);
-    assert_eq!(pairs[0].any(injected[0]).unwrap().frame, 99);
+    assert_eq!(pairs[0].any(injected[0]).unwrap().frame(), 99);
     assert_eq!(pairs[0].clocks.unwrap().error, Span(0), "who says the offset knows it");
 }
 
@@ -185,8 +187,8 @@ fn of_options_that_were_cut_off_nothing_is_told() {
     }
     let pairs = pair(client, server, Some(Span(0))).pairs;
     let passages = &pairs[0].passages;
-    assert_eq!((passages[0].fate, &passages[0].changed[..]), (Fate::Arrived, &[][..]));
-    assert_eq!(passages[1].changed, [Change::WindowScale(Some(2), Some(1))]);
+    assert_eq!((passages[0].fate, pairs[0].changes(&passages[0])), (Fate::Arrived, vec![]));
+    assert_eq!(pairs[0].changes(&passages[1]), [Change::WindowScale(Some(2), Some(1))]);
 }
 
 #[test]
@@ -265,7 +267,7 @@ fn of_very_many_acknowledgements_the_first_ones_and_the_last_say_what_was_lost_b
         }
         both.pass(Side::Client, 111, 10, 301);
         let paired = both.paired();
-        paired.pairs[0].passages.iter().find(|passage| passage.seq == 11).unwrap().is_lost_behind
+        paired.pairs[0].passages.iter().find(|passage| passage.seq == 11).unwrap().is_lost_behind()
     };
     let most = behind::LOOKED_AT;
     assert!(is_lost_behind(&[(most - 3, 101), (3, 111)]));
@@ -298,7 +300,7 @@ fn of_segments_that_reach_into_what_was_not_captured_few_are_looked_at_and_the_o
         both.pass(Side::Server, 301, 0, 5001);
         both.pass(Side::Client, 5001, 0, 301);
         let paired = both.paired();
-        let missing = paired.pairs[0].sent_by(Side::Client).filter(|passage| passage.arrived.is_none());
+        let missing = paired.pairs[0].sent_by(Side::Client).filter(|passage| passage.arrived_at().is_none());
         missing.map(|passage| passage.fate).collect::<Vec<_>>()
     };
     let most = fates::LOOKED_AT;
@@ -326,8 +328,8 @@ fn of_segments_that_are_alike_the_one_is_found_that_fits_best_of_those_looked_at
         }
         let paired = both.paired();
         let pair = &paired.pairs[0];
-        assert!(pair.sent_by(Side::Client).all(|passage| passage.sent.is_some()));
-        let joined = pair.sent_by(Side::Client).filter(|passage| passage.arrived.is_some_and(|place| place >= 3));
+        assert!(pair.sent_by(Side::Client).all(|passage| passage.sent_at().is_some()));
+        let joined = pair.sent_by(Side::Client).filter(|passage| passage.arrived_at().is_some_and(|place| place >= 3));
         joined.map(|passage| pair.sent(passage).unwrap().checksum as usize).collect::<Vec<_>>()
     };
     let most = join::LOOKED_AT;
@@ -339,8 +341,8 @@ fn of_segments_that_are_alike_the_one_is_found_that_fits_best_of_those_looked_at
 fn of_connections_that_are_alike_few_are_looked_at_and_of_what_may_be_beyond_nothing_is_said() {
     let paired = |alike: u32, is_translated: bool| {
         let mut both = Both::opened();
-        let [client, _] = &both.captures;
-        let [syn, answer] = [0, 1].map(|place| client.connections()[0].segments[place].segment);
+        let performed = script::performed(CONVERSATION);
+        let [syn, answer] = [0, 1].map(|place| performed.segments[place].segment);
         both.captures[1] = Capture::within(100_000);
         // Only the last one is it.
         for n in (0..alike).rev() {
@@ -384,7 +386,7 @@ fn of_segments_that_a_piece_may_be_of_few_are_looked_at_and_of_what_may_be_beyon
         both.pass(Side::Client, whole + 1000, 0, 301);
         let paired = both.paired();
         let own = paired.pairs[0].sent_by(Side::Client).filter(|passage| passage.octets >= 500);
-        let found = own.map(|passage| (passage.sent.is_some(), passage.arrived.is_some(), passage.fate));
+        let found = own.map(|passage| (passage.sent_at().is_some(), passage.arrived_at().is_some(), passage.fate));
         found.collect::<Vec<_>>()
     };
     let most = pieces::LOOKED_AT;

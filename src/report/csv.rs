@@ -180,7 +180,8 @@ macro_rules! block {
 
 use {block, cells};
 
-fn write_moment(out: &mut String, at: Timestamp) {
+/// Adds decimal seconds since the epoch.
+pub(super) fn write_moment(out: &mut String, at: Timestamp) {
     let nanos = at.as_nanos();
     if nanos < 0 {
         out.push('-');

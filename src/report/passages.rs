@@ -1,309 +1,350 @@
 //! Two captures of the same connections, told: for people, as JSON lines, and as CSV.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
-use serde::Serialize;
-
-use super::clock;
+use super::clock::push_duration;
+use super::csv::write_moment;
+use super::jsonl::passage::{clock_line, passage_line};
 use super::style::{Charset, Style};
-use super::text::escape;
+use super::text::{digits, push_end, push_flags, push_signed};
 use super::wording::passages::{change, verdict};
 use crate::flow::Side;
-use crate::passage::{Change, Fate, FoundBy, Pair, Passage};
+use crate::passage::{Fate, FoundBy, Pair, Passage, Share, Tally};
 use crate::time::Span;
-use crate::wire::Segment;
+use crate::wire::Flags;
 
 /// Writes what became of the segments of each connection, for people.
 ///
 /// # Errors
 /// Those of the output, here as in the others.
-pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style) -> io::Result<()> {
-    for (number, pair) in pairs.iter().enumerate() {
-        let mut shown = String::new();
-        let [client, server] = pair.at_client.ends;
-        shown += &format!("connection {number}  {client} → {server}\n");
-        if pair.is_translated() {
-            let [client, server] = pair.at_server.ends;
-            shown += &format!("at the server  {client} → {server}  (found by {})\n", pair.found_by.name());
-        }
-        match pair.clocks {
-            Some(clocks) => {
-                let ahead = if clocks.offset.as_nanos() < 0 { "behind" } else { "ahead of" };
-                let offset = duration(Span(clocks.offset.as_nanos().abs()));
-                shown += &format!("clocks         the server's is {offset} {ahead} the client's");
-                if clocks.error.as_nanos() > 0 {
-                    shown += &format!(", ± {}", duration(clocks.error));
-                }
-                match clocks.drift_ppb {
-                    Some(drift) => shown += &format!("; it gains {:.1} ppm\n", drift as f64 / 1000.0),
-                    None => shown += "; whether it gains cannot be told\n",
-                }
-                if !clocks.is_even {
-                    shown += "               one of them was set meanwhile: no one offset fits all segments\n";
-                }
-            }
-            None if pair.found_by == FoundBy::Nothing => {
-                shown += "clocks         cannot be compared: they are taken to agree\n"
-            }
-            None => shown += "clocks         cannot be compared: segments of one direction only were seen to arrive\n",
-        }
-        for side in [Side::Client, Side::Server] {
-            let arrow = format!("{} → {}", side.name(), side.peer().name());
-            shown += &format!("{arrow:<15}  {}", counts(pair, side));
-            if let Some([least, middle, most]) = pair.delays(side) {
-                let [least, middle, most] = [least, middle, most].map(duration);
-                shown += &format!("; one way {least} at least, {middle} in the middle, {most} at most");
-            }
-            shown.push('\n');
-        }
-        for (twice, side) in pair.captured_twice.iter().zip([Side::Client, Side::Server]) {
-            if *twice > 0 {
-                let name = side.name();
-                shown += &format!(
-                    "               {twice} frames are in the {name}'s capture a second time, and are left out\n"
-                );
-            }
-        }
-        for passage in pair.passages.iter().filter(|passage| is_remarkable(passage)) {
-            shown += &format!("  {}\n", line(pair, passage));
-        }
-        for (n, sentence) in verdict(pair).iter().enumerate() {
-            shown += &format!("{:<15}{sentence}\n", if n == 0 { "verdict" } else { "" });
-        }
-        shown.push('\n');
+pub fn text(out: &mut dyn Write, pairs: &[Pair], style: &Style, share: &impl Share) -> io::Result<()> {
+    in_portions(out, pairs, share, Whole::Pairs, |out, text: &mut String, number, pair, _| {
+        text.clear();
+        connection(text, number, pair);
         if style.charset == Charset::Ascii {
-            shown = shown.replace('→', "->").replace('±', "+-").replace('µ', "u");
+            *text = text.replace('→', "->").replace('±', "+-").replace('µ', "u");
         }
-        for line in shown.lines() {
-            writeln!(out, "{}", escape(line, style))?;
-        }
-    }
-    Ok(())
+        out.extend_from_slice(text.as_bytes());
+    })
 }
 
 /// Writes a `clock` line for each connection, and then a `passage` line for each of its segments.
 ///
 /// # Errors
 /// Those of the output.
-pub fn json_lines(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
-    let mut lines = super::jsonl::Jsonl::new(out);
-    for (number, pair) in pairs.iter().enumerate() {
-        lines.line(&ClockLine::of(number, pair))?;
-        for passage in &pair.passages {
-            lines.line(&PassageLine::of(number, pair, passage))?;
+pub fn json_lines(out: &mut dyn Write, pairs: &[Pair], share: &impl Share) -> io::Result<()> {
+    in_portions(out, pairs, share, Whole::Passages, |out, text: &mut String, number, pair, passages| {
+        if passages.start == 0 {
+            clock_line(out, number, pair);
         }
-    }
-    lines.flush()
+        pair.passages[passages].iter().for_each(|passage| passage_line(out, text, number, pair, passage));
+    })
 }
 
 /// Writes a record for each segment.
 ///
 /// # Errors
 /// Those of the output.
-pub fn csv(out: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
+pub fn csv(out: &mut dyn Write, pairs: &[Pair], share: &impl Share) -> io::Result<()> {
     writeln!(
         out,
         "connection,from,flags,seq,ack,octets,client_frame,client_at,server_frame,server_at,fate,took_ns,held_up_ns,overtaken,lost_behind,repeats,changed"
     )?;
+    in_portions(out, pairs, share, Whole::Passages, |out, text: &mut String, number, pair, passages| {
+        text.clear();
+        pair.passages[passages].iter().for_each(|passage| record(text, number, pair, passage));
+        out.extend_from_slice(text.as_bytes());
+    })
+}
+
+/// What is told in one go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Pairs,
+    Passages,
+}
+
+/// A portion of what is told: which passages of which pairs, and their text.
+#[derive(Default)]
+struct Portion {
+    parts: Vec<(usize, Range<usize>)>,
+    passages: usize,
+    text: Vec<u8>,
+}
+
+/// Writes what `tell` makes of all passages, in their order; it is made side by side, portion by portion.
+fn in_portions(
+    out: &mut dyn Write,
+    pairs: &[Pair],
+    share: &impl Share,
+    whole: Whole,
+    tell: impl Fn(&mut Vec<u8>, &mut String, usize, &Pair, Range<usize>) + Sync,
+) -> io::Result<()> {
+    let mut portions: Vec<Portion> = Vec::new();
+    portions.resize_with(SIDE_BY_SIDE, Portion::default);
+    let mut filled = 0;
+    let write = |portions: &mut [Portion], out: &mut dyn Write| {
+        share.each(portions, |room, Portion { parts, passages, text }| {
+            text.clear();
+            for (number, range) in parts.drain(..) {
+                tell(text, room, number, &pairs[number], range);
+            }
+            *passages = 0;
+        });
+        portions.iter().try_for_each(|portion| out.write_all(&portion.text))
+    };
     for (number, pair) in pairs.iter().enumerate() {
-        for passage in &pair.passages {
-            let line = PassageLine::of(number, pair, passage);
-            let optional = |value: Option<i64>| value.map_or(String::new(), |value| value.to_string());
-            let at = |point: &str| line.seen.iter().find(|seen| seen.point == point);
-            let seen = |point: &str| match at(point) {
-                Some(seen) => format!("{},{}", seen.frame, seen.at.map_or(String::new(), |at| at.to_string())),
-                None => ",".to_owned(),
-            };
-            writeln!(
-                out,
-                "{number},{},\"{}\",{},{},{},{},{},{},{},{},{},{},{},{}",
-                line.from,
-                line.flags,
-                line.seq,
-                optional(line.ack),
-                line.octets,
-                seen("client"),
-                seen("server"),
-                line.fate.unwrap_or_default(),
-                optional(line.took_ns),
-                optional(line.held_up_ns),
-                line.overtaken,
-                line.lost_behind,
-                line.repeats.map_or(String::new(), |frame| frame.to_string()),
-                line.changed.join(" "),
-            )?;
+        let mut begin = 0_usize;
+        loop {
+            let portion = &mut portions[filled];
+            let room = if whole == Whole::Pairs { usize::MAX } else { PORTION - portion.passages };
+            let end = pair.passages.len().min(begin.saturating_add(room));
+            portion.parts.push((number, begin..end));
+            // A pair costs something besides its passages.
+            portion.passages += end - begin + 1;
+            begin = end;
+            if portion.passages >= PORTION {
+                filled += 1;
+                if filled == portions.len() {
+                    write(&mut portions, out)?;
+                    filled = 0;
+                }
+            }
+            if begin == pair.passages.len() {
+                break;
+            }
         }
     }
-    Ok(())
+    let last = portions.len().min(filled + 1);
+    write(&mut portions[..last], out)
 }
 
-fn duration(span: Span) -> String {
-    clock::duration(span, "µ")
-}
-
-#[derive(Serialize)]
-struct ClockLine {
-    r#type: &'static str,
-    connection: usize,
-    point: &'static str,
-    found_by: &'static str,
-    offset_ns: Option<i64>,
-    error_ns: Option<i64>,
-    drift_ppb: Option<i64>,
-    even: Option<bool>,
-    at: Option<crate::time::Timestamp>,
-    captured_twice: [u32; 2],
-    client: String,
-    server: String,
-    nat: Option<Nat>,
-    verdict: String,
-}
-
-#[derive(Serialize)]
-struct Nat {
-    client: String,
-    server: String,
-}
-
-impl ClockLine {
-    fn of(connection: usize, pair: &Pair) -> Self {
-        let [client, server] = pair.at_client.ends.map(|end| end.to_string());
-        let [nat_client, nat_server] = pair.at_server.ends.map(|end| end.to_string());
-        Self {
-            r#type: "clock",
-            connection,
-            point: "server",
-            found_by: pair.found_by.name(),
-            offset_ns: pair.clocks.map(|clocks| clocks.offset.as_nanos()),
-            error_ns: pair.clocks.map(|clocks| clocks.error.as_nanos()),
-            drift_ppb: pair.clocks.and_then(|clocks| clocks.drift_ppb),
-            even: pair.clocks.map(|clocks| clocks.is_even),
-            at: pair.clocks.map(|clocks| clocks.at),
-            captured_twice: pair.captured_twice,
-            client,
-            server,
-            nat: pair.is_translated().then_some(Nat { client: nat_client, server: nat_server }),
-            verdict: verdict(pair).join(" "),
+/// Adds what became of the segments of a connection, for people.
+///
+/// Of what it is made of only addresses and numbers come from outside: there is nothing to escape.
+fn connection(text: &mut String, number: usize, pair: &Pair) {
+    let tallies = pair.tallies();
+    text.push_str("connection ");
+    digits(text, number as u64);
+    text.push_str("  ");
+    push_ends(text, pair.at_client.ends);
+    text.push('\n');
+    if pair.is_translated() {
+        text.push_str("at the server  ");
+        push_ends(text, pair.at_server.ends);
+        text.push_str("  (found by ");
+        text.push_str(pair.found_by.name());
+        text.push_str(")\n");
+    }
+    push_clocks(text, pair);
+    for (side, tally) in [Side::Client, Side::Server].into_iter().zip(&tallies) {
+        text.push_str(match side {
+            Side::Client => "client → server  ",
+            Side::Server => "server → client  ",
+        });
+        push_counts(text, tally);
+        if let Some([least, middle, most]) = pair.delays(side) {
+            text.push_str("; one way ");
+            push_duration(text, least, "µ");
+            text.push_str(" at least, ");
+            push_duration(text, middle, "µ");
+            text.push_str(" in the middle, ");
+            push_duration(text, most, "µ");
+            text.push_str(" at most");
+        }
+        text.push('\n');
+    }
+    for (twice, side) in pair.captured_twice.iter().zip([Side::Client, Side::Server]) {
+        if *twice > 0 {
+            let name = side.name();
+            *text +=
+                &format!("               {twice} frames are in the {name}'s capture a second time, and are left out\n");
         }
     }
+    for passage in pair.passages.iter().filter(|passage| is_remarkable(passage)) {
+        text.push_str("  ");
+        push_passage(text, pair, passage);
+        text.push('\n');
+    }
+    for (n, sentence) in verdict(pair, &tallies).iter().enumerate() {
+        text.push_str(if n == 0 { "verdict        " } else { "               " });
+        text.push_str(sentence);
+        text.push('\n');
+    }
+    text.push('\n');
 }
 
-#[derive(Serialize)]
-struct PassageLine {
-    r#type: &'static str,
-    connection: usize,
-    from: &'static str,
-    flags: String,
-    seq: i64,
-    ack: Option<i64>,
-    octets: u32,
-    seen: Vec<Seen>,
-    fate: Option<&'static str>,
-    took_ns: Option<i64>,
-    held_up_ns: Option<i64>,
-    overtaken: bool,
-    lost_behind: bool,
-    repeats: Option<u64>,
-    changed: Vec<&'static str>,
+fn push_ends(text: &mut String, [client, server]: [std::net::SocketAddr; 2]) {
+    push_end(text, client);
+    text.push_str(" → ");
+    push_end(text, server);
 }
 
-#[derive(Serialize)]
-struct Seen {
-    point: &'static str,
-    frame: u64,
-    at: Option<crate::time::Timestamp>,
-}
-
-impl PassageLine {
-    fn of(connection: usize, pair: &Pair, passage: &Passage) -> Self {
-        let segment = pair.any(passage);
-        let seen = |side: Side, segment: &Segment| Seen { point: side.name(), frame: segment.frame, at: segment.at };
-        let sent = pair.sent(passage).map(|segment| seen(passage.from, segment));
-        let arrived = pair.arrived(passage).map(|segment| seen(passage.from.peer(), segment));
-        Self {
-            r#type: "passage",
-            connection,
-            from: passage.from.name(),
-            flags: segment.map_or_else(String::new, |segment| segment.flags.to_string()),
-            seq: passage.seq,
-            ack: passage.ack,
-            octets: passage.octets,
-            seen: sent.into_iter().chain(arrived).collect(),
-            fate: passage.fate.name(),
-            took_ns: passage.took.map(Span::as_nanos),
-            held_up_ns: passage.held_up.map(Span::as_nanos),
-            overtaken: passage.is_overtaken,
-            lost_behind: passage.is_lost_behind,
-            repeats: passage.repeats,
-            changed: passage.changed.iter().map(|change| change.name()).collect(),
-        }
+/// Adds how the clocks stand to each other.
+fn push_clocks(text: &mut String, pair: &Pair) {
+    text.push_str("clocks         ");
+    let Some(clocks) = pair.clocks else {
+        text.push_str(match pair.found_by {
+            FoundBy::Nothing => "cannot be compared: they are taken to agree\n",
+            _ => "cannot be compared: segments of one direction only were seen to arrive\n",
+        });
+        return;
+    };
+    text.push_str("the server's is ");
+    push_duration(text, Span(clocks.offset.as_nanos().abs()), "µ");
+    text.push_str(if clocks.offset.as_nanos() < 0 { " behind the client's" } else { " ahead of the client's" });
+    if clocks.error.as_nanos() > 0 {
+        text.push_str(", ± ");
+        push_duration(text, clocks.error, "µ");
+    }
+    match clocks.drift_ppb {
+        Some(drift) => *text += &format!("; it gains {:.1} ppm\n", drift as f64 / 1000.0),
+        None => text.push_str("; whether it gains cannot be told\n"),
+    }
+    if !clocks.is_even {
+        text.push_str("               one of them was set meanwhile: no one offset fits all segments\n");
     }
 }
 
-fn counts(pair: &Pair, side: Side) -> String {
-    let all = pair.sent_by(side).count();
-    let mut text = if all == 1 { "1 segment".to_owned() } else { format!("{all} segments") };
+/// Adds the record of a passage.
+fn record(text: &mut String, number: usize, pair: &Pair, passage: &Passage) {
+    digits(text, number as u64);
+    text.push(',');
+    text.push_str(passage.from.name());
+    text.push_str(",\"");
+    push_flags(text, pair.any(passage).map_or(Flags::empty(), |taken| taken.flags));
+    text.push_str("\",");
+    push_signed(text, passage.seq);
+    text.push(',');
+    push_known(text, passage.ack());
+    text.push(',');
+    digits(text, passage.octets.into());
+    let (sent, arrived) = (pair.sent(passage), pair.first_arrived(passage));
+    let (at_client, at_server) = if passage.from == Side::Client { (sent, arrived) } else { (arrived, sent) };
+    for taken in [at_client, at_server] {
+        text.push(',');
+        if let Some(taken) = taken {
+            digits(text, taken.frame());
+        }
+        text.push(',');
+        if let Some(at) = taken.and_then(|taken| taken.at) {
+            write_moment(text, at);
+        }
+    }
+    text.push(',');
+    text.push_str(passage.fate.name().unwrap_or_default());
+    text.push(',');
+    push_known(text, passage.took().map(Span::as_nanos));
+    text.push(',');
+    push_known(text, pair.held_up(passage).map(Span::as_nanos));
+    for is_so in [passage.is_overtaken(), passage.is_lost_behind()] {
+        text.push_str(if is_so { ",true" } else { ",false" });
+    }
+    text.push(',');
+    if let Some(frame) = pair.repeats(passage) {
+        digits(text, frame);
+    }
+    text.push(',');
+    for (n, change) in pair.changes(passage).iter().enumerate() {
+        if n > 0 {
+            text.push(' ');
+        }
+        text.push_str(change.name());
+    }
+    text.push('\n');
+}
+
+fn push_known(text: &mut String, number: Option<i64>) {
+    if let Some(number) = number {
+        push_signed(text, number);
+    }
+}
+
+/// Adds how many segments had which fate.
+fn push_counts(text: &mut String, tally: &Tally) {
+    digits(text, tally.passages as u64);
+    text.push_str(if tally.passages == 1 { " segment" } else { " segments" });
     for fate in Fate::KNOWN {
-        let count = pair.count(side, fate);
+        let count = tally.count(fate);
         if let (Some(name), true) = (fate.name(), count > 0) {
-            text += &format!(", {count} {name}");
+            text.push_str(", ");
+            digits(text, count as u64);
+            text.push(' ');
+            text.push_str(name);
         }
     }
-    let unknown = pair.count(side, Fate::Unknown);
+    let unknown = tally.count(Fate::Unknown);
     if unknown > 0 {
-        text += &format!(", {unknown} in one of the captures alone");
+        text.push_str(", ");
+        digits(text, unknown as u64);
+        text.push_str(" in one of the captures alone");
     }
-    text
 }
 
 /// Whether there is more to say of it than that it arrived.
 fn is_remarkable(passage: &Passage) -> bool {
     !matches!(passage.fate, Fate::Arrived | Fate::Unknown)
-        || passage.is_overtaken
-        || passage.is_lost_behind
-        || passage.held_up.is_some()
-        || passage.changed.iter().any(|change| *change != Change::Addresses)
+        || passage.is_overtaken()
+        || passage.is_lost_behind()
+        || passage.is_held_up()
+        || passage.is_changed()
 }
 
-fn line(pair: &Pair, passage: &Passage) -> String {
-    let Some(segment) = pair.any(passage) else { return String::new() };
-    let mut text = format!("#{}", segment.frame);
-    text += match (passage.sent, passage.from) {
+/// Adds what became of a segment.
+fn push_passage(text: &mut String, pair: &Pair, passage: &Passage) {
+    let Some(segment) = pair.any(passage) else { return };
+    text.push('#');
+    digits(text, segment.frame());
+    text.push_str(match (passage.sent_at(), passage.from) {
         (Some(_), Side::Client) | (None, Side::Server) => " of the client's capture  ",
         (Some(_), Side::Server) | (None, Side::Client) => " of the server's capture  ",
-    };
-    text += &format!("{} seq {}", segment.flags, passage.seq);
+    });
+    push_flags(text, segment.flags);
+    text.push_str(" seq ");
+    push_signed(text, passage.seq);
     if passage.octets > 0 {
-        text += &format!(" len {}", passage.octets);
+        text.push_str(" len ");
+        digits(text, passage.octets.into());
     }
     if passage.octets < segment.len {
-        text += &format!(" of {}", segment.len);
+        text.push_str(" of ");
+        digits(text, segment.len.into());
     }
-    text += ": ";
+    text.push_str(": ");
     if let (Some(name), true) = (passage.fate.name(), passage.fate != Fate::Arrived) {
-        text += name;
+        text.push_str(name);
         if passage.fate == Fate::Lost {
-            text += " on the way to the ";
-            text += passage.from.peer().name();
+            text.push_str(" on the way to the ");
+            text.push_str(passage.from.peer().name());
         }
     } else {
-        text += "arrived";
+        text.push_str("arrived");
     }
-    if let Some(frame) = passage.repeats {
-        text += &format!(", a late copy of #{frame}");
+    if let Some(frame) = pair.repeats(passage) {
+        text.push_str(", a late copy of #");
+        digits(text, frame);
     }
-    if passage.is_lost_behind {
-        text += &format!(", and lost behind the {}'s capture point", passage.from.peer().name());
+    if passage.is_lost_behind() {
+        text.push_str(", and lost behind the ");
+        text.push_str(passage.from.peer().name());
+        text.push_str("'s capture point");
     }
-    if let Some(more) = passage.held_up {
-        text += &format!(", held up for {}", duration(more));
+    if let Some(more) = pair.held_up(passage) {
+        text.push_str(", held up for ");
+        push_duration(text, more, "µ");
     }
-    if passage.is_overtaken {
-        text += ", overtaken by a later one";
+    if passage.is_overtaken() {
+        text.push_str(", overtaken by a later one");
     }
-    let changed: Vec<_> = passage.changed.iter().map(|of| change(*of)).collect();
+    let changed: Vec<_> = pair.changes(passage).into_iter().map(change).collect();
     if !changed.is_empty() {
-        text += &format!(", changed ({})", changed.join(", "));
+        text.push_str(", changed (");
+        text.push_str(&changed.join(", "));
+        text.push(')');
     }
-    text
 }
+
+/// How many passages a portion has, and how many portions are made before they are written.
+const PORTION: usize = 2048;
+const SIDE_BY_SIDE: usize = 32;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use unicode_width::UnicodeWidthChar;
 
 use super::style::{Charset, Paint, Style};
+use crate::wire::Flags;
 
 /// One line of output: pieces of text with what they are.
 ///
@@ -261,6 +262,23 @@ pub(super) fn fill(out: &mut String, columns: usize) {
 /// Adds a number.
 pub(super) fn digits(out: &mut String, n: u64) {
     out.push_str(itoa::Buffer::new().format(n));
+}
+
+/// Adds a number that may be below 0.
+pub(super) fn push_signed(out: &mut String, n: i64) {
+    out.push_str(itoa::Buffer::new().format(n));
+}
+
+/// Adds the names of control bits, as they are displayed.
+pub(super) fn push_flags(out: &mut String, flags: Flags) {
+    // Nearly all are these.
+    if flags == Flags::ACK {
+        out.push_str("ACK");
+    } else if flags == Flags::PSH | Flags::ACK {
+        out.push_str("PSH,ACK");
+    } else {
+        let _ = write!(out, "{flags}");
+    }
 }
 
 /// Adds a number with zeros before it, so that it has `places` digits at least.

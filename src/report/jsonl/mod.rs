@@ -6,6 +6,7 @@ mod connection;
 mod event;
 mod lines;
 mod overview;
+pub(super) mod passage;
 mod put;
 mod status;
 mod stream;
@@ -209,15 +210,6 @@ impl<'a> Jsonl<'a> {
     /// Those of the output.
     pub fn event(&mut self, event: &Event, known: &dyn Lookup) -> io::Result<()> {
         self.lines.event(event, known)?;
-        self.end_line()
-    }
-
-    /// Writes an object as a line.
-    ///
-    /// # Errors
-    /// Those of the output.
-    pub(in crate::report) fn line(&mut self, object: &impl serde::Serialize) -> io::Result<()> {
-        self.lines.object(object)?;
         self.end_line()
     }
 

@@ -1,16 +1,17 @@
 //! What became of segments between two capture points, in English.
 
 use crate::flow::Side;
-use crate::passage::{Change, Fate, FoundBy, Pair};
+use crate::passage::{Change, Fate, FoundBy, Pair, Tally};
 use crate::report::clock;
 use crate::time::Span;
 use crate::wire::Flags;
 
 /// On which side of the middle it was lost, held up or reset: one sentence for each thing that there is to say.
-pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
+pub(crate) fn verdict(pair: &Pair, tallies: &[Tally; 2]) -> Vec<String> {
+    let of = |side: Side| &tallies[side as usize];
     let mut sentences = Vec::new();
     if pair.found_by == FoundBy::Nothing {
-        let lost = pair.count(Side::Client, Fate::Lost);
+        let lost = of(Side::Client).count(Fate::Lost);
         let clocks = if pair.clocks.is_none() { ", if its clock is right" } else { "" };
         sentences.push(format!(
             "Nothing of this connection reached the server's capture, which ran at that time{clocks}: {} of the client lost between the two points.",
@@ -20,46 +21,48 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
     }
     for side in [Side::Client, Side::Server] {
         let (own, peer) = (side.name(), side.peer().name());
-        let (lost, sent) = (pair.count(side, Fate::Lost), pair.sent_by(side).count());
+        let tally = of(side);
+        let (lost, sent) = (tally.count(Fate::Lost), tally.passages);
         if lost > 0 {
             sentences.push(format!(
                 "{lost} of the {own}'s {} left its host and did not reach the {peer}'s: lost between the two points.",
                 segments(sent)
             ));
         }
-        let behind = pair.sent_by(side).filter(|passage| passage.is_lost_behind).count();
+        let behind = tally.lost_behind;
         if behind > 0 {
             sentences.push(format!(
                 "{} of the {own} passed the {peer}'s capture point, and the {peer} went on asking for the octets: lost behind that point.",
                 segments(behind)
             ));
         }
-        let damaged = pair.count(side, Fate::Damaged);
+        let damaged = tally.count(Fate::Damaged);
         if damaged > 0 {
             sentences.push(format!(
                 "{} of the {own} changed between the two points, without the checksum.",
                 segments(damaged)
             ));
         }
-        let doubled = pair.count(side, Fate::Duplicated);
+        let doubled = tally.count(Fate::Duplicated);
         if doubled > 0 {
             sentences.push(format!(
                 "{} of the {own} arrived more than once: copied between the two points.",
                 segments(doubled)
             ));
         }
-        let held_up: Vec<_> = pair.sent_by(side).filter_map(|passage| passage.held_up).collect();
-        if let Some(most) = held_up.iter().max() {
+        if let Some(most) = tally.longest_held_up {
             sentences.push(format!(
                 "{} of the {own} held up between the two points: up to {} longer on the way than the fastest.",
-                segments(held_up.len()),
-                clock::duration(*most, "µ")
+                segments(tally.held_up),
+                clock::duration(most, "µ")
             ));
         }
-        for forged in pair.sent_by(side).filter(|passage| passage.fate == Fate::Injected) {
+        // Hardly ever is there one to be looked for.
+        let injected = if tally.count(Fate::Injected) > 0 { &pair.passages[..] } else { &[] };
+        for forged in injected.iter().filter(|passage| passage.from == side && passage.fate == Fate::Injected) {
             let is_reset = pair.arrived(forged).any(|segment| segment.flags.contains(Flags::RST));
             let what = if is_reset { "A RST" } else { "A segment" };
-            sentences.push(match forged.repeats {
+            sentences.push(match pair.repeats(forged) {
                 Some(frame) => format!(
                     "{what} came to the {peer} that the {own} had sent in an earlier connection, where it is #{frame} of the {peer}'s capture: a late copy, from between.",
                 ),
@@ -68,7 +71,7 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
                 ),
             });
         }
-        let uncaptured = pair.count(side, Fate::Uncaptured);
+        let uncaptured = tally.count(Fate::Uncaptured);
         if uncaptured > 0 {
             sentences.push(format!(
                 "{} of the {own} passed both points, by what followed, but one of the captures lacks {}.",
@@ -76,22 +79,19 @@ pub(crate) fn verdict(pair: &Pair) -> Vec<String> {
                 if uncaptured == 1 { "it" } else { "them" }
             ));
         }
-        let mut resets = pair
-            .sent_by(side)
-            .filter(|passage| pair.sent(passage).is_some_and(|segment| segment.flags.contains(Flags::RST)));
-        if resets.next().is_some() {
+        if tally.resets {
             sentences.push(format!("The {own} itself sent a RST."));
         }
     }
     if sentences.is_empty() {
-        let unknown: usize = [Side::Client, Side::Server].map(|side| pair.count(side, Fate::Unknown)).iter().sum();
+        let unknown: usize = tallies.iter().map(|tally| tally.count(Fate::Unknown)).sum();
         sentences.push(match unknown {
             0 => "Between the two points nothing was lost, copied, held up or made up.".to_owned(),
             1 => "But for 1 segment that one of the captures alone has, and of which they do not tell, nothing was lost, copied, held up or made up between the two points.".to_owned(),
             _ => format!("But for {unknown} segments that one of the captures alone has, and of which they do not tell, nothing was lost, copied, held up or made up between the two points."),
         });
     }
-    let fastest = |side: Side| pair.delays(side).map(|[fastest, ..]| fastest.as_nanos());
+    let fastest = |side: Side| of(side).fastest.map(Span::as_nanos);
     let round_trip = fastest(Side::Client).zip(fastest(Side::Server)).map(|(there, back)| there + back);
     for side in [Side::Client, Side::Server] {
         let Some((answer, round_trip)) = pair.slowest_answer(side).zip(round_trip) else { continue };
