@@ -1,6 +1,7 @@
 //! One run over a capture: frames through the decoder and the table, and the chosen connections into a timeline, all told to one sink.
 
 mod batch;
+mod elsewhere;
 mod ends;
 mod growth;
 mod keep;

@@ -344,6 +344,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         story/classify.rs DELAYED LONGEST_DELAY SHORTEST_IDLE SHORTEST_KEEP_ALIVE COPIED MOST_COUNTED
         story/connection.rs NEAR
         story/diagnoses.rs HUGE BUSY KEPT ZEROS
+        session/elsewhere.rs REMEMBERED
         story/ground.rs MINIMUM_RTO MOMENT JITTER TICK
         story/icmp.rs LAG
         story/link.rs LAG

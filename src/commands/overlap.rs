@@ -144,8 +144,8 @@ impl Overlap {
             )
         } else {
             format!(
-                "{one_name} and {other_name} hold the same segments{more}, at other times: told as one capture, their second sighting \
-                 may be flagged as repeated; if they were taken at client and server, say \
+                "{one_name} and {other_name} hold the same segments{more}, at other times: told as one capture, each counts \
+                 as often as it was seen, and is flagged as captured twice; if they were taken at client and server, say \
                  --client-side {one_name} --server-side {other_name}, or the other way round"
             )
         })

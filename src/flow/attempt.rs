@@ -87,7 +87,7 @@ impl<K: Key> Attempt<K> {
             checksum,
             ip_id: segment.ip_id.unwrap_or(0),
             mss: options.mss.unwrap_or(0),
-            oddities: segment.oddities.bits(),
+            oddities: segment.oddities.bits() as u16,
             window_scale: options.window_scale.unwrap_or(0),
             has,
         })
@@ -131,7 +131,7 @@ impl<K: Key> Attempt<K> {
             ip_id: has(Has::IP_ID).then_some(self.ip_id),
             ttl: 0,
             len: 0,
-            oddities: Oddities::from_bits_truncate(self.oddities),
+            oddities: Oddities::from_bits_truncate(self.oddities.into()),
             options: Options {
                 mss: self.mss(),
                 window_scale: self.window_scale(),

@@ -85,11 +85,19 @@ impl Bundle {
     /// Has nothing more be said of a segment's checksum.
     pub fn forgive(&mut self, place: usize) {
         let item = &mut self.items[place];
-        let oddities = match item.holds.contains(Holds::WHOLE) {
-            true => &mut self.whole[item.seq.0 as usize].oddities,
-            false => &mut item.oddities,
-        };
-        oddities.remove(Oddities::BAD_CHECKSUM);
+        match item.holds.contains(Holds::WHOLE) {
+            true => self.whole[item.seq.0 as usize].oddities.remove(Oddities::BAD_CHECKSUM),
+            false => item.oddities &= !(Oddities::BAD_CHECKSUM.bits() as u16),
+        }
+    }
+
+    /// Has it be said of a segment that another capture point had it before.
+    pub fn was_elsewhere(&mut self, place: usize) {
+        let item = &mut self.items[place];
+        match item.holds.contains(Holds::WHOLE) {
+            true => self.whole[item.seq.0 as usize].oddities.insert(Oddities::SEEN_ELSEWHERE),
+            false => item.holds.insert(Holds::SEEN_ELSEWHERE),
+        }
     }
 
     /// The hashes of some of the segments.
@@ -127,7 +135,8 @@ struct Item {
     src_port: u16,
     dst_port: u16,
     flags: Flags,
-    oddities: Oddities,
+    /// All but those that `holds` has.
+    oddities: u16,
     window: u16,
     checksum: u16,
     ip_id: u16,
@@ -149,6 +158,7 @@ bitflags::bitflags! {
         const MSS = 4;
         const WINDOW_SCALE = 8;
         const SACK_PERMITTED = 16;
+        const SEEN_ELSEWHERE = 32;
     }
 }
 
@@ -165,7 +175,7 @@ impl Item {
             src_port: 0,
             dst_port: 0,
             flags: Flags::empty(),
-            oddities: Oddities::empty(),
+            oddities: 0,
             window: 0,
             checksum: 0,
             ip_id: 0,
@@ -201,6 +211,7 @@ impl Item {
         holds.set(Holds::MSS, options.mss.is_some());
         holds.set(Holds::WINDOW_SCALE, options.window_scale.is_some());
         holds.set(Holds::SACK_PERMITTED, options.sack_permitted);
+        holds.set(Holds::SEEN_ELSEWHERE, segment.oddities.contains(Oddities::SEEN_ELSEWHERE));
         Some(Self {
             hash,
             at: segment.at,
@@ -212,7 +223,7 @@ impl Item {
             src_port: segment.src_port,
             dst_port: segment.dst_port,
             flags: segment.flags,
-            oddities: segment.oddities,
+            oddities: segment.oddities.bits() as u16,
             window: segment.window,
             checksum: segment.checksum,
             ip_id,
@@ -228,6 +239,8 @@ impl Item {
     #[inline]
     fn segment(&self, base: u64) -> Segment {
         let holds = |what| self.holds.contains(what);
+        let mut oddities = Oddities::from_bits_retain(self.oddities.into());
+        oddities.set(Oddities::SEEN_ELSEWHERE, holds(Holds::SEEN_ELSEWHERE));
         Segment {
             at: self.at,
             frame: base.wrapping_add(self.frame.into()),
@@ -244,7 +257,7 @@ impl Item {
             ip_id: Some(self.ip_id),
             ttl: self.ttl,
             len: self.len.into(),
-            oddities: self.oddities,
+            oddities,
             options: Options {
                 mss: holds(Holds::MSS).then_some(self.mss),
                 window_scale: holds(Holds::WINDOW_SCALE).then_some(self.window_scale),
@@ -292,7 +305,7 @@ mod tests {
             numbers: (u32, u32, u16, u16),
             urgent in prop_oneof![Just(0), any::<u16>()],
             flags: u16,
-            oddities: u16,
+            oddities: u32,
             ip_id in option::of(any::<u16>()),
             ttl: u8,
             len in prop_oneof![0..2_u32, Just(65_535), Just(65_536), any::<u32>()],

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::elsewhere::{Elsewhere, Run};
 use super::trust::Trust;
 use crate::capture::{CaptureError, CapturePoint, Frame, FrameSource, LinkType, SeenAt};
 use crate::flow::{Bundle, ConnectionId, Finder, FlowTable, Reply, Step, Totals};
@@ -21,6 +22,8 @@ pub struct Reader<W> {
     at: Option<Timestamp>,
     /// How many capture points of the source are known.
     points: usize,
+    /// Which segments were seen at which of them, where there are several.
+    elsewhere: Elsewhere,
 }
 
 /// What is kept of frames besides their segments.
@@ -50,6 +53,8 @@ pub struct Batch {
     quotes: Vec<(usize, Segment, IcmpError)>,
     /// The places of segments whose checksum seems wrong.
     wrong: Vec<usize>,
+    /// At which capture points its frames were seen.
+    runs: Vec<Run>,
     pub(super) frames: u64,
     last: u64,
     /// How many octets the frames had, those that were not wanted among them.
@@ -96,7 +101,17 @@ impl<W> Reader<W> {
         };
         let trust = (checksums == Checksums::Controls).then(Trust::default);
         let decoder = decoder.with_checksums(checksums);
-        Self { decoder, finder, wanted, besides, most: BATCH, trust, at: None, points: 0 }
+        Self {
+            decoder,
+            finder,
+            wanted,
+            besides,
+            most: BATCH,
+            trust,
+            at: None,
+            points: 0,
+            elsewhere: Elsewhere::default(),
+        }
     }
 }
 
@@ -114,7 +129,7 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
     /// The damage of the capture; what came before it is in the batch.
     pub fn fill<S: FrameSource>(&mut self, source: &mut S, batch: &mut Batch) -> Result<More, CaptureError> {
         batch.clear();
-        let Self { decoder, finder, wanted, besides, most, trust, at, points } = self;
+        let Self { decoder, finder, wanted, besides, most, trust, at, points, elsewhere } = self;
         let mut full = false;
         let taken = source.next_frames(*most, |frame| {
             batch.last = frame.number;
@@ -129,6 +144,9 @@ impl<W: FnMut(&Frame<'_>) -> Result<bool, CaptureError>> Reader<W> {
         });
         if let Some(trust) = trust {
             batch.believe(trust);
+        }
+        if source.points().len() > 1 && elsewhere.meet(&batch.runs, batch.last) {
+            batch.mark_seen_elsewhere(elsewhere);
         }
         if *besides == Wanted::All
             && let Some(new) = source.points().get(*points..)
@@ -151,6 +169,7 @@ impl Batch {
         self.tunnels.clear();
         self.quotes.clear();
         self.wrong.clear();
+        self.runs.clear();
         self.steps_back = 0;
         (self.frames, self.read, self.skipped, self.unread) = (0, 0, Skipped::default(), None);
     }
@@ -166,6 +185,9 @@ impl Batch {
     ) {
         self.frames += 1;
         let before = self.segments.len();
+        if self.runs.last().is_none_or(|run| run.point != frame.seen.point) {
+            self.runs.push(Run { point: frame.seen.point, frame: frame.number, before });
+        }
         let decoded = decoder.decode(frame, |segment, payload| {
             self.take(finder, frame, segment, payload, besides, trust.as_deref_mut());
         });
@@ -219,6 +241,18 @@ impl Batch {
         for place in self.wrong.drain(..) {
             if !self.segments.with_segment(place, |segment| trust.believes(segment)) {
                 self.segments.forgive(place);
+            }
+        }
+    }
+
+    /// Marks the segments that another capture point had before.
+    fn mark_seen_elsewhere(&mut self, elsewhere: &mut Elsewhere) {
+        let ends = self.runs.iter().skip(1).map(|next| next.before).chain([self.segments.len()]);
+        for (run, end) in self.runs.iter().zip(ends) {
+            for place in run.before..end {
+                if self.segments.with_segment(place, |segment| elsewhere.had(run.point, segment)) {
+                    self.segments.was_elsewhere(place);
+                }
             }
         }
     }

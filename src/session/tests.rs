@@ -341,3 +341,107 @@ fn a_frame_that_two_points_saw_is_one_segment_with_two_sightings() {
     assert_eq!(sightings(&mirrored), [[(0, 1)], [(0, 2)], [(0, 3)], [(0, 4)]]);
     assert_eq!(mirrored.connections[0].findings.iter().filter(|finding| copied(finding)).count(), 2);
 }
+
+/// Segments without an identification, as (point, flags, number, acknowledgement, octets), a millisecond apart; each twice the time so.
+struct AtPoints {
+    segments: Vec<(u32, bool, u8, u32, u32, u8)>,
+    points: Vec<CapturePoint>,
+    read: usize,
+    bytes: Vec<u8>,
+}
+
+impl AtPoints {
+    fn of(segments: &[(u32, bool, u8, u32, u32, u8)]) -> Self {
+        let point = CapturePoint { file: None, interface: None, description: None, link: LinkType(101) };
+        Self { segments: segments.to_vec(), points: vec![point; 3], read: 0, bytes: Vec::new() }
+    }
+}
+
+impl FrameSource for AtPoints {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
+        let Some((point, is_server, flags, seq, ack, len)) = self.segments.get(self.read).copied() else {
+            return Ok(None);
+        };
+        self.read += 1;
+        let ends = if is_server { [2, 1] } else { [1, 2] };
+        let ports: [&[u8]; 2] = if is_server { [&[0, 80], &[48, 57]] } else { [&[48, 57], &[0, 80]] };
+        // The checksum that a network card is to fill in differs from the one on the way.
+        let checksum = if point == 0 { [0, 0] } else { [1, 1] };
+        let head = [0x45, 0, 0, 40 + len, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, ends[0], 10, 0, 0, ends[1]];
+        let numbers = [seq.to_be_bytes(), ack.to_be_bytes()].concat();
+        let rest = [&[0x50, flags, 16, 0][..], &checksum, &[0, 0], &vec![7; len.into()]].concat();
+        self.bytes = [&head[..], &ports.concat(), &numbers, &rest].concat();
+        Ok(Some(Frame {
+            number: self.read as u64,
+            at: Some(Timestamp::from_nanos(0).after(Span::from_millis(self.read as i64))),
+            link: LinkType(101),
+            bytes: &self.bytes,
+            wire_len: self.bytes.len() as u32,
+            seen: SeenAt { point: PointId(point), ..SeenAt::default() },
+        }))
+    }
+
+    fn points(&self) -> &[CapturePoint] {
+        &self.points
+    }
+}
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// The timeline's segments as (frame, what the kernel did, frames of its other sightings).
+fn told_at_points(segments: &[(u32, bool, u8, u32, u32, u8)]) -> Vec<(u64, Option<Mechanism>, Vec<u64>)> {
+    let mut source = AtPoints::of(segments);
+    let mut session = Session::new(Keep::All);
+    session.run(&mut source, |_| Ok(true), |_| ControlFlow::Continue(()), &mut ()).expect("nothing is written");
+    let story = session.story(Threads::default(), Vec::new(), &[], None);
+    let segments = story.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Segment(segment) => Some(segment),
+        _ => None,
+    });
+    let others = |segment: &crate::story::SegmentEvent| segment.sightings().skip(1).map(|seen| seen.frame).collect();
+    segments.map(|segment| (segment.segment.frame, segment.cause.kernel, others(segment))).collect()
+}
+
+#[test]
+fn what_two_points_have_was_sent_once_and_what_both_have_twice_was_sent_again() {
+    let told = told_at_points(&[
+        (0, false, SYN, 100, 0, 0),
+        (1, false, SYN, 100, 0, 0),
+        (1, true, SYN | ACK, 300, 101, 0),
+        (0, true, SYN | ACK, 300, 101, 0),
+        (0, false, ACK, 101, 301, 0),
+        (1, false, ACK, 101, 301, 0),
+        (0, false, ACK, 101, 301, 9),
+        (1, false, ACK, 101, 301, 9),
+        // It was sent again, and seen at both; and once more, and lost between them.
+        (0, false, ACK, 101, 301, 9),
+        (1, false, ACK, 101, 301, 9),
+        (0, false, ACK, 101, 301, 9),
+        (1, true, ACK, 301, 110, 0),
+        (0, true, ACK, 301, 110, 0),
+    ]);
+    let seen: Vec<_> = told.iter().map(|(frame, _, others)| (*frame, &others[..])).collect();
+    let expected: [(u64, &[u64]); 7] = [(1, &[2]), (3, &[4]), (5, &[6]), (7, &[8]), (9, &[10]), (11, &[]), (12, &[13])];
+    assert_eq!(seen, expected);
+    assert!(told[4].1.is_some() && told[5].1.is_some(), "they are repetitions: {told:?}");
+    assert_eq!(
+        (told[0].1, told[3].1),
+        (Some(Mechanism::Unknown), Some(Mechanism::Unknown)),
+        "nobody watched the calls"
+    );
+}
+
+#[test]
+fn what_files_that_follow_one_another_have_in_common_was_sent_again() {
+    let told = told_at_points(&[
+        (0, false, SYN, 100, 0, 0),
+        (0, true, SYN | ACK, 300, 101, 0),
+        (0, false, ACK, 101, 301, 0),
+        (0, false, ACK, 101, 301, 9),
+        (1, false, ACK, 101, 301, 9),
+        (1, true, ACK, 301, 110, 0),
+    ]);
+    assert_eq!(told.iter().map(|(frame, ..)| *frame).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(told.iter().all(|(.., others)| others.is_empty()));
+}

@@ -11,7 +11,7 @@ use super::{
 use crate::flow::{ConnectionId, Detail, FindingAt, Side};
 use crate::kernel::Witness;
 use crate::tcp::{Finding, Move, Rule, State};
-use crate::wire::{Flags, Segment, Seq, Tunnel};
+use crate::wire::{Flags, Oddities, Segment, Seq, Tunnel};
 
 impl Timeline {
     /// Takes in that a segment was seen.
@@ -329,7 +329,18 @@ impl PerConnection {
     /// Whether a frame that was captured before is another sighting of the same segment: it was seen at another point, or on
     /// its way in and out again at the same one. A copy that the same point took twice says nothing of the way, and is shown.
     fn is_seen_again(&mut self, events: &mut Events, from: Side, observed: &Observed) -> bool {
-        let Some(place) = self.newest_like(from, &Header::of(&observed.segment)) else { return false };
+        let header = Header::of(&observed.segment);
+        let place = match observed.segment.oddities.contains(Oddities::SEEN_ELSEWHERE) {
+            // The one that this point has not had: the first of those that are the same.
+            true => self.sent(from).recent.iter().copied().find(|place| {
+                let known = &self.seen[*place];
+                let is_here = |seen: &PointSighting| seen.seen.point == observed.seen.point;
+                known.header.is_elsewhere_of(&header)
+                    && !events.segment(known.event).sightings().any(|seen| is_here(&seen))
+            }),
+            false => self.newest_like(from, &header),
+        };
+        let Some(place) = place else { return false };
         let first = events.segment(self.seen[place].event);
         let known: Vec<PointSighting> = first.sightings().collect();
         if known.len() >= MOST_SIGHTINGS || known.iter().any(|known| known.seen == observed.seen) {

@@ -6,7 +6,7 @@ use super::analysis::{
 use super::stream::{Marks, Stream};
 use super::{Around, Direction, Finding, FindingSet};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Flags, Segment, Seq};
+use crate::wire::{Flags, Oddities, Segment, Seq};
 
 /// Both directions of one connection.
 ///
@@ -89,7 +89,9 @@ impl Conversation {
             fwd.irregular.get_or_insert_default();
         }
         let earlier = fwd.irregular.as_mut().map(|irregular| &mut irregular.earlier);
-        let is_copy = fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
+        // What two capture points have is seen once at each; what one of them has twice is for the rules.
+        let is_copy = segment.oddities.contains(Oddities::SEEN_ELSEWHERE)
+            || fwd.copies.saw_before(earlier, segment, now, fwd.next != next);
         let (mut known, mut is_old) = (0, false);
         if !findings.is_empty() {
             (known, is_old) = (fwd.unique_octets(), segment.seq.is_before(fwd.reached()));

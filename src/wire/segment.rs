@@ -62,7 +62,7 @@ impl fmt::Display for Flags {
 bitflags::bitflags! {
     /// What is odd about a segment's bytes, or how it came; none of these hides the segment.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-    pub struct Oddities: u16 {
+    pub struct Oddities: u32 {
         /// The frame was cut by the snap length: fewer octets were captured than sent.
         const CUT = 0x001;
         /// The TCP header itself is cut: fields beyond the cut are zero.
@@ -95,6 +95,8 @@ bitflags::bitflags! {
         const GTP_U = 0x4000;
         /// It came in Teredo (RFC 4380).
         const TEREDO = 0x8000;
+        /// Another capture point had it before: the same segment, seen at its next place.
+        const SEEN_ELSEWHERE = 0x1_0000;
     }
 }
 
