@@ -197,6 +197,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/trouble.rs FIRST IS_NEW
         capture/input.rs LINE
         passage/digest.rs HEAD FACTOR
+        passage/connections.rs NOWHERE
         passage/join.rs NOBODY
         passage/matching.rs END
         passage/passages.rs UNKNOWN NOWHERE
@@ -229,13 +230,14 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         lab/host.rs SLICE
         lab/stage.rs WINDOW
         lab/tap.rs LEAST_PLACE LEAST_PLACES BLOCK
-        passage/fates.rs AT_ONCE
+        passage/connections.rs AT_ONCE
+        passage/fates.rs AT_ONCE PARTS
         report/csv.rs GATHERED
         report/jsonl/mod.rs GATHERED
         report/parquet.rs GROUP
-        report/passages.rs PORTION SIDE_BY_SIDE
+        report/passages.rs PORTION
         session/batch.rs SMALL_BATCH
-        commands/two_points.rs PORTIONS
+        commands/two_points.rs PORTIONS TOGETHER AHEAD
         story/forgetting.rs MOST_QUIET
         ",
     ),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
-use super::key::{AnyKey, Key4, Key6, KeySide};
+use super::key::{AnyKey, Key, Key4, Key6, KeySide};
 use crate::wire::Segment;
 
 /// The two ends of a connection, whichever of them sends.
@@ -29,6 +29,14 @@ impl Ends {
     /// Those of a connection between two ends.
     pub fn between([one, other]: [SocketAddr; 2]) -> Self {
         Self::split(AnyKey::between(one, other)).0
+    }
+
+    /// The lower one and the higher one.
+    pub fn both(&self) -> [SocketAddr; 2] {
+        match &self.0 {
+            Which::V4(key) => key.ends(),
+            Which::V6(key) => key.ends(),
+        }
     }
 
     #[inline]
@@ -59,6 +67,11 @@ impl<T> fmt::Debug for ByEnds<T> {
 }
 
 impl<T> ByEnds<T> {
+    /// With room for so many, which are nearly all of the older version of IP or nearly all of the newer.
+    pub fn for_many(count: usize) -> Self {
+        Self { v4: HashMap::with_capacity_and_hasher(count, RandomState::default()), ..Self::default() }
+    }
+
     /// What was put down for these ends.
     #[inline]
     pub fn find(&self, ends: &Ends) -> Option<&T> {
@@ -99,6 +112,7 @@ mod tests {
             assert_eq!(known.find(&Ends::between([one, other])), Some(&2));
             let elsewhere = SocketAddr::new(other.ip(), 81);
             assert_eq!(known.find(&Ends::between([one, elsewhere])), None);
+            assert_eq!(Ends::between([other, one]).both(), [one, other]);
         }
     }
 }

@@ -69,6 +69,18 @@ impl Coverage {
         if to <= self.next || from >= to {
             return;
         }
+        // Nearly always it goes on where the last one ended.
+        match self.beyond.last_entry() {
+            None if from <= self.next => {
+                self.next = to;
+                return;
+            }
+            Some(mut last) if (*last.key()..=*last.get()).contains(&from) => {
+                *last.get_mut() = to.max(*last.get());
+                return;
+            }
+            _ => {}
+        }
         let (mut from, mut to) = (from, to);
         while let Some((begin, end)) = self.beyond.range(..=to).next_back().map(|(begin, end)| (*begin, *end)) {
             if end < from {

@@ -68,43 +68,46 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// That of segments which were sent, by the client's clock, so many nanoseconds after a moment, and took so many by the difference of both.
-    pub(super) fn of(points: &mut Vec<(i64, i64)>) -> Self {
+    /// Adds segments, and takes them out of `points`: so many nanoseconds after a moment, by the client's clock, each took so many by the difference
+    /// of both. Their edge is found when it is closed.
+    pub(super) fn add(&mut self, points: &mut Vec<(i64, i64)>) {
         // They come nearly in order: what is made for that sorts them.
         points.sort();
-        let mut edge = Self::default();
-        for (when, took) in points {
-            let when = Span(*when).as_secs_f64();
-            if edge.count == 0 {
-                edge.first = when;
-            }
-            edge.last = when;
-            edge.count += 1;
-            edge.sum += when;
-            edge.turn_to((when, *took as f64));
+        let begin = self.corners.len();
+        for (when, took) in points.drain(..) {
+            let when = Span(when).as_secs_f64();
+            self.first = if self.count == 0 { when } else { self.first.min(when) };
+            self.last = self.last.max(when);
+            self.count += 1;
+            self.sum += when;
+            self.turn_to((when, took as f64), begin);
         }
-        edge
+    }
+
+    /// Leaves of what was added only the corners of the whole.
+    pub(super) fn close(&mut self) {
+        let mut corners = std::mem::take(&mut self.corners);
+        corners.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+        corners.into_iter().for_each(|corner| self.turn_to(corner, 0));
     }
 
     /// That of the segments of all of them.
     pub(super) fn around<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         let mut whole = Self::default();
-        let mut corners = Vec::new();
         for edge in all.filter(|edge| edge.count > 0) {
             whole.first = if whole.count == 0 { edge.first } else { whole.first.min(edge.first) };
             whole.last = whole.last.max(edge.last);
             whole.count += edge.count;
             whole.sum += edge.sum;
-            corners.extend_from_slice(&edge.corners);
+            whole.corners.extend_from_slice(&edge.corners);
         }
-        corners.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
-        corners.into_iter().for_each(|corner| whole.turn_to(corner));
+        whole.close();
         whole
     }
 
-    /// Goes on to a point that is no earlier than any before.
-    fn turn_to(&mut self, point: (f64, f64)) {
-        while let [.., before, at] = self.corners[..] {
+    /// Goes on to a point that is no earlier than any of those from `begin` on.
+    fn turn_to(&mut self, point: (f64, f64), begin: usize) {
+        while let [.., before, at] = self.corners[begin..] {
             let turn = (at.0 - before.0) * (point.1 - before.1) - (at.1 - before.1) * (point.0 - before.0);
             if turn > 0.0 {
                 break;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::digest::has_head;
 use super::taken::Taken;
 use crate::flow::{ByEnds, Ends, Side};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq};
 
 /// The connections of a capture, in the order in which they began.
@@ -13,9 +13,7 @@ use crate::wire::{Flags, Segment, Seq};
 pub struct Capture {
     connections: Vec<Captured>,
     /// The latest connection between two ends.
-    latest: ByEnds<usize>,
-    /// The connection of the segment before.
-    last: Option<(Ends, usize)>,
+    latest: ByEnds<u32>,
     reach: Option<[Timestamp; 2]>,
     held: u64,
     left_out: u64,
@@ -42,9 +40,34 @@ pub struct Captured {
     lacks_heads: bool,
 }
 
+/// A segment as it was seen, with a digest of its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    taken: Taken,
+    ends: Ends,
+    is_from_lower: bool,
+    is_cut: bool,
+    lacks_head: bool,
+}
+
+impl Seen {
+    /// Of a segment and the octets of it that were captured.
+    #[inline]
+    pub fn of(segment: &Segment, octets: &[u8]) -> Self {
+        let (ends, is_from_lower) = Ends::of(segment);
+        Self {
+            taken: Taken::of(segment, octets),
+            ends,
+            is_from_lower,
+            is_cut: octets.len() < segment.len as usize,
+            lacks_head: !has_head(octets.len(), segment.len),
+        }
+    }
+}
+
 impl Capture {
     /// As how many segments a connection counts: what is kept of it besides them, and of its pair.
-    pub const CONNECTION: u64 = 4;
+    pub const CONNECTION: u64 = 2;
 
     /// One that has room for so many segments, each connection counting as [`CONNECTION`](Self::CONNECTION) of them besides.
     pub fn within(most: u64) -> Self {
@@ -53,34 +76,61 @@ impl Capture {
 
     /// Takes in a segment and the octets of it that were captured.
     pub fn observe(&mut self, segment: &Segment, octets: &[u8]) {
-        if let Some(at) = segment.at {
+        self.observe_all(&[Seen::of(segment, octets)]);
+    }
+
+    /// Takes in segments, in the order of their capture.
+    pub fn observe_all(&mut self, all: &[Seen]) {
+        for all in all.chunks(AT_ONCE) {
+            // What they need of memory is fetched for all of them together: first of the table, then of the connections.
+            let (mut places, mut lowers) = ([NOWHERE; AT_ONCE], [Side::Client; AT_ONCE]);
+            for (place, seen) in places.iter_mut().zip(all) {
+                *place = self.latest.find(&seen.ends).map_or(NOWHERE, |place| *place);
+            }
+            for (lower, place) in lowers.iter_mut().zip(&places) {
+                *lower = self.connections.get(*place as usize).map_or(Side::Client, |connection| connection.lower);
+            }
+            let known = self.connections.len();
+            for (seen, (place, lower)) in all.iter().zip(places.into_iter().zip(lowers)) {
+                if known == self.connections.len() {
+                    self.take(seen, place, lower);
+                } else {
+                    // One of them began another connection, which may be that of those after it.
+                    let place = self.latest.find(&seen.ends).map_or(NOWHERE, |place| *place);
+                    let connection = self.connections.get(place as usize);
+                    self.take(seen, place, connection.map_or(Side::Client, |connection| connection.lower));
+                }
+            }
+        }
+    }
+
+    /// Takes in a segment of the connection in that place, if there is one, whose lower end is that.
+    fn take(&mut self, seen: &Seen, place: u32, lower: Side) {
+        if let Some(at) = seen.taken.at {
             self.ran(at);
         }
-        let (ends, is_from_lower) = Ends::of(segment);
-        let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
-        let place = match self.last {
-            Some((last, place)) if last == ends => Some(place),
-            _ => self.latest.find(&ends).copied(),
-        };
-        let known = place.filter(|place| {
-            // Another SYN of the same end is another connection.
-            let known = &self.connections[*place];
-            !opens || known.isns[known.side_of(is_from_lower) as usize].is_none_or(|isn| isn == segment.seq)
-        });
-        let takes = if known.is_some() { 1 } else { 1 + Self::CONNECTION };
+        let opens = seen.taken.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
+        let from = if seen.is_from_lower { lower } else { lower.peer() };
+        // Another SYN of the same end is another connection.
+        let goes_on = |known: &Captured| !opens || known.isns[from as usize].is_none_or(|isn| isn == seen.taken.seq);
+        let is_known = self.connections.get(place as usize).is_some_and(goes_on);
+        let takes = if is_known { 1 } else { 1 + Self::CONNECTION };
         // The first connection has room in any case.
-        if self.held + takes > self.most && self.held > 0 || self.held >= self.most {
+        let is_full = self.held + takes > self.most && self.held > 0 || self.held >= self.most;
+        if is_full || !is_known && self.connections.len() >= NOWHERE as usize {
             self.left_out += 1;
             return;
         }
         self.held += takes;
-        let place = known.unwrap_or_else(|| {
-            self.connections.push(Captured::begun(segment, is_from_lower));
-            self.latest.insert(ends, self.connections.len() - 1);
-            self.connections.len() - 1
-        });
-        self.last = Some((ends, place));
-        self.connections[place].take(segment, octets, is_from_lower);
+        if is_known {
+            self.connections[place as usize].take(from, seen);
+            return;
+        }
+        let mut connection = Captured::begun(seen);
+        let from = if seen.is_from_lower { connection.lower } else { connection.lower.peer() };
+        connection.take(from, seen);
+        self.latest.insert(seen.ends, self.connections.len() as u32);
+        self.connections.push(connection);
     }
 
     /// Says that the capture went on at that moment, by its own clock, whether there was anything to capture or not.
@@ -104,32 +154,22 @@ impl Capture {
         &self.connections
     }
 
-    /// The connections. Of a capture that holds most frames twice, as one on several interfaces of a host does, the second ones are left out.
-    pub fn into_connections(mut self) -> Vec<Captured> {
-        let mut seconds = Seconds::default();
-        let count: usize = self.connections.iter().map(|connection| seconds.of(&connection.segments)).sum();
-        let all: usize = self.connections.iter().map(|connection| connection.segments.len()).sum();
-        if count >= FEWEST_TWICE && count * 3 > all {
-            for connection in &mut self.connections {
-                connection.twice = seconds.of(&connection.segments) as u32;
-                let mut second = seconds.second.iter();
-                connection.segments.retain(|_| !second.next().is_some_and(|second| *second));
-            }
-        }
+    /// The connections.
+    pub fn into_connections(self) -> Vec<Captured> {
         self.connections
     }
 }
 
-/// Which segments are the same in everything as one shortly before, which has no other such.
+/// Finds the segments that are the same in everything as one shortly before, which has no other such.
 #[derive(Default)]
-struct Seconds {
+pub(super) struct Seconds {
     second: Vec<bool>,
     has_second: Vec<bool>,
 }
 
 impl Seconds {
     /// Finds those of a connection; how many there are.
-    fn of(&mut self, segments: &[Taken]) -> usize {
+    pub(super) fn of(&mut self, segments: &[Taken]) -> usize {
         let Self { second, has_second } = self;
         for marks in [&mut *second, &mut *has_second] {
             marks.clear();
@@ -152,27 +192,39 @@ impl Seconds {
         }
         count
     }
+
+    /// Whether a capture of so many segments, so many of them second ones, holds most frames twice, as one on several interfaces of a host does.
+    pub(super) fn are_its_way(count: usize, all: usize) -> bool {
+        count >= FEWEST_TWICE && count * 3 > all
+    }
 }
 
 impl Captured {
     /// One that begins with that segment, which it does not have yet.
-    fn begun(segment: &Segment, is_from_lower: bool) -> Self {
-        let opens = segment.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
-        let answers = segment.flags.contains(Flags::SYN | Flags::ACK);
+    fn begun(seen: &Seen) -> Self {
+        let opens = seen.taken.flags & (Flags::SYN | Flags::ACK) == Flags::SYN;
+        let answers = seen.taken.flags.contains(Flags::SYN | Flags::ACK);
+        let [lower, higher] = seen.ends.both();
+        let [from, to] = if seen.is_from_lower { [lower, higher] } else { [higher, lower] };
         // Without a SYN the lower port is taken to be the server's.
-        let is_client = opens || !answers && segment.src_port >= segment.dst_port;
-        let ends = [segment.from(), segment.to()];
-        let is_one_end = ends[0] == ends[1];
+        let is_client = opens || !answers && from.port() >= to.port();
         Self {
-            ends: if is_client { ends } else { [ends[1], ends[0]] },
+            ends: if is_client { [from, to] } else { [to, from] },
             is_known: opens || answers,
             isns: [None; 2],
             segments: Vec::new(),
             twice: 0,
-            lower: if is_client == is_from_lower || is_one_end { Side::Client } else { Side::Server },
+            lower: if is_client == seen.is_from_lower || from == to { Side::Client } else { Side::Server },
             is_cut: false,
             lacks_heads: false,
         }
+    }
+
+    /// Leaves the second ones out, of a capture that holds most frames twice.
+    pub(super) fn leave_out(&mut self, seconds: &mut Seconds) {
+        self.twice = seconds.of(&self.segments) as u32;
+        let mut second = seconds.second.iter();
+        self.segments.retain(|_| !second.next().is_some_and(|second| *second));
     }
 
     /// One between the same ends of which nothing was captured.
@@ -180,15 +232,14 @@ impl Captured {
         Self { segments: Vec::new(), isns: [None; 2], twice: 0, is_cut: false, lacks_heads: false, ..*other }
     }
 
-    /// Takes in a segment and the octets of it that were captured.
+    /// Takes in a segment that an end sent.
     #[inline]
-    fn take(&mut self, segment: &Segment, octets: &[u8], is_from_lower: bool) {
-        let from = self.side_of(is_from_lower);
-        if segment.flags.contains(Flags::SYN) {
-            self.isns[from as usize].get_or_insert(segment.seq);
+    fn take(&mut self, from: Side, seen: &Seen) {
+        if seen.taken.flags.contains(Flags::SYN) {
+            self.isns[from as usize].get_or_insert(seen.taken.seq);
         }
-        self.is_cut |= octets.len() < segment.len as usize;
-        self.lacks_heads |= !has_head(octets.len(), segment.len);
+        self.is_cut |= seen.is_cut;
+        self.lacks_heads |= seen.lacks_head;
         if self.segments.len() == self.segments.capacity() {
             // Many have but one or two, and nearly all others more than four.
             let more = match self.segments.len() {
@@ -198,13 +249,7 @@ impl Captured {
             };
             self.segments.reserve_exact(more);
         }
-        self.segments.push(Taken::of(from, segment, octets));
-    }
-
-    /// Who the sender is, which is the lower end or not.
-    #[inline]
-    fn side_of(&self, is_from_lower: bool) -> Side {
-        if is_from_lower { self.lower } else { self.lower.peer() }
+        self.segments.push(seen.taken.sent_by(from));
     }
 
     /// Takes the client for the server: of a connection that both opened, or whose SYN was not captured, each capture may have it otherwise.
@@ -225,6 +270,21 @@ impl Captured {
         self.sent_by(side).map(|(_, taken)| taken).find(|taken| taken.len > 0)
     }
 
+    /// The longest time from octets that came to that end, whose capture this is, until it sent some of its own for the first time.
+    pub(super) fn slowest_answer(&self, side: Side) -> Option<Span> {
+        let (mut asked, mut next, mut slowest) = (None, None, None);
+        for taken in self.segments.iter().filter(|taken| taken.len > 0) {
+            if taken.from() != side {
+                asked = taken.at;
+            } else if next.is_none_or(|next| !taken.end().is_before(next)) {
+                next = Some(taken.end());
+                let took = taken.at.zip(asked.take()).map(|(sent, asked)| sent.since(asked));
+                slowest = slowest.max(took);
+            }
+        }
+        slowest
+    }
+
     /// Whether of one of its segments not all octets were captured.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut
@@ -238,5 +298,9 @@ impl Captured {
 
 /// How many segments before one are looked at for the same.
 pub(super) const LOOKED_AT: usize = 8;
+/// How many segments are taken in together.
+const AT_ONCE: usize = 16;
+/// In place of the place of a connection where there is none.
+const NOWHERE: u32 = u32::MAX;
 /// How many segments a capture must have twice at least for that to be its way.
 const FEWEST_TWICE: usize = 3;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::behind::{Sent, acknowledged_unseen};
 use super::clocks::Edge;
-use super::connections::{Capture, Captured};
-use super::matching::{Couple, couples};
+use super::connections::{Capture, Captured, Seconds};
+use super::matching::{Matched, matched, orient};
 use super::passages::Passage;
 use super::placed::{Bases, Row};
 use super::repeated::tell_repeated;
@@ -25,27 +25,42 @@ use crate::wire::Flags;
 pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>, share: &impl Share) -> Paired {
     let reaches = [at_client.reach(), at_server.reach()];
     let is_empty = at_server.connections().is_empty();
-    let mut captures = [(at_client, Vec::new()), (at_server, Vec::new())];
-    share.each(&mut captures, |(), (capture, connections)| *connections = std::mem::take(capture).into_connections());
-    let [(_, here), (_, there)] = captures;
-    let (couples, left) = couples(here, there);
-    let mut servers: HashSet<IpAddr> = left.iter().map(|captured| captured.ends[1].ip()).collect();
-    servers.extend(couples.iter().filter_map(|couple| Some(couple.at_server.as_ref()?.0.ends[1].ip())));
-    // What came between the same ends, and could not be told to be this connection, may be it: nothing of it is said to be lost.
-    let unpaired: HashSet<Ends> = left.iter().map(|captured| Ends::between(captured.ends)).collect();
-    let mut alone = [Vec::new(), left.iter().map(|captured| captured.ends).collect()];
-    let mut pairs = Vec::with_capacity(couples.len());
-    let mut unanswered = Vec::new();
-    for Couple { at_client, at_server, is_open } in couples {
-        match at_server {
-            Some((there, found_by)) => pairs.push(Pair::new(at_client, there, found_by)),
-            // Whose server has a capture, which has nothing of it.
-            None if is_open || unpaired.contains(&Ends::between(at_client.ends)) => alone[0].push(at_client.ends),
-            None if is_empty || servers.contains(&at_client.ends[1].ip()) => unanswered.push(at_client),
-            None => alone[0].push(at_client.ends),
+    let (here, there) = (at_client.into_connections(), at_server.into_connections());
+    let matched = matched(&here, &there);
+    let mut there: Vec<Option<Captured>> = there.into_iter().map(Some).collect();
+    let mut pairs = Vec::with_capacity(matched.len());
+    let mut unmatched = Vec::new();
+    for (mut at_client, Matched { found, is_open }) in here.into_iter().zip(matched) {
+        match found.and_then(|(place, found_by)| Some((there[place].take()?, found_by))) {
+            Some((mut at_server, found_by)) => {
+                orient(&mut at_client, &mut at_server, found_by);
+                pairs.push(Pair::new(at_client, at_server, found_by));
+            }
+            None => unmatched.push(Unmatched { captured: at_client, is_open, seconds: 0 }),
         }
     }
+    let not_open = |captured| Unmatched { captured, is_open: false, seconds: 0 };
+    let mut left: Vec<Unmatched> = there.into_iter().flatten().map(not_open).collect();
+    let mut alone = [Vec::new(), left.iter().map(|of| of.captured.ends).collect()];
     share.each(&mut pairs, join);
+    leave_out_seconds(&mut pairs, [&mut unmatched, &mut left], share);
+    let mut unanswered = Vec::new();
+    if !unmatched.is_empty() {
+        let mut servers: HashSet<IpAddr> = left.iter().map(|of| of.captured.ends[1].ip()).collect();
+        servers.extend(pairs.iter().map(|pair: &Pair| pair.at_server.ends[1].ip()));
+        // What came between the same ends, and could not be told to be this connection, may be it: nothing of it is said to be lost.
+        let unpaired: HashSet<Ends> = left.iter().map(|of| Ends::between(of.captured.ends)).collect();
+        for Unmatched { captured: at_client, is_open, .. } in unmatched {
+            if is_open || unpaired.contains(&Ends::between(at_client.ends)) {
+                alone[0].push(at_client.ends);
+            } else if is_empty || servers.contains(&at_client.ends[1].ip()) {
+                // Its server has a capture, which has nothing of it.
+                unanswered.push(at_client);
+            } else {
+                alone[0].push(at_client.ends);
+            }
+        }
+    }
     let clocks = match (offset, reaches[0]) {
         (Some(offset), Some([began, _])) => Some(Clocks::given(offset, began)),
         _ => estimate(&pairs, share),
@@ -70,14 +85,55 @@ pub fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>, share:
     Paired { pairs, alone }
 }
 
+/// A connection of one capture that is not found in the other.
+struct Unmatched {
+    captured: Captured,
+    is_open: bool,
+    /// How many of its segments are second ones.
+    seconds: usize,
+}
+
+/// Of a capture that holds most frames twice, leaves out the second ones, and pairs what is left.
+fn leave_out_seconds(pairs: &mut [Pair], unmatched: [&mut Vec<Unmatched>; 2], share: &impl Share) {
+    let mut holds_twice = [false; 2];
+    for ((side, holds_twice), unmatched) in
+        [Side::Client, Side::Server].into_iter().zip(&mut holds_twice).zip(unmatched)
+    {
+        share.each(unmatched, |seconds: &mut Seconds, of| of.seconds = seconds.of(&of.captured.segments));
+        let of_pairs = pairs.iter().map(|pair| (pair.seconds[side as usize], pair.at(side).segments.len()));
+        let of_others = unmatched.iter().map(|of| (of.seconds, of.captured.segments.len()));
+        let (count, all) = of_pairs.chain(of_others).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        *holds_twice = Seconds::are_its_way(count, all);
+        if *holds_twice {
+            share.each(unmatched, |seconds, of| of.captured.leave_out(seconds));
+        }
+    }
+    if holds_twice == [false; 2] {
+        return;
+    }
+    share.each(pairs, |room: &mut Room, pair| {
+        if std::mem::take(&mut pair.is_turned) {
+            turn(pair);
+        }
+        for (captured, holds_twice) in [&mut pair.at_client, &mut pair.at_server].into_iter().zip(holds_twice) {
+            if holds_twice {
+                captured.leave_out(&mut room.seconds);
+            }
+        }
+        join(room, pair);
+    });
+}
+
 /// Pairs the segments of a connection of both captures.
 fn join(room: &mut Room, pair: &mut Pair) {
+    pair.seconds = [&pair.at_client, &pair.at_server].map(|captured| room.seconds.of(&captured.segments));
     pair_segments(pair, room);
     // The client's capture is that of the end that is called client, whichever end opened the connection.
     if is_backward(pair) {
         turn(pair);
         pair_segments(pair, room);
-        if is_backward(pair) {
+        pair.is_turned = !is_backward(pair);
+        if !pair.is_turned {
             turn(pair);
             pair_segments(pair, room);
         }
@@ -86,14 +142,7 @@ fn join(room: &mut Room, pair: &mut Pair) {
 
 /// Whether segments arrived before they were sent, wherever the clocks stand: then each capture was taken at the other end.
 fn is_backward(pair: &Pair) -> bool {
-    let mut shortest = [None; 2];
-    for passage in &pair.passages {
-        if let Some((_, took)) = difference(pair, passage) {
-            let shortest = &mut shortest[passage.from as usize];
-            *shortest = Some(shortest.map_or(took, |shortest: Span| shortest.min(took)));
-        }
-    }
-    let [there, back] = shortest.map(|shortest| shortest.map(Span::as_nanos));
+    let [there, back] = pair.fastest.map(|fastest| fastest.map(Span::as_nanos));
     there.zip(back).is_some_and(|(there, back)| there.saturating_add(back) < 0)
 }
 
@@ -105,38 +154,31 @@ fn turn(pair: &mut Pair) {
 
 /// Estimates the clocks from all segments that arrived in one piece.
 fn estimate(pairs: &[Pair], share: &impl Share) -> Option<Clocks> {
-    let began = |pairs: &[Pair]| {
-        let times = pairs.iter().flat_map(|pair| pair.passages.iter().filter_map(|passage| difference(pair, passage)));
-        times.map(|(when, _)| when).min()
-    };
-    let mut parts: Vec<(&[Pair], Option<Timestamp>)> = pairs.chunks(AT_ONCE).map(|part| (part, None)).collect();
-    share.each(&mut parts, |(), (pairs, first)| *first = began(pairs));
-    let at = parts.iter().filter_map(|(_, first)| *first).min()?;
-    let mut edges: Vec<(&[Pair], [Edge; 2])> = pairs.chunks(AT_ONCE).map(|part| (part, Default::default())).collect();
+    let at = pairs.iter().filter_map(|pair| pair.began).min()?;
+    // Few connections with very many segments are shared out, too.
+    let at_once = (pairs.len() / PARTS).clamp(1, AT_ONCE);
+    let mut edges: Vec<(&[Pair], [Edge; 2])> = pairs.chunks(at_once).map(|part| (part, Default::default())).collect();
     share.each(&mut edges, |points: &mut [Vec<(i64, i64)>; 2], (pairs, edges)| {
-        points.iter_mut().for_each(Vec::clear);
         for pair in *pairs {
             for passage in &pair.passages {
                 if let Some((when, took)) = difference(pair, passage) {
                     points[passage.from as usize].push((when.since(at).as_nanos(), took.as_nanos()));
                 }
             }
+            edges.iter_mut().zip(&mut *points).for_each(|(edge, points)| edge.add(points));
         }
-        for (points, edge) in points.iter_mut().zip(edges) {
-            *edge = Edge::of(points);
-        }
+        edges.iter_mut().for_each(Edge::close);
     });
     let [there, back] = [0, 1].map(|side| Edge::around(edges.iter().map(|(_, edges)| &edges[side])));
     Clocks::of(at, &there, &back)
 }
 
-/// The time that it took, by the difference of both clocks, and when by the client's.
+/// When it was at the client, by the client's clock, and the time that it took by the difference of both; before that is told by the clocks.
 #[inline]
 fn difference(pair: &Pair, passage: &Passage) -> Option<(Timestamp, Span)> {
-    let sent = pair.sent(passage)?.at?;
-    let arrived = pair.first_arrived(passage)?.at?;
-    let when = if passage.from == Side::Client { sent } else { arrived };
-    Some((when, arrived.since(sent)))
+    let took = passage.took()?;
+    let place = if passage.from == Side::Client { passage.sent_at() } else { passage.arrived_at() };
+    Some((pair.at_client.segments[place? as usize].at?, took))
 }
 
 /// What the captures cover, by which clocks.
@@ -178,8 +220,10 @@ fn finish(pair: &mut Pair, clocks: Option<Clocks>, reaches: [Option<[Timestamp; 
     pair.clocks = clocks;
     let mut passages = std::mem::take(&mut pair.passages);
     let (mut fastest, mut longest) = ([None::<Span>; 2], None);
-    for passage in &mut passages {
-        let took = clocks.and_then(|clocks| took(pair, passage, &clocks));
+    room.order.clear();
+    for (place, passage) in (0u32..).zip(&mut passages) {
+        let (moment, took) = told_by(pair, passage, clocks.as_ref());
+        room.order.push((moment, place));
         passage.take_time(took);
         if let Some(took) = took {
             let fastest = &mut fastest[passage.from as usize];
@@ -210,16 +254,24 @@ fn finish(pair: &mut Pair, clocks: Option<Clocks>, reaches: [Option<[Timestamp; 
             judge_unsent(&judge, pair, own, senders.place(pair.at(side), side, first));
         }
     }
-    // In the order of sending, by the client's clock.
-    let moment = |passage: &Passage| {
-        let (segment, at) = match pair.sent(passage) {
-            Some(sent) => (sent, passage.from),
-            None => (pair.first_arrived(passage)?, passage.from.peer()),
-        };
-        segment.at.map(|moment| judge.by_clients(at, moment))
-    };
-    passages.sort_by_cached_key(moment);
+    pair.has_unsent = passages.iter().any(|passage| passage.sent_at().is_none());
+    put_in_order(&mut passages, &mut room.order);
     pair.passages = passages;
+}
+
+/// Puts them in order of their moments, and then of their places.
+fn put_in_order(passages: &mut [Passage], order: &mut [(Option<Timestamp>, u32)]) {
+    // They come in two parts that are nearly in order: what is made for that sorts them.
+    order.sort();
+    for place in 0..order.len() {
+        let mut from = order[place].1 as usize;
+        // What was there has been exchanged for another meanwhile.
+        while from < place {
+            from = order[from].1 as usize;
+        }
+        order[place].1 = from as u32;
+        passages.swap(place, from);
+    }
 }
 
 /// Whether it was sent and did not arrive.
@@ -332,17 +384,39 @@ fn mark_held_up(passages: &mut [Passage], fastest: [Option<Span>; 2]) {
     }
 }
 
-fn took(pair: &Pair, passage: &Passage, clocks: &Clocks) -> Option<Span> {
-    let (sent, arrived) = (pair.sent(passage)?.at?, pair.first_arrived(passage)?.at?);
-    Some(match passage.from {
-        Side::Client => clocks.to_clients(arrived).since(sent),
-        Side::Server => arrived.since(clocks.to_clients(sent)),
-    })
+/// When it was sent, or else when it came, by the client's clock, and how long it took by the clocks.
+#[inline]
+fn told_by(pair: &Pair, passage: &Passage, clocks: Option<&Clocks>) -> (Option<Timestamp>, Option<Span>) {
+    let by_clients = |side: Side, at: Timestamp| match (side, clocks) {
+        (Side::Server, Some(clocks)) => clocks.to_clients(at),
+        _ => at,
+    };
+    if let Some((when, took)) = difference(pair, passage) {
+        // The other moment is the server's.
+        return match passage.from {
+            Side::Client => {
+                let arrived = clocks.map(|clocks| clocks.to_clients(when.after(took)));
+                (Some(when), arrived.map(|arrived| arrived.since(when)))
+            }
+            Side::Server => {
+                let sent = when.after(Span(-took.as_nanos()));
+                let by_clocks = by_clients(Side::Server, sent);
+                (Some(by_clocks), clocks.map(|_| when.since(by_clocks)))
+            }
+        };
+    }
+    let (taken, side) = match pair.sent(passage) {
+        Some(sent) => (Some(sent), passage.from),
+        None => (pair.first_arrived(passage), passage.from.peer()),
+    };
+    (taken.and_then(|taken| taken.at).map(|at| by_clients(side, at)), None)
 }
 
 /// By how much a frame's time may be off though nothing held it up on the way: it waits for a processor, at either end.
 const JITTER: Span = Span::from_millis(2);
 /// How many connections are looked at for the clocks at once.
 const AT_ONCE: usize = 64;
+/// In how many parts they are looked at, where there are fewer.
+const PARTS: usize = 64;
 /// How many segments are looked at that begin before a range and may reach into it.
 pub(super) const LOOKED_AT: usize = 256;

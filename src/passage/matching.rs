@@ -9,41 +9,31 @@ use super::taken::Taken;
 use crate::flow::{ByEnds, Ends, Side};
 use crate::wire::Seq;
 
-/// A connection of the client's capture, and what it is in the server's.
-pub(super) struct Couple {
-    pub(super) at_client: Captured,
-    /// `None`: it is not there, as far as was looked.
-    pub(super) at_server: Option<(Captured, FoundBy)>,
+/// What a connection of the client's capture is in the server's.
+pub(super) struct Matched {
+    /// Its place there, and by what it was found; `None`: it is not there, as far as was looked.
+    pub(super) found: Option<(usize, FoundBy)>,
     /// Whether more are like it than are looked at: then it may be there all the same.
     pub(super) is_open: bool,
 }
 
-/// Finds the connections of the client's capture in the server's; those that are left of the latter come second.
+/// Finds the connections of the client's capture in the server's.
 ///
 /// They are matched by addresses and ports first, then by their initial sequence numbers and timestamps, then by the first octets that each end sent,
 /// and last by any segment with octets whose numbers and octets are the same.
-pub(super) fn couples(at_client: Vec<Captured>, at_server: Vec<Captured>) -> (Vec<Couple>, Vec<Captured>) {
+pub(super) fn matched(at_client: &[Captured], at_server: &[Captured]) -> Vec<Matched> {
     let mut index = Index::of(at_server);
-    let mut found: Vec<Option<(usize, FoundBy)>> = at_client.iter().map(|here| index.by_addresses(here)).collect();
-    let mut is_open = vec![false; at_client.len()];
+    let found = at_client.iter().map(|here| Matched { found: index.by_addresses(here), is_open: false });
+    let mut all: Vec<Matched> = found.collect();
     // What the others are found by is put down only where there are others.
-    if found.contains(&None) {
-        index.by_other_means(&at_client, &mut found, &mut is_open);
+    if all.iter().any(|matched| matched.found.is_none()) {
+        index.by_other_means(at_client, &mut all);
     }
-    let Index { mut all, .. } = index;
-    let couples = at_client.into_iter().zip(found).zip(is_open).map(|((at_client, found), is_open)| {
-        let Some((there, found_by)) = found.and_then(|(place, by)| Some((all[place].take()?, by))) else {
-            return Couple { at_client, at_server: None, is_open };
-        };
-        let (at_client, there) = oriented(at_client, there, found_by);
-        Couple { at_client, at_server: Some((there, found_by)), is_open: false }
-    });
-    let couples = couples.collect();
-    (couples, all.into_iter().flatten().collect())
+    all
 }
 
 /// Both with the same end as the client: the one that a SYN makes known, or else the client's capture does.
-fn oriented(mut here: Captured, mut there: Captured, found_by: FoundBy) -> (Captured, Captured) {
+pub(super) fn orient(here: &mut Captured, there: &mut Captured, found_by: FoundBy) {
     let is_turned = match found_by {
         FoundBy::Addresses => here.ends != there.ends,
         _ if here.isns.iter().any(Option::is_some) && there.isns.iter().any(Option::is_some) => {
@@ -64,12 +54,11 @@ fn oriented(mut here: Captured, mut there: Captured, found_by: FoundBy) -> (Capt
         true if !here.is_known && there.is_known => here.turn(),
         true => there.turn(),
     }
-    (here, there)
 }
 
 /// The connections of the server's capture, and which of them are not found yet.
-struct Index {
-    all: Vec<Option<Captured>>,
+struct Index<'a> {
+    all: &'a [Captured],
     between: ByEnds<Chain>,
     links: Links,
 }
@@ -114,47 +103,47 @@ impl Links {
     }
 }
 
-impl Index {
-    fn of(all: Vec<Captured>) -> Self {
-        let mut between: ByEnds<Chain> = ByEnds::default();
+impl<'a> Index<'a> {
+    fn of(all: &'a [Captured]) -> Self {
+        let mut between: ByEnds<Chain> = ByEnds::for_many(all.len());
         let mut links = Links::of(all.len());
         // From the last one on, so that the first one is where its chain begins.
         for (place, there) in all.iter().enumerate().rev() {
             let after = between.insert(Ends::between(there.ends), Chain(place as u32));
             links.next[place] = after.map_or(END, |chain| chain.0);
         }
-        Self { all: all.into_iter().map(Some).collect(), between, links }
+        Self { all, between, links }
     }
 
     /// Finds those that addresses and ports did not: by numbers, by octets, by segments.
-    fn by_other_means(&mut self, at_client: &[Captured], found: &mut [Option<(usize, FoundBy)>], is_open: &mut [bool]) {
+    fn by_other_means(&mut self, at_client: &[Captured], found: &mut [Matched]) {
         let mut by_isns: HashMap<Seq, Chain> = HashMap::new();
         for (place, there) in self.all.iter().enumerate().rev() {
-            if let Some(isn) = there.iter().flat_map(|there| there.isns).flatten().next() {
+            if let Some(isn) = there.isns.into_iter().flatten().next() {
                 let after = by_isns.insert(isn, Chain(place as u32));
                 self.links.next[place] = after.map_or(END, |chain| chain.0);
             }
         }
-        for ((here, found), is_open) in at_client.iter().zip(&mut *found).zip(is_open) {
+        for (here, matched) in at_client.iter().zip(&mut *found).filter(|(_, matched)| matched.found.is_none()) {
             self.links.is_cut = false;
-            *found = found.or_else(|| self.by_numbers(here, &mut by_isns));
-            *is_open = self.links.is_cut;
+            matched.found = self.by_numbers(here, &mut by_isns);
+            matched.is_open = self.links.is_cut && matched.found.is_none();
         }
         let mut times: HashMap<Octets, u32> = HashMap::new();
         at_client.iter().filter_map(Octets::of).for_each(|octets| *times.entry(octets).or_default() += 1);
         let mut by_octets: HashMap<Octets, Option<usize>> = HashMap::new();
         for (place, there) in self.all.iter().enumerate() {
-            if let Some(octets) = there.as_ref().and_then(Octets::of) {
+            if let Some(octets) = Octets::of(there) {
                 by_octets.entry(octets).and_modify(|only| *only = None).or_insert(Some(place));
             }
         }
-        for (here, found) in at_client.iter().zip(&mut *found).filter(|(_, found)| found.is_none()) {
+        for (here, matched) in at_client.iter().zip(&mut *found).filter(|(_, matched)| matched.found.is_none()) {
             // The only one whose ends sent the same first octets.
             let only = Octets::of(here).filter(|octets| times.get(octets) == Some(&1));
             let place = only.and_then(|octets| *by_octets.get(&octets)?).filter(|place| !self.links.is_taken[*place]);
             if let Some(place) = place {
                 self.links.is_taken[place] = true;
-                *found = Some((place, FoundBy::Octets));
+                matched.found = Some((place, FoundBy::Octets));
             }
         }
         self.by_segments(at_client, found);
@@ -168,13 +157,13 @@ impl Index {
             let turned = usize::from(here.ends != there.ends);
             (0..2).all(|side| here.isns[side].zip(there.isns[side ^ turned]).is_none_or(|(one, other)| one == other))
         };
-        let found = links.take_first(chain, |place| all[place].as_ref().is_some_and(same_numbers));
+        let found = links.take_first(chain, |place| same_numbers(&all[place]));
         let found = found.or_else(|| {
             let octets = Octets::of(here);
             let alike = |there: &Captured| {
                 same_stamp(here, there) || octets.is_some_and(|octets| Octets::of(there) == Some(octets))
             };
-            links.take_first(chain, |place| all[place].as_ref().is_some_and(alike))
+            links.take_first(chain, |place| alike(&all[place]))
         });
         Some((found?, FoundBy::Addresses))
     }
@@ -193,10 +182,9 @@ impl Index {
                 let same_port = here.ends[1].port() == there.ends[1].port();
                 !contradicts && stamps.map_or(shared == 2 || same_port, |(one, other)| one == other || shared == 2)
             };
-            if let Some(place) = links.take_first(chain, |place| all[place].as_ref().is_some_and(fits)) {
+            if let Some(place) = links.take_first(chain, |place| fits(&all[place])) {
                 // Among very many between the same ends it may not have been looked at before.
-                let ends = all[place].as_ref().map(|there| Ends::between(there.ends));
-                let is_there = ends == Some(Ends::between(here.ends));
+                let is_there = Ends::between(all[place].ends) == Ends::between(here.ends);
                 return Some((place, if is_there { FoundBy::Addresses } else { FoundBy::Numbers }));
             }
         }
@@ -204,9 +192,9 @@ impl Index {
     }
 
     /// Those that share a segment with octets, as it stands: one capture of a connection may begin long after the other.
-    fn by_segments(&mut self, at_client: &[Captured], found: &mut [Option<(usize, FoundBy)>]) {
+    fn by_segments(&mut self, at_client: &[Captured], found: &mut [Matched]) {
         let Self { all, links: Links { is_taken, .. }, .. } = self;
-        if found.iter().all(Option::is_some) || is_taken.iter().all(|taken| *taken) {
+        if found.iter().all(|matched| matched.found.is_some()) || is_taken.iter().all(|taken| *taken) {
             return;
         }
         let mark = |taken: &Taken| {
@@ -217,13 +205,13 @@ impl Index {
         let mut by_mark: HashMap<u64, usize> = HashMap::new();
         let mut ambiguous: HashSet<u64> = HashSet::new();
         for (place, there) in all.iter().enumerate().filter(|(place, _)| !is_taken[*place]) {
-            for taken in there.iter().flat_map(|there| &there.segments).filter(|taken| taken.len > 0) {
+            for taken in there.segments.iter().filter(|taken| taken.len > 0) {
                 if by_mark.insert(mark(taken), place).is_some_and(|before| before != place) {
                     ambiguous.insert(mark(taken));
                 }
             }
         }
-        for (here, found) in at_client.iter().zip(found).filter(|(_, found)| found.is_none()) {
+        for (here, matched) in at_client.iter().zip(found).filter(|(_, matched)| matched.found.is_none()) {
             let mut with_octets = here.segments.iter().filter(|taken| taken.len > 0);
             let shared = with_octets.find_map(|taken| {
                 let place = *by_mark.get(&mark(taken))?;
@@ -231,7 +219,7 @@ impl Index {
             });
             if let Some(place) = shared {
                 is_taken[place] = true;
-                *found = Some((place, FoundBy::Numbers));
+                matched.found = Some((place, FoundBy::Numbers));
             }
         }
     }

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 
 pub use changes::Change;
 pub use clocks::Clocks;
-pub use connections::{Capture, Captured};
+pub use connections::{Capture, Captured, Seen};
 pub use fates::pair;
 pub use pairs::Pair;
 pub use passages::Passage;

@@ -3,7 +3,7 @@
 use super::passages::{Extra, Passage};
 use super::{Captured, Change, Clocks, Fate, FoundBy, Taken};
 use crate::flow::Side;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// A connection that was captured at both ends.
 #[derive(Clone, Debug)]
@@ -22,8 +22,18 @@ pub struct Pair {
     pub captured_twice: [u32; 2],
     /// What few of its passages have.
     pub(super) extras: Vec<Extra>,
-    /// How long the fastest of each direction took, by the clocks.
+    /// How long the fastest of each direction took, by the clocks; by the difference of both until these are known.
     pub(super) fastest: [Option<Span>; 2],
+    /// When the first one whose time is known was at the client, by its clock.
+    pub(super) began: Option<Timestamp>,
+    /// Whether something arrived that was not seen to be sent.
+    pub(super) has_unsent: bool,
+    /// Whether its ends were taken for each other.
+    pub(super) is_turned: bool,
+    /// How many segments of each capture are second ones of the same frame.
+    pub(super) seconds: [usize; 2],
+    /// What each end took to answer.
+    pub(super) slowest_answers: [Option<Span>; 2],
 }
 
 impl Pair {
@@ -38,6 +48,11 @@ impl Pair {
             captured_twice: [0; 2],
             extras: Vec::new(),
             fastest: [None; 2],
+            began: None,
+            has_unsent: false,
+            is_turned: false,
+            seconds: [0; 2],
+            slowest_answers: [None; 2],
         }
     }
 
@@ -108,17 +123,7 @@ impl Pair {
 
     /// The longest time from octets that came to an end until it sent some of its own for the first time, by its own clock: what its host took to answer.
     pub fn slowest_answer(&self, side: Side) -> Option<Span> {
-        let (mut asked, mut next, mut slowest) = (None, None, None);
-        for taken in self.at(side).segments.iter().filter(|taken| taken.len > 0) {
-            if taken.from() != side {
-                asked = taken.at;
-            } else if next.is_none_or(|next| !taken.end().is_before(next)) {
-                next = Some(taken.end());
-                let took = taken.at.zip(asked.take()).map(|(sent, asked)| sent.since(asked));
-                slowest = slowest.max(took);
-            }
-        }
-        slowest
+        self.slowest_answers[side as usize]
     }
 
     /// The shortest, the middle and the longest time on the way of one direction.

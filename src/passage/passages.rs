@@ -2,8 +2,10 @@
 
 use super::Fate;
 use super::changes::Changes;
+use super::placed::Placed;
 use crate::flow::Side;
 use crate::time::Span;
+use crate::wire::Flags;
 
 /// One segment on its way between the two capture points, or the part of one that one of the captures has as a segment of its own.
 #[derive(Clone, Debug)]
@@ -58,8 +60,9 @@ impl Passage {
         }
     }
 
-    pub(super) fn sent(self, sent: u32) -> Self {
-        Self { sent, ..self }
+    pub(super) fn sent(self, sent: &Placed<'_>) -> Self {
+        let resets = if sent.taken.flags.contains(Flags::RST) { RESETS } else { 0 };
+        Self { sent: sent.place, is: self.is | resets, ..self }
     }
 
     pub(super) fn arrived(self, arrived: u32) -> Self {
@@ -123,6 +126,12 @@ impl Passage {
         !self.changes.is_empty()
     }
 
+    /// Whether its sender sent it, and it is a RST.
+    #[inline]
+    pub(super) fn resets(&self) -> bool {
+        self.is & RESETS != 0
+    }
+
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.is & OPEN != 0
@@ -166,6 +175,7 @@ const NOWHERE: u32 = u32::MAX;
 const OVERTAKEN: u8 = 1;
 const LOST_BEHIND: u8 = 2;
 const HELD_UP: u8 = 4;
+const RESETS: u8 = 16;
 /// There was too much that is like it.
 const OPEN: u8 = 8;
 

@@ -19,7 +19,7 @@ type Mark = (SocketAddr, SocketAddr, u64);
 pub(super) fn tell_repeated(pairs: &mut [Pair]) {
     let mut wanted: HashMap<Mark, Option<u64>> = HashMap::new();
     let mut between: HashSet<Ends> = HashSet::new();
-    for pair in pairs.iter() {
+    for pair in pairs.iter().filter(|pair| pair.has_unsent) {
         let copies = copies(pair);
         if !copies.is_empty() {
             between.extend([&pair.at_client, &pair.at_server].map(|captured| Ends::between(captured.ends)));

@@ -2,21 +2,26 @@
 
 use super::behind::lost_behind;
 use super::changes::Changes;
-use super::connections::Captured;
+use super::connections::{Captured, Seconds};
 use super::digest::Compared;
 use super::join::Found;
 use super::passages::{Extra, Passage};
 use super::pieces::{Piece, pieces};
 use super::placed::{Bases, Place, Placed, Row};
+use super::taken::Taken;
 use super::{Fate, Pair};
 use crate::flow::Side;
+use crate::time::{Span, Timestamp};
 
 /// Room that pairing takes, used for one connection after the other.
 #[derive(Default)]
 pub(super) struct Room {
     /// Where the segments stand: of each capture, of each end.
     pub(super) places: [[Vec<Place>; 2]; 2],
+    pub(super) seconds: Seconds,
     found: Found,
+    /// When each passage was sent, and its place.
+    pub(super) order: Vec<(Option<Timestamp>, u32)>,
     data: Vec<(i64, u32)>,
     behind: Vec<u32>,
 }
@@ -29,6 +34,7 @@ pub(super) fn pair_segments(pair: &mut Pair, room: &mut Room) {
     pair.extras.clear();
     let mut passages = std::mem::take(&mut pair.passages);
     passages.clear();
+    (pair.fastest, pair.began) = ([None; 2], None);
     passages.reserve_exact(pair.at_client.segments.len().max(pair.at_server.segments.len()));
     let [at_client, at_server] = &mut room.places;
     let rows = [(&pair.at_client, at_client, bases[0]), (&pair.at_server, at_server, bases[1])].map(
@@ -40,8 +46,13 @@ pub(super) fn pair_segments(pair: &mut Pair, room: &mut Room) {
         let (here, there) = (side as usize, side.peer() as usize);
         let (sent, arrived, answers) = (rows[here][here], rows[there][here], rows[there][there]);
         let begin = passages.len();
-        let mut direction = Direction { side, sent, arrived, how, passages: &mut passages, extras: &mut pair.extras };
+        let extras = &mut pair.extras;
+        let mut direction =
+            Direction { side, sent, arrived, how, passages: &mut passages, extras, shortest: None, began: None };
         direction.pair(&mut room.found);
+        pair.fastest[here] = direction.shortest.map(Span);
+        let began = direction.began;
+        pair.began = pair.began.map_or(began, |before| Some(began.map_or(before, |began| began.min(before))));
         pair.captured_twice[here] += room.found.count_twice;
         room.behind.clear();
         lost_behind(arrived, answers, &mut room.data, &mut room.behind);
@@ -51,6 +62,7 @@ pub(super) fn pair_segments(pair: &mut Pair, room: &mut Room) {
         }
     }
     pair.passages = passages;
+    pair.slowest_answers = [Side::Client, Side::Server].map(|side| pair.at(side).slowest_answer(side));
 }
 
 /// How much of the octets of both was captured.
@@ -70,6 +82,10 @@ struct Direction<'a> {
     how: Compared,
     passages: &'a mut Vec<Passage>,
     extras: &'a mut Vec<Extra>,
+    /// The shortest time that one took, by the difference of both clocks.
+    shortest: Option<i64>,
+    /// When the first of those whose time is known was at the client, by its clock.
+    began: Option<Timestamp>,
 }
 
 impl Direction<'_> {
@@ -94,14 +110,14 @@ impl Direction<'_> {
             }
             let Some(first) = found.of_sent(place) else {
                 let is_open = found.is_open;
-                self.passages.push(Passage::new(side, of.seq, of.ack, of.taken.len).sent(of.place).open(is_open));
+                self.passages.push(Passage::new(side, of.seq, of.ack, of.taken.len).sent(&of).open(is_open));
                 continue;
             };
             let it = arrived.at(first);
             let changed = Changes::of(&of, &it, how, false);
             // Who changes a segment and means it changes the checksum with it.
             let is_damaged = || usual == Some(translation(&of, &it)) && changed.concern_the_segment();
-            let mut passage = Passage::new(side, of.seq, of.ack, of.taken.len).sent(of.place).changed(changed);
+            let mut passage = Passage::new(side, of.seq, of.ack, of.taken.len).sent(&of).changed(changed);
             // The first one in time is the first, whichever of those that are alike it was joined with.
             let mut earliest = first;
             if copies.peek().is_some_and(|(one, _)| *one as usize == place) {
@@ -117,7 +133,8 @@ impl Direction<'_> {
             } else {
                 passage.fate = if is_damaged() { Fate::Damaged } else { Fate::Arrived };
             }
-            self.passages.push(passage.arrived(arrived.at(earliest).place));
+            let passage = self.timed(passage, of.taken, &arrived.at(earliest));
+            self.passages.push(passage);
         }
         mark_overtaken(&mut self.passages[begin..]);
         for (_, of) in arrived.iter().enumerate().filter(|(place, _)| !found.is_known(*place)) {
@@ -129,13 +146,13 @@ impl Direction<'_> {
     fn add_part(&mut self, part: Piece, of: &Placed<'_>, is_open: bool) {
         let Self { side, arrived, how, .. } = *self;
         let octets = (part.to - part.from) as u32;
-        let mut passage = Passage::new(side, part.from, of.ack, octets).sent(of.place);
+        let mut passage = Passage::new(side, part.from, of.ack, octets).sent(of);
         let Some(at) = part.arrived else {
             self.passages.push(passage.open(is_open));
             return;
         };
         let it = arrived.at(at);
-        passage = passage.arrived(it.place).changed(Changes::of(of, &it, how, true));
+        passage = self.timed(passage, of.taken, &it).changed(Changes::of(of, &it, how, true));
         passage.fate = Fate::Arrived;
         if !part.copies.is_empty() {
             passage.fate = Fate::Duplicated;
@@ -143,6 +160,20 @@ impl Direction<'_> {
             self.extra(&mut passage, Extra { copies, compared: it.place, ..Extra::default() });
         }
         self.passages.push(passage);
+    }
+
+    /// One that arrived, with the time that it took by the difference of both clocks.
+    #[inline]
+    fn timed(&mut self, passage: Passage, sent: &Taken, arrived: &Placed<'_>) -> Passage {
+        let mut passage = passage.arrived(arrived.place);
+        if let (Some(sent), Some(arrived)) = (sent.at, arrived.taken.at) {
+            let took = arrived.since(sent);
+            passage.take_time(Some(took));
+            let when = if self.side == Side::Client { sent } else { arrived };
+            self.shortest = Some(self.shortest.map_or(took.as_nanos(), |shortest| shortest.min(took.as_nanos())));
+            self.began = Some(self.began.map_or(when, |began| began.min(when)));
+        }
+        passage
     }
 
     /// Puts down what few passages have.

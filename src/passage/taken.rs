@@ -58,12 +58,11 @@ impl Is {
 }
 
 impl Taken {
-    /// A segment that an end sent, with the octets of it that were captured.
+    /// A segment with the octets of it that were captured, of which nobody says yet that the server sent it.
     #[inline]
-    pub(super) fn of(from: Side, segment: &Segment, octets: &[u8]) -> Self {
+    pub(super) fn of(segment: &Segment, octets: &[u8]) -> Self {
         let options = &segment.options;
-        let is = Is::FROM_SERVER.when(from == Side::Server)
-            | Is::TIMESTAMPS.when(options.timestamps.is_some())
+        let is = Is::TIMESTAMPS.when(options.timestamps.is_some())
             | Is::IP_ID.when(segment.ip_id.is_some())
             | Is::MSS.when(options.mss.is_some())
             | Is::WINDOW_SCALE.when(options.window_scale.is_some())
@@ -89,6 +88,13 @@ impl Taken {
             window_scale: options.window_scale.unwrap_or(0),
             is: Is(is),
         }
+    }
+
+    /// The same, sent by that end.
+    #[inline]
+    pub(super) fn sent_by(mut self, from: Side) -> Self {
+        self.is.0 = self.is.0 & !Is::FROM_SERVER.0 | Is::FROM_SERVER.when(from == Side::Server);
+        self
     }
 
     #[inline]

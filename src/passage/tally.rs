@@ -1,9 +1,7 @@
 //! What all passages of one direction come to.
 
 use super::{Fate, Pair};
-use crate::flow::Side;
 use crate::time::Span;
-use crate::wire::Flags;
 
 /// What the passages of one direction come to.
 #[derive(Clone, Copy, Default, Debug)]
@@ -39,6 +37,7 @@ impl Pair {
             let tally = &mut tallies[passage.from as usize];
             tally.passages += 1;
             tally.lost_behind += usize::from(passage.is_lost_behind());
+            tally.resets |= passage.resets();
             match passage.fate {
                 Fate::Unknown => tally.unknown += 1,
                 fate => tally.fates[fate as usize] += 1,
@@ -48,11 +47,8 @@ impl Pair {
                 tally.longest_held_up = tally.longest_held_up.max(self.held_up(passage));
             }
         }
-        for (side, tally) in [Side::Client, Side::Server].into_iter().zip(&mut tallies) {
-            tally.fastest = self.fastest[side as usize];
-            tally.resets = self
-                .sent_by(side)
-                .any(|passage| self.sent(passage).is_some_and(|sent| sent.flags.contains(Flags::RST)));
+        for (tally, fastest) in tallies.iter_mut().zip(self.fastest) {
+            tally.fastest = fastest;
         }
         tallies
     }

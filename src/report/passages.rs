@@ -69,7 +69,6 @@ enum Whole {
 #[derive(Default)]
 struct Portion {
     parts: Vec<(usize, Range<usize>)>,
-    passages: usize,
     text: Vec<u8>,
 }
 
@@ -81,43 +80,34 @@ fn in_portions(
     whole: Whole,
     tell: impl Fn(&mut Vec<u8>, &mut String, usize, &Pair, Range<usize>) + Sync,
 ) -> io::Result<()> {
-    let mut portions: Vec<Portion> = Vec::new();
-    portions.resize_with(SIDE_BY_SIDE, Portion::default);
-    let mut filled = 0;
-    let write = |portions: &mut [Portion], out: &mut dyn Write| {
-        share.each(portions, |room, Portion { parts, passages, text }| {
-            text.clear();
-            for (number, range) in parts.drain(..) {
-                tell(text, room, number, &pairs[number], range);
-            }
-            *passages = 0;
-        });
-        portions.iter().try_for_each(|portion| out.write_all(&portion.text))
-    };
-    for (number, pair) in pairs.iter().enumerate() {
-        let mut begin = 0_usize;
-        loop {
-            let portion = &mut portions[filled];
-            let room = if whole == Whole::Pairs { usize::MAX } else { PORTION - portion.passages };
-            let end = pair.passages.len().min(begin.saturating_add(room));
-            portion.parts.push((number, begin..end));
+    let mut left = pairs.iter().enumerate().peekable();
+    let mut told = 0;
+    let begin = |portion: &mut Portion| {
+        portion.parts.clear();
+        let mut room = PORTION;
+        while room > 0
+            && let Some((number, pair)) = left.peek()
+        {
+            let all = pair.passages.len();
+            let end = if whole == Whole::Pairs { all } else { all.min(told + room) };
+            portion.parts.push((*number, told..end));
             // A pair costs something besides its passages.
-            portion.passages += end - begin + 1;
-            begin = end;
-            if portion.passages >= PORTION {
-                filled += 1;
-                if filled == portions.len() {
-                    write(&mut portions, out)?;
-                    filled = 0;
-                }
-            }
-            if begin == pair.passages.len() {
-                break;
+            room = room.saturating_sub(end - told + 1);
+            told = end;
+            if end == all {
+                left.next();
+                told = 0;
             }
         }
-    }
-    let last = portions.len().min(filled + 1);
-    write(&mut portions[..last], out)
+        !portion.parts.is_empty()
+    };
+    let make = |room: &mut String, Portion { parts, text }: &mut Portion| {
+        text.clear();
+        for (number, passages) in parts {
+            tell(text, room, *number, &pairs[*number], passages.clone());
+        }
+    };
+    share.in_order(begin, make, |portion| out.write_all(&portion.text))
 }
 
 /// Adds what became of the segments of a connection, for people.
@@ -345,6 +335,5 @@ fn push_passage(text: &mut String, pair: &Pair, passage: &Passage) {
     }
 }
 
-/// How many passages a portion has, and how many portions are made before they are written.
+/// How many passages a portion has.
 const PORTION: usize = 2048;
-const SIDE_BY_SIDE: usize = 32;

@@ -90,7 +90,7 @@ impl Memory {
 /// What a segment of a timeline costs until it is written: as it was observed, its event and those of states, and its row.
 pub(super) const SEGMENT: u64 = 1500;
 /// What a segment of two captures that are paired costs: a cache line, which room that grows may double, half of its passage, and what pairs it.
-const PAIRED: u64 = 200;
+const PAIRED: u64 = 180;
 /// What a connection of a timeline costs besides its segments: its summary, and by what its segments are joined.
 pub(super) const CONNECTION: u64 = 6000;
 
