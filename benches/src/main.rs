@@ -1,6 +1,7 @@
 //! `make bench`: tcpflow against cat and its peers, on captures made from a seed, in one run.
 
 mod captures;
+mod far;
 mod marks;
 mod measure;
 
@@ -12,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 
 use captures::{Capture, RECIPES, Recipe};
-use marks::{Figure, MARKS, Mark, PROGRAMS, Pace, Program};
+use marks::{Figure, MARKS, Mark, PROGRAMS, Pace, Program, TWICE};
 use measure::{Cost, Limits};
 
 /// Measures `tcpflow analyze` beside cat and whatever of its peers is installed, on generated captures.
@@ -81,6 +82,9 @@ fn run(options: &Options) -> io::Result<bool> {
             }
         }
         let capture = recipe.capture(&dir, options.scale)?;
+        if TWICE.contains(&recipe.name) {
+            capture.far()?;
+        }
         println!(
             "\n{}: {} packets, {:.2} GB, {}",
             recipe.name,
@@ -178,6 +182,13 @@ impl Results {
         (!ratios.is_empty()).then(|| median(ratios))
     }
 
+    /// The same of their processor time.
+    fn processor(&self, one: (&'static str, &'static str), other: (&'static str, &'static str)) -> Option<f64> {
+        let pairs = self.of(one.0, one.1).iter().zip(self.of(other.0, other.1));
+        let ratios: Vec<f64> = pairs.map(|(one, other)| one.processor / other.processor).collect();
+        (!ratios.is_empty()).then(|| median(ratios))
+    }
+
     /// The value of a mark's figure, where what it compares was measured.
     fn value(&self, mark: &Mark, scale: f64) -> Option<f64> {
         let subject = (mark.capture, mark.subject);
@@ -187,6 +198,7 @@ impl Results {
         match mark.figure {
             Figure::FasterThan(peer) => self.ratio((mark.capture, peer), subject),
             Figure::TimesOf(peer) => self.ratio(subject, (mark.capture, peer)),
+            Figure::ProcessorOf(peer) => self.processor(subject, (mark.capture, peer)),
             Figure::TimesOn(capture) => self.ratio(subject, (capture, mark.subject)),
             Figure::Megabytes => Some(self.peak(subject.0, subject.1) / 1e6),
             Figure::OctetsEach(connections) => {
@@ -234,6 +246,7 @@ fn sentence(mark: &Mark) -> String {
     match figure {
         Figure::FasterThan(peer) => format!("{capture}: {subject} is so many times faster than {peer}"),
         Figure::TimesOf(peer) => format!("{capture}: {subject} takes the time of {peer} times"),
+        Figure::ProcessorOf(peer) => format!("{capture}: {subject} takes the processor time of {peer} times"),
         Figure::TimesOn(other) => format!("{capture}: {subject} takes its time on {other} times"),
         Figure::Megabytes => format!("{capture}: peak memory of {subject}"),
         Figure::OctetsEach(_) => format!("{capture}: memory of {subject} for each connection"),
@@ -244,7 +257,7 @@ fn sentence(mark: &Mark) -> String {
 fn shown(figure: Figure, value: f64) -> String {
     match figure {
         Figure::FasterThan(_) => format!("{value:.1} ×"),
-        Figure::TimesOf(_) | Figure::TimesOn(_) => format!("{value:.2} ×"),
+        Figure::TimesOf(_) | Figure::ProcessorOf(_) | Figure::TimesOn(_) => format!("{value:.2} ×"),
         Figure::Megabytes => format!("{value:.1} MB"),
         Figure::OctetsEach(_) => format!("{value:.0} B"),
         Figure::Milliseconds => format!("{value:.1} ms"),

@@ -1,13 +1,13 @@
 //! The programs that are measured, and the marks that `tcpflow analyze` is held to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A program on a capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// Its name in the tables and in the marks.
     pub name: &'static str,
-    /// Its command line; `FILE` is the capture, `DIR` its folder and `TCPFLOW` the command under measurement.
+    /// Its command line; `FILE` is the capture, `FAR` that of the other end, `DIR` its folder and `TCPFLOW` the command under measurement.
     pub command: &'static [&'static str],
     /// The captures it is run on.
     pub on: &'static [&'static str],
@@ -46,6 +46,8 @@ pub enum Figure {
     FasterThan(&'static str),
     /// The subject's time in times of this program's; at most.
     TimesOf(&'static str),
+    /// The subject's processor time in times of this program's; at most.
+    ProcessorOf(&'static str),
     /// The subject's time in times of its own on another capture; at most.
     TimesOn(&'static str),
     /// The subject's peak of memory in MB (10⁶ octets); at most.
@@ -76,12 +78,19 @@ impl Program {
     pub fn command(&self, tcpflow: &Path, capture: &Path) -> Vec<String> {
         let fill = |word: &&str| match *word {
             "FILE" => capture.to_string_lossy().into_owned(),
+            "FAR" => far(capture).to_string_lossy().into_owned(),
             "TCPFLOW" => tcpflow.to_string_lossy().into_owned(),
             "DIR/tstat" => capture.with_file_name("tstat").to_string_lossy().into_owned(),
             word => word.to_owned(),
         };
         self.command.iter().map(fill).collect()
     }
+}
+
+/// Where the capture of the other end is.
+pub fn far(capture: &Path) -> PathBuf {
+    let name = capture.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    capture.with_file_name(format!("far-{name}"))
 }
 
 const fn program(name: &'static str, command: &'static [&'static str], on: &'static [&'static str]) -> Program {
@@ -97,11 +106,15 @@ const fn mark(subject: &'static str, capture: &'static str, figure: Figure, must
 }
 
 /// The programs in the order in which a round runs them.
-pub const PROGRAMS: [Program; 12] = [
+pub const PROGRAMS: [Program; 16] = [
     program(TEXT, &["TCPFLOW", "analyze", "FILE"], EVERY),
     program("cat", &["cat", "FILE"], EVERY),
     program(JSONL, &["TCPFLOW", "analyze", "--format", "jsonl", "FILE"], EVERY),
     program(TIMELINE, &["TCPFLOW", "analyze", "--timeline", "-c", "7", "FILE"], &["many"]),
+    program(BOTH, &["TCPFLOW", "analyze", "FILE", "FAR"], TWICE),
+    program(PAIRED, &["TCPFLOW", "analyze", "--client-side", "FILE", "--server-side", "FAR"], TWICE),
+    program(BOTH_JSONL, &["TCPFLOW", "analyze", "--format", "jsonl", "FILE", "FAR"], TWICE),
+    program(PAIRED_JSONL, PAIRING_JSONL, TWICE),
     program("capinfos", &["capinfos", "-c", "-u", "FILE"], &["many", "elephants", "elephants96"]),
     program("tcpdump", &["tcpdump", "-r", "FILE", "-w", "/dev/null", "tcp"], &["many", "elephants", "elephants96"]),
     program("argus", &["argus", "-r", "FILE", "-w", "/dev/null"], LOADED),
@@ -113,7 +126,7 @@ pub const PROGRAMS: [Program; 12] = [
 ];
 
 /// What tcpflow is held to: on generated captures with the page cache warm, in pairs within one run.
-pub const MARKS: [Mark; 31] = [
+pub const MARKS: [Mark; 40] = [
     mark(TEXT, "many", Figure::FasterThan("tshark conv"), 40.0, 60.0),
     mark(JSONL, "many", Figure::FasterThan("tshark conv"), 40.0, 60.0),
     mark(TEXT, "many", Figure::FasterThan("tshark fields"), 110.0, 160.0),
@@ -135,6 +148,15 @@ pub const MARKS: [Mark; 31] = [
     mark(TEXT, "many-ng", Figure::TimesOn("many"), 1.4, 1.1),
     mark(JSONL, "many-ng", Figure::TimesOn("many"), 1.4, 1.1),
     mark(TIMELINE, "many", Figure::TimesOf(TEXT), 1.2, 1.2),
+    mark(PAIRED, "many", Figure::TimesOf(BOTH), 1.2, 0.8),
+    mark(PAIRED, "many", Figure::ProcessorOf(BOTH), 1.5, 1.0),
+    mark(PAIRED_JSONL, "many", Figure::TimesOf(BOTH_JSONL), 1.2, 0.8),
+    mark(PAIRED_JSONL, "many", Figure::ProcessorOf(BOTH_JSONL), 1.5, 1.0),
+    mark(PAIRED, "elephants96", Figure::TimesOf(BOTH), 2.0, 1.2),
+    mark(PAIRED, "elephants96", Figure::ProcessorOf(BOTH), 2.5, 1.5),
+    mark(PAIRED_JSONL, "elephants96", Figure::TimesOf(BOTH_JSONL), 3.0, 1.2),
+    mark(PAIRED_JSONL, "elephants96", Figure::ProcessorOf(BOTH_JSONL), 3.0, 1.5),
+    mark(PAIRED, "many", Figure::Megabytes, 2000.0, 1400.0),
     mark(JSONL, "many", Figure::Megabytes, 96.0, 32.0),
     mark(TEXT, "elephants", Figure::Megabytes, 16.0, 12.0),
     mark(JSONL, "elephants", Figure::Megabytes, 16.0, 12.0),
@@ -151,7 +173,17 @@ const TEXT: &str = "tcpflow";
 const JSONL: &str = "tcpflow jsonl";
 const TIMELINE: &str = "tcpflow -t -c";
 
+/// `analyze` of the captures of both ends, and their segments paired.
+const BOTH: &str = "tcpflow both";
+const PAIRED: &str = "tcpflow paired";
+const BOTH_JSONL: &str = "both jsonl";
+const PAIRED_JSONL: &str = "paired jsonl";
+const PAIRING_JSONL: &[&str] =
+    &["TCPFLOW", "analyze", "--format", "jsonl", "--client-side", "FILE", "--server-side", "FAR"];
+
 const EVERY: &[&str] = &["ten", "many", "many-ng", "elephants", "elephants96", "scan", "open", "holes"];
+/// What there are captures of both ends of.
+pub const TWICE: &[&str] = &["many", "elephants96"];
 const LOADED: &[&str] = &["many", "elephants", "elephants96"];
 
 /// Every connection's numbers and every judgement, as a user asks tshark for them.
