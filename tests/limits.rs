@@ -352,7 +352,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         story/link.rs LAG
         story/path.rs LAG
         story/repeat.rs PROBE_SLACK SHORTEST_BOTH MOST_MISSING LARGEST_DATAGRAM
-        story/samples.rs LONGEST_CROSSED AHEAD LAG
+        story/samples.rs LONGEST_CROSSED AHEAD LAG SHORTEST_TIME_WAIT
         story/stalls.rs STALL HELD MERGED
         story/unseen.rs LONGEST_EARLY
         tcp/analysis.rs FAST REORDERING

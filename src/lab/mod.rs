@@ -39,7 +39,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, PoisonError};
 use std::{mem, thread};
 
+use nix::unistd::Pid;
+
 use crate::capture::{Frame, OwnedFrame, Tape};
+use crate::report::counted;
 use crate::wire::Decoder;
 
 pub use addresses::{End, Lane};
@@ -141,6 +144,8 @@ fn perform(
     };
     let tape = Tape::start(live, markers, count).map_err(|error| LabError::new(error.message))?;
     let stage = Stage::of(scenario, address, seen, hearer);
+    let unkept = || process::counters(Pid::this()).get(NOT_KEPT).copied().unwrap_or(0);
+    let unkept_before = unkept();
     let (mut calls, failures) = play(&stage, reservation);
     let interrupted = scenario.interrupt.load(Ordering::Acquire);
     if let (Some((actor, (call, errno))), false) = (failures.first(), interrupted) {
@@ -179,6 +184,13 @@ fn perform(
         }
     }
     drop(claim);
+    let unkept = unkept().saturating_sub(unkept_before);
+    if unkept > 0 {
+        notices.push(format!(
+            "as many sockets are in TIME-WAIT as net.ipv4.tcp_max_tw_buckets allows: the kernel kept none for {} of this host meanwhile ({NOT_KEPT})",
+            counted(unkept, "further connection")
+        ));
+    }
     let (frames, capture) = tape.stop().map_err(|error| LabError::new(error.message))?;
     if !capture.drained {
         notices.push(format!("the capture's end was not seen: frames may be missing ({} dropped)", capture.dropped));
@@ -202,6 +214,9 @@ fn perform(
     let threads = stage.threads.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Recording { frames, threads, calls, evidence, ends, address, capture, ground, notices, interrupted, interrupt })
 }
+
+/// The kernel's counter of sockets that it did not keep in TIME-WAIT because there were too many.
+const NOT_KEPT: &str = "TCPTimeWaitOverflow";
 
 #[cfg(test)]
 mod tests {

@@ -283,6 +283,21 @@ impl<'a> Summary<'a> {
                 EventKind::Transition(t) if t.side == side => Some((event.at, t)),
                 _ => None,
             });
+            if let Some((at, t)) = last
+                && t.rule == Rule::TimeWaitNotKept
+            {
+                let lasted = at.zip(entered.flatten()).map(|(at, entered)| at.since(entered));
+                let micro = if self.page.style.charset == Charset::Unicode { "µ" } else { "u" };
+                let after = lasted.map(|lasted| format!(" {} after the last FIN", clock::duration(lasted, micro)));
+                let said = format!(
+                    "none on the {}: queried{}, the kernel held no socket of it. It keeps none while \
+                     net.ipv4.tcp_max_tw_buckets of them wait already, and counts that as TCPTimeWaitOverflow.",
+                    side.name(),
+                    after.unwrap_or_default()
+                );
+                self.page.entry("TIME-WAIT", &said, Paint::Strong)?;
+                continue;
+            }
             let early = match last {
                 Some((at, t)) if t.rule == Rule::TimeWaitReused => {
                     Some((at, "a new SYN took the same addresses and ports for the next connection"))

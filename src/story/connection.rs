@@ -14,10 +14,12 @@ use super::phases::{Bounds, set_phases};
 use super::timing::Stopwatch;
 use super::{EventId, Why};
 use crate::calls::Lifetime;
-use crate::flow::{Connection, ConnectionId, Ending, FindingAt, Problem, ProblemKind, Range, ResetKind, Side, Verdict};
+use crate::flow::{
+    Connection, ConnectionId, Ending, FindingAt, Left, Problem, ProblemKind, Range, ResetKind, Side, Verdict,
+};
 use crate::kernel::Congestion;
 use crate::script::LinkAct;
-use crate::tcp::{FindingSet, Move, State};
+use crate::tcp::{Basis, FindingSet, Move, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment, Seq, Tunnel};
 
@@ -105,6 +107,8 @@ pub(super) struct PerEnd {
     pub(super) heard: Option<Heard>,
     /// The TIME-WAIT timer that was seen running.
     pub(super) timer: Option<EventId>,
+    /// Whether its kernel had no socket in TIME-WAIT where there should have been one.
+    pub(super) has_no_time_wait: bool,
 }
 
 /// What the kernel said that it sends.
@@ -277,6 +281,7 @@ impl PerConnection {
         summary.findings.retain(|found| found.frame.is_none_or(|frame| again.binary_search(&frame).is_err()));
         self.tell_injected(summary);
         self.tell_given_up(summary);
+        self.tell_no_time_wait(summary);
         summary.findings.splice(0..0, self.strayed.clone());
         summary.findings.extend(self.disagreements.iter().cloned());
         summary.findings_omitted += self.disagreements_omitted;
@@ -296,6 +301,27 @@ impl PerConnection {
         };
         if matches!(summary.verdict, Verdict::Established | Verdict::Open) {
             summary.verdict = Verdict::GivenUp { by };
+        }
+    }
+
+    /// Says that no end waits whose kernel has no socket in TIME-WAIT.
+    fn tell_no_time_wait(&self, summary: &mut Connection) {
+        let lacks = |side: Side| self.ends[side as usize].has_no_time_wait;
+        for side in [Side::Client, Side::Server].into_iter().filter(|side| lacks(*side)) {
+            let known = (Some(State::Closed), Some(Basis::Kernel));
+            match side {
+                Side::Client => (summary.client_state, summary.client_state_basis) = known,
+                Side::Server => (summary.server_state, summary.server_state_basis) = known,
+            }
+        }
+        match &mut summary.verdict {
+            Verdict::Closed { first, left } if *left == Left::TimeWait && lacks(*first) => *left = Left::Nothing,
+            Verdict::ClosedTogether { waiting } => {
+                for side in [Side::Client, Side::Server] {
+                    waiting[side as usize] &= !lacks(side);
+                }
+            }
+            _ => {}
         }
     }
 

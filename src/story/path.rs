@@ -135,6 +135,11 @@ impl Path {
         Some(step.event)
     }
 
+    /// The segment or call that brought about the last step, and when that was.
+    pub(super) fn last_step(&self) -> Option<(EventId, Option<Timestamp>)> {
+        self.steps.last().map(|step| (step.event, step.at))
+    }
+
     /// Whether the end ever was in that state.
     pub(super) fn has_been(&self, state: State) -> bool {
         self.initial == Some(state) || self.steps.iter().any(|step| step.state == state)

@@ -6,7 +6,7 @@ use super::connection::{Awaited, Expected, PerConnection, Place};
 use super::events::{Events, Order};
 use super::ground::Ground;
 use super::path::{Moved, Said};
-use super::timeline::Timeline;
+use super::timeline::{Timeline, sorted};
 use super::unseen::LONGEST_EARLY;
 use super::{EventKind, KernelActEvent, Mechanism, TimerEvent, Why};
 use crate::calls::CallId;
@@ -87,6 +87,21 @@ impl Timeline {
             connection.step(&mut self.events, Moved { side, step, order, at, cause: timer, by });
             let port = [connection.client, connection.server][side as usize].port();
             self.waits.end(side, port, id, at);
+            return;
+        }
+        if let (None, None, Some(State::TimeWait), Some((entered, Some(since)))) =
+            (answer.state, end.timer, end.path.last(), end.path.last_step())
+            && (Span(0)..SHORTEST_TIME_WAIT).contains(&answer.asked.since(since))
+        {
+            let step = Move { from: Some(State::TimeWait), to: State::Closed, rule: Rule::TimeWaitNotKept };
+            let cause = self.events.transition(entered).cause.unwrap_or(entered);
+            let at = Some(answer.answered);
+            let by = Some(Witness::SockDiag);
+            end.has_no_time_wait = true;
+            connection.step(&mut self.events, Moved { side, step, order, at, cause, by });
+            let port = [connection.client, connection.server][side as usize].port();
+            self.waits.end(side, port, id, at);
+            self.time_waits.remove(&sorted([connection.client, connection.server]));
             return;
         }
         end.path.hear(said);
@@ -319,6 +334,8 @@ fn why_of(reason: &ResetReason) -> Option<Why> {
     })
 }
 
+/// Within this time of its beginning no TIME-WAIT is over: on Linux it lasts 60 s (TCP_TIMEWAIT_LEN, include/net/tcp.h).
+const SHORTEST_TIME_WAIT: Span = Span::from_millis(50_000);
 /// How long after its peer's SYN an end may open the same connection by a SYN of its own.
 const LONGEST_CROSSED: Span = Span::from_millis(1000);
 /// How much earlier than the segment that it sends, or the state that it enters, the kernel may be told to have done so: clocks have errors.

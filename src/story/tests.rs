@@ -7,7 +7,7 @@ use super::script::{Recording, conversation, lines, recording, story, words};
 use super::states::MOST_DISAGREEMENTS;
 use super::*;
 use crate::calls::{Effect, Lifetime, SocketId};
-use crate::flow::{Detail, ProblemKind, Side};
+use crate::flow::{Detail, Left, ProblemKind, Side, Verdict};
 use crate::kernel::{Congestion, KernelAct, KernelEvent, ResetReason, Witness};
 use crate::script::{LinkAct, LinkEvent};
 use crate::tcp::{Finding, Rule, State};
@@ -1484,6 +1484,35 @@ fn a_reset_for_a_reason_that_says_nothing_keeps_what_was_concluded() {
     assert_eq!((by_state.why, by_state.evidence), (concluded.why, concluded.evidence));
     let by_linger = of(ResetReason::TcpAbortOnLinger);
     assert_eq!((by_linger.why, by_linger.evidence), (Some(Why::LingerZero), Evidence::Witnessed(Witness::Kernel)));
+}
+
+#[test]
+fn a_kernel_that_has_no_socket_in_time_wait_ends_it() {
+    let closed = |asked: &str| {
+        format!(
+            "{SET_UP}
+            50us C > S: P. 1(10) ack 1
+            87us C > S: F. 11(0) ack 1
+            97us S > C: F. 1(0) ack 12
+            98us C > S: . 12(0) ack 2
+            {asked} kernel: C none
+            "
+        )
+    };
+    let told = |asked: &str| {
+        let story = story(&closed(asked));
+        let ended = story
+            .events
+            .iter()
+            .filter(|event| matches!(&event.kind, EventKind::Transition(step) if step.rule == Rule::TimeWaitNotKept));
+        let found = story.connections[0].findings.iter().any(|found| found.finding == Finding::StateDisagreement);
+        (ended.count(), story.connections[0].client_state, story.connections[0].verdict, found)
+    };
+    let left = |left| Verdict::Closed { first: Side::Client, left };
+    assert_eq!(told("200ms"), (1, Some(State::Closed), left(Left::Nothing), false));
+    // It may be over by then, and before the last FIN came it had not begun.
+    assert_eq!(told("70s").0, 0);
+    assert_eq!(told("90us").0, 0);
 }
 
 // ---- copies -------------------------------------------------------------------------------------------------------

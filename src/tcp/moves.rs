@@ -107,6 +107,8 @@ rules! {
     TimeWaitOver = "time-wait-over",
     /// A new SYN on the same 4-tuple ends TIME-WAIT before its time: its sequence number or timestamp lies past the old ones (3.10.7.4).
     TimeWaitReused = "time-wait-reused",
+    /// The kernel has no socket in TIME-WAIT for it, long before the time is over: it kept none, or removed it early.
+    TimeWaitNotKept = "time-wait-not-kept",
     /// The kernel reports a state that no captured segment shows.
     Witnessed = "witnessed",
     /// A later segment of the end shows that what was believed to have reached it had not: it still was in the state before.
