@@ -150,7 +150,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/keys.rs STORAGE ROOM
         calls/traced/abi.rs ARCH FOREIGN X32
         calls/traced/decode.rs MAX_ERRNO IOVEC MSGHDR MMSGHDR POLLFD CMSGHDR
-        calls/traced/tracer/queue.rs NAMED
+        calls/traced/tracer/queue.rs NAMED LONGEST_ADDRESS
         calls/traced/tracer/recorded.rs FIOCLEX FIONCLEX
         capture/compression.rs MAGIC INFLATED START LONGEST_HEAD BLOCK
         capture/pcap.rs FILE_HEADER
@@ -212,6 +212,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         "how much is done, read, written or taken at a time: what is more comes next",
         "
         calls/traced/abi.rs SOME
+        calls/traced/tracer/nameless.rs MOST_AT_ONCE
         capture/attachment.rs PIECE
         capture/compression.rs BUFFER
         capture/input.rs WINDOW GOAL
@@ -320,6 +321,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/interrupt.rs STUCK
         commands/run/chains.rs LATE
         commands/run/delayed.rs WAIT
+        story/accept_queue.rs SLACK
         flow/breakdown/way.rs SLACK LATER MOST_FLAT NEAR TOGETHER LEAST_DELAY MOST_DELAY REORDERING LEAST_TIMEOUT
         commands/overlap.rs LEAST_SHARED
         flow/problem.rs STEP TELLING_TIMES TELLING_TIME TELLING_WAIT TELLING_KEEP_ALIVES TELLING_QUIET TELLING_WINDOW TELLING_SHARE

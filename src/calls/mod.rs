@@ -269,6 +269,13 @@ impl Call {
         self.outcome().or(self.sockets.first())?.peer
     }
 
+    /// Takes the peer away of the socket that it was made on, as nothing proves it.
+    pub(crate) fn forget_peer(&mut self) {
+        if let Some(used) = self.sockets.first_mut() {
+            used.peer = None;
+        }
+    }
+
     /// TCP_INFO of the socket after the call (of the accepted one for `accept`).
     pub fn info(&self) -> Option<&TcpInfo> {
         self.outcome().or(self.sockets.first())?.info.as_ref()

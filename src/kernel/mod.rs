@@ -17,8 +17,8 @@ pub use clock::{measure, now};
 pub use event::{Congestion, KernelAct, KernelEvent, KernelSocket, ResetReason};
 pub use sock_diag::SockDiag;
 pub use tracepoints::{
-    Begin, Drained, LostEvents, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints, Untraced,
-    UserStack, Watched,
+    Begin, Beside, Drained, LostEvents, Ports, ProgramAct, ProgramRecord, ProgramTrace, Said, Trace, Tracepoints,
+    Untraced, UserStack, Watched,
 };
 
 /// Who testified to a state.

@@ -29,7 +29,7 @@ use crate::time::{Clock, ClockId};
 
 pub use self::calls::Watched;
 pub use self::format::Said;
-pub use self::programs::{Begin, Drained, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
+pub use self::programs::{Begin, Beside, Drained, ProgramAct, ProgramRecord, ProgramTrace, UserStack};
 
 /// The tracepoints `sock:inet_sock_set_state`, `tcp:tcp_send_reset`, `tcp:tcp_receive_reset`, `tcp:tcp_retransmit_skb`,
 /// `tcp:tcp_retransmit_synack` and `tcp:tcp_cong_state_set`, open on every processor.

@@ -50,6 +50,8 @@ pub(super) struct Life {
     pub(super) has_lost_octets: bool,
     /// The transitions of a socket that listens.
     pub(super) moves: Vec<EventId>,
+    /// What connects to it can be accepted before the handshake is over (TCP_FASTOPEN).
+    pub(super) is_irregular: bool,
     /// Whether it ever listened.
     pub(super) listened: bool,
 }

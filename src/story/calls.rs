@@ -41,6 +41,7 @@ impl Timeline {
             // What accept returns is another socket; only if it returns none it was about the listening one alone.
             if effect != Effect::Accept {
                 self.join_life(life, event);
+                self.find_home(life, event);
             }
         }
     }
@@ -70,9 +71,10 @@ impl Timeline {
         let at = call.returned_at();
         for (used, life) in call.sockets.iter().zip(lives) {
             if let (Role::Released, Some(life)) = (used.role, life)
-                && let Some(life) = self.calls.lives.get_mut(&life)
+                && let Some(known) = self.calls.lives.get_mut(&life)
             {
-                life.over = at;
+                known.over = at;
+                self.narrow_down(life);
             }
         }
     }
@@ -102,7 +104,7 @@ impl Timeline {
                     (None, Some(peer), Some(local), Some(returned)) => {
                         self.openers.accept(end(peer), end(local), returned, (event, accepted));
                     }
-                    _ => {}
+                    _ => self.wait_for_turn(call, event, accepted, own),
                 }
             }
             (Effect::Accept, None, Some(own)) if entered_in.is_some() => self.join_life(own, event),
@@ -117,6 +119,7 @@ impl Timeline {
                             self.set_side(own, self.side_of(home, call));
                             self.set_home(own, home);
                         }
+                        (None, Some(_), _) if is_to_be_proven(call) => self.events.call_mut(event).call.forget_peer(),
                         (None, Some(peer), Some(returned)) => {
                             let local = call.local().filter(|local| local.port() != 0).map(end);
                             self.openers.connect(local, end(peer), returned, (event, own));
@@ -127,11 +130,57 @@ impl Timeline {
             }
             _ => {}
         }
+        if let Some(own) = own.filter(|_| effect != Effect::Accept) {
+            self.find_home(own, event);
+        }
+        self.see_listener(call, own);
+        if effect == Effect::Accept {
+            self.take_turns();
+        }
         self.move_listener(call, event, own);
         match accepted.or(own) {
             Some(life) => self.has_returned(life, event, call),
             None => self.calls.lifeless.push_back(event),
         }
+    }
+
+    /// Finds the connection of a socket by the ends that a later call says it has, where those that opened it did not know them.
+    fn find_home(&mut self, life: Lifetime, event: EventId) {
+        let Some(known) = self.calls.lives.get(&life).filter(|known| known.home.is_none() && !known.is_cut) else {
+            return;
+        };
+        let call = &self.events.call(event).call;
+        let (Some(side), Some(local), Some(peer)) = (known.side, call.local(), call.peer()) else { return };
+        let opens = |id: &&EventId| {
+            let call = &self.events.call(**id).call;
+            matches!(call.effect(), Effect::Accept | Effect::Connect)
+                && call.errno().is_none_or(|errno| errno == Errno::EINPROGRESS)
+        };
+        let Some(opener) = known.calls.iter().find(opens) else { return };
+        let opener = &self.events.call(*opener).call;
+        let (entered, returned) = (opener.entered, opener.returned_at());
+        let (home, side) = match opener.effect() {
+            Effect::Accept => (self.ends.latest(peer, local, returned), Side::Server),
+            _ if side == Side::Client && local.port() != 0 => {
+                let first = self.ends.since(Some(local), peer, entered);
+                let in_time = |(first, _): &(Option<Timestamp>, ConnectionId)| {
+                    first.is_none() || returned.is_none() || *first <= returned
+                };
+                (first.filter(in_time).map(|(_, id)| id), Side::Client)
+            }
+            _ => return,
+        };
+        if let Some(home) = home.filter(|home| !self.has_life(*home, side)) {
+            self.set_side(life, side);
+            self.set_home(life, home);
+        }
+    }
+
+    /// Whether the socket of an end of a connection is known.
+    pub(super) fn has_life(&self, id: ConnectionId, side: Side) -> bool {
+        let lives = self.connections.get(&id).map(|connection| &connection.lives);
+        let mut lives = lives.into_iter().flatten().filter_map(|life| self.calls.lives.get(life));
+        lives.any(|life| life.side == Some(side))
     }
 
     /// Which end of the connection the socket is that connected: where both ends did, the one whose SYN came later is the server.
@@ -187,6 +236,8 @@ impl Timeline {
     pub(super) fn socket_event(&mut self, event: &SocketEvent) {
         let life = self.calls.lifetimes.see(event);
         if event.change == SocketChange::LostSight {
+            self.queues.stops(life);
+            self.narrow_down(life);
             match self.calls.lives.get_mut(&life) {
                 Some(known) => _ = known.over.get_or_insert(event.at),
                 None => self.calls.lifetimes.forget(life),
@@ -215,6 +266,7 @@ impl Timeline {
             let call = self.events.call(event).call.clone();
             self.settle_call(&call, event, life, &[]);
         }
+        self.narrow_all_down();
     }
 
     /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
@@ -240,7 +292,7 @@ impl Timeline {
         }
     }
 
-    fn set_side(&mut self, life: Lifetime, side: Side) {
+    pub(super) fn set_side(&mut self, life: Lifetime, side: Side) {
         let life = self.calls.life(life);
         if life.side == Some(side) || life.home.is_some() {
             return;
@@ -271,7 +323,7 @@ impl Timeline {
     }
 
     /// Finds the connection that a life of a socket is an end of.
-    fn set_home(&mut self, life: Lifetime, home: ConnectionId) {
+    pub(super) fn set_home(&mut self, life: Lifetime, home: ConnectionId) {
         let Some(known) = self.calls.lives.get_mut(&life) else { return };
         let Some(side) = known.side else { return };
         known.home = Some(home);
@@ -286,8 +338,9 @@ impl Timeline {
             self.join_end(home, side, *call);
         }
         heard.into_iter().for_each(|said| self.hear(home, side, said));
-        if side == Side::Client {
-            self.ends.take_client(home);
+        match side {
+            Side::Client => self.ends.take_client(home),
+            Side::Server => self.queues.take(home),
         }
         self.transfer(life);
         for call in calls {
@@ -348,6 +401,11 @@ impl Timeline {
             }
         }
     }
+}
+
+/// Whether only a SYN can prove where a connect led: the address was read when it may have been another one.
+fn is_to_be_proven(call: &Call) -> bool {
+    matches!(call.op, Op::Connect { address: None }) && call.local().is_none_or(|local| local.port() == 0)
 }
 
 /// Whether a receive took octets off the stream and does not say how many: it could not say whose they are.

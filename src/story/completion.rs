@@ -45,7 +45,7 @@ impl Timeline {
         if call.remark == Some(Remark::RefusedUnseen) {
             call.remark = Some(Remark::Refused);
         }
-        if was_complete {
+        if was_complete && call.remark != Some(Remark::OnlyOneFits) {
             call.remark = Some(Remark::HandshakeWasComplete);
         }
         if is_end {

@@ -378,6 +378,12 @@ impl PerConnection {
         if self.is_one_end() { side } else { side.peer() }
     }
 
+    /// Whether a segment of the client is the one that ends the handshake.
+    pub(super) fn is_completed_by(&self, place: Place) -> bool {
+        let [client, server] = [Side::Client, Side::Server].map(|side| self.ends[side as usize].answers);
+        client.ack == Some(place) && server.syn_ack.is_some() && !self.seen[place].flags.contains(Flags::RST)
+    }
+
     /// Whether it is a socket that is connected to itself.
     pub(super) fn is_one_end(&self) -> bool {
         self.client == self.server

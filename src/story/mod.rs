@@ -1,5 +1,7 @@
 //! The causal timeline of the connections that were chosen: the joins of calls, segments and the kernel's words.
 
+mod accept_queue;
+mod accepted;
 mod accounts;
 mod answers;
 mod binds;

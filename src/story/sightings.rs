@@ -113,11 +113,16 @@ impl Timeline {
         // What did not arrive let no call return.
         if sense != Sense::Leaves {
             let answers = connection.ends[from as usize].answers.see(segment.flags, place);
+            let completes = answers && from == Side::Client && connection.is_completed_by(place);
+            let ends = [connection.client, connection.server];
             connection.be_read(&mut self.events, place);
             let to = connection.other(from);
             if answers && !connection.ends[to as usize].unanswered.is_empty() {
                 let calls = std::mem::take(&mut connection.ends[to as usize].unanswered);
                 calls.into_iter().for_each(|call| self.complete(id, to, call));
+            }
+            if completes && !self.calls.lives.is_empty() && !self.has_life(id, Side::Server) {
+                self.queues.complete(id, ends, segment.at);
             }
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -195,6 +200,7 @@ impl Timeline {
             return;
         }
         self.ends.remove(id);
+        self.queues.take(id);
         self.ends.add(id, ends, connection.began());
         connection.exchange_ends();
         for event in connection.events.clone() {

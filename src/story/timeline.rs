@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
+use super::accept_queue::AcceptQueues;
 use super::binds::Waits;
 use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
@@ -50,6 +51,8 @@ pub struct Timeline {
     pub(super) early: Early,
     /// Calls that opened connections of which no segment was seen yet.
     pub(super) openers: Openers,
+    /// The connections that wait to be accepted, and the accepts that do not say which they took.
+    pub(super) queues: AcceptQueues,
     /// Words about calls that nobody entered.
     pub(super) strays: u64,
     /// The threads that make the calls, as far as they are known before the end.
@@ -204,6 +207,7 @@ impl Timeline {
         self.stale.remove(&id);
         self.past_bounds = self.past_bounds.around(connection.bounds);
         self.ends.forget(id);
+        self.queues.take(id);
         let ends = sorted([connection.client, connection.server]);
         if self.time_waits.get(&ends).is_some_and(|(waiting, _)| *waiting == id) {
             self.time_waits.remove(&ends);
@@ -302,8 +306,16 @@ impl Timeline {
 
     /// The connection whose SYN this `connect` sent.
     pub(super) fn connected(&mut self, call: &Call) -> Option<ConnectionId> {
-        let peer = call.peer()?;
         let local = call.local().filter(|local| local.port() != 0);
+        let Some(peer) = call.peer() else {
+            return self.ends.from(local?, call.entered, call.returned_at()?);
+        };
+        // Of several that began meanwhile it may be any.
+        if let (None, Some(returned)) = (local, call.returned_at())
+            && self.ends.has_several(peer, call.entered, returned)
+        {
+            return None;
+        }
         let Some((first, id)) = self.ends.since(local, peer, call.entered) else {
             return self.connected_second(call);
         };
@@ -394,6 +406,8 @@ pub(super) struct Ends {
     by_ends: HashMap<(End, End), BTreeSet<First>>,
     /// Those of each server whose client is not known to be anybody's, likewise.
     by_server: HashMap<End, BTreeSet<First>>,
+    /// Those of each client, likewise.
+    by_client: HashMap<End, BTreeSet<First>>,
     began: HashMap<ConnectionId, ((End, End), Option<Timestamp>)>,
     /// Those that nobody has looked for since they were added.
     new: Vec<(ConnectionId, [SocketAddr; 2], Option<Timestamp>)>,
@@ -416,6 +430,7 @@ impl Ends {
             let ends = (end(client), end(server));
             self.by_ends.entry(ends).or_default().insert((first, id));
             self.by_server.entry(ends.1).or_default().insert((first, id));
+            self.by_client.entry(ends.0).or_default().insert((first, id));
             self.began.insert(id, (ends, first));
         }
     }
@@ -448,10 +463,13 @@ impl Ends {
     /// Takes in that it is known whose socket the client of a connection is.
     pub(super) fn take_client(&mut self, id: ConnectionId) {
         self.index();
-        if let Some((ends, first)) = self.began.get(&id)
-            && let Some(list) = self.by_server.get_mut(&ends.1)
-        {
-            list.remove(&(*first, id));
+        if let Some((ends, first)) = self.began.get(&id) {
+            for list in [self.by_server.get_mut(&ends.1), self.by_client.get_mut(&ends.0)].into_iter().flatten() {
+                list.remove(&(*first, id));
+            }
+            if self.by_client.get(&ends.0).is_some_and(BTreeSet::is_empty) {
+                self.by_client.remove(&ends.0);
+            }
         }
     }
 
@@ -466,6 +484,21 @@ impl Ends {
             untimed @ (None, _) => Some(*untimed),
             _ => list.range((Some(moment), ConnectionId(0))..).next().copied(),
         }
+    }
+
+    /// The only connection from `client`, whose socket is not known, that began within a time.
+    pub(super) fn from(&mut self, client: SocketAddr, since: Timestamp, until: Timestamp) -> Option<ConnectionId> {
+        self.index();
+        let list = self.by_client.get(&end(client)).filter(|_| since <= until)?;
+        let mut within = list.range((Some(since), ConnectionId(0))..=(Some(until), ConnectionId(u64::MAX)));
+        within.next().filter(|_| within.next().is_none()).map(|(_, id)| *id)
+    }
+
+    /// Whether several connections to `server` began within a time, from clients whose sockets are not known.
+    fn has_several(&mut self, server: SocketAddr, since: Timestamp, until: Timestamp) -> bool {
+        self.index();
+        let Some(list) = self.by_server.get(&end(server)).filter(|_| since <= until) else { return false };
+        list.range((Some(since), ConnectionId(0))..=(Some(until), ConnectionId(u64::MAX))).nth(1).is_some()
     }
 
     /// Whether there is, or was, a connection between these ends, whichever is the client.

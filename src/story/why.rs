@@ -198,6 +198,8 @@ pub enum Remark {
     WouldBlock,
     /// The handshake was complete before accept() was called.
     HandshakeWasComplete,
+    /// accept() did not say which connection it took, and it can have been no other.
+    OnlyOneFits,
     /// recv() of 0: the peer closed its direction.
     PeerClosed {
         /// The frame with its FIN.

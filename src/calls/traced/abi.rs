@@ -59,9 +59,11 @@ pub(super) const TRACED: &[i64] = &[
     libc::SYS_close_range,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
+    libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
+    libc::SYS_unshare,
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_restart_syscall,
@@ -75,12 +77,14 @@ pub(super) const TRACED: &[i64] = &[
     libc::SYS_select,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_create,
 ];
 
 /// The calls that are recorded where threads are not stopped, and how much of the stack is with them: what lies there of addresses, of the
 /// values of options, of messages with their control data, and of what a wait is for.
 ///
-/// Beside those of [`TRACED`] they are such as mark a descriptor to be closed by exec, and those by which threads end.
+/// Beside those of [`TRACED`] they are such as mark a descriptor to be closed by exec, and those by which threads begin and end.
 pub(super) const RECORDED: &[Watched] = &[
     call(libc::SYS_read, "read", 0, 0),
     call(libc::SYS_write, "write", 0, 0),
@@ -113,9 +117,13 @@ pub(super) const RECORDED: &[Watched] = &[
     call(libc::SYS_close_range, "close_range", 0, 0),
     call(libc::SYS_ppoll, "ppoll", SOME, SOME),
     call(libc::SYS_pselect6, "pselect6", SOME, SOME),
+    call(libc::SYS_epoll_create1, "epoll_create1", 0, 0),
     call(libc::SYS_epoll_ctl, "epoll_ctl", SOME, 0),
     call(libc::SYS_epoll_pwait, "epoll_pwait", 0, SOME),
     call(libc::SYS_epoll_pwait2, "epoll_pwait2", SOME, SOME),
+    call(libc::SYS_clone, "clone", 0, 0),
+    call(libc::SYS_clone3, "clone3", SOME, 0),
+    call(libc::SYS_unshare, "unshare", 0, 0),
     call(libc::SYS_execve, "execve", 0, 0),
     call(libc::SYS_execveat, "execveat", 0, 0),
     call(libc::SYS_restart_syscall, "restart_syscall", 0, 0),
@@ -133,6 +141,8 @@ pub(super) const RECORDED: &[Watched] = &[
     call(libc::SYS_select, "select", SOME, SOME),
     #[cfg(target_arch = "x86_64")]
     call(libc::SYS_epoll_wait, "epoll_wait", 0, SOME),
+    #[cfg(target_arch = "x86_64")]
+    call(libc::SYS_epoll_create, "epoll_create", 0, 0),
 ];
 
 const fn call(nr: i64, name: &'static str, entry: u32, back: u32) -> Watched {

@@ -44,6 +44,10 @@ pub(super) enum About {
     Program,
     /// It goes on with a call that a signal interrupted.
     Again,
+    /// It makes an epoll.
+    NewEpoll,
+    /// The thread gets a table of descriptors of its own.
+    Unshared,
     /// It makes a ring, whose work is no calls.
     Ring,
     /// It takes a descriptor of another process.
@@ -239,12 +243,21 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
         libc::SYS_epoll_wait => waits_in_epoll(Polling::EpollWait, i64::from(int(3)), fd(0)),
         libc::SYS_epoll_pwait => waits_in_epoll(Polling::EpollPwait, i64::from(int(3)), fd(0)),
         libc::SYS_epoll_pwait2 => waits_in_epoll(Polling::EpollPwait2, timespec(args[3], memory)?, fd(0)),
+        libc::SYS_epoll_create1 => other("epoll_create1", About::NewEpoll),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_create => other("epoll_create", About::NewEpoll),
+        libc::SYS_unshare if int(0) & libc::CLONE_FILES != 0 => other("unshare", About::Unshared),
         libc::SYS_execve | libc::SYS_execveat => other("execve", About::Program),
         libc::SYS_restart_syscall => other("restart_syscall", About::Again),
         libc::SYS_io_uring_setup => other("io_uring_setup", About::Ring),
         libc::SYS_pidfd_getfd => other("pidfd_getfd", About::Taken),
         _ => return None,
     })
+}
+
+/// Where a connect leads, if that can be read.
+pub(super) fn connects_to(args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
+    address(args[1], args[2], memory)
 }
 
 impl Asked {
@@ -339,6 +352,12 @@ impl Asked {
         rights(&memory.first(control, len.min(MOST_CONTROL) as usize))
     }
 
+    /// Whether the control data of its message can be read.
+    pub(super) fn can_read_control(&self, memory: Memory<'_>) -> bool {
+        let Octets::Message(at) = self.octets else { return false };
+        memory.word(at.wrapping_add(32)).is_some_and(|control| memory.word(control).is_some())
+    }
+
     /// Whose connection an accept took, where it asked for that.
     pub(super) fn accepted_from(&self, args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
         match self.op {
@@ -350,6 +369,14 @@ impl Asked {
             }
             _ => None,
         }
+    }
+
+    /// The address that it returned, where it asks for one and that can be read.
+    pub(super) fn named(&self, args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
+        let Op::Address { room, .. } = self.op else { return None };
+        let len = memory.half(args[2])?;
+        // Where there was no room for all of it the rest is unknown.
+        room.is_none_or(|room| i64::from(len) <= i64::from(room)).then(|| address(args[1], len.into(), memory))?
     }
 
     /// Whether it returned with an address of which there was no room for all, or failed as that room was negative.

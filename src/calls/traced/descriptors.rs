@@ -1,7 +1,7 @@
 //! Which descriptors of which processes are TCP sockets, and when the last one of a socket is gone.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::super::{PollEvents, SocketId};
@@ -18,6 +18,8 @@ pub(super) struct Descriptors {
     sockets: HashMap<SocketId, Known>,
     /// What each epoll waits for, whichever processes have a descriptor of it.
     epolls: HashMap<EpollId, Epoll>,
+    /// Messages with descriptors that are on their way, the first one first.
+    flying: VecDeque<Flying>,
     made: u64,
 }
 
@@ -55,6 +57,34 @@ struct Epoll {
 /// whoever has that.
 type Watched = (i32, SocketId);
 
+/// What a descriptor is that came with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Came {
+    /// That was not seen.
+    Unseen,
+    /// No TCP socket.
+    Other,
+    /// One.
+    Socket(Seen),
+}
+
+impl Came {
+    fn socket(&self) -> Option<SocketId> {
+        match self {
+            Self::Socket(seen) => Some(seen.socket),
+            Self::Unseen | Self::Other => None,
+        }
+    }
+}
+
+/// A socket as it was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seen {
+    pub(super) socket: SocketId,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
 /// A socket that an epoll waits for: by which descriptor the process that waits has it, if it does, and what is waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Awaited {
@@ -73,6 +103,8 @@ pub(super) struct Known {
     copies: u64,
     /// How many of them are on their way in messages.
     in_flight: u64,
+    /// Where the socket listens that it was accepted from, as long as its own ends are not known.
+    pub(super) accepted_at: Option<SocketAddr>,
     /// Whether a process that is not watched may have one.
     is_held_elsewhere: bool,
 }
@@ -86,6 +118,17 @@ pub(super) struct Gone {
     pub(super) last: bool,
     /// Whether it was the last that is known, and others may be where nobody watches.
     pub(super) is_out_of_sight: bool,
+    /// Of the last one of a socket that was accepted and whose ends are not known: where the other listens.
+    pub(super) accepted_at: Option<SocketAddr>,
+}
+
+/// Descriptors that were sent with a message (SCM_RIGHTS), and that nobody is known to have received.
+#[derive(Debug)]
+struct Flying {
+    /// By whom, and on which of the descriptors there.
+    from: (FilesId, i32),
+    /// The TCP sockets among them, each in its place; `None` where that could not be read.
+    sockets: Option<Vec<Option<SocketId>>>,
 }
 
 impl Epoll {
@@ -188,6 +231,7 @@ impl Descriptors {
 
     /// A descriptor of a socket came; what stood at its number before went unseen.
     pub(super) fn open(&mut self, files: FilesId, fd: i32, socket: SocketId) -> Option<Gone> {
+        self.closes_other(files, fd);
         let known = self.files.get_mut(&files)?;
         known.closed.remove(&fd);
         known.until_exec.remove(&fd);
@@ -203,6 +247,41 @@ impl Descriptors {
         known.closed.insert(fd);
         known.until_exec.remove(&fd);
         Some(self.gone(fd, socket))
+    }
+
+    /// A call made an epoll.
+    pub(super) fn made_epoll(&mut self, files: FilesId, fd: i32) {
+        self.closes_other(files, fd);
+        self.made += 1;
+        let id = EpollId(self.made);
+        if let Some(known) = self.files.get_mut(&files) {
+            known.epolls.insert(fd, id);
+            self.epolls.insert(id, Epoll { copies: 1, ..Epoll::default() });
+        }
+    }
+
+    /// Whether a descriptor is an epoll's.
+    pub(super) fn is_epoll(&self, files: FilesId, fd: i32) -> bool {
+        self.files.get(&files).is_some_and(|known| known.epolls.contains_key(&fd))
+    }
+
+    /// A descriptor was copied to another number; it may be an epoll's.
+    pub(super) fn copies_other(&mut self, files: FilesId, from: i32, to: i32) {
+        let id = self.files.get(&files).and_then(|known| known.epolls.get(&from)).copied();
+        let Some(id) = id.filter(|_| from != to) else { return };
+        self.closes_other(files, to);
+        if let (Some(known), Some(epoll)) = (self.files.get_mut(&files), self.epolls.get_mut(&id)) {
+            known.epolls.insert(to, id);
+            epoll.copies += 1;
+        }
+    }
+
+    /// The epolls of a table within a range of descriptors are closed.
+    pub(super) fn closes_others(&mut self, files: FilesId, range: std::ops::RangeInclusive<u32>) {
+        let Some(known) = self.files.get_mut(&files) else { return };
+        let is_within = |fd: &i32| u32::try_from(*fd).is_ok_and(|fd| range.contains(&fd));
+        let gone: Vec<i32> = known.epolls.keys().copied().filter(is_within).collect();
+        gone.into_iter().for_each(|fd| self.closes_other(files, fd));
     }
 
     /// Takes in what an epoll is to wait for at a socket, as a call asks for that, and returns what it waited for there before.
@@ -301,6 +380,42 @@ impl Descriptors {
         self.sockets.entry(socket).or_default()
     }
 
+    /// Takes in the ends of a socket of which they were not known.
+    pub(super) fn name(&mut self, socket: SocketId, [local, peer]: [SocketAddr; 2]) {
+        if let Some(known) = self.sockets.get_mut(&socket) {
+            (known.local, known.peer, known.accepted_at) = (Some(local), Some(peer), None);
+        }
+    }
+
+    /// The sockets of a table that were accepted, and whose ends are not known.
+    pub(super) fn nameless(&self, files: FilesId) -> Vec<SocketId> {
+        let sockets = self.files.get(&files).map(|files| &files.sockets);
+        let mut nameless: Vec<SocketId> = sockets
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .copied()
+            .filter(|socket| self.is_nameless(*socket))
+            .collect();
+        nameless.sort_unstable();
+        nameless.dedup();
+        nameless
+    }
+
+    /// Whether any socket has a descriptor whose ends are not known, and that was accepted from such a one.
+    pub(super) fn has_nameless(&self, accepted_at: impl Fn(SocketAddr) -> bool) -> bool {
+        self.sockets.values().any(|known| known.accepted_at.is_some_and(&accepted_at))
+    }
+
+    /// Whether a socket was accepted, and its ends are not known.
+    pub(super) fn is_nameless(&self, socket: SocketId) -> bool {
+        self.accepted_at(socket).is_some()
+    }
+
+    /// Where the socket listens that a socket was accepted from whose own ends are not known.
+    pub(super) fn accepted_at(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.sockets.get(&socket)?.accepted_at
+    }
+
     /// The addresses of a socket, where known.
     pub(super) fn addresses(&self, socket: SocketId) -> (Option<SocketAddr>, Option<SocketAddr>) {
         self.sockets.get(&socket).map_or((None, None), |known| (known.local, known.peer))
@@ -338,31 +453,89 @@ impl Descriptors {
         known.into_keys().collect()
     }
 
-    /// A descriptor of it was sent.
-    pub(super) fn sent(&mut self, socket: SocketId) {
-        self.known(socket).in_flight += 1;
+    /// Descriptors are sent with a message on the one `by`; `None` where which they are could not be read.
+    pub(super) fn sends(&mut self, files: FilesId, by: i32, fds: Option<&[i32]>) {
+        let sockets = fds.map(|fds| fds.iter().map(|fd| self.at(files, *fd)).collect::<Vec<_>>());
+        for socket in sockets.iter().flatten().flatten() {
+            self.known(*socket).in_flight += 1;
+        }
+        if self.flying.len() == MOST_FLYING {
+            self.flying.pop_front();
+        }
+        self.flying.push_back(Flying { from: (files, by), sockets });
     }
 
-    /// A descriptor of it was received.
-    pub(super) fn received(&mut self, socket: SocketId) {
+    /// The last message with descriptors that was sent on the one `by` was not sent after all.
+    pub(super) fn sends_not(&mut self, files: FilesId, by: i32) {
+        let last = self.flying.iter().rposition(|message| message.from == (files, by));
+        let message = last.and_then(|last| self.flying.remove(last));
+        for socket in message.and_then(|message| message.sockets).into_iter().flatten().flatten() {
+            self.arrives(socket);
+        }
+    }
+
+    /// A message came with these descriptors: which TCP sockets they are, each in its place.
+    ///
+    /// Messages of one sender come in the order in which they were sent. Where it may be one of several nothing is said of what was not seen.
+    pub(super) fn receives(&mut self, came: &[Came]) -> Vec<Option<SocketId>> {
+        let fits = |message: &Flying| {
+            let sockets = message.sockets.as_deref().unwrap_or_default();
+            sockets.len() == came.len() && sockets.iter().zip(came).all(|(sent, came)| self.may_be(*sent, came))
+        };
+        let fitting: Vec<usize> = (0..self.flying.len()).filter(|n| fits(&self.flying[*n])).collect();
+        let is_sure = |n: &&usize| {
+            let sockets = self.flying[**n].sockets.iter().flatten();
+            sockets.zip(came).any(|(sent, came)| sent.is_some() && *sent == came.socket())
+        };
+        let is_all_read = self.flying.iter().all(|message| message.sockets.is_some());
+        let is_of_one_sender = fitting.iter().all(|n| self.flying[*n].from == self.flying[fitting[0]].from);
+        let first = fitting.first().filter(|_| is_all_read && is_of_one_sender);
+        let it = fitting.iter().find(is_sure).or(first).copied();
+        let sockets = it.and_then(|it| self.flying.remove(it)).and_then(|message| message.sockets);
+        sockets.iter().flatten().flatten().for_each(|socket| self.arrives(*socket));
+        sockets.unwrap_or_else(|| came.iter().map(Came::socket).collect())
+    }
+
+    /// Whether a descriptor that came may be one that was sent, of this TCP socket or of something else.
+    fn may_be(&self, sent: Option<SocketId>, came: &Came) -> bool {
+        let (sent, seen) = match (sent, came) {
+            (_, Came::Unseen) | (None, Came::Other) => return true,
+            (None, Came::Socket(_)) | (Some(_), Came::Other) => return false,
+            (Some(sent), Came::Socket(seen)) => (sent, seen),
+        };
+        if sent == seen.socket || self.sockets.contains_key(&seen.socket) {
+            return sent == seen.socket;
+        }
+        // It was made when it could not be looked at, and has another name since.
+        let is_alike = |known: Option<SocketAddr>, seen: Option<SocketAddr>| known.is_none() || known == seen;
+        let known = self.sockets.get(&sent);
+        known.is_some_and(|known| is_alike(known.local, seen.local) && is_alike(known.peer, seen.peer))
+    }
+
+    /// A descriptor of it was received, or is not on its way any more.
+    fn arrives(&mut self, socket: SocketId) {
         let known = self.known(socket);
         known.in_flight = known.in_flight.saturating_sub(1);
     }
 
     fn gone(&mut self, fd: i32, socket: SocketId) -> Gone {
-        let (mut last, mut is_out_of_sight) = (false, false);
+        let (mut last, mut is_out_of_sight, mut accepted_at) = (false, false, None);
         if let Some(known) = self.sockets.get_mut(&socket) {
             known.copies = known.copies.saturating_sub(1);
             last = known.copies == 0 && known.in_flight == 0 && !known.is_held_elsewhere;
             if known.copies == 0 && known.in_flight == 0 {
                 is_out_of_sight = !last;
+                accepted_at = known.accepted_at;
                 self.sockets.remove(&socket);
                 self.epolls.values_mut().for_each(|epoll| epoll.forget_socket(socket));
             }
         }
-        Gone { fd, socket, last, is_out_of_sight }
+        Gone { fd, socket, last, is_out_of_sight, accepted_at }
     }
 }
+
+/// How many messages with descriptors are remembered that nobody is known to have received.
+const MOST_FLYING: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -372,7 +545,7 @@ mod tests {
     const OTHER: SocketId = SocketId(2);
 
     fn gone(fd: i32, socket: SocketId, last: bool) -> Gone {
-        Gone { fd, socket, last, is_out_of_sight: false }
+        Gone { fd, socket, last, is_out_of_sight: false, accepted_at: None }
     }
 
     #[test]
@@ -405,9 +578,9 @@ mod tests {
         let mut table = Descriptors::default();
         let (sender, receiver) = (table.begin(), table.begin());
         table.open(sender, 3, ONE);
-        table.sent(ONE);
+        table.sends(sender, 7, Some(&[3]));
         assert_eq!(table.close(sender, 3), Some(gone(3, ONE, false)));
-        table.received(ONE);
+        assert_eq!(table.receives(&[Came::Unseen]), [Some(ONE)]);
         table.open(receiver, 9, ONE);
         assert_eq!(table.close(receiver, 9), Some(gone(9, ONE, true)));
     }
@@ -483,6 +656,72 @@ mod tests {
         assert_eq!((table.interests(parent, 3, 16), table.interests(child, 3, 16)), (vec![], vec![other(Some(6))]));
         table.leave(child);
         assert!(table.epolls.is_empty());
+    }
+
+    #[test]
+    fn an_epoll_that_was_made_before_a_fork_is_one_in_both_processes() {
+        let mut table = Descriptors::default();
+        let parent = table.begin();
+        table.made_epoll(parent, 3);
+        let child = table.copy(parent);
+        table.copies_other(parent, 3, 8);
+        table.open(child, 5, ONE);
+        let wanted = Wanted { events: PollEvents::POLLIN, data: 7, once: false };
+        table.interest(child, 3, Interest { op: libc::EPOLL_CTL_ADD, fd: 5, wanted: Some(wanted) });
+        let one = |fd| Awaited { fd, socket: ONE, events: PollEvents::POLLIN };
+        assert_eq!(table.interests(child, 3, 16), [one(Some(5))]);
+        assert_eq!([3, 8].map(|epoll| table.interests(parent, epoll, 16)), [[one(None)], [one(None)]]);
+        // What takes its number closes it there.
+        table.closes_others(parent, 3..=8);
+        assert_eq!(table.interests(parent, 8, 16), []);
+        table.open(child, 3, OTHER);
+        assert!(table.epolls.is_empty());
+    }
+
+    #[test]
+    fn descriptors_that_come_are_those_that_were_sent() {
+        let mut table = Descriptors::default();
+        let [sender, other] = [table.begin(), table.begin()];
+        table.open(sender, 3, ONE);
+        table.open(sender, 4, OTHER);
+        // The second place is no TCP socket's.
+        table.sends(sender, 7, Some(&[3, 9]));
+        table.sends(sender, 7, Some(&[4]));
+        table.sends(sender, 7, Some(&[9]));
+        table.sends_not(sender, 7);
+        assert_eq!(table.receives(&[Came::Unseen]), [Some(OTHER)]);
+        assert_eq!(table.receives(&[Came::Unseen, Came::Unseen]), [Some(ONE), None]);
+        // It was made unseen, and is looked at under another name now.
+        let [local, peer] = ["127.0.0.1:80", "127.0.0.1:4000"].map(|end| end.parse().ok());
+        let seen = Seen { socket: SocketId(9), local, peer };
+        table.sends(sender, 7, Some(&[3]));
+        assert_eq!(table.receives(&[Came::Socket(seen)]), [Some(ONE)]);
+        // Of two senders it may be either's, unless the socket is seen.
+        table.open(other, 5, OTHER);
+        let both = |table: &mut Descriptors| {
+            table.sends(sender, 7, Some(&[3]));
+            table.sends(other, 7, Some(&[5]));
+        };
+        both(&mut table);
+        assert_eq!(table.receives(&[Came::Unseen]), [None]);
+        assert_eq!(table.receives(&[Came::Socket(Seen { socket: OTHER, ..seen })]), [Some(OTHER)]);
+        assert_eq!(table.receives(&[Came::Other]), [None]);
+        // One of which is not known what it was has others unknown, too.
+        table.sends(other, 7, None);
+        assert_eq!(table.receives(&[Came::Unseen]), [None]);
+    }
+
+    #[test]
+    fn so_many_messages_with_descriptors_are_remembered_that_nobody_received() {
+        let mut table = Descriptors::default();
+        let files = table.begin();
+        table.open(files, 3, ONE);
+        table.sends(files, 7, Some(&[3, 3]));
+        (1..MOST_FLYING).for_each(|_| table.sends(files, 7, Some(&[9])));
+        assert_eq!(table.receives(&[Came::Unseen; 2]), [Some(ONE), Some(ONE)]);
+        table.sends(files, 7, Some(&[3, 3]));
+        (0..MOST_FLYING).for_each(|_| table.sends(files, 7, Some(&[9])));
+        assert_eq!((table.receives(&[Came::Unseen; 2]), table.flying.len()), (vec![None, None], MOST_FLYING));
     }
 
     #[test]

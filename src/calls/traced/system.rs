@@ -13,7 +13,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use super::super::SocketId;
 use super::super::recorded::address_of;
-use crate::kernel::{TcpInfo, UserStack, now};
+use crate::kernel::{Beside, TcpInfo, UserStack, now};
 use crate::time::Timestamp;
 
 /// A thread's id, as the kernel numbers it.
@@ -215,9 +215,10 @@ impl Memory<'_> {
     pub(super) fn read(self, at: u64, room: &mut [u8]) -> usize {
         match self {
             Self::Of(tid) => read_of(tid, at, room),
-            Self::Stack(UserStack { beside: Some((place, number)), .. }) if *place == at && room.len() == 4 => {
-                room.copy_from_slice(&number.to_ne_bytes());
-                4
+            Self::Stack(UserStack { beside: Some(beside), .. }) if beside.at == at => {
+                let len = beside.octets.len().min(room.len());
+                room[..len].copy_from_slice(&beside.octets[..len]);
+                len
             }
             Self::Stack(stack) => {
                 let from = at.checked_sub(stack.pointer).and_then(|from| usize::try_from(from).ok());
@@ -288,10 +289,11 @@ fn registers_of(tid: Tid) -> Option<Registers> {
     Some(registers)
 }
 
-/// A number in the memory of another process that goes on meanwhile.
-pub(super) fn number_at(tid: Tid, at: u64) -> Option<u32> {
-    let mut room = [0; 4];
-    (read_of(tid, at, &mut room) == room.len()).then(|| u32::from_ne_bytes(room))
+/// What lies in the memory of another process that goes on meanwhile: so many octets, or none.
+pub(super) fn beside(tid: Tid, at: u64, len: usize) -> Option<Box<Beside>> {
+    let mut octets = vec![0; len];
+    let got = read_of(tid, at, &mut octets);
+    (got == len).then(|| Box::new(Beside { at, octets, read: now() }))
 }
 
 /// Reads the memory of another process.

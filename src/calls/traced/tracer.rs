@@ -2,11 +2,14 @@
 
 mod calls;
 mod lives;
+mod nameless;
+mod names;
 mod queue;
 mod recorded;
 mod sockets;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
@@ -126,6 +129,8 @@ struct Tracee {
     seen: Timestamp,
     /// When it began to execute a program.
     executes: Option<Timestamp>,
+    /// Whether what it makes now has its table of descriptors, as the call asks for that.
+    shares: Option<bool>,
     /// Its end has begun, and these calls with it.
     is_ending: bool,
     exits: Vec<(CallId, SocketUse)>,
@@ -153,6 +158,8 @@ struct Inside {
     telling: Telling,
     /// The descriptors that it gave up.
     gone: Vec<Gone>,
+    /// Where it connects to if the program has not put another address there by the time at which that was read.
+    there_since: Option<SocketAddr>,
     /// A signal ended it; it may go on afterwards.
     interrupted: Option<Timestamp>,
     stack: Stack,
@@ -410,6 +417,7 @@ impl Tracee {
             comm: None,
             seen,
             executes: None,
+            shares: None,
             is_ending: false,
             exits: Vec::new(),
         }

@@ -102,3 +102,27 @@ pub(super) fn notice(notice: &Notice) -> String {
         }
     }
 }
+
+/// What is left out where sockets connect while too many others are open, in words; `None` where nothing is.
+pub(super) fn unfollowed(count: u64) -> Option<String> {
+    let s = if count == 1 { "" } else { "s" };
+    (count > 0).then(|| {
+        format!(
+            "{count} socket{s} began to connect while very many others were open: what the kernel recorded of {} later states is left out, and calls may stand without a connection",
+            if count == 1 { "its" } else { "their" }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_whose_states_are_left_out_are_counted_where_there_are_any() {
+        assert_eq!(unfollowed(0), None);
+        let said = |count| unfollowed(count).expect("it is said");
+        assert!(said(1).starts_with("1 socket began") && said(1).contains("its later states"));
+        assert!(said(7).starts_with("7 sockets began") && said(7).contains("their later states"));
+    }
+}

@@ -131,6 +131,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             .push(format!("{dropped} frames were dropped by the kernel's capture buffer: segments are missing above"));
     }
     let (calls, lost_records) = (tracer.calls(), tracer.lost());
+    notices.extend(ending::unfollowed(tracer.unfollowed()));
     drop(tracer);
     if lost_records > 0 {
         notices.push(format!(

@@ -111,8 +111,19 @@ pub struct UserStack {
     pub link: u64,
     /// What lies from `pointer` on.
     pub octets: Vec<u8>,
-    /// A number that lies elsewhere, and where: it is not recorded, but can be read afterwards.
-    pub beside: Option<(u64, u32)>,
+    /// What lies elsewhere, and is read afterwards.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What lies elsewhere in the memory of a program, as it was read after a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beside {
+    /// Where.
+    pub at: u64,
+    /// What was read there.
+    pub octets: Vec<u8>,
+    /// When.
+    pub read: Timestamp,
 }
 
 /// What was read of the buffers, besides the records.

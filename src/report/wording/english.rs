@@ -417,6 +417,9 @@ impl Wording for English {
             }
             Remark::PeerReset => "the peer reset the connection",
             Remark::WouldBlock => "nonblocking: nothing to do right now",
+            Remark::OnlyOneFits => {
+                "~ which connection accept() took was not seen: it is the only one that was complete by then and that its octets fit"
+            }
             Remark::HandshakeWasComplete => "the kernel had completed the handshake before accept() was called",
             Remark::PeerClosed { frame } => {
                 return format!("the peer closed its direction: frame {frame} carried the FIN").into();

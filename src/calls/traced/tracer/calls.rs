@@ -65,15 +65,18 @@ impl Tracer<'_> {
         );
         let files = tracee.files;
         if is_transfer && self.descriptors.at(files, fd).is_none() {
-            let is_mistake = nr as i64 != libc::SYS_dup && self.descriptors.was_closed(files, fd);
+            let is_copy = nr as i64 == libc::SYS_dup;
+            let is_mistake = !is_copy && self.descriptors.was_closed(files, fd);
             if nr as i64 == libc::SYS_close {
                 self.descriptors.closes_other(files, fd);
             }
-            if !is_mistake {
+            if !(is_mistake || is_copy && self.descriptors.is_epoll(files, fd)) {
                 return On::Freely;
             }
         }
-        let is_of_interest = asked(nr, args, memory).is_some_and(|asked| self.begin(tid, nr, args, asked, memory, at));
+        let Some(asked) = asked(nr, args, memory) else { return On::Freely };
+        self.send_descriptors(files, &asked, memory);
+        let is_of_interest = self.begin(tid, nr, args, asked, memory, at);
         if is_of_interest { On::ToTheReturn } else { On::Freely }
     }
 
@@ -116,6 +119,15 @@ impl Tracer<'_> {
                 self.notice_ring(tid);
                 return false;
             }
+            About::NewEpoll => telling = Telling::Never,
+            About::Unshared => {
+                if table.threads(files) > 1 {
+                    let own = table.copy(files);
+                    table.leave(files);
+                    tracee.files = own;
+                }
+                return false;
+            }
             About::Taken => telling = Telling::WhereMistaken,
             About::Fd(fd) => match on(table, fd, Role::On) {
                 Some(mut used) => {
@@ -141,8 +153,14 @@ impl Tracer<'_> {
                 let to = to.filter(|to| *to != from);
                 let source = on(table, from, Role::On);
                 let target = to.and_then(|to| on(table, to, Role::On));
-                if source.is_none() && target.is_none() {
+                if source.is_none() && target.is_none() && !table.is_epoll(files, from) {
+                    if let Some(to) = to {
+                        table.closes_other(files, to);
+                    }
                     return false;
+                }
+                if source.is_none() && target.is_none() {
+                    telling = Telling::Never;
                 }
                 if let (Some(mut target), Some(to)) = (target, to) {
                     gone.extend(table.close(files, to));
@@ -197,6 +215,7 @@ impl Tracer<'_> {
                     marked.for_each(|(fd, _)| table.mark(files, fd, true));
                     return false;
                 }
+                table.closes_others(files, first..=last);
                 for (fd, socket) in table.all(files).into_iter().filter(|(fd, _)| within(fd)) {
                     let mut used = used(table, socket, fd, Role::On);
                     let closed = table.close(files, fd);
@@ -228,7 +247,19 @@ impl Tracer<'_> {
                 }
                 self.set_inside(
                     tid,
-                    Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
+                    Inside {
+                        id,
+                        nr,
+                        args,
+                        asked,
+                        entered: at,
+                        sockets,
+                        telling,
+                        gone,
+                        there_since: None,
+                        interrupted: None,
+                        stack,
+                    },
                 );
                 return true;
             }
@@ -242,7 +273,19 @@ impl Tracer<'_> {
         };
         self.set_inside(
             tid,
-            Inside { id, nr, args, asked, entered: at, sockets, telling, gone, interrupted: None, stack },
+            Inside {
+                id,
+                nr,
+                args,
+                asked,
+                entered: at,
+                sockets,
+                telling,
+                gone,
+                there_since: None,
+                interrupted: None,
+                stack,
+            },
         );
         true
     }
@@ -331,13 +374,16 @@ impl Tracer<'_> {
                 }
             }
             (Op::Duplicate { .. }, About::Copy(from, _)) => {
-                if let (Some(to), Some(socket)) = (new_fd, self.descriptors.at(files, *from))
-                    && to != *from
-                {
-                    self.descriptors.open(files, to, socket);
-                    self.descriptors.mark(files, to, copies_until_exec(inside.nr, inside.args));
-                    let (thread, change) = (inside.id.thread, SocketChange::Duplicated { from: *from, to });
-                    self.tell_socket(at, thread, Some(inside.id), socket, change);
+                if let Some(to) = new_fd.filter(|to| to != from) {
+                    if let Some(socket) = self.descriptors.at(files, *from) {
+                        self.descriptors.open(files, to, socket);
+                        self.descriptors.mark(files, to, copies_until_exec(inside.nr, inside.args));
+                        let (thread, change) = (inside.id.thread, SocketChange::Duplicated { from: *from, to });
+                        self.tell_socket(at, thread, Some(inside.id), socket, change);
+                        self.holds(tid, to, socket);
+                    } else {
+                        self.descriptors.copies_other(files, *from, to);
+                    }
                 }
             }
             (Op::Connect { .. } | Op::Bind { .. } | Op::Listen { .. }, About::Fd(fd)) => look_at = Some(*fd),
@@ -361,6 +407,17 @@ impl Tracer<'_> {
                     self.find_ready(files, *epoll, &ready, &mut inside.sockets);
                 }
             }
+            (_, About::NewEpoll) => {
+                if let Some(fd) = new_fd {
+                    self.descriptors.made_epoll(files, fd);
+                }
+                return;
+            }
+            (Op::Address { by, .. }, About::Fd(fd)) if ok => {
+                if let Some(socket) = self.descriptors.at(files, *fd) {
+                    self.learn_name(socket, *by, inside.asked.named(inside.args, memory));
+                }
+            }
             (_, About::Interest(epoll, interest, before)) => {
                 if !ok {
                     self.descriptors.interest_stays(files, *epoll, interest.fd, *before);
@@ -369,7 +426,7 @@ impl Tracer<'_> {
             }
             (_, About::Taken) => {
                 if let Some(fd) = new_fd {
-                    self.received(tid, files, fd, true, at);
+                    self.took(tid, files, fd, at);
                 }
                 return;
             }
@@ -377,11 +434,16 @@ impl Tracer<'_> {
         }
         if let Some(fd) = look_at {
             self.look_after(tid, &mut inside, fd);
+            if let (Op::Bind { address: Some(address) }, true) = (&inside.asked.op, ok) {
+                let address = *address;
+                self.is_bound(&mut inside, address);
+            }
         }
         self.pass_descriptors(tid, files, &inside, ok, memory, at);
         let is_mistaken = matches!(returned.result, Err(Errno(libc::ENOTSOCK | libc::EBADF)));
         match inside.telling {
             Telling::WhereMistaken if !is_mistaken => return,
+            Telling::Never => return,
             Telling::WhereCut if !is_mistaken && !inside.asked.has_cut(inside.args, returned.result, memory) => return,
             _ => {}
         }
@@ -414,7 +476,7 @@ impl Tracer<'_> {
 
     /// Tells that a descriptor was closed.
     pub(super) fn tell_gone(&mut self, at: Timestamp, thread: ThreadId, call: Option<CallId>, gone: Gone) {
-        let Gone { fd, socket, last, is_out_of_sight } = gone;
+        let Gone { fd, socket, last, is_out_of_sight, .. } = gone;
         self.tell_socket(at, thread, call, socket, SocketChange::Released { fd, last });
         if is_out_of_sight {
             self.tell_socket(at, thread, call, socket, SocketChange::LostSight);

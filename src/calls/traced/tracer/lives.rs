@@ -24,7 +24,9 @@ impl Tracer<'_> {
     pub(super) fn begins(&mut self, child: Tid, parent: Tid, is_thread: bool, at: Timestamp) {
         let Some(known) = self.tracees.get(&parent).filter(|_| !self.tracees.contains_key(&child)) else { return };
         let (files, pid, comm) = (known.files, known.pid, known.comm.clone());
-        let shares = system::share_files(parent, child).unwrap_or(is_thread);
+        // Where both go on meanwhile, what the call asked for says more than what they have by now.
+        let asked = self.tracees.get_mut(&parent).and_then(|parent| parent.shares.take());
+        let shares = asked.or_else(|| system::share_files(parent, child)).unwrap_or(is_thread);
         let own = if shares {
             self.descriptors.share(files);
             files
@@ -40,6 +42,7 @@ impl Tracer<'_> {
                 let thread = self.thread(parent);
                 let by = self.process(child);
                 for (fd, socket) in inherited {
+                    self.holds(child, fd, socket);
                     self.tell_socket(at, thread, None, socket, SocketChange::Inherited { by, fd });
                 }
             }
@@ -224,7 +227,13 @@ impl Tracer<'_> {
         if let Some(tracee) = self.tracees.remove(&tid) {
             for (id, used) in tracee.exits {
                 let (socket, fd) = (used.socket, used.fd);
-                let gone = socket.zip(fd).map(|(socket, fd)| Gone { fd, socket, last: true, is_out_of_sight: false });
+                let gone = socket.zip(fd).map(|(socket, fd)| Gone {
+                    fd,
+                    socket,
+                    last: true,
+                    is_out_of_sight: false,
+                    accepted_at: None,
+                });
                 let gone: Vec<Gone> = gone.into_iter().collect();
                 self.finish(id, Returned { at, result: Ok(0), octets: None, preview: Vec::new() }, vec![used], &gone);
             }

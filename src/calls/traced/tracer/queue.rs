@@ -9,6 +9,7 @@ use super::super::super::SocketId;
 use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
+use super::nameless::Nameless;
 use crate::kernel::{Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Said, Untraced, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -24,6 +25,7 @@ pub(super) struct Recorded {
     /// The calls in which threads are whose sockets are looked at when they return.
     pub(super) inside: HashMap<Tid, (u64, [u64; 6])>,
     pub(super) handles: HashMap<Tid, OwnedFd>,
+    pub(super) nameless: Nameless,
     /// What was found out for the record that is dealt with.
     pub(super) looks: Vec<(i32, Look)>,
     /// The sockets whose connecting was recorded, by thread, and their ends, as far as they are known.
@@ -119,6 +121,7 @@ impl Recorded {
             before: now,
             inside: HashMap::new(),
             handles: HashMap::new(),
+            nameless: Nameless::default(),
             looks: Vec::new(),
             connecting: HashMap::new(),
             ends: HashMap::new(),
@@ -174,7 +177,7 @@ impl Recorded {
                 continue;
             }
             if !self.is_behind {
-                look_at_room(&mut record);
+                look_beside(&mut record);
             }
             let looks = self.looks_for(&record);
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
@@ -255,20 +258,29 @@ impl Recorded {
         };
         let mut looks = Vec::new();
         for fd in fds.into_iter().filter(|_| is_known) {
-            let handle = match self.handles.entry(pid) {
-                Entry::Occupied(known) => Some(known.into_mut()),
-                Entry::Vacant(free) => system::process(pid).map(|new| free.insert(new)),
-            };
-            if let Some(look) = handle.and_then(|handle| system::look(handle, fd)) {
+            if let Some(look) = self.handle(pid).and_then(|handle| system::look(handle, fd)) {
                 looks.push((fd, look));
             }
         }
         looks
     }
 
+    /// The process of that number, for looking at its sockets.
+    pub(super) fn handle(&mut self, pid: Tid) -> Option<&OwnedFd> {
+        match self.handles.entry(pid) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(free) => system::process(pid).map(|new| &*free.insert(new)),
+        }
+    }
+
     /// The next record, if all that happened before it is known, and some time afterwards.
     pub(super) fn next(&mut self, all: bool) -> Option<Queued> {
         self.queue.front().is_some_and(|queued| all || queued.at < self.before).then(|| self.queue.pop_front())?
+    }
+
+    /// How many sockets began to connect of which no changes of state are taken that happen on other programs' time.
+    pub(super) fn unfollowed(&self) -> u64 {
+        self.begun.left_out
     }
 
     /// A name for a socket whose inode is not known.
@@ -280,19 +292,25 @@ impl Recorded {
 
 /// The sockets that the watched programs began to connect and that were not closed since.
 #[derive(Default)]
-struct Begun(HashSet<KernelSocket>);
+struct Begun {
+    sockets: HashSet<KernelSocket>,
+    /// How many were left out, as there was no room for them.
+    left_out: u64,
+}
 
 impl Begun {
     /// Whether a change of state is one of their sockets: what follows upon a SYN happens on anybody's time.
     fn takes(&mut self, said: &Said, is_on_their_time: bool) -> bool {
-        let Self(begun) = self;
         let (Some(socket), KernelAct::State { from, to }) = (said.socket, &said.what) else { return is_on_their_time };
-        if is_on_their_time && (*from, *to) == (State::Closed, State::SynSent) && begun.len() < MOST_BEGUN {
-            begun.insert(socket);
+        if is_on_their_time && (*from, *to) == (State::Closed, State::SynSent) {
+            match self.sockets.len() < MOST_BEGUN {
+                true => _ = self.sockets.insert(socket),
+                false => self.left_out += 1,
+            }
         }
-        let is_begun = begun.contains(&socket);
+        let is_begun = self.sockets.contains(&socket);
         if *to == State::Closed {
-            begun.remove(&socket);
+            self.sockets.remove(&socket);
         }
         is_on_their_time || is_begun
     }
@@ -307,19 +325,26 @@ fn to_the_end(mut leaves_some: impl FnMut() -> bool) {
     }
 }
 
-/// Looks at the length that a call was told where it asks for an address, if that is not among what was recorded of the stack.
+/// Looks at what a call was told of an address, if that is not among what was recorded of the stack.
 ///
-/// The kernel writes how long the address is there, and nothing where it finds the length negative: so one that is negative now was
-/// so before.
-fn look_at_room(record: &mut ProgramRecord) {
+/// Where an address is asked for, that is its length. The kernel writes how long the address is there, and nothing where it finds the
+/// length negative: so one that is negative now was so before.
+/// Where the call connects it is the address, which is what it was unless the program has put another one there since.
+fn look_beside(record: &mut ProgramRecord) {
     let ProgramAct::Entered { nr, args, stack, is_foreign: false } = &mut record.what else { return };
-    let asks =
-        matches!(*nr as i64, libc::SYS_accept | libc::SYS_accept4 | libc::SYS_getsockname | libc::SYS_getpeername);
-    let at = args[2];
-    if asks && args[1] != 0 && at != 0 && Memory::Stack(stack).half(at).is_none() {
-        let number = system::number_at(record.pid, at).filter(|number| number.cast_signed() < 0);
-        stack.beside = number.map(|number| (at, number));
+    let (at, len) = match *nr as i64 {
+        libc::SYS_accept | libc::SYS_accept4 | libc::SYS_getsockname | libc::SYS_getpeername if args[1] != 0 => {
+            (args[2], 4)
+        }
+        libc::SYS_connect => (args[1], args[2].min(LONGEST_ADDRESS) as usize),
+        _ => return,
+    };
+    if at == 0 || len < 4 || Memory::Stack(stack).half(at).is_some() {
+        return;
     }
+    let is_negative = |octets: &[u8]| octets.try_into().is_ok_and(|octets| i32::from_ne_bytes(octets) < 0);
+    let read = system::beside(record.pid, at, len);
+    stack.beside = read.filter(|read| *nr as i64 == libc::SYS_connect || is_negative(&read.octets));
 }
 
 /// Whether what is read is so old that it is given up for what happens now, where records are lost anyway.
@@ -351,6 +376,8 @@ fn give_up(queue: &mut VecDeque<Queued>, records: &mut Vec<ProgramRecord>, since
 const MOST_BEGUN: usize = 1 << 16;
 /// How far behind the reading may be where records are lost.
 const MOST_BEHIND: Span = Span::from_millis(500);
+/// How long the address of a socket is at most that is looked at (`struct sockaddr_in6`).
+const LONGEST_ADDRESS: u64 = 28;
 /// How often the buffers are read to reach their end.
 const MOST_READINGS: usize = 64;
 /// How long it may take the kernel to finish a record: interrupts keep it from that, and what they bring with them.
@@ -382,7 +409,7 @@ mod tests {
         assert!(!begun.takes(&change(0, Closed, SynSent), false));
         assert!(begun.takes(&change(beyond + 1, Closed, SynSent), true));
         assert!(begun.takes(&change(beyond + 1, SynSent, Established), false));
-        assert_eq!(begun.0.len(), MOST_BEGUN);
+        assert_eq!((begun.sockets.len(), begun.left_out), (MOST_BEGUN, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Calls as the kernel records them, while the threads go on: from their entry to their return, and processes that are joined.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::super::super::{Activity, Op, Returned, Role, SocketChange, SocketUse, Stack};
 use super::super::abi::FOREIGN_CALLS;
+use super::super::decode;
 use super::super::descriptors::{Descriptors, FilesId};
 use super::super::launch::{Held, Step, Unstarted};
 use super::super::system::{self, Look, Memory, Tid};
@@ -35,6 +37,14 @@ impl Tracer<'_> {
     pub fn lost(&self) -> u64 {
         match &self.backend {
             Backend::Recorded(recorded) => recorded.lost,
+            Backend::Stopped(_) => 0,
+        }
+    }
+
+    /// How many sockets began to connect when so many others were open that the kernel's word on their later states was left out.
+    pub fn unfollowed(&self) -> u64 {
+        match &self.backend {
+            Backend::Recorded(recorded) => recorded.unfollowed(),
             Backend::Stopped(_) => 0,
         }
     }
@@ -149,6 +159,7 @@ impl Tracer<'_> {
         recorded.gather();
         self.reap();
         let dealt = self.deal(false);
+        self.look_at_nameless();
         let Backend::Recorded(recorded) = &mut self.backend else { return Turn::Over };
         if recorded.reading.since(recorded.checked) >= CHECK && recorded.queue.is_empty() {
             recorded.checked = recorded.reading;
@@ -191,7 +202,13 @@ impl Tracer<'_> {
         let mut dealt = false;
         loop {
             let Backend::Recorded(recorded) = &mut self.backend else { return dealt };
-            let Some(Queued { at, what, looks }) = recorded.next(all) else { return dealt };
+            let Some(Queued { at, what, looks }) = recorded.next(all) else {
+                let until = if all { now() } else { recorded.before };
+                self.believe_looks(until);
+                return dealt;
+            };
+            self.believe_looks(at);
+            let Backend::Recorded(recorded) = &self.backend else { return dealt };
             dealt = true;
             // All that was recorded until the look is to be known, by which its descriptor may have been given up.
             let read_until = if all { None } else { Some(recorded.reading) };
@@ -221,13 +238,23 @@ impl Tracer<'_> {
     fn closes(&self, what: &What, fd: i32, look: &Look) -> bool {
         let (Backend::Recorded(recorded), What::Record(of)) = (&self.backend, what) else { return true };
         let files = self.tracees.get(&of.tid).map(|tracee| tracee.files);
-        let shares = |tid: Tid, pid: Tid| {
-            pid == of.pid || (files.is_some() && self.tracees.get(&tid).map(|tracee| tracee.files) == files)
-        };
+        // A process that is made meanwhile may share the descriptors.
+        let (mut born, mut asked) = (HashSet::new(), HashMap::new());
         let mut before = recorded.queue.iter().take_while(|queued| queued.at <= look.at);
-        let is_closed = before.any(|queued| match &queued.what {
-            What::Record(record) if shares(record.tid, record.pid) => gives_up(&record.what, fd),
-            _ => false,
+        let is_closed = before.any(|queued| {
+            let What::Record(ProgramRecord { tid, pid, what, .. }) = &queued.what else { return false };
+            let is_alike = || files.is_some() && self.tracees.get(tid).map(|tracee| tracee.files) == files;
+            if *pid != of.pid && !born.contains(tid) && !is_alike() {
+                return false;
+            }
+            match what {
+                ProgramAct::Entered { nr, args, stack, .. } => {
+                    _ = shares_files(*nr, *args, stack).map(|shares| asked.insert(*tid, shares));
+                }
+                ProgramAct::Forked { tid: child, .. } if asked.remove(tid) == Some(true) => _ = born.insert(*child),
+                _ => {}
+            }
+            gives_up(what, fd)
         });
         if !is_closed || self.ends_at_close(of.pid, of.tid, fd).is_some() {
             return is_closed;
@@ -275,8 +302,14 @@ impl Tracer<'_> {
             return;
         }
         match what {
-            ProgramAct::Entered { nr, args, is_foreign, stack } => {
-                self.recorded_entry(tid, nr, args, is_foreign, &stack, at)
+            ProgramAct::Entered { nr, args, is_foreign, mut stack } => {
+                let is_overwritten = nr as i64 == libc::SYS_connect && self.is_overwritten(pid, &stack);
+                let there_since = if is_overwritten { decode::connects_to(args, Memory::Stack(&stack)) } else { None };
+                stack.beside = stack.beside.filter(|_| !is_overwritten);
+                self.recorded_entry(tid, nr, args, is_foreign, &stack, at);
+                if let Some(inside) = self.tracees.get_mut(&tid).and_then(|tracee| tracee.inside.as_mut()) {
+                    inside.there_since = there_since;
+                }
             }
             ProgramAct::Returned { nr, result, stack } => {
                 let is_inside = self.tracees.get(&tid).and_then(|tracee| tracee.inside.as_ref());
@@ -324,6 +357,22 @@ impl Tracer<'_> {
         }
     }
 
+    /// Whether a program may have put something else where the address was read to which it connects.
+    fn is_overwritten(&self, pid: Tid, stack: &UserStack) -> bool {
+        let (Backend::Recorded(recorded), Some(beside)) = (&self.backend, &stack.beside) else { return false };
+        let mut until = recorded.queue.iter().take_while(|queued| queued.at <= beside.read);
+        until.any(|queued| match &queued.what {
+            What::Record(record) if record.pid == pid => match &record.what {
+                ProgramAct::Entered { nr, args, .. } => {
+                    let is_again = *nr as i64 == libc::SYS_connect && args[1] == beside.at;
+                    is_again || matches!(*nr as i64, libc::SYS_execve | libc::SYS_execveat)
+                }
+                what => matches!(what, ProgramAct::Named { executes: true, .. }),
+            },
+            _ => false,
+        })
+    }
+
     fn recorded_entry(
         &mut self,
         tid: Tid,
@@ -346,6 +395,10 @@ impl Tracer<'_> {
         let Some(tracee) = self.tracees.get_mut(&tid) else { return };
         match nr as i64 {
             _ if is_foreign => {}
+            libc::SYS_clone | libc::SYS_clone3 => {
+                tracee.shares = shares_files(nr, args, stack);
+                return;
+            }
             libc::SYS_exit | libc::SYS_exit_group => {
                 tracee.seen = at;
                 if nr as i64 == libc::SYS_exit_group
@@ -388,12 +441,13 @@ impl Tracer<'_> {
     /// A socket went from one state to another.
     fn state(&mut self, tid: Tid, said: Said) {
         let KernelAct::State { from, to } = said.what else { return };
-        let Backend::Recorded(recorded) = &mut self.backend else { return };
         let Some(socket) = said.socket else { return };
+        self.name_by_state(tid, &said);
         let connects = || {
             let inside = self.tracees.get(&tid).and_then(|tracee| tracee.inside.as_ref());
             inside.is_some_and(|inside| matches!(inside.asked.op, Op::Connect { .. }))
         };
+        let Backend::Recorded(recorded) = &mut self.backend else { return };
         // A thread connects on its own time.
         if (from, to) == (State::Closed, State::SynSent) && connects() {
             recorded.connecting.insert(tid, socket);
@@ -408,7 +462,8 @@ impl Tracer<'_> {
     /// Where the socket of a call could not be looked at in time, as it was closed at once: its ends by the states that it went through.
     fn look_by_states(&mut self, pid: Tid, tid: Tid, nr: u64, result: i64) {
         let Backend::Recorded(recorded) = &self.backend else { return };
-        if !recorded.looks.is_empty() || !recorded.trace.has_states() {
+        let is_whole = |(_, look): &(i32, Look)| look.local.is_some() && look.peer.is_some();
+        if recorded.looks.iter().any(is_whole) || !recorded.trace.has_states() {
             return;
         }
         let Some(inside) = self.tracees.get(&tid).and_then(|tracee| tracee.inside.as_ref()) else { return };
@@ -503,6 +558,16 @@ impl Tracer<'_> {
             self.enters(tid, false, nr, args, Memory::Stack(&UserStack::default()), at);
         }
     }
+}
+
+/// Whether what a call makes shares the descriptors of its thread; `None` for other calls, and where its arguments cannot be read.
+fn shares_files(nr: u64, args: [u64; 6], stack: &UserStack) -> Option<bool> {
+    let flags = match nr as i64 {
+        libc::SYS_clone => args[0],
+        libc::SYS_clone3 => Memory::Stack(stack).word(args[0])?,
+        _ => return None,
+    };
+    Some(flags & libc::CLONE_FILES as u64 != 0)
 }
 
 /// Whether what a process does gives up a descriptor.

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::super::super::recorded::with_source_address;
 use super::super::super::{MessageFlags, Op, Receiving, Role, SocketChange, SocketId, SocketUse};
-use super::super::descriptors::FilesId;
+use super::super::decode::{About, Asked};
+use super::super::descriptors::{Came, FilesId, Seen};
 use super::super::system::{self, Look, Memory, Tid};
 use super::{Backend, Inside, Tracer, used};
 use crate::time::Timestamp;
@@ -40,12 +41,16 @@ impl Tracer<'_> {
         };
         self.descriptors.open(files, fd, id);
         match (&look, accepted) {
-            (Some(look), _) => self.learn(look),
+            (Some(look), None) => self.learn(look),
+            // One that its peer has reset has no peer any more.
+            (Some(look), Some(accepted)) => self.learn(&Look { peer: look.peer.or(accepted.from), ..look.clone() }),
             (None, Some(accepted)) => {
                 let known = self.descriptors.known(id);
                 known.peer = accepted.from;
                 // A socket that listens at all addresses does not say at which one it was reached.
                 known.local = accepted.local.filter(|local| !local.ip().is_unspecified());
+                known.accepted_at = accepted.local.filter(|_| known.local.is_none() || known.peer.is_none());
+                self.holds(tid, fd, id);
             }
             (None, None) => {}
         }
@@ -55,19 +60,54 @@ impl Tracer<'_> {
         Some(used)
     }
 
-    /// A descriptor came from another process; it may be a TCP socket.
-    pub(super) fn received(&mut self, tid: Tid, files: FilesId, fd: i32, until_exec: bool, at: Timestamp) {
-        let Some(look) = self.look(tid, fd) else { return };
-        self.descriptors.open(files, fd, look.id);
-        self.descriptors.mark(files, fd, until_exec);
-        self.descriptors.received(look.id);
-        self.learn(&look);
-        let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
-        let (to, thread) = (self.process(pid), self.thread(tid));
-        self.tell_socket(at, thread, None, look.id, SocketChange::Passed { to, fd });
+    /// A descriptor was taken from another process; it may be a TCP socket.
+    pub(super) fn took(&mut self, tid: Tid, files: FilesId, fd: i32, at: Timestamp) {
+        if let Some(look) = self.look(tid, fd) {
+            self.came(tid, files, (fd, true), look.id, Some(&look), at);
+        }
     }
 
-    /// Takes in descriptors that went or came with a message.
+    /// A thread has a descriptor of a socket that another process has, or had.
+    fn came(
+        &mut self,
+        tid: Tid,
+        files: FilesId,
+        (fd, until_exec): (i32, bool),
+        socket: SocketId,
+        look: Option<&Look>,
+        at: Timestamp,
+    ) {
+        self.descriptors.open(files, fd, socket);
+        self.descriptors.mark(files, fd, until_exec);
+        match look.map(|look| (look.local, look.peer)) {
+            Some((Some(local), Some(peer))) => self.descriptors.name(socket, [local, peer]),
+            Some((local, peer)) => {
+                let known = self.descriptors.known(socket);
+                (known.local, known.peer) = (local.or(known.local), peer.or(known.peer));
+            }
+            None => {}
+        }
+        self.holds(tid, fd, socket);
+        let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
+        let (to, thread) = (self.process(pid), self.thread(tid));
+        self.tell_socket(at, thread, None, socket, SocketChange::Passed { to, fd });
+    }
+
+    /// Takes in descriptors that a thread is about to send with a message: they may come before the call returns.
+    pub(super) fn send_descriptors(&mut self, files: FilesId, asked: &Asked, memory: Memory<'_>) {
+        if let (Op::Send { .. }, About::Fd(by)) = (&asked.op, &asked.about)
+            && asked.has_control(memory)
+        {
+            let fds = asked.passed(memory);
+            if !fds.is_empty() {
+                self.descriptors.sends(files, *by, Some(&fds));
+            } else if !asked.can_read_control(memory) {
+                self.descriptors.sends(files, *by, None);
+            }
+        }
+    }
+
+    /// Takes in descriptors that came with a message, or that did not go.
     pub(super) fn pass_descriptors(
         &mut self,
         tid: Tid,
@@ -77,22 +117,32 @@ impl Tracer<'_> {
         memory: Memory<'_>,
         at: Timestamp,
     ) {
-        let (Op::Send { .. } | Op::Receive { by: Receiving::RecvMsg, .. }) = &inside.asked.op else { return };
-        if !ok || !inside.asked.has_control(memory) {
-            return;
-        }
-        for fd in inside.asked.passed(memory) {
-            match inside.asked.op {
-                Op::Receive { flags, .. } => {
-                    let until_exec = flags.contains(MessageFlags::MSG_CMSG_CLOEXEC);
-                    self.received(tid, files, fd, until_exec, at)
+        let asked = &inside.asked;
+        match (&asked.op, &asked.about) {
+            (Op::Send { .. }, About::Fd(by)) if !ok && !asked.passed(memory).is_empty() => {
+                self.descriptors.sends_not(files, *by);
+            }
+            (Op::Receive { by: Receiving::RecvMsg, flags, .. }, _) if ok && asked.has_control(memory) => {
+                let until_exec = flags.contains(MessageFlags::MSG_CMSG_CLOEXEC);
+                let fds = asked.passed(memory);
+                if fds.is_empty() {
+                    return;
                 }
-                _ => {
-                    if let Some(socket) = self.descriptors.at(files, fd) {
-                        self.descriptors.sent(socket);
-                    }
+                let looks: Vec<Option<Look>> = fds.iter().map(|fd| self.look(tid, *fd)).collect();
+                let came = |look: &Option<Look>| match look {
+                    Some(look) => Came::Socket(Seen { socket: look.id, local: look.local, peer: look.peer }),
+                    // One that goes on may have closed it by now.
+                    None if self.is_recorded() => Came::Unseen,
+                    None => Came::Other,
+                };
+                let came: Vec<Came> = looks.iter().map(came).collect();
+                let sockets = self.descriptors.receives(&came);
+                for ((fd, look), socket) in fds.into_iter().zip(&looks).zip(sockets) {
+                    let Some(socket) = socket else { continue };
+                    self.came(tid, files, (fd, until_exec), socket, look.as_ref(), at);
                 }
             }
+            _ => {}
         }
     }
 
@@ -122,7 +172,8 @@ impl Tracer<'_> {
             }
             (used.local, used.peer, used.info) = (known.local, known.peer, look.info);
         } else if used.peer.is_none() {
-            used.peer = asked_for;
+            // Whoever knows the segments believes the latter if they say so.
+            used.peer = asked_for.or(inside.there_since);
         }
     }
 
