@@ -41,8 +41,11 @@ fn main() -> ExitCode {
             }
         };
         for who in [Who::Root, Who::User].into_iter().filter(|who| who.is_playable()) {
-            failures
-                .extend(stage.check(case, &play, who).into_iter().map(|why| format!("{}, {who:?}: {why}", case.name)));
+            let is_open = |backend: &str| backend == "ptrace" || is_recordable(who);
+            for (backend, _) in case.backends.iter().filter(|(of, by)| by.contains(&who) && is_open(of)) {
+                let wrong = stage.check(case, &play, who, backend).into_iter();
+                failures.extend(wrong.map(|why| format!("{}, {who:?}, {backend}: {why}", case.name)));
+            }
         }
     }
     failures.iter().for_each(|why| eprintln!("FAILED: {why}"));
@@ -54,6 +57,8 @@ struct Case {
     name: &'static str,
     /// Without these it cannot be played.
     needs: &'static [&'static str],
+    /// How its calls are watched, one after the other.
+    backends: &'static [(&'static str, &'static [Who])],
     play: fn(&Stage) -> Result<Play, String>,
     /// What else must be true, of what the client wrote to its standard output.
     also: fn(&str, &Moved) -> Result<(), String>,
@@ -93,11 +98,12 @@ const CASES: &[Case] = &[
     Case {
         name: "curl, nginx",
         needs: &["curl", "nginx"],
+        backends: STOPPED,
         play: |stage| {
             let client = format!(
                 "curl --silent --fail --output /dev/null --write-out %{{size_download}} http://127.0.0.1:{PORT}/file"
             );
-            Ok(Play::Pair(stage.nginx(), client))
+            Ok(Play::Pair(stage.nginx(""), client))
         },
         also: |told, moved| {
             let downloaded: u64 = told.parse().map_err(|_| format!("curl said {told:?}"))?;
@@ -108,12 +114,14 @@ const CASES: &[Case] = &[
     Case {
         name: "Python: http.server, threads",
         needs: &["python3"],
+        backends: STOPPED,
         play: |stage| Ok(Play::Alone(words(&["python3", &stage.program("web.py")]))),
         also: |_, moved| (moved.connections == 12).then_some(()).ok_or_else(|| "twelve connections".to_owned()),
     },
     Case {
         name: "nc, nc",
         needs: &["nc"],
+        backends: STOPPED,
         play: |stage| {
             let [from, to] = ["file", "taken"].map(|name| stage.folder.join(name));
             let script = "nc -l -N 127.0.0.1 $0 </dev/null >$2 & until nc -N 127.0.0.1 $0 <$1; do :; done; wait; cmp $1 $2 && rm $2 && exit 7";
@@ -125,6 +133,7 @@ const CASES: &[Case] = &[
     Case {
         name: "redis-benchmark, redis",
         needs: &["redis-server", "redis-benchmark"],
+        backends: STOPPED,
         play: |stage| {
             let folder = stage.folder.display();
             let server = format!("redis-server --port {PORT} --bind 127.0.0.1 --save '' --dir {folder} --daemonize no");
@@ -141,6 +150,7 @@ const CASES: &[Case] = &[
     Case {
         name: "iperf3, iperf3",
         needs: &["iperf3"],
+        backends: STOPPED,
         play: |_| {
             let server = format!("iperf3 --server --one-off --port {PORT} --logfile /dev/null");
             let client = format!("iperf3 --client 127.0.0.1 --port {PORT} --bytes 20M --json");
@@ -157,8 +167,118 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "curl with HTTP/2, nginx",
+        needs: &["curl", "nginx"],
+        backends: BOTH,
+        play: |stage| {
+            let url = format!("http://127.0.0.1:{PORT}");
+            let client = format!(
+                "curl --silent --fail --http2-prior-knowledge --output /dev/null --write-out %{{http_version}}:%{{size_download}} {url}/file"
+            );
+            Ok(Play::Pair(stage.nginx("http2"), client))
+        },
+        also: |told, moved| {
+            let is_told = told == format!("2:{FILE}") && moved.connections == 1;
+            is_told.then_some(()).ok_or_else(|| format!("curl said {told:?}"))
+        },
+    },
+    Case {
+        name: "Python: asyncio",
+        needs: &["python3"],
+        backends: BOTH,
+        play: |stage| Ok(Play::Alone(words(&["python3", &stage.program("asynchronous.py")]))),
+        also: |told, moved| {
+            let is_told = told == "30\n" && moved.connections == 30;
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
+        name: "Python: ForkingTCPServer",
+        needs: &["python3"],
+        backends: BOTH,
+        play: |stage| Ok(Play::Alone(words(&["python3", &stage.program("forking.py")]))),
+        also: |told, moved| {
+            let is_told = told == "NUMBER 19\n" && moved.connections == 20;
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
+        name: "socat, a fork for each",
+        needs: &["socat"],
+        backends: BOTH,
+        play: |_| {
+            let script = "socat TCP-LISTEN:$0,fork,bind=127.0.0.1,reuseaddr EXEC:cat 2>/dev/null & \
+                for n in 1 2 3 4 5 6 7 8; do until echo number $n | socat -t 30 - TCP:127.0.0.1:$0 2>/dev/null; do :; done; done; \
+                kill $!; wait; exit 7";
+            Ok(Play::Alone(words(&["sh", "-c", script, &free_port().to_string()])))
+        },
+        also: |told, moved| {
+            let is_told = told.lines().eq((1..=8).map(|n| format!("number {n}"))) && moved.sent == 2 * 8 * 9;
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
+        name: "ncat, one after the other",
+        needs: &["ncat"],
+        backends: BOTH_AS_ROOT,
+        play: |_| {
+            let script = "taken=$(mktemp); ncat -l -k --recv-only 127.0.0.1 $0 </dev/null >$taken 2>/dev/null & server=$!; \
+                for n in 1 2 3 4 5 6 7 8; do until echo number $n | ncat --send-only 127.0.0.1 $0 2>/dev/null; do :; done; done; \
+                until [ $(wc -l <$taken) = 8 ]; do :; done; kill $server; wait; cat $taken; rm $taken; exit 7";
+            Ok(Play::Alone(words(&["sh", "-c", script, &free_port().to_string()])))
+        },
+        also: |told, moved| {
+            let is_told = told.lines().eq((1..=8).map(|n| format!("number {n}"))) && moved.sent == 8 * 9;
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
+        name: "rsync, its daemon",
+        needs: &["rsync"],
+        backends: BOTH,
+        play: |stage| {
+            let folder = stage.folder.display();
+            let text = format!("use chroot = no\nmunge symlinks = no\n[files]\npath = {folder}\nread only = yes\n");
+            fs::write(stage.folder.join("rsyncd.conf"), text).expect("a configuration");
+            let script = "cd $1 && taken=$(mktemp -d taken.XXXXXX) && \
+                rsync --daemon --no-detach --config=rsyncd.conf --address=127.0.0.1 --port=$0 --log-file=/dev/null & server=$!; \
+                cd $1; until rsync --port=$0 127.0.0.1::files 2>/dev/null >/dev/null; do :; done; \
+                taken=$(mktemp -d); rsync -t --port=$0 127.0.0.1::files/file 127.0.0.1::files/small $taken/ && cmp file $taken/file && echo copied; \
+                rm -r $taken taken.*; kill $server; wait; exit 7";
+            let folder = stage.folder.to_str().expect("a path");
+            Ok(Play::Alone(words(&["sh", "-c", script, &free_port().to_string(), folder])))
+        },
+        also: |told, moved| {
+            let is_told = told == "copied\n" && moved.connections >= 2;
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
+        name: "scp, sshd",
+        needs: &["scp", "ssh-keygen", "ssh-keyscan"],
+        backends: BOTH,
+        play: |stage| {
+            let sshd = ["/usr/sbin/sshd", "/usr/bin/sshd"].iter().find(|place| Path::new(place).is_file());
+            sshd.ok_or_else(|| "sshd is not installed".to_owned())?;
+            // Where it never ran as a service its folder is not there.
+            _ = fs::create_dir_all("/run/sshd");
+            let file = stage.folder.join("file");
+            let (folder, file) = (stage.folder.to_str().expect("a path"), file.to_str().expect("a path"));
+            Ok(Play::Alone(words(&["sh", &stage.program("scp.sh"), folder, file, &PORT.to_string()])))
+        },
+        also: |told, moved| {
+            let is_told = match told {
+                "copied\n" => moved.received > FILE,
+                "refused\n" => moved.received > 1000,
+                _ => false,
+            };
+            is_told.then_some(()).ok_or_else(|| format!("it said {told:?}"))
+        },
+    },
+    Case {
         name: "wrk, nginx",
         needs: &["wrk", "nginx"],
+        backends: STOPPED,
         play: |stage| {
             let (count, seconds) = if is_full() { (10_000, 5) } else { (500, 1) };
             let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(files, _)| files);
@@ -166,7 +286,7 @@ const CASES: &[Case] = &[
                 return Err(format!("only {files} files may be open, for {count} connections"));
             }
             let client = format!("wrk -t2 -c{count} -d{seconds} --timeout 30 http://127.0.0.1:{PORT}/small");
-            Ok(Play::Pair(stage.nginx(), client))
+            Ok(Play::Pair(stage.nginx(""), client))
         },
         also: |told, moved| {
             let requests = told.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse::<u64>().ok());
@@ -179,6 +299,7 @@ const CASES: &[Case] = &[
     Case {
         name: "Go: goroutines, splice",
         needs: &["go"],
+        backends: STOPPED,
         play: |stage| {
             let built = stage.folder.join("echo");
             let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
@@ -193,6 +314,7 @@ const CASES: &[Case] = &[
     Case {
         name: "Java: HttpServer, HttpClient",
         needs: &["java", "javac"],
+        backends: STOPPED,
         play: |stage| {
             done(Command::new("javac").arg("-d").arg(&stage.folder).arg(stage.program("Web.java")));
             let folder = stage.folder.to_str().expect("a path");
@@ -203,6 +325,7 @@ const CASES: &[Case] = &[
     Case {
         name: "Node: http",
         needs: &["node"],
+        backends: STOPPED,
         play: |stage| Ok(Play::Alone(words(&["node", &stage.program("web.js")]))),
         also: |_, moved| (moved.connections == 4).then_some(()).ok_or_else(|| "four connections".to_owned()),
     },
@@ -228,8 +351,8 @@ impl Stage {
         copy.to_str().expect("a path").to_owned()
     }
 
-    /// nginx in the foreground, with its own folder and nothing of the system's.
-    fn nginx(&self) -> String {
+    /// nginx in the foreground, with its own folder and nothing of the system's; `how` it listens.
+    fn nginx(&self, how: &str) -> String {
         let folder = self.folder.display();
         let of = |name: &str| format!("{name}_temp_path {folder}/{name};");
         let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(of).concat();
@@ -237,7 +360,7 @@ impl Stage {
             "daemon off; user root; worker_processes 2; error_log stderr crit; pid {folder}/nginx.pid;\n\
              events {{ worker_connections 19000; }}\n\
              http {{ access_log off; {places}\n\
-             server {{ listen 127.0.0.1:{PORT} backlog=4096; root {folder}; }} }}\n"
+             server {{ listen 127.0.0.1:{PORT} backlog=4096 {how}; root {folder}; }} }}\n"
         );
         let file = self.folder.join("nginx.conf");
         fs::write(&file, text).expect("a configuration");
@@ -245,10 +368,10 @@ impl Stage {
     }
 
     /// Plays a case, prints its row of the table, and tells what is wrong.
-    fn check(&self, case: &Case, play: &Play, who: Who) -> Vec<String> {
+    fn check(&self, case: &Case, play: &Play, who: Who, backend: &str) -> Vec<String> {
         let file = self.folder.join("timeline.jsonl");
         let mut command = self.tcpflow.played_by(who);
-        command.args(["run", "--isolated", "--format", "jsonl", "-o"]).arg(&file);
+        command.args(["run", "--isolated", "--backend", backend, "--format", "jsonl", "-o"]).arg(&file);
         let expected = match play {
             Play::Alone(words) => {
                 command.arg("--").args(words);
@@ -265,7 +388,7 @@ impl Stage {
         let told = String::from_utf8_lossy(&output.stderr);
         let Some(moved) = Moved::read(&file) else { return vec![format!("no timeline: {told}")] };
         drop(fs::remove_file(&file));
-        println!("{}", moved.row(case.name, who, took));
+        println!("{}", moved.row(case.name, who, backend, took));
         let mut wrong = moved.wrong.clone();
         let status = output.status.code();
         let stdout = String::from_utf8_lossy(&output.stdout);
@@ -299,12 +422,12 @@ impl Drop for Stage {
 }
 
 impl Moved {
-    const HEAD: &str = "                                      seconds connections   calls lost      sent    joined      wire    joined  received";
+    const HEAD: &str = "                                         seconds connections   calls lost      sent    joined      wire    joined  received";
 
-    fn row(&self, name: &str, who: Who, took: Duration) -> String {
+    fn row(&self, name: &str, who: Who, backend: &str, took: Duration) -> String {
         let Self { connections, calls, lost, sent, sent_joined, wire, received, received_joined, .. } = self;
         format!(
-            "{name:28} {:8} {:8.1} {connections:11} {calls:7} {lost:4} {sent:9} {sent_joined:9} {wire:9} {received_joined:9} {received:9}",
+            "{name:28} {:4} {backend:6} {:8.1} {connections:11} {calls:7} {lost:4} {sent:9} {sent_joined:9} {wire:9} {received_joined:9} {received:9}",
             format!("{who:?}"),
             took.as_secs_f64()
         )
@@ -402,6 +525,12 @@ fn is_installed(program: &str) -> bool {
     env::split_paths(&places).any(|place| place.join(program).is_file())
 }
 
+/// Whether the kernel lets that user have calls recorded.
+fn is_recordable(who: Who) -> bool {
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    who == Who::Root || paranoid.trim().parse::<i32>().is_ok_and(|level| level <= 2)
+}
+
 /// Whether the sizes are those that take long.
 fn is_full() -> bool {
     env::var_os("TCPFLOW_FULL").is_some_and(|full| full == "1")
@@ -423,6 +552,12 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+const EVERYBODY: &[Who] = &[Who::Root, Who::User];
+const STOPPED: &[(&str, &[Who])] = &[("ptrace", EVERYBODY)];
+/// Where it makes no more calls than are read in time.
+const BOTH: &[(&str, &[Who])] = &[("ptrace", EVERYBODY), ("perf", EVERYBODY)];
+/// Where it connects to an address that does not lie on its stack, and is over before that can be read: only root knows it then.
+const BOTH_AS_ROOT: &[(&str, &[Who])] = &[("ptrace", EVERYBODY), ("perf", &[Who::Root])];
 /// The port of servers in a network of their own.
 const PORT: u16 = 8088;
 /// How long the files are that servers give.
