@@ -194,7 +194,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/entry.rs ATTEMPT
         flow/history.rs BITS LETTERS_A_WORD SECOND SECONDS LONGEST
         flow/slab.rs BLOCK CACHE_LINE
-        flow/trouble.rs FIRST IS_NEW
+        flow/trouble.rs FIRST IS_NEW IS_CROSSED
         capture/input.rs LINE
         passage/digest.rs HEAD FACTOR
         passage/connections.rs NOWHERE

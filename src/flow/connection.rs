@@ -206,6 +206,8 @@ pub enum Detail {
     OtherNumber,
     /// Of a retransmission, or of what is out of order, by the rule: its octets are new, and only the number of a RST before it was higher.
     BelowReset,
+    /// Of a SYN-ACK that is a retransmission, or out of order, by the rule: its sender's SYN crossed the peer's, which it acknowledges.
+    SynsCrossed,
     /// What it was compared with.
     Conflict(Box<Conflict>),
     /// What a witness said, and what the segments say.

@@ -728,6 +728,15 @@ mod tests {
         let went_on =
             opened("30 C > S: R 500(0) = 0 reset_challenged\n 130 C > S: P. 101(9) ack 301 = 0 retransmission");
         assert_eq!(went_on.findings[1].detail, crate::flow::Detail::BelowReset);
+        // SYNs that cross: each is sent once more, with the acknowledgement, and after that again.
+        let crossed = only(
+            "0 C > S: S 100(0)\n 10 S > C: S 300(0)\n 20 S > C: S. 300(0) ack 101\n 20.1 C > S: S. 100(0) ack 301
+             500 S > C: S. 300(0) ack 101",
+        );
+        let told: Vec<_> = crossed.findings.iter().map(|found| (found.frame, found.detail.clone())).collect();
+        let again = crate::flow::Detail::Since(Some(Span::from_millis(490)));
+        let crossed = crate::flow::Detail::SynsCrossed;
+        assert_eq!(told, [(Some(3), crossed.clone()), (Some(4), crossed), (Some(5), again)]);
         // Outside the window: ignored.
         let ignored = opened("30 S > C: P. 301(9) ack 101\n 31 C > S: . 101(0) ack 310\n 32 S > C: R 301(0)");
         assert_eq!((ignored.ending, ignored.conn_state), (Ending::Open, ConnState::S1));

@@ -3,7 +3,7 @@
 use super::history::{Signs, side_of};
 use super::symptoms::Symptoms;
 use super::{Detail, FindingAt, FindingCounts, Icmp, Problem};
-use crate::tcp::{Direction, Finding, FindingSet, Judgement, Stream};
+use crate::tcp::{Direction, Finding, FindingSet, Judgement, Moves, State, Stream};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Flags, Segment};
 
@@ -64,11 +64,19 @@ impl Trouble {
                 Finding::AckedUnseen => noted.was_captured.into(),
                 Finding::KeepAlive => noted.has_no_room.into(),
                 Finding::LostSegment => noted.is_syn.into(),
+                Finding::Retransmission | Finding::OutOfOrder if noted.is_crossed && !self.has_crossed(direction) => {
+                    IS_CROSSED
+                }
                 Finding::Retransmission | Finding::OutOfOrder if !noted.is_old && !noted.is_syn => IS_NEW,
                 _ => noted.since_advance.map_or(-1, Span::as_nanos),
             };
             self.remarks.push(Remark { finding, direction, frame, amount });
         }
+    }
+
+    /// Whether an end has answered a SYN that crossed its own: what it sends then is that again.
+    fn has_crossed(&self, direction: Direction) -> bool {
+        self.remarks.iter().any(|remark| remark.direction == direction && remark.amount == IS_CROSSED)
     }
 
     /// Forgets all findings of one kind in one direction, but for how many were not kept.
@@ -149,6 +157,8 @@ pub(super) struct Noted {
     is_syn: bool,
     /// Whether the receiver's window is zero.
     has_no_room: bool,
+    /// Whether it acknowledges the SYN that crossed its sender's.
+    is_crossed: bool,
 }
 
 impl Noted {
@@ -156,7 +166,14 @@ impl Noted {
     pub(super) fn of(segment: &Segment, judged: &Judgement, receiver: &Stream) -> Self {
         let Judgement { findings, since_advance, duplicate, was_captured, is_old, .. } = *judged;
         let (is_syn, has_no_room) = (segment.flags.contains(Flags::SYN), receiver.has_zero_window());
-        Self { findings, since_advance, duplicate, was_captured, is_old, is_syn, has_no_room }
+        Self { findings, since_advance, duplicate, was_captured, is_old, is_syn, has_no_room, is_crossed: false }
+    }
+
+    /// The same, of a segment that moved the ends so: a SYN-ACK by which a simultaneous open goes on is no repetition of the SYN.
+    pub(super) fn moving(self, sender: &Moves) -> Self {
+        let crossed = (Some(State::SynSent), State::SynReceived);
+        let is_crossed = self.is_syn && sender.iter().flatten().any(|step| (step.from, step.to) == crossed);
+        Self { is_crossed, ..self }
     }
 }
 
@@ -167,7 +184,7 @@ pub(super) struct Remark {
     pub(super) direction: Direction,
     pub(super) frame: u64,
     /// Nanoseconds since the stream advanced last, negative where that is not known, or which of the duplicate acknowledgements it is,
-    /// or [`IS_NEW`], or 1 where all that is acknowledged was captured,
+    /// or [`IS_NEW`], or [`IS_CROSSED`], or 1 where all that is acknowledged was captured,
     /// or where a SYN has another number,
     /// or where a keep-alive meets a window of zero.
     amount: i64,
@@ -181,6 +198,7 @@ impl Remark {
             Finding::KeepAlive if self.amount > 0 => Detail::NoRoom,
             Finding::LostSegment if self.amount > 0 => Detail::OtherNumber,
             Finding::Retransmission | Finding::OutOfOrder if self.amount == IS_NEW => Detail::BelowReset,
+            Finding::Retransmission | Finding::OutOfOrder if self.amount == IS_CROSSED => Detail::SynsCrossed,
             Finding::Retransmission
             | Finding::FastRetransmission
             | Finding::SpuriousRetransmission
@@ -196,3 +214,5 @@ impl Remark {
 const FIRST: usize = 2;
 /// The amount of what is a retransmission or out of order by the rule, though its octets are new; of the others it is a time, or -1.
 const IS_NEW: i64 = -2;
+/// That of a SYN-ACK which answers a SYN that crossed its sender's.
+const IS_CROSSED: i64 = -3;

@@ -11,7 +11,7 @@ use crate::flow::{Closer, Connection, Ending, Side, SideSummary, Totals, Verdict
 use crate::kernel::TimerKind;
 use crate::kernel::Witness;
 use crate::story::{Event, EventKind, SegmentEvent, TimerEvent};
-use crate::tcp::{Finding, Rule, State};
+use crate::tcp::{Basis, Finding, Rule, State};
 use crate::time::{Span, Timestamp};
 
 /// Writes the summary of one connection, whose events are `events`: round trip, octets and segments each way, who closed, TIME-WAIT, findings, verdict.
@@ -141,7 +141,10 @@ impl<'a> Summary<'a> {
         let becomes = style.glyphs().becomes;
         let (to, back) =
             (way(Side::Client, &connection.client_to_server), way(Side::Server, &connection.server_to_client));
-        let state = |state: Option<State>| state.map_or("an unknown state", State::name);
+        let state = |(state, is_assumed): (Option<State>, bool)| match state {
+            Some(state) if is_assumed => format!("~{}", state.name()),
+            state => state.map_or("an unknown state", State::name).to_owned(),
+        };
         let [client, server] = [Side::Client, Side::Server].map(|side| self.final_state(side));
         let said = if connection.client == connection.server {
             // One socket is both ends: what it sent it received.
@@ -254,16 +257,22 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// The last state that any witness gave for an end.
-    fn final_state(&self, side: Side) -> Option<State> {
+    /// The last state that any witness gave for an end, and whether that is concluded from what is believed to have arrived there.
+    fn final_state(&self, side: Side) -> (Option<State>, bool) {
+        let connection = self.connection;
+        let (known, basis) = match side {
+            Side::Client => (connection.client_state, connection.client_state_basis),
+            Side::Server => (connection.server_state, connection.server_state_basis),
+        };
         let last = self.events.iter().rev().find_map(|event| match &event.kind {
-            EventKind::Transition(t) if t.side == side => Some(t.to),
+            EventKind::Transition(step) if step.side == side => Some(step),
             _ => None,
         });
-        last.or(match side {
-            Side::Client => self.connection.client_state,
-            Side::Server => self.connection.server_state,
-        })
+        let is_proven = |state: State| known == Some(state) && basis.is_some_and(|basis| basis != Basis::Assumed);
+        match last {
+            Some(step) => (Some(step.to), step.is_inferred() && !is_proven(step.to)),
+            None => (known, known.is_some_and(|known| !is_proven(known))),
+        }
     }
 
     /// Where the connection waits in TIME-WAIT, how long still, why, and what that means.

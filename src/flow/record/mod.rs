@@ -270,7 +270,9 @@ impl<K: Key> Record<K> {
         }
         let is_remarkable = !judged.findings.is_empty() || segment.window == 0;
         if is_remarkable || controls && self.is_round(direction, flags) {
-            self.note_trouble(direction, segment, &Noted::of(segment, &judged, self.stream(direction.reverse())), most);
+            let noted = Noted::of(segment, &judged, self.stream(direction.reverse()));
+            let noted = moved.iter().fold(noted, |noted, moves| noted.moving(&moves[0]));
+            self.note_trouble(direction, segment, &noted, most);
         }
         if is_remarkable && symptoms::may_matter(segment, judged.findings)
             || pause >= symptoms::LONG && (symptoms::may_end_pause(segment) || self.waits_on(flags))

@@ -231,7 +231,10 @@ pub(super) fn segment(segment: &SegmentEvent, style: &Style) -> SegmentWords {
     };
     // A copy was not sent again, whatever its numbers look like; the rule's verdict stands among the findings below.
     let is_copy = segment.findings.contains(Finding::CapturedTwice);
-    let is_left_out = |finding: &Finding| is_said(finding) || is_copy && finding.is_retransmission();
+    // Nor was a SYN that says in the same number that it has met the peer's.
+    let is_crossed = segment.cause.why == Some(Why::SynsCrossed);
+    let is_repeat = |finding: &Finding| finding.is_retransmission() || is_crossed && *finding == Finding::OutOfOrder;
+    let is_left_out = |finding: &Finding| is_said(finding) || (is_copy || is_crossed) && is_repeat(finding);
     for finding in segment.findings.iter().filter(|finding| !is_left_out(finding)) {
         remarks.push(Line::of(Paint::Warn, said(finding)));
     }

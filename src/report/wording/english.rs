@@ -215,6 +215,9 @@ impl Wording for English {
             (Finding::Retransmission | Finding::OutOfOrder, Detail::BelowReset) => {
                 "Only by the rule, because a RST before it had a higher number: its octets are new."
             }
+            (Finding::Retransmission | Finding::OutOfOrder, Detail::SynsCrossed) => {
+                "Only by the rule: the SYNs crossed, and it is the SYN once more to acknowledge the peer's (RFC 9293 section 3.5)."
+            }
             (Finding::Retransmission, _) => return late("Retransmission"),
             (Finding::FastRetransmission, _) => return late("Retransmitted because duplicate ACKs reported a loss"),
             (Finding::SpuriousRetransmission, _) => {
