@@ -66,6 +66,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde_json", &["calls", "capture", "lab", "report/jsonl"]),
     ("shlex", &["commands/run"]),
     ("signal_hook", &["commands"]),
+    ("smallvec", &["report"]),
     ("strsim", &["report"]),
     ("terminal_size", &["commands"]),
     ("toml", &["lab"]),

@@ -219,13 +219,14 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         capture/pcapng.rs SKIP_STEP
         capture/writer.rs STATISTICS_BLOCK BUFFER
         commands/names.rs AT_ONCE
+        commands/hands.rs MOST
         commands/outlet.rs LARGEST
         commands/pipeline.rs TOLD_TOGETHER MOST_SILENT
         commands/run/backend.rs STACK
         flow/bundle.rs AT_ONCE
         flow/expiry.rs SOON
         flow/table.rs AT_ONCE
-        kernel/tracepoints/programs.rs MOST_SKIPPED
+        kernel/tracepoints/programs.rs MOST_SKIPPED AHEAD
         kernel/tracepoints/unnamed.rs AT_ONCE LEAST
         lab/echo.rs BUFFER
         lab/host.rs SLICE
@@ -237,6 +238,8 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         report/jsonl/mod.rs GATHERED
         report/parquet.rs GROUP
         report/passages.rs PORTION
+        report/text.rs WRITTEN
+        report/timeline/sheet.rs PART
         session/batch.rs SMALL_BATCH
         commands/two_points.rs PORTIONS TOGETHER AHEAD
         story/forgetting.rs MOST_QUIET
@@ -255,6 +258,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/interrupt.rs LOOK
         commands/live.rs TICK SHORT_TICK
         commands/pipeline.rs PATIENCE
+        commands/run/delayed.rs RETRY
         commands/run/saving.rs SOON
         commands/run/watching.rs RETRY
         commands/scenario.rs LOOK

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::expected::{self, Expected, PutBy};
+use super::hands::Processors;
 use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL, TOLD_AFTER_AN_INTERRUPT};
 use super::overlap::Overlap;
 use super::pipeline::{self, Sharing};
@@ -383,7 +384,7 @@ impl<'a> Run<'a> {
         }
         let style = look::at(self.look, self.style, began.get().copied());
         let told = match self.options.format {
-            Form::Text => report::timeline::write(out, &story, &[], &style),
+            Form::Text => report::timeline::write(out, &story, &[], &style, &Processors::all()),
             Form::Jsonl | Form::Csv | Form::Parquet => Jsonl::new(out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;

@@ -8,6 +8,7 @@ mod experiment;
 mod files;
 mod follow;
 mod gone;
+mod hands;
 mod inputs;
 mod interfaces;
 mod interrupt;

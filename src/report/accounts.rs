@@ -96,7 +96,7 @@ fn end_said(end: &EndAccount, lacks_calls: bool, story: &Story, style: &Style) -
 fn entry(out: &mut dyn Write, name: &str, said: &str, paint: Paint, style: &Style) -> io::Result<()> {
     let room = style.columns().saturating_sub(NAME);
     for (at, text) in wrap(said, room, style.glyphs().ellipsis).into_iter().enumerate() {
-        let mut line = Line::of(Paint::Strong, if at == 0 { name } else { "" }).left(NAME, "");
+        let mut line = Line::of(Paint::Strong, if at == 0 { name.to_owned() } else { String::new() }).left(NAME, "");
         line.push(paint, text);
         line.write(out, style)?;
     }

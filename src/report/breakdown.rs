@@ -76,7 +76,7 @@ impl Bars {
             None => "Where its time went is not known: it has no timestamps, or memory was short.".into(),
         };
         for text in wrap(&escape(&said, style), columns.saturating_sub(NAME), glyphs.ellipsis) {
-            Line::of(Paint::Plain, " ".repeat(NAME)).with(Paint::Plain, text).write(out, style)?;
+            Line::blank(NAME).with(Paint::Plain, text).write(out, style)?;
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ fn entry(
 ) -> io::Result<()> {
     let room = style.columns().saturating_sub(NAME);
     for (at, text) in wrap(text, room, style.glyphs().ellipsis).into_iter().enumerate() {
-        let mut line = Line::of(paint, if at == 0 { name } else { "" }).left(NAME, "");
+        let mut line = Line::of(paint, if at == 0 { name.to_owned() } else { String::new() }).left(NAME, "");
         line.push(text_paint, text);
         line.write(out, style)?;
     }

@@ -26,7 +26,7 @@ pub fn write(out: &mut dyn Write, interfaces: &[Interface], style: &Style) -> io
         line.push(Paint::Plain, "  ");
         line.push(if interface.up { Paint::Plain } else { Paint::Dim }, format!("{state:<13} "));
         let link = interface.link.as_ref().map_or(style.glyphs().dash, |link| &link.name);
-        line.append(Line::of(Paint::Plain, link).left(12, ellipsis));
+        line.append(Line::of(Paint::Plain, link.to_owned()).left(12, ellipsis));
         let mut about: Vec<String> = interface
             .addresses
             .iter()

@@ -325,7 +325,7 @@ impl<T: Ord> Best<T> {
     }
 }
 
-fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
+fn heading(out: &mut dyn Write, text: &'static str, style: &Style) -> io::Result<()> {
     writeln!(out)?;
     Line::of(Paint::Strong, text).write(out, style)
 }

@@ -1,5 +1,6 @@
 //! How text output looks: its width, its colours, its symbols and its clock, decided by whoever asks for it and by nothing else.
 
+use std::fmt::Write as _;
 use std::sync::Once;
 
 use colored::{ColoredString, Colorize};
@@ -134,6 +135,15 @@ impl Style {
                 plain.bold()
             }
             Paint::Alarm => plain.bold().reversed(),
+        }
+    }
+
+    /// Adds `text` in the colours of `paint`, which must be escaped already.
+    pub(super) fn put(&self, paint: Paint, text: &str, out: &mut String) {
+        if self.color == Color::Never || paint == Paint::Plain {
+            out.push_str(text);
+        } else {
+            _ = write!(out, "{}", self.paint(paint, text));
         }
     }
 

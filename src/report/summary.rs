@@ -85,7 +85,8 @@ impl Page<'_> {
         let ellipsis = self.style.glyphs().ellipsis;
         let room = self.style.columns().min(READABLE).saturating_sub(NAME);
         for (at, text) in wrap(said, room, ellipsis).into_iter().enumerate() {
-            let mut line = Line::of(Paint::Strong, if at == 0 { name } else { "" }).left(NAME, "");
+            let mut line =
+                Line::of(Paint::Strong, if at == 0 { name.to_owned() } else { String::new() }).left(NAME, "");
             line.push(paint, text);
             line.write(self.out, self.style)?;
         }

@@ -15,19 +15,24 @@ use crate::wire::Flags;
 /// Its pieces hold no control characters: text from outside is escaped before it gets here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
-    pieces: Vec<(Paint, String)>,
+    pieces: Vec<(Paint, Cow<'static, str>)>,
 }
 
 impl Line {
     /// A line of one piece.
-    pub(super) fn of(paint: Paint, text: impl Into<String>) -> Self {
+    pub(super) fn of(paint: Paint, text: impl Into<Cow<'static, str>>) -> Self {
         let mut line = Self::default();
         line.push(paint, text);
         line
     }
 
+    /// A line of that many spaces.
+    pub(super) fn blank(columns: usize) -> Self {
+        Self::of(Paint::Plain, spaces(columns))
+    }
+
     /// Adds a piece at the end.
-    pub(super) fn push(&mut self, paint: Paint, text: impl Into<String>) {
+    pub(super) fn push(&mut self, paint: Paint, text: impl Into<Cow<'static, str>>) {
         let text = text.into();
         if !text.is_empty() {
             self.pieces.push((paint, text));
@@ -35,7 +40,7 @@ impl Line {
     }
 
     /// Adds a piece at the end and gives the line back.
-    pub(super) fn with(mut self, paint: Paint, text: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, paint: Paint, text: impl Into<Cow<'static, str>>) -> Self {
         self.push(paint, text);
         self
     }
@@ -48,7 +53,10 @@ impl Line {
 
     /// Adds another line's pieces at the end.
     pub(super) fn append(&mut self, other: Self) {
-        self.pieces.extend(other.pieces);
+        match self.pieces.is_empty() {
+            true => self.pieces = other.pieces,
+            false => self.pieces.extend(other.pieces),
+        }
     }
 
     /// Columns that it takes.
@@ -73,14 +81,14 @@ impl Line {
             let (head, width) = head(&text, room - used);
             used += width;
             let whole = head.len() == text.len();
-            kept.push((paint, head.to_owned()));
+            kept.push((paint, Cow::Owned(head.to_owned())));
             if !whole {
                 break;
             }
         }
         let paint = kept.last().map_or(Paint::Plain, |(paint, _)| *paint);
         self.pieces = kept;
-        self.push(paint, head(ellipsis, columns).0);
+        self.push(paint, head(ellipsis, columns).0.to_owned());
         self
     }
 
@@ -94,13 +102,13 @@ impl Line {
         let mut lines = Vec::new();
         let (mut line, mut used, mut gap) = (Self::default(), 0, 0);
         for word in self.words() {
-            let Word { spaces, pieces, width } = word;
-            gap += spaces;
+            let Word { spaces: before, pieces, width } = word;
+            gap += before;
             if used > 0 && used + gap + width > columns {
-                lines.push(std::mem::replace(&mut line, Self::of(Paint::Plain, " ".repeat(indent))));
+                lines.push(std::mem::replace(&mut line, Self::blank(indent)));
                 (used, gap) = (indent, 0);
             }
-            line.push(Paint::Plain, " ".repeat(gap));
+            line.push(Paint::Plain, spaces(gap));
             used += gap;
             gap = 0;
             for (paint, text) in pieces {
@@ -108,13 +116,13 @@ impl Line {
                 while !rest.is_empty() {
                     let (start, width) = head(rest, columns.saturating_sub(used));
                     if start.is_empty() && used > indent {
-                        lines.push(std::mem::replace(&mut line, Self::of(Paint::Plain, " ".repeat(indent))));
+                        lines.push(std::mem::replace(&mut line, Self::blank(indent)));
                         used = indent;
                         continue;
                     }
                     // Where not even one character has room, the line is too wide rather than endless.
                     let end = rest.chars().next().map_or(0, char::len_utf8).max(start.len());
-                    line.push(paint, &rest[..end]);
+                    line.push(paint, rest[..end].to_owned());
                     used += width.max(1);
                     rest = &rest[end..];
                 }
@@ -127,7 +135,9 @@ impl Line {
     /// With spaces in place of those that kept words together.
     pub(super) fn with_plain_spaces(mut self) -> Self {
         for (_, text) in &mut self.pieces {
-            *text = text.replace('\u{a0}', " ");
+            if text.contains('\u{a0}') {
+                *text = Cow::Owned(text.replace('\u{a0}', " "));
+            }
         }
         self
     }
@@ -160,32 +170,47 @@ impl Line {
 
     /// Cuts or fills it to exactly `columns`, text to the left.
     pub(super) fn left(self, columns: usize, ellipsis: &str) -> Self {
-        let line = self.cut(columns, ellipsis);
-        let gap = columns - line.width();
-        line.with(Paint::Plain, " ".repeat(gap))
+        let width = self.width();
+        match columns.checked_sub(width) {
+            Some(gap) => self.with(Paint::Plain, spaces(gap)),
+            None => {
+                let line = self.cut(columns, ellipsis);
+                let gap = columns - line.width();
+                line.with(Paint::Plain, spaces(gap))
+            }
+        }
     }
 
     /// Cuts or fills it to exactly `columns`, text to the right.
     pub(super) fn right(self, columns: usize, ellipsis: &str) -> Self {
         let line = self.cut(columns, ellipsis);
-        let mut filled = Self::of(Paint::Plain, " ".repeat(columns - line.width()));
-        filled.append(line);
-        filled
+        Self::blank(columns - line.width()).joined(line)
     }
 
     /// Writes it with a newline, and without spaces at its end.
     pub(super) fn write(mut self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        let mut text = String::with_capacity(WRITTEN);
+        self.put(&mut text, style);
+        out.write_all(text.as_bytes())
+    }
+
+    /// Adds to a text what [`write`](Self::write) writes.
+    fn put(&mut self, out: &mut String, style: &Style) {
         while let Some((_, text)) = self.pieces.last_mut() {
-            text.truncate(text.trim_end_matches(' ').len());
+            let end = text.trim_end_matches(' ').len();
+            match text {
+                Cow::Borrowed(text) => *text = &text[..end],
+                Cow::Owned(text) => text.truncate(end),
+            }
             if !text.is_empty() {
                 break;
             }
             self.pieces.pop();
         }
         for (paint, text) in &self.pieces {
-            write!(out, "{}", style.paint(*paint, text))?;
+            style.put(*paint, text, out);
         }
-        writeln!(out)
+        out.push('\n');
     }
 }
 
@@ -241,7 +266,7 @@ impl Columns for str {
 
 /// Whether it takes one column and needs no escape, in ASCII or among the symbols that many lines have.
 fn is_simple(c: char) -> bool {
-    matches!(c, ' '..='~' | 'µ' | '→')
+    matches!(c, ' '..='~' | 'µ' | '·' | '–' | '…' | '←' | '→' | '─'..='╿' | '►' | '◄' | '✗')
 }
 
 /// Whether each octet is an ASCII character of one column.
@@ -252,12 +277,21 @@ fn is_printable(octets: &[u8]) -> bool {
 
 /// Adds that many spaces.
 pub(super) fn fill(out: &mut String, columns: usize) {
-    const SPACES: &str = match str::from_utf8(&[b' '; Style::WIDEST]) {
-        Ok(spaces) => spaces,
-        Err(_) => "",
-    };
     out.push_str(&SPACES[..columns.min(SPACES.len())]);
 }
+
+/// That many spaces.
+pub(super) fn spaces(columns: usize) -> Cow<'static, str> {
+    SPACES.get(..columns).map_or_else(|| " ".repeat(columns).into(), Cow::Borrowed)
+}
+
+/// As many spaces as a line may have.
+const SPACES: &str = match str::from_utf8(&[b' '; Style::WIDEST]) {
+    Ok(spaces) => spaces,
+    Err(_) => "",
+};
+/// Octets that a line mostly takes, with what paints it.
+const WRITTEN: usize = 2 * Style::WIDEST;
 
 /// Adds a number.
 pub(super) fn digits(out: &mut String, n: u64) {
@@ -547,7 +581,7 @@ pub(super) fn write_beside(out: &mut dyn Write, head: Line, text: &str, paint: P
     let indent = head.width();
     for piece in wrap(text, style.columns() - indent, ellipsis) {
         head.push(paint, piece);
-        std::mem::replace(&mut head, Line::of(Paint::Plain, " ".repeat(indent))).write(out, style)?;
+        std::mem::replace(&mut head, Line::blank(indent)).write(out, style)?;
     }
     Ok(())
 }
@@ -664,7 +698,7 @@ mod tests {
     fn a_line_is_cut_by_width_not_by_characters() {
         let line = Line::of(Paint::Plain, "汉字").with(Paint::Dim, "汉字");
         assert_eq!(line.width(), 8);
-        let text = |line: Line| line.pieces.iter().map(|(_, text)| text.as_str()).collect::<String>();
+        let text = |line: Line| line.pieces.iter().map(|(_, text)| &**text).collect::<String>();
         assert_eq!(text(line.clone().cut(6, "…")), "汉字…");
         assert_eq!(text(line.clone().left(10, "…")), "汉字汉字  ");
         assert_eq!(text(line.left(6, "…")), "汉字… ");

@@ -4,7 +4,7 @@ use super::{Event, EventId, EventKind, Point, Story, Timeline};
 use crate::calls::Threads;
 
 /// What whoever tells an event looks up: the events that it names, and who made the calls.
-pub trait Lookup {
+pub trait Lookup: Sync {
     /// The event with that id; `None` where there is none, or none any more.
     fn find(&self, id: EventId) -> Option<&Event>;
 

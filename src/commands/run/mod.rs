@@ -24,6 +24,7 @@ use nix::unistd::geteuid;
 
 use super::expected::Expected;
 use super::files::{LEAST_FILES, may_open};
+use super::hands::Processors;
 use super::{Failure, Outcome, complain, kernel_trace, look, memory};
 use crate::calls::traced::{Inherited, Program, Tracer};
 use crate::calls::{Call, Threads};
@@ -273,7 +274,7 @@ fn whole(
     let concluded = thread::scope(|scope| {
         let concluded = scope.spawn(|| Concluded::of(story, said));
         match format {
-            Format::Text => report::timeline::write(out, story, &[], style)?,
+            Format::Text => report::timeline::write(out, story, &[], style, &Processors::all())?,
             Format::Jsonl => Jsonl::new(out).events(story)?,
         }
         Ok::<_, io::Error>(concluded.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

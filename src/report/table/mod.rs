@@ -14,7 +14,7 @@ use super::clock;
 use super::field::Field;
 use super::style::{Charset, Clock, Paint, Style};
 use super::summary::{disorder, skipped};
-use super::text::{Line, counted, digits, each_wrapped, fill, head, push_end, shown, width};
+use super::text::{Line, counted, digits, each_wrapped, fill, head, push_end, shown, spaces, width};
 use crate::flow::{Connection, Ending, Totals};
 use crate::tcp::State;
 use crate::time::Timestamp;
@@ -329,7 +329,7 @@ impl Table {
         let mut line = Line::default();
         for (at, (column, width)) in self.columns.iter().enumerate() {
             if at > 0 {
-                line.push(Paint::Plain, " ".repeat(GAP));
+                line.push(Paint::Plain, spaces(GAP));
             }
             line.append(match column {
                 Column::Id | Column::Began | Column::Duration | Column::Sent | Column::Received => {

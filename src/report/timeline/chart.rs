@@ -6,7 +6,7 @@ use super::ladder::call_lines;
 use super::sheet::{Sheet, slots};
 use super::words::{self, Said, SegmentWords};
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape, write_beside};
+use crate::report::text::{Line, escape, spaces, write_beside};
 use crate::report::view::{LaneId, Row, View, What};
 
 /// Whether a view is worth a chart and has room for one: three lanes or more, each wide enough, and of any two lanes one
@@ -185,7 +185,7 @@ impl Page<'_> {
         for (part, is_needed) in must.chain(words.may.into_iter().map(|part| (part, false))) {
             let space = usize::from(!label.is_empty());
             if rest.is_empty() && label.width() + space + part.width() <= room {
-                label.push(Paint::Plain, " ".repeat(space));
+                label.push(Paint::Plain, spaces(space));
                 label.append(part);
             } else if is_needed {
                 rest.push(Paint::Plain, if rest.is_empty() { "" } else { " " });

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::ladder::bracketed;
-use super::sheet::{Pen, Sheet};
+use super::sheet::{Draws, Pen, Sheet};
 use super::words::{self, Said, SegmentWords, paint_of};
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Columns as _, Line, escape, write_beside};
+use crate::report::text::{Columns as _, Line, escape, spaces, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, View, What};
 use crate::story::Phase;
 use crate::tcp::State;
@@ -15,17 +15,11 @@ use crate::tcp::State;
 /// Draws the rows after those `drawn` before as lines: time, call, segment, both states.
 pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, drawn: usize) -> io::Result<()> {
     let page = Page::new(sheet, view);
-    // What was drawn before still tells in which phase and state the rest begins.
-    let mut nowhere = io::sink();
     if drawn == 0 {
         page.head(out)?;
     }
-    let mut pen = Pen::of(view.lanes.len());
-    for (at, row) in view.rows.iter().enumerate() {
-        let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
-        page.next(out, row, &mut pen)?;
-    }
-    Ok(())
+    // What was drawn before still tells in which phase and state the rest begins.
+    page.all(out, sheet, &view.rows, Pen::of(view.lanes.len()), drawn)
 }
 
 pub(super) struct Page<'a> {
@@ -74,16 +68,6 @@ impl<'a> Page<'a> {
         line.write(out, self.style)
     }
 
-    /// Draws the row that follows, with what goes before it.
-    pub(super) fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
-        if pen.turns(self.sheet, row) {
-            self.phase(out, row.phase)?;
-        }
-        self.row(out, row, &pen.states)?;
-        pen.states.clone_from(&row.states);
-        Ok(())
-    }
-
     /// Draws a row, before which the lanes were in these states.
     pub(super) fn row(&self, out: &mut dyn Write, row: &Row<'_>, before: &[Option<State>]) -> io::Result<()> {
         let room = self.call + 1 + self.segment;
@@ -129,7 +113,7 @@ impl<'a> Page<'a> {
                     line.append(tail);
                 } else {
                     lines.push(line);
-                    let own = Line::of(Paint::Plain, " ".repeat(CONTINUED - 1)).joined(tail);
+                    let own = Line::blank(CONTINUED - 1).joined(tail);
                     lines.extend(own.wrapped(room, CONTINUED));
                     line = lines.pop().unwrap_or_default();
                 }
@@ -198,7 +182,7 @@ impl<'a> Page<'a> {
         self.more(out, &mut middle)?;
         for at in later {
             let mut moved = self.moved(&row.moves[at], room).into_iter();
-            let mut line = Line::of(Paint::Plain, " ".repeat(self.time + 1));
+            let mut line = Line::blank(self.time + 1);
             line.append(moved.next().unwrap_or_default().left(room, self.glyphs.ellipsis));
             if self.is_narrow {
                 line.write(out, self.style)?;
@@ -220,7 +204,7 @@ impl<'a> Page<'a> {
 
     /// The lines of a row that found no room beside its moment and its states.
     fn more(&self, out: &mut dyn Write, lines: &mut impl Iterator<Item = Line>) -> io::Result<()> {
-        lines.try_for_each(|line| Line::of(Paint::Plain, " ".repeat(self.time + 1)).joined(line).write(out, self.style))
+        lines.try_for_each(|line| Line::blank(self.time + 1).joined(line).write(out, self.style))
     }
 
     /// The states of all lanes after some of a row's moves, marked where these changed them.
@@ -248,7 +232,7 @@ impl<'a> Page<'a> {
     fn indent(&self) -> Line {
         let states = self.view.lanes.len() * (STATE + 1);
         let columns = (self.time + 5).min(self.style.columns().saturating_sub(states));
-        Line::of(Paint::Plain, " ".repeat(columns))
+        Line::blank(columns)
     }
 
     fn segment(&self, (from, to): (LaneId, LaneId), cause: Line, words: SegmentWords) -> Vec<Line> {
@@ -261,7 +245,7 @@ impl<'a> Page<'a> {
         let mut causes = call.wrapped(most, CONTINUED).into_iter();
         let mut line = causes.next().unwrap_or_default();
         let gap = self.call.saturating_sub(line.width());
-        line.push(Paint::Plain, " ".repeat(gap + 1));
+        line.push(Paint::Plain, spaces(gap + 1));
         line.push(paint_of(self.view.lanes[from.0].side), arrow);
         if self.view.lanes.len() > 2 {
             line.append(self.end(to).cut(1, ""));
@@ -280,7 +264,7 @@ impl<'a> Page<'a> {
                 last.push(Paint::Plain, " ");
                 last.append(part);
             } else {
-                more.extend(Line::of(Paint::Plain, " ".repeat(CONTINUED)).joined(part).wrapped(room, CONTINUED));
+                more.extend(Line::blank(CONTINUED).joined(part).wrapped(room, CONTINUED));
             }
         }
         for part in words.place.into_iter().chain(words.may.into_iter().take(1)) {
@@ -336,6 +320,22 @@ impl<'a> Page<'a> {
             Side::Client => Paint::ClientStrong,
             Side::Server => Paint::ServerStrong,
         }
+    }
+}
+
+impl Draws for Page<'_> {
+    fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
+        if pen.turns(self.sheet, row) {
+            self.phase(out, row.phase)?;
+        }
+        self.row(out, row, &pen.states)?;
+        pen.states.clone_from(&row.states);
+        Ok(())
+    }
+
+    fn pass(&self, row: &Row<'_>, pen: &mut Pen) {
+        pen.turns(self.sheet, row);
+        pen.states.clone_from(&row.states);
     }
 }
 

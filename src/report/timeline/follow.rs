@@ -4,11 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 
-use super::sheet::{Pen, Sheet};
+use smallvec::{SmallVec, smallvec};
+
+use super::sheet::{Draws as _, Pen, Sheet};
 use super::{Used, compact, ladder};
 use crate::flow::{Connection, ConnectionId, Totals};
 use crate::report::clock;
 use crate::report::diagnoses::Found;
+use crate::report::hands::OwnHands;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape, wrap};
 use crate::report::view::{Form, Index, Marks, Moved, Open, Row, View, What};
@@ -180,7 +183,8 @@ impl<'a> Follow<'a> {
         let index = Index::growing(timeline, Marks::default());
         let (style, indent) = (inner(style, *layout), indent(*layout));
         let page_style = &style;
-        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: page_style };
+        let sheet =
+            Sheet { index: &index, connection: None, has_wire: true, origin, style: page_style, hands: &OwnHands };
         let mut view = View::of_more(&index, &[], &mut Open::default(), None);
         view.rows.clear();
         let date = clock::date(origin, page_style);
@@ -266,7 +270,7 @@ impl Sink for Follow<'_> {
         let origin = origin.unwrap_or(Timestamp::from_nanos(0));
         let layout = *layout;
         let (style, indent) = (inner(style, layout), indent(layout));
-        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
+        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style, hands: &OwnHands };
         let empty = View::of_more(&index, &[], &mut Open::default(), None);
         let page = match is_ladder(&style, layout) {
             true => Page::Ladder(ladder::Page::new(&sheet, &empty)),
@@ -411,7 +415,14 @@ fn alone<'a>(index: &Index<'a>, event: &'a Event, states: Vec<Option<crate::tcp:
         EventKind::Link(link) => What::Link { link, from: lane(link.from), to: lane(link.from.peer()) },
         EventKind::Kernel(_) | EventKind::Timer(_) => return None,
     };
-    Some(Row { at: event.at, phase: event.phase, what, moves, slots: vec![Vec::new(); 2], states })
+    Some(Row {
+        at: event.at,
+        phase: event.phase,
+        what,
+        moves,
+        slots: smallvec![SmallVec::new(); 2],
+        states: states.into(),
+    })
 }
 
 /// What a row says of an event, in short: where that changes, the row is drawn again.

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use super::sheet::{Pen, Sheet, process, slots};
+use super::sheet::{Draws, Pen, Sheet, Speaker, slots};
 use super::words::{self, CallWords, Said, SegmentWords, paint_of};
 use crate::calls::Effect;
 use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Columns as _, Line, escape, wrap, write_beside};
+use crate::report::text::{Columns as _, Line, escape, spaces, wrap, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, Slot, View, What};
 use crate::story::Phase;
 use crate::tcp::State;
@@ -16,18 +16,13 @@ use crate::tcp::State;
 /// Draws the rows after those `drawn` before, the first ones under a head, with a rule before each phase.
 pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, drawn: usize) -> io::Result<()> {
     let page = Page::new(sheet, view);
-    // What was drawn before still tells in which phase and state the rest begins.
-    let mut nowhere = io::sink();
     if drawn == 0 {
         page.head(out)?;
     }
     let mut pen = Pen::of(view.lanes.len());
     pen.speaking = [Side::Client, Side::Server].map(|side| sheet.process(side));
-    for (at, row) in view.rows.iter().enumerate() {
-        let out: &mut dyn Write = if at < drawn { &mut nowhere } else { &mut *out };
-        page.next(out, row, &mut pen)?;
-    }
-    Ok(())
+    // What was drawn before still tells in which phase and state the rest begins.
+    page.all(out, sheet, &view.rows, pen, drawn)
 }
 
 /// Where the columns lie: time, two spaces, client, wire with its lifelines, server.
@@ -82,7 +77,7 @@ impl<'a> Page<'a> {
             };
             let mut line = Line::of(strong, name);
             match (self.sheet.process(side), self.sheet.connection) {
-                (Some(process), _) => line.push(paint_of(side), format!(" {process}")),
+                (Some(process), _) => line.push(paint_of(side), format!(" {}", process.shown(self.style))),
                 (None, None) => {}
                 (None, Some(connection)) if side == Side::Server && connection.client == connection.server => {
                     line.push(Paint::Dim, " the same socket");
@@ -140,23 +135,12 @@ impl<'a> Page<'a> {
         left.write(out, self.style)
     }
 
-    /// Draws the row that follows, with what goes before it.
-    pub(super) fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
-        if pen.turns(self.sheet, row) {
-            self.phase(out, row.phase, &pen.states)?;
-        }
-        pen.states.clone_from(&row.states);
-        // A process that the head does not name is named where it begins to speak.
-        if let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what {
-            let side = side_of(*lane);
-            let speaker = process(self.sheet.index.known, &call.call, self.style);
-            let last = &mut pen.speaking[side as usize];
-            if let Some(speaker) = speaker.filter(|speaker| last.as_ref() != Some(speaker)) {
-                self.speaker(out, row, side, &speaker)?;
-                *last = Some(speaker);
-            }
-        }
-        self.row(out, row)
+    /// The process that begins to speak at a row, which the head does not name.
+    fn turns_to<'p>(&self, row: &Row<'_>, pen: &'p mut Pen) -> Option<(Side, &'p Speaker)> {
+        let What::Call { call, lane, form: Form::Whole | Form::Entry, .. } = &row.what else { return None };
+        let last = &mut pen.speaking[side_of(*lane) as usize];
+        let speaker = Speaker::turn(last.as_ref(), self.sheet.index.known, &call.call)?;
+        Some((side_of(*lane), last.insert(speaker)))
     }
 
     /// Draws a row.
@@ -238,13 +222,14 @@ impl<'a> Page<'a> {
         let client = client.lines(Side::Client, text_width(Side::Client), self.glyphs);
         let server = server.lines(Side::Server, text_width(Side::Server), self.glyphs);
         let height = client.len().max(server.len()).max(wire.len()).max(1);
+        let (mut client, mut server, mut wire) = (client.into_iter(), server.into_iter(), wire.into_iter());
         for at in 0..height {
             let moment = if at == 0 { self.sheet.moment(row.at) } else { String::new() };
-            let left = slots(self.glyphs, &row.slots[LEFT.0], at, Side::Client)
-                .joined(client.get(at).cloned().unwrap_or_default());
-            let right = slots(self.glyphs, &row.slots[RIGHT.0], at, Side::Server)
-                .joined(server.get(at).cloned().unwrap_or_default());
-            self.line(out, moment, left, wire.get(at).cloned(), right)?;
+            let left =
+                slots(self.glyphs, &row.slots[LEFT.0], at, Side::Client).joined(client.next().unwrap_or_default());
+            let right =
+                slots(self.glyphs, &row.slots[RIGHT.0], at, Side::Server).joined(server.next().unwrap_or_default());
+            self.line(out, moment, left, wire.next(), right)?;
         }
         self.disagreements(out, row)
     }
@@ -303,7 +288,7 @@ impl<'a> Page<'a> {
             let space = usize::from(!labels[last].is_empty());
             let room = if last == 0 { label_width } else { inner.saturating_sub(4) };
             if labels[last].width() + space + part.width() <= room {
-                labels[last].push(Paint::Plain, " ".repeat(space));
+                labels[last].push(Paint::Plain, spaces(space));
                 labels[last].append(part);
             } else if is_needed {
                 labels.push(part);
@@ -397,12 +382,31 @@ impl<'a> Page<'a> {
     fn disagreements(&self, out: &mut dyn Write, row: &Row<'_>) -> io::Result<()> {
         for moved in &row.moves {
             let Some(said) = &moved.transition.disagreement else { continue };
-            let mut head = Line::of(Paint::Plain, " ".repeat(self.time + 2));
+            let mut head = Line::blank(self.time + 2);
             head.push(Paint::Alarm, format!("!! DISAGREEMENT at the {}:", moved.transition.side.name()));
             let said = self.style.wording().disagreement(said);
             write_beside(out, head, &escape(&said, self.style), Paint::Bad, self.style)?;
         }
         Ok(())
+    }
+}
+
+impl Draws for Page<'_> {
+    fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()> {
+        if pen.turns(self.sheet, row) {
+            self.phase(out, row.phase, &pen.states)?;
+        }
+        pen.states.clone_from(&row.states);
+        if let Some((side, speaker)) = self.turns_to(row, pen) {
+            self.speaker(out, row, side, &speaker.shown(self.style))?;
+        }
+        self.row(out, row)
+    }
+
+    fn pass(&self, row: &Row<'_>, pen: &mut Pen) {
+        pen.turns(self.sheet, row);
+        pen.states.clone_from(&row.states);
+        self.turns_to(row, pen);
     }
 }
 
@@ -539,7 +543,7 @@ impl Cell {
                     Side::Client => width - lines[first_inner].width() - line.width(),
                     Side::Server => 2,
                 };
-                lines[first_inner].push(Paint::Plain, " ".repeat(gap));
+                lines[first_inner].push(Paint::Plain, spaces(gap));
                 lines[first_inner].append(line);
             } else {
                 lines.push(match side {

@@ -14,6 +14,7 @@ pub use self::follow::Follow;
 
 use self::sheet::Sheet;
 use super::clock;
+use super::hands::{Hands, OwnHands};
 use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Columns as _, Line, wrap};
@@ -31,8 +32,14 @@ use crate::time::Timestamp;
 ///
 /// # Errors
 /// Whatever `out` answers.
-pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style: &Style) -> io::Result<()> {
-    write_from(out, story, chosen, style, 0)
+pub fn write(
+    out: &mut dyn Write,
+    story: &Story,
+    chosen: &[ConnectionId],
+    style: &Style,
+    hands: &dyn Hands,
+) -> io::Result<()> {
+    write_from(out, story, chosen, style, (0, hands))
 }
 
 /// Writes the rest of the timeline of which [`begin`] has drawn so many rows, with a summary and a legend.
@@ -40,7 +47,7 @@ pub fn write(out: &mut dyn Write, story: &Story, chosen: &[ConnectionId], style:
 /// # Errors
 /// Whatever `out` answers.
 pub fn go_on(out: &mut dyn Write, story: &Story, style: &Style, drawn: usize) -> io::Result<()> {
-    write_from(out, story, &[], style, drawn)
+    write_from(out, story, &[], style, (drawn, &OwnHands))
 }
 
 fn write_from(
@@ -48,7 +55,7 @@ fn write_from(
     story: &Story,
     chosen: &[ConnectionId],
     style: &Style,
-    drawn: usize,
+    (drawn, hands): (usize, &dyn Hands),
 ) -> io::Result<()> {
     let index = Index::new(story);
     let connections = index.chosen(chosen);
@@ -64,14 +71,20 @@ fn write_from(
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(out, &Sheet { index: &index, connection: None, has_wire: false, origin, style }, view, 0, &mut used)?;
+            draw(
+                out,
+                &Sheet { index: &index, connection: None, has_wire: false, origin, style, hands },
+                view,
+                0,
+                &mut used,
+            )?;
             writeln!(out)?;
         }
         let ids: Vec<ConnectionId> = connections.iter().map(|connection| connection.id).collect();
         if ids.len() > 1 && ids.len() <= chart::MOST_CONNECTIONS {
             let view = View::of_several(&index, &ids);
             if chart::has_room(&view, style) {
-                let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style };
+                let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style, hands };
                 let view = match style.detail {
                     Detail::Runs => view.folded(),
                     Detail::Every => view,
@@ -80,7 +93,8 @@ fn write_from(
                 chart::draw(out, &sheet, &view)?;
                 writeln!(out)?;
                 for connection in &connections {
-                    Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style }.title(out)?;
+                    Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands }
+                        .title(out)?;
                     summary::write(out, index.events_of(Some(connection.id)), connection, &story.threads, style)?;
                     writeln!(out)?;
                 }
@@ -108,7 +122,7 @@ fn write_from(
         } else {
             View::of_one(&index, own)
         };
-        let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
+        let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands };
         if drawn == 0 {
             sheet.title(out)?;
         }
@@ -134,7 +148,7 @@ pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<us
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
-    let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
+    let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands: &OwnHands };
     sheet.title(out)?;
     draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default())
 }
@@ -284,7 +298,7 @@ mod tests {
 
     fn drawn(story: &Story, style: &Style) -> String {
         let mut out = Vec::new();
-        write(&mut out, story, &[], style).unwrap();
+        write(&mut out, story, &[], style, &OwnHands).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -507,6 +521,38 @@ mod tests {
         }
     }
 
+    /// Three hands, the last of which is done first.
+    struct Backwards;
+
+    impl Hands for Backwards {
+        fn count(&self) -> usize {
+            3
+        }
+
+        fn all(&self, work: Vec<Box<dyn FnOnce() + Send + '_>>) {
+            work.into_iter().rev().for_each(|piece| piece());
+        }
+    }
+
+    #[test]
+    fn a_long_timeline_is_the_same_whoever_draws_which_part_of_it() {
+        let mut script = String::new();
+        for n in 0..6000 {
+            let of = if n % 1500 < 700 { "C" } else { "S" };
+            script += &format!("{}us..{}us {of}: socket() = {}\n", 10 * n, 10 * n + 8, 3 + n);
+        }
+        script += "70ms C > S: S 0(0)\n70010us S > C: S. 0(0) ack 1\n70020us C > S: . 1(0) ack 1\n";
+        let story = crate::story::script::story(&script);
+        for width in [80, 120, 180] {
+            let style = Style { color: Color::Always, ..Style::plain(width) };
+            let mut by_several = Vec::new();
+            write(&mut by_several, &story, &[], &style, &Backwards).unwrap();
+            let alone = drawn(&story, &style);
+            assert!(alone.lines().count() > 6000, "{}", alone.lines().count());
+            assert_eq!(alone.as_bytes(), by_several, "{width} columns");
+        }
+    }
+
     #[test]
     fn several_connections_are_drawn_one_by_one_after_the_listening_socket() {
         let mut story = sample::echo();
@@ -521,7 +567,7 @@ mod tests {
         assert!(at("2 connections follow") < at("connection 0"));
         assert!(at("connection 0") < at("connection 1"));
         let mut only = Vec::new();
-        write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120)).unwrap();
+        write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120), &OwnHands).unwrap();
         assert!(!String::from_utf8(only).unwrap().contains("connection 0"));
     }
 
@@ -582,6 +628,7 @@ mod tests {
                 has_wire: false,
                 origin: Timestamp::from_nanos(0),
                 style: &style,
+                hands: &OwnHands,
             };
             let mut out = Vec::new();
             let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
@@ -608,7 +655,8 @@ mod tests {
                 continue;
             }
             let origin = Timestamp::from_nanos(0);
-            let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
+            let sheet =
+                Sheet { index: &index, connection: None, has_wire: true, origin, style: &style, hands: &OwnHands };
             let mut out = Vec::new();
             chart::draw(&mut out, &sheet, &view).unwrap();
             let text = String::from_utf8(out).unwrap();

@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 
+use smallvec::smallvec;
+
 use super::words::{self, paint_of};
 use crate::calls::Call;
 use crate::flow::{Connection, RolesBasis, Side};
 use crate::report::clock;
+use crate::report::hands::Hands;
 use crate::report::style::{Glyphs, Paint, Style};
-use crate::report::text::{Line, escape};
-use crate::report::view::{Index, Row, Slot};
+use crate::report::text::{Line, shown};
+use crate::report::view::{Index, PerLane, Row, Slot};
 use crate::story::{EventKind, Lookup, Phase};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -23,20 +26,22 @@ pub(super) struct Sheet<'a> {
     pub(super) has_wire: bool,
     pub(super) origin: Timestamp,
     pub(super) style: &'a Style,
+    /// Who draws, where there is much.
+    pub(super) hands: &'a dyn Hands,
 }
 
 /// What the rows before have left for those that follow.
 #[derive(Clone, Debug)]
 pub(super) struct Pen {
     pub(super) phase: Option<Phase>,
-    pub(super) states: Vec<Option<State>>,
+    pub(super) states: PerLane<Option<State>>,
     /// The process that spoke last at each end.
-    pub(super) speaking: [Option<String>; 2],
+    pub(super) speaking: [Option<Speaker>; 2],
 }
 
 impl Pen {
     pub(super) fn of(lanes: usize) -> Self {
-        Self { phase: None, states: vec![None; lanes], speaking: [None, None] }
+        Self { phase: None, states: smallvec![None; lanes], speaking: [None, None] }
     }
 
     /// Whether a row begins a new part of the connection's life.
@@ -48,6 +53,61 @@ impl Pen {
         turns
     }
 }
+
+/// What draws rows, one after the other.
+pub(super) trait Draws: Sync {
+    /// Draws the row that follows, with what goes before it.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    fn next(&self, out: &mut dyn Write, row: &Row<'_>, pen: &mut Pen) -> io::Result<()>;
+
+    /// Takes a row in that is drawn elsewhere: what it leaves for those that follow.
+    fn pass(&self, row: &Row<'_>, pen: &mut Pen);
+
+    /// Draws rows after those `drawn` before; many of them with all hands at once.
+    ///
+    /// # Errors
+    /// Whatever `out` answers.
+    fn all(
+        &self,
+        out: &mut dyn Write,
+        sheet: &Sheet<'_>,
+        rows: &[Row<'_>],
+        mut pen: Pen,
+        drawn: usize,
+    ) -> io::Result<()> {
+        let (drawn, rows) = rows.split_at(drawn.min(rows.len()));
+        drawn.iter().for_each(|row| self.pass(row, &mut pen));
+        let hands = if rows.len() < 2 * PART { 1 } else { sheet.hands.count() };
+        if hands <= 1 {
+            return rows.iter().try_for_each(|row| self.next(out, row, &mut pen));
+        }
+        for rows in rows.chunks(hands * PART) {
+            let mut parts: Vec<_> = rows
+                .chunks(PART)
+                .map(|part| {
+                    let own = pen.clone();
+                    part.iter().for_each(|row| self.pass(row, &mut pen));
+                    (part, own, Ok(Vec::new()))
+                })
+                .collect();
+            let draw = |(part, pen, drawn): &mut (&[Row<'_>], Pen, io::Result<Vec<u8>>)| {
+                let mut text = Vec::new();
+                *drawn = part.iter().try_for_each(|row| self.next(&mut text, row, pen)).map(|()| text);
+            };
+            let work = parts.iter_mut().map(|part| Box::new(|| draw(part)) as Box<dyn FnOnce() + Send + '_>);
+            sheet.hands.all(work.collect());
+            for (_, _, drawn) in parts {
+                out.write_all(&drawn?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many rows are drawn at a time by each of several hands, before their lines are written.
+const PART: usize = 1024;
 
 impl Sheet<'_> {
     /// The moment as its column has it, or nothing where the capture does not say.
@@ -118,20 +178,35 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// The process that makes an end's calls, as `comm (pid)`, if one was watched.
-    pub(super) fn process(&self, side: Side) -> Option<String> {
+    /// The process that makes an end's calls, if one was watched.
+    pub(super) fn process(&self, side: Side) -> Option<Speaker> {
         let own = self.index.events_of(Some(self.connection?.id));
         own.iter().find_map(|event| match &event.kind {
-            EventKind::Call(call) if call.side == Some(side) => process(self.index.known, &call.call, self.style),
+            EventKind::Call(call) if call.side == Some(side) => Speaker::turn(None, self.index.known, &call.call),
             _ => None,
         })
     }
 }
 
-/// A process as `comm (pid)`.
-pub(super) fn process(known: &dyn Lookup, call: &Call, style: &Style) -> Option<String> {
-    let (thread, process) = known.threads().get(call.thread())?;
-    Some(format!("{} ({})", escape(&thread.comm, style), process.pid))
+/// A process as its calls name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Speaker {
+    comm: String,
+    pid: u32,
+}
+
+impl Speaker {
+    /// The process that makes a call, unless it is the one that spoke last.
+    pub(super) fn turn(last: Option<&Self>, known: &dyn Lookup, call: &Call) -> Option<Self> {
+        let (thread, process) = known.threads().get(call.thread())?;
+        let is_same = last.is_some_and(|last| last.pid == process.pid && last.comm == thread.comm);
+        (!is_same).then(|| Self { comm: thread.comm.clone(), pid: process.pid })
+    }
+
+    /// As `comm (pid)`.
+    pub(super) fn shown(&self, style: &Style) -> String {
+        format!("{} ({})", shown(&self.comm, style), self.pid)
+    }
 }
 
 /// The lines beside open calls, on the `at`-th line of a row.

@@ -5,7 +5,7 @@ use crate::flow::Side;
 use crate::kernel::{TimerKind, Witness};
 use crate::report::clock;
 use crate::report::style::{Detail, Paint, Style};
-use crate::report::text::{Columns as _, Line, Rest, counted, escape, head as cut, ordinal, quote};
+use crate::report::text::{Columns as _, Line, Rest, counted, escape, head as cut, ordinal, quote, shown};
 use crate::report::view::{Form, Index, Moved};
 use crate::script::LinkAct;
 use crate::story::{
@@ -56,7 +56,7 @@ pub(super) fn call(
     style: &Style,
 ) -> CallWords {
     let glyphs = style.glyphs();
-    let name = escape(call.call.name(), style);
+    let name = shown(call.call.name(), style).into_owned();
     let strong = match side {
         Side::Client => Paint::ClientStrong,
         Side::Server => Paint::ServerStrong,
@@ -164,7 +164,7 @@ fn arguments(call: &CallEvent, form: Form, style: &Style) -> Vec<String> {
     }
     args.extend(call.call.args().into_iter().map(|(_, value)| match value {
         Arg::Int(number) => number.to_string(),
-        Arg::Text(text) => match escape(&text, style) {
+        Arg::Text(text) => match shown(&text, style).into_owned() {
             long if long.width() > LONGEST_ARGUMENT => {
                 let ellipsis = style.glyphs().ellipsis;
                 format!("{}{ellipsis}", cut(&long, LONGEST_ARGUMENT - ellipsis.width()).0)
@@ -427,7 +427,7 @@ pub(super) fn called(index: &Index<'_>, calls: &[EventId], style: &Style) -> Str
     let mut groups: Vec<(String, Vec<Option<u64>>)> = Vec::new();
     for &id in calls {
         let Some(EventKind::Call(call)) = index.event(id).map(|event| &event.kind) else { continue };
-        let name = escape(call.call.name(), style);
+        let name = shown(call.call.name(), style).into_owned();
         let n = index.ordinal(id);
         match groups.last_mut() {
             Some((last, numbers)) if *last == name => numbers.push(n),
@@ -455,7 +455,7 @@ pub(super) fn moved(moved: &Moved<'_>, style: &Style) -> Vec<Line> {
     let to = transition.to.name();
     let marks = marks(&transition.evidence);
     let inferred = if moved.transition.is_inferred() { "~" } else { "" };
-    let build = |before: &str, arrow: String, after: String| {
+    let build = |before: &'static str, arrow: String, after: String| {
         let mut line = Line::default();
         if moved.listener && !before.is_empty() {
             line.push(Paint::Dim, "listener ");

@@ -14,7 +14,7 @@ mod tests;
 pub use edges::{Edge, EdgeKind};
 pub use index::{Index, Marks};
 pub use lanes::{Lane, LaneId};
-pub use row::{Form, Moved, Row, Slot, What};
+pub use row::{Form, Moved, PerLane, Row, Slot, What};
 pub use rows::Open;
 
 use lanes::Lanes;

@@ -1,5 +1,7 @@
 //! A row of a view: what it shows, in which lanes, and what moves with it.
 
+use smallvec::SmallVec;
+
 use super::LaneId;
 use crate::story::{CallEvent, EventId, IcmpEvent, LinkActEvent, Phase, SegmentEvent, TimerEvent, TransitionEvent};
 use crate::tcp::State;
@@ -16,10 +18,13 @@ pub struct Row<'a> {
     /// Transitions of that same moment, which the row's own event or its cause brought about.
     pub moves: Vec<Moved<'a>>,
     /// The calls that are open in each lane while the row is shown, by slot.
-    pub slots: Vec<Vec<Slot>>,
+    pub slots: PerLane<SmallVec<[Slot; SLOTS]>>,
     /// The state that each lane is in after the row.
-    pub states: Vec<Option<State>>,
+    pub states: PerLane<Option<State>>,
 }
+
+/// One of each lane: mostly there are two, and nothing is taken from the heap.
+pub type PerLane<T> = SmallVec<[T; 2]>;
 
 /// What a row shows.
 pub enum What<'a> {
@@ -135,3 +140,6 @@ pub enum Slot {
     /// The call has not returned when the story ends.
     Hangs,
 }
+
+/// How many open calls have a slot in a lane at the same time: more would leave no room for what is said.
+pub(super) const SLOTS: usize = 6;

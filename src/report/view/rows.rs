@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::lanes::Lanes;
-use super::{Form, Index, LaneId, Moved, Row, Slot, What};
+use super::row::SLOTS;
+use super::{Form, Index, LaneId, Moved, PerLane, Row, Slot, What};
 use crate::calls::Effect;
 use crate::story::{CallEvent, Event, EventId, EventKind, Phase, SegmentEvent};
 use crate::tcp::State;
@@ -20,7 +23,7 @@ pub struct Open {
     /// The calls that had not returned, with their lanes and slots.
     pub(super) calls: Vec<(EventId, LaneId, Option<usize>)>,
     slots: Vec<[bool; SLOTS]>,
-    states: Vec<Option<State>>,
+    states: PerLane<Option<State>>,
     began: Vec<bool>,
 }
 
@@ -37,7 +40,7 @@ impl Open {
         Self {
             calls: Vec::new(),
             slots: vec![[false; SLOTS]; lanes],
-            states: vec![None; lanes],
+            states: smallvec![None; lanes],
             began: vec![false; lanes],
         }
     }
@@ -209,7 +212,7 @@ struct Plan<'a> {
     /// Which slots are taken, in each lane.
     slots: Vec<[bool; SLOTS]>,
     /// The state of each lane.
-    states: Vec<Option<State>>,
+    states: PerLane<Option<State>>,
     /// Whether a lane's own socket has moved, after which its listening socket no longer speaks for it.
     began: Vec<bool>,
     phase: Phase,
@@ -352,17 +355,15 @@ impl<'a> Plan<'a> {
 }
 
 /// The slots of a lane up to the last that is taken, all of whose calls wait.
-fn waiting(slots: &[bool; SLOTS]) -> Vec<Slot> {
+fn waiting(slots: &[bool; SLOTS]) -> SmallVec<[Slot; SLOTS]> {
     let used = slots.iter().rposition(|taken| *taken).map_or(0, |last| last + 1);
     slots[..used].iter().map(|taken| if *taken { Slot::Waits } else { Slot::Free }).collect()
 }
 
 /// From what time on the way a segment's arrival has a row of its own though nothing happens in between.
 const SLANTED: Span = Span::from_millis(1);
-/// How many open calls have a slot in a lane at the same time: more would leave no room for what is said.
-pub(super) const SLOTS: usize = 6;
 
-fn set(slots: &mut Vec<Slot>, at: usize, slot: Slot) {
+fn set(slots: &mut SmallVec<[Slot; SLOTS]>, at: usize, slot: Slot) {
     if slots.len() <= at {
         slots.resize(at + 1, Slot::Free);
     }

@@ -1,6 +1,6 @@
 //! What rows a view has, in which lanes, and the edges between its events.
 
-use super::rows::SLOTS;
+use super::row::SLOTS;
 use super::*;
 use crate::calls::Effect;
 use crate::flow::Side;
