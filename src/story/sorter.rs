@@ -13,7 +13,11 @@ use crate::time::{Span, Timestamp};
 /// A word that comes after later ones were let go is let go at once, and counted.
 #[derive(Debug)]
 pub struct Sorter {
+    /// In order of time; the words themselves lie still.
     waiting: BinaryHeap<Reverse<Waiting>>,
+    words: Vec<Option<Witnessed>>,
+    /// The places of words that are free.
+    free: Vec<u32>,
     /// The latest moment that is known to have come.
     now: Option<Timestamp>,
     /// When the last sighting was.
@@ -32,7 +36,8 @@ struct Waiting {
     moment: Moment,
     at: Option<Timestamp>,
     put: u64,
-    witnessed: Witnessed,
+    /// Its place among the words.
+    word: u32,
 }
 
 impl Default for Sorter {
@@ -51,6 +56,8 @@ impl Sorter {
     pub fn of(most: usize) -> Self {
         Self {
             waiting: BinaryHeap::new(),
+            words: Vec::new(),
+            free: Vec::new(),
             now: None,
             seen: None,
             open: BTreeMap::new(),
@@ -89,7 +96,17 @@ impl Sorter {
         }
         self.now = self.now.max(at);
         self.put += 1;
-        self.waiting.push(Reverse(Waiting { moment, at, put: self.put, witnessed }));
+        let word = match self.free.pop() {
+            Some(free) => {
+                self.words[free as usize] = Some(witnessed);
+                free
+            }
+            None => {
+                self.words.push(Some(witnessed));
+                self.words.len() as u32 - 1
+            }
+        };
+        self.waiting.push(Reverse(Waiting { moment, at, put: self.put, word }));
     }
 
     /// Takes in that so much time has passed, though nobody may have spoken.
@@ -130,7 +147,8 @@ impl Iterator for Sorter {
     fn next(&mut self) -> Option<Witnessed> {
         let Reverse(next) = self.waiting.pop()?;
         self.gone = self.gone.max(Some(next.moment));
-        Some(next.witnessed)
+        self.free.push(next.word);
+        self.words[next.word as usize].take()
     }
 }
 

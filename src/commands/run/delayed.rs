@@ -1,9 +1,10 @@
 //! Packets and kernel events that wait until the calls before them are known: where calls are recorded, they are heard of later.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{mem, thread};
 
 use super::chains::Chains;
 use super::ours::{Ours, is_wanted};
@@ -28,6 +29,8 @@ pub(super) struct Delayed {
     keeps: Keeps,
     /// Until when all was told that happened.
     heard_until: Option<Timestamp>,
+    /// No more calls will be known: nothing is waited for any longer.
+    is_over: bool,
 }
 
 /// What has turned out to be the programs'.
@@ -53,28 +56,32 @@ impl Delayed {
     ) -> Self {
         let (frames, events) = (VecDeque::new(), VecDeque::new());
         let (decoder, kept) = (Decoder::new(), Kept { chains, ..Kept::default() });
-        Self { ours, decoder, hearers, frames, events, kept, number: 0, most, keeps, heard_until: None }
+        Self { ours, decoder, hearers, frames, events, kept, number: 0, most, keeps, heard_until: None, is_over: false }
     }
 
-    /// Has a frame wait.
-    pub(super) fn frame(&mut self, frame: &Frame<'_>) {
-        // The oldest is judged early rather than that all that a busy host sends is kept.
-        if self.frames.len() >= MOST_WAITING
-            && let Some(oldest) = self.frames.pop_front()
-        {
-            self.judge_frame(oldest);
+    /// Has a frame wait; whether there was room for it.
+    ///
+    /// Where there is none the kernel's buffer holds it, and those after it: by calls that are not known yet it cannot be judged.
+    fn frame(&mut self, frame: &Frame<'_>) -> bool {
+        let has_room = self.frames.len() < MOST_WAITING || self.is_over;
+        if has_room {
+            self.frames.push_back(OwnedFrame::of(frame));
         }
-        self.frames.push_back(OwnedFrame::of(frame));
+        has_room
     }
 
-    /// Has an event wait.
-    pub(super) fn event(&mut self, event: KernelEvent) {
-        if self.events.len() >= MOST_WAITING
-            && let Some(oldest) = self.events.pop_front()
-        {
-            self.judge_event(oldest);
+    /// Has an event wait, likewise.
+    fn event(&mut self, event: &KernelEvent) -> bool {
+        let has_room = self.events.len() < MOST_EVENTS || self.is_over;
+        if has_room {
+            self.events.push_back(event.clone());
         }
-        self.events.push_back(event);
+        has_room
+    }
+
+    /// Takes in that no more calls will be known, and nobody takes anything out before the end.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
     }
 
     /// Takes out those that have waited long enough, where all calls are known until that moment.
@@ -143,26 +150,59 @@ impl Delayed {
     }
 }
 
+/// Has a frame wait as soon as there is room for it.
+pub(super) fn frame(delayed: &Mutex<Delayed>, frame: &Frame<'_>) {
+    while !delayed.lock().unwrap_or_else(PoisonError::into_inner).frame(frame) {
+        thread::sleep(RETRY);
+    }
+}
+
+/// Has an event wait, likewise.
+pub(super) fn event(delayed: &Mutex<Delayed>, event: &KernelEvent) {
+    while !delayed.lock().unwrap_or_else(PoisonError::into_inner).event(event) {
+        thread::sleep(RETRY);
+    }
+}
+
 /// How much later a call may have been made that they turn out to belong to, and how late they themselves may come.
 const WAIT: Span = Span::from_millis(20);
-/// How many wait at most.
-const MOST_WAITING: usize = 1 << 16;
+/// How many wait at most, and how soon it is seen whether there is room for more.
+const MOST_WAITING: usize = 1 << 15;
+const MOST_EVENTS: usize = 1 << 17;
+const RETRY: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::capture::{LinkType, SeenAt};
+    use crate::kernel::KernelAct;
+    use crate::tcp::State;
+    use crate::time::Clock;
+
+    fn event(at: Timestamp) -> KernelEvent {
+        let [local, peer] = ["127.0.0.1:40000", "127.0.0.1:80"].map(|end| end.parse().expect("an end"));
+        let what = KernelAct::State { from: State::Closed, to: State::SynSent };
+        KernelEvent { at, clock: Clock::WALL, local, peer, socket: None, what }
+    }
 
     #[test]
-    fn of_more_than_may_wait_the_first_are_judged_early() {
+    fn more_than_may_wait_is_left_to_the_kernel_until_there_is_room() {
         let (ours, nobody) = (Arc::default(), Vec::new());
         let mut delayed = Delayed::new(ours, nobody, u64::MAX, Keeps::Calls, Chains::default());
         let at = Timestamp::from_nanos(0);
         let frame =
             Frame { number: 1, at: Some(at), link: LinkType::RAW, bytes: &[], wire_len: 0, seen: SeenAt::default() };
-        (0..MOST_WAITING + 10).for_each(|_| delayed.frame(&frame));
-        assert_eq!(delayed.frames.len(), MOST_WAITING);
+        let event = |delayed: &mut Delayed| delayed.event(&event(at));
+        assert!((0..MOST_WAITING).all(|_| delayed.frame(&frame)) && !delayed.frame(&frame));
+        assert!((0..MOST_EVENTS).all(|_| event(&mut delayed)) && !event(&mut delayed));
+        assert_eq!((delayed.frames.len(), delayed.events.len()), (MOST_WAITING, MOST_EVENTS));
         delayed.pass(at.after(WAIT));
-        assert_eq!(delayed.frames.len(), 0);
+        assert_eq!((delayed.frames.len(), delayed.events.len()), (0, 0));
+        assert!(delayed.frame(&frame) && event(&mut delayed));
+        // At the end all that the kernel's buffers held has room.
+        delayed.end();
+        for _ in 0..2 * MOST_EVENTS {
+            assert!(delayed.frame(&frame) && event(&mut delayed));
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{mem, thread};
 
 use super::backend::Backend;
 use super::chains::Chains;
-use super::delayed::{Delayed, Kept};
+use super::delayed::{self, Delayed, Kept};
 use super::ours::{Ours, is_wanted, own_frames};
 use super::watching::Keeps;
 use crate::capture::{
@@ -167,7 +167,7 @@ impl Witnesses {
         let Some((live, markers)) = self.opened.take() else { return };
         if let Some(delayed) = self.delayed.clone() {
             let wait = move |frame: &Frame<'_>| {
-                delayed.lock().unwrap_or_else(PoisonError::into_inner).frame(frame);
+                delayed::frame(&delayed, frame);
                 false
             };
             return self.start_tape(live, markers, wait);
@@ -205,7 +205,7 @@ impl Witnesses {
     fn start_trace(&mut self, hearers: Vec<SyncSender<lab::Heard>>, keeps: Keeps) {
         let Some(tracepoints) = self.tracepoints.take() else { return };
         if let Some(delayed) = self.delayed.clone() {
-            let wait = move |event| delayed.lock().unwrap_or_else(PoisonError::into_inner).event(event);
+            let wait = move |event: KernelEvent| delayed::event(&delayed, &event);
             return self.read_trace(tracepoints, wait);
         }
         let (ours, kept, most) = (Arc::clone(&self.ours), Arc::clone(&self.kept), self.most);
@@ -276,6 +276,9 @@ impl Witnesses {
             Err(errno) => {
                 self.notices.push(format!("sock_diag does not answer ({}): final states are inferred", errno.desc()))
             }
+        }
+        if let Some(delayed) = &self.delayed {
+            delayed.lock().unwrap_or_else(PoisonError::into_inner).end();
         }
         let taped = self.tape.take().map(Tape::stop);
         let lost = self.trace.take().map(Trace::stop);

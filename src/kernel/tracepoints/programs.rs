@@ -15,7 +15,7 @@ use super::format::{Format, Said, Tracepoint};
 use super::{Untraced, beside_the_mounts, processors, read_format, refused};
 use crate::capture::close_beside;
 use crate::kernel::measure;
-use crate::time::{Clock, ClockId, Timestamp};
+use crate::time::{Clock, ClockId, Span, Timestamp};
 
 /// Records of the threads that it was attached to, and of all that they start, in one buffer for each processor.
 ///
@@ -26,6 +26,10 @@ pub struct ProgramTrace {
     rings: Vec<(usize, Sampler)>,
     /// The changes of state, on each processor.
     states: Vec<Sampler>,
+    /// Until when each of these was read: the changes of state, then the others.
+    read_until: Vec<Option<Timestamp>>,
+    /// Until when all was read, where something was left.
+    whole_until: Option<Timestamp>,
     attached: Vec<Counter>,
     events: CallEvents,
     state: Option<Format>,
@@ -170,7 +174,18 @@ impl ProgramTrace {
             }
         }
         let clock = measure(ClockId::Monotonic);
-        Ok(Self { rings, states, attached: Vec::new(), events, state, clock, has_stacks: stack > 0 })
+        let read_until = vec![None; states.len() + rings.len()];
+        Ok(Self {
+            rings,
+            states,
+            read_until,
+            whole_until: None,
+            attached: Vec::new(),
+            events,
+            state,
+            clock,
+            has_stacks: stack > 0,
+        })
     }
 
     /// How many descriptors it takes to attach to so many threads.
@@ -257,14 +272,17 @@ impl ProgramTrace {
         self.clock = self.clock.measured_again(measure(ClockId::Monotonic));
         let reader = Reader { events: &self.events, state: self.state.as_ref(), clock: self.clock };
         let (mut is_part, mut whole_until) = (false, None::<Timestamp>);
-        let mut read = |ring: &mut Sampler| {
-            let (mut lost, mut last) = (0, None);
-            for _ in 0..MOST_AT_ONCE {
+        let is_ahead = |read: Timestamp| self.whole_until.is_some_and(|until| read.since(until) > AHEAD);
+        let mut read = |ring: &mut Sampler, before: &mut Option<Timestamp>| {
+            let mut lost = 0;
+            // What comes after what is left in another buffer can wait in its own.
+            let is_to_wait = before.is_some_and(is_ahead);
+            for _ in 0..if is_to_wait { 0 } else { MOST_AT_ONCE } {
                 let Some(record) = ring.next_record() else { return lost };
                 let octets = record.to_contiguous();
                 match reader.read(record.ty(), record.misc(), &octets) {
                     Read::Record(record) => {
-                        last = last.max(Some(record.at));
+                        *before = (*before).max(Some(record.at));
                         into.push(record);
                     }
                     Read::Lost(records) => lost += records,
@@ -273,11 +291,13 @@ impl ProgramTrace {
             }
             // There may be more, all of it later.
             is_part = true;
-            whole_until = whole_until.into_iter().chain(last).min();
+            whole_until = whole_until.into_iter().chain(*before).min();
             lost
         };
-        self.states.iter_mut().for_each(|ring| _ = read(ring));
-        let lost = self.rings.iter_mut().map(|(_, ring)| read(ring)).sum();
+        let (of_states, of_calls) = self.read_until.split_at_mut(self.states.len());
+        self.states.iter_mut().zip(of_states).for_each(|(ring, before)| _ = read(ring, before));
+        let lost = self.rings.iter_mut().zip(of_calls).map(|((_, ring), before)| read(ring, before)).sum();
+        self.whole_until = whole_until;
         Drained { lost, is_part, whole_until }
     }
 
@@ -539,6 +559,8 @@ const BUFFERS: [usize; 5] = [8 << 20, 2 << 20, 512 << 10, 256 << 10, 64 << 10];
 ///
 /// What was read is dealt with before more is: so what waits is in the kernel's buffers, which are bounded, and not here.
 const MOST_AT_ONCE: usize = 1 << 12;
+/// How much later than all that was read may be what is read of one buffer while another has more.
+const AHEAD: Span = Span::from_millis(20);
 /// How many records of one buffer are thrown away at once: more than are in the largest.
 const MOST_SKIPPED: usize = 1 << 17;
 
