@@ -25,8 +25,15 @@ impl Digest {
         if octets.is_empty() {
             return Self::NONE;
         }
-        let head = hash(&octets[..octets.len().min(HEAD)]);
-        let whole = if octets.len() <= HEAD { head } else { hash(octets) };
+        let (head, whole) = match octets.first_chunk() {
+            Some(first) => (head(first, HEAD), hash(octets)),
+            None => {
+                let mut first = [0; HEAD];
+                first[..octets.len()].copy_from_slice(octets);
+                let head = head(&first, octets.len());
+                (head, head)
+            }
+        };
         Self { head, whole: folded(whole) }
     }
 
@@ -46,6 +53,13 @@ impl Digest {
 /// Whether of so many octets enough was captured for [`Compared::Head`].
 pub(super) fn has_head(captured: usize, len: u32) -> bool {
     captured >= (len as usize).min(HEAD)
+}
+
+/// Of the first octets, of which there are so many and zeros behind them.
+#[inline]
+fn head(first: &[u8; HEAD], len: usize) -> u64 {
+    let words = u128::from_le_bytes(*first);
+    mix(mix(SEEDS[0] ^ len as u64, words as u64), (words >> 64) as u64)
 }
 
 /// Four lanes of eight octets at a time, the same in every run: enough to tell one payload from another.
