@@ -33,13 +33,14 @@ pub enum Verdict {
         /// Whether the other end is in CLOSE-WAIT.
         in_close_wait: bool,
     },
-    /// An end acknowledged more than was captured of the other, behind all that was: whether that one closed is not known.
+    /// An end acknowledged more than was captured of the other, behind all that was, or that one sent no octets since the capture began
+    /// amid the connection: whether it closed is not known.
     CloseUnseen {
         /// The end that sent a FIN; `None` where none was captured.
         by: Option<Side>,
         /// The end of which something is missing.
         of: Side,
-        /// How many numbers lie beyond what was captured; a FIN takes one.
+        /// How many numbers lie beyond what was captured; a FIN takes one. 0: it may have closed before the capture began.
         beyond: u32,
     },
     /// The SYN was answered with RST.
@@ -356,6 +357,10 @@ impl Facts<'_> {
                 let by = self.first_fin();
                 if let Some(beyond) = self.unseen_of(by.peer()) {
                     return Verdict::CloseUnseen { by: Some(by), of: by.peer(), beyond };
+                }
+                // Its FIN may have been acknowledged before the capture began.
+                if self.midstream && !self.is_one_end && self.streams[by.peer() as usize].octets() == 0 {
+                    return Verdict::CloseUnseen { by: Some(by), of: by.peer(), beyond: 0 };
                 }
                 let in_close_wait = self.states[by.peer() as usize] == Some(State::CloseWait);
                 Verdict::HalfClosed { by, in_close_wait }

@@ -63,7 +63,7 @@ pub(super) fn skipped(totals: &Totals) -> Option<String> {
         (s.truncated, "cut short by the snap length"),
         (s.malformed, "malformed"),
         (s.link_type, "of a link type that is not read"),
-        (s.fragment, "IP fragments without the rest"),
+        (s.fragment, "IP fragments that complete no datagram"),
         (s.too_deep, "nested too deep in tunnels"),
         (s.over_budget, "with more headers or subframes than are followed"),
         (totals.late_segments, "segments after their connection was reported"),
@@ -245,6 +245,9 @@ impl<'a> Summary<'a> {
             }
             Ending::Reset => format!("{who}, with RST"),
             Ending::Refused => format!("{who}, with RST in answer to the SYN"),
+            Ending::HalfClosed if matches!(self.connection.verdict, Verdict::CloseUnseen { .. }) => {
+                format!("{who}, as far as was captured")
+            }
             Ending::HalfClosed => format!("{who} only: the other direction is still open"),
             Ending::Unanswered => "nobody: the SYN was not answered".to_owned(),
             Ending::Open if matches!(self.connection.verdict, Verdict::OneDirection { .. }) => {

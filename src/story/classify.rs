@@ -65,7 +65,8 @@ impl PerConnection {
                 return kernel(Mechanism::ZeroWindowProbe, peer.last_word, Why::NoRoomOldOctet);
             }
             // Nobody asks whether the peer is there who waits for an acknowledgement, or has just heard of it.
-            let waits = own.highest() > peer.acked;
+            // Where nothing was captured of the peer, nothing says that it waits.
+            let waits = own.highest() > peer.acked && peer.last.is_some();
             let heard = own.last.max(peer.last_word).and_then(|last| self.between(last, place));
             if !waits && heard.is_none_or(|heard| heard >= SHORTEST_IDLE) {
                 return kernel(Mechanism::KeepAlive, own.last, Why::Idle);

@@ -1294,6 +1294,24 @@ fn no_timer_is_shorter_than_the_least_that_is_known_of_the_hosts() {
     assert_eq!(cause(Some(Span(i64::MAX))), Some(Mechanism::FastRetransmit));
 }
 
+#[test]
+fn a_keep_alive_is_one_also_where_the_peers_direction_was_not_captured() {
+    let story = story(
+        "
+        0us C > S: S 0(0)
+        100us C > S: . 1(0) ack 1
+        200us C > S: P. 1(10) ack 1
+        10s C > S: . 10(0) ack 1 = keep_alive
+        20s C > S: . 10(1) ack 1 = keep_alive
+        ",
+    );
+    for frame in [4, 5] {
+        let cause = &segment_in(&story, frame).cause;
+        let expected = Evidence::Inferred(Join::Kernel(Mechanism::KeepAlive));
+        assert_eq!((cause.kernel, cause.evidence), (Some(Mechanism::KeepAlive), expected), "{frame}");
+    }
+}
+
 fn segment_event(story: &Story, frame: u64) -> EventId {
     let is_it = |event: &&Event| matches!(&event.kind, EventKind::Segment(seen) if seen.segment.frame == frame);
     story.events.iter().find(is_it).expect("a segment").id

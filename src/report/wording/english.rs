@@ -100,6 +100,9 @@ impl Wording for English {
             }
             Verdict::CloseUnseen { by, of, beyond } => {
                 let (of, peer) = (of.name(), of.peer().name());
+                if beyond == 0 {
+                    return format!("Half-closed, as far as was captured: the {peer} sent its FIN; whether the {of} had closed before the capture began is not known.").into();
+                }
                 let closed = match beyond {
                     1 => "which may be its FIN",
                     _ => "and whether that one closed is not known",
@@ -253,7 +256,7 @@ impl Wording for English {
             }
             (Finding::LostSegment, _) => "A segment before this one was not captured.",
             (Finding::AckedUnseen, Detail::Captured) => {
-                "Beyond what tshark counts as sent: all of it was captured, in a longer retransmission or after a SYN-ACK with another number."
+                "Beyond what tshark counts as sent: all of it was captured, in a longer retransmission, as the FIN of a SYN, or after a SYN-ACK with another number."
             }
             (Finding::AckedUnseen, _) => "Acknowledges octets that were not captured.",
             (Finding::ZeroWindow, _) => "The receive buffer is full.",
