@@ -683,7 +683,7 @@ mod tests {
         let quiet = "0 C > S: F. 101(0) ack 301\n 10 S > C: . 301(0) ack 102";
         assert_eq!(only(quiet).verdict, CloseUnseen { by: Some(Side::Client), of: Side::Server, beyond: 0 });
         let speaks = only(&format!("{quiet}\n 20 S > C: P. 301(9) ack 102"));
-        assert!(matches!(speaks.verdict, crate::flow::Verdict::HalfClosed { by: Side::Client, .. }), "{speaks:?}");
+        assert!(matches!(speaks.verdict, Verdict::HalfClosed { by: Side::Client, .. }), "{speaks:?}");
         assert_eq!(connection.client_state, Some(State::Established));
         // What was captured after all, or was never acknowledged, leaves nothing open.
         let connection = opened("40 C > S: . 101(0) ack 302\n 41 S > C: P. 301(1) ack 101");
