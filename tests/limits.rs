@@ -264,6 +264,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/scenario.rs LOOK
         commands/watch.rs PATIENCE
         kernel/clock.rs READINGS
+        kernel/tracepoints/unnamed.rs PATIENCE LONGEST_PAUSE
         lab/aftermath.rs TICK POLL
         lab/director.rs LOOK LONGEST_PAUSE SHARE
         lab/relay.rs IDLE

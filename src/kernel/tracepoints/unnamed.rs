@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{ptr, thread};
 
 use nix::fcntl::OFlag;
@@ -65,7 +65,9 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
             _ = set_pdeathsig(None);
             // Until the parent needs no events any more, or has gone.
             if File::from(held).read_exact(&mut [0]).is_ok() {
-                opened.into_iter().for_each(close_and_pause);
+                // On a busy machine that may take long; what is left then is closed as the process ends.
+                let begun = Instant::now();
+                opened.into_iter().take_while(|_| begun.elapsed() < PATIENCE).for_each(close_and_pause);
             }
             // SAFETY: it ends the child at once.
             unsafe { libc::_exit(0) }
@@ -85,7 +87,7 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
 fn close_and_pause(tried: (u64, Counter)) {
     let begun = Instant::now();
     drop(tried);
-    thread::sleep(begun.elapsed() * 2);
+    thread::sleep((begun.elapsed() * 2).min(LONGEST_PAUSE));
 }
 
 /// The work of the child.
@@ -205,6 +207,9 @@ fn make(nr: i64) {
 const MOST: u64 = 16_384;
 /// How many are counted at once.
 const AT_ONCE: usize = 48;
+/// How long those that were tried are closed one by one, and how long the pause between two is at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often the first call is made: more often than the calls that are made beside.
 const LEAST: usize = 16;
 

@@ -1,8 +1,8 @@
 //! Calls from their entry to their return: what they are about, and what became of it.
 
 use super::super::super::{
-    Activity, Call, CallId, Errno, Op, PollEvents, Returned, Role, SocketChange, SocketFlags, SocketUse, Stack,
-    ThreadId,
+    Activity, Call, CallId, Errno, MessageFlags, Op, PollEvents, Returned, Role, SocketChange, SocketFlags, SocketUse,
+    Stack, ThreadId,
 };
 use super::super::abi::{ARCH, X32};
 use super::super::decode::{About, Asked, asked};
@@ -389,7 +389,10 @@ impl Tracer<'_> {
             (Op::Connect { .. } | Op::Bind { .. } | Op::Listen { .. }, About::Fd(fd)) => look_at = Some(*fd),
             (Op::Shutdown { .. } | Op::SetOption { .. }, About::Fd(fd)) => look_at = Some(*fd),
             // A transfer says nothing new of the state but at its end, and where it fails.
-            (Op::Send { .. }, About::Fd(fd)) if !ok => look_at = Some(*fd),
+            // With Fast Open it connects, too.
+            (Op::Send { flags, .. }, About::Fd(fd)) if !ok || flags.contains(MessageFlags::MSG_FASTOPEN) => {
+                look_at = Some(*fd);
+            }
             (Op::Receive { .. }, About::Fd(fd)) if returned.result.unwrap_or(0) <= 0 => look_at = Some(*fd),
             (_, About::Several(watched)) if ok => {
                 let found = inside.asked.found(inside.args, memory);

@@ -229,7 +229,11 @@ impl Recorded {
         let is_known = !self.is_behind;
         let fds = match &record.what {
             ProgramAct::Entered { nr, args, .. } => {
-                if matches!(*nr as i64, libc::SYS_connect | libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg) {
+                // With Fast Open a send connects, too.
+                let opens = *nr as i64 == libc::SYS_sendto && args[3] & libc::MSG_FASTOPEN as u64 != 0;
+                if opens
+                    || matches!(*nr as i64, libc::SYS_connect | libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg)
+                {
                     self.inside.insert(tid, (*nr, *args));
                 }
                 return Vec::new();
@@ -242,6 +246,7 @@ impl Recorded {
                         vec![*result as i32]
                     }
                     (libc::SYS_connect, Some((_, args))) if is_begun => vec![args[0] as i32],
+                    (libc::SYS_sendto, Some((_, args))) if *result >= 0 || is_begun => vec![args[0] as i32],
                     (libc::SYS_bind | libc::SYS_listen, Some((_, args))) if *result == 0 => vec![args[0] as i32],
                     (libc::SYS_recvmsg, Some((nr, args))) if *result >= 0 => {
                         let memory = Memory::Stack(stack);
