@@ -62,6 +62,10 @@ impl PerConnection {
         found.evidence = Some(match ground {
             // What an acknowledgement says is plain; that it was not held back for a while is concluded.
             Ground::LateAck { .. } => Evidence::Inferred(Join::Kernel(Mechanism::Ack)),
+            // Where nothing that was captured calls for it, nothing joins it.
+            Ground::Reset(_) if found.kernel == Some(Mechanism::Reset) && found.of.is_none() => {
+                Evidence::Inferred(Join::Kernel(Mechanism::Reset))
+            }
             _ => evidence(found.kernel, seen.flags, seen.stream.is_some()),
         });
         if let Some(said) = seen.confirmed {

@@ -358,7 +358,9 @@ impl PerConnection {
                 since.or_else(|| peer.recent.iter().rev().find(is_real)).copied()
             }
         };
-        Reset { refuses, unanswered, of: of.or(peer.last_word), after_own_fin: own.fin.is_some(), arrived }
+        // A number that no segment called for answers none that was captured.
+        let fits = |last: &Place| has_ack(place) || self.seen[*last].ack.is_none_or(|ack| ack == self.seen[place].seq);
+        Reset { refuses, unanswered, of: of.or(peer.last_word.filter(fits)), after_own_fin: own.fin.is_some(), arrived }
     }
 
     pub(super) fn sent(&self, side: Side) -> &Sent {

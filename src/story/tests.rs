@@ -1312,6 +1312,25 @@ fn a_keep_alive_is_one_also_where_the_peers_direction_was_not_captured() {
     }
 }
 
+#[test]
+fn a_reset_whose_number_nothing_calls_for_answers_no_segment() {
+    let of = |number: u32| {
+        let script = format!(
+            "
+            0us C > S: S 0(0)
+            100us S > C: S. 0(0) ack 1
+            200us C > S: . 1(0) ack 1
+            300us S > C: P. 1(10) ack 1
+            500ms C > S: R {number}(0)
+            "
+        );
+        let cause = segment_in(&story(&script), 5).cause.clone();
+        (cause.of.is_some(), cause.is_inferred())
+    };
+    assert_eq!(of(1), (true, false));
+    assert_eq!(of(30), (false, true));
+}
+
 fn segment_event(story: &Story, frame: u64) -> EventId {
     let is_it = |event: &&Event| matches!(&event.kind, EventKind::Segment(seen) if seen.segment.frame == frame);
     story.events.iter().find(is_it).expect("a segment").id
