@@ -223,6 +223,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/outlet.rs LARGEST
         commands/pipeline.rs TOLD_TOGETHER MOST_SILENT
         commands/run/backend.rs STACK
+        commands/run/delayed.rs MOST_AT_ONCE
         flow/bundle.rs AT_ONCE
         flow/expiry.rs SOON
         flow/table.rs AT_ONCE

@@ -20,6 +20,8 @@ pub(super) struct Delayed {
     ours: Arc<Mutex<Ours>>,
     decoder: Decoder,
     hearers: Vec<SyncSender<Heard>>,
+    /// Whether there is anybody to be told.
+    is_heard: bool,
     frames: VecDeque<OwnedFrame>,
     events: VecDeque<KernelEvent>,
     kept: Kept,
@@ -56,7 +58,20 @@ impl Delayed {
     ) -> Self {
         let (frames, events) = (VecDeque::new(), VecDeque::new());
         let (decoder, kept) = (Decoder::new(), Kept { chains, ..Kept::default() });
-        Self { ours, decoder, hearers, frames, events, kept, number: 0, most, keeps, heard_until: None, is_over: false }
+        Self {
+            ours,
+            decoder,
+            is_heard: !hearers.is_empty(),
+            hearers,
+            frames,
+            events,
+            kept,
+            number: 0,
+            most,
+            keeps,
+            heard_until: None,
+            is_over: false,
+        }
     }
 
     /// Has a frame wait; whether there was room for it.
@@ -84,69 +99,74 @@ impl Delayed {
         self.is_over = true;
     }
 
-    /// Takes out those that have waited long enough, where all calls are known until that moment.
-    pub(super) fn pass(&mut self, until: Timestamp) {
+    /// Takes out up to so many of those that have waited long enough, where all calls are known until that moment: how many, and what of
+    /// them is the programs'.
+    fn due(&mut self, until: Timestamp, most: usize) -> (usize, Vec<Heard>) {
         let is_due = |at: Timestamp| until.since(at) >= WAIT;
-        while self.frames.front().is_some_and(|frame| frame.at.is_none_or(is_due)) {
+        let (mut told, mut taken) = (Vec::new(), 0);
+        while taken < most && self.frames.front().is_some_and(|frame| frame.at.is_none_or(is_due)) {
             let Some(frame) = self.frames.pop_front() else { break };
-            self.judge_frame(frame);
+            told.extend(self.judge_frame(frame));
+            taken += 1;
         }
-        while self.events.front().is_some_and(|event| is_due(event.at)) {
+        while taken < most && self.events.front().is_some_and(|event| is_due(event.at)) {
             let Some(event) = self.events.pop_front() else { break };
-            self.judge_event(event);
+            told.extend(self.judge_event(event));
+            taken += 1;
         }
+        (taken, told)
+    }
+
+    /// Until when all is told, where that is worth telling.
+    fn told_until(&mut self, until: Timestamp) -> Option<Heard> {
         let until = until.after(Span(-WAIT.0));
-        if self.heard_until.is_none_or(|heard| until.since(heard) >= WAIT) {
-            self.heard_until = Some(until);
-            for hearer in &self.hearers {
-                _ = hearer.send(Heard::Until(until));
-            }
-        }
+        let is_news = self.heard_until.is_none_or(|heard| until.since(heard) >= WAIT);
+        is_news.then(|| Heard::Until(*self.heard_until.insert(until)))
     }
 
     /// Takes out all, and ends.
     pub(super) fn finish(&mut self) -> Kept {
-        mem::take(&mut self.frames).into_iter().for_each(|frame| self.judge_frame(frame));
-        mem::take(&mut self.events).into_iter().for_each(|event| self.judge_event(event));
-        self.hearers.clear();
+        let frames: Vec<OwnedFrame> = mem::take(&mut self.frames).into();
+        let events: Vec<KernelEvent> = mem::take(&mut self.events).into();
+        let hearers = mem::take(&mut self.hearers);
+        frames.into_iter().filter_map(|frame| self.judge_frame(frame)).for_each(|heard| tell(&hearers, heard));
+        events.into_iter().filter_map(|event| self.judge_event(event)).for_each(|heard| tell(&hearers, heard));
         mem::take(&mut self.kept)
     }
 
-    fn judge_frame(&mut self, frame: OwnedFrame) {
+    fn judge_frame(&mut self, frame: OwnedFrame) -> Option<Heard> {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         let is_ours = is_wanted(&frame.as_frame(), &mut self.decoder, &ours);
         drop(ours);
         if !is_ours || self.kept.frames.len() as u64 >= self.most {
-            return;
+            return None;
         }
         self.number += 1;
         let frame = OwnedFrame { number: self.number, ..frame };
-        for hearer in &self.hearers {
-            _ = hearer.send(Heard::Frame(frame.clone()));
-        }
+        let heard = self.is_heard.then(|| Heard::Frame(frame.clone()));
         if self.keeps == Keeps::Calls {
             self.kept.frames.push(frame);
         }
+        heard
     }
 
-    fn judge_event(&mut self, event: KernelEvent) {
+    fn judge_event(&mut self, event: KernelEvent) -> Option<Heard> {
         let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
         if event.peer.port() == 0 || !ours.may_have_socket(event.local, event.peer) {
-            return;
+            return None;
         }
         drop(ours);
         self.kept.chains.hear(&event);
         if self.kept.events.len() as u64 >= self.most {
             self.kept.events_left_out += 1;
-            return;
+            return None;
         }
-        for hearer in &self.hearers {
-            _ = hearer.send(Heard::Kernel(event.clone()));
-        }
+        let heard = self.is_heard.then(|| Heard::Kernel(event.clone()));
         match self.keeps {
             Keeps::Calls => self.kept.events.push(event),
             Keeps::Nothing => self.kept.events_told += 1,
         }
+        heard
     }
 }
 
@@ -164,12 +184,39 @@ pub(super) fn event(delayed: &Mutex<Delayed>, event: &KernelEvent) {
     }
 }
 
+/// Tells what has waited long enough, where all calls are known until that moment.
+///
+/// Whoever hears of it may be slow; others can wait meanwhile, and have their turn when the calls that came meanwhile have had theirs.
+pub(super) fn pass(delayed: &Mutex<Delayed>, until: Timestamp) {
+    let locked = || delayed.lock().unwrap_or_else(PoisonError::into_inner);
+    let (hearers, mut left) = {
+        let delayed = locked();
+        (delayed.hearers.clone(), delayed.frames.len() + delayed.events.len())
+    };
+    while left > 0 {
+        let (taken, told) = locked().due(until, left.min(MOST_AT_ONCE));
+        told.into_iter().for_each(|heard| tell(&hearers, heard));
+        left = if taken == 0 { 0 } else { left - taken };
+    }
+    let last = locked().told_until(until);
+    last.into_iter().for_each(|heard| tell(&hearers, heard));
+}
+
+fn tell(hearers: &[SyncSender<Heard>], heard: Heard) {
+    if let Some((last, others)) = hearers.split_last() {
+        others.iter().for_each(|hearer| _ = hearer.send(heard.clone()));
+        _ = last.send(heard);
+    }
+}
+
 /// How much later a call may have been made that they turn out to belong to, and how late they themselves may come.
 const WAIT: Span = Span::from_millis(20);
 /// How many wait at most, and how soon it is seen whether there is room for more.
 const MOST_WAITING: usize = 1 << 15;
 const MOST_EVENTS: usize = 1 << 17;
 const RETRY: Duration = Duration::from_millis(1);
+/// How many are taken out before they are told.
+const MOST_AT_ONCE: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -188,21 +235,24 @@ mod tests {
     #[test]
     fn more_than_may_wait_is_left_to_the_kernel_until_there_is_room() {
         let (ours, nobody) = (Arc::default(), Vec::new());
-        let mut delayed = Delayed::new(ours, nobody, u64::MAX, Keeps::Calls, Chains::default());
+        let delayed = Mutex::new(Delayed::new(ours, nobody, u64::MAX, Keeps::Calls, Chains::default()));
+        let locked = || delayed.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Timestamp::from_nanos(0);
         let frame =
             Frame { number: 1, at: Some(at), link: LinkType::RAW, bytes: &[], wire_len: 0, seen: SeenAt::default() };
-        let event = |delayed: &mut Delayed| delayed.event(&event(at));
-        assert!((0..MOST_WAITING).all(|_| delayed.frame(&frame)) && !delayed.frame(&frame));
-        assert!((0..MOST_EVENTS).all(|_| event(&mut delayed)) && !event(&mut delayed));
-        assert_eq!((delayed.frames.len(), delayed.events.len()), (MOST_WAITING, MOST_EVENTS));
-        delayed.pass(at.after(WAIT));
-        assert_eq!((delayed.frames.len(), delayed.events.len()), (0, 0));
-        assert!(delayed.frame(&frame) && event(&mut delayed));
+        let event = || locked().event(&event(at));
+        assert!((0..MOST_WAITING).all(|_| locked().frame(&frame)) && !locked().frame(&frame));
+        assert!((0..MOST_EVENTS).all(|_| event()) && !event());
+        let waiting = || {
+            let delayed = locked();
+            (delayed.frames.len(), delayed.events.len())
+        };
+        assert_eq!(waiting(), (MOST_WAITING, MOST_EVENTS));
+        pass(&delayed, at.after(WAIT));
+        assert_eq!(waiting(), (0, 0));
+        assert!(locked().frame(&frame) && event());
         // At the end all that the kernel's buffers held has room.
-        delayed.end();
-        for _ in 0..2 * MOST_EVENTS {
-            assert!(delayed.frame(&frame) && event(&mut delayed));
-        }
+        locked().end();
+        assert!((0..2 * MOST_EVENTS).all(|_| event()) && (0..2 * MOST_WAITING).all(|_| locked().frame(&frame)));
     }
 }

@@ -198,7 +198,7 @@ impl Witnesses {
     /// Takes in packets and events that have waited long enough for the calls before them, all of which are known until that moment.
     pub(super) fn pass(&self, until: Timestamp) {
         if let Some(delayed) = &self.delayed {
-            delayed.lock().unwrap_or_else(PoisonError::into_inner).pass(until);
+            delayed::pass(delayed, until);
         }
     }
 
