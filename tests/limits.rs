@@ -228,7 +228,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         flow/expiry.rs SOON
         flow/table.rs AT_ONCE
         kernel/tracepoints/programs.rs MOST_SKIPPED AHEAD
-        kernel/tracepoints/unnamed.rs AT_ONCE LEAST
+        kernel/tracepoints/unnamed.rs AT_ONCE LEAST READS
         lab/echo.rs BUFFER
         lab/host.rs SLICE
         lab/stage.rs WINDOW

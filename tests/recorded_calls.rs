@@ -198,6 +198,24 @@ fn what_is_recorded_is_what_ptrace_sees_and_every_call_is_joined() {
     }
 }
 
+/// A program that makes each kind of call once: where tracefs may not be read, the tracepoint of each is found by its number.
+#[test]
+fn each_kind_of_call_is_recorded() {
+    let stage = Stage::make();
+    let (_, program) = stage.compiled("every_call", "-O1");
+    let program = program.to_str().expect("a path");
+    for who in recording() {
+        let [stopped, recorded] = ["ptrace", "perf"].map(|backend| {
+            let lines = stage.run(who, &["--isolated", "--backend", backend], &[program]);
+            let of = |call: &Value| format!("{} = {}", text(call, "name"), call["result"]);
+            of_type(&lines, "call").map(of).collect::<Vec<_>>()
+        });
+        assert_eq!(stopped, recorded, "{who:?}");
+        let kinds: std::collections::BTreeSet<_> = recorded.iter().map(|call| call.split(' ').next()).collect();
+        assert_eq!(kinds.len(), 33, "{who:?}: {kinds:?}");
+    }
+}
+
 /// strace and the kernel's records of one and the same run.
 #[test]
 fn what_is_recorded_is_what_strace_sees_of_the_same_run() {

@@ -141,23 +141,32 @@ fn count(calls: &[i64], counters: &mut [(u64, Counter)], found: &mut HashMap<i64
         before.push(counter.read()?);
     }
     for (n, call) in calls.iter().enumerate() {
-        for _ in 0..n + LEAST {
+        for _ in 0..times_made(n, *call) {
             make(*call);
         }
     }
     for ((id, counter), before) in counters.iter_mut().zip(before) {
         let times = counter.read()?.saturating_sub(before) as usize;
-        // What is counted is read with read(2), which comes first among the calls.
-        let of = match times.checked_sub(LEAST) {
-            Some(n) if n > 0 && n < calls.len() => Some(calls[n]),
-            Some(_) => Some(libc::SYS_read),
-            None => None,
-        };
-        if let Some(nr) = of.filter(|nr| is_harmless(*nr)) {
+        if let Some(nr) = made(calls, times).filter(|nr| is_harmless(*nr)) {
             found.insert(nr, *id);
         }
     }
     Ok(())
+}
+
+/// How often a call is made that stands at that place: read(2) less often than all others, as what is counted is read with it.
+fn times_made(place: usize, call: i64) -> usize {
+    if call == libc::SYS_read { LEAST } else { 2 * LEAST + 2 * AT_ONCE + place }
+}
+
+/// Which call was counted so many times.
+fn made(calls: &[i64], times: usize) -> Option<i64> {
+    match times {
+        0..LEAST => None,
+        // The counters of a turn are read before and after.
+        LEAST..=READS => Some(libc::SYS_read),
+        _ => calls.iter().copied().enumerate().find(|(n, call)| times_made(*n, *call) == times).map(|(_, call)| call),
+    }
 }
 
 /// Whether a tracepoint of connect records its three arguments, which its return has not.
@@ -210,12 +219,28 @@ const AT_ONCE: usize = 48;
 /// How long those that were tried are closed one by one, and how long the pause between two is at most.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How often the first call is made: more often than the calls that are made beside.
+/// How often a call is made at least: more often than the calls that are made beside.
 const LEAST: usize = 16;
+/// How often read(2) is called in a turn, at most.
+const READS: usize = LEAST + 2 * AT_ONCE;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However many calls there are, and however many counters were read.
+    #[test]
+    fn what_was_counted_tells_which_call_it_was() {
+        let calls: Vec<i64> = (0..200).collect();
+        assert!(calls.contains(&libc::SYS_read));
+        for (n, call) in calls.iter().enumerate() {
+            let read_besides = if *call == libc::SYS_read { 0..=2 * AT_ONCE } else { 0..=0 };
+            for besides in read_besides {
+                assert_eq!(made(&calls, times_made(n, *call) + besides), Some(*call), "{call}, {besides}");
+            }
+        }
+        assert_eq!((0..LEAST).find_map(|times| made(&calls, times)), None);
+    }
 
     /// None of these is the tracepoint of a call that everybody may see: each number is tried once, none beyond the bound, and nothing is
     /// found, which the caller says.
