@@ -327,6 +327,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/interrupt.rs STUCK
         commands/run/chains.rs LATE
         commands/run/delayed.rs WAIT
+        commands/run/watching.rs QUIET LONGEST_REST
         story/accept_queue.rs SLACK
         flow/breakdown/way.rs SLACK LATER MOST_FLAT NEAR TOGETHER LEAST_DELAY MOST_DELAY REORDERING LEAST_TIMEOUT
         commands/overlap.rs LEAST_SHARED

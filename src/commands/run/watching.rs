@@ -137,6 +137,7 @@ pub(super) fn watch(
     }
     tracer.release(first);
     let mut asked_to_end = None;
+    let mut rest = Rest::default();
     loop {
         if tracer.turn() == Turn::Over {
             break;
@@ -166,6 +167,7 @@ pub(super) fn watch(
             continue;
         }
         match asked_to_end {
+            None if !rest.is_over(tracer.calls(), Instant::now()) => {}
             None => {
                 tracer.signal(first, SIGTERM);
                 asked_to_end = Some(Some(Instant::now() + plan.grace));
@@ -190,6 +192,28 @@ pub(super) fn watch(
     }
     let failed = (1..programs.len()).map(status).find(|status| status.number() != 0);
     failed.unwrap_or(Status::Program(0))
+}
+
+/// The time that a server has for what its clients left it to do, as to close what they have closed.
+#[derive(Default)]
+struct Rest {
+    /// Since when the clients are done.
+    began: Option<Instant>,
+    /// How many calls there were, and when there was another one last.
+    last: Option<(u64, Instant)>,
+}
+
+impl Rest {
+    /// Whether nothing more is done, or that goes on for too long; there were so many calls by now.
+    fn is_over(&mut self, calls: u64, now: Instant) -> bool {
+        let began = *self.began.get_or_insert(now);
+        let (known, last) = *self.last.get_or_insert((calls, now));
+        if known != calls {
+            self.last = Some((calls, now));
+            return now.duration_since(began) >= LONGEST_REST;
+        }
+        now.duration_since(last) >= QUIET || now.duration_since(began) >= LONGEST_REST
+    }
 }
 
 /// Watches processes that were joined, to their end or until a signal ends that: they go on.
@@ -428,6 +452,9 @@ impl Heard {
 
 /// What a call costs while it is kept, and as an event.
 const CALL: u64 = 800;
+/// How long a server makes no call before it is asked to end, and how long that is waited for.
+const QUIET: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How soon it is tried again to tell somebody who has much to hear.
 const RETRY: Duration = Duration::from_millis(1);
 /// How often a receive on the same socket that returns 0 is told: a loop that never ends would fill the timeline with nothing else.
@@ -458,6 +485,19 @@ mod tests {
         let octets = Some(result as u64);
         let returned = Returned { at: entered, result: Ok(result), octets, preview: Vec::new() };
         heard.hear(Activity::Returned { call: id, returned, sockets }, &threads);
+    }
+
+    #[test]
+    fn a_server_has_time_for_what_its_clients_left_it_and_no_more() {
+        let begun = Instant::now();
+        let at = |millis: u64| begun + Duration::from_millis(millis);
+        let mut rest = Rest::default();
+        let over = [(7, 0), (7, 40), (8, 49), (8, 98), (8, 99)].map(|(calls, now)| rest.is_over(calls, at(now)));
+        assert_eq!(over, [false, false, false, false, true]);
+        // One that goes on and on is asked all the same.
+        let mut rest = Rest::default();
+        let asked = (0..200).find(|n| rest.is_over(*n, at(10 * n)));
+        assert_eq!(asked, Some(100));
     }
 
     #[test]
