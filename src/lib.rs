@@ -6,6 +6,8 @@
 
 pub mod time;
 
+pub mod share;
+
 pub mod capture;
 
 pub mod wire;

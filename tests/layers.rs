@@ -10,12 +10,12 @@ use proc_macro2::{TokenStream, TokenTree};
 ///
 /// `tcp` comes before `kernel` and `kernel` before `calls`, because a call carries the TCP_INFO of its socket, which carries a state.
 const ORDER: &[&str] = &[
-    "time", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "passage", "story", "session", "report",
-    "lab", "cli", "commands",
+    "time", "share", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "passage", "story", "session",
+    "report", "lab", "cli", "commands",
 ];
 
 /// These read no clock, file, socket or thread: time and bytes come in as data.
-const PURE: &[&str] = &["time", "wire", "tcp", "script", "flow", "passage", "story", "session", "report"];
+const PURE: &[&str] = &["time", "share", "wire", "tcp", "script", "flow", "passage", "story", "session", "report"];
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[

@@ -219,7 +219,6 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         capture/pcapng.rs SKIP_STEP
         capture/writer.rs STATISTICS_BLOCK BUFFER
         commands/names.rs AT_ONCE
-        commands/hands.rs MOST
         commands/outlet.rs LARGEST
         commands/pipeline.rs TOLD_TOGETHER MOST_SILENT
         commands/run/backend.rs STACK
@@ -242,7 +241,8 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         report/text.rs WRITTEN
         report/timeline/sheet.rs PART
         session/batch.rs SMALL_BATCH
-        commands/two_points.rs PORTIONS TOGETHER AHEAD
+        commands/cores.rs PORTIONS AHEAD
+        commands/two_points.rs TOGETHER
         story/forgetting.rs MOST_QUIET
         ",
     ),

@@ -179,7 +179,7 @@ fn style(looks: u8) -> Style {
 pub(super) fn check_outputs(story: &Story, looks: u8) {
     let style = style(looks);
     let mut out = Vec::new();
-    report::timeline::write(&mut out, story, &[], &style, &report::OwnHands).expect("memory takes everything");
+    report::timeline::write(&mut out, story, &[], &style, &tcpflow::share::InTurn).expect("memory takes everything");
     let (mut table, list, bars) = (Table::new(&style), FindingList::new(&style), Bars::new(&style));
     table.header(&mut out).expect("memory takes everything");
     list.header(&mut out).expect("memory takes everything");

@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::cores::Cores;
 use super::expected::{self, Expected, PutBy};
-use super::hands::Processors;
 use super::interrupt::{INTERRUPTED, Interrupt, NOT_ALL, TOLD_AFTER_AN_INTERRUPT};
 use super::overlap::Overlap;
 use super::pipeline::{self, Sharing};
@@ -384,7 +384,7 @@ impl<'a> Run<'a> {
         }
         let style = look::at(self.look, self.style, began.get().copied());
         let told = match self.options.format {
-            Form::Text => report::timeline::write(out, &story, &[], &style, &Processors::all()),
+            Form::Text => report::timeline::write(out, &story, &[], &style, &Cores),
             Form::Jsonl | Form::Csv | Form::Parquet => Jsonl::new(out).story(&story),
         };
         told.map_err(|error| Failure::output(&error))?;

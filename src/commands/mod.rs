@@ -2,13 +2,13 @@
 
 mod analyze;
 mod completions;
+mod cores;
 mod demo;
 mod expected;
 mod experiment;
 mod files;
 mod follow;
 mod gone;
-mod hands;
 mod inputs;
 mod interfaces;
 mod interrupt;

@@ -11,10 +11,10 @@ use super::passages::Passage;
 use super::placed::{Bases, Row};
 use super::repeated::tell_repeated;
 use super::segments::{Room, pair_segments};
-use super::share::Share;
 use super::taken::Taken;
 use super::{Clocks, Fate, FoundBy, Pair, Paired};
 use crate::flow::{Ends, Side};
+use crate::share::Share;
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
 

@@ -14,7 +14,6 @@ mod pieces;
 mod placed;
 mod repeated;
 mod segments;
-mod share;
 mod taken;
 mod tally;
 
@@ -26,7 +25,6 @@ pub use connections::{Capture, Captured, Seen};
 pub use fates::pair;
 pub use pairs::Pair;
 pub use passages::Passage;
-pub use share::Share;
 pub use taken::Taken;
 pub use tally::Tally;
 

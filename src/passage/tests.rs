@@ -3,32 +3,9 @@
 use super::*;
 use crate::flow::Side;
 use crate::script;
+use crate::share::InTurn;
 use crate::time::{Span, Timestamp};
 use crate::wire::{Segment, Seq};
-
-/// One after the other.
-struct InTurn;
-
-impl Share for InTurn {
-    fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync) {
-        let mut room = R::default();
-        things.iter_mut().for_each(|thing| deed(&mut room, thing));
-    }
-
-    fn in_order<T: Send + Default, R: Default, E>(
-        &self,
-        mut begin: impl FnMut(&mut T) -> bool + Send,
-        make: impl Fn(&mut R, &mut T) + Sync,
-        mut end: impl FnMut(&T) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (mut room, mut thing) = (R::default(), T::default());
-        while begin(&mut thing) {
-            make(&mut room, &mut thing);
-            end(&thing)?;
-        }
-        Ok(())
-    }
-}
 
 fn pair(at_client: Capture, at_server: Capture, offset: Option<Span>) -> Paired {
     super::pair(at_client, at_server, offset, &InTurn)

@@ -10,7 +10,8 @@ use super::style::{Charset, Style};
 use super::text::{digits, push_end, push_flags, push_signed};
 use super::wording::passages::{change, verdict};
 use crate::flow::Side;
-use crate::passage::{Fate, FoundBy, Pair, Passage, Share, Tally};
+use crate::passage::{Fate, FoundBy, Pair, Passage, Tally};
+use crate::share::Share;
 use crate::time::Span;
 use crate::wire::Flags;
 

@@ -1,9 +1,10 @@
 //! The connections that wait to be accepted, and the accepts that do not say which they took.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::EventId;
+use super::end::end;
 use crate::calls::Lifetime;
 use crate::flow::ConnectionId;
 use crate::time::{Span, Timestamp};
@@ -79,11 +80,6 @@ impl AcceptQueues {
         }
         Some(candidates)
     }
-}
-
-/// An end as the wire has it.
-fn end(address: SocketAddr) -> (IpAddr, u16) {
-    (address.ip().to_canonical(), address.port())
 }
 
 /// How far apart the times of calls and of segments may be, as each was put on the same clock.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use super::call_table::{CallTable, Life};
 use super::connection::PerConnection;
+use super::end::end;
 use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
-use super::timeline::{Timeline, end};
+use super::timeline::Timeline;
 use super::{CallEvent, Diagnosis, EventId, EventKind, Remark};
 use crate::calls::{
     Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketChange, SocketEvent, SocketUse,

@@ -20,6 +20,7 @@ mod descriptors;
 mod diagnoses;
 mod diagnosis;
 mod edge;
+mod end;
 mod end_calls;
 mod event;
 mod events;

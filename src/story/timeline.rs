@@ -1,13 +1,14 @@
 //! The timeline that grows: it takes what witnesses saw, word by word, and tells what became of its events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::accept_queue::AcceptQueues;
 use super::binds::Waits;
 use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
 use super::descriptors::Descriptors;
+use super::end::{End, end};
 use super::events::{Changes, Events, Order};
 use super::past::Past;
 use super::path::Path;
@@ -413,9 +414,6 @@ pub(super) struct Ends {
     new: Vec<(ConnectionId, [SocketAddr; 2], Option<Timestamp>)>,
 }
 
-/// An end as the wire has it: an IPv4 address seen through an IPv6 socket is mapped, and a scope is not on the wire.
-type End = (IpAddr, u16);
-
 /// When the first segment of a connection was captured, and its number.
 pub(super) type First = (Option<Timestamp>, ConnectionId);
 
@@ -530,8 +528,4 @@ impl Ends {
 pub(super) fn sorted(mut ends: [SocketAddr; 2]) -> [SocketAddr; 2] {
     ends.sort_unstable();
     ends
-}
-
-pub(super) fn end(address: SocketAddr) -> End {
-    (address.ip().to_canonical(), address.port())
 }

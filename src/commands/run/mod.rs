@@ -22,9 +22,9 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 
+use super::cores::Cores;
 use super::expected::Expected;
 use super::files::{LEAST_FILES, may_open};
-use super::hands::Processors;
 use super::{Failure, Outcome, complain, kernel_trace, look, memory};
 use crate::calls::traced::{Inherited, Program, Tracer};
 use crate::calls::{Call, Threads};
@@ -274,7 +274,7 @@ fn whole(
     let concluded = thread::scope(|scope| {
         let concluded = scope.spawn(|| Concluded::of(story, said));
         match format {
-            Format::Text => report::timeline::write(out, story, &[], style, &Processors::all())?,
+            Format::Text => report::timeline::write(out, story, &[], style, &Cores)?,
             Format::Jsonl => Jsonl::new(out).events(story)?,
         }
         Ok::<_, io::Error>(concluded.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -9,17 +9,24 @@ use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Columns as _, Line, escape, spaces, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, View, What};
+use crate::share::Share;
 use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows after those `drawn` before as lines: time, call, segment, both states.
-pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, drawn: usize) -> io::Result<()> {
+pub(super) fn draw(
+    out: &mut dyn Write,
+    sheet: &Sheet<'_>,
+    view: &View<'_>,
+    drawn: usize,
+    share: &impl Share,
+) -> io::Result<()> {
     let page = Page::new(sheet, view);
     if drawn == 0 {
         page.head(out)?;
     }
     // What was drawn before still tells in which phase and state the rest begins.
-    page.all(out, sheet, &view.rows, Pen::of(view.lanes.len()), drawn)
+    page.all(out, &view.rows, Pen::of(view.lanes.len()), drawn, share)
 }
 
 pub(super) struct Page<'a> {

@@ -11,7 +11,6 @@ use super::{Used, compact, ladder};
 use crate::flow::{Connection, ConnectionId, Totals};
 use crate::report::clock;
 use crate::report::diagnoses::Found;
-use crate::report::hands::OwnHands;
 use crate::report::style::{Paint, Style};
 use crate::report::text::{Line, escape, wrap};
 use crate::report::view::{Form, Index, Marks, Moved, Open, Row, View, What};
@@ -183,8 +182,7 @@ impl<'a> Follow<'a> {
         let index = Index::growing(timeline, Marks::default());
         let (style, indent) = (inner(style, *layout), indent(*layout));
         let page_style = &style;
-        let sheet =
-            Sheet { index: &index, connection: None, has_wire: true, origin, style: page_style, hands: &OwnHands };
+        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: page_style };
         let mut view = View::of_more(&index, &[], &mut Open::default(), None);
         view.rows.clear();
         let date = clock::date(origin, page_style);
@@ -270,7 +268,7 @@ impl Sink for Follow<'_> {
         let origin = origin.unwrap_or(Timestamp::from_nanos(0));
         let layout = *layout;
         let (style, indent) = (inner(style, layout), indent(layout));
-        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style, hands: &OwnHands };
+        let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
         let empty = View::of_more(&index, &[], &mut Open::default(), None);
         let page = match is_ladder(&style, layout) {
             true => Page::Ladder(ladder::Page::new(&sheet, &empty)),

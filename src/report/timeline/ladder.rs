@@ -10,11 +10,18 @@ use crate::flow::Side;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Columns as _, Line, escape, spaces, wrap, write_beside};
 use crate::report::view::{Form, LaneId, Moved, Row, Slot, View, What};
+use crate::share::Share;
 use crate::story::Phase;
 use crate::tcp::State;
 
 /// Draws the rows after those `drawn` before, the first ones under a head, with a rule before each phase.
-pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, drawn: usize) -> io::Result<()> {
+pub(super) fn draw(
+    out: &mut dyn Write,
+    sheet: &Sheet<'_>,
+    view: &View<'_>,
+    drawn: usize,
+    share: &impl Share,
+) -> io::Result<()> {
     let page = Page::new(sheet, view);
     if drawn == 0 {
         page.head(out)?;
@@ -22,7 +29,7 @@ pub(super) fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: &View<'_>, draw
     let mut pen = Pen::of(view.lanes.len());
     pen.speaking = [Side::Client, Side::Server].map(|side| sheet.process(side));
     // What was drawn before still tells in which phase and state the rest begins.
-    page.all(out, sheet, &view.rows, pen, drawn)
+    page.all(out, &view.rows, pen, drawn, share)
 }
 
 /// Where the columns lie: time, two spaces, client, wire with its lifelines, server.

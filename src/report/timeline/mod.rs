@@ -14,13 +14,13 @@ pub use self::follow::Follow;
 
 use self::sheet::Sheet;
 use super::clock;
-use super::hands::{Hands, OwnHands};
 use super::style::{Detail, Paint, Style};
 use super::summary;
 use super::text::{Columns as _, Line, wrap};
 use super::view::{Form, Index, Row, View, What};
 use crate::flow::ConnectionId;
 use crate::kernel::Witness;
+use crate::share::{InTurn, Share};
 use crate::story::{Event, Story};
 use crate::time::Timestamp;
 
@@ -37,9 +37,9 @@ pub fn write(
     story: &Story,
     chosen: &[ConnectionId],
     style: &Style,
-    hands: &dyn Hands,
+    share: &impl Share,
 ) -> io::Result<()> {
-    write_from(out, story, chosen, style, (0, hands))
+    write_from(out, story, chosen, style, 0, share)
 }
 
 /// Writes the rest of the timeline of which [`begin`] has drawn so many rows, with a summary and a legend.
@@ -47,7 +47,7 @@ pub fn write(
 /// # Errors
 /// Whatever `out` answers.
 pub fn go_on(out: &mut dyn Write, story: &Story, style: &Style, drawn: usize) -> io::Result<()> {
-    write_from(out, story, &[], style, (drawn, &OwnHands))
+    write_from(out, story, &[], style, drawn, &InTurn)
 }
 
 fn write_from(
@@ -55,7 +55,8 @@ fn write_from(
     story: &Story,
     chosen: &[ConnectionId],
     style: &Style,
-    (drawn, hands): (usize, &dyn Hands),
+    drawn: usize,
+    share: &impl Share,
 ) -> io::Result<()> {
     let index = Index::new(story);
     let connections = index.chosen(chosen);
@@ -71,20 +72,15 @@ fn write_from(
             let room = style.columns().saturating_sub(title.width());
             let title = if date.width() <= room { title.joined(date) } else { title };
             title.cut(style.columns(), style.glyphs().ellipsis).write(out, style)?;
-            draw(
-                out,
-                &Sheet { index: &index, connection: None, has_wire: false, origin, style, hands },
-                view,
-                0,
-                &mut used,
-            )?;
+            let sheet = Sheet { index: &index, connection: None, has_wire: false, origin, style };
+            draw(out, &sheet, view, 0, &mut used, share)?;
             writeln!(out)?;
         }
         let ids: Vec<ConnectionId> = connections.iter().map(|connection| connection.id).collect();
         if ids.len() > 1 && ids.len() <= chart::MOST_CONNECTIONS {
             let view = View::of_several(&index, &ids);
             if chart::has_room(&view, style) {
-                let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style, hands };
+                let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style };
                 let view = match style.detail {
                     Detail::Runs => view.folded(),
                     Detail::Every => view,
@@ -93,8 +89,7 @@ fn write_from(
                 chart::draw(out, &sheet, &view)?;
                 writeln!(out)?;
                 for connection in &connections {
-                    Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands }
-                        .title(out)?;
+                    Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style }.title(out)?;
                     summary::write(out, index.events_of(Some(connection.id)), connection, &story.threads, style)?;
                     writeln!(out)?;
                 }
@@ -122,11 +117,11 @@ fn write_from(
         } else {
             View::of_one(&index, own)
         };
-        let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands };
+        let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
         if drawn == 0 {
             sheet.title(out)?;
         }
-        draw(out, &sheet, view, drawn, &mut used)?;
+        draw(out, &sheet, view, drawn, &mut used, share)?;
         writeln!(out)?;
         summary::write(out, own, connection, &story.threads, style)?;
         writeln!(out)?;
@@ -148,15 +143,22 @@ pub fn begin(out: &mut dyn Write, story: &Story, style: &Style) -> io::Result<us
     let first = story.events.iter().filter_map(|event| event.at).min();
     let origin = first.unwrap_or_else(|| Timestamp::from_nanos(0));
     let all: Vec<&Event> = story.events.iter().collect();
-    let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style, hands: &OwnHands };
+    let sheet = Sheet { index: &index, connection: Some(connection), has_wire: true, origin, style };
     sheet.title(out)?;
-    draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default())
+    draw(out, &sheet, View::of_one(&index, &all), 0, &mut Used::default(), &InTurn)
 }
 
 /// Draws the rows of a view after those `drawn` before, as a ladder, or as compact lines where that has no room, or no two lanes.
 ///
 /// Returns how many rows there are.
-fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, drawn: usize, used: &mut Used) -> io::Result<usize> {
+fn draw(
+    out: &mut dyn Write,
+    sheet: &Sheet<'_>,
+    view: View<'_>,
+    drawn: usize,
+    used: &mut Used,
+    share: &impl Share,
+) -> io::Result<usize> {
     let view = match sheet.style.detail {
         Detail::Runs => view.folded(),
         Detail::Every => view,
@@ -165,10 +167,10 @@ fn draw(out: &mut dyn Write, sheet: &Sheet<'_>, view: View<'_>, drawn: usize, us
         used.see(row);
     }
     if sheet.style.columns() >= Style::LADDER && view.lanes.len() == 2 {
-        ladder::draw(out, sheet, &view, drawn)?;
+        ladder::draw(out, sheet, &view, drawn, share)?;
     } else {
         used.compact = true;
-        compact::draw(out, sheet, &view, drawn)?;
+        compact::draw(out, sheet, &view, drawn, share)?;
     }
     Ok(view.rows.len())
 }
@@ -298,7 +300,7 @@ mod tests {
 
     fn drawn(story: &Story, style: &Style) -> String {
         let mut out = Vec::new();
-        write(&mut out, story, &[], style, &OwnHands).unwrap();
+        write(&mut out, story, &[], style, &InTurn).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -521,16 +523,27 @@ mod tests {
         }
     }
 
-    /// Three hands, the last of which is done first.
+    /// Makes all things before the first one ends, the last one first.
     struct Backwards;
 
-    impl Hands for Backwards {
-        fn count(&self) -> usize {
-            3
+    impl Share for Backwards {
+        fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync) {
+            things.iter_mut().rev().for_each(|thing| deed(&mut R::default(), thing));
         }
 
-        fn all(&self, work: Vec<Box<dyn FnOnce() + Send + '_>>) {
-            work.into_iter().rev().for_each(|piece| piece());
+        fn in_order<T: Send + Default, R: Default, E>(
+            &self,
+            mut begin: impl FnMut(&mut T) -> bool + Send,
+            make: impl Fn(&mut R, &mut T) + Sync,
+            end: impl FnMut(&T) -> Result<(), E>,
+        ) -> Result<(), E> {
+            let mut things: Vec<T> = std::iter::from_fn(|| {
+                let mut thing = T::default();
+                begin(&mut thing).then_some(thing)
+            })
+            .collect();
+            self.each(&mut things, make);
+            things.iter().try_for_each(end)
         }
     }
 
@@ -567,7 +580,7 @@ mod tests {
         assert!(at("2 connections follow") < at("connection 0"));
         assert!(at("connection 0") < at("connection 1"));
         let mut only = Vec::new();
-        write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120), &OwnHands).unwrap();
+        write(&mut only, &story, &[ConnectionId(1)], &Style::plain(120), &InTurn).unwrap();
         assert!(!String::from_utf8(only).unwrap().contains("connection 0"));
     }
 
@@ -628,13 +641,12 @@ mod tests {
                 has_wire: false,
                 origin: Timestamp::from_nanos(0),
                 style: &style,
-                hands: &OwnHands,
             };
             let mut out = Vec::new();
             let view = View::of_several(&index, &[ConnectionId(0), ConnectionId(1)]);
             assert_eq!(view.lanes.len(), 3);
             assert_eq!(chart::has_room(&view, &style), width >= 100);
-            draw(&mut out, &sheet, view, 0, &mut Used::default()).unwrap();
+            draw(&mut out, &sheet, view, 0, &mut Used::default(), &InTurn).unwrap();
             let text = String::from_utf8(out).unwrap();
             assert!(text.lines().all(|line| UnicodeWidthStr::width(line) <= width), "{width}: {text}");
             for wanted in ["A by send", "B by", "C by", "→B #", "←A #", "→C #", "←B #"] {
@@ -655,8 +667,7 @@ mod tests {
                 continue;
             }
             let origin = Timestamp::from_nanos(0);
-            let sheet =
-                Sheet { index: &index, connection: None, has_wire: true, origin, style: &style, hands: &OwnHands };
+            let sheet = Sheet { index: &index, connection: None, has_wire: true, origin, style: &style };
             let mut out = Vec::new();
             chart::draw(&mut out, &sheet, &view).unwrap();
             let text = String::from_utf8(out).unwrap();

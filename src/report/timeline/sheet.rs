@@ -8,10 +8,10 @@ use super::words::{self, paint_of};
 use crate::calls::Call;
 use crate::flow::{Connection, RolesBasis, Side};
 use crate::report::clock;
-use crate::report::hands::Hands;
 use crate::report::style::{Glyphs, Paint, Style};
 use crate::report::text::{Line, shown};
 use crate::report::view::{Index, PerLane, Row, Slot};
+use crate::share::Share;
 use crate::story::{EventKind, Lookup, Phase};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -26,8 +26,6 @@ pub(super) struct Sheet<'a> {
     pub(super) has_wire: bool,
     pub(super) origin: Timestamp,
     pub(super) style: &'a Style,
-    /// Who draws, where there is much.
-    pub(super) hands: &'a dyn Hands,
 }
 
 /// What the rows before have left for those that follow.
@@ -65,48 +63,49 @@ pub(super) trait Draws: Sync {
     /// Takes a row in that is drawn elsewhere: what it leaves for those that follow.
     fn pass(&self, row: &Row<'_>, pen: &mut Pen);
 
-    /// Draws rows after those `drawn` before; many of them with all hands at once.
+    /// Draws rows after those `drawn` before; where they are many, parts of them side by side.
     ///
     /// # Errors
     /// Whatever `out` answers.
-    fn all(
+    fn all<'r, 'a>(
         &self,
         out: &mut dyn Write,
-        sheet: &Sheet<'_>,
-        rows: &[Row<'_>],
+        rows: &'r [Row<'a>],
         mut pen: Pen,
         drawn: usize,
+        share: &impl Share,
     ) -> io::Result<()> {
         let (drawn, rows) = rows.split_at(drawn.min(rows.len()));
         drawn.iter().for_each(|row| self.pass(row, &mut pen));
-        let hands = if rows.len() < 2 * PART { 1 } else { sheet.hands.count() };
-        if hands <= 1 {
+        if rows.len() < 2 * PART {
             return rows.iter().try_for_each(|row| self.next(out, row, &mut pen));
         }
-        for rows in rows.chunks(hands * PART) {
-            let mut parts: Vec<_> = rows
-                .chunks(PART)
-                .map(|part| {
-                    let own = pen.clone();
-                    part.iter().for_each(|row| self.pass(row, &mut pen));
-                    (part, own, Ok(Vec::new()))
-                })
-                .collect();
-            let draw = |(part, pen, drawn): &mut (&[Row<'_>], Pen, io::Result<Vec<u8>>)| {
-                let mut text = Vec::new();
-                *drawn = part.iter().try_for_each(|row| self.next(&mut text, row, pen)).map(|()| text);
-            };
-            let work = parts.iter_mut().map(|part| Box::new(|| draw(part)) as Box<dyn FnOnce() + Send + '_>);
-            sheet.hands.all(work.collect());
-            for (_, _, drawn) in parts {
-                out.write_all(&drawn?)?;
-            }
-        }
-        Ok(())
+        let mut parts = rows.chunks(PART);
+        let begin = |part: &mut Part<'r, 'a>| {
+            let Some(rows) = parts.next() else { return false };
+            (part.rows, part.pen) = (rows, Some(pen.clone()));
+            rows.iter().for_each(|row| self.pass(row, &mut pen));
+            true
+        };
+        let draw = |(): &mut (), part: &mut Part<'r, 'a>| {
+            part.text.clear();
+            let Some(mut pen) = part.pen.take() else { return };
+            let drawn = part.rows.iter().try_for_each(|row| self.next(&mut part.text, row, &mut pen));
+            debug_assert!(drawn.is_ok(), "memory takes everything");
+        };
+        share.in_order(begin, draw, |part| out.write_all(&part.text))
     }
 }
 
-/// How many rows are drawn at a time by each of several hands, before their lines are written.
+/// Rows that are drawn one after the other, with what those before have left, and what was drawn.
+#[derive(Default)]
+struct Part<'r, 'a> {
+    rows: &'r [Row<'a>],
+    pen: Option<Pen>,
+    text: Vec<u8>,
+}
+
+/// How many rows a part has.
 const PART: usize = 1024;
 
 impl Sheet<'_> {

@@ -99,6 +99,8 @@ impl Tracer<'_> {
             watched.iter().filter_map(|(fd, events)| on(table, *fd, role(*events))).collect()
         };
         let (mut asked, mut sockets, mut gone) = (asked, Vec::new(), Vec::new());
+        // Its name and stack, where it was told already.
+        let mut entered = None;
         let mut telling = match asked.op {
             Op::GetOption { .. } => Telling::WhenItReturns,
             Op::Address { .. } => Telling::WhereCut,
@@ -239,38 +241,27 @@ impl Tracer<'_> {
                     all.push((self.enter(tid, &asked.op, &sockets, at, stack.clone()), sockets, vec![gone]));
                 }
                 let kept = all.split_off(1);
-                let Some((id, sockets, gone)) = all.pop() else { return false };
+                let Some(first) = all.pop() else { return false };
                 for (id, sockets, gone) in kept {
                     // They return as the first one does; that the kernel closes them all is certain from here on.
                     let returned = Returned { at, result: Ok(0), octets: None, preview: Vec::new() };
                     self.finish(id, returned, sockets, &gone);
                 }
-                self.set_inside(
-                    tid,
-                    Inside {
-                        id,
-                        nr,
-                        args,
-                        asked,
-                        entered: at,
-                        sockets,
-                        telling,
-                        gone,
-                        there_since: None,
-                        interrupted: None,
-                        stack,
-                    },
-                );
-                return true;
+                let id = first.0;
+                (sockets, gone) = (first.1, first.2);
+                entered = Some((id, stack));
             }
         }
-        // Where it is told later, the stack is no longer there.
-        let is_rare = matches!(telling, Telling::WhereMistaken | Telling::WhereCut | Telling::Never);
-        let stack = if is_rare { Stack::default() } else { self.stack(tid, memory) };
-        let id = match telling {
-            Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
-            _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
-        };
+        let (id, stack) = entered.unwrap_or_else(|| {
+            // Where it is told later, the stack is no longer there.
+            let is_rare = matches!(telling, Telling::WhereMistaken | Telling::WhereCut | Telling::Never);
+            let stack = if is_rare { Stack::default() } else { self.stack(tid, memory) };
+            let id = match telling {
+                Telling::AtOnce => self.enter(tid, &asked.op, &sockets, at, stack.clone()),
+                _ => CallId { thread: ThreadId(u32::MAX), n: 0 },
+            };
+            (id, stack)
+        });
         self.set_inside(
             tid,
             Inside {

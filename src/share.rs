@@ -17,3 +17,28 @@ pub trait Share {
         end: impl FnMut(&T) -> Result<(), E>,
     ) -> Result<(), E>;
 }
+
+/// Whoever asks does all of it, one thing after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct InTurn;
+
+impl Share for InTurn {
+    fn each<T: Send, R: Default>(&self, things: &mut [T], deed: impl Fn(&mut R, &mut T) + Sync) {
+        let mut room = R::default();
+        things.iter_mut().for_each(|thing| deed(&mut room, thing));
+    }
+
+    fn in_order<T: Send + Default, R: Default, E>(
+        &self,
+        mut begin: impl FnMut(&mut T) -> bool + Send,
+        make: impl Fn(&mut R, &mut T) + Sync,
+        mut end: impl FnMut(&T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut room, mut thing) = (R::default(), T::default());
+        while begin(&mut thing) {
+            make(&mut room, &mut thing);
+            end(&thing)?;
+        }
+        Ok(())
+    }
+}
