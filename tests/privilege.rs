@@ -39,6 +39,7 @@ const CASES: Cases<Who> = Cases {
         ("analyze_as_a_user", &[Who::Root, Who::User], analyze_as_user),
         ("analyze_as_root_reads_what_only_root_may_read", &[Who::Root], analyze_reads),
         ("run_in_every_case", &[Who::Root], run_as_root),
+        ("run_where_tracefs_is_not_mounted", &[Who::Root], run_without_tracefs),
         ("run_with_a_file_capability_lays_it_down", &[Who::Root], run_setcap),
         ("run_as_a_user", &[Who::Root, Who::User], run_as_user),
         ("a_user_that_cannot_be_is_told", &[Who::Root, Who::User], no_such_user),
@@ -160,6 +161,19 @@ fn run_as_root() {
     for options in [&[][..], &["--isolated"], &["--follow"], &["--no-packets"]] {
         check(&run(&mut tcpflow(User_::Root), options), &root);
         check(&run(&mut tcpflow(User_::Sudo), options), &user);
+    }
+}
+
+/// The thread that reads tracefs, which is mounted for it alone, is gone before privilege is given up.
+fn run_without_tracefs() {
+    const UNMOUNT: &str = "umount -l /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; ! mountpoint -q /sys/kernel/tracing && exec \"$@\"";
+    for _ in 0..10 {
+        let tcpflow = tcpflow(User_::Root);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", UNMOUNT, "sh"]).arg(tcpflow.get_program());
+        command.args(["run", "--backend", "ptrace", "--no-packets", "-o", "/dev/null", "--", "true"]);
+        let output = command.output().expect("unshare(1) is a part of util-linux");
+        assert!(output.status.success(), "{output:?}");
     }
 }
 
