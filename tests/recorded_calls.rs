@@ -216,6 +216,43 @@ fn each_kind_of_call_is_recorded() {
     }
 }
 
+/// What a wait is for may lie anywhere in a program's memory: it is read there while the thread waits, and not told where that was too late.
+#[test]
+fn what_a_wait_is_for_is_read_wherever_it_lies_while_the_thread_waits() {
+    let stage = Stage::make();
+    let (_, program) = stage.compiled("waits", "-O1");
+    let program = program.to_str().expect("a path");
+    for who in recording() {
+        let [stopped, recorded] = ["ptrace", "perf"].map(|backend| {
+            let lines = stage.run(who, &["--isolated", "--backend", backend], &[program]);
+            let waits = of_type(&lines, "call").filter(|call| call["args"]["timeout"].is_i64());
+            // What it found is known where that is certain: nothing, or all that a select asked for.
+            let found = |call: &Value| match text(call, "name") {
+                "pselect6" => call["args"]["revents"].clone(),
+                _ => Value::from(call["result"].as_i64()),
+            };
+            let of = |call: &Value| {
+                let args = &call["args"];
+                format!("{} {} {} {} {}", text(call, "name"), call["fd"], args["events"], args["timeout"], found(call))
+            };
+            let mut told = BTreeMap::<String, usize>::new();
+            waits.for_each(|call| *told.entry(of(call)).or_default() += 1);
+            told
+        });
+        let is_long = |wait: &&String| !["1", "2", "3"].contains(&wait.split(' ').nth_back(1).expect("how long"));
+        let long: Vec<_> = stopped.keys().filter(is_long).collect();
+        assert_eq!(long.len(), 6, "{who:?}: {stopped:?}");
+        for wait in &long {
+            assert!(recorded.contains_key(*wait), "{who:?}: of four of them none is told: {wait}: {recorded:?}");
+        }
+        for (wait, times) in &recorded {
+            let made = stopped.get(wait);
+            assert!(made.is_some_and(|made| times <= made), "{who:?}: never made, or not as often: {wait}, {times}");
+        }
+        eprintln!("{who:?}: {recorded:?} of {stopped:?}");
+    }
+}
+
 /// strace and the kernel's records of one and the same run.
 #[test]
 fn what_is_recorded_is_what_strace_sees_of_the_same_run() {

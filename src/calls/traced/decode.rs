@@ -255,6 +255,24 @@ pub(super) fn asked(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<Asked
     })
 }
 
+/// Where it is said what a call waits for and for how long, and how many octets that takes; nowhere for a call that does not wait so.
+pub(super) fn waits_for(nr: u64, args: [u64; 6]) -> Vec<(u64, usize)> {
+    let entries = || (args[0], polled_octets(args[1]));
+    let sets = || args[1..4].iter().map(|set| (*set, set_octets(args[0])));
+    let timeout = |at: u64| (at, TIMESPEC);
+    let places: Vec<_> = match nr as i64 {
+        libc::SYS_ppoll => vec![entries(), timeout(args[2])],
+        libc::SYS_pselect6 => sets().chain([timeout(args[4])]).collect(),
+        libc::SYS_epoll_pwait2 => vec![timeout(args[3])],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => vec![entries()],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_select => sets().chain([timeout(args[4])]).collect(),
+        _ => Vec::new(),
+    };
+    places.into_iter().filter(|(at, len)| *at != 0 && *len > 0).collect()
+}
+
 /// Where a connect leads, if that can be read.
 pub(super) fn connects_to(args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
     address(args[1], args[2], memory)
@@ -320,16 +338,25 @@ impl Asked {
         }
     }
 
-    /// What a wait found, in the order of what it waits for; shorter where that cannot be read.
-    pub(super) fn found(&self, args: [u64; 6], memory: Memory<'_>) -> Vec<PollEvents> {
+    /// What a wait found that counted so many, in the order of what it waits for; shorter where that cannot be read, and is not certain.
+    pub(super) fn found(&self, args: [u64; 6], count: i64, memory: Memory<'_>) -> Vec<PollEvents> {
         let (Op::Poll { by, .. }, About::Several(watched)) = (&self.op, &self.about) else { return Vec::new() };
+        if count == 0 {
+            return vec![PollEvents::empty(); watched.len()];
+        }
         match by {
             Polling::Poll | Polling::Ppoll => {
                 let entries = memory.first(args[0], watched.len() * POLLFD);
                 entries.chunks_exact(POLLFD).map(|entry| bits(i16::from_ne_bytes([entry[6], entry[7]]))).collect()
             }
             _ => {
-                let Some(now) = selected([args[0], args[1], args[2], args[3]], memory) else { return Vec::new() };
+                let Some(now) = selected([args[0], args[1], args[2], args[3]], memory) else {
+                    // A select counts what it found and was asked for: it may have been all of it.
+                    let asked = watched.iter().map(|(_, events)| i64::from(events.bits().count_ones())).sum::<i64>();
+                    let is_all = asked == count && args[0] <= libc::FD_SETSIZE as u64;
+                    let all = watched.iter().filter(|_| is_all);
+                    return all.map(|(_, events)| *events).collect();
+                };
                 let found =
                     |fd: i32| now.iter().find(|(of, _)| *of == fd).map_or(PollEvents::empty(), |(_, bits)| *bits);
                 watched.iter().map(|(fd, _)| found(*fd)).collect()
@@ -489,7 +516,7 @@ fn value(option: OptionName, at: u64, len: u32, memory: Memory<'_>) -> OptionVal
 
 /// What poll waits for, without descriptors that are negative, which it passes over.
 fn polled(at: u64, count: u64, memory: Memory<'_>) -> Option<Vec<(i32, PollEvents)>> {
-    let wanted = count.min(MOST_POLLED) as usize * POLLFD;
+    let wanted = polled_octets(count);
     let entries = Some(memory.first(at, wanted)).filter(|entries| entries.len() == wanted)?;
     let entry = |entry: &[u8]| {
         let fd = i32::from_ne_bytes(entry[..4].try_into().expect("4 octets"));
@@ -498,12 +525,17 @@ fn polled(at: u64, count: u64, memory: Memory<'_>) -> Option<Vec<(i32, PollEvent
     Some(entries.chunks_exact(POLLFD).map(entry).collect())
 }
 
+fn polled_octets(count: u64) -> usize {
+    count.min(MOST_POLLED) as usize * POLLFD
+}
+
 /// What select waits for, or found: its sets of descriptors as poll would name them.
 fn selected([count, read, write, except]: [u64; 4], memory: Memory<'_>) -> Option<Vec<(i32, PollEvents)>> {
+    let octets = set_octets(count);
     let count = count.min(libc::FD_SETSIZE as u64) as usize;
     let set = |at: u64| match at {
         0 => Some(Vec::new()),
-        at => Some(memory.first(at, count.div_ceil(8))).filter(|octets| octets.len() == count.div_ceil(8)),
+        at => Some(memory.first(at, octets)).filter(|read| read.len() == octets),
     };
     let sets =
         [(set(read)?, PollEvents::POLLIN), (set(write)?, PollEvents::POLLOUT), (set(except)?, PollEvents::POLLPRI)];
@@ -518,6 +550,11 @@ fn selected([count, read, write, except]: [u64; 4], memory: Memory<'_>) -> Optio
         }
     }
     Some(found)
+}
+
+/// How many octets there are of a set of so many descriptors.
+fn set_octets(count: u64) -> usize {
+    count.min(libc::FD_SETSIZE as u64).div_ceil(8) as usize
 }
 
 fn bits(events: i16) -> PollEvents {
@@ -578,6 +615,7 @@ const IOVEC: usize = 16;
 const MSGHDR: u64 = 56;
 const MMSGHDR: u64 = 64;
 const POLLFD: usize = 8;
+const TIMESPEC: usize = 16;
 const CMSGHDR: usize = 16;
 /// IOV_MAX: the kernel takes no more (UIO_MAXIOV), nor more messages at once.
 const MOST_PIECES: u64 = 1024;
@@ -691,12 +729,17 @@ mod tests {
         let poll = asked(libc::SYS_ppoll as u64, [args[0], 2, 0, 0, 0, 0], here()).unwrap();
         assert_eq!(poll.op, Op::Poll { by: Polling::Ppoll, timeout: -1 });
         assert_eq!(poll.about, About::Several(vec![(7, PollEvents::POLLIN), (-1, PollEvents::empty())]));
-        assert_eq!(poll.found(args, here())[0], PollEvents::POLLHUP);
+        assert_eq!(poll.found(args, 1, here())[0], PollEvents::POLLHUP);
         let (read, timeout) = ([0b1000_1000u8, 0], [1i64, 500_000_000]);
         let args = [8, at(&read), 0, 0, at(&timeout), 0];
         let select = asked(libc::SYS_pselect6 as u64, args, here()).unwrap();
         assert_eq!(select.op, Op::Poll { by: Polling::Pselect, timeout: 1500 });
         assert_eq!(select.about, About::Several(vec![(3, PollEvents::POLLIN), (7, PollEvents::POLLIN)]));
+        // What it found cannot be read where its sets are: both is all that it can have been, and of one it is not known which.
+        let elsewhere = crate::kernel::UserStack::default();
+        let found = |count| select.found(args, count, Memory::Stack(&elsewhere));
+        assert_eq!(found(2), [PollEvents::POLLIN; 2]);
+        assert_eq!((found(1), found(0)), (vec![], vec![PollEvents::empty(); 2]));
     }
 
     #[test]

@@ -215,14 +215,12 @@ impl Memory<'_> {
     pub(super) fn read(self, at: u64, room: &mut [u8]) -> usize {
         match self {
             Self::Of(tid) => read_of(tid, at, room),
-            Self::Stack(UserStack { beside: Some(beside), .. }) if beside.at == at => {
-                let len = beside.octets.len().min(room.len());
-                room[..len].copy_from_slice(&beside.octets[..len]);
-                len
-            }
             Self::Stack(stack) => {
-                let from = at.checked_sub(stack.pointer).and_then(|from| usize::try_from(from).ok());
-                let there = from.and_then(|from| stack.octets.get(from..)).unwrap_or_default();
+                let from = |start: u64, octets| <[u8]>::get(octets, usize::try_from(at.checked_sub(start)?).ok()?..);
+                let pieces = stack.beside.iter().flat_map(|beside| &beside.pieces);
+                let mut beside =
+                    pieces.filter_map(|(start, octets)| from(*start, octets).filter(|there| !there.is_empty()));
+                let there = beside.next().or_else(|| from(stack.pointer, &stack.octets)).unwrap_or_default();
                 let len = there.len().min(room.len());
                 room[..len].copy_from_slice(&there[..len]);
                 len
@@ -289,11 +287,14 @@ fn registers_of(tid: Tid) -> Option<Registers> {
     Some(registers)
 }
 
-/// What lies in the memory of another process that goes on meanwhile: so many octets, or none.
-pub(super) fn beside(tid: Tid, at: u64, len: usize) -> Option<Box<Beside>> {
-    let mut octets = vec![0; len];
-    let got = read_of(tid, at, &mut octets);
-    (got == len).then(|| Box::new(Beside { at, octets, read: now() }))
+/// What lies in the memory of another process that goes on meanwhile: so many octets at each of these places, or nothing.
+pub(super) fn beside(tid: Tid, places: &[(u64, usize)]) -> Option<Box<Beside>> {
+    let piece = |(at, len): &(u64, usize)| {
+        let mut octets = vec![0; *len];
+        (read_of(tid, *at, &mut octets) == *len).then_some((*at, octets))
+    };
+    let pieces = places.iter().map(piece).collect::<Option<Vec<_>>>()?;
+    Some(Box::new(Beside { pieces, read: now() }))
 }
 
 /// Reads the memory of another process.

@@ -122,11 +122,9 @@ pub struct UserStack {
 /// What lies elsewhere in the memory of a program, as it was read after a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Beside {
-    /// Where.
-    pub at: u64,
-    /// What was read there.
-    pub octets: Vec<u8>,
-    /// When.
+    /// Where, and what was read there.
+    pub pieces: Vec<(u64, Vec<u8>)>,
+    /// When all of it had been read.
     pub read: Timestamp,
 }
 

@@ -386,7 +386,7 @@ impl Tracer<'_> {
             }
             (Op::Receive { .. }, About::Fd(fd)) if returned.result.unwrap_or(0) <= 0 => look_at = Some(*fd),
             (_, About::Several(watched)) if ok => {
-                let found = inside.asked.found(inside.args, memory);
+                let found = inside.asked.found(inside.args, returned.result.unwrap_or(0), memory);
                 for (n, (fd, _)) in watched.iter().enumerate() {
                     for used in inside.sockets.iter_mut().filter(|used| used.fd == Some(*fd)) {
                         if let Role::Polled { revents, .. } = &mut used.role {

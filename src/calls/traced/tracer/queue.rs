@@ -10,7 +10,9 @@ use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
 use super::nameless::Nameless;
-use crate::kernel::{Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Said, Untraced, now};
+use crate::kernel::{
+    Beside, Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Said, Untraced, UserStack, now,
+};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 
@@ -71,6 +73,8 @@ pub(super) enum What {
         tid: Tid,
         nr: u64,
         args: [u64; 6],
+        /// What was seen of what it waits for.
+        stack: UserStack,
     },
 }
 
@@ -172,12 +176,19 @@ impl Recorded {
         if !self.is_behind {
             self.over.swap(0, 1);
         }
-        for mut record in records {
+        // Where records are missing, its return may be among these.
+        let waiting = if self.is_behind || lost > 0 { HashMap::new() } else { waiting(&records) };
+        for (n, mut record) in records.into_iter().enumerate() {
             if !self.is_of_interest(&record) {
                 continue;
             }
             if !self.is_behind {
                 look_beside(&mut record);
+            }
+            if waiting.get(&record.tid) == Some(&n)
+                && let ProgramAct::Entered { nr, args, stack, .. } = &mut record.what
+            {
+                stack.beside = look_at_wait(record.pid, record.tid, *nr, *args);
             }
             let looks = self.looks_for(&record);
             self.queue.push_back(Queued { at: record.at, what: What::Record(record), looks });
@@ -348,8 +359,41 @@ fn look_beside(record: &mut ProgramRecord) {
         return;
     }
     let is_negative = |octets: &[u8]| octets.try_into().is_ok_and(|octets| i32::from_ne_bytes(octets) < 0);
-    let read = system::beside(record.pid, at, len);
-    stack.beside = read.filter(|read| *nr as i64 == libc::SYS_connect || is_negative(&read.octets));
+    let read = system::beside(record.pid, &[(at, len)]);
+    let counts = |read: &Beside| read.pieces.iter().all(|(_, octets)| is_negative(octets));
+    stack.beside = read.filter(|read| *nr as i64 == libc::SYS_connect || counts(read));
+}
+
+/// The threads that, as far as these records tell, are in a wait for more than is among what was recorded of their stacks; by which record.
+fn waiting(records: &[ProgramRecord]) -> HashMap<Tid, usize> {
+    let is_elsewhere = |record: &ProgramRecord| match &record.what {
+        ProgramAct::Entered { nr, args, stack, is_foreign: false } => is_wait_elsewhere(*nr, *args, stack),
+        _ => false,
+    };
+    // Few calls are waits.
+    if !records.iter().any(is_elsewhere) {
+        return HashMap::new();
+    }
+    let calls = (0..).zip(records).filter(|(_, record)| !matches!(record.what, ProgramAct::State(_)));
+    let last: HashMap<Tid, (usize, &ProgramRecord)> = calls.map(|(n, record)| (record.tid, (n, record))).collect();
+    let waiting = last.into_iter().filter(|(_, (_, record))| is_elsewhere(record));
+    waiting.map(|(tid, (n, _))| (tid, n)).collect()
+}
+
+/// Whether a call waits for what lies, in part, elsewhere than on the stack.
+fn is_wait_elsewhere(nr: u64, args: [u64; 6], stack: &UserStack) -> bool {
+    let is_elsewhere = |(at, len): &(u64, usize)| Memory::Stack(stack).first(*at, *len).len() < *len;
+    decode::waits_for(nr, args).iter().any(is_elsewhere)
+}
+
+/// Looks at what a thread waits for that is in that call, as the records say: the kernel writes there only when the call returns.
+///
+/// It is what the call was told if that had not returned by then. Where the thread was in another call already, the return of this one is
+/// in its buffer when the look is over.
+pub(super) fn look_at_wait(pid: Tid, tid: Tid, nr: u64, args: [u64; 6]) -> Option<Box<Beside>> {
+    let places = decode::waits_for(nr, args);
+    let seen = if places.is_empty() { None } else { system::beside(tid, &places) };
+    seen.filter(|_| system::call_of(pid, tid).is_some_and(|(now, _)| now == nr))
 }
 
 /// Whether what is read is so old that it is given up for what happens now, where records are lost anyway.

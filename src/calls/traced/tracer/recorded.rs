@@ -15,7 +15,7 @@ use super::super::decode;
 use super::super::descriptors::{Descriptors, FilesId};
 use super::super::launch::{Held, Step, Unstarted};
 use super::super::system::{self, Look, Memory, Tid};
-use super::queue::{Joining, Queued, Recorded, Refused, UNFINISHED, What};
+use super::queue::{self, Joining, Queued, Recorded, Refused, UNFINISHED, What};
 use super::{Backend, Ended, Inside, Telling, Tracee, Tracer, Turn, Watched, used};
 use crate::kernel::{Begin, KernelAct, KernelSocket, ProgramAct, ProgramRecord, Said, UserStack, now};
 use crate::tcp::State;
@@ -120,7 +120,8 @@ impl Tracer<'_> {
         }
         for tid in &known {
             if let Some((nr, args)) = system::call_of(pid, *tid) {
-                let what = What::Inside { tid: *tid, nr, args };
+                let beside = queue::look_at_wait(pid, *tid, nr, args);
+                let what = What::Inside { tid: *tid, nr, args, stack: UserStack { beside, ..UserStack::default() } };
                 recorded.queue.push_back(Queued { at: now(), what, looks: Vec::new() });
             }
         }
@@ -227,7 +228,7 @@ impl Tracer<'_> {
                     self.found(tid, fd, &look, until_exec, unread, at);
                 }
                 What::Gap => self.lose_track(at),
-                What::Inside { tid, nr, args } => self.was_inside(tid, nr, args, at),
+                What::Inside { tid, nr, args, stack } => self.was_inside(tid, nr, args, stack, at),
             }
         }
     }
@@ -305,7 +306,9 @@ impl Tracer<'_> {
             ProgramAct::Entered { nr, args, is_foreign, mut stack } => {
                 let is_overwritten = nr as i64 == libc::SYS_connect && self.is_overwritten(pid, &stack);
                 let there_since = if is_overwritten { decode::connects_to(args, Memory::Stack(&stack)) } else { None };
-                stack.beside = stack.beside.filter(|_| !is_overwritten);
+                let is_wait = !decode::waits_for(nr, args).is_empty();
+                let is_of_another = is_wait && self.is_over_by_the_look(tid, &stack);
+                stack.beside = stack.beside.filter(|_| !is_overwritten && !is_of_another);
                 self.recorded_entry(tid, nr, args, is_foreign, &stack, at);
                 if let Some(inside) = self.tracees.get_mut(&tid).and_then(|tracee| tracee.inside.as_mut()) {
                     inside.there_since = there_since;
@@ -364,13 +367,27 @@ impl Tracer<'_> {
         until.any(|queued| match &queued.what {
             What::Record(record) if record.pid == pid => match &record.what {
                 ProgramAct::Entered { nr, args, .. } => {
-                    let is_again = *nr as i64 == libc::SYS_connect && args[1] == beside.at;
+                    let is_again =
+                        *nr as i64 == libc::SYS_connect && beside.pieces.iter().any(|(at, _)| args[1] == *at);
                     is_again || matches!(*nr as i64, libc::SYS_execve | libc::SYS_execveat)
                 }
                 what => matches!(what, ProgramAct::Named { executes: true, .. }),
             },
             _ => false,
         })
+    }
+
+    /// Whether what was seen of a wait may be that of a later one, as it had returned by then.
+    fn is_over_by_the_look(&self, tid: Tid, stack: &UserStack) -> bool {
+        let (Backend::Recorded(recorded), Some(beside)) = (&self.backend, &stack.beside) else { return false };
+        // All that was recorded until then is to be known.
+        let mut until = recorded.queue.iter().take_while(|queued| queued.at <= beside.read);
+        beside.read > recorded.reading
+            || until.any(|queued| match &queued.what {
+                What::Record(record) => record.tid == tid && !matches!(record.what, ProgramAct::State(_)),
+                What::Gap => true,
+                _ => false,
+            })
     }
 
     fn recorded_entry(
@@ -552,10 +569,12 @@ impl Tracer<'_> {
     }
 
     /// A thread was in a call when its process was joined, unless it has been heard of since.
-    fn was_inside(&mut self, tid: Tid, nr: u64, args: [u64; 6], at: Timestamp) {
+    fn was_inside(&mut self, tid: Tid, nr: u64, args: [u64; 6], mut stack: UserStack, at: Timestamp) {
         let is_new = self.tracees.get(&tid).is_some_and(|tracee| tracee.inside.is_none() && tracee.seen < at);
         if is_new {
-            self.enters(tid, false, nr, args, Memory::Stack(&UserStack::default()), at);
+            let is_of_another = self.is_over_by_the_look(tid, &stack);
+            stack.beside = stack.beside.filter(|_| !is_of_another);
+            self.enters(tid, false, nr, args, Memory::Stack(&stack), at);
         }
     }
 }
