@@ -224,6 +224,11 @@ impl Call {
         self.returned.as_ref().map(|returned| returned.at)
     }
 
+    /// Whether it waits until something can be done with sockets, and does nothing with them: poll and its kin.
+    pub fn is_wait(&self) -> bool {
+        matches!(self.op, Op::Poll { .. })
+    }
+
     /// What it returned as the C library has it: a count of octets, a descriptor, 0, or -1; `None` if it never returned.
     pub fn result(&self) -> Option<i64> {
         self.returned.as_ref().map(|returned| returned.result.unwrap_or(-1))

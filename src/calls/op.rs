@@ -301,6 +301,24 @@ impl Receiving {
 }
 
 impl Op {
+    /// Whether it sets SO_REUSEADDR, or takes it away; `None` where it does something else.
+    pub(crate) fn sets_reuse(&self) -> Option<bool> {
+        match self {
+            Self::SetOption { option: OptionName::Socket(SocketOption::SO_REUSEADDR), value: OptionValue::Int(on) } => {
+                Some(*on != 0)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it sets SO_LINGER to a time of zero, or to something else; `None` where it sets another option, or none.
+    pub(crate) fn sets_linger_to_zero(&self) -> Option<bool> {
+        match self {
+            Self::SetOption { value: OptionValue::Linger { on, seconds }, .. } => Some(*on && *seconds == 0),
+            _ => None,
+        }
+    }
+
     /// The name of the system call; `exit` for a process's end.
     pub fn name(&self) -> &str {
         match self {

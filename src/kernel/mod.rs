@@ -56,6 +56,9 @@ pub struct TcpInfo {
     pub snd_mss: u32,
     /// `tcpi_unacked`, segments in flight.
     pub unacked: u32,
+    /// `tcpi_sacked` of a socket that listens: for how many finished handshakes there is room, which net.core.somaxconn limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u32>,
     /// `tcpi_retransmits`, retransmissions of the segment now unacknowledged.
     pub retransmits: u8,
     /// `tcpi_total_retrans`, segments.

@@ -29,13 +29,15 @@ impl TcpInfo {
         let u8_at = |at: usize| raw.get(at).copied().unwrap_or(0);
         let u32_at = |at: usize| raw.get(at..at + 4).map_or(0, |b| u32::from_ne_bytes(b.try_into().expect("4 octets")));
         let u64_at = |at: usize| raw.get(at..at + 8).map_or(0, |b| u64::from_ne_bytes(b.try_into().expect("8 octets")));
+        let state = State::from_linux(u8_at(0))?;
         Some(Self {
             asked,
             answered,
-            state: State::from_linux(u8_at(0))?,
+            state,
             retransmits: u8_at(2),
             snd_mss: u32_at(16),
             unacked: u32_at(24),
+            backlog: (state == State::Listen).then(|| u32_at(28)),
             rtt_us: u32_at(68),
             rttvar_us: u32_at(72),
             snd_cwnd: u32_at(80),
@@ -64,7 +66,7 @@ const ROOM: usize = 256;
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
 
     use super::*;
 
@@ -74,10 +76,20 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let listening = TcpInfo::of(listener.as_fd()).unwrap();
         assert_eq!(listening.state, State::Listen);
+        assert!(listening.backlog.is_some_and(|room| room > 0), "{:?}", listening.backlog);
         let open = TcpInfo::of(client.as_fd()).unwrap();
-        assert_eq!(open.state, State::Established);
+        assert_eq!((open.state, open.backlog), (State::Established, None));
         assert!(open.asked <= open.answered && open.snd_mss > 0 && open.snd_cwnd > 0);
         assert_eq!(open.bytes_acked, 1, "the SYN counts one");
+    }
+
+    #[test]
+    fn there_is_no_more_room_for_finished_handshakes_than_the_host_allows() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // SAFETY: it is a listening socket's descriptor.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), i32::MAX) }, 0);
+        assert_eq!(TcpInfo::of(listener.as_fd()).unwrap().backlog, allowed.trim().parse().ok());
     }
 
     #[test]

@@ -111,9 +111,18 @@ fn evidence(diagnosis: &Diagnosis, known: &dyn Lookup, origin: Timestamp, style:
         (Some(connection), None) => said.push(format!("connection {}", connection.0)),
         _ => {}
     }
-    let process = diagnosis.events.iter().find_map(|event| process_of(*event, known, style));
-    said.extend(process);
-    said.extend(diagnosis.events.iter().filter_map(|event| named(known.find(*event)?, origin, style)));
+    // Calls are those of the process that is named before them; segments have none.
+    let mut process = diagnosis.events.iter().find_map(|event| process_of(*event, known, style));
+    said.extend(process.clone());
+    for event in &diagnosis.events {
+        let Some(name) = known.find(*event).and_then(|event| named(event, origin, style)) else { continue };
+        let other = process_of(*event, known, style).filter(|other| process.as_ref() != Some(other));
+        if other.is_some() {
+            said.extend(other.clone());
+            process = other;
+        }
+        said.push(name);
+    }
     said.join(", ")
 }
 

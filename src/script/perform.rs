@@ -385,6 +385,7 @@ fn info(at: Timestamp, state: State) -> TcpInfo {
         snd_cwnd: 10,
         snd_mss: 1460,
         unacked: 0,
+        backlog: None,
         retransmits: 0,
         total_retrans: 0,
         bytes_acked: 0,

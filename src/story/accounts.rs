@@ -563,8 +563,9 @@ fn reset(pair: &[Option<End<'_>>; 2], by: Side, lacks_calls: bool) -> Option<(Ou
         return None;
     }
     let of_calls = match lingers_not {
+        // The kernel looks for unread octets first (tcp_close).
+        _ if is_unread => ResetBy::Unread,
         Some(_) => ResetBy::LingerZero,
-        None if is_unread => ResetBy::Unread,
         None if is_gone => ResetBy::Gone,
         None => ResetBy::Unknown,
     };

@@ -54,6 +54,12 @@ pub(super) struct Life {
     pub(super) is_irregular: bool,
     /// Whether it ever listened.
     pub(super) listened: bool,
+    /// SO_REUSEADDR is set.
+    pub(super) reuses: bool,
+    /// SO_LINGER is set to a time of zero.
+    pub(super) lingers_zero: bool,
+    /// So it was from the beginning, when it was accepted, as the socket that listens had it.
+    pub(super) lingered_zero_from: Option<Timestamp>,
 }
 
 impl CallTable {

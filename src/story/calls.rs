@@ -9,11 +9,13 @@ use super::end::end;
 use super::end_calls::{Explains, Interval, Moved};
 use super::events::{Events, Order};
 use super::timeline::Timeline;
-use super::{CallEvent, Diagnosis, EventId, EventKind, Remark};
+use super::{CallEvent, Diagnosis, EventId, EventKind, Holding, PortHolder, Remark};
 use crate::calls::{
-    Call, CallId, Effect, Errno, Lifetime, Op, OptionValue, Returned, Role, SocketChange, SocketEvent, SocketUse,
+    Call, CallId, Effect, Errno, Lifetime, Naming, Op, OptionValue, Returned, Role, SocketChange, SocketEvent,
+    SocketUse,
 };
 use crate::flow::{ConnectionId, Range, Side};
+use crate::tcp::State;
 use crate::time::Timestamp;
 
 impl Timeline {
@@ -61,8 +63,10 @@ impl Timeline {
         let accepted = accepted_life(&call, &lives);
         self.calls.last.insert(id.thread, (id.n, event, accepted.or(own)));
         self.events.call_mut(event).remark = remark_on(&call);
+        self.inherit(&call, accepted, own);
         self.settle_call(&call, event, life, &lives);
-        self.explain_bind(&call, event);
+        self.hold_port(&call, event, accepted, own);
+        self.explain_bind(&call, event, own);
         if self.past.is_kept() {
             let process = self.process_of(id.thread);
             if let Some((what, events)) = self.descriptors.see(process, event, &call) {
@@ -75,6 +79,7 @@ impl Timeline {
                 && let Some(known) = self.calls.lives.get_mut(&life)
             {
                 known.over = at;
+                self.ports.release(life, None);
                 self.narrow_down(life);
             }
         }
@@ -240,7 +245,10 @@ impl Timeline {
             self.queues.stops(life);
             self.narrow_down(life);
             match self.calls.lives.get_mut(&life) {
-                Some(known) => _ = known.over.get_or_insert(event.at),
+                Some(known) => {
+                    known.over.get_or_insert(event.at);
+                    self.ports.release(life, None);
+                }
                 None => self.calls.lifetimes.forget(life),
             }
         }
@@ -270,15 +278,91 @@ impl Timeline {
         self.narrow_all_down();
     }
 
-    /// Says of a bind that failed with EADDRINUSE which connection in TIME-WAIT held the port.
-    pub(super) fn explain_bind(&mut self, call: &Call, event: EventId) {
-        let Op::Bind { address: Some(asked) } = call.op else { return };
-        if call.errno() != Some(Errno::EADDRINUSE) {
+    /// Takes in which options a socket has, where a call that has returned sets them, or accepts it from one that has them.
+    fn inherit(&mut self, call: &Call, accepted: Option<Lifetime>, own: Option<Lifetime>) {
+        let (Some(own), None, true) = (own, call.errno(), call.returned.is_some()) else { return };
+        if let Some(is_zero) = call.op.sets_linger_to_zero() {
+            self.calls.life(own).lingers_zero = is_zero;
+        }
+        if let Some(accepted) = accepted {
+            let (reuses, lingers_zero) = (self.calls.life(own).reuses, self.calls.life(own).lingers_zero);
+            let known = self.calls.life(accepted);
+            (known.reuses, known.lingers_zero) = (reuses, lingers_zero);
+            known.lingered_zero_from = lingers_zero.then_some(call.entered);
+        }
+    }
+
+    /// Takes in which port a socket has by a call that has returned, and whether it may be used beside others.
+    fn hold_port(&mut self, call: &Call, event: EventId, accepted: Option<Lifetime>, own: Option<Lifetime>) {
+        let Some(own) = own else { return };
+        let is_done = call.errno().is_none_or(|errno| errno == Errno::EINPROGRESS) && call.returned.is_some();
+        if !is_done {
             return;
         }
-        if let Some((connection, side)) = self.waits.holder(asked.port(), call.entered) {
-            self.events.call_mut(event).remark = Some(Remark::PortHeld { port: asked.port(), connection, side });
+        let (life, how) = match (call.effect(), accepted) {
+            (Effect::Bind, _) => (own, Holding::Bound),
+            (Effect::Listen, _) => (own, Holding::Listening),
+            (Effect::Connect, _) => (own, Holding::Connected),
+            (Effect::Accept, Some(accepted)) => (accepted, Holding::Connected),
+            // Where that of the bind is not known.
+            _ if matches!(call.op, Op::Address { by: Naming::SockName, .. }) => {
+                let life = self.calls.life(own);
+                let binds = |event: &&EventId| self.events.call(**event).call.effect() == Effect::Bind;
+                let (bind, reuses) = (life.calls.iter().find(binds).copied(), life.reuses);
+                if let (Some(bind), Some(local)) = (bind.filter(|_| !self.ports.has(own)), call.local()) {
+                    self.ports.take(own, local, Holding::Bound, bind, reuses);
+                }
+                return;
+            }
+            _ => {
+                if let Some(on) = call.op.sets_reuse() {
+                    self.calls.life(own).reuses = on;
+                    self.ports.set_reuse(own, on);
+                }
+                return;
+            }
+        };
+        if let Some(local) = call.local() {
+            let reuses = self.calls.life(life).reuses;
+            self.ports.take(life, local, how, event, reuses);
         }
+    }
+
+    /// Says of a bind, or a listen, that failed with EADDRINUSE who had the port.
+    fn explain_bind(&mut self, call: &Call, event: EventId, own: Option<Lifetime>) {
+        let asked = match call.op {
+            Op::Bind { address } => address,
+            Op::Listen { .. } => call.local(),
+            _ => return,
+        };
+        let (Some(asked), Some(own), Some(Errno::EADDRINUSE)) = (asked, own, call.errno()) else { return };
+        let port = asked.port();
+        if port == 0 {
+            self.events.call_mut(event).remark = Some(Remark::NoPortFree);
+            return;
+        }
+        let reuses = self.calls.life(own).reuses;
+        let is_there = |life: Lifetime| {
+            let known = self.calls.lives.get(&life);
+            let end = known.and_then(|known| known.home.zip(known.side));
+            let state = end.and_then(|(home, side)| self.connections.get(&home)?.ends[side as usize].path.last());
+            !matches!(state, Some(State::Closed | State::TimeWait))
+        };
+        let holder = self.ports.holder(asked, (own, reuses), is_there).or_else(|| {
+            let waiter = |id: ConnectionId, side: Side| {
+                let connection = self.connections.get(&id)?;
+                let ip = [connection.client, connection.server][side as usize].ip();
+                let overlaps = asked.ip().is_unspecified() || asked.ip().to_canonical() == ip.to_canonical();
+                // A peer that is not watched may be on another host.
+                let mut lives = connection.lives.iter().filter_map(|life| self.calls.lives.get(life));
+                lives.find(|life| life.side == Some(side) && overlaps)
+            };
+            let conflicts = |id, side| waiter(id, side).is_some_and(|life| !(reuses && life.reuses));
+            let (connection, side) = self.waits.holder(port, call.entered, conflicts)?;
+            Some(PortHolder::TimeWait { connection, side, reuses })
+        });
+        let remark = holder.map_or(Remark::PortTaken, |by| Remark::PortHeld { port, by });
+        self.events.call_mut(event).remark = Some(remark);
     }
 
     /// What a call says of the side that its socket is.
@@ -331,6 +415,9 @@ impl Timeline {
         self.calls.homeless.remove(&life);
         if let Some(connection) = self.connections.get_mut(&home) {
             connection.lives.push(life);
+        }
+        if let (Some(from), Some(connection)) = (known.lingered_zero_from, self.connections.get_mut(&home)) {
+            connection.ends[side as usize].calls.linger(from, true);
         }
         let mut calls = known.calls.clone();
         let heard = std::mem::take(&mut known.heard);
@@ -479,7 +566,7 @@ fn remark_on(call: &Call) -> Option<Remark> {
         (Effect::Found, None, _) => Remark::PastUnknown,
         (Effect::ShutdownRead, None, _) => Remark::OnlyReadingEnds,
         (Effect::LingerZero, None, _) => Remark::NextCloseResets,
-        (Effect::Bind, Some(Errno::EADDRINUSE), _) => Remark::PortTaken,
+        (Effect::Bind | Effect::Listen, Some(Errno::EADDRINUSE), _) => Remark::PortTaken,
         (Effect::Connect, Some(Errno::ECONNREFUSED), _) => Remark::RefusedUnseen,
         (Effect::Connect, Some(Errno::ETIMEDOUT), _) => Remark::SynUnanswered,
         (Effect::Connect, Some(Errno::EINPROGRESS), _) => Remark::HandshakeGoesOn,

@@ -158,11 +158,12 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
     }
     if during || !reset.after_own_fin {
         let unread = reset.arrived.saturating_sub(calls.received_by(at).map_or(0, |(read, _)| read.to));
-        let why = match (calls.lingers_zero(at), unread) {
-            (true, _) => Some(Why::LingerZero),
+        // The kernel looks for unread octets first (tcp_close).
+        let why = match (unread, calls.lingers_zero(at)) {
+            (1.., _) => Some(Why::Unread(unread)),
+            (0, true) => Some(Why::LingerZero),
             // Where no octet came, none was unread.
-            (false, 0) => (reset.arrived > 0).then_some(Why::UnreadOnTheWay),
-            (false, unread) => Some(Why::Unread(unread)),
+            (0, false) => (reset.arrived > 0).then_some(Why::UnreadOnTheWay),
         };
         return Found { calls: vec![closing], why, ..Found::default() };
     }

@@ -2,12 +2,15 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 
 use super::descriptors::Descriptors;
 use super::diagnosis::{AddressFlaw, Diagnosis, Mistake};
 use super::past::{Past, goes_on};
 use super::stalls::stalls;
-use super::{CallEvent, Event, EventId, EventKind, Lookup, Mechanism, Remark, SegmentEvent, Story, Why};
+use super::{
+    CallEvent, Event, EventId, EventKind, Holding, Lookup, Mechanism, PortHolder, Remark, SegmentEvent, Story, Why,
+};
 use crate::calls::{
     Call, Effect, Errno, How, MessageFlags, Op, OptionName, OptionValue, ProcessId, Receiving, Role, SocketId,
     SocketOption, ThreadId,
@@ -64,7 +67,7 @@ impl Scene<'_> {
                 finder.life(life);
             }
         }
-        finder.binds(&lives);
+        finder.binds();
         finder.listeners(&lives);
         finder.transfers();
         finder.found.extend(stalls(self.known, &self.events));
@@ -210,12 +213,10 @@ impl<'a> Finder<'a, '_> {
         self.waiters(life);
         self.half_closes(life);
         self.address_length(life);
-        let bound = life.uses.iter().find(|used| used.effect == Effect::Bind);
-        let reuses = |used: &&Use<'_>| {
-            let reuse = OptionName::Socket(SocketOption::SO_REUSEADDR);
-            matches!(&used.call.call.op, Op::SetOption { option, value: OptionValue::Int(on) } if *option == reuse && *on != 0)
-        };
-        if let (Some(bound), Some(late)) = (bound, life.uses.iter().find(reuses))
+        let is_done = |used: &&Use<'_>| has_worked(&used.call.call);
+        let bound = life.uses.iter().filter(is_done).find(|used| used.effect == Effect::Bind);
+        let reuses = |used: &&Use<'_>| used.call.call.op.sets_reuse() == Some(true);
+        if let (Some(bound), Some(late)) = (bound, life.uses.iter().filter(is_done).find(reuses))
             && bound.event < late.event
         {
             self.add(Mistake::ReuseAddressTooLate, late.connection, late.call.side, vec![bound.event, late.event]);
@@ -225,14 +226,23 @@ impl<'a> Finder<'a, '_> {
     /// How its connects ended.
     fn connects(&mut self, life: &Life<'a>) {
         let is_bound = life.uses.iter().any(|used| used.effect == Effect::Bind);
-        let mut connect = None;
+        let (mut connect, mut is_established, mut to) = (None, false, None);
         for used in &life.uses {
             let call = &used.call.call;
+            is_established |= match call.effect() {
+                Effect::Connect => has_worked(call),
+                Effect::Accept => used.role == Role::Made,
+                Effect::Send | Effect::Receive => call.octets() > Some(0),
+                _ => false,
+            } || used.connection.is_some_and(|id| self.is_answered(id));
             let errno = match (&call.op, call.errno()) {
-                (Op::Connect { .. }, errno) => {
+                (Op::Connect { address }, errno) => {
                     connect = Some(used.event);
+                    to = *address;
                     errno
                 }
+                // A transfer says it, too, where it is the next call on the socket.
+                (Op::Send { .. } | Op::Receive { .. }, errno @ Some(Errno::ECONNREFUSED | Errno::ETIMEDOUT)) => errno,
                 // How a nonblocking one ended is asked for.
                 (Op::GetOption { option, value: OptionValue::Int(errno @ 1..) }, None)
                     if *option == OptionName::Socket(SocketOption::SO_ERROR) =>
@@ -243,13 +253,33 @@ impl<'a> Finder<'a, '_> {
             };
             let what = match errno {
                 Some(Errno::ECONNREFUSED) => Mistake::Refused,
-                Some(Errno::ETIMEDOUT) => Mistake::ConnectTimedOut { syns: self.syns(used.connection) },
-                Some(Errno(EADDRNOTAVAIL)) if !is_bound => Mistake::PortsUsedUp,
+                // What was established can time out, too: that is another matter.
+                Some(Errno::ETIMEDOUT) if !is_established => {
+                    Mistake::ConnectTimedOut { syns: self.syns(used.connection) }
+                }
+                Some(Errno(EADDRNOTAVAIL)) if !is_bound => match to {
+                    // With IPv6 that is said, too, where the host has no address of its own to connect from.
+                    Some(to) if to.ip().to_canonical().is_ipv6() && !self.is_reached(to) => Mistake::NoLocalAddress,
+                    _ => Mistake::PortsUsedUp { call: "connect" },
+                },
                 _ => continue,
             };
             let evidence = connect.into_iter().chain([used.event]).chain(used.call.completed_by).collect();
             self.add(what, used.connection, used.call.side, evidence);
         }
+    }
+
+    /// Whether a SYN of the connection was answered with one.
+    fn is_answered(&self, id: ConnectionId) -> bool {
+        self.scene.connections.iter().any(|connection| connection.id == id && connection.completeness & 2 != 0)
+    }
+
+    /// Whether any connection to an address is known.
+    fn is_reached(&self, to: SocketAddr) -> bool {
+        self.scene.connections.iter().any(|connection| connection.server == to)
+            || calls(&self.scene.events).any(|(_, call)| {
+                call.call.effect() == Effect::Connect && has_worked(&call.call) && call.call.peer() == Some(to)
+            })
     }
 
     /// How many SYNs a client sent, where segments were captured.
@@ -361,17 +391,23 @@ impl<'a> Finder<'a, '_> {
             let before = changes.partition_point(|(changed, _)| at.is_some_and(|at| *changed <= at));
             before.checked_sub(1).map_or(0, |last| changes[last].1)
         };
+        let asked = u32::try_from(*backlog).unwrap_or(u32::MAX);
+        let room = listen.call.call.info().and_then(|info| info.backlog).map_or(asked, |room| room.min(asked));
         let full: Vec<_> = repeats
             .into_iter()
             .filter(|(_, first, _)| {
                 let at = self.scene.known.find(*first).and_then(|event| event.at);
-                waited(at) > i64::from(*backlog)
+                waited(at) > i64::from(room)
             })
             .collect();
         if full.is_empty() {
             return;
         }
-        let what = Mistake::AcceptQueueFull { backlog: *backlog, connections: full.len() as u64 };
+        let what = Mistake::AcceptQueueFull {
+            backlog: *backlog,
+            given: (room < asked).then_some(room),
+            connections: full.len() as u64,
+        };
         let named = full.iter().take(MOST_NAMED / 2).flat_map(|(_, first, again)| [*first, *again]);
         let evidence = [listen.event].into_iter().chain(named).collect();
         self.add(what, None, Some(Side::Server), evidence);
@@ -443,6 +479,10 @@ impl<'a> Finder<'a, '_> {
         let (at, side) = (first.connection, first.call.side);
         let (mut run, mut longest): (Vec<&Use<'_>>, Vec<&Use<'_>>) = (Vec::new(), Vec::new());
         for used in &life.uses {
+            // Whoever waits for it between the receives is told at once each time.
+            if used.call.call.is_wait() {
+                continue;
+            }
             if !is_end(used) {
                 run.clear();
                 continue;
@@ -483,13 +523,22 @@ impl<'a> Finder<'a, '_> {
             let (at, thread) = (closing.call.call.entered, closing.call.call.thread());
             let waiter = life.uses.iter().find(|used| {
                 let call = &used.call.call;
+                // What let it return had come before, or a shutdown woke it: it only had not run yet.
+                let is_woken =
+                    |by: EventId| self.scene.known.find(by).and_then(|event| event.at).is_some_and(|by| by < at);
                 matches!(call.effect(), Effect::Receive | Effect::Send | Effect::Accept | Effect::Connect)
                     && call.thread() != thread
                     && self.process_of(call.thread()) == self.process_of(thread)
+                    && call.fd() == closing.call.call.fd()
                     && call.entered < at
                     && call
                         .returned_at()
                         .is_none_or(|returned| returned > closing.call.call.returned_at().unwrap_or(at))
+                    && !used.call.completed_by.is_some_and(is_woken)
+                    && !life
+                        .uses
+                        .iter()
+                        .any(|used| used.call.call.entered < at && wakes(&used.call.call, call.effect()))
             });
             if let Some(waiter) = waiter {
                 let evidence = vec![waiter.event, closing.event];
@@ -499,32 +548,36 @@ impl<'a> Finder<'a, '_> {
     }
 
     /// Ports that could not be bound.
-    fn binds(&mut self, lives: &[Life<'a>]) {
+    fn binds(&mut self) {
         for (event, call) in calls(&self.scene.events) {
-            let Op::Bind { address: Some(asked) } = call.call.op else { continue };
+            let (name, asked) = match call.call.op {
+                Op::Bind { address } => ("bind", address),
+                Op::Listen { .. } => ("listen", call.call.local()),
+                _ => continue,
+            };
+            let Some(asked) = asked else { continue };
             if call.call.errno() != Some(Errno::EADDRINUSE) || !self.scene.is_about(call.call.socket()) {
                 continue;
             }
             let port = asked.port();
-            if let Some(Remark::PortHeld { connection, .. }) = call.remark {
-                let its = |of: &&&Event| of.connection == Some(connection) && of.id < event.id;
-                let last = self.scene.events.iter().rev().find(its);
-                let evidence = last.map(|last| last.id).into_iter().chain([event.id]).collect();
-                self.add(Mistake::PortInTimeWait { port, holder: connection }, None, None, evidence);
-                continue;
-            }
-            let listens = lives.iter().find_map(|life| {
-                let listen =
-                    life.uses.iter().find(|used| used.effect == Effect::Listen && used.call.call.errno().is_none())?;
-                let is_there = listen.event < event.id
-                    && life.uses.iter().all(|used| used.role != Role::Released || used.event > event.id);
-                let here = listen.call.call.local().is_some_and(|local| local.port() == port);
-                (is_there && here).then_some(listen.event)
-            });
-            match listens {
-                Some(listen) => self.add(Mistake::PortListenedOn { port }, None, None, vec![listen, event.id]),
-                None => self.add(Mistake::PortTaken { port }, None, None, vec![event.id]),
-            }
+            let (what, holder) = match call.remark {
+                Some(Remark::NoPortFree) => (Mistake::PortsUsedUp { call: name }, None),
+                Some(Remark::PortHeld { by, .. }) => match by {
+                    PortHolder::Socket { how: Holding::Listening, by } => {
+                        (Mistake::PortListenedOn { call: name, port }, by)
+                    }
+                    PortHolder::Socket { how, by } => {
+                        (Mistake::PortInUse { call: name, port, is_bound: how == Holding::Bound }, by)
+                    }
+                    PortHolder::TimeWait { connection, reuses, .. } => {
+                        let its = |of: &&&Event| of.connection == Some(connection) && of.id < event.id;
+                        let last = self.scene.events.iter().rev().find(its);
+                        (Mistake::PortInTimeWait { port, holder: connection, reuses }, last.map(|last| last.id))
+                    }
+                },
+                _ => (Mistake::PortTaken { call: name, port }, None),
+            };
+            self.add(what, None, None, holder.into_iter().chain([event.id]).collect());
         }
     }
 
@@ -680,6 +733,22 @@ impl<'a> Finder<'a, '_> {
             self.add(Mistake::MessageSplit, Some(connection), Some(side), [sent].into_iter().chain(parts).collect());
         }
     }
+}
+
+/// Whether a call has returned without an error.
+fn has_worked(call: &Call) -> bool {
+    call.returned.as_ref().is_some_and(|returned| returned.result.is_ok())
+}
+
+/// Whether a shutdown wakes whoever waits in a call with that effect on the same socket.
+fn wakes(shutdown: &Call, waiting: Effect) -> bool {
+    let Op::Shutdown { how } = shutdown.op else { return false };
+    shutdown.errno().is_none()
+        && match waiting {
+            Effect::Receive | Effect::Accept => how != How::SHUT_WR,
+            Effect::Send => how != How::SHUT_RD,
+            _ => how == How::SHUT_RDWR,
+        }
 }
 
 /// What is wrong with the length of an address that a call was told; `listens` where nothing has shut its listening socket down.

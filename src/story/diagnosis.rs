@@ -40,8 +40,13 @@ pub enum Mistake {
         /// How many SYNs were seen; `None` where no packets were captured.
         syns: Option<u64>,
     },
-    /// A connect found no free port: EADDRNOTAVAIL without a bind before.
-    PortsUsedUp,
+    /// A connect found no free port (EADDRNOTAVAIL without a bind before), or a bind that was to find one did not (EADDRINUSE).
+    PortsUsedUp {
+        /// The name of the call.
+        call: &'static str,
+    },
+    /// A connect by IPv6 said EADDRNOTAVAIL, and no connection to that address is known: the host has no address to connect from, or no port.
+    NoLocalAddress,
     /// A close reset the connection, as octets were unread.
     UnreadAtClose {
         /// How many; `None` where they were on their way.
@@ -75,14 +80,29 @@ pub enum Mistake {
         port: u16,
         /// The connection.
         holder: ConnectionId,
+        /// Whether SO_REUSEADDR is set, and was not on the connection's socket.
+        reuses: bool,
     },
-    /// A bind failed with EADDRINUSE while a socket that was watched listened on the port.
+    /// A bind or listen failed with EADDRINUSE while a socket that was watched listened on the port.
     PortListenedOn {
+        /// The name of the call.
+        call: &'static str,
         /// The port.
         port: u16,
     },
-    /// A bind failed with EADDRINUSE, and nobody that was watched has the port.
+    /// A bind failed with EADDRINUSE while a socket that was watched, and did not listen, had the port.
+    PortInUse {
+        /// The name of the call.
+        call: &'static str,
+        /// The port.
+        port: u16,
+        /// Whether that was bound to it; else it has the port for its connection.
+        is_bound: bool,
+    },
+    /// A bind or listen failed with EADDRINUSE, and nobody that was watched has the port.
     PortTaken {
+        /// The name of the call.
+        call: &'static str,
         /// The port.
         port: u16,
     },
@@ -136,6 +156,8 @@ pub enum Mistake {
     AcceptQueueFull {
         /// What `listen` had asked for.
         backlog: i32,
+        /// Less room, which is all that the kernel gave.
+        given: Option<u32>,
         /// How many connections had to try again.
         connections: u64,
     },
@@ -145,6 +167,8 @@ pub enum Mistake {
         lasted: Span,
         /// Whether it was opened again.
         opened: bool,
+        /// Whether the thread that reads it was in a call on something else meanwhile.
+        is_elsewhere: bool,
     },
     /// Octets waited for the acknowledgement of those before (Nagle's algorithm), which the peer held back.
     NagleDelayedAck {
@@ -217,6 +241,7 @@ impl Mistake {
         "refused",
         "connect_timed_out",
         "ports_used_up",
+        "no_local_address",
         "unread_at_close",
         "linger_zero",
         "sent_after_close",
@@ -226,6 +251,7 @@ impl Mistake {
         "closed_by_exit",
         "port_in_time_wait",
         "port_listened_on",
+        "port_in_use",
         "port_taken",
         "reuse_address_too_late",
         "closed_while_waited_on",
@@ -251,7 +277,8 @@ impl Mistake {
             Self::ClosedDescriptor { .. } => "closed_descriptor",
             Self::Refused => "refused",
             Self::ConnectTimedOut { .. } => "connect_timed_out",
-            Self::PortsUsedUp => "ports_used_up",
+            Self::PortsUsedUp { .. } => "ports_used_up",
+            Self::NoLocalAddress => "no_local_address",
             Self::UnreadAtClose { .. } => "unread_at_close",
             Self::LingerZero => "linger_zero",
             Self::SentAfterClose { .. } => "sent_after_close",
@@ -261,6 +288,7 @@ impl Mistake {
             Self::ClosedByExit => "closed_by_exit",
             Self::PortInTimeWait { .. } => "port_in_time_wait",
             Self::PortListenedOn { .. } => "port_listened_on",
+            Self::PortInUse { .. } => "port_in_use",
             Self::PortTaken { .. } => "port_taken",
             Self::ReuseAddressTooLate => "reuse_address_too_late",
             Self::ClosedWhileWaitedOn => "closed_while_waited_on",

@@ -23,8 +23,8 @@ pub(super) struct EndCalls {
     closings: Vec<Interval>,
     /// The first connect.
     pub(super) connect: Option<EventId>,
-    /// When the first call that set SO_LINGER to a time of zero was entered.
-    linger_zero: Option<Timestamp>,
+    /// When SO_LINGER was set to a time of zero and when to something else, by turns, in the order of entry.
+    lingers_zero: Vec<(Timestamp, bool)>,
 }
 
 /// A call that moved octets.
@@ -96,7 +96,17 @@ impl EndCalls {
 
     /// Whether SO_LINGER had been set to a time of zero.
     pub(super) fn lingers_zero(&self, moment: Option<Timestamp>) -> bool {
-        self.linger_zero.is_some_and(|entered| is_entered(entered, moment))
+        let set = self.lingers_zero.iter().rfind(|(entered, _)| is_entered(*entered, moment));
+        set.is_some_and(|(_, is_zero)| *is_zero)
+    }
+
+    /// Takes in that SO_LINGER was set to a time of zero, or to something else.
+    pub(super) fn linger(&mut self, entered: Timestamp, is_zero: bool) {
+        let place = self.lingers_zero.partition_point(|(known, _)| *known <= entered);
+        let before = place.checked_sub(1).is_some_and(|last| self.lingers_zero[last].1);
+        if before != is_zero {
+            self.lingers_zero.insert(place, (entered, is_zero));
+        }
     }
 
     /// Takes a call in; says what it may explain.
@@ -104,8 +114,8 @@ impl EndCalls {
         let first = self.count == 0;
         self.count += 1;
         let effect = call.effect();
-        if effect == Effect::LingerZero {
-            self.linger_zero = self.linger_zero.into_iter().chain([call.entered]).min();
+        if let Some(is_zero) = call.op.sets_linger_to_zero() {
+            self.linger(call.entered, is_zero);
         }
         if effect == Effect::Connect {
             self.connect.get_or_insert(id);

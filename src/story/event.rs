@@ -4,7 +4,7 @@ use std::ops;
 
 use super::past::Past;
 use super::point::{Point, PointSighting, Sense};
-use super::{Evidence, Mechanism, Remark, Timing, Why};
+use super::{EventId, Evidence, Mechanism, Remark, Timing, Why};
 use crate::calls::{Call, ThreadId, Threads};
 use crate::capture::SeenAt;
 use crate::flow::{Connection, ConnectionId, Disagreement, Range, Side, Totals};
@@ -13,11 +13,6 @@ use crate::script::LinkAct;
 use crate::tcp::{FindingSet, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::{IcmpError, Segment, Tunnel};
-
-/// An event's number in its story, from 0 in time order; causes are named by it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize)]
-#[serde(transparent)]
-pub struct EventId(pub u64);
 
 /// Everything that is told of a capture: its events in time order, its connections, and the counts.
 #[derive(Clone, Debug, Default)]

@@ -111,6 +111,7 @@ impl Timeline {
                 self.listening.retain(|_, listens| listens != life);
             }
             self.calls.forget_life(*life);
+            self.ports.release(*life, None);
         }
         for life in &self.calls.homeless {
             let Some(life) = self.calls.lives.get_mut(life) else { continue };

@@ -23,6 +23,7 @@ mod edge;
 mod end;
 mod end_calls;
 mod event;
+mod event_id;
 mod events;
 mod fanout;
 mod forgetting;
@@ -59,9 +60,10 @@ pub use accounts::{Account, EndAccount, Outcome, ResetBy};
 pub use diagnosis::{AddressFlaw, Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{
-    CallEvent, Cause, Event, EventId, EventKind, Fate, IcmpEvent, KernelActEvent, LinkActEvent, Phase, SegmentEvent,
-    Story, TimerEvent, TransitionEvent,
+    CallEvent, Cause, Event, EventKind, Fate, IcmpEvent, KernelActEvent, LinkActEvent, Phase, SegmentEvent, Story,
+    TimerEvent, TransitionEvent,
 };
+pub use event_id::EventId;
 pub use events::{Changes, Order};
 pub use forgetting::Forgettable;
 pub use join::{Join, Mechanism};
@@ -72,5 +74,5 @@ pub use sorter::Sorter;
 pub use timeline::Timeline;
 pub use timing::Timing;
 pub use trace::Trace;
-pub use why::{Evidence, Remark, Unwatched, Why};
+pub use why::{Evidence, Holding, PortHolder, Remark, Unwatched, Why};
 pub use witnessed::{Moment, Observed, Quotation, Sighting, Witnessed};

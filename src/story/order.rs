@@ -1,7 +1,7 @@
 //! A finished output: its events numbered in order of time, and every reference by these numbers.
 
 use super::events::Events;
-use super::{Event, EventId, EventKind};
+use super::{Event, EventId, EventKind, PortHolder, Remark};
 
 /// The events that stand, by their numbers, and the ids with which they were born.
 pub(super) fn renumbered(events: Events) -> (Vec<Event>, Vec<EventId>) {
@@ -24,6 +24,9 @@ pub(super) fn number_by_place(events: &mut [Event], number: impl Fn(EventId) -> 
                 all(&mut call.sent);
                 all(&mut call.brought_by);
                 call.completed_by = call.completed_by.and_then(&number);
+                if let Some(Remark::PortHeld { by: PortHolder::Socket { by, .. }, .. }) = &mut call.remark {
+                    *by = by.and_then(&number);
+                }
             }
             EventKind::Segment(segment) => {
                 all(&mut segment.cause.calls);

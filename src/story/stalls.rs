@@ -64,7 +64,7 @@ pub(super) fn stalls(known: &dyn Lookup, events: &[&Event]) -> Vec<Diagnosis> {
         }
     }
     for ((connection, side), end) in ends {
-        let Some((what, mut events)) = end.stall() else { continue };
+        let Some((what, mut events)) = end.stall(known, events) else { continue };
         events.sort_unstable();
         events.dedup();
         found.push(Diagnosis { what, connection: Some(connection), side: Some(side), events });
@@ -124,12 +124,31 @@ impl End {
     }
 
     /// The time for which its window was closed, where that was long and its calls were watched.
-    fn stall(&self) -> Option<(Mistake, Vec<EventId>)> {
+    fn stall(&self, known: &dyn Lookup, all: &[&Event]) -> Option<(Mistake, Vec<EventId>)> {
         let (closed, opened) = self.long.or(self.closed.map(|closed| (closed, None)))?;
-        let lasted = opened.or(self.until)?.since(closed.since);
-        let events = closed.last_read.into_iter().chain([closed.segment]).chain(closed.next_read).collect();
-        let what = Mistake::ZeroWindowStall { lasted, opened: opened.is_some() };
-        (self.is_watched && lasted >= STALL).then_some((what, events))
+        let until = opened.or(self.until)?;
+        let lasted = until.since(closed.since);
+        if !self.is_watched || lasted < STALL {
+            return None;
+        }
+        // Where the thread was meanwhile that read next, or last: in a call that took at least half of that time.
+        let reader = closed.next_read.or(closed.last_read).and_then(|read| known.find(read));
+        let reader = reader.and_then(|event| match &event.kind {
+            EventKind::Call(call) => Some(call.call.thread()),
+            _ => None,
+        });
+        let elsewhere = all.iter().find(|event| {
+            let EventKind::Call(call) = &event.kind else { return false };
+            let (from, to) = (call.call.entered.max(closed.since), call.call.returned_at().unwrap_or(until).min(until));
+            Some(call.call.thread()) == reader
+                && Some(event.id) != closed.next_read
+                && from < to
+                && to.since(from).as_nanos() * 2 >= lasted.as_nanos()
+        });
+        let elsewhere = elsewhere.map(|event| event.id);
+        let events = [closed.last_read, Some(closed.segment), elsewhere, closed.next_read];
+        let what = Mistake::ZeroWindowStall { lasted, opened: opened.is_some(), is_elsewhere: elsewhere.is_some() };
+        Some((what, events.into_iter().flatten().collect()))
     }
 }
 

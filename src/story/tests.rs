@@ -6,7 +6,7 @@ use super::fanout::{FOR_EACH, FREE};
 use super::script::{Recording, conversation, lines, recording, story, words};
 use super::states::MOST_DISAGREEMENTS;
 use super::*;
-use crate::calls::{Effect, Lifetime, SocketId};
+use crate::calls::{Effect, Lifetime, Op, SocketId};
 use crate::flow::{Detail, Left, ProblemKind, Side, Verdict};
 use crate::kernel::{Congestion, KernelAct, KernelEvent, ResetReason, Witness};
 use crate::script::{LinkAct, LinkEvent};
@@ -55,6 +55,26 @@ fn an_accept_of_which_no_length_is_known_has_no_negative_one() {
         ",
     );
     assert_eq!(story.diagnoses(), []);
+}
+
+#[test]
+fn with_ipv6_a_host_without_an_address_is_not_one_without_a_port() {
+    let mut story = story(
+        "
+        1us..2us C: socket() = 3
+        3us..4us C: connect() = -EADDRNOTAVAIL
+        ",
+    );
+    let names = |story: &Story| -> Vec<_> { story.diagnoses().iter().map(|found| found.what.name()).collect() };
+    assert_eq!(names(&story), ["ports_used_up"]);
+    for event in &mut story.events {
+        if let EventKind::Call(call) = &mut event.kind
+            && let Op::Connect { address } = &mut call.call.op
+        {
+            *address = Some("[::1]:80".parse().expect("an address"));
+        }
+    }
+    assert_eq!(names(&story), ["no_local_address"]);
 }
 
 // ---- a whole life --------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use super::accept_queue::AcceptQueues;
-use super::binds::Waits;
+use super::binds::{HeldPorts, Waits};
 use super::call_table::CallTable;
 use super::connection::{PerConnection, Place};
 use super::descriptors::Descriptors;
@@ -40,6 +40,8 @@ pub struct Timeline {
     /// The socket that listens at each address.
     pub(super) listening: HashMap<SocketAddr, Lifetime>,
     pub(super) waits: Waits,
+    /// The ports that open sockets have.
+    pub(super) ports: HeldPorts,
     /// Between which ends which end of which connection is in TIME-WAIT.
     pub(super) time_waits: HashMap<[SocketAddr; 2], (ConnectionId, Side)>,
     /// Events that belonged to no connection when they were born.
@@ -216,7 +218,10 @@ impl Timeline {
         for (side, end) in [(Side::Client, connection.client), (Side::Server, connection.server)] {
             self.waits.forget(side, end.port(), id);
         }
-        connection.lives.iter().for_each(|life| self.calls.forget_life(*life));
+        for life in &connection.lives {
+            self.calls.forget_life(*life);
+            self.ports.release(*life, None);
+        }
         self.forget_events(&std::mem::take(&mut connection.events));
         let events = &self.events;
         if !self.unseen.is_empty() {

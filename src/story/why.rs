@@ -1,6 +1,6 @@
 //! Why the kernel sent a segment, and what is worth saying of a call: facts, which the reports put into words.
 
-use super::Join;
+use super::{EventId, Join};
 use crate::flow::{ConnectionId, Side};
 use crate::kernel::Witness;
 use crate::wire::IcmpKind;
@@ -164,17 +164,17 @@ pub enum Remark {
     OnlyReadingEnds,
     /// SO_LINGER with a time of zero was set.
     NextCloseResets,
-    /// bind() failed: the port is taken.
+    /// bind() or listen() failed: the port is taken, and nobody that is watched has it.
     PortTaken,
-    /// bind() failed: a connection in TIME-WAIT has the port.
+    /// bind() or listen() failed: it is known who has the port.
     PortHeld {
         /// The port.
         port: u16,
-        /// The connection.
-        connection: ConnectionId,
-        /// Its end that is in TIME-WAIT.
-        side: Side,
+        /// Who has it.
+        by: PortHolder,
     },
+    /// bind() was to find a port, and there was none.
+    NoPortFree,
     /// The SYN was answered with RST.
     Refused,
     /// connect said ECONNREFUSED, and what answered the SYN was not seen.
@@ -214,4 +214,36 @@ pub enum Remark {
         /// Segments under way.
         unacked: u32,
     },
+}
+
+/// Who has a port that another socket could not have.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PortHolder {
+    /// An open socket.
+    Socket {
+        /// How it has it.
+        how: Holding,
+        /// The call by which it came to have it so, as long as that is known.
+        by: Option<EventId>,
+    },
+    /// A connection in TIME-WAIT.
+    TimeWait {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its end that is in TIME-WAIT.
+        side: Side,
+        /// Whether SO_REUSEADDR is set on the socket that could not have the port, and was not on that end's.
+        reuses: bool,
+    },
+}
+
+/// How a socket has a port; what comes first is named first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Holding {
+    /// It listens there.
+    Listening,
+    /// It was bound to it, and does not listen.
+    Bound,
+    /// It is an end of a connection, and was not bound.
+    Connected,
 }

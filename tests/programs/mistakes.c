@@ -27,8 +27,15 @@ static void must(int is, const char *what) {
     }
 }
 
+static int reuses;
+
+static void reuse(int fd) {
+    must(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuses, sizeof reuses) == 0, "SO_REUSEADDR");
+}
+
 static int listening(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (reuses) reuse(fd);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = 0;
     must(bind(fd, (struct sockaddr *)&address, sizeof address) == 0, "bind");
@@ -41,6 +48,14 @@ static int connected(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     must(connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "connect");
     return fd;
+}
+
+// A socket that cannot have the port.
+static void refused_port(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (reuses) reuse(fd);
+    must(bind(fd, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE, "bind");
+    close(fd);
 }
 
 static int listener, client, server;
@@ -72,6 +87,11 @@ static void hung_up(int fd) {
     must(poll(&wanted, 1, 10000) == 1, "poll");
 }
 
+static void hung_up_or_readable(int fd) {
+    struct pollfd wanted = {.fd = fd, .events = POLLIN | POLLRDHUP};
+    must(poll(&wanted, 1, 10000) == 1, "poll");
+}
+
 static void right(void) {
     pair();
     must(send(client, "hello", 5, 0) == 5, "send");
@@ -90,6 +110,20 @@ static void *waits(void *unused) {
     char room[16];
     recv(client, room, sizeof room, 0);
     return unused;
+}
+
+// A thread that sleeps in recv, as /proc says.
+static pthread_t waiting(void) {
+    pthread_t thread;
+    must(pthread_create(&thread, 0, waits, 0) == 0, "pthread_create");
+    for (int asleep = 0; !asleep;) {
+        char line[512];
+        FILE *list = popen("cat /proc/$PPID/task/*/syscall", "r");
+        must(list != 0, "popen");
+        while (fgets(line, sizeof line, list)) asleep |= atoi(line) == 45;
+        pclose(list);
+    }
+    return thread;
 }
 
 static void *executes(void *unused) {
@@ -222,6 +256,37 @@ static void play(const char *name) {
         hung_up(client);
         close(client);
         close(listener);
+    } else if (!strcmp(name, "linger_inherited")) {
+        // What listens hands it on to what it accepts.
+        listener = listening();
+        struct linger none = {1, 0};
+        must(setsockopt(listener, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0, "setsockopt");
+        client = connected();
+        server = accept(listener, 0, 0);
+        close(server);
+        hung_up(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "linger_and_unread")) {
+        // The kernel looks for unread octets first.
+        pair();
+        struct linger none = {1, 0};
+        must(setsockopt(server, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0, "setsockopt");
+        must(send(client, "hello", 5, 0) == 5, "send");
+        hung_up_or_readable(server);
+        close(server);
+        hung_up(client);
+        close(client);
+        close(listener);
+    } else if (!strcmp(name, "linger_taken_back")) {
+        pair();
+        struct linger none = {1, 0}, off = {0, 0};
+        must(setsockopt(server, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0, "setsockopt");
+        must(setsockopt(server, SOL_SOCKET, SO_LINGER, &off, sizeof off) == 0, "setsockopt");
+        close(server);
+        end(client);
+        close(client);
+        close(listener);
     } else if (!strcmp(name, "sent_late")) {
         pair();
         close(server);
@@ -255,6 +320,15 @@ static void play(const char *name) {
         pair();
         close(client);
         for (int n = 0; n < 5000; n++) must(recv(server, room, sizeof room, 0) == 0, "recv");
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "busy_polling")) {
+        pair();
+        close(client);
+        for (int n = 0; n < 50; n++) {
+            hung_up_or_readable(server);
+            must(recv(server, room, sizeof room, 0) == 0, "recv");
+        }
         close(server);
         close(listener);
     } else if (!strcmp(name, "kept")) {
@@ -311,6 +385,100 @@ static void play(const char *name) {
         int second = socket(AF_INET, SOCK_STREAM, 0);
         must(bind(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE, "bind");
         close(second);
+    } else if (!strcmp(name, "bound_by_another")) {
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        must(getsockname(listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
+        refused_port();
+        close(listener);
+    } else if (!strcmp(name, "port_of_a_connection")) {
+        // The listener is gone, and what it accepted is not.
+        pair();
+        close(listener);
+        refused_port();
+        close(client);
+        end(server);
+        close(server);
+    } else if (!strcmp(name, "listened_on_and_waiting")) {
+        // SO_REUSEADDR allows for TIME-WAIT, and not for a socket that listens.
+        reuses = 1;
+        pair();
+        close(server);
+        end(client);
+        close(client);
+        refused_port();
+        close(listener);
+    } else if (!strcmp(name, "waiting_without_reuse")) {
+        // It takes SO_REUSEADDR on both.
+        pair();
+        close(server);
+        end(client);
+        close(client);
+        close(listener);
+        reuses = 1;
+        refused_port();
+    } else if (!strcmp(name, "no_second_listener")) {
+        reuses = 1;
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        listener = socket(AF_INET, SOCK_STREAM, 0);
+        reuse(listener), reuse(second);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        must(getsockname(listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
+        must(bind(second, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        must(listen(listener, 8) == 0, "listen");
+        must(listen(second, 8) == -1 && errno == EADDRINUSE, "listen");
+        close(second);
+        close(listener);
+    } else if (!strcmp(name, "reuse_in_time")) {
+        // Before the bind that works; that it failed before is another matter.
+        listener = listening();
+        int second = socket(AF_INET, SOCK_STREAM, 0);
+        must(bind(second, (struct sockaddr *)&address, sizeof address) == -1 && errno == EADDRINUSE, "bind");
+        close(listener);
+        reuses = 1;
+        reuse(second);
+        must(bind(second, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+        close(second);
+    } else if (!strcmp(name, "refused_at_first_send")) {
+        int unused = listening();
+        close(unused);
+        client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == -1 && errno == EINPROGRESS, "in progress");
+        struct pollfd wanted = {.fd = client, .events = POLLOUT};
+        must(poll(&wanted, 1, 10000) == 1, "poll");
+        must(send(client, "hello", 5, MSG_NOSIGNAL) == -1 && errno == ECONNREFUSED, "send");
+        close(client);
+    } else if (!strcmp(name, "file_closed_twice")) {
+        // The number was a socket's, and is a file's by then.
+        pair();
+        close(client);
+        end(server);
+        close(server);
+        must(open("/dev/null", O_RDONLY) == client && close(client) == 0, "open");
+        must(close(client) == -1 && errno == EBADF, "close");
+        close(listener);
+    } else if (!strcmp(name, "copy_closed_while_waited")) {
+        pair();
+        int copy = dup(client);
+        pthread_t thread = waiting();
+        close(copy);
+        must(send(server, "hello", 5, 0) == 5, "send");
+        pthread_join(thread, 0);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
+    } else if (!strcmp(name, "shut_down_before_close")) {
+        pair();
+        pthread_t thread = waiting();
+        shutdown(client, SHUT_RDWR);
+        close(client);
+        pthread_join(thread, 0);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "reuse_late")) {
         listener = listening();
         must(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "setsockopt");
@@ -336,17 +504,7 @@ static void play(const char *name) {
         close(client);
     } else if (!strcmp(name, "waited_on")) {
         pair();
-        pthread_t thread;
-        must(pthread_create(&thread, 0, waits, 0) == 0, "pthread_create");
-        // Until it sleeps in recv, as /proc says.
-        for (int asleep = 0; !asleep;) {
-            char path[64], line[512];
-            FILE *list = popen("cat /proc/$PPID/task/*/syscall", "r");
-            must(list != 0, "popen");
-            (void)path;
-            while (fgets(line, sizeof line, list)) asleep |= atoi(line) == 45;
-            pclose(list);
-        }
+        waiting();
         close(client);
         close(server);
         close(listener);
@@ -469,6 +627,33 @@ static void play(const char *name) {
         close(client);
         end(server);
         close(server);
+        close(listener);
+    } else if (!strcmp(name, "closed_window_elsewhere")) {
+        // Whoever is to read waits for something else: here for octets of the wrong connection.
+        pair();
+        int first = server, wrong = connected(), other = accept(listener, 0, 0);
+        static char much[1 << 24];
+        if (fork() == 0) {
+            char octet;
+            close(client), close(wrong), close(listener);
+            must(recv(other, &octet, 1, 0) == 1, "recv");
+            while (recv(first, room, sizeof room, 0) > 0);
+            end(other);
+            close(first), close(other);
+            _exit(0);
+        }
+        close(first), close(other);
+        must(send(client, much, sizeof much, MSG_DONTWAIT) < (ssize_t)sizeof much, "send");
+        struct tcp_info info;
+        do {
+            poll(0, 0, 50);
+            socklen_t size = sizeof info;
+            must(getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0, "TCP_INFO");
+        } while (info.tcpi_probes == 0);
+        poll(0, 0, 100);
+        must(send(wrong, "x", 1, 0) == 1, "send");
+        close(client), close(wrong);
+        must(wait(0) > 0, "wait");
         close(listener);
     } else if (!strcmp(name, "held_back")) {
         pair();

@@ -223,6 +223,13 @@ impl Descriptors {
         self.files.get(&files).is_some_and(|files| files.closed.contains(&fd))
     }
 
+    /// Takes in that a call worked on a descriptor that is no TCP socket's: the number is another file's meanwhile.
+    pub(super) fn is_another(&mut self, files: FilesId, fd: i32) {
+        if let Some(known) = self.files.get_mut(&files) {
+            known.closed.remove(&fd);
+        }
+    }
+
     /// The sockets of a table, by descriptor.
     pub(super) fn all(&self, files: FilesId) -> Vec<(i32, SocketId)> {
         let sockets = self.files.get(&files).map(|files| &files.sockets);

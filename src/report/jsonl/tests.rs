@@ -127,6 +127,7 @@ fn call() -> CallEvent {
                     snd_cwnd: 3,
                     snd_mss: 4,
                     unacked: 5,
+                    backlog: None,
                     retransmits: 6,
                     total_retrans: 7,
                     bytes_acked: 8,

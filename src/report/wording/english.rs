@@ -10,7 +10,7 @@ use crate::flow::{
     ResetKind, Side, Verdict,
 };
 use crate::kernel::Witness;
-use crate::story::{Account, Mistake, Remark, Unwatched, Why};
+use crate::story::{Account, Holding, Mistake, PortHolder, Remark, Unwatched, Why};
 use crate::tcp::{Finding, Rule, State};
 use crate::time::{Span, Timestamp};
 use crate::wire::Tunnel;
@@ -402,13 +402,27 @@ impl Wording for English {
             Remark::PortTaken => {
                 "the port is still taken, by a listening socket or by a connection in TIME-WAIT; SO_REUSEADDR allows the latter"
             }
-            Remark::PortHeld { port, connection, side } => {
-                let (id, side) = (connection.0, side.name());
-                return format!(
-                    "port {port} is held by connection {id}, whose {side} end is in TIME-WAIT; SO_REUSEADDR before bind() would allow it"
-                )
+            Remark::PortHeld { port, by } => {
+                return match by {
+                    PortHolder::Socket { how: Holding::Listening, .. } => {
+                        format!("another socket listens on port {port}")
+                    }
+                    PortHolder::Socket { how: Holding::Bound, .. } => format!("another socket is bound to port {port}"),
+                    PortHolder::Socket { how: Holding::Connected, .. } => {
+                        format!("another socket has port {port} for its connection")
+                    }
+                    PortHolder::TimeWait { connection, side, reuses } => {
+                        let (id, side) = (connection.0, side.name());
+                        let way_out = match reuses {
+                            true => "SO_REUSEADDR would allow it if that end had had it, too",
+                            false => "SO_REUSEADDR before bind() would allow it, if that end had it, too",
+                        };
+                        format!("port {port} is held by connection {id}, whose {side} end is in TIME-WAIT; {way_out}")
+                    }
+                }
                 .into();
             }
+            Remark::NoPortFree => "there is no free port",
             Remark::RefusedUnseen => {
                 "the port is closed, or a firewall rejected the connection; what answered the SYN was not seen"
             }

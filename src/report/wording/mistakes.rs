@@ -30,8 +30,15 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
             )
             .into()
         }
-        Mistake::PortsUsedUp => "connect() found no free port: all ephemeral ports are used by connections to this \
+        Mistake::PortsUsedUp { call: "bind" } => "bind() found no free port: all ephemeral ports are taken. With \
+             IP_BIND_ADDRESS_NO_PORT a port is taken only by connect(), and the same one for several peers; or widen \
+             net.ipv4.ip_local_port_range."
+            .into(),
+        Mistake::PortsUsedUp { .. } => "connect() found no free port: all ephemeral ports are used by connections to this \
              address, most likely in TIME-WAIT. Keep connections open, or widen net.ipv4.ip_local_port_range."
+            .into(),
+        Mistake::NoLocalAddress => "connect() found no address of this host to connect from, most likely as IPv6 is off here \
+             or has no address; or, less likely, all ephemeral ports are used by connections that are not watched."
             .into(),
         Mistake::UnreadAtClose { octets: Some(octets) } => format!(
             "close() reset the connection, as {} unread: the peer may lose what was sent to it. Read until recv() \
@@ -68,14 +75,29 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
              open (after fork or dup) that is not used: the peer does not see the end."
             .into(),
         Mistake::ClosedByExit => "No call closed the socket: the kernel closed it as the process ended.".into(),
-        Mistake::PortInTimeWait { port, holder } => format!(
+        Mistake::PortInTimeWait { port, holder, reuses: false } => format!(
             "bind() failed: port {port} is held by connection {}, which is in TIME-WAIT. Set SO_REUSEADDR before bind().",
             holder.0
         )
         .into(),
-        Mistake::PortListenedOn { port } => format!("bind() failed: another socket listens on port {port}.").into(),
-        Mistake::PortTaken { port } => format!(
-            "bind() failed: port {port} is taken by a process that was not watched, or by an earlier connection in TIME-WAIT: `ss -tanp` shows which."
+        Mistake::PortInTimeWait { port, holder, reuses: true } => format!(
+            "bind() failed: port {port} is held by connection {}, which is in TIME-WAIT. SO_REUSEADDR is set here, but \
+             was not on that connection's socket: both need it.",
+            holder.0
+        )
+        .into(),
+        Mistake::PortListenedOn { call, port } => {
+            format!("{call}() failed: another socket listens on port {port}.").into()
+        }
+        Mistake::PortInUse { call, port, is_bound: true } => {
+            format!("{call}() failed: another socket is bound to port {port}.").into()
+        }
+        Mistake::PortInUse { call, port, is_bound: false } => format!(
+            "{call}() failed: another socket has port {port} for its connection, which is open."
+        )
+        .into(),
+        Mistake::PortTaken { call, port } => format!(
+            "{call}() failed: port {port} is taken by a process that was not watched, or by an earlier connection in TIME-WAIT: `ss -tanp` shows which."
         )
         .into(),
         Mistake::ReuseAddressTooLate => "SO_REUSEADDR was set after bind(), where it changes nothing.".into(),
@@ -109,20 +131,28 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         )
         .into(),
         Mistake::AddressLength { call, flaw, given } => address_length(call, flaw, given).into(),
-        Mistake::AcceptQueueFull { backlog, connections } => format!(
+        Mistake::AcceptQueueFull { backlog, given: None, connections } => format!(
             "{} had to try again: the accept queue was full. listen() had asked for room for {backlog}. Accept sooner, \
              or ask for more.",
             counted(connections, "connection")
         )
         .into(),
-        Mistake::ZeroWindowStall { lasted, opened: true } => format!(
-            "The peer had to wait for {}: the receive buffer was full, and the program did not call recv().",
-            Amount(lasted)
+        Mistake::AcceptQueueFull { backlog, given: Some(given), connections } => format!(
+            "{} had to try again: the accept queue was full. listen() had asked for room for {backlog}, and the kernel \
+             gave it {given} (net.core.somaxconn). Accept sooner, or have more allowed.",
+            counted(connections, "connection")
         )
         .into(),
-        Mistake::ZeroWindowStall { lasted, opened: false } => format!(
-            "The peer has waited for {}: the receive buffer is full, and the program does not call recv().",
-            Amount(lasted)
+        Mistake::ZeroWindowStall { lasted, opened: true, is_elsewhere } => format!(
+            "The peer had to wait for {}: the receive buffer was full, and the program did not call recv(){}.",
+            Amount(lasted),
+            elsewhere(is_elsewhere)
+        )
+        .into(),
+        Mistake::ZeroWindowStall { lasted, opened: false, is_elsewhere } => format!(
+            "The peer has waited for {}: the receive buffer is full, and the program does not call recv(){}.",
+            Amount(lasted),
+            elsewhere(is_elsewhere)
         )
         .into(),
         Mistake::NagleDelayedAck { waited } => format!(
@@ -145,6 +175,11 @@ pub(super) fn english(mistake: &Mistake) -> Cow<'static, str> {
         )
         .into(),
     }
+}
+
+/// Where the thread was that should have read.
+fn elsewhere(is_elsewhere: bool) -> &'static str {
+    if is_elsewhere { "; the thread that reads was in the other call that is named" } else { "" }
 }
 
 fn address_length(call: &str, flaw: AddressFlaw, given: Option<i32>) -> String {

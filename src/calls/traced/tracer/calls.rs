@@ -435,6 +435,12 @@ impl Tracer<'_> {
         }
         self.pass_descriptors(tid, files, &inside, ok, memory, at);
         let is_mistaken = matches!(returned.result, Err(Errno(libc::ENOTSOCK | libc::EBADF)));
+        let number = inside.sockets.first().filter(|used| used.socket.is_none()).and_then(|used| used.fd);
+        if let Some(number) = number.filter(|_| inside.telling == Telling::WhereMistaken)
+            && returned.result != Err(Errno(libc::EBADF))
+        {
+            self.descriptors.is_another(files, number);
+        }
         match inside.telling {
             Telling::WhereMistaken if !is_mistaken => return,
             Telling::Never => return,
