@@ -167,11 +167,12 @@ fn run_as_root() {
 /// The thread that reads tracefs, which is mounted for it alone, is gone before privilege is given up.
 fn run_without_tracefs() {
     const UNMOUNT: &str = "umount -l /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; ! mountpoint -q /sys/kernel/tracing && exec \"$@\"";
-    for _ in 0..10 {
+    for n in 0..20 {
         let tcpflow = tcpflow(User_::Root);
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", UNMOUNT, "sh"]).arg(tcpflow.get_program());
-        command.args(["run", "--backend", "ptrace", "--no-packets", "-o", "/dev/null", "--", "true"]);
+        let isolated = if n % 2 == 0 { "--isolated" } else { "--no-packets" };
+        command.args(["run", "--backend", "ptrace", isolated, "-o", "/dev/null", "--", "true"]);
         let output = command.output().expect("unshare(1) is a part of util-linux");
         assert!(output.status.success(), "{output:?}");
     }

@@ -3,6 +3,7 @@
 mod calls;
 mod format;
 mod programs;
+mod remembered;
 mod unnamed;
 
 use std::collections::HashMap;
@@ -10,15 +11,18 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::pipe2;
 use perf_event::data::Record;
 use perf_event::{Builder, Clock as PerfClock, SampleFlag, Sampler, events};
 
@@ -84,19 +88,25 @@ pub struct LostEvents {
     pub states: u64,
     /// What was sent again, and RSTs.
     pub others: u64,
+    /// Congestion states.
+    pub congestion: u64,
 }
 
 impl LostEvents {
     /// How many they are together.
     pub fn all(self) -> u64 {
-        self.states + self.others
+        self.states + self.others + self.congestion
     }
 }
 
 impl Ring {
-    /// 0 for changes of state, 1 for all others.
-    fn is_other(&self) -> usize {
-        usize::from(self.tracepoint != Tracepoint::State)
+    /// 0 for changes of state, 2 for congestion states, 1 for all others.
+    fn class(&self) -> usize {
+        match self.tracepoint {
+            Tracepoint::State => 0,
+            Tracepoint::Congestion => 2,
+            _ => 1,
+        }
     }
 
     /// How often the tracepoint was passed on this processor, records or none: of some passes in an interrupt on an idle processor the
@@ -184,6 +194,7 @@ impl Tracepoints {
     /// # Errors
     /// There can be no thread.
     pub fn start(self, hear: impl FnMut(KernelEvent) + Send + 'static) -> io::Result<Trace> {
+        let (ended, end) = pipe2(OFlag::O_CLOEXEC)?;
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
         let mut reading =
@@ -192,20 +203,20 @@ impl Tracepoints {
             loop {
                 // What happened before the end was asked for is in the buffers by then.
                 let last = is_over.load(Ordering::Acquire);
-                let passes = if last { reading.passes() } else { [0; 2] };
+                let passes = if last { reading.passes() } else { [0; 3] };
                 reading.drain();
                 if last {
                     let recorded = reading.recorded();
-                    let [states, others] = [0, 1].map(|of| passes[of].saturating_sub(recorded[of]));
-                    let lost = LostEvents { states: states + reading.lost, others };
+                    let [states, others, congestion] = [0, 1, 2].map(|of| passes[of].saturating_sub(recorded[of]));
+                    let lost = LostEvents { states: states + reading.lost, others, congestion };
                     let events = reading.rings.iter().map(|ring| ring.sampler.as_raw_fd()).collect::<Vec<_>>();
                     close_beside(events, || reading.rings.clear());
                     return lost;
                 }
-                reading.wait();
+                reading.wait(&ended);
             }
         })?;
-        Ok(Trace { thread, over })
+        Ok(Trace { thread, over, end })
     }
 }
 
@@ -213,12 +224,15 @@ impl Tracepoints {
 pub struct Trace {
     thread: JoinHandle<LostEvents>,
     over: Arc<AtomicBool>,
+    /// Closing it wakes the thread.
+    end: OwnedFd,
 }
 
 impl Trace {
     /// Reads what has happened until now, and ends it: how many records of this host were lost.
     pub fn stop(self) -> LostEvents {
         self.over.store(true, Ordering::Release);
+        drop(self.end);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -236,8 +250,8 @@ struct Reading<H> {
 }
 
 impl<H: FnMut(KernelEvent)> Reading<H> {
-    /// Waits until there is something to read, or a little.
-    fn wait(&self) {
+    /// Waits until there is something to read or the end was asked for, or a little.
+    fn wait(&self, ended: &OwnedFd) {
         let mut watched: Vec<_> = self
             .rings
             .iter()
@@ -246,22 +260,23 @@ impl<H: FnMut(KernelEvent)> Reading<H> {
                 let fd = unsafe { BorrowedFd::borrow_raw(ring.sampler.as_raw_fd()) };
                 PollFd::new(fd, PollFlags::POLLIN)
             })
+            .chain([PollFd::new(ended.as_fd(), PollFlags::POLLIN)])
             .collect();
         // A ring says that it has something only where much is in it; the rest is looked for now and then.
         _ = poll(&mut watched, PollTimeout::from(LOOK));
     }
 
-    /// How often the tracepoint of states was passed, and how often the others were.
-    fn passes(&mut self) -> [u64; 2] {
-        let mut passes = [0; 2];
-        self.rings.iter_mut().for_each(|ring| passes[ring.is_other()] += ring.passes());
+    /// How often the tracepoints were passed, by their class.
+    fn passes(&mut self) -> [u64; 3] {
+        let mut passes = [0; 3];
+        self.rings.iter_mut().for_each(|ring| passes[ring.class()] += ring.passes());
         passes
     }
 
     /// How many records of that were read.
-    fn recorded(&self) -> [u64; 2] {
-        let mut read = [0; 2];
-        self.rings.iter().for_each(|ring| read[ring.is_other()] += ring.read);
+    fn recorded(&self) -> [u64; 3] {
+        let mut read = [0; 3];
+        self.rings.iter().for_each(|ring| read[ring.class()] += ring.read);
         read
     }
 
@@ -339,6 +354,9 @@ fn read_formats() -> Result<Vec<Option<Format>>, Untraced> {
 }
 
 /// Does something in a thread of its own in which tracefs is mounted, and nowhere else.
+///
+/// A thread that was joined still counts until the kernel has put down its mount namespace, and namespaces of one's own are for a process
+/// of one thread: so that is waited for.
 fn beside_the_mounts<R: Send>(act: impl FnOnce() -> R + Send) -> Result<R, Untraced> {
     let mounted = || {
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -352,7 +370,14 @@ fn beside_the_mounts<R: Send>(act: impl FnOnce() -> R + Send) -> Result<R, Untra
         Err(Errno::ENOENT | Errno::ENODEV) => Err(Untraced::Absent),
         Err(errno) => Err(Untraced::Other(format!("tracefs cannot be mounted: {}", errno.desc()))),
     };
-    thread::scope(|scope| scope.spawn(in_thread).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    let threads = || fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    let (before, begun) = (threads(), Instant::now());
+    let done =
+        thread::scope(|scope| scope.spawn(in_thread).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    while threads() > before && begun.elapsed() < LEAVING {
+        thread::sleep(Duration::from_millis(1));
+    }
+    done
 }
 
 /// The kernel's description of a tracepoint; `None` where it has none of that name, or an unreadable one.
@@ -395,6 +420,8 @@ fn buffer_of(tracepoint: Tracepoint) -> usize {
 
 /// Where tracefs is mounted: by itself since Linux 4.1, before that in debugfs.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// How long a thread that has ended may take to leave.
+const LEAVING: Duration = Duration::from_secs(5);
 /// How long a record waits in its buffer at most, in milliseconds.
 const LOOK: u8 = 20;
 /// How many records are taken from one buffer in turn.
@@ -485,7 +512,7 @@ mod tests {
         // The server's kernel may acknowledge the FIN later (a delayed ACK).
         let ended =
             |event: &KernelEvent| event.local == own && matches!(event.what, KernelAct::State { from: FinWait2, .. });
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while !told.lock().unwrap_or_else(PoisonError::into_inner).iter().any(ended) && begun.elapsed().as_secs() < 10 {
             thread::yield_now();
         }

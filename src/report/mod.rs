@@ -40,7 +40,7 @@ pub use field::{Columns, Field, Kind, Unit, Value, fields_help};
 pub use findings::FindingList;
 pub use jsonl::{Crossed, EventStream, Jsonl, Named};
 pub use overview::{FindingTotals, Overview};
-pub use run::{KernelTrace, RunSummary, assertions, lost_events, lost_resets, missing_events, run};
+pub use run::{KernelTrace, RunSummary, assertions, lost_congestion, lost_events, lost_resets, missing_events, run};
 pub use selection::{ByNumber, Chosen, Direction, First, Ids, Matching, Order, Ordered, cost};
 pub use style::{Charset, Clock, Color, Detail, Hue, Style};
 pub use table::Table;

@@ -52,6 +52,14 @@ pub fn lost_resets(lost: u64) -> String {
     )
 }
 
+/// The same, of congestion states, whosesoever they were, where something was sent again.
+pub fn lost_congestion(lost: u64) -> String {
+    let (events, were) = if lost == 1 { ("event", "was") } else { ("events", "were") };
+    format!(
+        "{lost} {events} of the kernel's trace {were} lost that told of a congestion state, of whatever connections: what a retransmission was for need not be what is told"
+    )
+}
+
 /// What was read of the kernel's trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelTrace {

@@ -116,7 +116,9 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         (following, hearer) = (Some(started), Some(to));
     }
     // Whose packets are theirs is known by the sockets that processes had, before the first packet is looked at.
-    tracer.catch_up();
+    if !options.pid.is_empty() {
+        tracer.catch_up();
+    }
     let chains = if options.pid.is_empty() { Chains::default } else { Chains::of_joined };
     witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps, chains);
     witnesses.notices().iter().chain(&joined).for_each(complain);
@@ -255,8 +257,13 @@ struct Concluded {
 
 impl Concluded {
     fn of(story: &Story, said: &Said<'_>) -> Self {
-        let accounts = if said.has_packets { Vec::new() } else { story.accounts(said.events, said.answers) };
-        Self { accounts, diagnoses: story.diagnoses() }
+        let accounts = || if said.has_packets { Vec::new() } else { story.accounts(said.events, said.answers) };
+        thread::scope(|scope| {
+            let accounts = scope.spawn(accounts);
+            let diagnoses = story.diagnoses();
+            let accounts = accounts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Self { accounts, diagnoses }
+        })
     }
 }
 

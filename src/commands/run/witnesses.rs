@@ -14,9 +14,9 @@ use super::watching::Keeps;
 use crate::capture::{
     CaptureStats, Frame, Live, Markers, OpenError, OwnedFrame, Tap, Tape, interfaces, ways_to_capture,
 };
-use crate::kernel::{Answer, KernelEvent, LostEvents, SockDiag, Trace, Tracepoints, now};
+use crate::kernel::{Answer, KernelAct, KernelEvent, LostEvents, SockDiag, Trace, Tracepoints, now};
 use crate::lab;
-use crate::report::{KernelTrace, lost_resets, missing_events};
+use crate::report::{KernelTrace, lost_congestion, lost_resets, missing_events};
 use crate::story::Point;
 use crate::tcp::State;
 use crate::time::Timestamp;
@@ -253,6 +253,10 @@ impl Witnesses {
         // Whose these were nobody knows.
         if on_host.others > 0 && (told > 0 || !events.is_empty()) {
             self.notices.push(lost_resets(on_host.others));
+        }
+        let is_again = |event: &KernelEvent| matches!(event.what, KernelAct::Retransmit { .. });
+        if on_host.congestion > 0 && events.iter().any(is_again) {
+            self.notices.push(lost_congestion(on_host.congestion));
         }
         if left_out > 0 {
             self.notices.push(format!("{left_out} events of the kernel's trace are left out: raise --memory for more"));

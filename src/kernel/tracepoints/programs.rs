@@ -251,8 +251,8 @@ impl ProgramTrace {
         BUFFERS[0] / 8
     }
 
-    /// Waits until there is something to read, a signal comes, or so many milliseconds are over.
-    pub fn wait(&self, milliseconds: u16) {
+    /// Waits until there is something to read, there or in one of those files, a signal comes, or so many milliseconds are over.
+    pub fn wait<'a>(&self, files: impl Iterator<Item = BorrowedFd<'a>>, milliseconds: u16) {
         let mut watched: Vec<_> = self
             .rings
             .iter()
@@ -261,6 +261,7 @@ impl ProgramTrace {
                 let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
                 PollFd::new(fd, PollFlags::POLLIN)
             })
+            .chain(files.map(|file| PollFd::new(file, PollFlags::POLLIN)))
             .collect();
         _ = poll(&mut watched, PollTimeout::from(milliseconds));
     }

@@ -1,6 +1,7 @@
 //! The numbers of the tracepoints of system calls where tracefs may not be read: found by making the calls, and seeing what counts.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, fork, pipe2};
 use perf_event::{Builder, Counter, SampleFlag, events};
 
+use super::remembered::{recall, remember};
 use crate::capture::close_all_but;
 
 /// The tracepoints of one call: at its entry, and at its return.
@@ -55,7 +57,7 @@ pub(super) fn find(calls: &[i64]) -> io::Result<(HashMap<i64, Pair>, Tried)> {
                 unsafe { libc::_exit(1) }
             }
             let mut opened = Vec::new();
-            let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_all(calls, &mut opened, open)));
+            let tried = std::panic::catch_unwind(AssertUnwindSafe(|| try_known_first(calls, &mut opened)));
             let found = tried.ok().and_then(Result::ok).unwrap_or_default();
             let mut tell = File::from(tell);
             let words = found.into_iter().flat_map(|(nr, [entry, back])| [nr as u64, entry, back]);
@@ -90,7 +92,47 @@ fn close_and_pause(tried: (u64, Counter)) {
     thread::sleep((begun.elapsed() * 2).min(LONGEST_PAUSE));
 }
 
-/// The work of the child.
+/// The work of the child: those numbers that were found before are tried first, and only where one is missing all of them.
+fn try_known_first(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMap<i64, Pair>> {
+    may_open_many();
+    // Some calls have no tracepoint: for how many it was looked is remembered, too.
+    let looked_for = wanted(calls) as u64;
+    if let Some((_, known)) = recall(NAME).split_first().filter(|(first, _)| **first == looked_for) {
+        let found = try_those(calls, known, opened)?;
+        if found.len() == known.len() {
+            return paired(found);
+        }
+    }
+    let found = try_all(calls, opened, open)?;
+    if !found.is_empty() {
+        remember(NAME, [looked_for].into_iter().chain(found.values().copied()));
+    }
+    paired(found)
+}
+
+/// Tries these numbers, and sees whose they are.
+fn try_those(calls: &[i64], numbers: &[u64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMap<i64, u64>> {
+    let mut found = HashMap::new();
+    for some in numbers.chunks(AT_ONCE) {
+        let mut counters: Vec<_> = some.iter().filter_map(|id| Some((*id, open(*id).ok()?))).collect();
+        count(calls, &mut counters, &mut found)?;
+        opened.append(&mut counters);
+    }
+    Ok(found)
+}
+
+/// How many calls can be made for a try.
+fn wanted(calls: &[i64]) -> usize {
+    calls.iter().filter(|call| is_harmless(**call) && **call != libc::SYS_restart_syscall).count()
+}
+
+fn may_open_many() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Tries all numbers: one of the two tracepoints of each call.
 ///
 /// The two tracepoints of a call have numbers that follow each other, so one of them is counted. The numbers are tried from the greatest
 /// down, as those of sockets are among the last, until all calls are found.
@@ -98,11 +140,8 @@ fn try_all(
     calls: &[i64],
     opened: &mut Vec<(u64, Counter)>,
     mut open: impl FnMut(u64) -> io::Result<Counter>,
-) -> io::Result<HashMap<i64, Pair>> {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-    let wanted = calls.iter().filter(|call| is_harmless(**call) && **call != libc::SYS_restart_syscall).count();
+) -> io::Result<HashMap<i64, u64>> {
+    let wanted = wanted(calls);
     let mut found: HashMap<i64, u64> = HashMap::new();
     let mut next = MOST;
     while next > 0 && found.len() < wanted {
@@ -120,6 +159,11 @@ fn try_all(
         count(calls, &mut counters, &mut found)?;
         opened.append(&mut counters);
     }
+    Ok(found)
+}
+
+/// Both tracepoints of each call of which one was found.
+fn paired(found: HashMap<i64, u64>) -> io::Result<HashMap<i64, Pair>> {
     let Some(greater) = found.get(&libc::SYS_connect).copied() else { return Ok(HashMap::new()) };
     let is_entry = records_arguments(greater)?;
     let pair = |id: u64| if is_entry { [id, id - 1] } else { [id - 1, id] };
@@ -212,6 +256,8 @@ fn make(nr: i64) {
     unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) };
 }
 
+/// By which name they are remembered.
+const NAME: &CStr = c"tcpflow:tracepoints";
 /// Up to which number tracepoints are tried; kernels have two or three thousand.
 const MOST: u64 = 16_384;
 /// How many are counted at once.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -57,6 +58,7 @@ impl Tracer<'_> {
             errno: super::super::super::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
         })?;
         recorded.threads.insert(held.pid);
+        recorded.programs.extend(system::process(held.pid).map(|process| (held.pid, process)));
         // It waits, so what it has is what its program will have.
         for (fd, look) in sockets_of(held.pid, false) {
             self.descriptors.open(files, fd, look.id);
@@ -155,10 +157,15 @@ impl Tracer<'_> {
     pub(super) fn read(&mut self) -> Turn {
         let Backend::Recorded(recorded) = &mut self.backend else { return Turn::Over };
         if !recorded.is_behind {
-            recorded.trace.wait(LOOK);
+            let programs = recorded.programs.iter().map(|(_, process)| process.as_fd());
+            recorded.trace.wait(programs, LOOK);
         }
         recorded.gather();
-        self.reap();
+        let has_ended = self.reap();
+        if has_ended && self.is_over() {
+            // Nobody is left who could do more: what was done is recorded by now.
+            self.catch_up();
+        }
         let dealt = self.deal(false);
         self.look_at_nameless();
         let Backend::Recorded(recorded) = &mut self.backend else { return Turn::Over };
@@ -169,16 +176,27 @@ impl Tracer<'_> {
             // Their ends were lost, or are not recorded, as for a program that got privilege.
             gone.into_iter().for_each(|tid| self.recorded_end(tid, at));
         }
-        if self.tracees.is_empty() && self.programs.iter().all(|program| program.ended.is_some()) {
+        if self.tracees.is_empty() && self.have_ended() {
             return Turn::Over;
         }
         if dealt { Turn::Stop } else { Turn::Nothing }
     }
 
-    /// Hears of programs that have ended.
-    fn reap(&mut self) {
+    /// Whether all programs have ended.
+    fn have_ended(&self) -> bool {
+        self.programs.iter().all(|program| program.ended.is_some())
+    }
+
+    /// Whether nobody is left whose calls are recorded.
+    fn is_over(&self) -> bool {
+        self.have_ended() && self.tracees.keys().all(|tid| !system::is_there(*tid))
+    }
+
+    /// Hears of programs that have ended; whether one has.
+    fn reap(&mut self) -> bool {
         let waiting: Vec<Tid> =
             self.programs.iter().filter(|program| program.ended.is_none()).map(|program| program.held.pid).collect();
+        let mut has_ended = false;
         for pid in waiting {
             let ended = match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, status)) => Ended::Exited(status),
@@ -195,7 +213,12 @@ impl Tracer<'_> {
                 self.recorded_end(pid, now());
             }
             self.program_over(pid, ended);
+            if let Backend::Recorded(recorded) = &mut self.backend {
+                recorded.programs.retain(|(of, _)| *of != pid);
+            }
+            has_ended = true;
         }
+        has_ended
     }
 
     /// Deals with what is recorded, as far as all before it is known; whether there was something.
