@@ -340,6 +340,28 @@ for _ in range(2):
 "#;
 
 #[test]
+fn a_program_that_is_executed_by_another_thread_than_the_first_is_followed() {
+    const EXECUTES: &str = "import os, sys, threading\nthreading.Thread(target=lambda: os.execv(sys.executable, \
+                            [sys.executable, '-c', sys.argv[1], '1'])).start()";
+    let stage = Stage::make();
+    for who in recording() {
+        let words = ["python3", "-c", EXECUTES, ECHO];
+        let lines = stage.run(who, &["--isolated", "--backend", "perf"], &words);
+        let sent: u64 = of_type(&lines, "call")
+            .filter(|call| call["effect"] == "send")
+            .filter_map(|call| call["octets"].as_u64())
+            .sum();
+        let connection = of_type(&lines, "connection").next().expect("it connects");
+        let on_the_wire = ["client_to_server", "server_to_client"].map(|way| connection[way]["unique_octets"].as_u64());
+        assert!(
+            sent > 0 && sent == on_the_wire.into_iter().flatten().sum::<u64>(),
+            "{who:?}: {sent} of {on_the_wire:?}"
+        );
+        assert_eq!(of_type(&lines, "call").filter(|call| call["name"] == "exit").count(), 0, "{who:?}");
+    }
+}
+
+#[test]
 fn calls_of_a_socket_that_opens_with_its_first_octets_are_joined() {
     if !Who::Root.is_playable() {
         eprintln!("NOT CHECKED here: only root may have a server take octets with a SYN");
@@ -442,7 +464,7 @@ fn a_process_that_runs_is_joined_and_goes_on() {
         talk(&mut open, "before");
         let (file, pid) = (stage.new_file(), server.child.id().to_string());
         let mut command = stage.tcpflow.played_by(who);
-        command.args(["run", "--format", "jsonl", "-o"]).arg(&file).args(["-p", &pid]);
+        command.args(["run", "--format", "jsonl", "-o"]).arg(&file).args(["-p", &pid, "-p", &pid]);
         let mut tcpflow = Process::start(&mut command);
         tcpflow.await_line("had 2 TCP sockets open already");
         talk(&mut open, "after");

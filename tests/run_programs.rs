@@ -456,6 +456,22 @@ fn exec_and_the_descriptors_that_it_closes_are_followed() {
 }
 
 #[test]
+fn what_comes_after_an_urgent_octet_is_joined_to_its_own_segment() {
+    let stage = Stage::open();
+    for who in everyone() {
+        let ran = stage.run_mistake(who, "urgent");
+        assert_eq!((ran.output.status.code(), ran.diagnoses().len()), (Some(0), 0), "{who:?}: {}", ran.told());
+        let streams: Vec<_> = ran
+            .of_type("call")
+            .filter(|call| call["effect"] == "receive" && call["octets"].as_u64() > Some(0))
+            .map(|call| (call["stream"]["from"].as_u64(), call["stream"]["to"].as_u64()))
+            .collect();
+        let parts = [(0, 3), (3, 4), (5, 7)].map(|(from, to)| (Some(from), Some(to)));
+        assert_eq!(streams, parts, "{who:?}");
+    }
+}
+
+#[test]
 fn input_output_status_folder_and_signals_are_the_commands_own() {
     let stage = Stage::open();
     for who in everyone() {
@@ -537,9 +553,13 @@ fn nothing_that_reads_packets_has_more_privilege_than_it_needs() {
 #[test]
 fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
     let stage = Stage::open();
+    let interpreted = stage.folder.join("interpreted");
+    executable::make(&interpreted, &b"#!/no/such/interpreter\n"[..]);
+    let interpreted = interpreted.to_str().expect("a path");
     for who in everyone() {
         for (word, status, says) in [
-            ("/no/such/program", 127, "no such program"),
+            ("/no/such/program", 127, "/no/such/program: no such program\n"),
+            (interpreted, 127, "the interpreter (#!) or loader that it names is not there"),
             ("/etc/passwd", 126, "no permission"),
             ("no-such-program-at-all", 127, "PATH"),
         ] {
@@ -549,6 +569,17 @@ fn a_command_that_cannot_be_run_says_so_with_the_status_of_a_shell() {
             assert_eq!(ran.lines.last().expect("lines")["status"], status, "{who:?} {word}");
         }
     }
+}
+
+#[test]
+fn of_a_setuid_program_it_is_said_before_that_it_runs_without_that_privilege() {
+    let stage = Stage::open();
+    // One that is setuid on all systems.
+    let ran = stage.run(Who::User, &["--backend", "ptrace"], &["su", "--version"]);
+    assert_eq!(ran.output.status.code(), Some(0), "{}", ran.told());
+    assert!(ran.told().contains("su is setuid: watched by ptrace it runs without that privilege"), "{}", ran.told());
+    let ran = stage.run(Who::User, &["--backend", "ptrace"], &["true"]);
+    assert_eq!(ran.told(), "");
 }
 
 #[test]

@@ -107,6 +107,12 @@ numbers! {
         SO_KEEPALIVE = libc::SO_KEEPALIVE,
         /// How long close waits for what was not sent; with a time of zero it resets.
         SO_LINGER = libc::SO_LINGER,
+        /// Urgent octets stay in the stream.
+        SO_OOBINLINE = libc::SO_OOBINLINE,
+        /// How much has to be there for a receive.
+        SO_RCVLOWAT = libc::SO_RCVLOWAT,
+        /// Octets may be sent from where they are (MSG_ZEROCOPY).
+        SO_ZEROCOPY = libc::SO_ZEROCOPY,
         /// The size of the receive buffer.
         SO_RCVBUF = libc::SO_RCVBUF,
         /// The size of the send buffer.

@@ -311,6 +311,16 @@ impl Op {
         }
     }
 
+    /// Whether it has urgent octets stay in the stream (SO_OOBINLINE), or not any more; `None` where it does something else.
+    pub(crate) fn sets_inline(&self) -> Option<bool> {
+        match self {
+            Self::SetOption { option: OptionName::Socket(SocketOption::SO_OOBINLINE), value: OptionValue::Int(on) } => {
+                Some(*on != 0)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it sets SO_LINGER to a time of zero, or to something else; `None` where it sets another option, or none.
     pub(crate) fn sets_linger_to_zero(&self) -> Option<bool> {
         match self {

@@ -48,6 +48,8 @@ pub(super) struct Life {
     pub(super) is_cut: bool,
     /// A receive took octets that it does not count: which octets those after it took is not known.
     pub(super) has_lost_octets: bool,
+    /// It is not known how many octets a send wrote: which octets those after it wrote is not known.
+    pub(super) has_lost_writes: bool,
     /// The transitions of a socket that listens.
     pub(super) moves: Vec<EventId>,
     /// What connects to it can be accepted before the handshake is over (TCP_FASTOPEN).
@@ -56,6 +58,8 @@ pub(super) struct Life {
     pub(super) listened: bool,
     /// SO_REUSEADDR is set.
     pub(super) reuses: bool,
+    /// Urgent octets stay in the stream (SO_OOBINLINE).
+    pub(super) is_inline: bool,
     /// SO_LINGER is set to a time of zero.
     pub(super) lingers_zero: bool,
     /// So it was from the beginning, when it was accepted, as the socket that listens had it.

@@ -284,10 +284,13 @@ impl Timeline {
         if let Some(is_zero) = call.op.sets_linger_to_zero() {
             self.calls.life(own).lingers_zero = is_zero;
         }
+        if let Some(on) = call.op.sets_inline() {
+            self.calls.life(own).is_inline = on;
+        }
         if let Some(accepted) = accepted {
-            let (reuses, lingers_zero) = (self.calls.life(own).reuses, self.calls.life(own).lingers_zero);
+            let Life { reuses, lingers_zero, is_inline, .. } = *self.calls.life(own);
             let known = self.calls.life(accepted);
-            (known.reuses, known.lingers_zero) = (reuses, lingers_zero);
+            (known.reuses, known.lingers_zero, known.is_inline) = (reuses, lingers_zero, is_inline);
             known.lingered_zero_from = lingers_zero.then_some(call.entered);
         }
     }
@@ -475,17 +478,22 @@ impl Timeline {
         // A call that will never return has moved nothing.
         let has_moved = |call: &Call| (!open.contains_key(&call.id)).then(|| call.octets().unwrap_or(0));
         while let Some((call, octets)) = first_that_has(&mut known.writes, |id| has_moved(&events.call(id).call)) {
-            if octets > 0 {
+            known.has_lost_writes |= loses_octets(&events.call(call).call);
+            if known.has_lost_writes {
+                connection.ends[side as usize].calls.is_uncounted = true;
+            } else if octets > 0 {
                 write(connection, events, side, call, octets);
             }
         }
         while let Some((call, octets)) = first_that_has(&mut known.reads, |id| has_moved(&events.call(id).call)) {
             known.has_lost_octets |= loses_octets(&events.call(call).call);
             if known.has_lost_octets {
+                connection.ends[side as usize].calls.reads_uncounted = true;
                 continue;
             }
-            if octets > 0 {
-                read(connection, events, side, call, octets);
+            if octets > 0 && !read(connection, events, side, call, octets, known.is_inline) {
+                known.has_lost_octets = true;
+                connection.ends[side as usize].calls.reads_uncounted = true;
             }
         }
     }
@@ -496,9 +504,11 @@ fn is_to_be_proven(call: &Call) -> bool {
     matches!(call.op, Op::Connect { address: None }) && call.local().is_none_or(|local| local.port() == 0)
 }
 
-/// Whether a receive took octets off the stream and does not say how many: it could not say whose they are.
+/// Whether a transfer moved octets and it is not known how many: a receive that could not say whose they are, or one of several messages
+/// whose lengths could not be read.
 fn loses_octets(call: &Call) -> bool {
-    super::diagnoses::address_flaw(call, false).is_some() && call.effect() == Effect::Receive
+    let is_uncounted = call.octets().is_none() && call.result() > Some(0);
+    is_uncounted || super::diagnoses::address_flaw(call, false).is_some() && call.effect() == Effect::Receive
 }
 
 /// The life that an accept began.
@@ -524,10 +534,29 @@ fn write(connection: &mut PerConnection, events: &mut Events, side: Side, call: 
     connection.ends[side as usize].unwritten.claim(range.to);
 }
 
-/// A receive has read octets: the segments of the peer that carried them brought it its octets.
-fn read(connection: &mut PerConnection, events: &mut Events, side: Side, call: EventId, octets: u64) {
+/// A receive has read octets: the segments of the peer that carried them brought it its octets; whether it is known which they are.
+///
+/// An urgent octet is no part of the stream but with SO_OOBINLINE, and a receive ends before it (tcp_recvmsg).
+fn read(
+    connection: &mut PerConnection,
+    events: &mut Events,
+    side: Side,
+    call: EventId,
+    octets: u64,
+    is_inline: bool,
+) -> bool {
+    let mut from = connection.ends[side as usize].calls.receives.last().map_or(0, |moved| moved.range.to);
+    if !is_inline {
+        let mut urgent = connection.ends[connection.other(side) as usize].urgent.range(from..);
+        match (urgent.next(), urgent.next()) {
+            // With the next one the first comes to be a part of the stream, unless it was read before that.
+            (Some(_), Some(_)) => return false,
+            (Some(first), None) if *first == from => from += 1,
+            _ => {}
+        }
+    }
     let calls = &mut connection.ends[side as usize].calls;
-    let range = Range::of(calls.receives.last().map_or(0, |moved| moved.range.to), octets);
+    let range = Range::of(from, octets);
     let interval = interval(events, call);
     calls.receives.push(Moved { range, interval });
     calls.last_read = calls.last_read.max(interval.returned);
@@ -547,6 +576,7 @@ fn read(connection: &mut PerConnection, events: &mut Events, side: Side, call: E
         }
     }
     connection.explained_by(side, Explains::Reading(interval.entered));
+    true
 }
 
 fn interval(events: &Events, call: EventId) -> Interval {

@@ -112,6 +112,7 @@ impl PerConnection {
             (false, ..) => (None, self.why_late(place, written, released)),
             (true, true, true) => (Some(Mechanism::Exit), Some(Why::ProcessEnded)),
             (true, true, false) => (Some(Mechanism::Unknown), Some(Why::Unwatched(Unwatched::Close))),
+            (true, false, true) if own.is_uncounted => (Some(Mechanism::Unknown), Some(Why::NotCounted)),
             (true, false, true) => (Some(Mechanism::Unknown), Some(Why::NotWritten)),
             (true, false, false) => (Some(Mechanism::Unknown), Some(Why::Unwatched(Unwatched::Send))),
         };
@@ -160,6 +161,8 @@ fn by_reset(reset: &Reset, at: Option<Timestamp>, flags: Flags, calls: &EndCalls
         let unread = reset.arrived.saturating_sub(calls.received_by(at).map_or(0, |(read, _)| read.to));
         // The kernel looks for unread octets first (tcp_close).
         let why = match (unread, calls.lingers_zero(at)) {
+            // How many were read is not known.
+            _ if calls.reads_uncounted => None,
             (1.., _) => Some(Why::Unread(unread)),
             (0, true) => Some(Why::LingerZero),
             // Where no octet came, none was unread.

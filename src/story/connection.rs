@@ -1,6 +1,6 @@
 //! What a timeline knows of one connection while it grows: its segments, and both its ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use super::answers::Answers;
@@ -88,6 +88,8 @@ pub(super) struct PerEnd {
     /// Since when calls have become known that may explain RSTs, and window updates.
     resets_since: Option<Timestamp>,
     updates_since: Option<Timestamp>,
+    /// The positions of octets that its segments called urgent.
+    pub(super) urgent: BTreeSet<u64>,
     /// What the kernel said it sends, and that was not captured yet.
     pub(super) expected: VecDeque<Awaited>,
     /// What a segment that is known to be lost would have moved it to, until another one brings the same.

@@ -21,6 +21,9 @@ pub(super) struct EndCalls {
     pub(super) last_read: Option<Timestamp>,
     /// Calls that closed the sending direction, in the order in which they were entered.
     closings: Vec<Interval>,
+    /// It is not known how many octets its sends wrote, and its receives read.
+    pub(super) is_uncounted: bool,
+    pub(super) reads_uncounted: bool,
     /// The first connect.
     pub(super) connect: Option<EventId>,
     /// When SO_LINGER was set to a time of zero and when to something else, by turns, in the order of entry.

@@ -94,6 +94,10 @@ impl Timeline {
             act: None,
             moves: Vec::new(),
         });
+        if let Some(stream) = step.stream.filter(|_| segment.flags.contains(Flags::URG) && segment.urgent > 0) {
+            // Linux's pointer is to the octet after the urgent one (RFC 793).
+            connection.ends[from as usize].urgent.insert(stream.from + u64::from(segment.urgent) - 1);
+        }
         let ground = connection.classify(place);
         connection.seen[place].ground = ground;
         connection.stale.push(place);

@@ -42,6 +42,8 @@ pub enum Why {
     Unwatched(Unwatched),
     /// No call that was watched wrote its octets.
     NotWritten,
+    /// Calls wrote its octets of which it is not known how many they wrote.
+    NotCounted,
     /// No call closed the socket: its process ended.
     ProcessEnded,
     /// It has neither ACK nor octets nor any other flag that means something.

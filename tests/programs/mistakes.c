@@ -682,6 +682,19 @@ static void play(const char *name) {
         close(client);
         must(waitpid(child, 0, 0) == child, "waitpid");
         close(listener);
+    } else if (!strcmp(name, "urgent")) {
+        // The urgent octet is no part of the stream, and what comes after it is.
+        pair();
+        must(send(client, "abc", 3, 0) == 3 && send(client, "dX", 2, MSG_OOB) == 2, "send");
+        struct pollfd urgent = {.fd = server, .events = POLLPRI};
+        must(poll(&urgent, 1, 10000) == 1 && recv(server, room, 1, MSG_OOB) == 1 && *room == 'X', "MSG_OOB");
+        take(server, 3), take(server, 1);
+        must(send(client, "ef", 2, 0) == 2, "send");
+        take(server, 2);
+        close(client);
+        end(server);
+        close(server);
+        close(listener);
     } else if (!strcmp(name, "corked")) {
         pair();
         int off = 0;

@@ -383,15 +383,26 @@ impl<'a> Tracer<'a> {
         let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
         let watched = self.processes.entry(pid).or_default();
         if !std::mem::replace(&mut watched.has_other_abi, true) {
-            self.notice(|| Notice::OtherAbi { pid: pid as u32, comm: system::comm(pid, pid) });
+            let comm = self.comm_of(tid, pid);
+            self.notice(|| Notice::OtherAbi { pid: pid as u32, comm });
         }
+    }
+
+    /// The name of a process: that which was recorded of its thread where the process is gone.
+    fn comm_of(&self, tid: Tid, pid: Tid) -> String {
+        let comm = system::comm(pid, pid);
+        if !comm.is_empty() {
+            return comm;
+        }
+        self.tracees.get(&tid).and_then(|tracee| tracee.comm.clone()).unwrap_or_default()
     }
 
     fn notice_ring(&mut self, tid: Tid) {
         let Some(pid) = self.tracees.get(&tid).map(|tracee| tracee.pid) else { return };
         let watched = self.processes.entry(pid).or_default();
         if !std::mem::replace(&mut watched.has_ring, true) {
-            self.notice(|| Notice::Ring { pid: pid as u32, comm: system::comm(pid, pid) });
+            let comm = self.comm_of(tid, pid);
+            self.notice(|| Notice::Ring { pid: pid as u32, comm });
         }
     }
 

@@ -47,7 +47,14 @@ pub(super) fn unstarted(name: &str, why: Unstarted) -> (Failure, u8) {
         (Step::Execute, Errno::EACCES) if !name.contains('/') && !is_in_path(name) => {
             (format!("{name}: no such program (searched in PATH)"), 127)
         }
-        (Step::Execute, Errno::ENOENT) => (format!("{name}: no such program (searched in PATH)"), 127),
+        (Step::Execute, Errno::ENOENT) if !name.contains('/') => {
+            (format!("{name}: no such program (searched in PATH)"), 127)
+        }
+        // The kernel says so, too, where what is to run the file is not there.
+        (Step::Execute, Errno::ENOENT) if std::path::Path::new(name).exists() => {
+            (format!("{name}: the interpreter (#!) or loader that it names is not there"), 127)
+        }
+        (Step::Execute, Errno::ENOENT) => (format!("{name}: no such program"), 127),
         (Step::Execute, Errno::EACCES) => {
             (format!("{name}: no permission to run it: is it a program, and may it be executed (chmod +x)?"), 126)
         }
@@ -76,6 +83,28 @@ pub(super) fn unstarted(name: &str, why: Unstarted) -> (Failure, u8) {
 
 fn is_in_path(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).exists()))
+}
+
+/// Says of a program that is setuid or setgid, before it starts, that an ordinary user has it run without that privilege.
+pub(super) fn unprivileged(name: &str) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let found = match name.contains('/') {
+        true => std::fs::metadata(name).ok(),
+        false => std::env::var_os("PATH").and_then(|path| {
+            std::env::split_paths(&path)
+                .find_map(|folder| std::fs::metadata(folder.join(name)).ok().filter(|of| of.is_file()))
+        }),
+    }?;
+    let mode = found.mode();
+    let is_setuid = mode & 0o4000 != 0 && found.uid() != nix::unistd::geteuid().as_raw();
+    // Without the right to execute it for the group, the bit means something else.
+    let is_setgid = mode & 0o2010 == 0o2010 && found.gid() != nix::unistd::getegid().as_raw();
+    (is_setuid || is_setgid).then(|| {
+        let which = if is_setuid { "setuid" } else { "setgid" };
+        format!(
+            "{name} is {which}: watched by ptrace it runs without that privilege, which the kernel demands; run tcpflow with sudo"
+        )
+    })
 }
 
 fn scope() -> String {

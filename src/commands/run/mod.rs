@@ -58,6 +58,12 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     let memory = memory::of(options.memory);
     let signals = watching::Signals::catch(&plan)?;
 
+    // In a namespace of its own others' files have no owner.
+    let mut unprivileged = Vec::new();
+    if !geteuid().is_root() {
+        let names = plan.programs().iter().filter_map(|words| words.first());
+        unprivileged.extend(names.filter_map(|name| ending::unprivileged(&name.to_string_lossy())));
+    }
     // In a namespace of its own the process may not.
     let tracepoints = kernel_trace::open();
     if options.isolated {
@@ -96,6 +102,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
             prepared => _ = prepared.map_err(|why| unstarted(&name, why).0)?,
         }
     }
+    unprivileged.retain(|_| backend == Backend::Ptrace);
     let joined = backend::join(&mut tracer, &options.pid)?;
     // The capture is open and the programs are attached to: nothing needs privilege any more. Into another user's process only root may look.
     capture::give_up_privilege_beside(acts_for.filter(|_| options.pid.is_empty()))?;
@@ -121,7 +128,7 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
     }
     let chains = if options.pid.is_empty() { Chains::default } else { Chains::of_joined };
     witnesses.start(hearer.iter().cloned().chain(saver).collect(), backend, keeps, chains);
-    witnesses.notices().iter().chain(&joined).for_each(complain);
+    witnesses.notices().iter().chain(&joined).chain(&unprivileged).for_each(complain);
 
     let status = watch(&mut tracer, &plan, &heard, &signals, &|until, lost| {
         witnesses.pass(until);

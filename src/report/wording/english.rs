@@ -317,6 +317,7 @@ impl Wording for English {
             Why::Unwatched(Unwatched::Close) => "a close() or shutdown(), not watched",
             Why::Unwatched(Unwatched::Abort) => "an abort, not watched",
             Why::NotWritten => "no watched call wrote these octets",
+            Why::NotCounted => "which call wrote these octets is not known",
             Why::ProcessEnded => "no call closed the socket: its process ended",
             Why::Empty => "a segment without meaning: no ACK, no octets",
             Why::Listening => "the kernel answers for a listening socket; accept() is not needed for it",

@@ -75,6 +75,11 @@ impl Tracer<'_> {
     pub fn join(&mut self, pid: u32, all: &[u32]) -> Result<Joining, Refused> {
         let Backend::Recorded(recorded) = &mut self.backend else { return Err(Refused::Absent) };
         let pid = Tid::try_from(pid).map_err(|_| Refused::Gone)?;
+        // A thread stands for its process, and one that is named twice is joined once.
+        let pid = system::family_of(pid).map_or(pid, |(process, _)| process);
+        if self.tracees.values().any(|tracee| tracee.pid == pid) {
+            return Ok(Joining { threads: 0, sockets: 0 });
+        }
         let files = self.descriptors.begin();
         let mut known: Vec<Tid> = Vec::new();
         // A thread that one of those attached to makes meanwhile is recorded by that.
@@ -322,7 +327,9 @@ impl Tracer<'_> {
         if let ProgramAct::State(said) = what {
             return self.state(tid, said);
         }
-        if !self.tracees.contains_key(&tid) {
+        // A thread that executes a program has the number of the first one from then on, which has ended by that.
+        let executes = matches!(what, ProgramAct::Named { executes: true, .. });
+        if !(self.tracees.contains_key(&tid) || executes && self.executing(pid).is_some()) {
             return;
         }
         match what {
@@ -363,8 +370,7 @@ impl Tracer<'_> {
             }
             ProgramAct::Named { comm, executes } => {
                 if executes {
-                    let executing = |tracee: &Tracee| tracee.pid == pid && tracee.executes.is_some();
-                    let by = self.tracees.iter().find(|(_, tracee)| executing(tracee)).map_or(tid, |(tid, _)| *tid);
+                    let by = self.executing(pid).unwrap_or(tid);
                     let is_closed = |descriptors: &Descriptors, files, fd, _| descriptors.is_until_exec(files, fd);
                     self.has_executed(tid, by, at, is_closed);
                     if let Backend::Recorded(recorded) = &mut self.backend {
@@ -381,6 +387,13 @@ impl Tracer<'_> {
             ProgramAct::Ended => self.recorded_end(tid, at),
             ProgramAct::State(_) => {}
         }
+    }
+
+    /// The thread of a process that asked last for another program.
+    fn executing(&self, pid: Tid) -> Option<Tid> {
+        let threads = self.tracees.iter().filter(|(_, tracee)| tracee.pid == pid);
+        let asked = threads.filter_map(|(tid, tracee)| Some((tracee.executes?, *tid)));
+        asked.max().map(|(_, tid)| tid)
     }
 
     /// Whether a program may have put something else where the address was read to which it connects.
