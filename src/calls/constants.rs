@@ -121,6 +121,56 @@ numbers! {
         SO_RCVTIMEO = libc::SO_RCVTIMEO,
         /// How long a send waits.
         SO_SNDTIMEO = libc::SO_SNDTIMEO,
+        /// What kind of socket it is.
+        SO_TYPE = libc::SO_TYPE,
+        /// Of which protocol family.
+        SO_DOMAIN = libc::SO_DOMAIN,
+        /// Of which protocol.
+        SO_PROTOCOL = libc::SO_PROTOCOL,
+        /// Whether it listens.
+        SO_ACCEPTCONN = libc::SO_ACCEPTCONN,
+        /// Datagrams may go to a broadcast address.
+        SO_BROADCAST = libc::SO_BROADCAST,
+        /// No gateway is taken.
+        SO_DONTROUTE = libc::SO_DONTROUTE,
+        /// The priority of its packets in the queue of a device.
+        SO_PRIORITY = libc::SO_PRIORITY,
+        /// A mark on its packets, for rules of routing and filtering.
+        SO_MARK = libc::SO_MARK,
+        /// The only device that it uses, by name.
+        SO_BINDTODEVICE = libc::SO_BINDTODEVICE,
+        /// How much there is to be room for.
+        SO_SNDLOWAT = libc::SO_SNDLOWAT,
+        /// The size of the receive buffer, beyond the limit.
+        SO_RCVBUFFORCE = libc::SO_RCVBUFFORCE,
+        /// The size of the send buffer, beyond the limit.
+        SO_SNDBUFFORCE = libc::SO_SNDBUFFORCE,
+        /// Packets have the times of their arrival with them.
+        SO_TIMESTAMP = libc::SO_TIMESTAMP,
+        /// The same, in nanoseconds.
+        SO_TIMESTAMPNS = libc::SO_TIMESTAMPNS,
+        /// Which times are taken of packets.
+        SO_TIMESTAMPING = libc::SO_TIMESTAMPING,
+        /// A filter (classic BPF) for what comes.
+        SO_ATTACH_FILTER = libc::SO_ATTACH_FILTER,
+        /// The filter is taken away.
+        SO_DETACH_FILTER = libc::SO_DETACH_FILTER,
+        /// The filter cannot be changed any more.
+        SO_LOCK_FILTER = libc::SO_LOCK_FILTER,
+        /// Which of the sockets on one port a connection comes to (classic BPF).
+        SO_ATTACH_REUSEPORT_CBPF = libc::SO_ATTACH_REUSEPORT_CBPF,
+        /// From where MSG_PEEK looks.
+        SO_PEEK_OFF = libc::SO_PEEK_OFF,
+        /// The process of the peer.
+        SO_PEERCRED = libc::SO_PEERCRED,
+        /// How long a receive asks the device itself.
+        SO_BUSY_POLL = libc::SO_BUSY_POLL,
+        /// The processor on which packets arrived.
+        SO_INCOMING_CPU = libc::SO_INCOMING_CPU,
+        /// How fast octets may be sent.
+        SO_MAX_PACING_RATE = libc::SO_MAX_PACING_RATE,
+        /// A number that no other socket has.
+        SO_COOKIE = libc::SO_COOKIE,
     }
 }
 
@@ -161,6 +211,96 @@ numbers! {
         TCP_MD5SIG = libc::TCP_MD5SIG,
         /// Another key with which segments from and to a peer are authenticated (RFC 5925; linux/tcp.h).
         TCP_AO_ADD_KEY = 38,
+        /// The largest window that is offered.
+        TCP_WINDOW_CLAMP = libc::TCP_WINDOW_CLAMP,
+        /// What the algorithm of congestion control says of itself.
+        TCP_CC_INFO = libc::TCP_CC_INFO,
+        /// Above how much that was not sent there is no room to write.
+        TCP_NOTSENT_LOWAT = libc::TCP_NOTSENT_LOWAT,
+        /// Timeouts of streams with few segments do not double.
+        TCP_THIN_LINEAR_TIMEOUTS = libc::TCP_THIN_LINEAR_TIMEOUTS,
+        /// The socket is taken over with all its state.
+        TCP_REPAIR = libc::TCP_REPAIR,
+        /// Which of its queues is taken over.
+        TCP_REPAIR_QUEUE = libc::TCP_REPAIR_QUEUE,
+        /// The sequence number of that queue.
+        TCP_QUEUE_SEQ = libc::TCP_QUEUE_SEQ,
+        /// The clock of its timestamps.
+        TCP_TIMESTAMP = libc::TCP_TIMESTAMP,
+        /// SYNs of clients are kept.
+        TCP_SAVE_SYN = libc::TCP_SAVE_SYN,
+        /// The SYN that was kept.
+        TCP_SAVED_SYN = libc::TCP_SAVED_SYN,
+        /// A protocol on top of it in the kernel, such as TLS, by name.
+        TCP_ULP = libc::TCP_ULP,
+        /// The key of the cookies of Fast Open.
+        TCP_FASTOPEN_KEY = libc::TCP_FASTOPEN_KEY,
+        /// Fast Open without a cookie.
+        TCP_FASTOPEN_NO_COOKIE = libc::TCP_FASTOPEN_NO_COOKIE,
+        /// Octets are mapped in place of copied.
+        TCP_ZEROCOPY_RECEIVE = libc::TCP_ZEROCOPY_RECEIVE,
+        /// How much is left to be received comes with each message.
+        TCP_INQ = libc::TCP_INQ,
+    }
+}
+
+numbers! {
+    /// An option of IPv4 (ip(7)).
+    IpOption {
+        /// The type of service.
+        IP_TOS = libc::IP_TOS,
+        /// The time to live.
+        IP_TTL = libc::IP_TTL,
+        /// IP options.
+        IP_OPTIONS = libc::IP_OPTIONS,
+        /// Where packets were sent to comes with them.
+        IP_PKTINFO = libc::IP_PKTINFO,
+        /// Whether the MTU of the path is found out.
+        IP_MTU_DISCOVER = libc::IP_MTU_DISCOVER,
+        /// ICMP errors are kept in a queue.
+        IP_RECVERR = libc::IP_RECVERR,
+        /// The type of service comes with what is received.
+        IP_RECVTOS = libc::IP_RECVTOS,
+        /// The MTU of the path.
+        IP_MTU = libc::IP_MTU,
+        /// An address may be bound that is not this host's.
+        IP_FREEBIND = libc::IP_FREEBIND,
+        /// The least time to live of what is taken.
+        IP_MINTTL = libc::IP_MINTTL,
+        /// Connections to addresses of others are taken.
+        IP_TRANSPARENT = libc::IP_TRANSPARENT,
+        /// bind leaves the port to connect.
+        IP_BIND_ADDRESS_NO_PORT = libc::IP_BIND_ADDRESS_NO_PORT,
+        /// Among which ports bind and connect choose (linux/in.h).
+        IP_LOCAL_PORT_RANGE = 51,
+    }
+}
+
+numbers! {
+    /// An option of IPv6 (ipv6(7)).
+    Ipv6Option {
+        /// The hop limit.
+        IPV6_UNICAST_HOPS = libc::IPV6_UNICAST_HOPS,
+        /// Whether the MTU of the path is found out.
+        IPV6_MTU_DISCOVER = libc::IPV6_MTU_DISCOVER,
+        /// The MTU of the path.
+        IPV6_MTU = libc::IPV6_MTU,
+        /// ICMPv6 errors are kept in a queue.
+        IPV6_RECVERR = libc::IPV6_RECVERR,
+        /// The socket takes no IPv4.
+        IPV6_V6ONLY = libc::IPV6_V6ONLY,
+        /// Where packets were sent to comes with them.
+        IPV6_RECVPKTINFO = libc::IPV6_RECVPKTINFO,
+        /// The traffic class.
+        IPV6_TCLASS = libc::IPV6_TCLASS,
+        /// The traffic class comes with what is received.
+        IPV6_RECVTCLASS = libc::IPV6_RECVTCLASS,
+        /// Connections to addresses of others are taken.
+        IPV6_TRANSPARENT = libc::IPV6_TRANSPARENT,
+        /// An address may be bound that is not this host's.
+        IPV6_FREEBIND = libc::IPV6_FREEBIND,
+        /// It becomes a socket of IPv4.
+        IPV6_ADDRFORM = libc::IPV6_ADDRFORM,
     }
 }
 
@@ -186,6 +326,18 @@ bitflags! {
         const MSG_FASTOPEN = libc::MSG_FASTOPEN;
         /// Descriptors that come with it are closed by exec.
         const MSG_CMSG_CLOEXEC = libc::MSG_CMSG_CLOEXEC;
+        /// No gateway is taken.
+        const MSG_DONTROUTE = libc::MSG_DONTROUTE;
+        /// The address of the peer is right.
+        const MSG_CONFIRM = libc::MSG_CONFIRM;
+        /// The end of a record.
+        const MSG_EOR = libc::MSG_EOR;
+        /// What is waiting in the queue of errors.
+        const MSG_ERRQUEUE = libc::MSG_ERRQUEUE;
+        /// The octets are sent from where they are.
+        const MSG_ZEROCOPY = libc::MSG_ZEROCOPY;
+        /// Of several messages, it does not wait for more than the first.
+        const MSG_WAITFORONE = libc::MSG_WAITFORONE;
     }
 }
 
@@ -218,6 +370,14 @@ bitflags! {
         const POLLHUP = libc::POLLHUP;
         /// There is no such descriptor.
         const POLLNVAL = libc::POLLNVAL;
+        /// There is something to read, as POLLIN says.
+        const POLLRDNORM = libc::POLLRDNORM;
+        /// There is something urgent to read, of other protocols.
+        const POLLRDBAND = libc::POLLRDBAND;
+        /// There is room to write, as POLLOUT says.
+        const POLLWRNORM = libc::POLLWRNORM;
+        /// There is room to write what is urgent.
+        const POLLWRBAND = libc::POLLWRBAND;
     }
 }
 

@@ -19,7 +19,8 @@ use crate::kernel::TcpInfo;
 use crate::time::Timestamp;
 
 pub use constants::{
-    Domain, How, Level, MessageFlags, PollEvents, Protocol, SocketFlags, SocketOption, SocketType, TcpOption,
+    Domain, How, IpOption, Ipv6Option, Level, MessageFlags, PollEvents, Protocol, SocketFlags, SocketOption,
+    SocketType, TcpOption,
 };
 pub use errno::Errno;
 pub use kept::{Damaged, Kept, Parts, PartsRead, Room};

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Call, Domain, How, Level, MessageFlags, PollEvents, Protocol, Role, SocketFlags, SocketOption, SocketType,
-    TcpOption,
+    Call, Domain, How, IpOption, Ipv6Option, Level, MessageFlags, PollEvents, Protocol, Role, SocketFlags,
+    SocketOption, SocketType, TcpOption,
 };
 
 /// A call and its arguments, without the descriptors, which are in [`Call::sockets`].
@@ -389,6 +389,8 @@ impl OptionName {
         match self {
             Self::Socket(option) => constant(option.name(), option.0),
             Self::Tcp(option) => constant(option.name(), option.0),
+            Self::Other(Level::SOL_IP, option) => constant(IpOption(option).name(), option),
+            Self::Other(Level::SOL_IPV6, option) => constant(Ipv6Option(option).name(), option),
             Self::Other(_, option) => Arg::Int(option.into()),
         }
     }
