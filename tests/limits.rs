@@ -149,7 +149,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/errno.rs MOST LAST_NAMED
         calls/keys.rs STORAGE ROOM
         calls/traced/abi.rs ARCH FOREIGN X32
-        calls/traced/decode.rs MAX_ERRNO IOVEC MSGHDR MMSGHDR POLLFD CMSGHDR
+        calls/traced/decode.rs MAX_ERRNO IOVEC MSGHDR MMSGHDR POLLFD CMSGHDR TIMESPEC
         calls/traced/tracer/queue.rs NAMED LONGEST_ADDRESS
         calls/traced/tracer/recorded.rs FIOCLEX FIONCLEX
         capture/compression.rs MAGIC INFLATED START LONGEST_HEAD BLOCK
@@ -253,6 +253,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/traced/tracer/recorded.rs CHECK
         capture/feed.rs ASKING
         capture/live.rs GATHERING PATIENCE
+        capture/privilege.rs PATIENCE
         capture/tape.rs STEPS
         commands/follow.rs TICK
         commands/gone.rs OFTEN TRIMS
@@ -265,6 +266,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/scenario.rs LOOK
         commands/watch.rs PATIENCE
         kernel/clock.rs READINGS
+        kernel/tracepoints.rs LEAVING
         kernel/tracepoints/unnamed.rs PATIENCE LONGEST_PAUSE
         lab/aftermath.rs TICK POLL
         lab/director.rs LOOK LONGEST_PAUSE SHARE
