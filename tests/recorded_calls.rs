@@ -401,6 +401,43 @@ fn calls_of_a_socket_that_opens_with_its_first_octets_are_joined() {
     }
 }
 
+/// However a connection opens, and though its address lies where nothing of it is recorded, all that its ends moved is joined to it.
+#[test]
+fn whoever_opens_a_connection_is_joined_however_that_is_done() {
+    let stage = Stage::make();
+    let (_, program) = stage.compiled("fast_open", "-O1");
+    let program = program.to_str().expect("a path");
+    for who in recording() {
+        for way in ["connect", "option", "sendto", "sendmsg"] {
+            let lines = stage.run(who, &["--isolated", "--backend", "perf"], &[program, way]);
+            let run = of_type(&lines, "run").next().expect("the line of the run");
+            let mut moved = BTreeMap::<(u64, String, String), u64>::new();
+            let mut unjoined = 0;
+            for line in &lines {
+                let octets = line["octets"].as_u64().unwrap_or(0);
+                let (what, side) = match text(line, "type") {
+                    "call" => (text(line, "effect"), text(line, "side")),
+                    "segment" => ("segment", text(line, "from")),
+                    _ => continue,
+                };
+                match line["connection"].as_u64() {
+                    _ if octets == 0 => {}
+                    Some(n) => *moved.entry((n, what.to_owned(), side.to_owned())).or_default() += octets,
+                    None => unjoined += 1,
+                }
+            }
+            // Of the kernel's words on states that root joins by, some may be lost.
+            let lost = run["kernel_trace"]["lost_on_host"].as_u64().unwrap_or(0);
+            assert!(unjoined <= lost, "{who:?} {way}: {unjoined} calls unjoined, {lost} records lost");
+            assert_eq!(of_type(&lines, "connection").count(), 60, "{who:?} {way}");
+            for ((n, what, side), octets) in &moved {
+                assert_eq!(*octets, n + 1, "{who:?} {way}: {what} of the {side}, connection {n}");
+            }
+            assert!(moved.len() as u64 + lost >= 6 * 60, "{who:?} {way}: {moved:?}");
+        }
+    }
+}
+
 /// A server that answers in capitals, one thread for each connection.
 const SERVER: &str = r#"
 import socket, threading

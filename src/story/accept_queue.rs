@@ -14,7 +14,7 @@ use crate::time::{Span, Timestamp};
 pub(super) struct AcceptQueues {
     /// The sockets that listen, as far as calls that are known had them do so, and where.
     pub(super) listeners: HashMap<Lifetime, SocketAddr>,
-    /// By the server's port, the connections whose handshakes are complete and of which no accept is known, with the time of that.
+    /// By the server's port, the connections that may be accepted and of which no accept is known, with the time since when.
     complete: HashMap<u16, BTreeSet<(Timestamp, ConnectionId)>>,
     of: HashMap<ConnectionId, ([SocketAddr; 2], Timestamp)>,
     /// In the order of their return.
@@ -38,9 +38,9 @@ pub(super) struct Accept {
 }
 
 impl AcceptQueues {
-    /// Takes in that a handshake is complete.
+    /// Takes in that a connection may be accepted from now on: its handshake is complete, or its SYN asked for that before it is.
     pub(super) fn complete(&mut self, id: ConnectionId, ends: [SocketAddr; 2], at: Option<Timestamp>) {
-        let Some(at) = at.filter(|_| !self.listeners.is_empty()) else { return };
+        let Some(at) = at.filter(|_| !self.listeners.is_empty() && !self.of.contains_key(&id)) else { return };
         self.complete.entry(ends[1].port()).or_default().insert((at, id));
         self.of.insert(id, (ends, at));
     }

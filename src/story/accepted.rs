@@ -7,7 +7,7 @@ use super::call_table::Life;
 use super::connection::PerConnection;
 use super::timeline::Timeline;
 use super::{EventId, Remark};
-use crate::calls::{Call, Effect, Lifetime, Op, OptionName, TcpOption};
+use crate::calls::{Call, Effect, Lifetime, Op, OptionName, OptionValue, TcpOption};
 use crate::flow::{ConnectionId, Side};
 use crate::time::Timestamp;
 use crate::wire::Flags;
@@ -23,19 +23,17 @@ enum Turn {
 }
 
 impl Timeline {
-    /// Takes in what a call says of a socket that listens.
+    /// Takes in what a call says of a socket that listens, or of how one will open.
     pub(super) fn see_listener(&mut self, call: &Call, life: Option<Lifetime>) {
         let (Some(life), None) = (life, call.errno()) else { return };
         match call.op {
-            // Its connections can be accepted before their handshakes are over.
-            Op::SetOption { option: OptionName::Tcp(TcpOption::TCP_FASTOPEN), .. } => {
-                self.calls.life(life).is_irregular = true;
-                self.queues.stops(life);
-            }
-            Op::Listen { .. } if !self.calls.life(life).is_irregular => {
+            Op::Listen { .. } => {
                 if let Some(local) = call.local() {
                     self.queues.listeners.insert(life, local);
                 }
+            }
+            Op::SetOption { option: OptionName::Tcp(TcpOption::TCP_FASTOPEN_CONNECT), ref value } => {
+                self.calls.life(life).opens_late = *value != OptionValue::Int(0);
             }
             _ if matches!(call.effect(), Effect::Close | Effect::Exit) => self.queues.stops(life),
             _ => {}
@@ -284,6 +282,20 @@ mod tests {
         assert_eq!(story(handshake(1, 100) + &handshake(2, 400)), [(Some(0), true)]);
         assert_eq!(story(handshake(1, 400)), [(None, false)]);
         assert_eq!(story(handshake(1, 100) + &handshake(2, 110)), [(None, false)], "either is possible");
+    }
+
+    #[test]
+    fn a_connection_that_opens_with_octets_can_be_accepted_before_its_handshake_is_over() {
+        let opens = |answer: &str| {
+            listens()
+                + "C1 = 10.0.0.1:40001\n 100us C1 > S: S 0(5)\n"
+                + answer
+                + "110us..120us S: accept() = conn1\n 121us..122us S: recv(conn1, 100) = 5\n"
+                + "130us C1 > S: . 6(0) ack 1\n"
+        };
+        assert_eq!(taken(&unseen(&opens("101us S > C1: S. 0(0) ack 6\n")).told()), [(Some(0), true)]);
+        // Nobody can accept it before its SYN is answered.
+        assert_eq!(taken(&unseen(&opens("125us S > C1: S. 0(0) ack 6\n")).told()), [(None, false)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The calls that are followed, by thread and by the life of the socket that they were made on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::EventId;
 use super::path::Said;
@@ -52,8 +52,10 @@ pub(super) struct Life {
     pub(super) has_lost_writes: bool,
     /// The transitions of a socket that listens.
     pub(super) moves: Vec<EventId>,
-    /// What connects to it can be accepted before the handshake is over (TCP_FASTOPEN).
-    pub(super) is_irregular: bool,
+    /// It connects with its first octets (TCP_FASTOPEN_CONNECT).
+    pub(super) opens_late: bool,
+    /// Where it leads then, as far as connect says.
+    pub(super) leads_to: Option<SocketAddr>,
     /// Whether it ever listened.
     pub(super) listened: bool,
     /// SO_REUSEADDR is set.

@@ -11,8 +11,8 @@ use super::events::{Events, Order};
 use super::timeline::Timeline;
 use super::{CallEvent, Diagnosis, EventId, EventKind, Holding, PortHolder, Remark};
 use crate::calls::{
-    Call, CallId, Effect, Errno, Lifetime, Naming, Op, OptionValue, Returned, Role, SocketChange, SocketEvent,
-    SocketUse,
+    Call, CallId, Effect, Errno, Lifetime, MessageFlags, Naming, Op, OptionValue, Returned, Role, SocketChange,
+    SocketEvent, SocketUse,
 };
 use crate::flow::{ConnectionId, Range, Side};
 use crate::tcp::State;
@@ -120,12 +120,23 @@ impl Timeline {
                 let opens =
                     |life: &Life| life.home.is_none() && (effect == Effect::Connect || life.side != Some(Side::Server));
                 if self.calls.lives.get(&own).is_some_and(opens) {
-                    match (self.connected(call), call.peer(), call.returned_at()) {
+                    let late =
+                        self.calls.life(own).leads_to.filter(|_| effect == Effect::Send && call.peer().is_none());
+                    let doubtful = late.or(call.peer().filter(|_| is_to_be_proven(call)));
+                    let home = match doubtful {
+                        Some(peer) => self.led_to(call, peer),
+                        None => self.connected(call),
+                    };
+                    let known = self.calls.life(own);
+                    if effect == Effect::Connect && known.opens_late && call.errno().is_none() {
+                        known.leads_to = call.peer();
+                    }
+                    match (home, call.peer(), call.returned_at()) {
                         (Some(home), ..) => {
                             self.set_side(own, self.side_of(home, call));
                             self.set_home(own, home);
                         }
-                        (None, Some(_), _) if is_to_be_proven(call) => self.events.call_mut(event).call.forget_peer(),
+                        (None, Some(_), _) if doubtful.is_some() => self.events.call_mut(event).call.forget_peer(),
                         (None, Some(peer), Some(returned)) => {
                             let local = call.local().filter(|local| local.port() != 0).map(end);
                             self.openers.connect(local, end(peer), returned, (event, own));
@@ -499,9 +510,14 @@ impl Timeline {
     }
 }
 
-/// Whether only a SYN can prove where a connect led: the address was read when it may have been another one.
+/// Whether only a SYN can prove where a connect led, or a send that connects: the address was read when it may have been another one.
 fn is_to_be_proven(call: &Call) -> bool {
-    matches!(call.op, Op::Connect { address: None }) && call.local().is_none_or(|local| local.port() == 0)
+    let is_read_later = match &call.op {
+        Op::Connect { address } => address.is_none(),
+        Op::Send { flags, .. } => flags.contains(MessageFlags::MSG_FASTOPEN),
+        _ => false,
+    };
+    is_read_later && call.local().is_none_or(|local| local.port() == 0)
 }
 
 /// Whether a transfer moved octets and it is not known how many: a receive that could not say whose they are, or one of several messages

@@ -165,6 +165,8 @@ pub(super) struct Seen {
     pub(super) first_block: Option<(i64, i64)>,
     /// Whether it is a SYN that permits SACK.
     pub(super) permits_sack: bool,
+    /// Whether, as a SYN, it may ask for Fast Open.
+    pub(super) opens_fast: bool,
     /// Its timestamp.
     pub(super) stamp: Option<u32>,
     /// The peer's timestamp that it repeats.
@@ -384,6 +386,12 @@ impl PerConnection {
     pub(super) fn is_completed_by(&self, place: Place) -> bool {
         let [client, server] = [Side::Client, Side::Server].map(|side| self.ends[side as usize].answers);
         client.ack == Some(place) && server.syn_ack.is_some() && !self.seen[place].flags.contains(Flags::RST)
+    }
+
+    /// Whether the server may hand it to an accept before the handshake is over.
+    pub(super) fn asks_for_fast_open(&self) -> bool {
+        let syn = self.ends[Side::Client as usize].sent.syn;
+        syn.is_some_and(|syn| self.seen[syn].opens_fast)
     }
 
     /// Whether it is a socket that is connected to itself.

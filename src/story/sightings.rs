@@ -85,6 +85,7 @@ impl Timeline {
             findings: step.findings,
             first_block: first_block(&segment, step.ack),
             permits_sack: segment.options.sack_permitted,
+            opens_fast: segment.options.fast_open || segment.len > 0,
             stamp: segment.options.timestamps.map(|(sent, _)| sent),
             echo: segment.options.timestamps.map(|(_, echo)| echo).filter(|_| segment.flags.contains(Flags::ACK)),
             header: Header::of(&segment),
@@ -128,6 +129,16 @@ impl Timeline {
             if completes && !self.calls.lives.is_empty() && !self.has_life(id, Side::Server) {
                 self.queues.complete(id, ends, segment.at);
             }
+        }
+        // With Fast Open a connection can be accepted before its handshake is over, once its SYN is answered (tcp_try_fastopen).
+        let Some(connection) = self.connections.get(&id) else { return };
+        if segment.flags.contains(Flags::SYN | Flags::ACK)
+            && from == Side::Server
+            && connection.asks_for_fast_open()
+            && !self.calls.lives.is_empty()
+            && !self.has_life(id, Side::Server)
+        {
+            self.queues.complete(id, [connection.client, connection.server], segment.at);
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let sender = &mut connection.ends[from as usize];

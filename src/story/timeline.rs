@@ -330,6 +330,12 @@ impl Timeline {
         in_time.then_some(id)
     }
 
+    /// The connection whose SYN a call sent that may have led to `peer`: none but that began while it was made, and it leads there.
+    pub(super) fn led_to(&mut self, call: &Call, peer: SocketAddr) -> Option<ConnectionId> {
+        let id = self.ends.within(call.entered, call.returned_at()?)?;
+        self.connections.get(&id).filter(|connection| end(connection.server) == end(peer)).map(|_| id)
+    }
+
     /// The connection whose second SYN this `connect` sent, as the other end connected, too.
     fn connected_second(&mut self, call: &Call) -> Option<ConnectionId> {
         let id = self.ends.latest(call.peer()?, call.local()?, call.returned_at())?;
@@ -414,6 +420,8 @@ pub(super) struct Ends {
     by_server: HashMap<End, BTreeSet<First>>,
     /// Those of each client, likewise.
     by_client: HashMap<End, BTreeSet<First>>,
+    /// All of these.
+    by_time: BTreeSet<First>,
     began: HashMap<ConnectionId, ((End, End), Option<Timestamp>)>,
     /// Those that nobody has looked for since they were added.
     new: Vec<(ConnectionId, [SocketAddr; 2], Option<Timestamp>)>,
@@ -434,6 +442,7 @@ impl Ends {
             self.by_ends.entry(ends).or_default().insert((first, id));
             self.by_server.entry(ends.1).or_default().insert((first, id));
             self.by_client.entry(ends.0).or_default().insert((first, id));
+            self.by_time.insert((first, id));
             self.began.insert(id, (ends, first));
         }
     }
@@ -467,6 +476,7 @@ impl Ends {
     pub(super) fn take_client(&mut self, id: ConnectionId) {
         self.index();
         if let Some((ends, first)) = self.began.get(&id) {
+            self.by_time.remove(&(*first, id));
             for list in [self.by_server.get_mut(&ends.1), self.by_client.get_mut(&ends.0)].into_iter().flatten() {
                 list.remove(&(*first, id));
             }
@@ -492,9 +502,13 @@ impl Ends {
     /// The only connection from `client`, whose socket is not known, that began within a time.
     pub(super) fn from(&mut self, client: SocketAddr, since: Timestamp, until: Timestamp) -> Option<ConnectionId> {
         self.index();
-        let list = self.by_client.get(&end(client)).filter(|_| since <= until)?;
-        let mut within = list.range((Some(since), ConnectionId(0))..=(Some(until), ConnectionId(u64::MAX)));
-        within.next().filter(|_| within.next().is_none()).map(|(_, id)| *id)
+        only_one(self.by_client.get(&end(client))?, since, until)
+    }
+
+    /// The only connection that began within a time, of all from clients whose sockets are not known.
+    fn within(&mut self, since: Timestamp, until: Timestamp) -> Option<ConnectionId> {
+        self.index();
+        only_one(&self.by_time, since, until)
     }
 
     /// Whether several connections to `server` began within a time, from clients whose sockets are not known.
@@ -527,6 +541,13 @@ impl Ends {
         };
         began.map(|(_, id)| *id)
     }
+}
+
+/// The only one of a list that began within a time.
+fn only_one(list: &BTreeSet<First>, since: Timestamp, until: Timestamp) -> Option<ConnectionId> {
+    let until = until.max(since);
+    let mut within = list.range((Some(since), ConnectionId(0))..=(Some(until), ConnectionId(u64::MAX)));
+    within.next().filter(|_| within.next().is_none()).map(|(_, id)| *id)
 }
 
 /// Both ends, whichever is the client.

@@ -273,9 +273,35 @@ pub(super) fn waits_for(nr: u64, args: [u64; 6]) -> Vec<(u64, usize)> {
     places.into_iter().filter(|(at, len)| *at != 0 && *len > 0).collect()
 }
 
-/// Where a connect leads, if that can be read.
-pub(super) fn connects_to(args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
-    address(args[1], args[2], memory)
+/// Whether a call connects: connect does, and with Fast Open a send.
+pub(super) fn connects(nr: u64, args: [u64; 6]) -> bool {
+    let has = |flags: u64| flags & libc::MSG_FASTOPEN as u64 != 0;
+    match nr as i64 {
+        libc::SYS_connect => true,
+        libc::SYS_sendto | libc::SYS_sendmmsg => has(args[3]),
+        libc::SYS_sendmsg => has(args[2]),
+        _ => false,
+    }
+}
+
+/// Where the address lies to which such a call connects, and how long it is; `None` where that cannot be read, or it has none.
+pub(super) fn connects_by(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<(u64, u64)> {
+    if !connects(nr, args) {
+        return None;
+    }
+    let (at, len) = match nr as i64 {
+        libc::SYS_connect => (args[1], args[2]),
+        libc::SYS_sendto => (args[4], args[5]),
+        // The first message connects.
+        _ => (memory.word(args[1])?, memory.half(args[1].wrapping_add(8)).map(u64::from)?),
+    };
+    (at != 0).then_some((at, len))
+}
+
+/// Where such a call leads, if that can be read.
+pub(super) fn connects_to(nr: u64, args: [u64; 6], memory: Memory<'_>) -> Option<SocketAddr> {
+    let (at, len) = connects_by(nr, args, memory)?;
+    address(at, len, memory)
 }
 
 impl Asked {

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::calls::{Activity, Call, CallId, Errno, Op, Role, SocketUse, ThreadId};
+use crate::calls::{Activity, Call, CallId, Errno, MessageFlags, Op, Role, SocketUse, ThreadId};
 use crate::capture::{Frame, OwnedFrame};
 use crate::tcp::State;
 use crate::wire::{Decoder, Skip};
@@ -68,7 +68,7 @@ impl Ours {
     pub(super) fn hear(&mut self, activity: &Activity) {
         match activity {
             Activity::Entered(call) => {
-                if let Op::Connect { address: Some(to) } = call.op {
+                if let Some(to) = leads_to(call) {
                     *self.connecting.entry(plain(to)).or_default() += 1;
                     self.open.insert(call.id, plain(to));
                 }
@@ -224,6 +224,15 @@ pub(super) fn own_frames(mut frames: Vec<OwnedFrame>, ours: &Ours) -> Vec<OwnedF
         frame.number = number;
     }
     frames
+}
+
+/// Where a call connects to that may have no end of its own yet.
+fn leads_to(call: &Call) -> Option<SocketAddr> {
+    match &call.op {
+        Op::Connect { address } => *address,
+        Op::Send { flags, .. } if flags.contains(MessageFlags::MSG_FASTOPEN) => call.peer(),
+        _ => None,
+    }
 }
 
 /// The ends of a connection, whichever is whose.

@@ -5,7 +5,7 @@ use super::super::super::{
     Stack, ThreadId,
 };
 use super::super::abi::{ARCH, X32};
-use super::super::decode::{About, Asked, asked};
+use super::super::decode::{self, About, Asked, asked};
 use super::super::descriptors::{Awaited, Descriptors, FilesId, Gone};
 use super::super::system::{self, Memory, On, Syscall, Tid};
 use super::sockets::Accepted;
@@ -139,6 +139,9 @@ impl Tracer<'_> {
                         if gone.iter().any(|gone| gone.last) {
                             used.role = Role::Released;
                         }
+                    }
+                    if let Op::Send { .. } = asked.op {
+                        used.peer = used.peer.or_else(|| decode::connects_to(nr, args, memory));
                     }
                     sockets.push(used);
                 }

@@ -32,6 +32,7 @@ pub(super) struct Recorded {
     pub(super) nameless: Nameless,
     /// What was found out for the record that is dealt with.
     pub(super) looks: Vec<(i32, Look)>,
+    pub(super) addresses: Addresses,
     /// The sockets whose connecting was recorded, by thread, and their ends, as far as they are known.
     pub(super) connecting: HashMap<Tid, KernelSocket>,
     pub(super) ends: HashMap<KernelSocket, [SocketAddr; 2]>,
@@ -130,6 +131,7 @@ impl Recorded {
             programs: Vec::new(),
             nameless: Nameless::default(),
             looks: Vec::new(),
+            addresses: Addresses::default(),
             connecting: HashMap::new(),
             ends: HashMap::new(),
             threads: HashSet::new(),
@@ -243,10 +245,8 @@ impl Recorded {
         let is_known = !self.is_behind;
         let fds = match &record.what {
             ProgramAct::Entered { nr, args, .. } => {
-                // With Fast Open a send connects, too.
-                let opens = *nr as i64 == libc::SYS_sendto && args[3] & libc::MSG_FASTOPEN as u64 != 0;
-                if opens
-                    || matches!(*nr as i64, libc::SYS_connect | libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg)
+                if decode::connects(*nr, *args)
+                    || matches!(*nr as i64, libc::SYS_bind | libc::SYS_listen | libc::SYS_recvmsg)
                 {
                     self.inside.insert(tid, (*nr, *args));
                 }
@@ -260,7 +260,11 @@ impl Recorded {
                         vec![*result as i32]
                     }
                     (libc::SYS_connect, Some((_, args))) if is_begun => vec![args[0] as i32],
-                    (libc::SYS_sendto, Some((_, args))) if *result >= 0 || is_begun => vec![args[0] as i32],
+                    (libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg, Some((_, args)))
+                        if *result >= 0 || is_begun =>
+                    {
+                        vec![args[0] as i32]
+                    }
                     (libc::SYS_bind | libc::SYS_listen, Some((_, args))) if *result == 0 => vec![args[0] as i32],
                     (libc::SYS_recvmsg, Some((nr, args))) if *result >= 0 => {
                         let memory = Memory::Stack(stack);
@@ -306,6 +310,28 @@ impl Recorded {
     pub(super) fn name(&mut self) -> SocketId {
         self.named += 1;
         SocketId(NAMED + self.named)
+    }
+}
+
+/// What was read last where processes have addresses to which they connect.
+#[derive(Default)]
+pub(super) struct Addresses(HashMap<(Tid, u64), Box<Beside>>);
+
+impl Addresses {
+    /// Takes in what was read at a place of a process; what lies there, as it was read last.
+    pub(super) fn there(&mut self, pid: Tid, at: u64, read: Option<&Beside>) -> Option<Box<Beside>> {
+        if let Some(read) = read {
+            if self.0.len() >= MOST_ADDRESSES {
+                self.0.clear();
+            }
+            self.0.insert((pid, at), Box::new(read.clone()));
+        }
+        self.0.get(&(pid, at)).cloned()
+    }
+
+    /// Takes in that a process has ended, or executes another program: nothing lies anywhere any more.
+    pub(super) fn forget(&mut self, pid: Tid) {
+        self.0.retain(|(of, _), _| *of != pid);
     }
 }
 
@@ -355,7 +381,10 @@ fn look_beside(record: &mut ProgramRecord) {
         libc::SYS_accept | libc::SYS_accept4 | libc::SYS_getsockname | libc::SYS_getpeername if args[1] != 0 => {
             (args[2], 4)
         }
-        libc::SYS_connect => (args[1], args[2].min(LONGEST_ADDRESS) as usize),
+        _ if decode::connects(*nr, *args) => match decode::connects_by(*nr, *args, Memory::Stack(stack)) {
+            Some((at, len)) => (at, len.min(LONGEST_ADDRESS) as usize),
+            None => return,
+        },
         _ => return,
     };
     if at == 0 || len < 4 || Memory::Stack(stack).half(at).is_some() {
@@ -364,7 +393,7 @@ fn look_beside(record: &mut ProgramRecord) {
     let is_negative = |octets: &[u8]| octets.try_into().is_ok_and(|octets| i32::from_ne_bytes(octets) < 0);
     let read = system::beside(record.pid, &[(at, len)]);
     let counts = |read: &Beside| read.pieces.iter().all(|(_, octets)| is_negative(octets));
-    stack.beside = read.filter(|read| *nr as i64 == libc::SYS_connect || counts(read));
+    stack.beside = read.filter(|read| decode::connects(*nr, *args) || counts(read));
 }
 
 /// The threads that, as far as these records tell, are in a wait for more than is among what was recorded of their stacks; by which record.
@@ -428,6 +457,8 @@ fn give_up(queue: &mut VecDeque<Queued>, records: &mut Vec<ProgramRecord>, since
 const MOST_BEGUN: usize = 1 << 16;
 /// How far behind the reading may be where records are lost.
 const MOST_BEHIND: Span = Span::from_millis(500);
+/// How many places are remembered at which processes have addresses.
+const MOST_ADDRESSES: usize = 1024;
 /// How long the address of a socket is at most that is looked at (`struct sockaddr_in6`).
 const LONGEST_ADDRESS: u64 = 28;
 /// How often the buffers are read to reach their end.
@@ -462,6 +493,27 @@ mod tests {
         assert!(begun.takes(&change(beyond + 1, Closed, SynSent), true));
         assert!(begun.takes(&change(beyond + 1, SynSent, Established), false));
         assert_eq!((begun.sockets.len(), begun.left_out), (MOST_BEGUN, 1));
+    }
+
+    #[test]
+    fn of_so_many_places_it_is_remembered_what_was_read_there() {
+        let mut addresses = Addresses::default();
+        let read = |octet: u8| Beside { pieces: vec![(8, vec![octet])], read: Timestamp::from_nanos(1) };
+        let mut at =
+            |pid: Tid, at: u64, read: Option<&Beside>| addresses.there(pid, at, read).map(|read| read.pieces[0].1[0]);
+        assert_eq!(
+            (at(1, 8, None), at(1, 8, Some(&read(7))), at(1, 8, None), at(2, 8, None)),
+            (None, Some(7), Some(7), None)
+        );
+        (1..MOST_ADDRESSES as u64).for_each(|place| _ = at(2, place, Some(&read(1))));
+        assert_eq!((at(1, 8, None), at(2, 8, None)), (Some(7), Some(1)), "as many as are remembered");
+        assert_eq!(
+            (at(3, 8, Some(&read(9))), at(1, 8, None), at(3, 8, None)),
+            (Some(9), None, Some(9)),
+            "and one more"
+        );
+        addresses.forget(3);
+        assert_eq!(addresses.there(3, 8, None), None);
     }
 
     #[test]

@@ -334,8 +334,8 @@ impl Tracer<'_> {
         }
         match what {
             ProgramAct::Entered { nr, args, is_foreign, mut stack } => {
-                let is_overwritten = nr as i64 == libc::SYS_connect && self.is_overwritten(pid, &stack);
-                let there_since = if is_overwritten { decode::connects_to(args, Memory::Stack(&stack)) } else { None };
+                let is_overwritten = decode::connects(nr, args) && self.is_overwritten(pid, &stack);
+                let there_since = self.doubtful_address(pid, nr, args, &stack, is_overwritten);
                 let is_wait = !decode::waits_for(nr, args).is_empty();
                 let is_of_another = is_wait && self.is_over_by_the_look(tid, &stack);
                 stack.beside = stack.beside.filter(|_| !is_overwritten && !is_of_another);
@@ -375,6 +375,7 @@ impl Tracer<'_> {
                     self.has_executed(tid, by, at, is_closed);
                     if let Backend::Recorded(recorded) = &mut self.backend {
                         recorded.inside.remove(&tid);
+                        recorded.addresses.forget(pid);
                     }
                     if system::is_32_bit(pid) {
                         self.notice_other_abi(tid);
@@ -396,15 +397,35 @@ impl Tracer<'_> {
         asked.max().map(|(_, tid)| tid)
     }
 
+    /// Where a call connects to, if what lay at its address at another time did so when it was made.
+    fn doubtful_address(
+        &mut self,
+        pid: Tid,
+        nr: u64,
+        args: [u64; 6],
+        stack: &UserStack,
+        is_overwritten: bool,
+    ) -> Option<SocketAddr> {
+        let (by, _) = decode::connects_by(nr, args, Memory::Stack(stack))?;
+        let is_read = decode::connects_to(nr, args, Memory::Stack(stack)).is_some();
+        if is_read && stack.beside.is_none() {
+            return None;
+        }
+        let Backend::Recorded(recorded) = &mut self.backend else { return None };
+        let beside = recorded.addresses.there(pid, by, stack.beside.as_deref());
+        let there = UserStack { beside, ..stack.clone() };
+        decode::connects_to(nr, args, Memory::Stack(&there)).filter(|_| is_overwritten || !is_read)
+    }
+
     /// Whether a program may have put something else where the address was read to which it connects.
     fn is_overwritten(&self, pid: Tid, stack: &UserStack) -> bool {
         let (Backend::Recorded(recorded), Some(beside)) = (&self.backend, &stack.beside) else { return false };
         let mut until = recorded.queue.iter().take_while(|queued| queued.at <= beside.read);
         until.any(|queued| match &queued.what {
             What::Record(record) if record.pid == pid => match &record.what {
-                ProgramAct::Entered { nr, args, .. } => {
-                    let is_again =
-                        *nr as i64 == libc::SYS_connect && beside.pieces.iter().any(|(at, _)| args[1] == *at);
+                ProgramAct::Entered { nr, args, stack, .. } => {
+                    let by = decode::connects_by(*nr, *args, Memory::Stack(stack));
+                    let is_again = by.is_some_and(|(by, _)| beside.pieces.iter().any(|(at, _)| by == *at));
                     is_again || matches!(*nr as i64, libc::SYS_execve | libc::SYS_execveat)
                 }
                 what => matches!(what, ProgramAct::Named { executes: true, .. }),
@@ -488,6 +509,7 @@ impl Tracer<'_> {
         if let Backend::Recorded(recorded) = &mut self.backend {
             recorded.inside.remove(&tid);
             recorded.connecting.remove(&tid);
+            recorded.addresses.forget(tid);
         }
     }
 
@@ -498,7 +520,7 @@ impl Tracer<'_> {
         self.name_by_state(tid, &said);
         let connects = || {
             let inside = self.tracees.get(&tid).and_then(|tracee| tracee.inside.as_ref());
-            inside.is_some_and(|inside| matches!(inside.asked.op, Op::Connect { .. }))
+            inside.is_some_and(|inside| decode::connects(inside.nr, inside.args))
         };
         let Backend::Recorded(recorded) = &mut self.backend else { return };
         // A thread connects on its own time.
@@ -524,14 +546,14 @@ impl Tracer<'_> {
             libc::SYS_accept | libc::SYS_accept4 if result >= 0 => {
                 (result as i32, self.ends_at_close(pid, tid, result as i32))
             }
-            libc::SYS_connect => {
+            _ if decode::connects(nr, inside.args) => {
                 let socket = recorded.connecting.get(&tid).copied();
                 (inside.args[0] as i32, socket.and_then(|socket| self.ends_of(socket)))
             }
             _ => return,
         };
         let Some([local, peer]) = ends else { return };
-        let own = inside.sockets.first().and_then(|used| used.socket).filter(|_| nr as i64 == libc::SYS_connect);
+        let own = inside.sockets.first().and_then(|used| used.socket).filter(|_| decode::connects(nr, inside.args));
         let Backend::Recorded(recorded) = &mut self.backend else { return };
         let id = own.unwrap_or_else(|| recorded.name());
         let look = Look { id, local: Some(local), peer: Some(peer), info: None, unread: None, at: now() };
