@@ -259,6 +259,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         commands/gone.rs OFTEN TRIMS
         commands/interrupt.rs LOOK
         commands/live.rs TICK SHORT_TICK
+        commands/interrupt.rs SLOWNESS
         commands/pipeline.rs PATIENCE
         commands/run/delayed.rs RETRY
         commands/run/saving.rs SOON

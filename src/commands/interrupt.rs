@@ -133,7 +133,7 @@ impl Interrupt {
     pub(super) fn limit_work(&self) {
         let told = Arc::clone(&self.told);
         self.after_the_first(Some(STUCK), move |wait| {
-            wait(LATEST);
+            wait(LATEST * SLOWNESS);
             // Not by the library's lock, which whoever is stuck may hold.
             if !told.swap(true, Ordering::Relaxed) {
                 let _ = nix::unistd::write(io::stderr(), format!("tcpflow: {NOT_ALL}\n").as_bytes());
@@ -167,7 +167,7 @@ impl Interrupt {
                     thread::sleep(LOOK);
                 }
             };
-            wait(SOON);
+            wait(SOON * SLOWNESS);
             time_up.store(true, Ordering::Relaxed);
             then(&wait);
         };
@@ -253,6 +253,8 @@ pub(super) const TOLD_AFTER_AN_INTERRUPT: usize = 5_000;
 const SOON: Duration = Duration::from_millis(80);
 /// How long the process may go on after it.
 const LATEST: Duration = Duration::from_millis(130);
+/// How many times as long the same work takes: a build that is not optimized does it that much more slowly.
+const SLOWNESS: u32 = if cfg!(debug_assertions) { 5 } else { 1 };
 /// How many times as long it may wait, for a machine that is busy or an output that nobody takes.
 const STUCK: u32 = 5;
 /// How often that is looked at.

@@ -1,5 +1,6 @@
 //! Finds what seems wrong with how programs use their sockets, in a story that is finished.
 
+use std::cell::OnceCell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -57,7 +58,7 @@ impl Scene<'_> {
     /// What seems wrong, in the order of the first event of each.
     pub(super) fn diagnoses(self) -> Vec<Diagnosis> {
         let lives = lives(&self);
-        let mut finder = Finder { work: work(&self), scene: &self, found: Vec::new() };
+        let mut finder = Finder { work: work(&self), scene: &self, reached: OnceCell::new(), found: Vec::new() };
         // Where events are forgotten, these calls are looked at as they return.
         if !self.past.is_kept() {
             finder.calls();
@@ -180,6 +181,8 @@ struct Finder<'a, 's> {
     scene: &'s Scene<'a>,
     /// What each process did with which sockets, in order.
     work: HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>>,
+    /// The addresses to which a connection is known, once that was asked for.
+    reached: OnceCell<HashSet<SocketAddr>>,
     found: Vec<Diagnosis>,
 }
 
@@ -226,7 +229,7 @@ impl<'a> Finder<'a, '_> {
     /// How its connects ended.
     fn connects(&mut self, life: &Life<'a>) {
         let is_bound = life.uses.iter().any(|used| used.effect == Effect::Bind);
-        let (mut connect, mut is_established, mut to) = (None, false, None);
+        let (mut connect, mut is_established, mut to, mut of) = (None, false, None, None);
         for used in &life.uses {
             let call = &used.call.call;
             is_established |= match call.effect() {
@@ -234,7 +237,8 @@ impl<'a> Finder<'a, '_> {
                 Effect::Accept => used.role == Role::Made,
                 Effect::Send | Effect::Receive => call.octets() > Some(0),
                 _ => false,
-            } || used.connection.is_some_and(|id| self.is_answered(id));
+            };
+            of = used.connection.or(of);
             let errno = match (&call.op, call.errno()) {
                 (Op::Connect { address }, errno) => {
                     connect = Some(used.event);
@@ -254,7 +258,7 @@ impl<'a> Finder<'a, '_> {
             let what = match errno {
                 Some(Errno::ECONNREFUSED) => Mistake::Refused,
                 // What was established can time out, too: that is another matter.
-                Some(Errno::ETIMEDOUT) if !is_established => {
+                Some(Errno::ETIMEDOUT) if !is_established && !of.is_some_and(|id| self.is_answered(id)) => {
                     Mistake::ConnectTimedOut { syns: self.syns(used.connection) }
                 }
                 Some(Errno(EADDRNOTAVAIL)) if !is_bound => match to {
@@ -276,10 +280,13 @@ impl<'a> Finder<'a, '_> {
 
     /// Whether any connection to an address is known.
     fn is_reached(&self, to: SocketAddr) -> bool {
-        self.scene.connections.iter().any(|connection| connection.server == to)
-            || calls(&self.scene.events).any(|(_, call)| {
-                call.call.effect() == Effect::Connect && has_worked(&call.call) && call.call.peer() == Some(to)
-            })
+        let reached = self.reached.get_or_init(|| {
+            let connects = calls(&self.scene.events)
+                .filter(|(_, call)| call.call.effect() == Effect::Connect && has_worked(&call.call));
+            let servers = self.scene.connections.iter().map(|connection| connection.server);
+            connects.filter_map(|(_, call)| call.call.peer()).chain(servers).collect()
+        });
+        reached.contains(&to)
     }
 
     /// How many SYNs a client sent, where segments were captured.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::{CallEvent, Event, EventId, EventKind, Lookup, SegmentEvent, Why};
-use crate::calls::{Effect, Op, Sending};
+use crate::calls::{Call, Effect, Op, Sending, ThreadId};
 use crate::flow::{ConnectionId, Side};
 use crate::tcp::Finding;
 use crate::time::{Span, Timestamp};
@@ -63,8 +63,9 @@ pub(super) fn stalls(known: &dyn Lookup, events: &[&Event]) -> Vec<Diagnosis> {
             ends.for_each(|(_, known)| known.until = known.until.max(Some(end)));
         }
     }
+    let long = long_calls(events);
     for ((connection, side), end) in ends {
-        let Some((what, mut events)) = end.stall(known, events) else { continue };
+        let Some((what, mut events)) = end.stall(known, &long) else { continue };
         events.sort_unstable();
         events.dedup();
         found.push(Diagnosis { what, connection: Some(connection), side: Some(side), events });
@@ -124,7 +125,7 @@ impl End {
     }
 
     /// The time for which its window was closed, where that was long and its calls were watched.
-    fn stall(&self, known: &dyn Lookup, all: &[&Event]) -> Option<(Mistake, Vec<EventId>)> {
+    fn stall(&self, known: &dyn Lookup, long: &LongCalls<'_>) -> Option<(Mistake, Vec<EventId>)> {
         let (closed, opened) = self.long.or(self.closed.map(|closed| (closed, None)))?;
         let until = opened.or(self.until)?;
         let lasted = until.since(closed.since);
@@ -137,19 +138,31 @@ impl End {
             EventKind::Call(call) => Some(call.call.thread()),
             _ => None,
         });
-        let elsewhere = all.iter().find(|event| {
-            let EventKind::Call(call) = &event.kind else { return false };
-            let (from, to) = (call.call.entered.max(closed.since), call.call.returned_at().unwrap_or(until).min(until));
-            Some(call.call.thread()) == reader
-                && Some(event.id) != closed.next_read
-                && from < to
-                && to.since(from).as_nanos() * 2 >= lasted.as_nanos()
+        let calls = reader.and_then(|reader| long.get(&reader)).into_iter().flatten();
+        let elsewhere = calls.filter(|(event, _)| Some(*event) != closed.next_read).find(|(_, call)| {
+            let (from, to) = (call.entered.max(closed.since), call.returned_at().unwrap_or(until).min(until));
+            from < to && to.since(from).as_nanos() * 2 >= lasted.as_nanos()
         });
-        let elsewhere = elsewhere.map(|event| event.id);
+        let elsewhere = elsewhere.map(|(event, _)| *event);
         let events = [closed.last_read, Some(closed.segment), elsewhere, closed.next_read];
         let what = Mistake::ZeroWindowStall { lasted, opened: opened.is_some(), is_elsewhere: elsewhere.is_some() };
         Some((what, events.into_iter().flatten().collect()))
     }
+}
+
+/// The calls of each thread that took so long that it could be in them for half of a stall, in order.
+type LongCalls<'a> = HashMap<ThreadId, Vec<(EventId, &'a Call)>>;
+
+fn long_calls<'a>(events: &[&'a Event]) -> LongCalls<'a> {
+    let mut long = LongCalls::new();
+    for event in events {
+        let EventKind::Call(call) = &event.kind else { continue };
+        let call = &call.call;
+        if call.returned_at().is_none_or(|returned| returned.since(call.entered).as_nanos() * 2 >= STALL.as_nanos()) {
+            long.entry(call.thread()).or_default().push((event.id, call));
+        }
+    }
+    long
 }
 
 /// A send that took less than it was offered.
