@@ -253,7 +253,6 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         calls/traced/tracer/recorded.rs CHECK
         capture/feed.rs ASKING
         capture/live.rs GATHERING PATIENCE
-        capture/privilege.rs PATIENCE
         capture/tape.rs STEPS
         commands/follow.rs TICK
         commands/gone.rs OFTEN TRIMS

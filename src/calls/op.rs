@@ -303,18 +303,20 @@ impl Receiving {
 impl Op {
     /// Whether it sets SO_REUSEADDR, or takes it away; `None` where it does something else.
     pub(crate) fn sets_reuse(&self) -> Option<bool> {
-        match self {
-            Self::SetOption { option: OptionName::Socket(SocketOption::SO_REUSEADDR), value: OptionValue::Int(on) } => {
-                Some(*on != 0)
-            }
-            _ => None,
-        }
+        self.switches(SocketOption::SO_REUSEADDR)
     }
 
     /// Whether it has urgent octets stay in the stream (SO_OOBINLINE), or not any more; `None` where it does something else.
     pub(crate) fn sets_inline(&self) -> Option<bool> {
+        self.switches(SocketOption::SO_OOBINLINE)
+    }
+
+    /// Whether it switches that option on or off.
+    fn switches(&self, wanted: SocketOption) -> Option<bool> {
         match self {
-            Self::SetOption { option: OptionName::Socket(SocketOption::SO_OOBINLINE), value: OptionValue::Int(on) } => {
+            Self::SetOption { option: OptionName::Socket(option), value: OptionValue::Int(on) }
+                if *option == wanted =>
+            {
                 Some(*on != 0)
             }
             _ => None,

@@ -3,8 +3,6 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
@@ -116,27 +114,17 @@ fn give_up(successor: &Successor, kept: &CapsHashSet) -> Result<(), CaptureError
 }
 
 /// Sees that there is one thread: the others would keep their capabilities.
-///
-/// One that was joined may still be leaving: it counts until the kernel has put down all that it had, as a mount namespace of its own.
 fn alone() -> Result<(), CaptureError> {
-    let begun = Instant::now();
-    while has_others() {
-        if begun.elapsed() >= PATIENCE {
-            return Err(CaptureError::new("cannot give up privilege: there is a second thread, which would keep it"));
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-/// Whether there is another thread.
-fn has_others() -> bool {
     // It changes nothing, and is refused to a process of more than one thread (unshare(2)).
-    match unshare(CloneFlags::CLONE_THREAD) {
-        Ok(()) => false,
-        Err(Errno::EINVAL) => true,
+    let threads = match unshare(CloneFlags::CLONE_THREAD) {
+        Ok(()) => 1,
+        Err(Errno::EINVAL) => 2,
         // A container may forbid the question itself.
-        Err(_) => fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1),
+        Err(_) => fs::read_dir("/proc/self/task").map_or(1, Iterator::count),
+    };
+    match threads {
+        1 => Ok(()),
+        _ => Err(CaptureError::new("cannot give up privilege: there is a second thread, which would keep it")),
     }
 }
 
@@ -290,5 +278,3 @@ fn lay_down(kept: &CapsHashSet) -> Result<(), CaptureError> {
 
 /// Whom plain root becomes where nobody else is named.
 const NOBODY: &str = "nobody";
-/// How long a thread that has ended may take to leave.
-const PATIENCE: Duration = Duration::from_secs(5);

@@ -111,6 +111,8 @@ pub enum Notice {
 
 struct Started {
     held: Held,
+    /// By which its end is heard of where nothing stops it.
+    handle: Option<OwnedFd>,
     ended: Option<Ended>,
     /// Whether it has executed its program.
     has_begun: bool,
@@ -219,7 +221,8 @@ impl<'a> Tracer<'a> {
         if self.is_recorded() {
             self.record(&held, files)?;
         }
-        self.programs.push(Started { held, ended: None, has_begun: false });
+        let handle = if self.is_recorded() { system::process(held.pid) } else { None };
+        self.programs.push(Started { held, handle, ended: None, has_begun: false });
         Ok(ProgramId(self.programs.len() - 1))
     }
 

@@ -27,8 +27,6 @@ pub(super) struct Recorded {
     /// The calls in which threads are whose sockets are looked at when they return.
     pub(super) inside: HashMap<Tid, (u64, [u64; 6])>,
     pub(super) handles: HashMap<Tid, OwnedFd>,
-    /// The programs that were started and have not ended.
-    pub(super) programs: Vec<(Tid, OwnedFd)>,
     pub(super) nameless: Nameless,
     /// What was found out for the record that is dealt with.
     pub(super) looks: Vec<(i32, Look)>,
@@ -128,7 +126,6 @@ impl Recorded {
             before: now,
             inside: HashMap::new(),
             handles: HashMap::new(),
-            programs: Vec::new(),
             nameless: Nameless::default(),
             looks: Vec::new(),
             addresses: Addresses::default(),

@@ -58,7 +58,6 @@ impl Tracer<'_> {
             errno: super::super::super::Errno(error.raw_os_error().unwrap_or(libc::EIO)),
         })?;
         recorded.threads.insert(held.pid);
-        recorded.programs.extend(system::process(held.pid).map(|process| (held.pid, process)));
         // It waits, so what it has is what its program will have.
         for (fd, look) in sockets_of(held.pid, false) {
             self.descriptors.open(files, fd, look.id);
@@ -162,8 +161,9 @@ impl Tracer<'_> {
     pub(super) fn read(&mut self) -> Turn {
         let Backend::Recorded(recorded) = &mut self.backend else { return Turn::Over };
         if !recorded.is_behind {
-            let programs = recorded.programs.iter().map(|(_, process)| process.as_fd());
-            recorded.trace.wait(programs, LOOK);
+            let running = self.programs.iter().filter(|program| program.ended.is_none());
+            let handles = running.filter_map(|program| program.handle.as_ref()).map(AsFd::as_fd);
+            recorded.trace.wait(handles, LOOK);
         }
         recorded.gather();
         let has_ended = self.reap();
@@ -218,9 +218,6 @@ impl Tracer<'_> {
                 self.recorded_end(pid, now());
             }
             self.program_over(pid, ended);
-            if let Backend::Recorded(recorded) = &mut self.backend {
-                recorded.programs.retain(|(of, _)| *of != pid);
-            }
             has_ended = true;
         }
         has_ended
