@@ -370,12 +370,16 @@ fn ctrl_c_at_any_moment_leaves_nothing_behind_and_says_one_line() {
         thread::sleep(Duration::from_millis(round * 37 % 400));
         process.signal(Signal::SIGINT);
         let (status, errors) = process.wait();
-        assert!(errors.lines().count() <= 1, "{name}: {errors}");
-        match status.code() {
+        // That the link was late is told beside what was seen until then.
+        let (late, errors): (Vec<&str>, Vec<&str>) =
+            errors.lines().partition(|line| line.contains("this machine was busy: the link handed a segment over"));
+        match (status.code(), &errors[..]) {
             // It had ended before, or was ended before it was able to hear of Ctrl-C.
-            Some(0) | None => assert_eq!(errors, "", "{name}"),
-            Some(2) => assert!(errors.contains("interrupted"), "{name}: {errors}"),
-            code => panic!("{name}: {code:?} {errors}"),
+            (Some(0) | None, []) => {}
+            // It had ended before, and the late link made it another story than the script's.
+            (Some(1), []) if !late.is_empty() => {}
+            (Some(2), [line]) if line.contains("interrupted") => {}
+            (code, errors) => panic!("{name}: {code:?} {late:?} {errors:?}"),
         }
         assert_eq!(mark.left(), [0; 0], "{name}: a process is left");
     }
