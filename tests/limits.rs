@@ -189,6 +189,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
     (
         "how something is laid out in memory, or a mark of its own among numbers",
         "
+        capture/closing.rs STACK ALIGN
         flow/attempt.rs NONE
         flow/breakdown/keeper.rs ENTRY
         flow/entry.rs ATTEMPT

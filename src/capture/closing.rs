@@ -1,43 +1,73 @@
 //! Descriptors that take the kernel long to close are closed by a process of their own.
 
+use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, fork, pipe2};
+use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::pipe2;
 
 /// Has `close` close these descriptors without waiting for the kernel, which takes some 25 ms for the last descriptor of each event of a
 /// tracepoint, and of each packet socket: a process of its own is the last to hold them, and ends for it. It holds nothing else open.
 ///
+/// It shares this process's memory, which may be large: a copy would have to be made page by page, by whoever writes there from then on.
+///
 /// Where there can be no process, `close` takes as long as it takes.
 pub fn close_beside(descriptors: impl IntoIterator<Item = RawFd>, close: impl FnOnce()) {
     let Ok((waits, closed)) = pipe2(OFlag::O_CLOEXEC) else { return close() };
-    let mut kept: Vec<RawFd> = descriptors.into_iter().chain([waits.as_raw_fd()]).collect();
-    // SAFETY: the child makes nothing but system calls until it ends: it allocates nothing, and takes no lock.
-    match unsafe { fork() } {
-        Ok(ForkResult::Child) => {
-            // Else it would wait for itself.
-            drop(closed);
-            // Who could not close the rest would keep others waiting for the end of a pipe: then the other process closes by itself.
-            let others_are_closed = close_all_but(&mut kept).is_ok();
-            // SAFETY: the calls take numbers, and a place for one octet.
-            unsafe {
-                if others_are_closed {
-                    let mut octet = 0u8;
-                    // It returns once the other process has closed its own.
-                    libc::read(waits.as_raw_fd(), (&raw mut octet).cast(), 1);
-                }
-                libc::_exit(0)
-            }
-        }
-        Ok(ForkResult::Parent { .. }) => {
-            drop(waits);
-            close();
-            drop(closed);
-        }
-        Err(_) => close(),
+    let kept = descriptors.into_iter().chain([waits.as_raw_fd()]).collect();
+    let pipe = [waits.as_raw_fd(), closed.as_raw_fd()];
+    // It may outlive this process: its memory is left to it.
+    let holder = Box::leak(Box::new(Holder { kept, pipe }));
+    let end = vec![0u8; STACK].leak().as_mut_ptr_range().end;
+    let stack = end.wrapping_sub(end.addr() % ALIGN);
+    // Signals are for this process, whose handlers share its memory.
+    let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    // SAFETY: the stack is its own and large enough, and what it is given is nobody else's; what it may do in this memory, `hold` says.
+    let process = unsafe { libc::clone(hold, stack.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *holder).cast()) };
+    if let Ok(mask) = mask {
+        _ = mask.thread_set_mask();
     }
+    if process == -1 {
+        return close();
+    }
+    drop(waits);
+    close();
+    drop(closed);
 }
+
+/// What a process needs that holds descriptors.
+struct Holder {
+    kept: Vec<RawFd>,
+    /// The end that it reads, and the one that the other process closes.
+    pipe: [RawFd; 2],
+}
+
+/// Holds descriptors until the other process has closed its own, in a process that shares its memory.
+///
+/// It makes nothing but system calls, none of which is a place where a thread may be cancelled: it allocates nothing, takes no lock, and
+/// where a call fails it changes nothing of that thread but `errno`.
+extern "C" fn hold(its: *mut c_void) -> c_int {
+    // SAFETY: nobody else has what it was given; the calls take numbers, and a place for one octet.
+    unsafe {
+        let Holder { kept, pipe: [waits, closed] } = &mut *its.cast::<Holder>();
+        // Else it would wait for itself.
+        libc::syscall(libc::SYS_close, *closed);
+        // Who could not close the rest would keep others waiting for the end of a pipe: then the other process closes by itself.
+        if close_all_but(kept).is_ok() {
+            let mut octet = 0u8;
+            // It returns once the other process has closed its own.
+            libc::syscall(libc::SYS_read, *waits, &raw mut octet, 1);
+        }
+        libc::syscall(libc::SYS_exit_group, 0);
+    }
+    0
+}
+
+/// Room for a few calls, also of a build that is not optimized, and how a stack is aligned.
+const STACK: usize = 32 << 10;
+const ALIGN: usize = 16;
 
 /// Closes every descriptor of this process but those, which it sorts; it is for a process that was forked, in which nothing goes on that
 /// owns one of the others. It allocates nothing.
@@ -63,6 +93,7 @@ pub fn close_all_but(kept: &mut [RawFd]) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
 
     use super::*;
 
