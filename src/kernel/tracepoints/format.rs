@@ -45,7 +45,8 @@ impl Tracepoint {
 pub(super) struct Format {
     pub(super) id: u64,
     tracepoint: Tracepoint,
-    fields: HashMap<String, Field>,
+    /// By [`Name`].
+    fields: [Option<Field>; Name::ALL.len()],
     /// The names of the reset reasons by their numbers, which differ between kernels.
     reasons: HashMap<u64, String>,
 }
@@ -55,6 +56,52 @@ struct Field {
     offset: usize,
     size: usize,
 }
+
+/// The fields that are read. A host changes states very often: none of its records has a field looked up by its letters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Name {
+    Socket,
+    OldState,
+    NewState,
+    State,
+    CongestionState,
+    Reason,
+    Protocol,
+    Family,
+    SourcePort,
+    DestinationPort,
+    Source,
+    Destination,
+    SourceV6,
+    DestinationV6,
+}
+
+impl Name {
+    /// Each with what the kernel calls it, in order.
+    const ALL: [(Self, &'static str); 14] = [
+        (Self::Socket, "skaddr"),
+        (Self::OldState, "oldstate"),
+        (Self::NewState, "newstate"),
+        (Self::State, "state"),
+        (Self::CongestionState, "cong_state"),
+        (Self::Reason, "reason"),
+        (Self::Protocol, "protocol"),
+        (Self::Family, "family"),
+        (Self::SourcePort, "sport"),
+        (Self::DestinationPort, "dport"),
+        (Self::Source, "saddr"),
+        (Self::Destination, "daddr"),
+        (Self::SourceV6, "saddr_v6"),
+        (Self::DestinationV6, "daddr_v6"),
+    ];
+}
+
+/// Where the two parts of an end lie: its address, the same where it is an IPv6 one, and its port.
+type EndFields = [Name; 3];
+
+/// The socket's own end, and its peer's.
+const LOCAL: EndFields = [Name::Source, Name::SourceV6, Name::SourcePort];
+const PEER: EndFields = [Name::Destination, Name::DestinationV6, Name::DestinationPort];
 
 /// What one record says, before its time is put on the wall clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,55 +120,65 @@ impl Format {
     /// Reads a `format` file; `None` where it has no number, or lacks a field without which its records say nothing.
     pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Option<Self> {
         let id = text.lines().find_map(|line| line.strip_prefix("ID:"))?.trim().parse().ok()?;
-        let fields = text.lines().filter_map(field).collect();
+        let mut fields = [None; Name::ALL.len()];
+        for (name, field) in text.lines().filter_map(field) {
+            if let Some((known, _)) = Name::ALL.iter().find(|(_, called)| *called == name) {
+                fields[*known as usize] = Some(field);
+            }
+        }
         let reasons = match tracepoint {
             Tracepoint::SendReset => names(text, "REC->reason"),
             _ => HashMap::new(),
         };
         let format = Self { id, tracepoint, fields, reasons };
-        let needs: &[&str] = match tracepoint {
-            Tracepoint::State => &["oldstate", "newstate", "sport", "dport", "family", "protocol", "saddr", "daddr"],
-            Tracepoint::SendReset => &["saddr", "daddr"],
-            Tracepoint::ReceiveReset | Tracepoint::RetransmitSynAck => &["sport", "dport", "saddr", "daddr"],
-            Tracepoint::Retransmit => &["sport", "dport", "saddr", "daddr", "state"],
-            Tracepoint::Congestion => &["sport", "dport", "saddr", "daddr", "cong_state"],
+        let ports: &[Name] = match tracepoint {
+            // Its addresses have their ports with them.
+            Tracepoint::SendReset => &[],
+            _ => &[Name::SourcePort, Name::DestinationPort],
         };
-        needs.iter().all(|name| format.fields.contains_key(*name)).then_some(format)
+        let own: &[Name] = match tracepoint {
+            Tracepoint::State => &[Name::OldState, Name::NewState, Name::Family, Name::Protocol],
+            Tracepoint::SendReset | Tracepoint::ReceiveReset | Tracepoint::RetransmitSynAck => &[],
+            Tracepoint::Retransmit => &[Name::State],
+            Tracepoint::Congestion => &[Name::CongestionState],
+        };
+        let needs = [Name::Source, Name::Destination].iter().chain(ports).chain(own);
+        needs.copied().all(|name| format.fields[name as usize].is_some()).then_some(format)
     }
 
     /// Reads a record; `None` where it is of another protocol, or shorter than the format says.
     pub(super) fn read(&self, raw: &[u8]) -> Option<Said> {
         let what = match self.tracepoint {
             Tracepoint::State => {
-                if self.number(raw, "protocol")? != libc::IPPROTO_TCP as u64 {
+                if self.number(raw, Name::Protocol)? != libc::IPPROTO_TCP as u64 {
                     return None;
                 }
-                KernelAct::State { from: self.state(raw, "oldstate")?, to: self.state(raw, "newstate")? }
+                KernelAct::State { from: self.state(raw, Name::OldState)?, to: self.state(raw, Name::NewState)? }
             }
             Tracepoint::SendReset => {
-                let reason = self.number(raw, "reason").map(|number| self.reason(number));
+                let reason = self.number(raw, Name::Reason).map(|number| self.reason(number));
                 KernelAct::ResetSent { reason }
             }
             Tracepoint::ReceiveReset => KernelAct::ResetReceived,
-            Tracepoint::Retransmit => KernelAct::Retransmit { state: self.state(raw, "state")? },
+            Tracepoint::Retransmit => KernelAct::Retransmit { state: self.state(raw, Name::State)? },
             // A request that is not yet a socket: the end is in SYN-RECEIVED.
             Tracepoint::RetransmitSynAck => KernelAct::Retransmit { state: State::SynReceived },
             Tracepoint::Congestion => {
-                let to = Congestion::from_linux(u8::try_from(self.number(raw, "cong_state")?).ok()?)?;
+                let to = Congestion::from_linux(u8::try_from(self.number(raw, Name::CongestionState)?).ok()?)?;
                 KernelAct::Congestion { to }
             }
         };
-        let (local, peer) = (self.end(raw, 's')?, self.end(raw, 'd')?);
-        let socket = self.number(raw, "skaddr").filter(|address| *address != 0).map(KernelSocket);
+        let (local, peer) = (self.end(raw, LOCAL)?, self.end(raw, PEER)?);
+        let socket = self.number(raw, Name::Socket).filter(|address| *address != 0).map(KernelSocket);
         Some(Said { local, peer, socket, what })
     }
 
-    fn bytes<'a>(&self, raw: &'a [u8], name: &str) -> Option<&'a [u8]> {
-        let Field { offset, size } = *self.fields.get(name)?;
+    fn bytes<'a>(&self, raw: &'a [u8], name: Name) -> Option<&'a [u8]> {
+        let Field { offset, size } = self.fields[name as usize]?;
         raw.get(offset..offset.checked_add(size)?)
     }
 
-    fn number(&self, raw: &[u8], name: &str) -> Option<u64> {
+    fn number(&self, raw: &[u8], name: Name) -> Option<u64> {
         let bytes = self.bytes(raw, name)?;
         Some(match bytes.len() {
             1 => bytes[0].into(),
@@ -132,7 +189,7 @@ impl Format {
         })
     }
 
-    fn state(&self, raw: &[u8], name: &str) -> Option<State> {
+    fn state(&self, raw: &[u8], name: Name) -> Option<State> {
         State::from_linux(u8::try_from(self.number(raw, name)?).ok()?)
     }
 
@@ -143,17 +200,15 @@ impl Format {
         }
     }
 
-    /// One end: `s` the socket's own, `d` its peer's.
-    fn end(&self, raw: &[u8], which: char) -> Option<SocketAddr> {
-        let name = |rest: &str| format!("{which}{rest}");
-        let address = self.bytes(raw, &name("addr"))?;
+    fn end(&self, raw: &[u8], [address, six, port]: EndFields) -> Option<SocketAddr> {
+        let address = self.bytes(raw, address)?;
         if address.len() >= SOCKADDR {
             return sockaddr(address);
         }
-        let port = u16::try_from(self.number(raw, &name("port"))?).ok()?;
-        let six = self.bytes(raw, &name("addr_v6")).and_then(|six| <[u8; 16]>::try_from(six).ok());
+        let port = u16::try_from(self.number(raw, port)?).ok()?;
+        let six = self.bytes(raw, six).and_then(|six| <[u8; 16]>::try_from(six).ok());
         // An older kernel's record has no family: an IPv4 address stands in the IPv6 one as a mapped one.
-        let is_six = self.number(raw, "family").map(|family| family == libc::AF_INET6 as u64);
+        let is_six = self.number(raw, Name::Family).map(|family| family == libc::AF_INET6 as u64);
         let ip = match (six, is_six) {
             (Some(six), Some(true) | None) => IpAddr::from(Ipv6Addr::from(six)).to_canonical(),
             _ => Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?).into(),
@@ -175,9 +230,9 @@ fn sockaddr(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 /// `field:TYPE NAME; offset:N; size:N; signed:N;`, where the name of an array has its length in brackets.
-fn field(line: &str) -> Option<(String, Field)> {
+fn field(line: &str) -> Option<(&str, Field)> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);
-    let name = parts.next()?.split(['[', '\t', ' ']).rfind(|word| !word.is_empty() && !word.ends_with(']'))?.to_owned();
+    let name = parts.next()?.split(['[', '\t', ' ']).rfind(|word| !word.is_empty() && !word.ends_with(']'))?;
     let mut number = |key: &str| parts.next()?.strip_prefix(key)?.parse().ok();
     let (offset, size) = (number("offset:")?, number("size:")?);
     Some((name, Field { offset, size }))
@@ -243,6 +298,11 @@ mod tests {
         let six = format.read(&set_state(10, 6, [12, 8])).unwrap();
         assert_eq!((six.local.to_string(), six.peer.to_string()), ("[::1]:3000".into(), "[::1]:40000".into()));
         assert_eq!(six.what, KernelAct::State { from: State::SynReceived, to: State::CloseWait });
+    }
+
+    #[test]
+    fn each_field_stands_at_its_place() {
+        assert!(Name::ALL.iter().enumerate().all(|(place, (name, _))| *name as usize == place));
     }
 
     #[test]
