@@ -8,6 +8,8 @@ pub mod time;
 
 pub mod share;
 
+pub mod hash;
+
 pub mod capture;
 
 pub mod wire;

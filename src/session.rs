@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 pub use batch::{Batch, More, Reader};
 use batch::{Besides, Followed, Wanted};
@@ -49,7 +50,7 @@ pub struct Session {
     /// Where they were asked for without a timeline, which has its own.
     conflicts: Option<Conflicts>,
     /// What the kernel's trace said, for the story at the end.
-    kernel_events: Vec<KernelEvent>,
+    kernel_events: Arc<Vec<KernelEvent>>,
     /// Where segments are captured, for the story at the end.
     points: Vec<Point>,
     /// Whether a link's record says where each segment was seen, so that each end has a story of its own.
@@ -321,7 +322,7 @@ impl Session {
             Telling::Events(growth) => (growth.into_timeline(), self.kept.into_connections(), totals),
             Telling::Nothing | Telling::Steps => {
                 let (traces, connections) = self.kept.into_traces();
-                let mut timeline = Timeline::of(traces, calls, evidence, self.kernel_events, self.rto_min);
+                let mut timeline = Timeline::of(traces, calls, evidence, &self.kernel_events, self.rto_min);
                 timeline.know_points(self.points);
                 (timeline, connections, totals)
             }
@@ -350,7 +351,7 @@ impl Session {
             checksums: Checksums::default(),
             breakdowns: None,
             conflicts: None,
-            kernel_events: Vec::new(),
+            kernel_events: Arc::default(),
             points: Vec::new(),
             has_ends: false,
             rto_min: None,
@@ -387,8 +388,8 @@ impl Session {
     }
 
     /// The same, whose story is joined with what the kernel's trace said; one [that grows](Self::growing) hears that as it comes.
-    pub fn with_kernel_events(self, events: Vec<KernelEvent>) -> Self {
-        Self { kernel_events: events, ..self }
+    pub fn with_kernel_events(self, events: impl Into<Arc<Vec<KernelEvent>>>) -> Self {
+        Self { kernel_events: events.into(), ..self }
     }
 
     /// The same, whose hosts' retransmission timers are never shorter than that; `None`: that is not known.

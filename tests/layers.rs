@@ -10,12 +10,13 @@ use proc_macro2::{TokenStream, TokenTree};
 ///
 /// `tcp` comes before `kernel` and `kernel` before `calls`, because a call carries the TCP_INFO of its socket, which carries a state.
 const ORDER: &[&str] = &[
-    "time", "share", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "passage", "story", "session",
-    "report", "lab", "cli", "commands",
+    "time", "share", "hash", "capture", "wire", "tcp", "kernel", "calls", "script", "flow", "passage", "story",
+    "session", "report", "lab", "cli", "commands",
 ];
 
 /// These read no clock, file, socket or thread: time and bytes come in as data.
-const PURE: &[&str] = &["time", "share", "wire", "tcp", "script", "flow", "passage", "story", "session", "report"];
+const PURE: &[&str] =
+    &["time", "share", "hash", "wire", "tcp", "script", "flow", "passage", "story", "session", "report"];
 
 /// Where each library may be named; a folder or a file below `src/`.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -32,7 +33,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("dns_lookup", &["commands/names.rs"]),
     ("etherparse", &["wire/header.rs"]),
     ("flate2", &["capture"]),
-    ("foldhash", &["flow"]),
+    ("foldhash", &["flow", "hash.rs"]),
     ("framehop", &["calls/traced/stack.rs"]),
     ("hashbrown", &["flow"]),
     ("indicatif", &["commands"]),

@@ -190,6 +190,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         "how something is laid out in memory, or a mark of its own among numbers",
         "
         capture/closing.rs STACK ALIGN
+        commands/memory.rs LARGE STEP
         flow/attempt.rs NONE
         flow/breakdown/keeper.rs ENTRY
         flow/entry.rs ATTEMPT
@@ -213,6 +214,7 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         "how much is done, read, written or taken at a time: what is more comes next",
         "
         calls/traced/abi.rs SOME
+        commands/run/witnesses.rs FEW_ASKED
         calls/traced/tracer/nameless.rs MOST_AT_ONCE
         capture/attachment.rs PIECE
         capture/compression.rs BUFFER

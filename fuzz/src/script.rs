@@ -56,7 +56,7 @@ pub fn script(octets: &[u8]) {
     });
     let traces = traces.collect();
     let (threads, calls) = (performed.threads, performed.calls);
-    let timeline = Timeline::of(traces, calls, &performed.answers, Vec::new(), None);
+    let timeline = Timeline::of(traces, calls, &performed.answers, &[], None);
     let story = timeline.finish(connections, threads, Default::default());
     check_story(&story);
     check_outputs(&story, octets.len() as u8);

@@ -1,10 +1,9 @@
 //! The lifetimes of sockets: what one descriptor or one id stood for, one after the other.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Call, CallId, Errno, Op, ProcessId, Role, SocketId, ThreadId};
+use crate::hash::HashMap;
 use crate::time::Timestamp;
 
 /// One life of a socket; calls and segments belong together where it is the same.

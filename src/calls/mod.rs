@@ -320,6 +320,19 @@ impl Call {
         }
     }
 
+    /// The same, without the octets it moved and the place it was made from: all that says what it did to which sockets.
+    #[must_use]
+    pub fn without_octets(&self) -> Self {
+        let Self { id, entered, op, sockets, returned, stack: _ } = self;
+        let returned = returned.as_ref().map(|Returned { at, result, octets, preview: _ }| Returned {
+            at: *at,
+            result: *result,
+            octets: *octets,
+            preview: Vec::new(),
+        });
+        Self { id: *id, entered: *entered, op: op.clone(), sockets: sockets.clone(), returned, stack: Stack::default() }
+    }
+
     /// Takes in how it returned.
     pub fn complete(&mut self, returned: Returned, sockets: Vec<SocketUse>) {
         self.returned = Some(returned);

@@ -12,6 +12,18 @@ pub(super) fn of(asked: Option<u64>) -> Memory {
     }
 }
 
+/// Has memory that is freed used again, where it would be given back to the system and asked for anew otherwise, with a fault for each of its
+/// pages: for who keeps nearly all, and ends once that is told.
+pub(super) fn keep_freed() {
+    // SAFETY: they take numbers, and change where memory comes from that is asked for later.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, STEP);
+    };
+}
+
 /// Gives memory that was freed back to the system, where the allocator keeps it for later otherwise.
 pub(super) fn give_back() {
     // SAFETY: it takes a number, and gives back what nobody has.
@@ -20,3 +32,9 @@ pub(super) fn give_back() {
         libc::malloc_trim(0)
     };
 }
+
+/// From which size on memory comes from the system by itself, the most that the allocator takes, and how much is asked for at a time.
+#[cfg(target_env = "gnu")]
+const LARGE: i32 = 32 << 20;
+#[cfg(target_env = "gnu")]
+const STEP: i32 = 4 << 20;

@@ -6,7 +6,6 @@ mod programs;
 mod remembered;
 mod unnamed;
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
@@ -29,6 +28,7 @@ use perf_event::{Builder, Clock as PerfClock, SampleFlag, Sampler, events};
 use self::format::{Format, Tracepoint};
 use super::{KernelAct, KernelEvent, KernelSocket, measure};
 use crate::capture::close_beside;
+use crate::hash::HashMap;
 use crate::time::{Clock, ClockId};
 
 pub use self::calls::Watched;
@@ -197,8 +197,14 @@ impl Tracepoints {
         let (ended, end) = pipe2(OFlag::O_CLOEXEC)?;
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
-        let mut reading =
-            Reading { rings: self.rings, clock: self.clock, portless: HashMap::new(), read: Vec::new(), lost: 0, hear };
+        let mut reading = Reading {
+            rings: self.rings,
+            clock: self.clock,
+            portless: HashMap::default(),
+            read: Vec::new(),
+            lost: 0,
+            hear,
+        };
         let thread = thread::Builder::new().name("tracepoints".to_owned()).spawn(move || {
             loop {
                 // What happened before the end was asked for is in the buffers by then.
@@ -443,7 +449,7 @@ mod tests {
 
     fn reading<H>(hear: H) -> Reading<H> {
         let clock = Clock::WALL;
-        Reading { rings: Vec::new(), clock, portless: HashMap::new(), read: Vec::new(), lost: 0, hear }
+        Reading { rings: Vec::new(), clock, portless: HashMap::default(), read: Vec::new(), lost: 0, hear }
     }
 
     fn event(socket: u64, local: &str, peer: &str, from: State, to: State) -> KernelEvent {

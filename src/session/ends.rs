@@ -39,7 +39,7 @@ pub(super) fn told(kept: &Kept, points: &[Point], words: &Words<'_>) -> Vec<End>
     let points = (0..).zip(points).filter_map(|(number, point)| Some((PointId(number), point.side?)));
     let told = points.map(|(point, side)| {
         let (traces, connections, frames) = kept.seen_at(point);
-        let timeline = Timeline::of(traces, words.calls.to_vec(), words.evidence, words.kernel.to_vec(), words.rto_min);
+        let timeline = Timeline::of(traces, words.calls.to_vec(), words.evidence, words.kernel, words.rto_min);
         End { side, story: timeline.finish(connections, words.threads.clone(), Totals::default()), frames }
     });
     told.collect()

@@ -1,12 +1,13 @@
 //! The connections that wait to be accepted, and the accepts that do not say which they took.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use super::EventId;
 use super::end::end;
 use crate::calls::Lifetime;
 use crate::flow::ConnectionId;
+use crate::hash::HashMap;
 use crate::time::{Span, Timestamp};
 
 /// The connections that wait to be accepted, and the accepts that do not say which they took.

@@ -1,12 +1,13 @@
 //! What calls and states alone say of connections of which no packet was captured.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::diagnoses::{Life, Scene, Use, lives};
+use super::diagnoses::{Life, Sockets, Use};
 use super::{EventId, Story};
 use crate::calls::{Effect, Errno, How, Op, OptionName, OptionValue, PollEvents, Role, SocketOption, ThreadId};
 use crate::flow::Side;
+use crate::hash::HashMap;
 use crate::kernel::{Answer, KernelAct, KernelEvent, ResetReason, Witness};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -134,18 +135,17 @@ impl Story {
     /// What calls and states say of the connections whose sockets were watched and that no segment was seen of, in the order in which
     /// they began; `events` is what the kernel's trace said, and `answers` what sock_diag did.
     pub fn accounts(&self, events: &[KernelEvent], answers: &[Answer]) -> Vec<Account> {
-        let scene = Scene {
-            known: self,
-            events: self.events.iter().collect(),
-            connections: Vec::new(),
-            past: &self.past,
-            of: None,
-        };
-        let lives = lives(&scene);
-        let mut ends: Vec<End<'_>> = lives.iter().filter_map(End::of).collect();
+        self.sockets().accounts(events, answers)
+    }
+}
+
+impl Sockets<'_> {
+    /// As [`Story::accounts`].
+    pub fn accounts(&self, events: &[KernelEvent], answers: &[Answer]) -> Vec<Account> {
+        let mut ends: Vec<Box<End<'_>>> = self.lives.iter().filter_map(|life| End::of(life).map(Box::new)).collect();
         let words = words(events, answers);
         ends.iter_mut().for_each(|end| end.hear(&words));
-        let lacks_calls = !self.past.has_all_calls();
+        let lacks_calls = !self.has_all_calls();
         paired(ends).into_iter().map(|pair| account(&pair, lacks_calls)).collect()
     }
 }
@@ -167,7 +167,7 @@ enum Said {
 type Words = HashMap<(Address, Address), Vec<(Timestamp, Witness, Said)>>;
 
 fn words(events: &[KernelEvent], answers: &[Answer]) -> Words {
-    let mut words = Words::new();
+    let mut words = Words::default();
     for event in events {
         let said = match &event.what {
             KernelAct::State { to, .. } => Said::State(Some(*to)),
@@ -190,7 +190,7 @@ struct End<'a> {
     side: Side,
     local: Option<SocketAddr>,
     peer: SocketAddr,
-    uses: Vec<Use<'a>>,
+    uses: &'a [Use<'a>],
     account: EndAccount,
     began: Timestamp,
     /// How its connect ended, if it did, and the calls that say so.
@@ -228,7 +228,7 @@ struct Closing {
 }
 
 impl<'a> End<'a> {
-    fn of(life: &Life<'a>) -> Option<Self> {
+    fn of(life: &'a Life<'_>) -> Option<Self> {
         let socket = life.socket?;
         let is_joined = life.uses.iter().any(|used| used.connection.is_some());
         let of_socket = |used: &Use<'a>| {
@@ -250,7 +250,7 @@ impl<'a> End<'a> {
             side: if connects { Side::Client } else { Side::Server },
             local,
             peer,
-            uses: Vec::new(),
+            uses: &life.uses,
             account: EndAccount { thread, sent: 0, received: 0, states: Vec::new() },
             began: opened.call.call.entered,
             connected: None,
@@ -270,7 +270,6 @@ impl<'a> End<'a> {
         for used in &life.uses {
             end.see(life, used, &mut connect);
         }
-        end.uses.clone_from(&life.uses);
         Some(end)
     }
 
@@ -449,9 +448,9 @@ impl<'a> End<'a> {
 }
 
 /// The ends that are of one connection together, the client's first.
-fn paired(ends: Vec<End<'_>>) -> Vec<[Option<End<'_>>; 2]> {
+fn paired(ends: Vec<Box<End<'_>>>) -> Vec<[Option<Box<End<'_>>>; 2]> {
     let (clients, servers): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| end.side == Side::Client);
-    let mut waiting: HashMap<(Address, Address), Vec<End<'_>>> = HashMap::new();
+    let mut waiting: HashMap<(Address, Address), Vec<Box<End<'_>>>> = HashMap::default();
     for server in servers {
         if let Some(local) = server.local {
             waiting.entry((plain(server.peer), plain(local))).or_default().push(server);
@@ -471,7 +470,7 @@ fn paired(ends: Vec<End<'_>>) -> Vec<[Option<End<'_>>; 2]> {
                 let returned = returned.and_then(|used| used.call.call.returned_at());
                 returned >= Some(client.began)
             };
-            let first = own.iter().position(is_its)?;
+            let first = own.iter().position(|server| is_its(server))?;
             // Of several connections between the same ends, one began after the other was over.
             let is_first = own.len() == 1 || until.is_none() || own[first].began <= until?.after(LONGEST_QUEUED);
             is_first.then(|| own.remove(first))
@@ -484,7 +483,7 @@ fn paired(ends: Vec<End<'_>>) -> Vec<[Option<End<'_>>; 2]> {
 }
 
 /// What both ends say together.
-fn account(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> Account {
+fn account(pair: &[Option<Box<End<'_>>>; 2], lacks_calls: bool) -> Account {
     let (outcome, is_inferred, mut events) = outcome(pair, lacks_calls);
     events.sort_unstable();
     events.dedup();
@@ -501,7 +500,7 @@ fn account(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> Account {
 
 /// How it ended, whether that is concluded, and by which calls; where calls are missing, all is concluded that no call or word of the kernel
 /// says by itself.
-fn outcome(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> (Outcome, bool, Vec<EventId>) {
+fn outcome(pair: &[Option<Box<End<'_>>>; 2], lacks_calls: bool) -> (Outcome, bool, Vec<EventId>) {
     let of = |side: Side| pair[side as usize].as_ref();
     let sides = [Side::Client, Side::Server];
     if let Some(client) = of(Side::Client) {
@@ -533,7 +532,7 @@ fn outcome(pair: &[Option<End<'_>>; 2], lacks_calls: bool) -> (Outcome, bool, Ve
 }
 
 /// Whether that end reset it.
-fn reset(pair: &[Option<End<'_>>; 2], by: Side, lacks_calls: bool) -> Option<(Outcome, bool, Vec<EventId>)> {
+fn reset(pair: &[Option<Box<End<'_>>>; 2], by: Side, lacks_calls: bool) -> Option<(Outcome, bool, Vec<EventId>)> {
     let (own, other) = (pair[by as usize].as_ref(), pair[by.peer() as usize].as_ref());
     let closes = own.and_then(|own| own.closing.filter(|closing| closing.is_close));
     let lingers_not =
@@ -589,7 +588,7 @@ fn reset(pair: &[Option<End<'_>>; 2], by: Side, lacks_calls: bool) -> Option<(Ou
 }
 
 /// Who closed it, and who did so first.
-fn closed(pair: &[Option<End<'_>>; 2]) -> (Outcome, bool, Vec<EventId>) {
+fn closed(pair: &[Option<Box<End<'_>>>; 2]) -> (Outcome, bool, Vec<EventId>) {
     let of = |side: Side| pair[side as usize].as_ref();
     let closing = |side: Side| of(side).and_then(|end| end.closing);
     let proof = |more: Option<EventId>| {

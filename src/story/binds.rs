@@ -1,12 +1,13 @@
 //! What held the port that a bind could not have: a socket that was watched, or a connection in TIME-WAIT.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::EventId;
 use super::why::{Holding, PortHolder};
 use crate::calls::Lifetime;
 use crate::flow::{ConnectionId, Side};
+use crate::hash::HashMap;
 use crate::time::Timestamp;
 
 /// The ports that open sockets have, as far as calls that are known say.

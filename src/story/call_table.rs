@@ -1,12 +1,13 @@
 //! The calls that are followed, by thread and by the life of the socket that they were made on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::EventId;
 use super::path::Said;
 use crate::calls::{Call, CallId, Lifetime, Lifetimes, ThreadId};
 use crate::flow::{ConnectionId, Side};
+use crate::hash::HashMap;
 use crate::time::Timestamp;
 
 /// The calls that are followed.

@@ -57,7 +57,7 @@ impl Timeline {
         };
         let call = &mut self.events.call_mut(event).call;
         call.complete(returned, sockets);
-        let call = call.clone();
+        let call = call.without_octets();
         let lives = self.calls.lifetimes.leave(&call);
         let own = life.or(lives.first().copied().flatten());
         let accepted = accepted_life(&call, &lives);
@@ -163,6 +163,9 @@ impl Timeline {
 
     /// Finds the connection of a socket by the ends that a later call says it has, where those that opened it did not know them.
     fn find_home(&mut self, life: Lifetime, event: EventId) {
+        if self.ends.is_empty() {
+            return;
+        }
         let Some(known) = self.calls.lives.get(&life).filter(|known| known.home.is_none() && !known.is_cut) else {
             return;
         };

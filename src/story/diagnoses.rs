@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::descriptors::Descriptors;
@@ -17,6 +17,7 @@ use crate::calls::{
     SocketOption, ThreadId,
 };
 use crate::flow::{Connection, ConnectionId, Range, Side};
+use crate::hash::{HashMap, HashSet};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
@@ -28,9 +29,11 @@ impl Story {
     ///
     /// Those that rest on what was not called are left out where [calls are missing](Self::lacking_calls).
     pub fn diagnoses(&self) -> Vec<Diagnosis> {
-        if !self.events.iter().any(|event| matches!(event.kind, EventKind::Call(_))) {
-            return Vec::new();
-        }
+        self.sockets().diagnoses()
+    }
+
+    /// The sockets of the watched programs, from which more than one thing can be concluded.
+    pub fn sockets(&self) -> Sockets<'_> {
         let scene = Scene {
             known: self,
             events: self.events.iter().collect(),
@@ -38,7 +41,28 @@ impl Story {
             past: &self.past,
             of: None,
         };
-        scene.diagnoses()
+        Sockets { lives: lives(&scene), scene }
+    }
+}
+
+/// The sockets of the watched programs, each with all calls on it.
+pub struct Sockets<'a> {
+    scene: Scene<'a>,
+    pub(super) lives: Vec<Life<'a>>,
+}
+
+impl Sockets<'_> {
+    /// As [`Story::diagnoses`].
+    pub fn diagnoses(&self) -> Vec<Diagnosis> {
+        if calls(&self.scene.events).next().is_none() {
+            return Vec::new();
+        }
+        self.scene.diagnoses_of(&self.lives)
+    }
+
+    /// Whether all calls are known.
+    pub(super) fn has_all_calls(&self) -> bool {
+        self.scene.past.has_all_calls()
     }
 }
 
@@ -57,19 +81,22 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// What seems wrong, in the order of the first event of each.
     pub(super) fn diagnoses(self) -> Vec<Diagnosis> {
-        let lives = lives(&self);
-        let mut finder = Finder { work: work(&self), scene: &self, reached: OnceCell::new(), found: Vec::new() };
+        self.diagnoses_of(&lives(&self))
+    }
+
+    fn diagnoses_of(&self, lives: &[Life<'_>]) -> Vec<Diagnosis> {
+        let mut finder = Finder { work: work(self), scene: self, reached: OnceCell::new(), found: Vec::new() };
         // Where events are forgotten, these calls are looked at as they return.
         if !self.past.is_kept() {
             finder.calls();
         }
-        for life in &lives {
+        for life in lives {
             if self.is_about(life.socket) {
                 finder.life(life);
             }
         }
         finder.binds();
-        finder.listeners(&lives);
+        finder.listeners(lives);
         finder.transfers();
         finder.found.extend(stalls(self.known, &self.events));
         finder.found.retain(|diagnosis| diagnosis.is_founded(self.past.has_all_calls()));
@@ -107,7 +134,7 @@ pub(super) struct Life<'a> {
 
 /// The calls with which each process goes on.
 fn work(scene: &Scene<'_>) -> HashMap<Option<ProcessId>, Vec<(EventId, Option<SocketId>)>> {
-    let mut work: HashMap<_, Vec<_>> = HashMap::new();
+    let mut work: HashMap<_, Vec<_>> = HashMap::default();
     for (event, call) in calls(&scene.events) {
         if goes_on(&call.call) {
             let process = scene.known.threads().get(call.call.thread()).map(|(thread, _)| thread.process);
@@ -133,7 +160,7 @@ pub(super) fn lives<'a>(scene: &Scene<'a>) -> Vec<Life<'a>> {
     }
     moments.sort_unstable();
     let mut lives: Vec<Life<'_>> = Vec::new();
-    let mut open: HashMap<SocketId, usize> = HashMap::new();
+    let mut open: HashMap<SocketId, usize> = HashMap::default();
     for (_, id, index, place) in moments {
         let (event, call) = all[index];
         let used = &call.call.sockets[place];
@@ -592,7 +619,7 @@ impl<'a> Finder<'a, '_> {
     fn listeners(&mut self, lives: &[Life<'a>]) {
         let watched: BTreeSet<(ConnectionId, Side)> =
             calls(&self.scene.events).filter_map(|(event, call)| event.connection.zip(call.side)).collect();
-        let mut first_segments: HashMap<ConnectionId, EventId> = HashMap::new();
+        let mut first_segments: HashMap<ConnectionId, EventId> = HashMap::default();
         for (event, _) in segments(&self.scene.events) {
             if let Some(connection) = event.connection {
                 first_segments.entry(connection).or_insert(event.id);

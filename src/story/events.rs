@@ -1,9 +1,10 @@
 //! The events of a timeline in the order of their birth, and what has become of them since they were looked at last.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{CallEvent, Event, EventId, EventKind, Phase, SegmentEvent, TransitionEvent};
 use crate::flow::ConnectionId;
+use crate::hash::HashMap;
 use crate::time::Timestamp;
 
 /// Events by their ids, each with its place in the order of time.
@@ -255,7 +256,7 @@ impl Events {
         let mut places: Vec<EventId> = self.slots().map(|slot| slot.event.id).collect();
         let mut numbers = match places.len() == self.born {
             true => Numbers::All(vec![None; self.born]),
-            false => Numbers::Some(HashMap::with_capacity(places.len())),
+            false => Numbers::Some(HashMap::with_capacity_and_hasher(places.len(), Default::default())),
         };
         places.retain(|id| !self.withdrawn.contains(id));
         places.sort_unstable_by_key(|id| {

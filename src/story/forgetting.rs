@@ -1,6 +1,5 @@
 //! What a timeline that goes on forgets, and what it finds of that before it does.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Bound;
 
@@ -12,6 +11,7 @@ use super::timeline::Timeline;
 use super::{Diagnosis, Event, EventId, EventKind};
 use crate::calls::{Lifetime, ProcessId, ThreadId};
 use crate::flow::{Connection, ConnectionId, Side};
+use crate::hash::HashSet;
 use crate::time::Timestamp;
 
 /// What belongs to no connection and may be forgotten.

@@ -1,9 +1,10 @@
 //! What a segment is by the segments before it, and what is kept of those an end has sent.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{EventId, Mechanism, Why};
 use crate::flow::Range;
+use crate::hash::HashMap;
 use crate::time::{Span, Timestamp};
 use crate::wire::IcmpError;
 

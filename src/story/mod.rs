@@ -57,6 +57,7 @@ mod witnessed;
 mod words;
 
 pub use accounts::{Account, EndAccount, Outcome, ResetBy};
+pub use diagnoses::Sockets;
 pub use diagnosis::{AddressFlaw, Diagnosis, Mistake, Weight};
 pub use edge::Edge;
 pub use event::{

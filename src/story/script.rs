@@ -171,7 +171,7 @@ pub(crate) fn lines(story: &Story) -> Vec<String> {
 /// The words of a script, in order.
 pub(crate) fn words(recording: Recording) -> impl Iterator<Item = Witnessed> {
     let Recording { traces, calls, evidence, links, .. } = recording;
-    let mut words: Vec<Witnessed> = super::words::words(traces, calls, &evidence, Vec::new()).collect();
+    let mut words: Vec<Witnessed> = super::words::words(traces, calls, &evidence, &[]).collect();
     // The link has a segment after it was captured on its way there.
     words.extend(links.into_iter().map(|act| Witnessed::Link(Box::new(act))));
     words.sort_by_key(|word| matches!(word, Witnessed::Link(_)).then(|| word.at()));

@@ -1,11 +1,12 @@
 //! What holds octets up or joins them on their way between two programs, as calls and segments show it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::diagnosis::{Diagnosis, Mistake};
 use super::{CallEvent, Event, EventId, EventKind, Lookup, SegmentEvent, Why};
 use crate::calls::{Call, Effect, Op, Sending, ThreadId};
 use crate::flow::{ConnectionId, Side};
+use crate::hash::HashMap;
 use crate::tcp::Finding;
 use crate::time::{Span, Timestamp};
 use crate::wire::Flags;
@@ -13,7 +14,7 @@ use crate::wire::Flags;
 /// What is found at the ends of connections, each once for an end.
 pub(super) fn stalls(known: &dyn Lookup, events: &[&Event]) -> Vec<Diagnosis> {
     let mut ends: BTreeMap<(ConnectionId, Side), End> = BTreeMap::new();
-    let mut held_back: HashMap<u64, EventId> = HashMap::new();
+    let mut held_back: HashMap<u64, EventId> = HashMap::default();
     let mut found = Vec::new();
     for event in events {
         let Some(connection) = event.connection else { continue };
@@ -154,7 +155,7 @@ impl End {
 type LongCalls<'a> = HashMap<ThreadId, Vec<(EventId, &'a Call)>>;
 
 fn long_calls<'a>(events: &[&'a Event]) -> LongCalls<'a> {
-    let mut long = LongCalls::new();
+    let mut long = LongCalls::default();
     for event in events {
         let EventKind::Call(call) = &event.kind else { continue };
         let call = &call.call;

@@ -1305,7 +1305,7 @@ fn no_timer_is_shorter_than_the_least_that_is_known_of_the_hosts() {
         ";
     let cause = |rto_min| {
         let recording = recording(script);
-        let timeline = Timeline::of(recording.traces, Vec::new(), &[], Vec::new(), rto_min);
+        let timeline = Timeline::of(recording.traces, Vec::new(), &[], &[], rto_min);
         let story = timeline.finish(recording.connections, Default::default(), Default::default());
         segment_in(&story, 7).cause.kernel
     };
@@ -1512,11 +1512,14 @@ fn the_kernels_word_alone_makes_no_more_transitions_than_a_socket_goes_through()
         .collect();
     let recording = recording(&script);
     let (client, server) = (recording.traces[0].client, recording.traces[0].server);
-    let events = acts.into_iter().map(|(micros, side, what)| {
-        let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
-        KernelEvent { at: moment(micros), clock: Clock::WALL, local, peer, socket: None, what }
-    });
-    let timeline = Timeline::of(recording.traces, Vec::new(), &[], events.collect(), None);
+    let events: Vec<_> = acts
+        .into_iter()
+        .map(|(micros, side, what)| {
+            let (local, peer) = if side == Side::Client { (client, server) } else { (server, client) };
+            KernelEvent { at: moment(micros), clock: Clock::WALL, local, peer, socket: None, what }
+        })
+        .collect();
+    let timeline = Timeline::of(recording.traces, Vec::new(), &[], &events, None);
     let story = timeline.finish(recording.connections, Default::default(), Default::default());
     let made = story.events.iter().filter(|event| match &event.kind {
         EventKind::Transition(moved) => moved.evidence == [Witness::Kernel],

@@ -1,6 +1,6 @@
 //! The timeline that grows: it takes what witnesses saw, word by word, and tells what became of its events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::accept_queue::AcceptQueues;
@@ -18,6 +18,7 @@ use super::words::words;
 use super::{Cause, Diagnosis, EventId, Evidence, Join, Point, Story, Trace, Witnessed};
 use crate::calls::{Call, Effect, Lifetime, Threads};
 use crate::flow::{Connection, ConnectionId, Side, Totals};
+use crate::hash::HashMap;
 use crate::kernel;
 use crate::tcp::{Rule, State};
 use crate::time::{Span, Timestamp};
@@ -87,10 +88,13 @@ impl Timeline {
         traces: Vec<Trace>,
         calls: Vec<Call>,
         evidence: &[kernel::Answer],
-        events: Vec<kernel::KernelEvent>,
+        events: &[kernel::KernelEvent],
         rto_min: Option<Span>,
     ) -> Self {
         let mut timeline = Self { rto_min, ..Self::default() };
+        // What the kernel did with a connection is told with its segments, and so is which calls opened it.
+        let events = if traces.is_empty() { &[] } else { events };
+        timeline.openers.is_needless = traces.is_empty();
         words(traces, calls, evidence, events).for_each(|word| timeline.take(word));
         timeline
     }
@@ -247,10 +251,11 @@ impl Timeline {
             }
         }
         connections.sort_by_key(|connection| connection.id);
-        // What was needed to find the events is freed before they are put in order.
-        drop(known);
-        drop((ends, calls, waits, unjoined));
+        // What was needed to find the events is freed before they are put in order, but for many small pieces: whoever asks for much
+        // memory next would have to put them together first.
+        drop((known, ends));
         let (events, births) = super::order::renumbered(events);
+        drop((calls, waits, unjoined));
         Story { events, births, connections, threads, points, totals, joins_omitted, past }
     }
 
@@ -434,6 +439,11 @@ impl Ends {
     /// Takes in a connection.
     pub(super) fn add(&mut self, id: ConnectionId, ends: [SocketAddr; 2], first: Option<Timestamp>) {
         self.new.push((id, ends, first));
+    }
+
+    /// Whether no connection is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.began.is_empty() && self.new.is_empty()
     }
 
     fn index(&mut self) {

@@ -70,6 +70,8 @@ pub(super) struct Openers {
     by_ends: BTreeMap<Opener, Lifetime>,
     /// The same, the first one first.
     in_order: VecDeque<Opener>,
+    /// No segment will be seen of any.
+    pub(super) is_needless: bool,
 }
 
 /// A call that returned, and between which ends: a connect may not know its own.
@@ -94,6 +96,9 @@ impl Openers {
     }
 
     fn push(&mut self, opener: Opener, life: Lifetime) {
+        if self.is_needless {
+            return;
+        }
         if self.in_order.len() == MOST_UNSEEN
             && let Some(first) = self.in_order.pop_front()
         {

@@ -127,6 +127,16 @@ impl Moment {
         Self { at: Some(call.entered), rank: ENTERED, within: (call.id.n, u64::from(call.id.thread.0)) }
     }
 
+    /// The place of what the kernel did.
+    pub(super) fn of_event(event: &KernelEvent) -> Self {
+        Self { at: Some(event.at), rank: DID, within: (0, 0) }
+    }
+
+    /// The place of what sock_diag answered.
+    pub(super) fn of_answer(answer: &kernel::Answer) -> Self {
+        Self { at: Some(answer.answered), rank: ANSWERED, within: (0, 0) }
+    }
+
     /// When it is told to have been.
     pub fn at(&self) -> Option<Timestamp> {
         self.at
@@ -157,13 +167,13 @@ impl Witnessed {
         let (rank, within) = match self {
             Self::Sighting(sighting) => return Moment::of_segment(at, sighting.observed.segment.frame),
             Self::Quoted(quotation) => return Moment::of_segment(at, quotation.quote.frame),
-            Self::Kernel(_) | Self::Link(_) => (1, (0, 0)),
+            Self::Kernel(_) | Self::Link(_) => (DID, (0, 0)),
             Self::Returned { call: id, .. } => (2, call(id)),
             Self::Socket(_) => (3, (0, 0)),
             Self::Entered(entered) => (ENTERED, call(&entered.id)),
             Self::Lost { call: id, .. } => (5, call(id)),
             Self::Info { call: id, .. } => (6, call(id)),
-            Self::Answered(_) => (7, (0, 0)),
+            Self::Answered(_) => (ANSWERED, (0, 0)),
             Self::Ended(connection) => (8, (connection.id.0, 0)),
         };
         Moment { at, rank, within }
@@ -214,5 +224,7 @@ impl Witnessed {
     }
 }
 
-/// The rank of a call's entry among the words of one moment.
+/// The ranks of what the kernel did, of a call's entry and of an answer among the words of one moment.
+const DID: u8 = 1;
 const ENTERED: u8 = 4;
+const ANSWERED: u8 = 7;

@@ -7,24 +7,25 @@ use std::net::SocketAddr;
 use std::vec::IntoIter;
 
 use super::witnessed::Moment;
-use super::{Sighting, Trace, Witnessed};
+use super::{Quotation, Sighting, Trace, Witnessed};
 use crate::calls::Call;
 use crate::kernel;
 use crate::time::Timestamp;
 
 /// The words of a recording in the order in which they are to be told.
-pub(super) fn words(
+pub(super) fn words<'a>(
     traces: Vec<Trace>,
     calls: Vec<Call>,
-    evidence: &[kernel::Answer],
-    events: Vec<kernel::KernelEvent>,
-) -> Words {
+    evidence: &'a [kernel::Answer],
+    events: &'a [kernel::KernelEvent],
+) -> Words<'a> {
     let mut traces = traces;
     let errors = traces.iter_mut().flat_map(|trace| std::mem::take(&mut trace.errors));
-    let errors = errors.map(|quotation| Witnessed::Quoted(Box::new(quotation)));
-    let answers = evidence.iter().map(|answer| Witnessed::Answered(answer.clone()));
-    let others = events.into_iter().map(Witnessed::Kernel).chain(answers).chain(errors);
-    let mut others: Vec<(Moment, Witnessed)> = others.map(|word| (word.moment(word.at()), word)).collect();
+    let errors = errors.map(|quotation| (Moment::of_segment(quotation.quote.at, quotation.quote.frame), quotation));
+    let events = events.iter().map(|event| (Moment::of_event(event), Other::Kernel(event)));
+    let answers = evidence.iter().map(|answer| (Moment::of_answer(answer), Other::Answered(answer)));
+    let errors = errors.map(|(moment, quotation)| (moment, Other::Quoted(Box::new(quotation))));
+    let mut others: Vec<(Moment, Other<'_>)> = events.chain(answers).chain(errors).collect();
     others.sort_by_key(|(moment, _)| *moment);
     let mut words = Words {
         calls: Spoken::of(calls),
@@ -40,12 +41,19 @@ pub(super) fn words(
 }
 
 /// Calls and samples in order, and the segments of each connection in the order of their capture.
-pub(super) struct Words {
+pub(super) struct Words<'a> {
     calls: Spoken,
-    others: Peekable<IntoIter<(Moment, Witnessed)>>,
+    others: Peekable<IntoIter<(Moment, Other<'a>)>>,
     traces: Vec<Pending>,
     /// The next segment of each connection that has one.
     next: BinaryHeap<Reverse<(Moment, usize)>>,
+}
+
+/// What is neither a call nor a segment.
+enum Other<'a> {
+    Kernel(&'a kernel::KernelEvent),
+    Answered(&'a kernel::Answer),
+    Quoted(Box<Quotation>),
 }
 
 /// What calls are, in order: a call is taken apart when it is entered, so that only those wait that have not returned by then.
@@ -66,7 +74,7 @@ struct Pending {
     latest: Option<Timestamp>,
 }
 
-impl Words {
+impl Words<'_> {
     /// Puts the next segment of a connection among the next ones.
     fn wait_for(&mut self, trace: usize) {
         let pending = &mut self.traces[trace];
@@ -77,7 +85,7 @@ impl Words {
     }
 }
 
-impl Iterator for Words {
+impl Iterator for Words<'_> {
     type Item = Witnessed;
 
     fn next(&mut self) -> Option<Witnessed> {
@@ -94,7 +102,7 @@ impl Iterator for Words {
         if let Some(moment) = other
             && is_first(moment, [segment, None])
         {
-            return self.others.next().map(|(_, word)| word);
+            return self.others.next().map(|(_, word)| word.told());
         }
         let Reverse((_, trace)) = self.next.pop()?;
         let pending = &mut self.traces[trace];
@@ -102,6 +110,16 @@ impl Iterator for Words {
         sighting.ends = pending.ends;
         self.wait_for(trace);
         Some(Witnessed::Sighting(sighting))
+    }
+}
+
+impl Other<'_> {
+    fn told(self) -> Witnessed {
+        match self {
+            Self::Kernel(event) => Witnessed::Kernel(event.clone()),
+            Self::Answered(answer) => Witnessed::Answered(answer.clone()),
+            Self::Quoted(quotation) => Witnessed::Quoted(quotation),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which descriptors of which processes are TCP sockets, and when the last one of a socket is gone.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use super::super::{PollEvents, SocketId};
 use super::decode::{Interest, Wanted};
+use crate::hash::HashMap;
 
 /// Names a table of descriptors, which threads share, and processes where they ask for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -435,7 +436,7 @@ impl Descriptors {
 
     /// What the sockets of all descriptors did is not known from here on: each has another name, and no addresses; the names they had.
     pub(super) fn lose_track(&mut self, mut name: impl FnMut() -> SocketId) -> Vec<SocketId> {
-        let mut names: HashMap<SocketId, SocketId> = HashMap::new();
+        let mut names: HashMap<SocketId, SocketId> = HashMap::default();
         let known = std::mem::take(&mut self.sockets);
         for socket in self.files.values_mut().flat_map(|files| files.sockets.values_mut()) {
             *socket = *names.entry(*socket).or_insert_with(&mut name);

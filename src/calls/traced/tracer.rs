@@ -8,7 +8,6 @@ mod queue;
 mod recorded;
 mod sockets;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +26,7 @@ use super::descriptors::{Descriptors, FilesId, Gone};
 use super::launch::{Held, Hold, Program, Unstarted};
 use super::stack::Stacks;
 use super::system::{self, Memory, On, Tid, Waited, Waiter};
+use crate::hash::HashMap;
 use crate::kernel::now;
 use crate::time::{Span, Timestamp};
 
@@ -188,9 +188,9 @@ impl<'a> Tracer<'a> {
         Self {
             threads,
             heard: Box::new(heard),
-            tracees: HashMap::new(),
-            processes: HashMap::new(),
-            early: HashMap::new(),
+            tracees: HashMap::default(),
+            processes: HashMap::default(),
+            early: HashMap::default(),
             descriptors: Descriptors::default(),
             programs: Vec::new(),
             notices: Vec::new(),

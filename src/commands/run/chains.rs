@@ -1,9 +1,9 @@
 //! Whether the kernel's trace of the programs' sockets is whole: each change of a socket's state begins where the one before ended.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
+use crate::hash::{HashMap, HashSet};
 use crate::kernel::{Answer, KernelAct, KernelEvent, KernelSocket};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};

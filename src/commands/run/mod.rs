@@ -134,6 +134,9 @@ pub(super) fn run(options: &Run, look: &Look) -> Result<Outcome, Failure> {
         witnesses.pass(until);
         heard.misses(lost);
     });
+    if !options.follow {
+        memory::keep_freed();
+    }
     witnesses.finish();
     let mut notices: Vec<String> = tracer.notices().iter().map(ending::notice).collect();
     if let Some(dropped) = witnesses.dropped().filter(|dropped| options.follow && *dropped > 0) {
@@ -251,7 +254,7 @@ fn story(calls: Vec<Call>, witnesses: &Witnesses, threads: &Mutex<Threads>, memo
     let whole = session.run(&mut Replay::of(frames), |_| Ok(true), |_| ControlFlow::Continue(()), &mut ());
     debug_assert!(whole.is_ok(), "frames in memory cannot be damaged, and nothing is written");
     let threads = threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let session = session.with_kernel_events(witnesses.kernel_events().to_vec());
+    let session = session.with_kernel_events(Arc::clone(witnesses.kernel_events()));
     session.story(threads, calls, witnesses.evidence(), witnesses.dropped())
 }
 
@@ -264,10 +267,11 @@ struct Concluded {
 
 impl Concluded {
     fn of(story: &Story, said: &Said<'_>) -> Self {
-        let accounts = || if said.has_packets { Vec::new() } else { story.accounts(said.events, said.answers) };
+        let sockets = story.sockets();
+        let accounts = || if said.has_packets { Vec::new() } else { sockets.accounts(said.events, said.answers) };
         thread::scope(|scope| {
             let accounts = scope.spawn(accounts);
-            let diagnoses = story.diagnoses();
+            let diagnoses = sockets.diagnoses();
             let accounts = accounts.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Self { accounts, diagnoses }
         })

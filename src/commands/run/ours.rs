@@ -1,11 +1,12 @@
 //! Which of the packets on this host belong to the programs that are watched: told by their calls, before the packets come.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::calls::{Activity, Call, CallId, Errno, MessageFlags, Op, Role, SocketUse, ThreadId};
 use crate::capture::{Frame, OwnedFrame};
+use crate::hash::{HashMap, HashSet};
 use crate::tcp::State;
 use crate::wire::{Decoder, Skip};
 

@@ -1,7 +1,6 @@
 //! Watching the programs to their end: who starts when, which signals pass, and what was heard.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,6 +17,7 @@ use crate::calls::{Activity, Call, CallId, Effect, Known, Op, SocketId, ThreadId
 use crate::cli::Run;
 use crate::commands::Failure;
 use crate::commands::interrupt::is_ignored;
+use crate::hash::HashMap;
 use crate::lab;
 use crate::time::Timestamp;
 

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
+use nix::errno::Errno;
+
 use super::backend::Backend;
 use super::chains::Chains;
 use super::delayed::{self, Delayed, Kept};
@@ -35,7 +37,7 @@ pub(super) struct Witnesses {
     tracepoints: Option<Tracepoints>,
     trace: Option<Trace>,
     kept: Arc<Mutex<KeptEvents>>,
-    kernel_events: Vec<KernelEvent>,
+    kernel_events: Arc<Vec<KernelEvent>>,
     kernel_trace: Option<KernelTrace>,
     notices: Vec<String>,
     most: u64,
@@ -114,7 +116,7 @@ impl Witnesses {
             tracepoints,
             trace: None,
             kept: Arc::default(),
-            kernel_events: Vec::new(),
+            kernel_events: Arc::default(),
             kernel_trace: None,
             notices,
             most,
@@ -266,7 +268,7 @@ impl Witnesses {
             lost: lost + left_out,
             lost_on_host: on_host.all() + left_out,
         });
-        self.kernel_events = events;
+        self.kernel_events = Arc::new(events);
     }
 
     /// Asks the kernel what became of the ends, and reads the capture to its end.
@@ -342,7 +344,7 @@ impl Witnesses {
     }
 
     /// What the kernel's trace said of the programs' sockets.
-    pub(super) fn kernel_events(&self) -> &[KernelEvent] {
+    pub(super) fn kernel_events(&self) -> &Arc<Vec<KernelEvent>> {
         &self.kernel_events
     }
 
@@ -382,13 +384,26 @@ fn open(interface: &str) -> Result<(Live, Markers), String> {
 }
 
 /// Asks about each end until it is final: gone, or in TIME-WAIT. What is not final in a while is told as it is.
-fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Answer>, nix::errno::Errno> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut kernel = SockDiag::open()?;
+fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Answer>, Errno> {
     let deadline = Instant::now() + LATEST;
-    let mut evidence = Vec::new();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut parts = pairs.chunks(pairs.len().div_ceil(cores).max(FEW_ASKED));
+    let Some(first) = parts.next() else { return Ok(Vec::new()) };
+    let mut evidence = thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || final_states_of(part, deadline))).collect();
+        let mut all = final_states_of(first, deadline)?;
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok::<_, Errno>(all)
+    })?;
+    evidence.sort_by_key(|answer| answer.answered);
+    Ok(evidence)
+}
+
+fn final_states_of(pairs: &[[SocketAddr; 2]], deadline: Instant) -> Result<Vec<Answer>, Errno> {
+    let mut kernel = SockDiag::open()?;
+    let mut evidence = Vec::with_capacity(pairs.len());
     for [local, peer] in pairs {
         loop {
             let answer = kernel.lookup(*local, *peer)?;
@@ -400,7 +415,6 @@ fn final_states(pairs: &[[SocketAddr; 2]]) -> Result<Vec<Answer>, nix::errno::Er
             thread::yield_now();
         }
     }
-    evidence.sort_by_key(|answer| answer.answered);
     Ok(evidence)
 }
 
@@ -410,6 +424,8 @@ const SNAP_LEN: u32 = 512;
 const BUFFER: u32 = 32 << 20;
 /// How many ends are asked about at last.
 const MOST_ASKED: usize = 4096;
+/// How many are not worth a thread of their own.
+const FEW_ASKED: usize = 256;
 /// How long the ends are waited for.
 const LATEST: Duration = Duration::from_millis(300);
 

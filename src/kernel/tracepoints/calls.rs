@@ -1,6 +1,6 @@
 //! The tracepoints of system calls: those of `raw_syscalls` with a filter, where that is permitted, else one for each call.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::unnamed::Tried;
 use super::{TRACEFS, Untraced, beside_the_mounts, refused, unnamed};
+use crate::hash::HashMap;
 
 /// A system call that is recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +94,7 @@ impl CallEvents {
                 CallEvent { id, filter, stack, wakes: false }
             })
             .collect();
-        let returns = HashMap::from([(entry, false), (back, true)]);
+        let returns = HashMap::from_iter([(entry, false), (back, true)]);
         Self { events, returns, takes_privilege: true, tried: None }
     }
 

@@ -1,6 +1,5 @@
 //! The numbers of the tracepoints of system calls where tracefs may not be read: found by making the calls, and seeing what counts.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,6 +17,7 @@ use perf_event::{Builder, Counter, SampleFlag, events};
 
 use super::remembered::{recall, remember};
 use crate::capture::close_all_but;
+use crate::hash::HashMap;
 
 /// The tracepoints of one call: at its entry, and at its return.
 pub(super) type Pair = [u64; 2];
@@ -112,7 +112,7 @@ fn try_known_first(calls: &[i64], opened: &mut Vec<(u64, Counter)>) -> io::Resul
 
 /// Tries these numbers, and sees whose they are.
 fn try_those(calls: &[i64], numbers: &[u64], opened: &mut Vec<(u64, Counter)>) -> io::Result<HashMap<i64, u64>> {
-    let mut found = HashMap::new();
+    let mut found = HashMap::default();
     for some in numbers.chunks(AT_ONCE) {
         let mut counters: Vec<_> = some.iter().filter_map(|id| Some((*id, open(*id).ok()?))).collect();
         count(calls, &mut counters, &mut found)?;
@@ -142,7 +142,7 @@ fn try_all(
     mut open: impl FnMut(u64) -> io::Result<Counter>,
 ) -> io::Result<HashMap<i64, u64>> {
     let wanted = wanted(calls);
-    let mut found: HashMap<i64, u64> = HashMap::new();
+    let mut found: HashMap<i64, u64> = HashMap::default();
     let mut next = MOST;
     while next > 0 && found.len() < wanted {
         let mut counters = Vec::new();
@@ -164,7 +164,7 @@ fn try_all(
 
 /// Both tracepoints of each call of which one was found.
 fn paired(found: HashMap<i64, u64>) -> io::Result<HashMap<i64, Pair>> {
-    let Some(greater) = found.get(&libc::SYS_connect).copied() else { return Ok(HashMap::new()) };
+    let Some(greater) = found.get(&libc::SYS_connect).copied() else { return Ok(HashMap::default()) };
     let is_entry = records_arguments(greater)?;
     let pair = |id: u64| if is_entry { [id, id - 1] } else { [id - 1, id] };
     Ok(found.into_iter().map(|(nr, id)| (nr, pair(id))).collect())

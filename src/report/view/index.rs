@@ -1,9 +1,8 @@
 //! What is looked up in a story while a view of it is made and drawn.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::calls::{Effect, SocketId};
 use crate::flow::{Connection, ConnectionId, Side};
+use crate::hash::{HashMap, HashSet};
 use crate::story::{CallEvent, Event, EventId, EventKind, Lookup, SegmentEvent, Story};
 use crate::tcp::Finding;
 
@@ -36,7 +35,7 @@ type Count = (u64, EventId);
 impl<'a> Index<'a> {
     /// Of a whole story.
     pub fn new(story: &'a Story) -> Self {
-        let mut events: HashMap<_, Vec<_>> = HashMap::new();
+        let mut events: HashMap<_, Vec<_>> = HashMap::default();
         let mut marks = Marks { copies: copies(story), ..Marks::default() };
         for event in &story.events {
             events.entry(event.connection).or_default().push(event);
@@ -48,7 +47,7 @@ impl<'a> Index<'a> {
 
     /// Of a timeline that grows, of whose events `marks` have been gathered.
     pub fn growing(known: &'a dyn Lookup, marks: Marks) -> Self {
-        Self { known, all: Vec::new(), connections: &[], events: HashMap::new(), marks }
+        Self { known, all: Vec::new(), connections: &[], events: HashMap::default(), marks }
     }
 
     /// Gives back what was gathered.
@@ -150,7 +149,7 @@ fn copies(story: &Story) -> HashMap<u64, u64> {
     };
     let is_copy = |segment: &SegmentEvent| segment.findings.contains(Finding::CapturedTwice);
     let wanted: HashSet<_> = segments().filter(|(segment, _)| is_copy(segment)).map(|(_, what)| what).collect();
-    let (mut originals, mut copies) = (HashMap::new(), HashMap::new());
+    let (mut originals, mut copies) = (HashMap::default(), HashMap::default());
     for (segment, what) in segments().filter(|(_, what)| wanted.contains(what)) {
         match originals.get(&what) {
             Some(original) if is_copy(segment) => _ = copies.insert(segment.segment.frame, *original),

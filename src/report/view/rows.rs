@@ -91,7 +91,7 @@ pub(super) fn rows_on<'a>(
 ) -> Vec<Row<'a>> {
     let ahead = Ahead::of(events, until);
     let mut plan = Plan {
-        rows: Vec::new(),
+        rows: Vec::with_capacity(events.len()),
         open: BTreeMap::new(),
         hanging: Vec::new(),
         slots: std::mem::take(&mut before.slots),

@@ -1,12 +1,12 @@
 //! Threads and processes as they come, execute programs and go, with the descriptors that they have.
 
-use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use super::super::super::{Op, Returned, Role, SocketChange, SocketId, SocketUse, Stack, ThreadId};
 use super::super::descriptors::{Descriptors, FilesId, Gone};
 use super::super::system::{self, On, Tid};
 use super::{Ended, ORPHANED, Tracee, Tracer, Watched, used};
+use crate::hash::HashMap;
 use crate::kernel::now;
 use crate::time::Timestamp;
 

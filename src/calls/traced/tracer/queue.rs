@@ -1,7 +1,7 @@
 //! What the kernel has recorded of watched programs, put in order, with what was asked about sockets meanwhile.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -10,6 +10,7 @@ use super::super::abi::RECORDED;
 use super::super::decode;
 use super::super::system::{self, Look, Memory, Tid};
 use super::nameless::Nameless;
+use crate::hash::{HashMap, HashSet};
 use crate::kernel::{
     Beside, Drained, KernelAct, KernelSocket, ProgramAct, ProgramRecord, ProgramTrace, Said, Untraced, UserStack, now,
 };
@@ -124,14 +125,14 @@ impl Recorded {
             queue: VecDeque::new(),
             reading: now,
             before: now,
-            inside: HashMap::new(),
-            handles: HashMap::new(),
+            inside: HashMap::default(),
+            handles: HashMap::default(),
             nameless: Nameless::default(),
             looks: Vec::new(),
             addresses: Addresses::default(),
-            connecting: HashMap::new(),
-            ends: HashMap::new(),
-            threads: HashSet::new(),
+            connecting: HashMap::default(),
+            ends: HashMap::default(),
+            threads: HashSet::default(),
             over: Default::default(),
             begun: Begun::default(),
             is_behind: false,
@@ -179,7 +180,7 @@ impl Recorded {
             self.over.swap(0, 1);
         }
         // Where records are missing, its return may be among these.
-        let waiting = if self.is_behind || lost > 0 { HashMap::new() } else { waiting(&records) };
+        let waiting = if self.is_behind || lost > 0 { HashMap::default() } else { waiting(&records) };
         for (n, mut record) in records.into_iter().enumerate() {
             if !self.is_of_interest(&record) {
                 continue;
@@ -401,7 +402,7 @@ fn waiting(records: &[ProgramRecord]) -> HashMap<Tid, usize> {
     };
     // Few calls are waits.
     if !records.iter().any(is_elsewhere) {
-        return HashMap::new();
+        return HashMap::default();
     }
     let calls = (0..).zip(records).filter(|(_, record)| !matches!(record.what, ProgramAct::State(_)));
     let last: HashMap<Tid, (usize, &ProgramRecord)> = calls.map(|(n, record)| (record.tid, (n, record))).collect();

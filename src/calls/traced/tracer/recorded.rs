@@ -1,6 +1,5 @@
 //! Calls as the kernel records them, while the threads go on: from their entry to their return, and processes that are joined.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -18,6 +17,7 @@ use super::super::launch::{Held, Step, Unstarted};
 use super::super::system::{self, Look, Memory, Tid};
 use super::queue::{self, Joining, Queued, Recorded, Refused, UNFINISHED, What};
 use super::{Backend, Ended, Inside, Telling, Tracee, Tracer, Turn, Watched, used};
+use crate::hash::{HashMap, HashSet};
 use crate::kernel::{Begin, KernelAct, KernelSocket, ProgramAct, ProgramRecord, Said, UserStack, now};
 use crate::tcp::State;
 use crate::time::{Span, Timestamp};
@@ -265,7 +265,7 @@ impl Tracer<'_> {
         let (Backend::Recorded(recorded), What::Record(of)) = (&self.backend, what) else { return true };
         let files = self.tracees.get(&of.tid).map(|tracee| tracee.files);
         // A process that is made meanwhile may share the descriptors.
-        let (mut born, mut asked) = (HashSet::new(), HashMap::new());
+        let (mut born, mut asked) = (HashSet::default(), HashMap::default());
         let mut before = recorded.queue.iter().take_while(|queued| queued.at <= look.at);
         let is_closed = before.any(|queued| {
             let What::Record(ProgramRecord { tid, pid, what, .. }) = &queued.what else { return false };
