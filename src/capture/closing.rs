@@ -15,8 +15,13 @@ use nix::unistd::pipe2;
 ///
 /// Where there can be no process, `close` takes as long as it takes.
 pub fn close_beside(descriptors: impl IntoIterator<Item = RawFd>, close: impl FnOnce()) {
+    // Nor where that could close nothing: in the memory of others it is to fail at nothing.
+    if close_range(libc::c_uint::MAX, libc::c_uint::MAX).is_err() {
+        return close();
+    }
     let Ok((waits, closed)) = pipe2(OFlag::O_CLOEXEC) else { return close() };
-    let kept = descriptors.into_iter().chain([waits.as_raw_fd()]).collect();
+    let mut kept: Vec<RawFd> = descriptors.into_iter().chain([waits.as_raw_fd()]).collect();
+    kept.sort_unstable();
     let pipe = [waits.as_raw_fd(), closed.as_raw_fd()];
     // It may outlive this process: its memory is left to it.
     let holder = Box::leak(Box::new(Holder { kept, pipe }));
@@ -65,10 +70,6 @@ extern "C" fn hold(its: *mut c_void) -> c_int {
     0
 }
 
-/// Room for a few calls, also of a build that is not optimized, and how a stack is aligned.
-const STACK: usize = 32 << 10;
-const ALIGN: usize = 16;
-
 /// Closes every descriptor of this process but those, which it sorts; it is for a process that was forked, in which nothing goes on that
 /// owns one of the others. It allocates nothing.
 ///
@@ -77,18 +78,23 @@ const ALIGN: usize = 16;
 pub fn close_all_but(kept: &mut [RawFd]) -> Result<(), Errno> {
     kept.sort_unstable();
     let mut from = 0;
-    let close = |from: libc::c_uint, to: libc::c_uint| {
-        // SAFETY: the call takes numbers only, and nothing uses any more what it closes.
-        Errno::result(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
-    };
     for fd in kept.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()) {
         if fd > from {
-            close(from, fd - 1)?;
+            close_range(from, fd - 1)?;
         }
         from = fd + 1;
     }
-    close(from, libc::c_uint::MAX)
+    close_range(from, libc::c_uint::MAX)
 }
+
+fn close_range(from: libc::c_uint, to: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: the call takes numbers only, and nothing uses any more what it closes.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+}
+
+/// Room for a few calls, also of a build that is not optimized, and how a stack is aligned.
+const STACK: usize = 32 << 10;
+const ALIGN: usize = 16;
 
 #[cfg(test)]
 mod tests {

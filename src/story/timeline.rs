@@ -82,7 +82,7 @@ pub struct Timeline {
 impl Timeline {
     /// The timeline of a recording: the segments of some connections, calls, what sock_diag answered, and what the kernel's trace said.
     ///
-    /// Segments keep the order in which they were captured, whatever their timestamps say.
+    /// Segments keep the order in which they were captured, whatever their timestamps say; where there are none, none may follow.
     /// `rto_min` is what retransmission timers of both hosts are never shorter than; `None`: not known, and Linux's own bound is believed.
     pub fn of(
         traces: Vec<Trace>,

@@ -99,10 +99,6 @@ impl Name {
 /// Where the two parts of an end lie: its address, the same where it is an IPv6 one, and its port.
 type EndFields = [Name; 3];
 
-/// The socket's own end, and its peer's.
-const LOCAL: EndFields = [Name::Source, Name::SourceV6, Name::SourcePort];
-const PEER: EndFields = [Name::Destination, Name::DestinationV6, Name::DestinationPort];
-
 /// What one record says, before its time is put on the wall clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Said {
@@ -250,6 +246,9 @@ fn names(text: &str, expr: &str) -> HashMap<u64, String> {
     names
 }
 
+/// The socket's own end, and its peer's.
+const LOCAL: EndFields = [Name::Source, Name::SourceV6, Name::SourcePort];
+const PEER: EndFields = [Name::Destination, Name::DestinationV6, Name::DestinationPort];
 /// The least that holds a `struct sockaddr_in6` without its scope.
 const SOCKADDR: usize = 24;
 

@@ -19,7 +19,7 @@ use crate::time::{Clock, ClockId, Span, Timestamp};
 
 /// Records of the threads that it was attached to, and of all that they start, in one buffer for each processor.
 ///
-/// What is not read in time is lost, and counted. As root it records the changes of state of all TCP sockets of the host, too, whoever
+/// What is not read in time is lost, and counted. As root it records those changes of state of all TCP sockets of the host, too, that calls are joined by, whoever
 /// caused them: these have buffers of their own, so that what others do loses none of the rest.
 pub struct ProgramTrace {
     /// One event of each processor has its buffer, into which all others write.
@@ -471,10 +471,6 @@ fn call(raw: &[u8], mut rest: Octets<'_>, is_return: bool) -> Option<ProgramAct>
     Some(ProgramAct::Entered { nr, args, is_foreign: abi == ABI_32, stack })
 }
 
-/// The changes of state that a call brings about, or that say what a socket's ends are and that it is gone: to ESTABLISHED but from
-/// SYN-RECEIVED, and to SYN-SENT, FIN-WAIT-1, CLOSED, LAST-ACK and LISTEN (include/net/tcp_states.h).
-const OF_CALLS: &CStr = c"(newstate == 1 && oldstate != 3) || newstate == 2 || newstate == 4 || newstate == 7 || newstate == 9 || newstate == 10";
-
 /// Opens an event of a processor that has a buffer: the states of sockets, or nothing but what others write there.
 fn open_ring(processor: usize, state: Option<&Format>) -> io::Result<Sampler> {
     let mut smallest = None;
@@ -493,9 +489,10 @@ fn open_ring(processor: usize, state: Option<&Format>) -> io::Result<Sampler> {
         match builder.build().and_then(|counter| counter.sampled(buffer)) {
             Ok(mut ring) => {
                 if state.is_some() {
-                    // Where it is not taken, more is recorded than is needed.
                     // SAFETY: the kernel copies the text, which ends with a zero octet.
-                    unsafe { libc::ioctl(ring.as_raw_fd(), SET_FILTER, OF_CALLS.as_ptr()) };
+                    let set = unsafe { libc::ioctl(ring.as_raw_fd(), SET_FILTER, OF_CALLS.as_ptr()) };
+                    // Where it is not taken, more is recorded than is needed.
+                    debug_assert_eq!(set, 0, "the fields are those of the tracepoint");
                 }
                 ring.as_counter_mut().enable()?;
                 return Ok(ring);
@@ -558,6 +555,11 @@ const FORK: u32 = 7;
 const SAMPLE: u32 = 9;
 const MMAP2: u32 = 10;
 const EXECUTES: u16 = 1 << 13;
+/// The changes of state that a call brings about, or that say what a socket's ends are, or that it is gone: to ESTABLISHED and SYN-RECEIVED
+/// of a socket that connects, and to SYN-SENT, FIN-WAIT-1, CLOSED, LAST-ACK and LISTEN (include/net/tcp_states.h).
+const OF_CALLS: &CStr =
+    c"(newstate == 1 && oldstate != 3) || (newstate == 3 && oldstate == 2) || newstate == 2 || newstate == 4 || \
+                          newstate == 7 || newstate == 9 || newstate == 10";
 /// PERF_EVENT_IOC_SET_OUTPUT and PERF_EVENT_IOC_SET_FILTER.
 const SET_OUTPUT: libc::c_ulong = 0x2405;
 const SET_FILTER: libc::c_ulong = 0x4008_2406;
