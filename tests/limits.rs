@@ -259,9 +259,8 @@ const NO_BOUNDS: &[(&str, &str)] = &[
         capture/tape.rs STEPS
         commands/follow.rs TICK
         commands/gone.rs OFTEN TRIMS
-        commands/interrupt.rs LOOK
+        commands/interrupt.rs LOOK SLOWNESS
         commands/live.rs TICK SHORT_TICK
-        commands/interrupt.rs SLOWNESS
         commands/pipeline.rs PATIENCE
         commands/run/delayed.rs RETRY
         commands/run/saving.rs SOON

@@ -96,7 +96,7 @@ impl Name {
     ];
 }
 
-/// Where the two parts of an end lie: its address, the same where it is an IPv6 one, and its port.
+/// Where an end lies: its address, that where it is an IPv6 one, and its port.
 type EndFields = [Name; 3];
 
 /// What one record says, before its time is put on the wall clock.

@@ -19,8 +19,8 @@ use crate::time::{Clock, ClockId, Span, Timestamp};
 
 /// Records of the threads that it was attached to, and of all that they start, in one buffer for each processor.
 ///
-/// What is not read in time is lost, and counted. As root it records those changes of state of all TCP sockets of the host, too, that calls are joined by, whoever
-/// caused them: these have buffers of their own, so that what others do loses none of the rest.
+/// What is not read in time is lost, and counted. As root it records changes of state of all TCP sockets of the host, too, whoever caused
+/// them, as far as calls are joined by them: these have buffers of their own, so that what others do loses none of the rest.
 pub struct ProgramTrace {
     /// One event of each processor has its buffer, into which all others write.
     rings: Vec<(usize, Sampler)>,
